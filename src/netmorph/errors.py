@@ -1,0 +1,27 @@
+"""What goes wrong because of what the user gave: every message says what was given and what to do."""
+
+import importlib
+from types import ModuleType
+
+
+class NetmorphError(ValueError):
+    """Base of netmorph's own errors; the command line prints them without a traceback."""
+
+
+class MissingExtra(NetmorphError):
+    """An optional dependency is not installed."""
+
+
+def require(module: str, extra: str) -> ModuleType:
+    """Import an optional dependency, or say which extra of netmorph installs it.
+
+    Raises:
+        MissingExtra: `module` is not installed.
+    """
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        raise MissingExtra(
+            f"this needs the package {module.split('.')[0]!r}, which is not installed; "
+            f"run: pip install 'netmorph[{extra}]'"
+        ) from error

@@ -1,0 +1,50 @@
+"""Files that are whole or absent: what a crash or a full disk cannot leave half-written."""
+
+import contextlib
+import os
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+from netmorph.errors import NetmorphError
+
+
+class SaveError(NetmorphError):
+    """A file could not be written; what stood there before is untouched."""
+
+
+def atomic_write(path: Path, write: Callable[[Path], None]) -> None:
+    """Let `write` fill a temporary file beside `path`, then put it in the place of `path` in one step.
+
+    The file reaches the disk before it gets its name, so that after a crash `path` holds either the old content
+    or the new one.
+
+    Raises:
+        SaveError: the file could not be written (disk full, no permission). `path` is as it was.
+    """
+    path = Path(path)
+    temporary = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
+        os.close(handle)
+        temporary = Path(name)
+        write(temporary)
+        with open(temporary, "rb+") as file:
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except BaseException as error:
+        if temporary is not None:
+            with contextlib.suppress(OSError):
+                temporary.unlink(missing_ok=True)
+        if _is_write_failure(error):
+            raise SaveError(
+                f"could not write {path}: {error}. Free some space or choose another folder; "
+                "what was there before is untouched"
+            ) from error
+        raise
+
+
+def _is_write_failure(error: BaseException) -> bool:
+    # safetensors reports an I/O error (a full disk, say) as its own SafetensorError.
+    return isinstance(error, OSError) or type(error).__name__ == "SafetensorError"
