@@ -1,6 +1,8 @@
 """What goes wrong because of what the user gave: every message says what was given and what to do."""
 
+import difflib
 import importlib
+from collections.abc import Iterable
 from types import ModuleType
 
 
@@ -10,6 +12,12 @@ class NetmorphError(ValueError):
 
 class MissingExtra(NetmorphError):
     """An optional dependency is not installed."""
+
+
+def suggest(name: str, known: Iterable[str]) -> str:
+    """'; did you mean ...?' for a message about an unknown name, or nothing."""
+    close = difflib.get_close_matches(name, list(known), n=1)
+    return f"; did you mean {close[0]!r}?" if close else ""
 
 
 def require(module: str, extra: str) -> ModuleType:

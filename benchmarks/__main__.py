@@ -1,0 +1,18 @@
+"""Run every benchmark of this package, or those named on the command line."""
+
+import importlib
+import pkgutil
+import sys
+
+import benchmarks
+
+
+def main(names: list[str]) -> None:
+    found = sorted(module.name for module in pkgutil.iter_modules(benchmarks.__path__))
+    for name in names or [name for name in found if name != "__main__"]:
+        print(f"== {name}", flush=True)
+        importlib.import_module(f"benchmarks.{name}").main()
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,67 @@
+"""Image files in one folder a class, all together or below train/, validation/ and test/."""
+
+from pathlib import Path
+
+import torch
+
+from netmorph.data.dataset import DataError, Split
+from netmorph.data.images import EXTENSIONS, Size, decode_images
+from netmorph.data.source import Source
+
+_FOLDERS = {
+    "train": "train",
+    "val": "validation",
+    "valid": "validation",
+    "validation": "validation",
+    "test": "test",
+}
+
+
+def matches(folder: Path) -> bool:
+    """Whether there are images in folders below this one."""
+    return any(_images(below) for below in _folders(folder))
+
+
+def read(folder: Path, size: Size | None) -> Source:
+    """Read the images, classes in the order of their folders' names."""
+    below = {path.name: path for path in _folders(folder)}
+    if "train" in below and _folders(below["train"]):
+        roots = {_FOLDERS[name]: path for name, path in below.items() if name in _FOLDERS}
+    elif below.keys() <= _FOLDERS.keys():
+        raise DataError(
+            f"the images in {folder} have no labels: expected {folder / 'train'}/<class>/<image>, "
+            "a folder for each class"
+        )
+    else:
+        roots = {"train": folder}
+    classes = tuple(path.name for path in _folders(roots["train"]))
+    return Source({part: _read_part(root, classes, size) for part, root in roots.items()}, classes)
+
+
+def _read_part(root: Path, classes: tuple[str, ...], size: Size | None) -> Split:
+    paths: list[Path] = []
+    labels: list[int] = []
+    for folder in _folders(root):
+        if folder.name not in classes:
+            raise DataError(f"{folder} is a class without train images; known classes: {', '.join(classes)}")
+        found = _images(folder)
+        if not found:
+            raise DataError(f"the class folder {folder} holds no images; add some or remove it")
+        paths += found
+        labels += [classes.index(folder.name)] * len(found)
+    if not paths:
+        raise DataError(f"the images in {root} have no labels: put each into a folder named after its class")
+    images = decode_images(((str(path), path.read_bytes()) for path in paths), len(paths), size)
+    return Split(images, torch.tensor(labels))
+
+
+def _folders(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
+
+
+def _images(folder: Path) -> list[Path]:
+    return sorted(
+        path
+        for path in folder.rglob("*")
+        if path.suffix.lower() in EXTENSIONS and not path.name.startswith(".") and path.is_file()
+    )

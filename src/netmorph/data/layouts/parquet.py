@@ -1,0 +1,89 @@
+"""Hugging Face parquet: `train-*.parquet`, `test-*.parquet`, images encoded in a column beside the labels."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from netmorph.data.dataset import DataError, Split
+from netmorph.data.images import Size, decode_images
+from netmorph.data.source import Source, numbered_classes
+from netmorph.errors import require
+
+_PATTERNS = {"train": "train*.parquet", "validation": "val*.parquet", "test": "test*.parquet"}
+_BATCH = 1024  # rows held encoded at a time
+
+
+def matches(folder: Path) -> bool:
+    """Whether a folder, or its data/, holds parquet files."""
+    return any(folder.glob("*.parquet")) or any(folder.glob("data/*.parquet"))
+
+
+def read(folder: Path, size: Size | None) -> Source:
+    """Read columns `image` ({bytes, path}) and `label` (integer); class names from the schema where given."""
+    folder = folder if any(folder.glob("*.parquet")) else folder / "data"
+    files = {part: sorted(folder.glob(pattern)) for part, pattern in _PATTERNS.items()}
+    if not files["train"]:
+        raise DataError(f"{folder} has parquet files but none named train-*.parquet; rename the training files")
+    parts = {part: _read_part(paths, size) for part, paths in files.items() if paths}
+    return Source(parts, _class_names(files["train"][0]) or numbered_classes(parts))
+
+
+def _read_part(paths: list[Path], size: Size | None) -> Split:
+    count = sum(_open(path).metadata.num_rows for path in paths)
+    if count == 0:
+        raise DataError(f"{paths[0]} has no rows; add images or remove the file")
+    labels: list[int] = []
+
+    def images() -> Iterator[tuple[str, bytes]]:
+        for path in paths:
+            for row, (content, label) in enumerate(_rows(path)):
+                where = f"{path} row {row}"
+                if label is None or label < 0:
+                    raise DataError(f"{where} has no label; remove the rows without one")
+                if content is None:
+                    raise DataError(f"{where} has no image bytes; remove the row, or embed the image in it")
+                labels.append(label)
+                yield where, content
+
+    decoded = decode_images(images(), count, size)
+    return Split(decoded, torch.tensor(labels))
+
+
+def _rows(path: Path) -> Iterator[tuple[bytes | None, int | None]]:
+    types = require("pyarrow.types", "data")
+    errors = require("pyarrow", "data").ArrowException
+    file = _open(path)
+    schema = {field.name: field.type for field in file.schema_arrow}
+    image = next((name for name in ("image", "img") if name in schema), None)
+    if image is None or not types.is_struct(schema[image]) or schema[image].get_field_index("bytes") < 0:
+        raise DataError(f"{path} needs a column 'image' with the field 'bytes'; it has {list(schema)}")
+    if "label" not in schema or not types.is_integer(schema["label"]):
+        raise DataError(f"{path} has no labels: it needs a column 'label' of integers; it has {list(schema)}")
+    try:
+        for batch in file.iter_batches(_BATCH, columns=[image, "label"]):
+            contents = batch.column(image).field("bytes").to_pylist()
+            yield from zip(contents, batch.column("label").to_pylist(), strict=True)
+    except (errors, OSError) as error:
+        raise _damaged(path, error) from error
+
+
+def _open(path: Path) -> Any:
+    parquet = require("pyarrow.parquet", "data")
+    try:
+        return parquet.ParquetFile(path)
+    except (require("pyarrow", "data").ArrowException, OSError) as error:
+        raise _damaged(path, error) from error
+
+
+def _damaged(path: Path, error: Exception) -> DataError:
+    return DataError(f"{path} is damaged or no parquet file: {error}; download it again")
+
+
+def _class_names(path: Path) -> tuple[str, ...]:
+    """Names that the `datasets` library stores with a ClassLabel column; none where the schema has none."""
+    metadata = _open(path).schema_arrow.metadata or {}
+    features = json.loads(metadata.get(b"huggingface", b"{}")).get("info", {}).get("features", {})
+    return tuple(features.get("label", {}).get("names", ()))

@@ -1,0 +1,68 @@
+"""Data as it was published, before it is split by a seed."""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+
+from netmorph.data.dataset import DataError, Split
+
+
+@dataclass(frozen=True, eq=False)
+class Source:
+    """What a reader returns.
+
+    Attributes:
+        parts: "train", and "validation" and "test" where they were published apart.
+        classes: names, by label.
+    """
+
+    parts: Mapping[str, Split]
+    classes: tuple[str, ...]
+
+
+def numbered_classes(parts: Mapping[str, Split]) -> tuple[str, ...]:
+    """Class names for labels that come without: "0", "1", ... up to the largest label."""
+    largest = max((int(part.labels.max()) for part in parts.values() if len(part)), default=-1)
+    return tuple(str(label) for label in range(largest + 1))
+
+
+def check_source(source: Source, where: object) -> None:
+    """Refuse data that no classifier can be trained on.
+
+    Raises:
+        DataError: an empty part, images of different shapes, a label without a class, or a single class.
+    """
+    shape = tuple(source.parts["train"].images.shape[1:])
+    for name, part in source.parts.items():
+        if len(part) == 0:
+            raise DataError(f"{where}: the {name} images are empty; add images or remove that part")
+        if tuple(part.images.shape[1:]) != shape:
+            raise DataError(
+                f"{where}: train images are {list(shape)} (channels, height, width) but {name} images are "
+                f"{list(part.images.shape[1:])}; give them one size (load(..., size=(H, W)) resizes) and mode"
+            )
+        low, high = int(part.labels.min()), int(part.labels.max())
+        if low < 0 or high >= len(source.classes):
+            raise DataError(
+                f"{where}: {name} labels run from {low} to {high}, but there are {len(source.classes)} "
+                f"classes; labels must be 0 to {len(source.classes) - 1}"
+            )
+    present = torch.unique(source.parts["train"].labels).tolist()
+    if len(present) < 2:
+        raise DataError(
+            f"{where}: every train image is of class {source.classes[present[0]]!r}; "
+            "a classifier needs images of at least two classes"
+        )
+
+
+def fingerprint(source: Source) -> str:
+    """SHA-256 over the labels and images of every part, in hexadecimal."""
+    digest = hashlib.sha256()
+    for name in sorted(source.parts):
+        part = source.parts[name]
+        digest.update(f"{name} {list(part.images.shape)}".encode())
+        digest.update(part.labels.contiguous().numpy().data)
+        digest.update(part.images.contiguous().numpy().data)
+    return digest.hexdigest()

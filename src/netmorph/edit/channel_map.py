@@ -1,0 +1,179 @@
+"""How n old channels become m new ones: one small algebra for growing and shrinking.
+
+A `ChannelMap` says for each new channel which old one it copies, or which fresh channels are equal (twins), and how
+whoever sums over the channels reads it. Whether the network still computes the same function follows from these
+numbers alone: the shares of an old channel's copies must add to one, and the signs of equal fresh channels to zero.
+
+The builders are pure functions `(n, m, generator) -> ChannelMap`; `WIDENINGS` lists those that add channels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from netmorph.errors import NetmorphError
+from netmorph.graph import Allow
+
+FRESH = -1
+
+
+class WidthError(NetmorphError):
+    """A number of channels, or a choice of channels, that cannot be."""
+
+
+@dataclass(frozen=True, eq=False)
+class ChannelMap:
+    """From `n` old channels to `m` new ones.
+
+    Attributes:
+        n: the old width.
+        source: LongTensor `[m]`: the old channel that each new one copies, or `FRESH`.
+        share: float64 `[m]`: what a reader multiplies the copied weight by. For a fresh channel: what it multiplies
+            the random weight of the channel's twin class by (1 and -1 cancel, 0 leaves the channel unread).
+        twin: LongTensor `[m]`: fresh channels with the same number are equal; -1 for copies.
+    """
+
+    n: int
+    source: Tensor
+    share: Tensor
+    twin: Tensor
+
+    @property
+    def m(self) -> int:
+        """The new width."""
+        return len(self.source)
+
+    @property
+    def classes(self) -> int:
+        """How many different fresh channels there are."""
+        return int(self.twin.max()) + 1 if self.m else 0
+
+    @property
+    def is_fresh(self) -> Tensor:
+        """BoolTensor `[m]`."""
+        return self.source == FRESH
+
+    @property
+    def consume(self) -> Tensor:
+        """float64 `[n, m]`: a reader's weight becomes `W @ consume`, plus the columns of fresh channels."""
+        matrix = torch.zeros(self.n, self.m, dtype=torch.float64)
+        copies = ~self.is_fresh
+        matrix[self.source[copies], copies.nonzero().flatten()] = self.share[copies]
+        return matrix
+
+    @property
+    def keeps_function(self) -> bool:
+        """Readers see the same sums: the shares of each old channel add to one, those of equal fresh ones to zero."""
+        copied = torch.zeros(self.n, dtype=torch.float64).index_add(
+            0, self.source[~self.is_fresh], self.share[~self.is_fresh]
+        )
+        fresh = torch.zeros(self.classes, dtype=torch.float64).index_add(
+            0, self.twin[self.is_fresh], self.share[self.is_fresh]
+        )
+        return bool(((copied - 1).abs() < 1e-12).all() and (fresh.abs() < 1e-12).all())
+
+    @property
+    def is_uniform(self) -> bool:
+        """Nothing is fresh, and every old channel is copied equally often."""
+        counts = torch.bincount(self.source[~self.is_fresh], minlength=self.n)
+        return not bool(self.is_fresh.any()) and bool((counts == counts[0]).all())
+
+    def is_exact(self, allow: Allow) -> bool:
+        """Whether the network computes the same function, given what passes between writers and readers."""
+        return self.keeps_function and allow >= (Allow.UNIFORM if self.is_uniform else Allow.ANY)
+
+
+Widening = Callable[[int, int, torch.Generator], ChannelMap]
+
+
+def net2net(n: int, m: int, generator: torch.Generator) -> ChannelMap:
+    """Copies of old channels, read with equal shares (Net2Net, arXiv 1511.05641).
+
+    The copied channels are drawn in rounds without replacement, so that widening to a multiple copies each equally
+    often. Equal copies stay equal in training unless something else (noise, dropout) tells them apart.
+    """
+    source = _copies(n, m, generator)
+    return _map(n, source, share=1.0 / torch.bincount(source, minlength=n)[source])
+
+
+def unequal_split(n: int, m: int, generator: torch.Generator) -> ChannelMap:
+    """Copies read with unequal positive shares, so that they separate in training with no noise (LEMON)."""
+    source = _copies(n, m, generator)
+    weight = 0.5 + torch.rand(m, generator=generator, dtype=torch.float64)
+    total = torch.zeros(n, dtype=torch.float64).index_add(0, source, weight)
+    return _map(n, source, share=weight / total[source])
+
+
+def r2r(n: int, m: int, generator: torch.Generator) -> ChannelMap:
+    """Fresh channels in equal pairs, read with opposite signs (R2R, arXiv 2410.11038).
+
+    Of an odd number of new channels, the last is read with zero.
+    """
+    fresh = m - n
+    pairs = torch.arange(fresh // 2).repeat(2)
+    signs = torch.ones(fresh // 2, dtype=torch.float64)
+    odd = torch.full((fresh % 2,), fresh // 2)
+    return _map(
+        n,
+        torch.cat([torch.arange(n), torch.full((fresh,), FRESH)]),
+        share=torch.cat([torch.ones(n), signs, -signs, torch.zeros(fresh % 2)]),
+        twin=torch.cat([torch.full((n,), -1), pairs, odd]),
+    )
+
+
+def zero(n: int, m: int, generator: torch.Generator) -> ChannelMap:
+    """Fresh channels that nobody reads yet: readers start at zero and learn."""
+    return _fresh(n, m, share=0.0)
+
+
+def random_pad(n: int, m: int, generator: torch.Generator) -> ChannelMap:
+    """Fresh channels read with random weights. Not exact: the baseline beside every exact edit."""
+    return _fresh(n, m, share=1.0)
+
+
+def keep(n: int, kept: Sequence[int]) -> ChannelMap:
+    """Only the kept channels, in the given order.
+
+    Raises:
+        WidthError: nothing is kept, an index is out of range, or one is given twice.
+    """
+    source = torch.as_tensor(kept, dtype=torch.long).flatten()
+    if len(source) < 1:
+        raise WidthError("a network needs at least 1 channel everywhere; keep at least one index")
+    if source.min() < 0 or source.max() >= n:
+        raise WidthError(f"kept channels must be between 0 and {n - 1}, got {source.min()} to {source.max()}")
+    if len(set(source.tolist())) < len(source):
+        raise WidthError("a channel is kept twice; give each index once")
+    return _map(n, source, share=torch.ones(len(source)))
+
+
+WIDENINGS: dict[str, Widening] = {
+    "r2r": r2r,
+    "net2net": net2net,
+    "unequal_split": unequal_split,
+    "zero": zero,
+    "random_pad": random_pad,
+}
+
+
+def _map(n: int, source: Tensor, share: Tensor, twin: Tensor | None = None) -> ChannelMap:
+    twin = torch.full_like(source, -1) if twin is None else twin
+    return ChannelMap(n, source, share.to(torch.float64), twin)
+
+
+def _copies(n: int, m: int, generator: torch.Generator) -> Tensor:
+    rounds = [torch.arange(n)] + [torch.randperm(n, generator=generator) for _ in range((m - 1) // n)]
+    return torch.cat(rounds)[:m]
+
+
+def _fresh(n: int, m: int, share: float) -> ChannelMap:
+    return _map(
+        n,
+        torch.cat([torch.arange(n), torch.full((m - n,), FRESH)]),
+        share=torch.cat([torch.ones(n), torch.full((m - n,), share)]),
+        twin=torch.cat([torch.full((n,), -1), torch.arange(m - n)]),
+    )

@@ -1,0 +1,196 @@
+"""The journal: what the edits made of a network's structure, and files that hold it beside the weights.
+
+An entry records the edit for people, and its effect for rebuilding: the modules put in, the shapes and attributes
+that changed. So base constructor + journal + weights rebuild any network without tracing it, and without the rules
+that were in force when it was edited.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from netmorph.edit.blocks import Spec
+from netmorph.edit.mutate import change
+from netmorph.edit.plan import Plan
+from netmorph.errors import NetmorphError
+from netmorph.files import atomic_write
+
+FORMAT = 1
+OWN_BASES = "netmorph.zoo"
+
+
+class LoadError(NetmorphError):
+    """A file does not hold a network, or not one of the given base."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One edit in the journal.
+
+    Attributes:
+        edit: kind, method, layer, widths before and after.
+        error: the largest relative change of the outputs when it was made.
+        modules: `[path, spec]` of modules put in, in order.
+        shapes: the new shapes of parameters and buffers, by canonical name.
+        attributes: `[module, name, value]`.
+    """
+
+    edit: dict[str, Any]
+    error: float
+    modules: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
+    shapes: dict[str, list[int]] = field(default_factory=dict)
+    attributes: list[tuple[str, str, Any]] = field(default_factory=list)
+
+    @staticmethod
+    def of(plan: Plan, edit: dict[str, Any], error: float) -> Entry:
+        """The entry of an edit that was made by this plan."""
+        shapes = {name: list(tensor.shape) for name, tensor in plan.tensors.items()}
+        return Entry(edit, error, list(plan.specs.items()), shapes, list(plan.attributes))
+
+
+@dataclass(frozen=True)
+class Base:
+    """How to build the network that the journal starts from: `target` is `module:function`, called with `arguments`."""
+
+    target: str
+    arguments: dict[str, Any] = field(default_factory=dict)
+
+    def build(self) -> nn.Module:
+        """Import the function and call it. Only for targets that the user named, or netmorph's own."""
+        module, _, name = self.target.partition(":")
+        model = getattr(importlib.import_module(module), name)(**self.arguments)
+        if not isinstance(model, nn.Module):
+            raise LoadError(f"{self.target} returned {type(model).__name__}, not an nn.Module")
+        return model
+
+
+Journal = tuple[Entry, ...]
+
+
+def rebuild(model: nn.Module, journal: Journal) -> nn.Module:
+    """Give a base model the structure after all edits, in place. Its changed tensors are zero: load weights next.
+
+    Raises:
+        LoadError: the model is not the base that the journal was written for.
+    """
+    try:
+        for entry in journal:
+            modules = {path: _placed(model, path, told) for path, told in entry.modules}
+            current = _tensors(model)
+            tensors = {name: current[name].detach().new_zeros(shape) for name, shape in entry.shapes.items()}
+            attributes = [
+                (module, name, tuple(value) if isinstance(value, list) else value)
+                for module, name, value in entry.attributes
+            ]
+            change(model, modules, tensors, attributes, [])
+    except (AttributeError, KeyError) as error:
+        raise LoadError(
+            f"the journal does not fit this base: {entry.edit} asks for {error}, which the base does not have. "
+            "Was its constructor changed, or called with other arguments?"
+        ) from error
+    return model
+
+
+def save(path: str | Path, model: nn.Module, journal: Journal = (), base: Base | None = None) -> None:
+    """Write weights, journal and (where given) the base to one safetensors file, in one step.
+
+    Args:
+        path: the file, by custom `*.safetensors`. An existing file is replaced only when the new one is complete.
+        journal: `graph.journal`.
+
+    Raises:
+        SaveError: the file could not be written (a full disk, say); an older one is untouched.
+    """
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in _tensors(model).items()}
+    header = {
+        "format": FORMAT,
+        "base": asdict(base) if base else None,
+        "journal": [asdict(e) for e in journal],
+    }
+    atomic_write(Path(path), lambda file: save_file(tensors, file, {"netmorph": json.dumps(header)}))
+
+
+def load(path: str | Path, base: Callable[[], nn.Module] | None = None) -> tuple[nn.Module, Journal]:
+    """Read a network: build its base, replay the journal, fill in the weights. No code of the file is executed.
+
+    Args:
+        base: builds the network that was first edited. It may be left out for networks of `netmorph.zoo`; the name of
+            any other constructor in a file is never imported.
+
+    Returns:
+        The network and its journal; `trace(model, inputs, journal)` goes on editing.
+
+    Raises:
+        LoadError: not such a file, damaged, of a newer format, without a known base, or of another base; the message
+            lists the tensors that differ.
+    """
+    path = Path(path)
+    header, tensors = _read(path)
+    journal = tuple(Entry(**entry) for entry in header["journal"])
+    model = rebuild(_base(path, header, base), journal)
+    _check_tensors(path, _tensors(model), tensors)
+    change(model, {}, tensors, [], [])
+    return model, journal
+
+
+def _placed(model: nn.Module, path: str, told: dict[str, Any]) -> nn.Module:
+    spec = Spec(**{key: value for key, value in told.items() if key != "behind"})
+    block = spec.build().to(next(model.parameters()).dtype)
+    return nn.Sequential(model.get_submodule(path), block) if told["behind"] else block
+
+
+def _base(path: Path, header: dict[str, Any], base: Callable[[], nn.Module] | None) -> nn.Module:
+    if base is not None:
+        return base()
+    told = header["base"]
+    if told is not None and told["target"].partition(":")[0] == OWN_BASES:
+        return Base(**told).build()
+    where = f"its base is {told['target']}({told['arguments']})" if told else "it does not tell its base"
+    raise LoadError(
+        f"{path}: {where}. Pass base=, a function that builds the network before its first edit "
+        "(names in files are not imported, so that loading never runs foreign code)"
+    )
+
+
+def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    try:
+        with safe_open(path, framework="pt") as file:
+            header = json.loads((file.metadata() or {})["netmorph"])
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except FileNotFoundError:
+        raise LoadError(f"there is no file {path}") from None
+    except (SafetensorError, KeyError, ValueError, OSError) as error:
+        raise LoadError(f"{path} is not a network saved by netmorph, or it is damaged: {error}") from error
+    if header.get("format") != FORMAT:
+        raise LoadError(f"{path} has format {header.get('format')}; this netmorph reads format {FORMAT}")
+    return header, tensors
+
+
+def _check_tensors(path: Path, expected: dict[str, Tensor], given: dict[str, Tensor]) -> None:
+    shapes = {name: tuple(tensor.shape) for name, tensor in expected.items()}
+    found = {name: tuple(tensor.shape) for name, tensor in given.items()}
+    different = [
+        f"{name}: {found.get(name, 'missing')} in the file, {shapes.get(name, 'missing')} in the base with its journal"
+        for name in sorted(shapes.keys() | found.keys())
+        if shapes.get(name) != found.get(name)
+    ]
+    if different:
+        raise LoadError(
+            f"{path} was saved from another base: "
+            + "; ".join(different[:5])
+            + (f"; and {len(different) - 5} more" if len(different) > 5 else "")
+        )
+
+
+def _tensors(model: nn.Module) -> dict[str, Tensor]:
+    """Parameters and buffers by canonical name: tied tensors once."""
+    return dict(model.named_parameters()) | dict(model.named_buffers())

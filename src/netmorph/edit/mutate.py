@@ -1,0 +1,78 @@
+"""The only place where a network changes. Each step can be undone."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any
+
+from torch import Tensor, nn
+
+Undo = list[Callable[[], None]]
+
+
+@contextlib.contextmanager
+def undone_on_error() -> Iterator[Undo]:
+    """Collects the steps that take a change back, and takes them on any exception."""
+    undo: Undo = []
+    try:
+        yield undo
+    except BaseException:
+        for step in reversed(undo):
+            step()
+        raise
+
+
+def change(
+    model: nn.Module,
+    modules: Mapping[str, nn.Module],
+    tensors: Mapping[str, Tensor],
+    attributes: Iterable[tuple[str, str, Any]],
+    undo: Undo,
+) -> None:
+    """Put modules, then tensors, then attributes that hold sizes in the place of the model's own.
+
+    Args:
+        modules: by path. A module that is found at several paths is replaced at all of them.
+        tensors: parameters and buffers by canonical name (the first of tied ones); replaced wherever they are used.
+            A parameter becomes a new `Parameter` with the same `requires_grad` and no gradient.
+        attributes: `(module, name, value)`.
+        undo: gets a step for every change.
+    """
+    for path, module in modules.items():
+        _replace_module(model, path, module, undo)
+    slots = _slots(model)
+    for name, tensor in tensors.items():
+        old, places = slots[name]
+        new = nn.Parameter(tensor, old.requires_grad) if isinstance(old, nn.Parameter) else tensor
+        for table, key in places:
+            _set(table, key, new, undo)
+    for path, attribute, value in attributes:
+        _set(vars(model.get_submodule(path)), attribute, value, undo)
+
+
+def _replace_module(model: nn.Module, path: str, new: nn.Module, undo: Undo) -> None:
+    old = model.get_submodule(path)
+    inside = set(new.modules())
+    for owner in [module for module in model.modules() if module not in inside]:
+        for key, child in list(owner._modules.items()):
+            if child is old:
+                _set(owner._modules, key, new, undo)
+
+
+def _slots(model: nn.Module) -> dict[str, tuple[Tensor, list[tuple[dict[str, Any], str]]]]:
+    """Every tensor under its canonical name, with all the places that hold it."""
+    slots: dict[int, tuple[str, Tensor, list[tuple[dict[str, Any], str]]]] = {}
+    for path, module in model.named_modules():
+        for table in (module._parameters, module._buffers):
+            for key, tensor in table.items():
+                if tensor is not None:
+                    name = f"{path}.{key}" if path else key
+                    slots.setdefault(id(tensor), (name, tensor, []))[2].append((table, key))
+    return {name: (tensor, places) for name, tensor, places in slots.values()}
+
+
+def _set(table: dict[str, Any], key: str, value: Any, undo: Undo) -> None:
+    old = table[key]
+    table[key] = value
+    undo.append(lambda: table.__setitem__(key, old))

@@ -1,0 +1,56 @@
+"""What an edit wants to change, before anything is changed: the one contract between edits and `apply`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from torch import Tensor, nn
+
+from netmorph.errors import NetmorphError
+from netmorph.graph import Graph
+
+Moment = Callable[[Tensor, int], Tensor]
+
+
+class EditError(NetmorphError):
+    """An edit cannot be made; the network is as it was."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The new parts of a network.
+
+    Attributes:
+        exact: the edited network computes the same function in eval mode, up to rounding.
+        tensors: parameters and buffers that change shape, by canonical name.
+        moments: for each changed parameter, how an optimizer's moment of it changes: `(moment, power) -> moment`, where
+            power is 1 for moments linear in the gradient, 2 for quadratic ones.
+        attributes: `(module, name, value)`: attributes of modules that hold sizes.
+        modules: modules that take the place of others, by path.
+        specs: how to build these modules again, for the journal: by path, `Spec.as_json()`.
+    """
+
+    exact: bool
+    tensors: dict[str, Tensor] = field(default_factory=dict)
+    moments: dict[str, Moment] = field(default_factory=dict)
+    attributes: list[tuple[str, str, int | tuple[int, ...]]] = field(default_factory=list)
+    modules: dict[str, nn.Module] = field(default_factory=dict)
+    specs: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+
+class Edit(Protocol):
+    """A value that says how one network becomes another. It holds no tensors of the network, only choices."""
+
+    def plan(self, graph: Graph) -> Plan:
+        """The new parts, computed without touching the network.
+
+        Raises:
+            EditError: the edit does not fit this network.
+        """
+        ...
+
+    def describe(self) -> dict[str, Any]:
+        """The edit in JSON: its kind, place and sizes."""
+        ...

@@ -1,0 +1,64 @@
+"""What must hold before the first training step; each failure says what to do about it."""
+
+import torch
+from torch import nn
+
+from netmorph.data import Dataset
+from netmorph.engine.evaluate import check_logits, check_split, mode, prepare, reference
+from netmorph.engine.wording import listed
+from netmorph.errors import NetmorphError
+
+
+def usable_device(name: str | torch.device) -> torch.device:
+    """The device of that name.
+
+    Raises:
+        NetmorphError: there is no such device here.
+    """
+    try:
+        return torch.empty(0, device=name).device
+    except (RuntimeError, AssertionError) as error:
+        raise NetmorphError(f"the device {str(name)!r} cannot be used: {error}; 'cpu' always can") from error
+
+
+def check_data(dataset: Dataset) -> None:
+    """Raises:
+    NetmorphError: the training or the validation split is empty.
+    """
+    check_split(dataset.train, "training")
+    check_split(dataset.validation, "validation")
+
+
+def check_output(model: nn.Module, dataset: Dataset) -> None:
+    """Call the model, where it is, on two training images in eval mode.
+
+    Raises:
+        NetmorphError: it does not take them, its output is not [2, classes], or a label is outside its
+            classes.
+    """
+    inputs = prepare(dataset.train.images[:2], dataset, reference(model))
+    with mode(model, training=False), torch.no_grad(), torch.random.fork_rng(devices=[]):
+        try:
+            logits = model(inputs)
+        except (RuntimeError, ValueError, TypeError, IndexError) as error:
+            raise NetmorphError(
+                f"{type(model).__name__} does not take images of shape {tuple(inputs.shape[1:])}: {error}. "
+                f"Build it for the data set {dataset.name!r}"
+            ) from error
+    labels = torch.cat([dataset.train.labels, dataset.validation.labels])
+    check_logits(logits, labels, model)
+
+
+def check_optimizer(optimizer: torch.optim.Optimizer, model: nn.Module) -> None:
+    """Raises:
+    NetmorphError: a trainable parameter is not in the optimizer and would never move.
+    """
+    held = {id(parameter) for group in optimizer.param_groups for parameter in group["params"]}
+    missing = [
+        name for name, parameter in model.named_parameters() if parameter.requires_grad and id(parameter) not in held
+    ]
+    if missing:
+        raise NetmorphError(
+            f"the optimizer does not hold {listed(missing)}, which would never train; carry the optimizer "
+            "through the edits, build it anew, or freeze the parameter"
+        )

@@ -1,0 +1,112 @@
+"""Loss, accuracy and class probabilities of a network on a split, without training it."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from netmorph.data import Dataset, Split, batches, normalize
+from netmorph.errors import NetmorphError
+
+
+@dataclass(frozen=True)
+class Metrics:
+    """Mean cross-entropy (in nats) and share of right answers over `count` samples."""
+
+    loss: float
+    accuracy: float
+    count: int
+
+
+def evaluate(
+    model: nn.Module, split: Split, dataset: Dataset, *, batch_size: int = 1024, bf16: bool = False
+) -> Metrics:
+    """Measure a model in eval mode, on the device where it is; its mode is as before afterwards.
+
+    Args:
+        model: takes normalized images [N, C, H, W] and gives logits [N, classes].
+        split: any images of the data set, for instance `dataset.test`.
+        dataset: gives the mean and standard deviation for normalization.
+
+    Raises:
+        NetmorphError: the split is empty, or a label or the output does not fit.
+    """
+    logits = _logits(model, split, dataset, batch_size, bf16)
+    labels = split.labels.to(logits.device)
+    loss = functional.cross_entropy(logits, labels).item()
+    return Metrics(loss, int((logits.argmax(1) == labels).sum()) / len(labels), len(labels))
+
+
+def predict(model: nn.Module, split: Split, dataset: Dataset, *, batch_size: int = 1024, bf16: bool = False) -> Tensor:
+    """Class probabilities [N, classes] on the CPU, in float32 or wider.
+
+    Their mean over several models is the ensemble's. Arguments and errors are those of `evaluate`.
+    """
+    return _logits(model, split, dataset, batch_size, bf16).softmax(1).cpu()
+
+
+@contextmanager
+def mode(model: nn.Module, *, training: bool) -> Iterator[None]:
+    """Put a model in train or eval mode for a while; every module gets its own mode back afterwards."""
+    modes = [(module, module.training) for module in model.modules()]
+    try:
+        model.train(training)
+        yield
+    finally:
+        for module, was in modes:
+            module.training = was
+
+
+def autocast(device: torch.device, bf16: bool) -> torch.autocast:
+    """Autocast to bfloat16 on this device, or not."""
+    return torch.autocast(device.type, torch.bfloat16, enabled=bf16)
+
+
+def prepare(images: Tensor, dataset: Dataset, like: Tensor) -> Tensor:
+    """uint8 images [N, C, H, W] as a model's input: on the device and in the dtype of `like`, normalized."""
+    return normalize(images.to(like.device, non_blocking=True), dataset.mean, dataset.std, dtype=like.dtype)
+
+
+def reference(model: nn.Module) -> Tensor:
+    """A tensor with the device and dtype of the model's input: its first floating parameter."""
+    return next((parameter for parameter in model.parameters() if parameter.is_floating_point()), torch.empty(0))
+
+
+def check_split(split: Split, name: str) -> None:
+    """Raises:
+    NetmorphError: there is no image.
+    """
+    if len(split.labels) == 0:
+        raise NetmorphError(f"the {name} split is empty; take more samples, or another share for the split")
+
+
+def check_logits(logits: object, labels: Tensor, model: nn.Module) -> None:
+    """Raises:
+    NetmorphError: the output is not [N, classes], or a label (of any samples) is outside the classes.
+    """
+    expected = "logits of shape [samples, classes] were expected"
+    if not isinstance(logits, Tensor):
+        raise NetmorphError(f"{type(model).__name__} gives {type(logits).__name__}; one tensor of {expected}")
+    if logits.dim() != 2:
+        raise NetmorphError(f"{type(model).__name__} gives shape {tuple(logits.shape)}; {expected}")
+    low, high = int(labels.min()), int(labels.max())
+    if low < 0 or high >= logits.shape[1]:
+        raise NetmorphError(
+            f"the labels go from {low} to {high}, but {type(model).__name__} has outputs for the classes "
+            f"0 to {logits.shape[1] - 1}; build it with the data set's class count"
+        )
+
+
+def _logits(model: nn.Module, split: Split, dataset: Dataset, batch_size: int, bf16: bool) -> Tensor:
+    check_split(split, "given")
+    like = reference(model)
+    logits = []
+    with mode(model, training=False), torch.no_grad(), autocast(like.device, bf16):
+        for images, _ in batches(split, batch_size):
+            logits.append(model(prepare(images, dataset, like)))
+            check_logits(logits[-1], split.labels, model)
+    whole = torch.cat(logits)
+    return whole.to(torch.promote_types(whole.dtype, torch.float32))

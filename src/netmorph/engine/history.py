@@ -1,0 +1,35 @@
+"""What a training run recorded, epoch by epoch."""
+
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """One pass over the training data and the validation that followed.
+
+    Attributes:
+        epoch: number, from 1.
+        train_loss, train_accuracy: means over the epoch's batches, in train mode, while the weights moved.
+        validation_loss, validation_accuracy: on the validation split, in eval mode, without label smoothing.
+        learning_rate: at the epoch's last step.
+        seconds: wall time of both phases; left out when epochs are compared.
+    """
+
+    epoch: int
+    train_loss: float
+    train_accuracy: float
+    validation_loss: float
+    validation_accuracy: float
+    learning_rate: float
+    seconds: float = field(compare=False)
+
+
+class History(tuple[Epoch, ...]):
+    """The epochs of a run, in order."""
+
+    __slots__ = ()
+
+    @property
+    def best(self) -> Epoch:
+        """The epoch with the highest validation accuracy; among equals, the first of the lowest loss."""
+        return max(self, key=lambda epoch: (epoch.validation_accuracy, -epoch.validation_loss))

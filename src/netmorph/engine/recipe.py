@@ -1,0 +1,154 @@
+"""How a network is trained: the hyper-parameters, and the optimizers and schedules they name."""
+
+import math
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from difflib import get_close_matches
+
+import torch
+from torch import nn
+
+from netmorph.errors import NetmorphError
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Hyper-parameters of one training run; plain values, so that `dataclasses.asdict` of it is JSON.
+
+    Attributes:
+        epochs: passes over the training data.
+        batch_size: samples a step.
+        optimizer: a name in `OPTIMIZERS`.
+        learning_rate: the highest rate, reached after the warm-up.
+        momentum: used by sgd (Nesterov).
+        weight_decay: coupled for sgd and adam, decoupled for adamw.
+        schedule: a name in `SCHEDULES`.
+        warmup: share of all steps during which the rate rises from zero; cosine after 0.3 is a one-cycle
+            schedule.
+        pad: pixels of zero padding before a random crop; 0 is no cropping.
+        flip: mirror half of the images left to right.
+        label_smoothing: share of the target spread over all classes.
+        clip_norm: largest norm of all gradients together; None does not clip.
+        patience: stop after so many epochs without a better one; None never stops early.
+        bf16: run the forward pass under bfloat16 autocast.
+        channels_last: lay images and filters out channel by channel, which is faster for most convolutions.
+
+    Raises:
+        NetmorphError: a value is out of range, or a name is unknown.
+    """
+
+    epochs: int = 10
+    batch_size: int = 64
+    optimizer: str = "adamw"
+    learning_rate: float = 1e-3
+    momentum: float = 0.9
+    weight_decay: float = 0.01
+    schedule: str = "cosine"
+    warmup: float = 0.0
+    pad: int = 0
+    flip: bool = False
+    label_smoothing: float = 0.0
+    clip_norm: float | None = None
+    patience: int | None = None
+    bf16: bool = False
+    channels_last: bool = False
+
+    def __post_init__(self) -> None:
+        _known("optimizer", self.optimizer, OPTIMIZERS)
+        _known("schedule", self.schedule, SCHEDULES)
+        _within("epochs", self.epochs, self.epochs >= 1, "at least 1")
+        _within("batch_size", self.batch_size, self.batch_size >= 1, "at least 1")
+        _within("learning_rate", self.learning_rate, 0 < self.learning_rate < math.inf, "above 0")
+        _within("momentum", self.momentum, 0 <= self.momentum < 1, "from 0 to below 1")
+        _within("weight_decay", self.weight_decay, 0 <= self.weight_decay < math.inf, "0 or more")
+        _within("warmup", self.warmup, 0 <= self.warmup < 1, "a share of the run, from 0 to below 1")
+        _within("pad", self.pad, self.pad >= 0, "0 or more pixels")
+        _within("label_smoothing", self.label_smoothing, 0 <= self.label_smoothing < 1, "from 0 to below 1")
+        _within("clip_norm", self.clip_norm, self.clip_norm is None or self.clip_norm > 0, "above 0, or None")
+        _within("patience", self.patience, self.patience is None or self.patience >= 1, "at least 1, or None")
+
+
+def build_optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
+    """A fresh optimizer over the model's trainable parameters.
+
+    Raises:
+        NetmorphError: the model has none.
+    """
+    trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    if not trainable:
+        raise NetmorphError(
+            f"{type(model).__name__} has no trainable parameter; set requires_grad on those that should learn"
+        )
+    return OPTIMIZERS[recipe.optimizer](trainable, recipe)
+
+
+def learning_rate_at(recipe: Recipe, progress: float) -> float:
+    """The learning rate when `progress`, from 0 to 1, of all steps are done.
+
+    A function of the progress alone: nothing to store, and nothing to repair when parameter groups change.
+    """
+    if progress < recipe.warmup:
+        return recipe.learning_rate * progress / recipe.warmup
+    return recipe.learning_rate * SCHEDULES[recipe.schedule]((progress - recipe.warmup) / (1 - recipe.warmup))
+
+
+def _sgd(parameters: Iterable[nn.Parameter], recipe: Recipe) -> torch.optim.Optimizer:
+    return torch.optim.SGD(
+        parameters,
+        recipe.learning_rate,
+        momentum=recipe.momentum,
+        weight_decay=recipe.weight_decay,
+        nesterov=recipe.momentum > 0,
+    )
+
+
+def _adam(parameters: Iterable[nn.Parameter], recipe: Recipe) -> torch.optim.Optimizer:
+    return torch.optim.Adam(parameters, recipe.learning_rate, weight_decay=recipe.weight_decay)
+
+
+def _adamw(parameters: Iterable[nn.Parameter], recipe: Recipe) -> torch.optim.Optimizer:
+    return torch.optim.AdamW(parameters, recipe.learning_rate, weight_decay=recipe.weight_decay)
+
+
+def _constant(progress: float) -> float:
+    return 1.0
+
+
+def _linear(progress: float) -> float:
+    return 1 - progress
+
+
+def _cosine(progress: float) -> float:
+    return (1 + math.cos(math.pi * progress)) / 2
+
+
+def _step(progress: float) -> float:
+    # A tenth after one half, a hundredth after three quarters.
+    return 0.1 ** (int(progress >= 0.5) + int(progress >= 0.75))
+
+
+OPTIMIZERS: dict[str, Callable[[Iterable[nn.Parameter], Recipe], torch.optim.Optimizer]] = {
+    "sgd": _sgd,
+    "adam": _adam,
+    "adamw": _adamw,
+}
+
+# From the progress after the warm-up, 0 to 1, to a factor of the learning rate.
+SCHEDULES: dict[str, Callable[[float], float]] = {
+    "constant": _constant,
+    "linear": _linear,
+    "cosine": _cosine,
+    "step": _step,
+}
+
+
+def _known(what: str, name: str, registry: Mapping[str, object]) -> None:
+    if name not in registry:
+        close = get_close_matches(name.lower(), registry, n=1)
+        hint = f"did you mean {close[0]!r}? " if close else ""
+        raise NetmorphError(f"unknown {what} {name!r}: {hint}known are {', '.join(registry)}")
+
+
+def _within(what: str, value: object, valid: bool, expected: str) -> None:
+    if not valid:
+        raise NetmorphError(f"{what} must be {expected}; {value!r} was given")

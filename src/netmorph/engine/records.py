@@ -1,0 +1,341 @@
+"""What a run leaves behind: every network, its edits and its epochs, in one SQLite file, RUN/run.sqlite.
+
+One process writes (the run's supervisor); any number read meanwhile. What belongs together is written in one
+`transaction`, so that a reader, or a run resumed after a crash, sees a finished job whole or not at all.
+
+Keys of `meta`: "config", "machine" and "versions" (dicts for the reader), "command" (str), "status"
+("running", "interrupted" or "finished"), "round" (int), "seconds" (wall time so far) and, written once at the
+end, "result" (see `netmorph.report.summary`).
+"""
+
+import contextlib
+import json
+import math
+import os
+import sqlite3
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, astuple, dataclass, fields, replace
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from netmorph.errors import NetmorphError
+from netmorph.files import atomic_write
+
+FILE_NAME = "run.sqlite"
+SCHEMA_VERSION = 1
+_APPLICATION_ID = 0x6E6D7068  # "nmph": tells a run from any other SQLite file
+_SCHEMA = f"""
+PRAGMA journal_mode = WAL;
+PRAGMA application_id = {_APPLICATION_ID};
+PRAGMA user_version = {SCHEMA_VERSION};
+CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE networks (
+    id INTEGER PRIMARY KEY, arm TEXT NOT NULL, round INTEGER NOT NULL,
+    parent INTEGER REFERENCES networks (id), seed INTEGER NOT NULL,
+    state TEXT NOT NULL CHECK (state IN ('planned', 'trained', 'failed')),
+    parameters INTEGER NOT NULL, flops INTEGER NOT NULL, training_flops INTEGER NOT NULL,
+    seconds REAL NOT NULL, accuracy REAL, loss REAL, survivor INTEGER NOT NULL,
+    edits TEXT NOT NULL, failure TEXT
+);
+CREATE TABLE epochs (
+    network INTEGER NOT NULL REFERENCES networks (id), epoch INTEGER NOT NULL,
+    train_loss REAL, train_accuracy REAL, validation_loss REAL, validation_accuracy REAL,
+    learning_rate REAL, seconds REAL, PRIMARY KEY (network, epoch)
+) WITHOUT ROWID;
+"""
+
+
+class RecordsError(NetmorphError):
+    """The records of a run are missing, no records at all, of another version, or could not be written."""
+
+
+@dataclass(frozen=True)
+class EditRecord:
+    """One edit that made a network from its parent, and what it did before any training."""
+
+    kind: str
+    """What was done and how: "widen r2r", "deepen net2net", ..."""
+    layer: str
+    """Path of the edited layer."""
+    before: int
+    """Width, or count of layers, before the edit."""
+    after: int
+    """The same after it."""
+    share_new: float
+    """New parameters as a share of the child's parameters."""
+    error: float
+    """Largest difference between the outputs before and after, relative to the outputs before."""
+    jump: float
+    """Validation accuracy after the edit minus before, in [-1, 1]."""
+
+
+@dataclass(frozen=True)
+class NetworkRecord:
+    """One network of a run. Accuracies are shares in [0, 1]; FLOPs count a multiply-add as two."""
+
+    id: int
+    arm: str
+    """"evolve" (inherited weights), "alone" (the start network trained on, a chain by parent) or "random"."""
+    round: int
+    parent: int | None
+    seed: int
+    state: str
+    """"planned", then "trained" or "failed"."""
+    parameters: int
+    flops: int
+    """Forward FLOPs for one sample."""
+    training_flops: int
+    """FLOPs spent training this network, forward and backward, all its epochs; its ancestors' excluded."""
+    seconds: float
+    accuracy: float | None
+    """On the validation set; None while unknown."""
+    loss: float | None
+    """On the validation set; None while unknown or not a number."""
+    survivor: bool
+    """Part of the population that the last round selected."""
+    edits: tuple[EditRecord, ...]
+    failure: str | None
+
+
+@dataclass(frozen=True)
+class EpochRecord:
+    """One epoch of training one network."""
+
+    network: int
+    epoch: int
+    train_loss: float
+    train_accuracy: float
+    validation_loss: float
+    validation_accuracy: float
+    learning_rate: float
+    seconds: float
+
+
+class Records:
+    """The records of one run. Made by `create`, `open` or `resume`; a context manager that closes itself."""
+
+    def __init__(self, path: Path, connection: sqlite3.Connection) -> None:
+        self.path = path
+        self._connection = connection
+
+    @classmethod
+    def create(cls, folder: Path) -> "Records":
+        """Start the records of a new run, to read and write.
+
+        Raises:
+            RecordsError: the folder already holds a run.
+            SaveError: the folder cannot be written.
+        """
+        path = Path(folder) / FILE_NAME
+        if path.exists():
+            raise RecordsError(f"{folder} already holds a run; resume it or choose another folder")
+        atomic_write(path, _write_schema)
+        return cls.resume(folder)
+
+    @classmethod
+    def open(cls, folder: Path) -> "Records":
+        """Open a run to read, also while another process writes to it.
+
+        Raises:
+            RecordsError: no run there, no records of netmorph, or records of another version.
+        """
+        path = _existing(folder)
+        # A reader of a WAL file makes an index beside it. Where it must not (a run on a read-only share), the
+        # file is complete if no log lies beside it, and can be read as immutable.
+        log = path.with_name(path.name + "-wal")
+        fixed = not os.access(path.parent, os.W_OK) and not log.exists()
+        return cls(path, _connect(path, "immutable=1" if fixed else "mode=ro"))
+
+    @classmethod
+    def resume(cls, folder: Path) -> "Records":
+        """Open a run to read and write.
+
+        Raises:
+            RecordsError: no run there, no records of netmorph, or records of another version.
+        """
+        path = _existing(folder)
+        connection = _connect(path, "mode=rw")
+        # In WAL mode NORMAL hands each commit to the operating system without waiting for the disk. A killed
+        # process loses nothing of that; only a power cut can take the last commits, and never half of one.
+        connection.execute("PRAGMA synchronous = NORMAL")
+        connection.execute("PRAGMA foreign_keys = ON")
+        return cls(path, connection)
+
+    def close(self) -> None:
+        """Close the file; an open transaction is undone."""
+        self._connection.close()
+
+    def __enter__(self) -> "Records":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    @contextlib.contextmanager
+    def transaction(self) -> Iterator[None]:
+        """Write all that happens inside in one commit, or nothing of it if an error leaves the block.
+
+        A transaction inside another one is part of it.
+
+        Raises:
+            RecordsError: the file cannot be written (disk full, opened to read, busy).
+        """
+        if self._connection.in_transaction:
+            yield
+            return
+        with _explained(self.path):
+            self._connection.execute("BEGIN IMMEDIATE")
+            try:
+                yield
+                self._connection.execute("COMMIT")
+            except BaseException:
+                self._connection.rollback()  # does nothing where SQLite undid it itself (a full disk)
+                raise
+
+    def put_network(self, network: NetworkRecord) -> None:
+        """Add a network, or replace the record with its id. Its parent must be there."""
+        edits = json.dumps([astuple(edit) for edit in network.edits])
+        row = {field.name: getattr(network, field.name) for field in fields(network)} | {"edits": edits}
+        self._put("networks", "id", [row])
+
+    def add_epochs(self, epochs: Iterable[EpochRecord]) -> None:
+        """Add epochs of networks that are there; an epoch recorded before is replaced."""
+        self._put("epochs", "network, epoch", [asdict(epoch) for epoch in epochs])
+
+    def replace_epochs(self, network: int, epochs: Iterable[EpochRecord]) -> None:
+        """Let these be all epochs of the network, so that a job run again leaves nothing of its first try.
+
+        Raises:
+            RecordsError: an epoch of another network is among them.
+        """
+        epochs = list(epochs)
+        if strangers := {epoch.network for epoch in epochs} - {network}:
+            raise RecordsError(f"epochs of network {network} expected, got some of {sorted(strangers)}")
+        with self.transaction():
+            self._connection.execute("DELETE FROM epochs WHERE network = ?", (network,))
+            self.add_epochs(epochs)
+
+    def set_survivors(self, arm: str, ids: Iterable[int]) -> None:
+        """Let exactly these networks be the arm's population, as a round ends.
+
+        Raises:
+            RecordsError: an id that is no network of this arm.
+        """
+        ids = sorted(set(ids))
+        known = {network.id for network in self.networks(arm)}
+        if unknown := [i for i in ids if i not in known]:
+            raise RecordsError(f"survivors must be networks of the arm {arm!r}; these are not: {unknown}")
+        with self.transaction():
+            self._connection.execute("UPDATE networks SET survivor = 0 WHERE arm = ?", (arm,))
+            self._connection.executemany("UPDATE networks SET survivor = 1 WHERE id = ?", [(i,) for i in ids])
+
+    def set_meta(self, key: str, value: Any) -> None:
+        """Keep a value that JSON can hold under `key`."""
+        text = json.dumps(value)
+        with self.transaction():
+            self._connection.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (key, text))
+
+    def meta(self, key: str) -> Any:
+        """The value kept under `key`, None if there is none."""
+        rows = self._query("SELECT value FROM meta WHERE key = ?", (key,))
+        return json.loads(rows[0][0]) if rows else None
+
+    def networks(self, arm: str | None = None) -> list[NetworkRecord]:
+        """The networks of an arm, or of all arms, by id."""
+        rows = self._query(
+            f"SELECT {_columns(NetworkRecord)} FROM networks WHERE ? IS NULL OR arm = ? ORDER BY id",
+            (arm, arm),
+        )
+        return [_network(row) for row in rows]
+
+    def epochs(self, network: int) -> list[EpochRecord]:
+        """The epochs of a network in order; what was not a number or unknown is nan."""
+        rows = self._query(f"SELECT {_columns(EpochRecord)} FROM epochs WHERE network = ? ORDER BY epoch", (network,))
+        return [_epoch(*row) for row in rows]
+
+    def _query(self, sql: str, values: tuple[Any, ...]) -> list[tuple[Any, ...]]:
+        with _explained(self.path):
+            return self._connection.execute(sql, values).fetchall()
+
+    def _put(self, table: str, key: str, rows: list[dict[str, Any]]) -> None:
+        if not rows:
+            return
+        names = list(rows[0])
+        # Not INSERT OR REPLACE: that deletes the row first, which other rows may refer to.
+        sql = (
+            f"INSERT INTO {table} ({', '.join(names)}) VALUES ({', '.join(f':{name}' for name in names)}) "
+            f"ON CONFLICT ({key}) DO UPDATE SET {', '.join(f'{name} = excluded.{name}' for name in names)}"
+        )
+        with self.transaction():
+            self._connection.executemany(sql, rows)
+
+
+_EDITS = [field.name for field in fields(NetworkRecord)].index("edits")
+
+
+def _columns(record: type[NetworkRecord] | type[EpochRecord]) -> str:
+    return ", ".join(field.name for field in fields(record))
+
+
+def _network(row: tuple[Any, ...]) -> NetworkRecord:
+    network = NetworkRecord(*row)
+    edits = tuple(EditRecord(*values) for values in json.loads(row[_EDITS]))
+    return replace(network, edits=edits, survivor=bool(network.survivor))
+
+
+def _epoch(network: int, number: int, *values: float | None) -> EpochRecord:
+    return EpochRecord(network, number, *(math.nan if value is None else value for value in values))
+
+
+def _existing(folder: Path) -> Path:
+    path = Path(folder) / FILE_NAME
+    if not path.is_file():
+        raise RecordsError(f"no run in {folder}: there is no {FILE_NAME}; give the folder of a netmorph run")
+    return path
+
+
+def _write_schema(path: Path) -> None:
+    with _explained(path), contextlib.closing(sqlite3.connect(path)) as connection:
+        connection.executescript(_SCHEMA)
+
+
+def _connect(path: Path, options: str) -> sqlite3.Connection:
+    with _explained(path):
+        # isolation_level None: transactions begin and end where this file says so, nowhere else.
+        connection = sqlite3.connect(f"{path.resolve().as_uri()}?{options}", uri=True, isolation_level=None)
+        try:
+            _check_version(path, connection)
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+
+def _check_version(path: Path, connection: sqlite3.Connection) -> None:
+    (application,) = connection.execute("PRAGMA application_id").fetchone()
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    if application != _APPLICATION_ID:
+        raise RecordsError(f"{path} is a database, but no run of netmorph; give the folder of a netmorph run")
+    if version != SCHEMA_VERSION:
+        raise RecordsError(
+            f"{path} has records of version {version}; this netmorph reads version {SCHEMA_VERSION}. "
+            "Use the netmorph that made the run"
+        )
+
+
+@contextlib.contextmanager
+def _explained(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except sqlite3.IntegrityError as error:
+        raise RecordsError(f"{path} refuses a record: {error}. Its network or parent must be recorded first") from error
+    except sqlite3.OperationalError as error:
+        raise RecordsError(
+            f"cannot read or write {path}: {error}. Check the disk's free space, the permissions and that no "
+            "other process writes to this run; what was committed before is safe"
+        ) from error
+    except sqlite3.DatabaseError as error:
+        raise RecordsError(f"{path} is no database or is damaged: {error}") from error

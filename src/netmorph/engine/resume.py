@@ -1,0 +1,113 @@
+"""Where a training run stands: what its checkpoint holds, and how a run goes on from there."""
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from netmorph.engine.checkpoint import CheckpointError, load, save
+from netmorph.engine.history import Epoch, History
+from netmorph.engine.optimizer_state import pack_optimizer, unpack_optimizer
+from netmorph.engine.wording import listed
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """Copies of a model's parameters and buffers and of its optimizer's state, all of one moment."""
+
+    model: dict[str, Tensor]
+    optimizer: dict[str, Tensor]
+    optimizer_meta: dict[str, Any]
+
+    @classmethod
+    def take(cls, model: nn.Module, optimizer: torch.optim.Optimizer) -> "Snapshot":
+        """Copy the present state."""
+        copies = {name: tensor.detach().clone() for name, tensor in _tensors(model).items()}
+        return cls(copies, *pack_optimizer(optimizer, model))
+
+    def put_back(self, model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
+        """Copy the state into the same tensors of a model, and into its optimizer."""
+        unpack_optimizer(optimizer, model, self.optimizer, self.optimizer_meta)
+        with torch.no_grad():
+            for name, tensor in _tensors(model).items():
+                tensor.copy_(self.model[name])
+
+
+def save_progress(path: Path, identity: dict[str, Any], history: History, last: Snapshot, best: Snapshot) -> None:
+    """Write a checkpoint after an epoch.
+
+    Args:
+        identity: JSON-able values that must be the same when the run goes on.
+        last: the state after the last epoch.
+        best: the state after the best one; stored once if it is the same object as `last`.
+
+    Raises:
+        SaveError: the file cannot be written; the checkpoint before is still there.
+    """
+    snapshots = {"last": last} if best is last else {"last": last, "best": best}
+    tensors = {
+        f"{moment}/{part}/{name}": tensor
+        for moment, snapshot in snapshots.items()
+        for part, members in (("model", snapshot.model), ("optimizer", snapshot.optimizer))
+        for name, tensor in members.items()
+    }
+    meta = {
+        "identity": identity,
+        "history": [asdict(epoch) for epoch in history],
+        "optimizer": {moment: snapshot.optimizer_meta for moment, snapshot in snapshots.items()},
+    }
+    save(path, tensors, meta)
+
+
+def load_progress(
+    path: Path, identity: dict[str, Any], model: nn.Module, optimizer: torch.optim.Optimizer
+) -> tuple[History, Snapshot]:
+    """Put a checkpoint's last state into the model and the optimizer; give the history and the best state.
+
+    Raises:
+        CheckpointError: the checkpoint is damaged, or belongs to another recipe, seed, data set or model.
+        OptimizerStateError: it belongs to another optimizer.
+    """
+    tensors, meta = load(path)
+    if "identity" not in meta:
+        raise CheckpointError(f"{path} is no checkpoint of a training run; choose another file")
+    different = _differences(meta["identity"], identity)
+    if different:
+        raise CheckpointError(
+            f"{path} belongs to another run: {listed(different, '; ')}. Give the same values, or another file"
+        )
+    snapshots = {
+        moment: Snapshot(_below(tensors, f"{moment}/model/"), _below(tensors, f"{moment}/optimizer/"), optimizer_meta)
+        for moment, optimizer_meta in meta["optimizer"].items()
+    }
+    last = snapshots["last"]
+    different = _differences(_signature(last.model), _signature(_tensors(model)))
+    if different:
+        raise CheckpointError(
+            f"{path} belongs to another network: {listed(different, '; ')}. "
+            "Build the same network, or give another file"
+        )
+    last.put_back(model, optimizer)
+    return History(Epoch(**epoch) for epoch in meta["history"]), snapshots.get("best", last)
+
+
+def _tensors(model: nn.Module) -> dict[str, Tensor]:
+    return {**dict(model.named_parameters()), **dict(model.named_buffers())}
+
+
+def _signature(tensors: dict[str, Tensor]) -> dict[str, str]:
+    return {name: f"{tuple(tensor.shape)} {tensor.dtype}" for name, tensor in tensors.items()}
+
+
+def _differences(stored: dict[str, Any], given: dict[str, Any]) -> list[str]:
+    return [
+        f"{name} is {stored.get(name, 'absent')} there, {given.get(name, 'absent')} here"
+        for name in {**given, **stored}
+        if stored.get(name) != given.get(name)
+    ]
+
+
+def _below(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}

@@ -1,0 +1,26 @@
+"""A model and example inputs -> channel groups: the recorder, the table of op rules, the groups."""
+
+from netmorph.graph.axis import Allow, Axis
+from netmorph.graph.group import Graph, Group, Site, UnknownGroup, trace
+from netmorph.graph.record import TraceError, Value
+from netmorph.graph.rules import RULES, Attribute, Coupling, Fill, Role, UnknownOp, Use, rule
+
+__all__ = [
+    "RULES",
+    "Allow",
+    "Attribute",
+    "Axis",
+    "Coupling",
+    "Fill",
+    "Graph",
+    "Group",
+    "Role",
+    "Site",
+    "TraceError",
+    "UnknownGroup",
+    "UnknownOp",
+    "Use",
+    "Value",
+    "rule",
+    "trace",
+]

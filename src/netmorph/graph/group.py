@@ -1,0 +1,211 @@
+"""A model and example inputs -> its channel groups: the axes that must change width together."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils._pytree import tree_map
+
+from netmorph.errors import NetmorphError, suggest
+from netmorph.graph import ops as _ops  # noqa: F401  (fills the table of rules)
+from netmorph.graph.axis import Allow, Atom, Axis, Limit, along, atoms, resolve
+from netmorph.graph.record import Recording, TraceError, Value, record
+from netmorph.graph.rules import Attribute, Coupling, Fill, Role, Use, couple
+
+
+class UnknownGroup(NetmorphError):
+    """No channel group has the given name."""
+
+
+@dataclass(frozen=True)
+class Site:
+    """One dimension of one parameter or buffer that runs over a group's channels."""
+
+    tensor: str
+    dim: int
+    axis: Axis
+    use: Use
+
+    def change(self, tensor: Tensor, atom: Atom, function: Callable[[Tensor, int], Tensor]) -> Tensor:
+        """`tensor` with `function(part, dim)` applied wherever this dimension runs over the atom's channels."""
+        return along(tensor, self.dim, self.axis, atom, function)
+
+
+@dataclass(frozen=True)
+class Group:
+    """Channels that change width together, under the name of the module that first writes them."""
+
+    name: str
+    atom: Atom
+    sites: tuple[Site, ...]
+    attributes: tuple[Attribute, ...]
+
+    @property
+    def size(self) -> int:
+        """The number of channels."""
+        return self.atom.size
+
+    @property
+    def allow(self) -> Allow:
+        """Which changes of width are possible, and which can be exact."""
+        return self.atom.allow
+
+    @property
+    def reasons(self) -> tuple[str, ...]:
+        """Why no more is allowed; empty when anything is."""
+        return tuple(dict.fromkeys(limit.reason for limit in self.atom.limits if limit.allow == self.allow))
+
+    def where(self, role: Role) -> tuple[Site, ...]:
+        """The sites of one role."""
+        return tuple(site for site in self.sites if site.use.role is role)
+
+    def __str__(self) -> str:
+        """One line: name, width, sites by role, and what limits the group."""
+        counts = ", ".join(f"{len(self.where(role))} {role.value}s" for role in Role if self.where(role))
+        limits = f"; {self.allow.name.lower()}: {self.reasons[0]}" if self.reasons else ""
+        return f"{self.name}: {self.size} channels ({counts}){limits}"
+
+
+@dataclass(frozen=True)
+class Graph:
+    """A traced model: a snapshot of its structure. `apply` returns the next one.
+
+    Attributes:
+        model: the traced module itself, not a copy.
+        inputs: the example inputs.
+        groups: all channel groups by name, in the order in which the forward meets them.
+        channels: for each module that returns one tensor, the axes of its (last) output.
+        shapes: of all parameters and buffers when the model was traced.
+        result: what the model returned on the example inputs in eval mode.
+        journal: the records of the edits made since the base network, see `netmorph.edit.journal`.
+    """
+
+    model: nn.Module
+    inputs: tuple[Any, ...]
+    groups: dict[str, Group]
+    channels: dict[str, list[Axis]]
+    shapes: dict[str, tuple[int, ...]]
+    result: Any
+    journal: tuple[Any, ...] = field(default=())
+
+    def group(self, name: str) -> Group:
+        """The group of this name.
+
+        Raises:
+            UnknownGroup: there is none; the message names the closest.
+        """
+        if name not in self.groups:
+            raise UnknownGroup(
+                f"no channel group {name!r}{suggest(name, self.groups)}; "
+                f"the groups are named after the modules that write them: {', '.join(self.groups) or 'none'}"
+            )
+        return self.groups[name]
+
+    def editable(self, allow: Allow = Allow.INEXACT) -> list[Group]:
+        """The groups that allow at least this much."""
+        return [group for group in self.groups.values() if group.allow >= allow]
+
+
+def trace(model: nn.Module, example_inputs: Any, journal: tuple[Any, ...] = ()) -> Graph:
+    """Find the channel groups of a model by running it once on example inputs.
+
+    The forward runs in eval mode. Where some parameters are not reached (auxiliary heads, for instance), it runs in
+    training mode as well, so that they are coupled too. The model is left as it was.
+
+    Args:
+        model: any `nn.Module`.
+        example_inputs: what `model` takes: one tensor, or a tuple of positional arguments. Floating tensors of one
+            constant value (zeros, ones) are replaced by random ones, on which edits can be checked.
+        journal: the edits that made this model from its base, where there were some.
+
+    Raises:
+        TraceError: the forward failed, or it returned no tensor.
+        UnknownOp: an operator has no rule.
+    """
+    if not isinstance(model, nn.Module):
+        raise TraceError(f"trace needs an nn.Module, not {type(model).__name__}; did you pass a class or a state_dict?")
+    inputs = tree_map(_varied, example_inputs if isinstance(example_inputs, tuple) else (example_inputs,))
+    coupling = Coupling()
+    run = record(model, inputs)
+    tensors = _start(run)
+    couple(run, coupling)
+    if any(name not in _reached(run) for name, _ in model.named_parameters()):
+        training = record(model, _two_samples(inputs), training=True)
+        _start(training, tensors)
+        couple(training, coupling)
+    return Graph(
+        model,
+        inputs,
+        _groups(tensors, coupling),
+        {path: value.axes for path, value in run.module_outputs.items() if value.axes},
+        {name: value.shape for name, value in run.tensors.items()},
+        run.result,
+        journal,
+    )
+
+
+def _varied(leaf: Any) -> Any:
+    if (
+        isinstance(leaf, Tensor)
+        and leaf.is_floating_point()
+        and leaf.numel()
+        and bool((leaf == leaf.flatten()[0]).all())
+    ):
+        return torch.randn(leaf.shape, generator=torch.Generator().manual_seed(0)).to(leaf)
+    return leaf
+
+
+def _start(run: Recording, known: dict[str, Value] | None = None) -> dict[str, Value]:
+    """Give every dimension of every parameter and buffer an atom; a second recording shares those of the first."""
+    for name, value in run.tensors.items():
+        value.axes = known[name].axes if known else [(Atom(length),) for length in value.shape]
+    return run.tensors
+
+
+def _reached(run: Recording) -> set[str]:
+    leaves = torch.utils._pytree.tree_leaves([(call.args, call.kwargs) for call in run.calls])
+    return {leaf.name for leaf in leaves if isinstance(leaf, Value) and leaf.name}
+
+
+def _two_samples(inputs: tuple[Any, ...]) -> tuple[Any, ...]:
+    """The inputs with the batch doubled: batch norm refuses to train on a single value per channel."""
+    return tree_map(lambda leaf: torch.cat([leaf, leaf]) if isinstance(leaf, Tensor) and leaf.dim() else leaf, inputs)  # type: ignore[no-any-return]
+
+
+def _groups(tensors: dict[str, Value], coupling: Coupling) -> dict[str, Group]:
+    sites: dict[Atom, list[Site]] = {}
+    used: set[Atom] = set()  # by an operator that knows what the axis is for
+    for name, value in tensors.items():
+        for dim, axis in enumerate(value.axes):
+            uses = coupling.uses.get((name, dim), [Use(Role.CARRY, Fill.MEAN)])
+            for atom in dict.fromkeys(atoms(axis)):
+                if len({use.role is Role.READ for use in uses}) > 1:
+                    atom.limits.append(
+                        Limit(Allow.INEXACT, f"{name} both reads and writes these channels (tied weights)")
+                    )
+                sites.setdefault(atom, []).append(Site(name, dim, resolve(axis), uses[0]))
+                if (name, dim) in coupling.uses:
+                    used.add(atom)
+    attributes: dict[Atom, list[Attribute]] = {}
+    for attribute in coupling.attributes:
+        for atom in {atom for axis in attribute.axes for atom in atoms(axis)}:
+            attributes.setdefault(atom, []).append(attribute)
+    groups: dict[str, Group] = {}
+    for atom, found in sites.items():
+        if atom not in used:
+            continue
+        written = [site for site in found if site.use.role is not Role.READ]
+        name = _name(groups, written[0].tensor if written else f"{found[0].tensor.rpartition('.')[0]}.in.")
+        groups[name] = Group(name, atom, tuple(found), tuple(attributes.get(atom, ())))
+    return groups
+
+
+def _name(taken: dict[str, Group], tensor: str) -> str:
+    base = tensor.rpartition(".")[0] or tensor
+    if base not in taken:
+        return base
+    return next(f"{base}#{count}" for count in range(2, len(taken) + 3) if f"{base}#{count}" not in taken)

@@ -1,0 +1,243 @@
+"""Run a model once and record every operator with its arguments, module and source line.
+
+The recorder sits below autograd, in inference mode, where PyTorch hands it composite operators (`linear`, `conv2d`,
+`batch_norm`) whole. It runs on real tensors, so data-dependent branches, `.item()` and NumPy round trips are followed
+as they happen: a model that runs can be recorded.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import random
+import sys
+import traceback
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from types import FrameType
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn.modules import module as module_hooks
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves, tree_map
+
+from netmorph.errors import NetmorphError
+from netmorph.graph.axis import Axis
+
+# Frames of torch and of this package are not the user's code.
+NOT_USER = (os.path.dirname(torch.__file__) + os.sep, os.path.dirname(__file__) + os.sep, "<")
+
+
+class TraceError(NetmorphError):
+    """A model could not be traced."""
+
+
+@dataclass(eq=False)
+class Value:
+    """One tensor of a recorded run. `name` is set for parameters and buffers; `axes` are filled in by the op rules."""
+
+    shape: tuple[int, ...]
+    name: str | None = None
+    axes: list[Axis] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Call:
+    """One operator call; tensors among the arguments are replaced by their `Value`."""
+
+    op: torch._ops.OpOverload
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+    outputs: tuple[Value, ...]
+    module: str
+    location: str
+
+
+@dataclass(frozen=True)
+class Recording:
+    """All operator calls of one forward pass, in order."""
+
+    calls: list[Call]
+    inputs: list[Value]
+    outputs: list[Value]
+    tensors: dict[str, Value]
+    module_outputs: dict[str, Value]
+    result: Any
+
+
+def canonical_names(model: nn.Module) -> dict[int, str]:
+    """Maps id(tensor) to the first name of each parameter and buffer; tied ones share that name."""
+    named = [*model.named_parameters(), *model.named_buffers()]
+    return {id(tensor): name for name, tensor in reversed(named)}
+
+
+def record(model: nn.Module, inputs: tuple[Any, ...], *, training: bool = False) -> Recording:
+    """Run `model(*inputs)` once in eval (or training) mode and record its operators.
+
+    The model is left as it was: modes, gradients, buffers, attributes set by its forward, and all random states.
+
+    Raises:
+        TraceError: the forward raised; the message tells where.
+    """
+    recorder = _Recorder(model)
+    values = [recorder.enter(tensor) for tensor in tree_leaves(inputs) if isinstance(tensor, Tensor)]
+    with recorder.modules(), recorder:
+        result = run(model, inputs, training=training)
+    outputs = [recorder.value(leaf) for leaf in tree_leaves(result) if isinstance(leaf, Tensor)]
+    if not outputs:
+        raise TraceError(f"the model returned {type(result).__name__} without a tensor; nothing can be traced")
+    return Recording(recorder.calls, values, outputs, recorder.tensors, recorder.module_outputs, result)
+
+
+def run(model: nn.Module, inputs: tuple[Any, ...], *, training: bool = False) -> Any:
+    """What `model(*inputs)` returns in eval (or training) mode, without a trace of the call on the model.
+
+    Raises:
+        TraceError: the forward raised; the message tells where.
+    """
+    with untouched(model), _no_fused_attention(), torch.inference_mode():
+        model.train(training)
+        try:
+            return model(*inputs)
+        except Exception as error:
+            raise TraceError(
+                f"the model's forward failed on the example inputs ({_describe(inputs)}) "
+                f"{'in training mode ' if training else ''}at {user_line(error)}: "
+                f"{type(error).__name__}: {error}. Pass inputs that model(*inputs) accepts"
+            ) from error
+
+
+class _Recorder(TorchDispatchMode):
+    """Keeps every tensor it meets alive, so that an id stands for one tensor throughout."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.calls: list[Call] = []
+        self.tensors: dict[str, Value] = {}
+        self.module_outputs: dict[str, Value] = {}
+        self._values: dict[int, Value] = {}
+        self._alive: list[Tensor] = []
+        self._paths = {id(module): path for path, module in reversed([*model.named_modules()])}
+        self._stack: list[str] = [""]
+        names = canonical_names(model)
+        for tensor in (*model.parameters(), *model.buffers()):
+            self.tensors[names[id(tensor)]] = self.enter(tensor, names[id(tensor)])
+
+    def enter(self, tensor: Tensor, name: str | None = None) -> Value:
+        value = Value(tuple(tensor.shape), name)
+        self._values[id(tensor)] = value
+        self._alive.append(tensor)
+        return value
+
+    def value(self, tensor: Tensor) -> Value:
+        return self._values.get(id(tensor)) or self.enter(tensor)
+
+    def __torch_dispatch__(self, func: torch._ops.OpOverload, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        seen_args, seen_kwargs = tree_map(
+            lambda leaf: self.value(leaf) if isinstance(leaf, Tensor) else leaf, (args, kwargs)
+        )
+        result = func(*args, **kwargs)
+        outputs = tuple(
+            # An in-place operator returns its argument: a new value, except where that is a parameter or buffer.
+            known if (known := self._values.get(id(leaf))) is not None and known.name is not None else self.enter(leaf)
+            for leaf in tree_leaves(result)
+            if isinstance(leaf, Tensor)
+        )
+        self.calls.append(Call(func, seen_args, seen_kwargs, outputs, self._stack[-1], _source_line()))
+        return result
+
+    @contextlib.contextmanager
+    def modules(self) -> Iterator[None]:
+        """Follow which module is running, without a hook on any module of the user's."""
+
+        def enter(module: nn.Module, args: Any) -> None:
+            self._stack.append(self._paths.get(id(module), self._stack[-1]))
+
+        def leave(module: nn.Module, args: Any, result: Any) -> None:
+            self._stack.pop()
+            path = self._paths.get(id(module))
+            if path is not None and isinstance(result, Tensor):
+                self.module_outputs[path] = self.value(result)
+
+        handles = [
+            module_hooks.register_module_forward_pre_hook(enter),
+            module_hooks.register_module_forward_hook(leave, always_call=True),
+        ]
+        try:
+            yield
+        finally:
+            for handle in handles:
+                handle.remove()
+
+
+@contextlib.contextmanager
+def untouched(model: nn.Module) -> Iterator[None]:
+    """Put back whatever a forward may change: attributes, modes, buffers' contents, random states."""
+    # Scripted modules keep their attributes in C++ and out of reach; of those only the mode is put back.
+    modules = [module for module in model.modules() if not isinstance(module, torch.jit.ScriptModule)]
+    scripted = [(module, module.training) for module in model.modules() if isinstance(module, torch.jit.ScriptModule)]
+    attributes: list[dict[str, Any]] = [dict(vars(module)) for module in modules]
+    tables = [{key: dict(before[key]) for key in ("_parameters", "_buffers", "_modules")} for before in attributes]
+    buffers = [(buffer, buffer._version, buffer.detach().clone()) for buffer in model.buffers()]
+    python_state, numpy_state = random.getstate(), np.random.get_state()  # noqa: NPY002
+    try:
+        with torch.random.fork_rng(devices=_cuda_devices(model)):
+            yield
+    finally:
+        random.setstate(python_state)
+        np.random.set_state(numpy_state)  # noqa: NPY002
+        for module, before, saved in zip(modules, attributes, tables, strict=True):
+            vars(module).clear()
+            vars(module).update(before)
+            for key, entries in saved.items():
+                before[key].clear()
+                before[key].update(entries)
+        for scripted_module, mode in scripted:
+            scripted_module.train(mode)
+        with torch.no_grad():
+            for buffer, version, content in buffers:
+                if buffer._version != version:
+                    buffer.copy_(content)
+
+
+@contextlib.contextmanager
+def _no_fused_attention() -> Iterator[None]:
+    """Keep nn.MultiheadAttention from collapsing into one opaque inference kernel."""
+    enabled = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(enabled)
+
+
+def _cuda_devices(model: nn.Module) -> list[int]:
+    return sorted({p.device.index or 0 for p in model.parameters() if p.device.type == "cuda"})
+
+
+def _source_line() -> str:
+    """The innermost source line that belongs neither to torch nor to netmorph's tracer."""
+    frame: FrameType | None = sys._getframe(2)
+    while frame is not None:
+        path = frame.f_code.co_filename
+        if not path.startswith(NOT_USER):
+            return f"{path}:{frame.f_lineno}"
+        frame = frame.f_back
+    return "an unknown line"
+
+
+def user_line(error: BaseException) -> str:
+    """Where in the user's own code an exception came from: file, line and the line's text."""
+    frames = traceback.extract_tb(error.__traceback__)
+    own = [f for f in frames if not f.filename.startswith(NOT_USER)]
+    frame = (own or frames)[-1]
+    return f"{frame.filename}:{frame.lineno} ({(frame.line or '').strip()})"
+
+
+def _describe(inputs: tuple[Any, ...]) -> str:
+    leaves = [leaf for leaf in tree_leaves(inputs) if isinstance(leaf, Tensor)]
+    return ", ".join(f"{tuple(leaf.shape)} {leaf.dtype}" for leaf in leaves) or "no tensors"

@@ -1,0 +1,221 @@
+"""How operators couple channels: the registry of op rules and what a rule may say.
+
+A rule is a function of the operator's own arguments, tensors replaced by `Value`s whose `axes` are known. It returns
+the axes of the output (a list of lists where there are several) and states on the way how the axes couple and which
+changes of width pass. `ops.py` is the table; users add entries with the same decorator:
+
+    @netmorph.rule(torch.ops.mylib.swish.default)
+    def swish(couple: Coupling, x: Value) -> list[Axis]:
+        return pointwise(couple, x)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any
+
+import torch
+
+from netmorph.errors import NetmorphError
+from netmorph.graph.axis import Allow, Atom, Axis, Fixed, atoms, freeze, limit, size, unify
+from netmorph.graph.record import Call, Recording, Value
+
+Rule = Callable[..., Any]
+RULES: dict[torch._ops.OpOverload, Rule] = {}
+
+
+class UnknownOp(NetmorphError):
+    """An operator of the traced model has no rule."""
+
+
+class Role(Enum):
+    """What a parameter or buffer does with the channels of an axis."""
+
+    WRITE = "producer"  # computes them: conv out, linear out, embedding dimension
+    CARRY = "carrier"  # acts on each: norm scale and statistics, depthwise filter, PReLU, layer scale
+    READ = "consumer"  # sums over them: conv in, linear in
+
+
+class Fill(Enum):
+    """What a tensor holds for a fresh channel."""
+
+    RANDOM = "random, as spread as the other channels"
+    MEAN = "the mean of the other channels"
+
+
+@dataclass(frozen=True)
+class Use:
+    """How one axis of a parameter is used, and what it holds for a fresh channel (a number: that value)."""
+
+    role: Role
+    fill: Fill | float
+
+
+@dataclass(frozen=True)
+class Attribute:
+    """An integer (or tuple) attribute of a module that must equal the lengths of axes."""
+
+    module: str
+    name: str
+    axes: tuple[Axis, ...]
+
+    def value(self, sizes: dict[Atom, int] | None = None) -> tuple[int, ...]:
+        """The lengths of the axes, where `sizes` changes some atoms."""
+        return tuple(size(axis, sizes) for axis in self.axes)
+
+
+def rule(*ops: torch._ops.OpOverload) -> Callable[[Rule], Rule]:
+    """Register a function as the rule of one or several ATen operators."""
+
+    def register(function: Rule) -> Rule:
+        RULES.update(dict.fromkeys(ops, function))
+        return function
+
+    return register
+
+
+@dataclass
+class Coupling:
+    """What a rule states while it looks at one call; collects over all calls of a recording."""
+
+    uses: dict[tuple[str, int], list[Use]] = field(default_factory=dict)
+    attributes: list[Attribute] = field(default_factory=list)
+    call: Call = field(init=False)
+
+    @property
+    def where(self) -> str:
+        """The operator, module and source line of the current call, for messages."""
+        return f"{op_name(self.call.op)} in {self.call.module or 'the model'} ({self.call.location})"
+
+    def unify(self, left: Axis, right: Axis) -> None:
+        """These axes always have the same channels in the same order."""
+        if size(left) != size(right):
+            raise NetmorphError(
+                f"the rule of {self.where} equates axes of {size(left)} and {size(right)} channels; the rule is wrong"
+            )
+        unify(left, right)
+
+    def use(self, value: Value | None, dim: int, role: Role, fill: Fill | float = Fill.RANDOM) -> None:
+        """Parameter `value` writes, carries or reads the channels of its dimension `dim`."""
+        if value is not None and value.name is not None:
+            uses = self.uses.setdefault((value.name, dim), [])
+            if Use(role, fill) not in uses:
+                uses.append(Use(role, fill))
+
+    def freeze(self, axis: Axis, reason: str) -> None:
+        """The width of this axis cannot change."""
+        freeze(axis, f"{reason}: {self.where}")
+
+    def not_channels(self, axis: Axis, reason: str) -> None:
+        """This axis of a parameter holds no channels at all (a kernel's height, say)."""
+        for atom in atoms(axis):
+            atom.becomes = (Fixed(atom.size, reason),)
+
+    def limit(self, axis: Axis, allow: Allow, reason: str) -> None:
+        """Only some changes of width pass."""
+        limit(axis, allow, f"{reason}: {self.where}")
+
+    def attribute(self, name: str, *axes: Axis) -> None:
+        """The calling module may hold the length of these axes in its attribute `name`."""
+        entry = Attribute(self.call.module, name, axes)
+        if entry not in self.attributes:
+            self.attributes.append(entry)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The shape of the call's first output."""
+        return self.call.outputs[0].shape
+
+    def fixed(self, dim: int, reason: str = "a size that comes from the input") -> Axis:
+        """A fixed axis as long as dimension `dim` of the output."""
+        return (Fixed(self.shape[dim], reason),)
+
+    def broadcast(self, *values: Value) -> list[Axis]:
+        """The axes of an element-wise result; what meets is unified."""
+        rank = len(self.shape)
+        result: list[Axis] = []
+        for dim in range(-rank, 0):
+            meeting = [v.axes[dim] for v in values if len(v.axes) >= -dim]
+            wide = [axis for axis in meeting if size(axis) == self.shape[dim]]
+            for axis in meeting:
+                if size(axis) != self.shape[dim]:  # one channel for all: it can only stay one
+                    freeze(axis, f"a single channel is broadcast: {self.where}")
+                else:
+                    unify(_richest(wide), axis)
+            result.append(_richest(wide) if wide else (Fixed(self.shape[dim]),))
+        return result
+
+
+def _richest(axes: Sequence[Axis]) -> Axis:
+    """An axis that has atoms, if any has: beside a channel axis of one channel, a fixed 1 is only padding."""
+    return next((axis for axis in axes if any(not isinstance(f, Fixed) for f in axis)), axes[0])
+
+
+def op_name(op: torch._ops.OpOverload) -> str:
+    """`aten.conv2d` for the op's message."""
+    return str(op).removesuffix(".default")
+
+
+def couple(recording: Recording, coupling: Coupling) -> None:
+    """Give axes to every value of a recording by applying each call's rule, in order.
+
+    Raises:
+        UnknownOp: an operator that has no rule touches channels.
+    """
+    for value in recording.inputs:
+        value.axes = [(Fixed(length, "the model's input"),) for length in value.shape]
+    for call in recording.calls:
+        coupling.call = call
+        _constants(call)
+        _apply(call, coupling)
+    for value in recording.outputs:
+        _constant(value)
+        for axis in value.axes:
+            freeze(axis, "the model's output")
+
+
+def _apply(call: Call, coupling: Coupling) -> None:
+    function = RULES.get(call.op)
+    if function is None:
+        inputs = [v for v in _values((call.args, call.kwargs)) if v.shape]
+        if not inputs:  # makes a tensor from nothing (arange, zeros): no channels come in
+            for output in call.outputs:
+                _constant(output)
+            return
+        raise UnknownOp(
+            f"no rule for operator {call.op} in module {call.module or '(the model itself)'!r} at {call.location}. "
+            f"netmorph does not guess how an operator couples channels; register a rule with "
+            f"@netmorph.rule(torch.ops.{call.op}), see CONTRIBUTING.md"
+        )
+    axes = function(coupling, *call.args, **call.kwargs)
+    several = len(call.outputs) != 1 or (axes and isinstance(axes[0], list))
+    for output, made in zip(call.outputs, axes if several else [axes], strict=True):
+        if tuple(size(axis) for axis in made) != output.shape:
+            raise NetmorphError(
+                f"the rule of {coupling.where} gave axes of sizes {tuple(size(axis) for axis in made)} "
+                f"to a result of shape {output.shape}; the rule is wrong"
+            )
+        if output.axes:  # an in-place change of a parameter or buffer
+            for old, new in zip(output.axes, made, strict=True):
+                unify(old, new)
+        else:
+            output.axes = made
+
+
+def _constants(call: Call) -> None:
+    for value in _values((call.args, call.kwargs)):
+        _constant(value)
+
+
+def _constant(value: Value) -> None:
+    """A tensor that no recorded operator made: captured from outside, so its sizes are fixed."""
+    if not value.axes:
+        value.axes = [
+            (Fixed(length, "a constant tensor that the forward makes or captures"),) for length in value.shape
+        ]
+
+
+def _values(tree: Any) -> list[Value]:
+    return [leaf for leaf in torch.utils._pytree.tree_leaves(tree) if isinstance(leaf, Value)]

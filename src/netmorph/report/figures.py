@@ -1,0 +1,125 @@
+"""The report's figures: plain records in, matplotlib figures out. None touches pyplot or its global state."""
+
+from __future__ import annotations
+
+import html
+import io
+from collections.abc import Callable, Iterable, Mapping
+from typing import TYPE_CHECKING
+
+from netmorph.engine.records import NetworkRecord
+from netmorph.errors import require
+from netmorph.report.numbers import compact, flops, percent
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+# Okabe and Ito's colours, which colour-blind readers tell apart; markers differ as well.
+ACCENT, ORANGE, GREEN = "#0072b2", "#d55e00", "#009e73"
+INK, GREY, PALE = "#1f2933", "#6b7785", "#d5dbe1"
+ARMS = {  # arm -> name, colour, marker
+    "evolve": ("Evolution", ACCENT, "o"),
+    "random": ("Random search", ORANGE, "^"),
+    "alone": ("Start network trained on alone", GREEN, "s"),
+}
+WIDTH = 1000
+_STYLE = {
+    "svg.fonttype": "none",  # text stays text, in the page's font
+    "svg.hashsalt": "netmorph",  # the same run gives the same page
+    "text.parse_math": False,  # a $ in the name of a layer is a $
+    "font.size": 12,
+    "text.color": INK,
+    "axes.labelcolor": INK,
+    "axes.edgecolor": GREY,
+    "axes.linewidth": 0.8,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "axes.titlesize": 12,
+    "axes.titlelocation": "left",
+    "grid.color": "#e8ecf0",
+    "grid.linewidth": 0.8,
+    "xtick.color": GREY,
+    "ytick.color": GREY,
+    "xtick.labelcolor": INK,
+    "ytick.labelcolor": INK,
+    "legend.frameon": False,
+}
+
+
+def svg(draw: Callable[[Figure], Mapping[str, str]], name: str, title: str, height: float) -> str:
+    """Draw a figure 1000 px wide as an SVG element to put into a page.
+
+    Args:
+        draw: fills the figure (its unit is the px) and returns the tooltip of each artist with a gid.
+        name: set before each id, so that the figures of one page do not clash.
+        title: what the figure shows, for readers who cannot see it.
+    """
+    matplotlib = require("matplotlib", extra="report")
+    new_figure = require("matplotlib.figure", extra="report").Figure
+    with matplotlib.rc_context(_STYLE):
+        figure = new_figure(figsize=(WIDTH / 72, height / 72), layout="constrained")
+        tooltips = draw(figure)
+        buffer = io.StringIO()
+        nothing = dict.fromkeys(("Creator", "Date", "Format", "Type"))
+        figure.savefig(buffer, format="svg", transparent=True, metadata=nothing)
+    text = buffer.getvalue()
+    text = text[text.index("<svg ") :]
+    for prefix in (' id="', "url(#", 'href="#'):
+        text = text.replace(prefix, f"{prefix}{name}-")
+    for gid, tooltip in tooltips.items():
+        anchor = f'<g id="{name}-{gid}">'
+        text = text.replace(anchor, f"{anchor}<title>{html.escape(tooltip)}</title>")
+    head = f'<svg role="img" aria-labelledby="{name}-title" '
+    text = text.replace("<svg ", head, 1)
+    end_of_tag = text.index(">") + 1
+    return f'{text[:end_of_tag]}<title id="{name}-title">{html.escape(title)}</title>{text[end_of_tag:]}'
+
+
+def describe(network: NetworkRecord) -> str:
+    """One network in a few lines, as a tooltip says it."""
+    edits = [f"{edit.kind} {edit.layer} {edit.before} → {edit.after}" for edit in network.edits]
+    numbers = f"{compact(network.parameters)} parameters, {flops(network.flops)}"
+    lines = [
+        f"Network {network.id}, round {network.round}",
+        *edits,
+        f"validation {percent(network.accuracy)}",
+    ]
+    return "\n".join([*lines, numbers, *([network.failure] if network.failure else [])])
+
+
+def accuracy_axis(axes: Axes, values: Iterable[float], label: str = "validation accuracy") -> float:
+    """Let the y axis show accuracies, and return its lower end.
+
+    A few failures far below the rest would press everything else into a line: the axis ends below the 5%
+    quantile, and the caller draws what lies lower on that edge.
+    """
+    ticker = require("matplotlib.ticker", extra="report")
+    ordered = sorted(values)
+    low, high = ordered[len(ordered) // 20], ordered[-1]
+    margin = max(0.08 * (high - low), 0.005)
+    floor = max(0.0, low - margin)
+    axes.set_ylim(floor, min(1.0 + margin / 4, high + margin))
+    axes.yaxis.set_major_formatter(ticker.PercentFormatter(1.0))
+    axes.set_ylabel(label)
+    return floor
+
+
+def flops_axis(axes: Axes, label: str, log: bool) -> None:
+    """Let the x axis show FLOPs, once all is drawn."""
+    if log:
+        ticker = require("matplotlib.ticker", extra="report")
+        axes.set_xscale("log")
+        low, high = axes.get_xlim()
+        marks = (1, 2, 5) if high > 10 * low else (1, 1.5, 2, 3, 4, 5, 7)
+        axes.xaxis.set_major_locator(ticker.LogLocator(subs=marks))
+        axes.xaxis.set_minor_locator(ticker.NullLocator())
+    axes.xaxis.set_major_formatter(lambda value, position: compact(value))
+    axes.set_xlabel(label)
+
+
+def legend_above(axes: Axes) -> None:
+    """Put the legend above the axes, where it hides nothing."""
+    axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=4, borderpad=0, handlelength=1.4, columnspacing=1.6)

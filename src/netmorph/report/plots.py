@@ -1,0 +1,260 @@
+"""What the report's figures show, one function each: records in, artists on a figure, tooltips by gid out."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from netmorph.engine.records import EditRecord, EpochRecord, NetworkRecord
+from netmorph.report.figures import (
+    ACCENT,
+    ARMS,
+    GREY,
+    INK,
+    ORANGE,
+    accuracy_axis,
+    describe,
+    flops_axis,
+    legend_above,
+)
+from netmorph.report.numbers import compact, percent
+from netmorph.report.summary import ancestry, trained
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+SMALLEST_ERROR = 1e-17  # what is drawn for an error of exactly zero
+Curve = list[tuple[float, float]]
+
+
+def tradeoff(
+    figure: Figure, networks: Iterable[NetworkRecord], front: Sequence[NetworkRecord], best: int
+) -> Mapping[str, str]:
+    """Accuracy against FLOPs of every network, and the Pareto front of the evolution."""
+    axes = figure.add_subplot()
+    shown = trained(networks)
+    floor = accuracy_axis(axes, [network.accuracy or 0.0 for network in shown])
+    for network in shown:
+        _, colour, marker = ARMS[network.arm]
+        accuracy = max(network.accuracy or 0.0, floor)
+        axes.plot(
+            network.flops,
+            accuracy,
+            marker,
+            color=colour,
+            alpha=0.55,
+            ms=6.5,
+            mew=0,
+            gid=f"n{network.id}",
+            clip_on=False,
+        )
+    steps = [(network.flops, network.accuracy or 0.0) for network in front]
+    axes.step(*zip(*steps, strict=True), where="post", color=ACCENT, lw=2, label="Pareto front")
+    for network in front:
+        axes.plot(
+            network.flops,
+            network.accuracy or 0.0,
+            "o",
+            color=ACCENT,
+            ms=8,
+            mec="white",
+            gid=f"front{network.id}",
+        )
+    champion = next(network for network in shown if network.id == best)
+    axes.annotate(
+        f"best {percent(champion.accuracy)}",
+        (champion.flops, champion.accuracy or 0.0),
+        xytext=(0, 10),
+        textcoords="offset points",
+        ha="center",
+        weight="bold",
+    )
+    for arm, (name, colour, marker) in ARMS.items():
+        if any(network.arm == arm for network in shown):
+            axes.plot([], [], marker, color=colour, ms=7, label=name)
+    flops_axis(axes, "forward FLOPs per sample (log scale)", log=True)
+    legend_above(axes)
+    tooltips = {f"n{network.id}": describe(network) for network in shown}
+    return tooltips | {f"front{network.id}": describe(network) for network in front}
+
+
+def curves(
+    figure: Figure,
+    chain: Sequence[NetworkRecord],
+    alone: Sequence[NetworkRecord],
+    epochs: Mapping[int, Sequence[EpochRecord]],
+) -> Mapping[str, str]:
+    """Validation accuracy along the best network's ancestry, its edits, and the start network on its own.
+
+    Args:
+        chain: the ancestors and the network, oldest first.
+        alone: the start network and what it was trained on to, oldest first.
+        epochs: network id -> its epochs.
+    """
+    axes = figure.add_subplot()
+    line, ends = _curve(chain, epochs)
+    other, _ = _curve(alone, epochs)
+    flops_axis(axes, "training FLOPs spent on this network and its ancestors", log=False)
+    end = ends[-1]
+    beside = [point for point in other if point[0] <= 1.02 * end]
+    accuracy_axis(axes, [accuracy for _, accuracy in line + beside])
+    axes.set_xlim(0, 1.02 * end)
+    axes.plot(*zip(*line, strict=True), "-o", color=ACCENT, lw=2, ms=3, label="best network's ancestry")
+    if beside:
+        name, colour, _ = ARMS["alone"]
+        axes.plot(*zip(*other, strict=True), "-", color=colour, lw=2, label=name)
+        if other[-1][0] > 1.02 * end:
+            axes.plot([], [], " ", label=f"(goes on to {percent(other[-1][1])} at {compact(other[-1][0])})")
+    spot = -math.inf
+    for child, at in zip(chain[1:], ends, strict=False):
+        spot = max(spot + 0.024 * end, at)  # labels of close edits move apart
+        axes.axvline(at, color=GREY, lw=0.8, ls=(0, (4, 3)), zorder=0)
+        axes.annotate(
+            _what_changed(child),
+            (at, 1.0),
+            xytext=(spot, 1.03),
+            xycoords=axes.get_xaxis_transform(),
+            textcoords=axes.get_xaxis_transform(),
+            rotation=40,
+            rotation_mode="anchor",
+            ha="left",
+            va="bottom",
+            fontsize=11,
+            color=INK,
+            arrowprops={"arrowstyle": "-", "color": GREY, "lw": 0.8},
+        )
+    axes.legend(loc="lower right", frameon=True, edgecolor="white", framealpha=0.9)
+    return {}
+
+
+def spending(figure: Figure, networks: Sequence[NetworkRecord]) -> Mapping[str, str]:
+    """The best validation accuracy by training FLOPs, those of an arm's start network included."""
+    axes = figure.add_subplot()
+    accuracies = []
+    for arm, (name, colour, marker) in ARMS.items():
+        members = [network for network in networks if network.arm == arm]
+        inherited = sum(n.training_flops for n in ancestry(networks, members[0].id)[:-1]) if members else 0
+        spent = [inherited + x for x in itertools.accumulate(n.training_flops for n in members)]
+        bests = list(itertools.accumulate((n.accuracy or 0.0 for n in members), max))
+        points = [(x, y) for x, y in zip(spent, bests, strict=True) if y > 0]
+        if points:
+            axes.step(*zip(*points, strict=True), where="post", color=colour, lw=2, label=name)
+            axes.plot(*points[-1], marker, color=colour, ms=7)
+            accuracies += [accuracy for _, accuracy in points]
+    accuracy_axis(axes, accuracies, "best validation accuracy")
+    flops_axis(axes, "training FLOPs spent by the arm", log=False)
+    axes.set_xlim(left=0)
+    legend_above(axes)
+    return {}
+
+
+def edits(figure: Figure, networks: Iterable[NetworkRecord]) -> Mapping[str, str]:
+    """What each edit did before any training: to the validation accuracy, and to the outputs."""
+    by_kind: dict[str, list[tuple[NetworkRecord, EditRecord]]] = {}
+    for network in networks:
+        for edit in network.edits:
+            by_kind.setdefault(edit.kind, []).append((network, edit))
+    kinds = sorted(by_kind, reverse=True)
+    left, right = figure.subplots(1, 2, sharey=True)
+    tooltips = {}
+    for row, kind in enumerate(kinds):
+        for index, (network, edit) in enumerate(by_kind[kind]):
+            # The golden ratio spreads the dots of one kind evenly, the same way each time.
+            height = row + 0.5 * ((index * 0.618034) % 1 - 0.5)
+            tooltip = (
+                f"Network {network.id}, round {network.round}\n{_brief(edit)}\n"
+                f"accuracy {100 * edit.jump:+.2f} points, outputs {edit.error:.2g}"
+            )
+            for axes, name, value in (
+                (left, "jump", 100 * edit.jump),
+                (right, "error", max(edit.error, SMALLEST_ERROR)),
+            ):
+                if math.isfinite(value):
+                    gid = f"{name}{row}-{index}"
+                    axes.plot(value, height, "o", gid=gid, color=ACCENT, alpha=0.5, ms=6, mew=0, clip_on=False)
+                    tooltips[gid] = tooltip
+    left.axvline(0, color=INK, lw=1, zorder=0)
+    left.set_yticks(range(len(kinds)), kinds)
+    left.set_ylim(-0.6, len(kinds) - 0.4)
+    left.set_xlabel("validation accuracy after the edit minus before (points)")
+    right.set_xscale("log")
+    right.xaxis.set_major_formatter(lambda value, position: _power_of_ten(value))
+    right.xaxis.set_minor_formatter(lambda value, position: "")
+    right.axvspan(SMALLEST_ERROR, 1e-5, color=ACCENT, alpha=0.06, lw=0)
+    right.text(9e-6, len(kinds) - 0.38, "rounding (float32)", ha="right", va="bottom", color=GREY, fontsize=11)
+    errors = [edit.error for pairs in by_kind.values() for _, edit in pairs if math.isfinite(edit.error)]
+    right.set_xlim(max(SMALLEST_ERROR, min([*errors, 1e-8]) / 3), max([*errors, 1.0]) * 2)
+    right.set_xlabel("largest relative change of the outputs (log scale)")
+    for axes in (left, right):
+        axes.tick_params(axis="y", length=0)
+    return tooltips
+
+
+def ensemble(figure: Figure, found: Mapping[str, Any]) -> Mapping[str, str]:
+    """Test accuracy of the ensemble, its members and the baselines."""
+    axes = figure.add_subplot()
+    alone, random = found["baselines"].get("alone"), found["baselines"].get("random")
+    lines = [
+        ("Ensemble", found["ensemble"], ACCENT, "D"),
+        *((f"Network {member['id']}", member, ACCENT, "o") for member in found["members"]),
+        *([("Random search, ensemble", random["ensemble"], ORANGE, "D")] if random else []),
+        *([("Random search, best", random["best"], ORANGE, "^")] if random else []),
+        *([("Start network alone", alone, ARMS["alone"][1], "s")] if alone else []),
+    ]
+    lines = [line for line in lines if line[1] and line[1]["test_accuracy"] is not None]
+    values = [entry["test_accuracy"] for _, entry, _, _ in lines]
+    margin = max(0.15 * (max(values) - min(values)), 0.002)
+    start = min(values) - margin
+    for row, (name, entry, colour, marker) in enumerate(reversed(lines)):
+        value, heavy = entry["test_accuracy"], name == "Ensemble"
+        axes.plot([start, value], [row, row], color=colour, lw=1.5, alpha=0.35)
+        axes.plot(value, row, marker, color=colour, ms=10 if heavy else 8)
+        axes.annotate(
+            percent(value),
+            (value, row),
+            xytext=(10, 0),
+            textcoords="offset points",
+            va="center",
+            weight="bold" if heavy else "normal",
+        )
+    axes.set_yticks(range(len(lines)), [name for name, *_ in reversed(lines)])
+    axes.set_ylim(-0.6, len(lines) - 0.4)
+    axes.set_xlim(start, max(values) + 1.5 * margin)
+    axes.grid(False, axis="y")
+    axes.tick_params(axis="y", length=0)
+    axes.xaxis.set_major_formatter(lambda value, position: f"{100 * value:.3g}%")
+    axes.set_xlabel("test accuracy")
+    return {}
+
+
+def _power_of_ten(value: float) -> str:
+    return "10" + str(round(math.log10(value))).translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))
+
+
+def _curve(chain: Sequence[NetworkRecord], epochs: Mapping[int, Sequence[EpochRecord]]) -> tuple[Curve, list[float]]:
+    """Validation accuracy by training FLOPs along a chain, and the FLOPs at which each network ends."""
+    points: Curve = []
+    ends: list[float] = []
+    spent = 0.0
+    for network in chain:
+        own = epochs.get(network.id, ())
+        for count, epoch in enumerate(own, start=1):
+            # All epochs of one network cost the same.
+            x = spent + network.training_flops * count / len(own)
+            if math.isfinite(epoch.validation_accuracy):
+                points.append((x, epoch.validation_accuracy))
+        spent += network.training_flops
+        ends.append(spent)
+    return points, ends
+
+
+def _what_changed(child: NetworkRecord) -> str:
+    if len(child.edits) == 1:
+        return _brief(child.edits[0])
+    return " + ".join(f"{edit.kind.split()[0]} {edit.layer.rsplit('.', 1)[-1]}" for edit in child.edits)
+
+
+def _brief(edit: EditRecord) -> str:
+    return f"{edit.kind} {edit.layer.rsplit('.', 1)[-1]} {edit.before}→{edit.after}"

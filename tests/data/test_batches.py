@@ -1,0 +1,93 @@
+import pytest
+import torch
+
+from netmorph.data import DataError, Split, augment, batches, normalize
+
+
+def numbered(count: int) -> Split:
+    """Images whose every pixel is their number."""
+    numbers = torch.arange(count)
+    return Split(numbers.to(torch.uint8)[:, None, None, None].expand(-1, 1, 2, 2), numbers)
+
+
+def test_in_order_batches_are_views_and_keep_the_last():
+    split = numbered(10)
+    found = list(batches(split, 4))
+    assert [labels.tolist() for _, labels in found] == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9]]
+    assert found[0][0].data_ptr() == split.images.data_ptr()
+
+
+def test_shuffled_batches_keep_images_with_their_labels():
+    found = list(batches(numbered(10), 4, generator=torch.Generator().manual_seed(0)))
+    order = torch.cat([labels for _, labels in found])
+    assert sorted(order.tolist()) == list(range(10)) != order.tolist()
+    assert all(torch.equal(images[:, 0, 0, 0].long(), labels) for images, labels in found)
+
+
+@pytest.mark.parametrize("generator", [None, torch.Generator()])
+def test_drop_last(generator):
+    assert [len(labels) for _, labels in batches(numbered(10), 4, generator=generator, drop_last=True)] == [
+        4,
+        4,
+    ]
+
+
+def test_the_generator_goes_on_from_epoch_to_epoch():
+    generator = torch.Generator().manual_seed(0)
+    first, second = (next(batches(numbered(50), 50, generator=generator))[1] for _ in range(2))
+    assert not torch.equal(first, second)
+
+
+@pytest.mark.parametrize(("options", "message"), [((0,), "at least 1"), ((20,), "no batch of 20")])
+def test_impossible_batches_are_refused_before_the_first(options, message):
+    with pytest.raises(DataError, match=message):
+        batches(numbered(10), *options, drop_last=True)
+
+
+def test_split_refuses_what_is_no_uint8_image():
+    with pytest.raises(DataError, match=r"uint8 \[N, C, H, W\], got float32 \[2, 1, 3, 3\]"):
+        Split(torch.zeros(2, 1, 3, 3), torch.zeros(2, dtype=torch.int64))
+    with pytest.raises(DataError, match=r"int64 \[2\]"):
+        Split(torch.zeros(2, 1, 3, 3, dtype=torch.uint8), torch.zeros(3, dtype=torch.int64))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
+def test_normalize(dtype):
+    images = torch.randint(256, (4, 3, 5, 5), dtype=torch.uint8)
+    before = images.clone()
+    mean, std = torch.tensor([0.1, 0.5, 0.9]).double(), torch.tensor([0.2, 0.3, 1.0]).double()
+    expected = (images.double() / 255 - mean[:, None, None]) / std[:, None, None]
+    result = normalize(images, mean.tolist(), std.tolist(), dtype=dtype, memory_format=torch.channels_last)
+    assert result.dtype == dtype
+    assert result.is_contiguous(memory_format=torch.channels_last)
+    torch.testing.assert_close(result, expected.to(dtype), rtol=0, atol=0.02 if dtype == torch.bfloat16 else 1e-5)
+    assert torch.equal(images, before)
+
+
+@pytest.mark.parametrize("flip", [False, True])
+def test_augment_makes_crops_of_the_padded_image(flip):
+    images = torch.randint(1, 256, (64, 3, 6, 5), dtype=torch.uint8)
+    result = augment(images, torch.Generator().manual_seed(0), pad=2, flip=flip)
+    assert result.shape == images.shape
+    assert result.dtype == torch.uint8
+    padded = torch.nn.functional.pad(images, (2, 2, 2, 2))
+    seen = set()
+    for image, augmented in zip(padded, result, strict=True):
+        crops = {
+            (top, left, mirrored): image[:, top : top + 6, left : left + 5].flip([2] if mirrored else [])
+            for top in range(5)
+            for left in range(5)
+            for mirrored in (False, True)
+        }
+        matching = [key for key, crop in crops.items() if torch.equal(crop, augmented)]
+        assert len(matching) == 1
+        seen.add(matching[0])
+    assert len(seen) > 15
+    assert {mirrored for _, _, mirrored in seen} == ({False, True} if flip else {False})
+
+
+def test_augment_follows_its_generator():
+    images = torch.randint(256, (8, 1, 8, 8), dtype=torch.uint8)
+    first, again, other = (augment(images, torch.Generator().manual_seed(seed)) for seed in (0, 0, 1))
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other)

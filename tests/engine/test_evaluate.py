@@ -1,0 +1,48 @@
+import pytest
+import torch
+
+from netmorph.data import Split, normalize
+from netmorph.engine.evaluate import evaluate, predict
+from netmorph.errors import NetmorphError
+from tests.engine.small import dataset, network
+
+
+@pytest.mark.parametrize("batch_size", [7, 1024])
+def test_metrics_and_probabilities_match_a_direct_computation(batch_size):
+    data, model = dataset(), network()
+    metrics = evaluate(model, data.test, data, batch_size=batch_size)
+    probabilities = predict(model, data.test, data, batch_size=batch_size)
+    model.eval()
+    expected = model(normalize(data.test.images, data.mean, data.std)).softmax(1).detach()
+    right = expected[torch.arange(30), data.test.labels]
+    torch.testing.assert_close(probabilities, expected)
+    assert metrics.loss == pytest.approx(-right.log().mean().item(), rel=1e-5)
+    assert metrics.accuracy == pytest.approx((expected.argmax(1) == data.test.labels).float().mean().item())
+    assert metrics.count == 30
+
+
+def test_the_model_is_left_as_it_was():
+    data, model = dataset(), network()
+    model[1].eval()
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    modes = [module.training for module in model.modules()]
+    evaluate(model, data.test, data)
+    assert [module.training for module in model.modules()] == modes
+    assert all(torch.equal(before[name], tensor) for name, tensor in model.state_dict().items())
+
+
+def test_bfloat16_probabilities_are_close_and_wide():
+    data, model = dataset(), network()
+    low = predict(model, data.test, data, bf16=True)
+    assert low.dtype == torch.float32
+    torch.testing.assert_close(low, predict(model, data.test, data), atol=0.02, rtol=0)
+
+
+def test_what_does_not_fit_is_refused_and_the_mode_restored():
+    data, model = dataset(), network(classes=2)
+    with pytest.raises(NetmorphError, match="labels go from 0 to 2"):
+        evaluate(model, data.test, data)
+    assert model.training
+    empty = Split(torch.empty(0, 1, 6, 6, dtype=torch.uint8), torch.empty(0, dtype=torch.int64))
+    with pytest.raises(NetmorphError, match="split is empty"):
+        predict(network(), empty, data)

@@ -1,0 +1,31 @@
+import pytest
+
+from netmorph.report.numbers import compact, duration, flops, percent
+
+
+@pytest.mark.parametrize(
+    ("count", "text"),
+    [
+        (None, "–"),
+        (0, "0"),
+        (12, "12"),
+        (999, "999"),
+        (999.7, "1 k"),
+        (1234567, "1.23 M"),
+        (3 * 10**15, "3 P"),
+    ],
+)
+def test_compact(count: float | None, text: str) -> None:
+    assert compact(count).replace("\u00a0", " ") == text
+
+
+def test_flops_joins_the_unit() -> None:
+    assert flops(1_230_000) == "1.23\u00a0MFLOPs"
+    assert flops(90) == "90\u00a0FLOPs"
+    assert flops(None) == "–"
+
+
+def test_percent_and_duration() -> None:
+    assert percent(0.98712) == "98.71%"
+    assert percent(None) == "–"
+    assert [duration(s) for s in (None, 1.5, 75, 3725)] == ["–", "1.5 s", "1 min 15 s", "1 h 2 min"]

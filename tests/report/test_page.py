@@ -1,0 +1,180 @@
+import re
+import xml.etree.ElementTree as ElementTree
+from dataclasses import replace
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+from synthetic import START, Run, write_run
+
+from netmorph.engine.records import EditRecord, EpochRecord, NetworkRecord, Records, RecordsError
+from netmorph.report import write
+
+SECTIONS = ["tradeoff", "lineage", "curves", "spending", "edits", "ensemble"]
+
+
+class Elements(HTMLParser):
+    """Every element of a page with its attributes."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.found: list[tuple[str, dict[str, str | None]]] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.found.append((tag, dict(attrs)))
+
+
+def figures(page: str) -> dict[str, ElementTree.Element]:
+    sections = re.findall(r'<section id="(\w+)">(.*?)</section>', page, flags=re.DOTALL)
+    found = {name: re.search(r"<svg .*</svg>", body, flags=re.DOTALL) for name, body in sections}
+    return {name: ElementTree.fromstring(match.group()) for name, match in found.items() if match}
+
+
+def write_networks(folder: Path, networks: list[NetworkRecord], meta: dict[str, Any] | None = None) -> Path:
+    with Records.create(folder) as records:
+        for network in networks:
+            records.put_network(network)
+        for key, value in (meta or {"status": "running", "round": 1}).items():
+            records.set_meta(key, value)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def page(finished_run: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
+    return write(finished_run, tmp_path_factory.mktemp("page") / "page.html").read_text("utf-8")
+
+
+def test_the_page_has_every_section_and_figure(page: str) -> None:
+    ids = [attributes.get("id") for _, attributes in Elements(page).found]
+    assert {"result", *SECTIONS, "networks", "making"} <= set(ids)
+    assert list(figures(page)) == SECTIONS
+    assert "Nothing to show yet" not in page
+
+
+def test_the_page_needs_nothing_from_outside(page: str) -> None:
+    for tag, attributes in Elements(page).found:
+        assert tag not in {"script", "link", "iframe", "object", "embed", "img"}
+        for name, value in attributes.items():
+            if name in {"src", "href", "xlink:href", "data", "action"}:
+                assert (value or "").startswith(("#", "data:image/png;base64,")), f"<{tag} {name}={value}>"
+            assert not name.startswith("on"), f"<{tag} {name}>"
+    assert "@import" not in page
+    assert all(target.startswith("#") for target in re.findall(r"url\(([^)]*)\)", page))
+
+
+def test_ids_are_unique_and_references_lead_somewhere(page: str) -> None:
+    elements = Elements(page).found
+    ids = [attributes["id"] for _, attributes in elements if "id" in attributes]
+    assert len(ids) == len(set(ids))
+    wanted = re.findall(r"url\(#([^)]*)\)", page) + re.findall(r'href="#([^"]*)"', page)
+    assert set(wanted) <= set(ids)
+
+
+def test_figures_are_described_and_nodes_have_tooltips(page: str) -> None:
+    space = "{http://www.w3.org/2000/svg}"
+    for name, figure in figures(page).items():
+        title = figure.find(f"{space}title")
+        assert figure.get("role") == "img"
+        assert title is not None
+        assert figure.get("aria-labelledby") == title.get("id") == f"{name}-title"
+        assert title.text
+    tree = figures(page)["lineage"]
+    tooltips = [title.text or "" for group in tree.iter(f"{space}g") for title in group.findall(f"{space}title")]
+    assert len(tooltips) == 49
+    assert any(tooltip.startswith("Network 12, round 2\n") for tooltip in tooltips)
+
+
+def test_the_headline_and_the_table_hold_the_result(finished_run: Path, page: str) -> None:
+    with Records.open(finished_run) as records:
+        result = records.meta("result")
+    head, numbers = page.split('id="result"')[0], page.split('id="result"')[1].split("</table>")[0]
+    baselines = result["baselines"]
+    for entry in (result["best"], result["ensemble"], baselines["alone"], baselines["random"]["ensemble"]):
+        text = f"{100 * entry['test_accuracy']:.2f}%"
+        assert text in head
+        assert text in numbers
+
+
+def test_the_same_run_gives_the_same_page(finished_run: Path, page: str, tmp_path: Path) -> None:
+    assert write(finished_run, tmp_path / "again.html").read_text("utf-8") == page
+
+
+def test_the_page_lies_in_the_run_by_default(tmp_path: Path) -> None:
+    folder = write_networks(tmp_path / "run", [])
+    assert write(folder) == folder / "report.html"
+    assert "No network is trained yet." in (folder / "report.html").read_text("utf-8")
+
+
+def test_a_running_run_shows_what_there_is(running_run: Path, tmp_path: Path) -> None:
+    page = write(running_run, tmp_path / "page.html").read_text("utf-8")
+    assert '<span class="status">running</span>' in page
+    assert "17 networks trained so far" in page
+    assert list(figures(page)) == SECTIONS[:-1]
+    assert page.count("Nothing to show yet") == 1
+
+
+def test_a_single_network(tmp_path: Path) -> None:
+    folder = write_networks(tmp_path, [replace(START, accuracy=1.0, training_flops=100)])
+    with Records.resume(folder) as records:
+        records.add_epochs([EpochRecord(0, 0, 0.1, 1.0, 0.1, 1.0, 0.1, 1.0)])
+    page = write(folder).read_text("utf-8")
+    assert list(figures(page)) == ["tradeoff", "lineage", "curves", "spending"]
+
+
+def test_failed_and_planned_networks_and_losses_that_are_nan(tmp_path: Path) -> None:
+    nan, run = float("nan"), Run()
+    start = run.train(START, 0.3, 0.8)
+    failed = replace(start, id=1, parent=0, round=1, state="failed", accuracy=None, loss=nan, failure="loss is nan")
+    planned = replace(failed, id=2, state="planned", failure=None)
+    edits = (EditRecord("narrow score", "fc", 8, 4, 0.0, nan, nan),)
+    folder = write_networks(tmp_path, [start, failed, planned, replace(start, id=3, parent=0, round=1, edits=edits)])
+    with Records.resume(folder) as records:
+        records.add_epochs([*run.epochs, EpochRecord(3, 0, nan, 0.1, nan, nan, 0.1, 1.0)])
+    page = write(folder).read_text("utf-8")
+    assert "loss is nan" in page
+    assert {"lineage", "curves", "edits"} <= figures(page).keys()
+
+
+def test_nothing_but_failures(tmp_path: Path) -> None:
+    page = write(write_networks(tmp_path, [replace(START, state="failed", failure="out of memory")])).read_text("utf-8")
+    assert figures(page) == {}
+    assert "out of memory" in page
+
+
+def test_names_are_shown_and_never_run(tmp_path: Path) -> None:
+    name = "<script>alert('&')</script>$x_{$"
+    edit = EditRecord(f"widen {name}", f"features.{name}", 8, 12, 0.2, 1e-7, 0.0)
+    start = replace(START, accuracy=0.5, training_flops=10)
+    child = replace(start, id=1, parent=0, round=1, edits=(edit,), failure=name)
+    meta = {
+        "status": name,
+        "round": 1,
+        "command": name,
+        "config": {"data": name, "model": name, name: [name]},
+    }
+    folder = write_networks(tmp_path, [start, child], meta)
+    with Records.resume(folder) as records:
+        records.add_epochs([EpochRecord(id, 0, 0.1, 0.5, 0.1, 0.5, 0.1, 1.0) for id in (0, 1)])
+    page = write(folder).read_text("utf-8")
+    assert not any(tag == "script" for tag, _ in Elements(page).found)
+    assert "<script" not in page
+    assert page.count("&lt;script&gt;") > 8
+    assert {"lineage", "curves", "edits"} <= figures(page).keys()
+
+
+def test_a_result_without_baselines(tmp_path: Path) -> None:
+    folder = write_run(tmp_path / "run", rounds=2)
+    with Records.resume(folder) as records:
+        result = records.meta("result")
+        records.set_meta("result", result | {"baselines": {"alone": None, "random": None}})
+    page = write(folder).read_text("utf-8")
+    assert list(figures(page)) == SECTIONS
+    assert "For about the same training FLOPs" not in page
+
+
+def test_a_folder_without_a_run(tmp_path: Path) -> None:
+    with pytest.raises(RecordsError, match="no run in"):
+        write(tmp_path)
+    assert list(tmp_path.iterdir()) == []

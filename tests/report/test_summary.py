@@ -1,0 +1,91 @@
+import json
+from dataclasses import replace
+from pathlib import Path
+
+from rich.console import Console
+from synthetic import START
+
+from netmorph.engine.records import Records
+from netmorph.report.summary import ancestry, best, front, summary, table
+
+
+def test_a_finished_run_gives_its_result(finished_run: Path) -> None:
+    with Records.open(finished_run) as records:
+        found = summary(records)
+        assert found == {"status": "finished", "round": 6, **records.meta("result")}
+    assert json.loads(json.dumps(found)) == found
+
+
+def test_a_running_run_has_the_keys_of_a_finished_one(finished_run: Path, running_run: Path) -> None:
+    with Records.open(finished_run) as records:
+        finished = summary(records)
+    with Records.open(running_run) as records:
+        running = summary(records)
+        networks = records.networks()
+    assert running["status"] == "running"
+    assert running.keys() == finished.keys()
+    for key in ("best", "ensemble"):
+        assert running[key].keys() == finished[key].keys()
+        assert running[key]["test_accuracy"] is None
+    assert running["best"]["validation_accuracy"] == max(network.accuracy or 0 for network in networks)
+    assert running["ensemble"]["members"] == [network.id for network in networks if network.survivor]
+    assert running["training_flops"] == sum(network.training_flops for network in networks)
+    assert running["baselines"] == {}
+
+
+def test_baselines_of_a_running_run(tmp_path: Path) -> None:
+    with Records.create(tmp_path) as records:
+        records.put_network(replace(START, accuracy=0.8, training_flops=5))
+        records.put_network(replace(START, id=1, arm="alone", parent=0, accuracy=0.9, training_flops=7))
+        records.put_network(replace(START, id=2, arm="random", accuracy=0.6, training_flops=8))
+        records.put_network(replace(START, id=3, arm="random", accuracy=0.7, training_flops=9, survivor=True))
+        baselines = summary(records)["baselines"]
+    assert (baselines["alone"]["id"], baselines["alone"]["training_flops"]) == (1, 7)
+    random = baselines["random"]
+    assert (random["best"]["id"], random["training_flops"], random["networks"]) == (3, 17, 2)
+    assert random["ensemble"]["members"] == [3]
+
+
+def test_summary_of_an_empty_run(tmp_path: Path) -> None:
+    with Records.create(tmp_path) as records:
+        found = summary(records)
+        assert (found["best"], found["ensemble"], found["members"], found["front"]) == (None, None, [], [])
+        assert table(records).row_count == 0
+
+
+def test_table_names_every_line(finished_run: Path) -> None:
+    console = Console(width=160)
+    with Records.open(finished_run) as records, console.capture() as capture:
+        console.print(table(records))
+        result = records.meta("result")
+    text = capture.get()
+    for name in (
+        "Ensemble of the survivors",
+        "Best network",
+        "Start network trained on alone",
+        "Random search",
+    ):
+        assert name in text
+    assert f"{100 * result['ensemble']['test_accuracy']:.2f}%" in text
+    assert all(f"Member {member['id']}" in text for member in result["members"])
+
+
+def test_front_keeps_what_no_cheaper_network_beats() -> None:
+    points = [(10, 0.5), (20, 0.4), (20, 0.7), (30, 0.7), (40, 0.9), (50, None), (5, None)]
+    networks = [replace(START, id=i, flops=flops, accuracy=accuracy) for i, (flops, accuracy) in enumerate(points)]
+    assert [network.id for network in front(networks)] == [0, 2, 4]
+    assert front(networks[-2:]) == []
+
+
+def test_best_prefers_fewer_flops_among_equals() -> None:
+    networks = [replace(START, id=i, flops=flops, accuracy=0.9) for i, flops in enumerate((30, 10, 20))]
+    champion = best(networks)
+    assert champion is not None
+    assert champion.id == 1
+    assert best([]) is None
+
+
+def test_ancestry_is_oldest_first_across_arms_and_ends_where_a_parent_is_missing() -> None:
+    networks = [replace(START, id=4, parent=1), replace(START, id=7, parent=4, arm="alone")]
+    assert [network.id for network in ancestry(networks, 7)] == [4, 7]
+    assert ancestry(networks, 99) == []
