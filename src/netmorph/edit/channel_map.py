@@ -97,7 +97,7 @@ def net2net(n: int, m: int, generator: torch.Generator) -> ChannelMap:
     often. Equal copies stay equal in training unless something else (noise, dropout) tells them apart.
     """
     source = _copies(n, m, generator)
-    return _map(n, source, share=1.0 / torch.bincount(source, minlength=n)[source])
+    return _map(n, source, share=1.0 / torch.bincount(source, minlength=n).double()[source])
 
 
 def unequal_split(n: int, m: int, generator: torch.Generator) -> ChannelMap:

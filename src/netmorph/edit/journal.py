@@ -7,7 +7,6 @@ that were in force when it was edited.
 
 from __future__ import annotations
 
-import importlib
 import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
@@ -18,6 +17,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from netmorph import zoo
 from netmorph.edit.blocks import Spec
 from netmorph.edit.mutate import change
 from netmorph.edit.plan import Plan
@@ -25,7 +25,6 @@ from netmorph.errors import NetmorphError
 from netmorph.files import atomic_write
 
 FORMAT = 1
-OWN_BASES = "netmorph.zoo"
 
 
 class LoadError(NetmorphError):
@@ -59,18 +58,19 @@ class Entry:
 
 @dataclass(frozen=True)
 class Base:
-    """How to build the network that the journal starts from: `target` is `module:function`, called with `arguments`."""
+    """How to build the network that the journal starts from.
 
-    target: str
+    Attributes:
+        name: a network of `netmorph.zoo`, or `module:function` of the user's own.
+        arguments: `input_shape`, `classes` and whatever else it takes; plain values.
+    """
+
+    name: str
     arguments: dict[str, Any] = field(default_factory=dict)
 
     def build(self) -> nn.Module:
-        """Import the function and call it. Only for targets that the user named, or netmorph's own."""
-        module, _, name = self.target.partition(":")
-        model = getattr(importlib.import_module(module), name)(**self.arguments)
-        if not isinstance(model, nn.Module):
-            raise LoadError(f"{self.target} returned {type(model).__name__}, not an nn.Module")
-        return model
+        """Call the constructor. A `module:function` is imported: only for names that the user gave."""
+        return zoo.build(self.name, **self.arguments)
 
 
 Journal = tuple[Entry, ...]
@@ -152,9 +152,9 @@ def _base(path: Path, header: dict[str, Any], base: Callable[[], nn.Module] | No
     if base is not None:
         return base()
     told = header["base"]
-    if told is not None and told["target"].partition(":")[0] == OWN_BASES:
+    if told is not None and told["name"] in zoo.MODELS:
         return Base(**told).build()
-    where = f"its base is {told['target']}({told['arguments']})" if told else "it does not tell its base"
+    where = f"its base is {told['name']} with {told['arguments']}" if told else "it does not tell its base"
     raise LoadError(
         f"{path}: {where}. Pass base=, a function that builds the network before its first edit "
         "(names in files are not imported, so that loading never runs foreign code)"

@@ -154,7 +154,7 @@ def _fit(
                 _check_losses(losses, step - step % steps_per_read, epoch, model, inputs)
 
             optimizer.zero_grad()
-            loss.backward()  # type: ignore[no-untyped-call]
+            loss.backward()
             if recipe.clip_norm is not None:
                 nn.utils.clip_grad_norm_(model.parameters(), recipe.clip_norm)
             optimizer.step()

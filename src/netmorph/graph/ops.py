@@ -69,6 +69,7 @@ def linear(couple: Coupling, x: Value, weight: Value, bias: Value | None = None)
     *batch, features = x.axes
     out, read = weight.axes
     couple.unify(features, read)
+    _check_weight(couple, weight, read)
     couple.use(weight, 1, Role.READ)
     couple.use(weight, 0, Role.WRITE)
     _bias(couple, bias, out)
@@ -105,6 +106,7 @@ def convolution(
         blocks, out = _grouped(couple, channels, weight, groups)
     else:
         couple.unify(channels, read)
+    _check_weight(couple, weight, read)
     couple.use(weight, 1, Role.READ)
     couple.use(weight, 0, Role.CARRY if groups > 1 and groups == weight.shape[0] else Role.WRITE)
     _bias(couple, bias, out)
@@ -155,6 +157,7 @@ def transposed_convolution(
         couple.unify(read, (*blocks, Atom(size(read) // groups)))
         couple.freeze(read, "a grouped transposed convolution")
         out = (*blocks, *out)
+    _check_weight(couple, weight, read)
     couple.use(weight, 0, Role.READ)
     couple.use(weight, 1, Role.WRITE)
     _bias(couple, bias, out)
@@ -162,6 +165,12 @@ def transposed_convolution(
     couple.attribute("out_channels", out)
     batch = x.axes[: len(x.shape) - spatial - 1]
     return [*batch, out, *(couple.fixed(dim, "height and width") for dim in range(-spatial, 0))]
+
+
+def _check_weight(couple: Coupling, weight: Value, read: Axis) -> None:
+    """A weight that the forward computes cannot be told to share what it reads between copies."""
+    if weight.name is None:
+        couple.limit(read, Allow.INEXACT, "the weight that reads these channels is no parameter but computed")
 
 
 def _bias(couple: Coupling, bias: Value | None, out: Axis) -> None:
@@ -324,12 +333,21 @@ def pad(couple: Coupling, x: Value, padding: Sequence[int], *args: Any, **kwargs
 # -- shapes ---------------------------------------------------------------------------------------------------------
 
 
-@rule(aten.view.default, aten.reshape.default, aten._unsafe_view.default, aten.reshape_as.default)
+@rule(aten.view.default, aten.reshape.default, aten._unsafe_view.default)
 @rule(aten.flatten.using_ints, aten.unflatten.int, aten.squeeze.dim, aten.squeeze.dims, aten.squeeze.default)
 @rule(aten.unsqueeze.default)
 def view(couple: Coupling, x: Value, *args: Any) -> list[Axis]:
     """The same elements in the same order under another shape."""
     return reshape(x.axes, couple.shape)
+
+
+@rule(aten.reshape_as.default, aten.view_as.default)
+def view_as(couple: Coupling, x: Value, other: Value) -> list[Axis]:
+    """A view in the shape of another tensor, which it therefore always has."""
+    axes = reshape(x.axes, couple.shape)
+    for one, same in zip(axes, other.axes, strict=True):
+        couple.unify(one, same)
+    return axes
 
 
 @rule(aten.permute.default)
@@ -344,6 +362,16 @@ def transpose(couple: Coupling, x: Value, first: int, second: int) -> list[Axis]
     axes = list(x.axes)
     axes[first], axes[second] = axes[second], axes[first]
     return axes
+
+
+@rule(aten.movedim.int, aten.movedim.intlist)
+def movedim(couple: Coupling, x: Value, source: int | Sequence[int], target: int | Sequence[int]) -> list[Axis]:
+    """Some dimensions move to given places, the others keep their order."""
+    rank = len(x.shape)
+    pairs = [(source, target)] if isinstance(source, int) else zip(source, target, strict=True)
+    moved = {place % rank: dim % rank for dim, place in pairs}
+    others = iter(dim for dim in range(rank) if dim not in moved.values())
+    return [x.axes[moved[place] if place in moved else next(others)] for place in range(rank)]
 
 
 @rule(aten.t.default, aten.numpy_T.default)
@@ -426,7 +454,7 @@ def _others(x: Value, dim: int, output: Value) -> list[Axis]:
 
 
 @rule(aten.mean.dim, aten.sum.dim_IntList, aten.amax.default, aten.amin.default)
-@rule(aten.var.correction, aten.std.correction, aten.linalg_vector_norm.default)
+@rule(aten.var.correction, aten.std.correction, aten.var.dim, aten.std.dim, aten.linalg_vector_norm.default)
 def reduce(couple: Coupling, x: Value, dims: Any = None, *args: Any, **kwargs: Any) -> list[Axis]:
     """Over height and width each channel is on its own. Over channels, copying all equally often keeps a mean."""
     if couple.call.op is aten.linalg_vector_norm.default:

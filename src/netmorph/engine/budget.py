@@ -1,0 +1,52 @@
+"""How long a search may go on."""
+
+import math
+import re
+from dataclasses import dataclass
+
+from netmorph.errors import NetmorphError
+
+_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+_TIME = re.compile(r"(\d+(?:\.\d+)?)([smhd])")
+
+
+@dataclass(frozen=True)
+class Budget:
+    """Whatever is reached first ends the search.
+
+    Attributes:
+        seconds: wall time of the whole run with its baselines, all sessions of a resumed run together.
+        flops: training FLOPs of the evolution; the baselines get as many each.
+        rounds: rounds of selection, mutation and training.
+    """
+
+    seconds: float = math.inf
+    flops: float = math.inf
+    rounds: float = math.inf
+
+    @staticmethod
+    def parse(text: str) -> "Budget":
+        """Read `10m`, `1h30m`, `90s` (time), `8rounds` or `3e14flops`.
+
+        Raises:
+            NetmorphError: the text is none of these, or not above zero.
+        """
+        compact = text.replace(" ", "").lower()
+        times = _TIME.findall(compact)
+        try:
+            if times and "".join(number + unit for number, unit in times) == compact:
+                budget = Budget(seconds=sum(float(number) * _SECONDS[unit] for number, unit in times))
+            elif compact.endswith("flops"):
+                budget = Budget(flops=float(compact.removesuffix("flops")))
+            elif compact.endswith(("rounds", "round")):
+                budget = Budget(rounds=int(compact.removesuffix("s").removesuffix("round")))
+            else:
+                raise ValueError(text)
+            if not min(budget.seconds, budget.flops, budget.rounds) > 0:
+                raise ValueError(text)
+        except ValueError:
+            raise NetmorphError(
+                f"cannot read the budget {text!r}: give a time (90s, 10m, 1h30m), rounds (8rounds) "
+                "or training FLOPs (3e14flops), above zero"
+            ) from None
+        return budget

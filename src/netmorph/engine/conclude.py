@@ -1,0 +1,100 @@
+"""The end of an evolution: what it found, on the held-out test set, once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from netmorph.data import Dataset
+from netmorph.engine.evaluate import predict
+from netmorph.engine.records import NetworkRecord, Records
+from netmorph.engine.shelf import Shelf
+from netmorph.errors import require
+
+
+def conclude(records: Records, shelf: Shelf, dataset: Dataset, seconds: float) -> dict[str, Any]:
+    """Test the survivors, their ensemble, and the same of the baselines.
+
+    Returns:
+        See `netmorph.report.summary`.
+    """
+    tested = _Tested(shelf, dataset)
+    evolved, alone, random = (records.networks(arm) for arm in ("evolve", "alone", "random"))
+    members = _by_merit(network for network in evolved if network.survivor)
+    baselines: dict[str, Any] = {}
+    if alone:
+        chain = [evolved[0], *alone]  # the start network's own training is the first part of it
+        baselines["alone"] = {**tested.entry(_by_merit(chain)[0]), "training_flops": _spent(chain)}
+    if best_random := _by_merit(network for network in random if network.survivor):
+        baselines["random"] = {
+            "best": tested.entry(best_random[0]),
+            "ensemble": tested.ensemble(best_random),
+            "training_flops": _spent(random),
+            "networks": sum(network.state == "trained" for network in random),
+        }
+    return {
+        "best": tested.entry(members[0]),
+        "ensemble": tested.ensemble(members),
+        "members": [tested.entry(network) for network in members],
+        "baselines": baselines,
+        "training_flops": _spent(evolved),
+        "seconds": seconds,
+        "front": _front(evolved),
+    }
+
+
+class _Tested:
+    """Class probabilities on the test set, computed once for each network."""
+
+    def __init__(self, shelf: Shelf, dataset: Dataset) -> None:
+        self._shelf = shelf
+        self._dataset = dataset
+        self._known: dict[int, Tensor] = {}
+
+    def entry(self, network: NetworkRecord) -> dict[str, Any]:
+        return {
+            "id": network.id,
+            "test_accuracy": self._accuracy([network]),
+            "validation_accuracy": network.accuracy,
+            "parameters": network.parameters,
+            "flops": network.flops,
+        }
+
+    def ensemble(self, networks: Sequence[NetworkRecord]) -> dict[str, Any]:
+        return {
+            "test_accuracy": self._accuracy(networks),
+            "parameters": sum(network.parameters for network in networks),
+            "flops": sum(network.flops for network in networks),
+            "members": [network.id for network in networks],
+        }
+
+    def _accuracy(self, networks: Sequence[NetworkRecord]) -> float:
+        """Of the mean of their probabilities."""
+        mean = torch.stack([self._probabilities(network.id) for network in networks]).mean(0)
+        return (mean.argmax(1) == self._dataset.test.labels).double().mean().item()
+
+    def _probabilities(self, network: int) -> Tensor:
+        if network not in self._known:
+            model, _, _ = self._shelf.take(network)
+            self._known[network] = predict(model, self._dataset.test, self._dataset)
+        return self._known[network]
+
+
+def _by_merit(networks: Any) -> list[NetworkRecord]:
+    trained = [network for network in networks if network.accuracy is not None]
+    return sorted(trained, key=lambda network: (-network.accuracy, network.loss, network.flops))
+
+
+def _front(networks: Sequence[NetworkRecord]) -> list[int]:
+    trained = [network for network in networks if network.accuracy is not None]
+    points = np.array([(-(network.accuracy or 0.0), network.flops) for network in trained])
+    best = require("moocore", "evolve").is_nondominated(points)
+    return [network.id for network, kept in zip(trained, best, strict=True) if kept]
+
+
+def _spent(networks: Sequence[NetworkRecord]) -> int:
+    return sum(network.training_flops for network in networks)

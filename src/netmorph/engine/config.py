@@ -1,0 +1,131 @@
+"""What a run was asked to do, as plain values that are kept with it."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from netmorph.data import NAMES, Dataset, load
+from netmorph.edit import Base
+from netmorph.engine.budget import Budget
+from netmorph.engine.recipe import Recipe
+from netmorph.errors import NetmorphError
+from netmorph.policy import Mutation
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """Which data, and how it is split; see `netmorph.data.load`."""
+
+    source: str = "digits"
+    seed: int = 0
+    validation: float = 0.15
+    train_size: int | None = None
+    size: tuple[int, int] | None = None
+
+    def load(self) -> Dataset:
+        """The data set."""
+        return load(
+            self.source,
+            seed=self.seed,
+            validation=self.validation,
+            train_size=self.train_size,
+            size=self.size and (self.size[0], self.size[1]),
+        )
+
+    def absolute(self) -> DataConfig:
+        """The same, findable from any folder."""
+        found = self.source in NAMES or not Path(self.source).expanduser().exists()
+        return replace(self, source=self.source if found else str(Path(self.source).expanduser().resolve()))
+
+
+@dataclass(frozen=True)
+class EvolveConfig:
+    """An evolution of networks.
+
+    Attributes:
+        data: see `DataConfig`.
+        model: the start network, a name of `netmorph.zoo` or `module:function`.
+        options: arguments of its constructor beside input_shape and classes.
+        recipe: how every network is trained; its `epochs` are those of a child.
+        start_epochs: epochs of the start network, and of each network of the random search.
+        population: how many networks live on after each round.
+        children: how many are made in each round.
+        mutation: how they differ.
+        max_flops: forward FLOPs per sample that no child may exceed.
+        budget: when it ends.
+        seed: of everything but the data's splits.
+        device: where networks are trained.
+    """
+
+    data: DataConfig = field(default_factory=DataConfig)
+    model: str = "lenet5"
+    options: dict[str, Any] = field(default_factory=dict)
+    recipe: Recipe = field(default_factory=Recipe)
+    start_epochs: int = 10
+    population: int = 4
+    children: int = 6
+    mutation: Mutation = field(default_factory=Mutation)
+    max_flops: float | None = None
+    budget: Budget = field(default_factory=Budget)
+    seed: int = 0
+    device: str = "cpu"
+
+    def __post_init__(self) -> None:
+        for name in ("start_epochs", "population", "children"):
+            if getattr(self, name) < 1:
+                raise NetmorphError(f"{name} must be at least 1, got {getattr(self, name)}")
+        if self.seed < 0:
+            raise NetmorphError(f"seed must be 0 or more, got {self.seed}")
+
+    def base(self, dataset: Dataset) -> Base:
+        """The start network's constructor."""
+        return base(self.model, self.options, dataset)
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """One network's training; the fields are those of `EvolveConfig`."""
+
+    data: DataConfig = field(default_factory=DataConfig)
+    model: str = "lenet5"
+    options: dict[str, Any] = field(default_factory=dict)
+    recipe: Recipe = field(default_factory=Recipe)
+    seed: int = 0
+    device: str = "cpu"
+
+    def base(self, dataset: Dataset) -> Base:
+        """The network's constructor."""
+        return base(self.model, self.options, dataset)
+
+
+Config = EvolveConfig | TrainConfig
+_KINDS: dict[str, type[EvolveConfig] | type[TrainConfig]] = {"evolve": EvolveConfig, "train": TrainConfig}
+_PARTS = {"data": DataConfig, "recipe": Recipe, "mutation": Mutation, "budget": Budget}
+
+
+def as_json(config: Config) -> dict[str, Any]:
+    """Nested dicts of plain values, with the command that the config is for. An infinite budget is None."""
+    kind = next(kind for kind, cls in _KINDS.items() if isinstance(config, cls))
+    told = {"command": kind, **asdict(config)}
+    if isinstance(config, EvolveConfig):
+        told["budget"] = {key: None if value == math.inf else value for key, value in told["budget"].items()}
+    return told
+
+
+def from_json(told: dict[str, Any]) -> Config:
+    """The config that `as_json` wrote."""
+    values = {key: _PARTS[key](**_known(value)) if key in _PARTS else value for key, value in told.items()}
+    return _KINDS[values.pop("command")](**values)
+
+
+def base(model: str, options: dict[str, Any], dataset: Dataset) -> Base:
+    """The constructor of a network for this data."""
+    arguments = {"input_shape": list(dataset.input_shape), "classes": len(dataset.classes)}
+    return Base(model, arguments | options)
+
+
+def _known(told: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in told.items() if value is not None}

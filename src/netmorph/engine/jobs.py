@@ -1,0 +1,165 @@
+"""What workers do for an evolution: bear networks and train them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from netmorph.data import Dataset
+from netmorph.edit import Journal
+from netmorph.engine.config import EvolveConfig
+from netmorph.engine.evaluate import evaluate
+from netmorph.engine.executor import Handler
+from netmorph.engine.history import History
+from netmorph.engine.records import EditRecord
+from netmorph.engine.shelf import BORN, TRAINED, Shelf
+from netmorph.engine.train import train
+from netmorph.graph import Graph, trace
+from netmorph.measure.cost import Cost, cost
+from netmorph.policy import mutate
+
+CAP_TRIES = 8
+
+
+@dataclass(frozen=True)
+class Birth:
+    """Make network `id` from its parent by exact edits, or, without a parent, from the start network.
+
+    Attributes:
+        edits: how many; None draws it.
+        inherit: keep the parent's weights and optimizer; otherwise all weights are drawn anew.
+        seed: of everything random in it.
+    """
+
+    id: int
+    parent: int | None
+    seed: int
+    edits: int | None = None
+    inherit: bool = True
+
+
+@dataclass(frozen=True)
+class Born:
+    """What a birth made."""
+
+    cost: Cost
+    edits: tuple[EditRecord, ...]
+
+
+@dataclass(frozen=True)
+class Training:
+    """Train network `id` for some epochs, from its birth or from another network as that was trained."""
+
+    id: int
+    seed: int
+    epochs: int
+    source: int | None = None
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What a training gave. The network on the shelf is that of the best epoch."""
+
+    history: History
+    seconds: float
+
+
+Job = Birth | Training
+Result = Born | Trained
+
+
+def handler(run: Path, config: EvolveConfig) -> Handler[Job, Result]:
+    """What does the jobs of a run; loads the data once."""
+    return Worker(run, config)
+
+
+@dataclass
+class Worker:
+    """Does jobs, with the data in memory."""
+
+    run: Path
+    config: EvolveConfig
+
+    def __post_init__(self) -> None:
+        self.dataset: Dataset = self.config.data.load()
+        self.shelf = Shelf(self.run, self.config.base(self.dataset), self.config.recipe)
+
+    def __call__(self, job: Job) -> Result:
+        """Do one job; the same job gives the same result."""
+        return self.bear(job) if isinstance(job, Birth) else self.train(job)
+
+    def bear(self, job: Birth) -> Born:
+        """Draw edits until the child stays within the cap; after some tries it is its parent's copy."""
+        for attempt in range(CAP_TRIES + 1):
+            generator = np.random.default_rng([job.seed, attempt])
+            model, journal, optimizer = self._parent(job)
+            edits: list[EditRecord] = []
+            if job.edits != 0 and attempt < CAP_TRIES:
+                graph = self._mutate(job, generator, trace(model, self._examples(), journal), optimizer, edits)
+                journal = graph.journal
+            price = cost(model, self.dataset.input_shape)
+            if self.config.max_flops is None or price.flops <= self.config.max_flops:
+                break
+        if not job.inherit:
+            reset(model, job.seed)
+        self.shelf.put(job.id, BORN, model, journal, optimizer if job.inherit and job.parent is not None else None)
+        return Born(price, tuple(edits))
+
+    def train(self, job: Training) -> Trained:
+        """Train on, and put the best epoch's network on the shelf."""
+        started = perf_counter()
+        model, journal, optimizer = self.shelf.take(*((job.id, BORN) if job.source is None else (job.source, TRAINED)))
+        recipe = replace(self.config.recipe, epochs=job.epochs)
+        history = train(model, self.dataset, recipe, seed=job.seed, device=self.config.device, optimizer=optimizer)
+        self.shelf.put(job.id, TRAINED, model, journal, optimizer)
+        return Trained(history, perf_counter() - started)
+
+    def _parent(self, job: Birth) -> tuple[nn.Module, Journal, torch.optim.Optimizer]:
+        if job.parent is not None:
+            return self.shelf.take(job.parent)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(self.config.seed)
+            model = self.shelf.base.build()
+        return model, (), torch.optim.SGD(model.parameters())
+
+    def _mutate(
+        self, job: Birth, generator: np.random.Generator, graph: Graph, optimizer: Any, edits: list[EditRecord]
+    ) -> Graph:
+        accuracy = partial(self._accuracy, graph.model)
+        # Accuracy is measured where weights are inherited: that is where an edit must not move it.
+        last = accuracy() if job.inherit else 0.0
+
+        def note(edited: Graph, share: float) -> None:
+            nonlocal last
+            now = accuracy() if job.inherit else 0.0
+            entry = edited.journal[-1]
+            told = entry.edit
+            kind = f"{told['kind']} {told['method']}"
+            edits.append(EditRecord(kind, told["layer"], told["before"], told["after"], share, entry.error, now - last))
+            last = now
+
+        mutation = self.config.mutation
+        return mutate(graph, generator, mutation, count=job.edits, optimizer=optimizer, on_edit=note)
+
+    def _accuracy(self, model: nn.Module) -> float:
+        return evaluate(model, self.dataset.validation, self.dataset).accuracy
+
+    def _examples(self) -> Tensor:
+        return self.dataset.train.images[:2].float() / 255
+
+
+def reset(model: nn.Module, seed: int) -> None:
+    """Draw all weights anew, by each module's own `reset_parameters` (PyTorch's protocol)."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        for module in model.modules():
+            draw = getattr(module, "reset_parameters", None)
+            if callable(draw):
+                draw()

@@ -1,0 +1,26 @@
+"""Where numbers were made: part of every result."""
+
+import platform
+from typing import Any
+
+import numpy as np
+import torch
+
+from netmorph.engine.threads import available_cores
+
+
+def machine() -> dict[str, Any]:
+    """Platform, processor and cores."""
+    return {"platform": platform.platform(), "processor": platform.machine(), "cores": available_cores()}
+
+
+def versions() -> dict[str, str]:
+    """Of netmorph and what computes for it."""
+    from netmorph import __version__
+
+    return {
+        "netmorph": __version__,
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "numpy": np.__version__,
+    }

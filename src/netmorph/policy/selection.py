@@ -1,0 +1,37 @@
+"""Which networks live on."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from netmorph.errors import require
+
+
+class Candidate(NamedTuple):
+    """A trained network: its validation accuracy (high is good), FLOPs and validation loss (low is good)."""
+
+    id: int
+    accuracy: float
+    flops: float
+    loss: float
+
+
+def select(candidates: Sequence[Candidate], count: int) -> list[int]:
+    """The ids of the best `count` candidates, best first: by Pareto rank of accuracy against FLOPs, then by accuracy.
+
+    So a network that is beaten on both counts lives on only if too few are not, and of a long front the accurate
+    end is kept. Equal accuracies are told apart by their loss, then by FLOPs.
+
+    Raises:
+        MissingExtra: moocore is not installed.
+    """
+    moocore = require("moocore", "evolve")
+    if not candidates:
+        return []
+    points = np.array([(-candidate.accuracy, candidate.flops) for candidate in candidates])
+    ranks = moocore.pareto_rank(points)
+    order = sorted(
+        zip(ranks, candidates, strict=True), key=lambda pair: (pair[0], -pair[1].accuracy, pair[1].loss, pair[1].flops)
+    )
+    return [candidate.id for _, candidate in order[:count]]

@@ -1,0 +1,149 @@
+"""Run folders: make one, work in it under a lock, read it, and write its report at the end."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import TypeVar
+
+from netmorph import report
+from netmorph.engine.config import Config, EvolveConfig, TrainConfig, as_json, from_json
+from netmorph.engine.evolve import Progress
+from netmorph.engine.evolve import evolve as run_evolution
+from netmorph.engine.executor import Processes
+from netmorph.engine.history import Epoch
+from netmorph.engine.jobs import handler
+from netmorph.engine.lock import RunLock
+from netmorph.engine.machine import machine, versions
+from netmorph.engine.records import Records
+from netmorph.engine.single import train_single
+from netmorph.engine.threads import available_cores, set_threads
+from netmorph.errors import NetmorphError
+from netmorph.graph import trace
+from netmorph.measure.cost import cost
+
+# Samples that each child sees by default: an epoch of MNIST or CIFAR-10 is about two of these.
+SAMPLES = 25_000
+START_FACTOR = 3
+
+Kind = TypeVar("Kind", EvolveConfig, TrainConfig)
+
+
+class RunError(NetmorphError):
+    """A run folder cannot be made, or is not of the kind that was asked for."""
+
+
+def free_folder(name: str, parent: Path = Path("runs")) -> Path:
+    """`runs/NAME-N` with the first free number."""
+    stem = Path(name).name or "run"
+    return next(folder for n in itertools.count(1) if not (folder := parent / f"{stem}-{n}").exists())
+
+
+def default_epochs(samples: int) -> int:
+    """Epochs of a child on a training split of so many samples: few on large data, more on small."""
+    return max(1, round(SAMPLES / samples))
+
+
+def with_epochs(config: EvolveConfig, child: int | None, start: int | None) -> EvolveConfig:
+    """The config with so many epochs for children and the start network; None is decided by the data's size."""
+    child = child or default_epochs(len(config.data.load().train))
+    return replace(config, recipe=replace(config.recipe, epochs=child), start_epochs=start or START_FACTOR * child)
+
+
+def create(folder: Path, config: Config, command: str) -> Path:
+    """Start a run's folder, once data and model are known to work together; nothing is trained yet.
+
+    Raises:
+        NetmorphError: the data cannot be loaded, the model cannot be built, run on it or (to evolve it) traced, or
+            the folder holds a run already.
+    """
+    if folder.exists() and any(folder.iterdir()):
+        raise RunError(f"{folder} is not empty; resume the run in it, or choose another folder")
+    config = replace(config, data=config.data.absolute())
+    dataset = config.data.load()
+    model = config.base(dataset).build()
+    cost(model, dataset.input_shape)
+    if isinstance(config, EvolveConfig):
+        trace(model, dataset.train.images[:2].float() / 255)
+    with Records.create(folder) as records, records.transaction():
+        records.set_meta("config", as_json(config))
+        records.set_meta("command", command)
+        records.set_meta("machine", machine())
+        records.set_meta("versions", versions())
+        records.set_meta("status", "interrupted")
+    return folder
+
+
+def config_of(records: Records, kind: type[Kind]) -> Kind:
+    """The config that a run began with.
+
+    Raises:
+        RunError: it is a run of another command.
+    """
+    config = from_json(records.meta("config"))
+    if not isinstance(config, kind):
+        command = records.meta("config")["command"]
+        raise RunError(f"{records.path.parent} is a run of `netmorph {command}`; resume it with that command")
+    return config
+
+
+def evolve(folder: Path, workers: int | None, on_progress: Callable[[Progress], None]) -> Path:
+    """Start or go on with the evolution in a folder, and write its report.
+
+    Raises:
+        RunInUse: another process works in the folder.
+        NetmorphError: see `netmorph.engine.evolve.evolve`.
+    """
+    with _working(folder) as records:
+        config = config_of(records, EvolveConfig)
+        with Processes(partial(handler, folder, config), workers) as executor:
+            set_threads(executor.plan.threads)
+            run_evolution(folder, config, records, executor, on_progress)
+    return report.write(folder)
+
+
+def train(folder: Path, threads: int | None, on_epoch: Callable[[Epoch], None]) -> Path:
+    """Start or go on with the training in a folder, and write its report.
+
+    Raises:
+        RunInUse: another process works in the folder.
+        NetmorphError: see `netmorph.engine.train.train`.
+    """
+    with _working(folder) as records:
+        set_threads(available_cores() if threads is None else threads)
+        train_single(folder, config_of(records, TrainConfig), records, on_epoch)
+    return report.write(folder)
+
+
+def planned_epochs(folder: Path) -> int:
+    """How many epochs the training in a folder takes."""
+    with Records.open(folder) as records:
+        return config_of(records, TrainConfig).recipe.epochs
+
+
+@contextlib.contextmanager
+def reading(folder: Path) -> Iterator[Records]:
+    """The records of a run, to read while it runs or afterwards."""
+    with Records.open(folder) as records:
+        yield records
+
+
+@contextlib.contextmanager
+def _working(folder: Path) -> Iterator[Records]:
+    """The records of a run, to write, while this process alone works in its folder."""
+    with Records.open(folder):  # that there is a run, before a lock file is left anywhere
+        pass
+    with RunLock(folder), Records.resume(folder) as records:
+        if records.meta("status") != "finished":
+            records.set_meta("status", "running")
+        try:
+            yield records
+        except BaseException:
+            # What stopped it may be a full disk, which has been told already.
+            with contextlib.suppress(NetmorphError):
+                records.set_meta("status", "interrupted")
+            raise
