@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shlex
 import sys
-from enum import Enum
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -25,7 +25,7 @@ console = Console()
 errors = Console(stderr=True)
 
 
-class OptimizerName(str, Enum):
+class OptimizerName(StrEnum):
     """The optimizers that a recipe names."""
 
     sgd = "sgd"
@@ -58,6 +58,7 @@ Flip = Annotated[bool, typer.Option("--flip", help="Mirror half of the training 
 Bf16 = Annotated[bool, typer.Option("--bf16", help="Compute in bfloat16.")]
 Device = Annotated[str, typer.Option(help="cpu, cuda, cuda:1, ...")]
 RunOption = Annotated[Path | None, typer.Option("--run", help="Folder for the new run; runs/NAME-N by default.")]
+Resume = Annotated[Path | None, typer.Option(help="Go on with this run; its other options are those it began with.")]
 RunArgument = Annotated[Path, typer.Argument(help="The run's folder.")]
 
 
@@ -96,9 +97,7 @@ def evolve(
     workers: Annotated[int | None, typer.Option(help="Worker processes; one for each core if not given.")] = None,
     device: Device = "cpu",
     run: RunOption = None,
-    resume: Annotated[
-        Path | None, typer.Option(help="Go on with this run; other options are those it began with.")
-    ] = None,
+    resume: Resume = None,
 ) -> None:
     """Grow a population from a small network, by exact edits with inherited weights.
 
@@ -184,9 +183,7 @@ def train(
     threads: Annotated[int | None, typer.Option(help="Threads of this process; all cores if not given.")] = None,
     device: Device = "cpu",
     run: RunOption = None,
-    resume: Annotated[
-        Path | None, typer.Option(help="Go on with this run; other options are those it began with.")
-    ] = None,
+    resume: Resume = None,
 ) -> None:
     """Train one network, keep its best epoch, and test it.
 

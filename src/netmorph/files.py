@@ -30,6 +30,7 @@ def atomic_write(path: Path, write: Callable[[Path], None]) -> None:
         os.close(handle)
         temporary = Path(name)
         write(temporary)
+        temporary.chmod(0o666 & ~_umask())  # mkstemp makes files that nobody else can read
         with open(temporary, "rb+") as file:
             os.fsync(file.fileno())
         os.replace(temporary, path)
@@ -43,6 +44,12 @@ def atomic_write(path: Path, write: Callable[[Path], None]) -> None:
                 "what was there before is untouched"
             ) from error
         raise
+
+
+def _umask() -> int:
+    current = os.umask(0)
+    os.umask(current)
+    return current
 
 
 def _is_write_failure(error: BaseException) -> bool:

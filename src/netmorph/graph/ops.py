@@ -60,6 +60,12 @@ def prelu(couple: Coupling, x: Value, weight: Value) -> list[Axis]:
     return x.axes
 
 
+@rule(aten.new_zeros.default, aten.new_ones.default, aten.new_full.default, aten.new_empty.default)
+def constant(couple: Coupling, like: Value, *args: Any, **kwargs: Any) -> list[Axis]:
+    """A new tensor of a given shape; of the old one only the type matters."""
+    return [couple.fixed(dim, "a constant tensor that the forward makes") for dim in range(len(couple.shape))]
+
+
 # -- sums over channels ---------------------------------------------------------------------------------------------
 
 

@@ -8,10 +8,12 @@ as they happen: a model that runs can be recorded.
 from __future__ import annotations
 
 import contextlib
+import copy
 import os
 import random
 import sys
 import traceback
+from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from types import FrameType
@@ -29,6 +31,9 @@ from netmorph.graph.axis import Axis
 
 # Frames of torch and of this package are not the user's code.
 NOT_USER = (os.path.dirname(torch.__file__) + os.sep, os.path.dirname(__file__) + os.sep, "<")
+
+# What a forward may add to in place: the modules' own tables (parameters, buffers, modules, hooks) and a user's records.
+Container = dict | list | set | deque
 
 
 class TraceError(NetmorphError):
@@ -200,7 +205,7 @@ def untouched(model: nn.Module) -> Iterator[None]:
             scripted_module.train(mode)
         with torch.no_grad():
             for buffer, version, content in buffers:
-                if buffer._version != version:
+                if buffer._version != version or not torch.equal(buffer, content):  # .data has no version
                     buffer.copy_(content)
 
 

@@ -1,0 +1,260 @@
+"""Every edit on every zoo network and on random architectures: exact where it claims it, and trainable afterwards."""
+
+import copy
+from collections.abc import Callable
+
+import pytest
+import torch
+from architectures import networks, randomized
+from checks import EXACT, assert_true_attributes, mask_readers, outputs, relative, train, widths
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+from torch import Tensor, nn
+
+from netmorph import zoo
+from netmorph.edit import DEEPENINGS, WIDENINGS, EditError, apply, narrow, places, random_pad, shallow, widen
+from netmorph.graph import Allow, Graph, trace
+
+SMALL = {
+    "mlp": ((1, 6, 6), {"width": 0.125}),
+    "lenet5": ((1, 28, 28), {"width": 0.5}),
+    "minivgg": ((1, 12, 12), {"width": 0.25}),
+    "resnet": ((3, 16, 16), {"width": 0.25, "blocks": (1, 2, 1)}),
+    "resnet9": ((3, 16, 16), {"width": 0.0625}),
+}
+OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
+    "sgd": lambda parameters: torch.optim.SGD(parameters, lr=0.001, momentum=0.9),
+    "adam": lambda parameters: torch.optim.Adam(parameters, lr=0.001, amsgrad=True),
+    "adamw": lambda parameters: torch.optim.AdamW(parameters, lr=0.001, weight_decay=0.0),
+    "rmsprop": lambda parameters: torch.optim.RMSprop(parameters, lr=0.001),
+}
+RANDOM = {
+    "deadline": None,
+    "derandomize": True,
+    "database": None,
+    "suppress_health_check": list(HealthCheck),
+    "phases": [Phase.explicit, Phase.generate, Phase.shrink],  # explaining a failure would take minutes
+}
+
+
+def small(name: str, dtype: torch.dtype = torch.float64) -> tuple[nn.Module, Tensor]:
+    torch.manual_seed(1)
+    shape, options = SMALL[name]
+    model = randomized(zoo.build(name, shape, 3, **options))
+    return model.to(dtype), torch.randn(2, *shape).to(dtype)
+
+
+def test_every_zoo_network_is_covered() -> None:
+    assert SMALL.keys() == zoo.MODELS.keys()
+
+
+@pytest.mark.parametrize("method", WIDENINGS)
+@pytest.mark.parametrize("name", SMALL)
+def test_widening_every_group_of_a_zoo_network(name: str, method: str) -> None:
+    model, x = small(name)
+    before, keys = outputs(model, x), list(model.state_dict())
+    graph = trace(model, x)
+    groups = graph.editable(Allow.ANY)
+    assert groups
+    for number, group in enumerate(groups):
+        graph = apply(graph, widen(graph, group.name, group.size + 1 + number % 3, WIDENINGS[method], seed=number))
+        assert graph.group(group.name).size == group.size + 1 + number % 3
+        exact = relative(before, outputs(model, x)) <= EXACT[torch.float64]
+        assert exact == (method != "random_pad"), group
+    assert list(model.state_dict()) == keys
+    assert_true_attributes(model)
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_widening_in_float32(name: str) -> None:
+    model, x = small(name, torch.float32)
+    before = outputs(model, x)
+    graph = trace(model, x)
+    methods = [method for method in WIDENINGS.values() if method is not random_pad]
+    for number, group in enumerate(graph.editable(Allow.ANY)):
+        graph = apply(graph, widen(graph, group.name, 2 * group.size, methods[number % len(methods)]))
+    assert relative(before, outputs(model, x)) <= EXACT[torch.float32]
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_narrowing_every_group_of_a_zoo_network_is_masking_its_readers(name: str) -> None:
+    model, x = small(name)
+    graph = trace(model, x)
+    for number, group in enumerate(graph.editable(Allow.ANY)):
+        if group.size > 1:
+            graph = _narrowed_like_masked(graph, group.name, x, drop=[number % group.size])
+    assert_true_attributes(model)
+
+
+def _narrowed_like_masked(graph: Graph, name: str, x: Tensor, drop: list[int]) -> Graph:
+    """Narrow a group; a copy of the network whose readers ignore the dropped channels is the oracle."""
+    group = graph.group(name)
+    masked = copy.deepcopy(graph.model)
+    mask_readers(Graph(**(vars(graph) | {"model": masked})), group, drop)
+    kept = [channel for channel in range(group.size) if channel not in drop]
+    graph = apply(graph, narrow(graph, name, kept))
+    assert relative(outputs(masked, x), outputs(graph.model, x)) <= EXACT[torch.float64], name
+    return graph
+
+
+@pytest.mark.parametrize("method", DEEPENINGS)
+@pytest.mark.parametrize("name", SMALL)
+def test_deepening_every_place_of_a_zoo_network(name: str, method: str) -> None:
+    model, x = small(name)
+    before = outputs(model, x)
+    graph = trace(model, x)
+    found = places(graph)
+    assert found
+    for place in found[:: 1 + len(found) // 12]:
+        fresh = copy.deepcopy(model)
+        graph = trace(fresh, x)
+        deeper = apply(graph, DEEPENINGS[method](graph, place))
+        assert relative(before, outputs(fresh, x)) <= EXACT[torch.float64], place
+        apply(deeper, shallow(deeper, f"{place}.1"))
+        assert relative(before, outputs(fresh, x)) == 0, place
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+@pytest.mark.parametrize("name", SMALL)
+def test_every_entry_with_a_gradient_moves_after_edits(name: str, optimizer: str) -> None:
+    model, x = small(name)
+    model.train()
+    steps = OPTIMIZERS[optimizer](model.parameters())
+    batches = [(torch.randn(4, *x.shape[1:], dtype=x.dtype),) for _ in range(3)]
+    train(model, steps, batches)
+    graph = trace(model, x)
+    methods = list(WIDENINGS.values())
+    for number, group in enumerate(graph.editable(Allow.ANY)):
+        method = methods[number % len(methods)]
+        graph = apply(graph, widen(graph, group.name, group.size + 2, method), steps)
+    place = next(path for path in places(graph) if isinstance(model.get_submodule(path), nn.ReLU))
+    for method in DEEPENINGS.values():
+        graph = apply(graph, method(graph, place), steps)
+    _assert_all_train(model, steps, batches)
+
+
+def _assert_all_train(model: nn.Module, optimizer: torch.optim.Optimizer, batches: list[tuple[Tensor, ...]]) -> None:
+    """All parameters are the optimizer's, and each entry that gets a gradient moves."""
+    held = [id(p) for group in optimizer.param_groups for p in group["params"]]
+    assert sorted(held) == sorted(id(p) for p in model.parameters())
+    assert {id(p) for p in optimizer.state} <= set(held)
+    start = {name: p.detach().clone() for name, p in model.named_parameters()}
+    reached = train(model, optimizer, batches)
+    for name, p in model.named_parameters():
+        stuck = reached[name] & (p == start[name])
+        assert not stuck.any(), f"{int(stuck.sum())} entries of {name} have a gradient and do not move"
+    assert any(bool(entries.any()) for entries in reached.values())
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+@pytest.mark.parametrize("method", ["r2r", "unequal_split"])
+def test_twins_separate_in_training(method: str, optimizer: str) -> None:
+    model, x = small("minivgg")
+    steps = OPTIMIZERS[optimizer](model.parameters())
+    batches = [(torch.randn(4, *x.shape[1:], dtype=x.dtype),) for _ in range(3)]
+    train(model, steps, batches)
+    graph = trace(model, x)
+    conv = model.get_submodule("conv2")
+    size = len(conv.weight)
+    apply(graph, widen(graph, "conv2", 2 * size, WIDENINGS[method]), steps)
+    reached = train(model, steps, batches)["conv2.weight"].flatten(1).any(1)
+    rows = conv.weight.detach().flatten(1)[reached]
+    apart = torch.cdist(rows, rows)
+    assert len(rows) > size
+    assert (apart + torch.eye(len(rows)).mul(9)).min() > 1e-12
+
+
+def test_zero_widened_readers_move_first() -> None:
+    model, x = small("minivgg")
+    steps = torch.optim.SGD(model.parameters(), lr=0.001, momentum=0.9)
+    graph = trace(model, x)
+    size = graph.group("conv2").size
+    apply(graph, widen(graph, "conv2", size + 3, WIDENINGS["zero"]), steps)
+    reader = model.get_submodule("conv3").weight
+    assert (reader[:, size:] == 0).all()
+    train(model, steps, [(x,)] * 2)
+    assert (reader[:, size:] != 0).any(dim=(0, 2, 3)).all()
+
+
+@pytest.mark.parametrize("method", WIDENINGS)
+def test_adam_takes_no_long_steps_on_fresh_rows(method: str) -> None:
+    """A zero second moment beside an old step count would give steps of five or six times the learning rate."""
+    rate = 1e-3
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(6, 8), nn.Tanh(), nn.Linear(8, 8), nn.Tanh(), nn.Linear(8, 2)).double()
+    x, y = torch.randn(64, 6).double(), torch.randn(64, 2).double()
+    optimizer = torch.optim.Adam(model.parameters(), lr=rate)
+
+    def step() -> float:
+        before = [p.detach().clone() for p in model.parameters()]
+        picked = torch.randint(64, (16,))
+        optimizer.zero_grad()
+        (model(x[picked]) - y[picked]).pow(2).mean().backward()
+        optimizer.step()
+        return max(float((p - b).abs().max().detach()) for p, b in zip(model.parameters(), before, strict=True))
+
+    for _ in range(300):
+        step()
+    usual = max(step() for _ in range(20))
+    graph = trace(model, x[:4])
+    graph = apply(graph, widen(graph, "0", 16, WIDENINGS[method]), optimizer)
+    apply(graph, widen(graph, "2", 13, WIDENINGS[method]), optimizer)
+    assert max(step() for _ in range(20)) <= 2 * max(usual, rate)
+
+
+# -- random architectures --------------------------------------------------------------------------------------------
+
+
+def check_random(model: nn.Module, x: Tensor, choose: Callable[[list], object]) -> None:
+    """All edits one after the other on one network, each checked; exact ones against the very first outputs."""
+    twin = copy.deepcopy(model)
+    steps = torch.optim.Adam(model.parameters(), lr=1e-3)
+    batches = [(torch.randn(4, *x.shape[1:], dtype=x.dtype),) for _ in range(2)]
+    train(model.train(), steps, batches)
+    model.eval()
+    before, keys = outputs(model, x), list(model.state_dict())
+    graph = trace(model, x)
+    assert graph.editable(Allow.ANY) or all(group.reasons for group in graph.groups.values())
+    for name in list(graph.groups):
+        possible = widths(graph.group(name))
+        if possible:
+            method = choose(sorted(possible))
+            graph = apply(graph, widen(graph, name, possible[method], WIDENINGS[method]), steps)
+            error = relative(before, outputs(model, x))
+            assert error <= EXACT[torch.float64], f"{error} after {method} of {graph.group(name)}"
+    assert list(model.state_dict()) == keys
+    assert_true_attributes(model)
+    found = places(graph)
+    for method in DEEPENINGS.values():
+        if found:
+            graph = apply(graph, method(graph, choose(found)), steps)
+            found = places(graph)
+            assert relative(before, outputs(model, x)) <= EXACT[torch.float64]
+    _assert_all_train(model.train(), steps, batches)
+    model.eval()
+    graph = trace(twin, x)
+    for name in list(graph.groups):
+        if name not in graph.groups:  # a grouped convolution that is left with one group has fewer sets of channels
+            continue
+        group = graph.group(name)
+        if group.size > 1 and group.allow == Allow.ANY:
+            graph = _narrowed_like_masked(graph, name, x, drop=[choose(list(range(group.size)))])
+        elif group.size > 1 and group.allow in (Allow.UNIFORM, Allow.INEXACT):
+            graph = apply(graph, narrow(graph, name, range(group.size - 1)))
+        elif group.allow == Allow.FROZEN:
+            with pytest.raises(EditError, match="frozen"):
+                widen(graph, name, group.size + 1)
+    assert_true_attributes(twin)
+
+
+@settings(max_examples=50, **RANDOM)
+@given(networks(), st.data())
+def test_random_architectures(network: tuple[nn.Module, Tensor], data: st.DataObject) -> None:
+    check_random(*network, lambda options: data.draw(st.sampled_from(options)))
+
+
+@pytest.mark.slow
+@settings(max_examples=500, **(RANDOM | {"derandomize": False}))
+@given(networks(), st.data())
+def test_many_random_architectures(network: tuple[nn.Module, Tensor], data: st.DataObject) -> None:
+    check_random(*network, lambda options: data.draw(st.sampled_from(options)))

@@ -1,0 +1,173 @@
+"""The algebra of axes: products, sums, and what happens when two of them meet."""
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from netmorph.graph.axis import (
+    Allow,
+    Atom,
+    Axis,
+    Fixed,
+    Sum,
+    along,
+    atoms,
+    freeze,
+    limit,
+    reshape,
+    resolve,
+    size,
+    split,
+    unify,
+)
+
+
+def sizes(axis: Axis) -> list[int]:
+    return [factor.size for factor in resolve(axis)]
+
+
+def test_an_atom_takes_the_structure_it_meets() -> None:
+    flat, channels = Atom(400), Atom(16)
+    unify((flat,), (channels, Fixed(5), Fixed(5)))
+    assert resolve((flat,)) == (channels, Fixed(5), Fixed(5))
+    assert size((flat,), {channels: 20}) == 500
+    assert channels.allow == Allow.ANY
+
+
+def test_limits_follow_an_atom_into_its_factors() -> None:
+    flat, channels = Atom(8), Atom(4)
+    limit((flat,), Allow.UNIFORM, "because")
+    unify((flat,), (channels, Fixed(2)))
+    assert channels.allow == Allow.UNIFORM
+    assert channels.limits[0].reason == "because"
+
+
+def test_uniform_copies_of_one_segment_are_not_uniform_over_a_sum() -> None:
+    one, other = Atom(2), Atom(3)
+    limit((Sum(((one,), (other,))),), Allow.UNIFORM, "a norm")
+    assert one.allow == other.allow == Allow.INEXACT
+
+
+def test_meeting_a_fixed_size_freezes() -> None:
+    atom = Atom(3)
+    unify((atom,), (Fixed(3, "the model's input"),))
+    assert list(atoms((atom,))) == [] or atom.allow == Allow.FROZEN
+
+
+def test_products_are_refined_from_the_left() -> None:
+    left, right = (Atom(8), Atom(3)), (Atom(4), Atom(6))
+    unify(left, right)
+    assert sizes(left) == sizes(right) == [4, 2, 3]
+    assert resolve(left) == resolve(right)
+
+
+def test_products_that_cannot_be_aligned_are_frozen() -> None:
+    left, right = (Atom(4), Atom(6)), (Atom(3), Atom(8))
+    unify(left, right)
+    assert all(atom.allow == Allow.FROZEN for atom in (*atoms(left), *atoms(right)))
+
+
+def test_sums_meet_by_their_segments() -> None:
+    a, b, c, d = Atom(2), Atom(3), Atom(2), Atom(3)
+    unify((Sum(((a,), (b,))),), (Sum(((c,), (d,))),))
+    assert resolve((a,)) == resolve((c,))
+    assert resolve((b,)) == resolve((d,))
+
+
+def test_sums_cut_at_other_places_are_frozen() -> None:
+    a, b, c, d = Atom(2), Atom(3), Atom(3), Atom(2)
+    unify((Sum(((a,), (b,))),), (Sum(((c,), (d,))),))
+    assert {atom.allow for atom in (a, b, c, d)} == {Allow.FROZEN}
+
+
+def test_nested_sums_are_flattened() -> None:
+    a, b, c = Atom(1), Atom(2), Atom(3)
+    inner = Sum(((a,), (b,)))
+    (outer,) = resolve((Sum(((inner,), (c,))),))
+    assert isinstance(outer, Sum)
+    assert outer.segments == ((a,), (b,), (c,))
+
+
+def test_an_atom_never_becomes_part_of_itself() -> None:
+    atom = Atom(4)
+    axis: Axis = (atom,)
+    unify(axis, (Sum(((atom,),)),))
+    assert resolve(axis) == (atom,)
+    pair = Atom(4)
+    unify((Sum(((pair,), (pair,))),), (Atom(8),))
+    assert [*atoms((pair,))] == [pair]
+
+
+def test_equal_segments_split_into_a_product() -> None:
+    a, b = Atom(3), Atom(3)
+    pieces = split(Sum(((a,), (b,))), 2)
+    assert pieces is not None
+    assert [factor.size for factor in pieces] == [2, 3]
+    assert resolve((a,)) == resolve((b,))
+    assert split(Atom(5), 2) is None
+
+
+def test_reshape_flattens_and_unflattens() -> None:
+    batch, channels, height = Fixed(2), Atom(6), Fixed(4)
+    flat = reshape([(batch,), (channels,), (height,)], [2, 24])
+    assert flat == [(batch,), (channels, height)]
+    assert reshape(flat, [2, 6, 4]) == [(batch,), (channels,), (height,)]
+
+
+def test_reshape_splits_heads() -> None:
+    features = Atom(12)
+    axes = reshape([(Fixed(2),), (features,)], [2, 3, 4])
+    assert [size(axis) for axis in axes] == [2, 3, 4]
+    assert resolve((features,)) == (*axes[1], *axes[2])
+
+
+def test_reshape_across_the_layout_freezes() -> None:
+    features = Atom(6)
+    axes = reshape([(Fixed(4),), (features,)], [3, 8])
+    assert [size(axis) for axis in axes] == [3, 8]
+    assert all(atom.allow == Allow.FROZEN for atom in atoms((features,)))
+
+
+@pytest.mark.parametrize("shape", [[2, 1, 1, 1], [2, 1], [2, 1, 1]])
+def test_reshape_keeps_a_single_channel(shape: list[int]) -> None:
+    channel = Atom(1)
+    axes = reshape([(Fixed(2),), (channel,), (Fixed(1),), (Fixed(1),)], shape)
+    assert channel in axes[1]
+    assert [size(axis) for axis in axes] == shape
+
+
+@settings(deadline=None, derandomize=True, database=None)
+@given(st.lists(st.sampled_from([1, 2, 3, 4, 6]), min_size=1, max_size=4), st.data())
+def test_reshape_always_gives_the_shape_asked_for(shape: list[int], data: st.DataObject) -> None:
+    """Whatever is cut, all elements stay, and growing an atom keeps old and new axes of one total length."""
+    old = [(Atom(length),) for length in shape]
+    total = size(tuple(f for axis in old for f in axis))
+    target = []
+    rest = total
+    while rest > 1:
+        piece = data.draw(st.sampled_from([d for d in range(1, rest + 1) if rest % d == 0]))
+        target.append(piece)
+        rest //= piece
+    target = target or [1]
+    new = reshape(old, target)
+    assert [size(axis) for axis in new] == target
+    free = {atom: 2 * atom.size for axis in old for atom in atoms(axis) if atom.allow > Allow.FROZEN}
+    before = torch.tensor([size(axis, free) for axis in old]).prod()
+    assert before == torch.tensor([size(axis, free) for axis in new].prod()
+
+
+def test_along_changes_every_occurrence() -> None:
+    channels = Atom(2)
+    axis: Axis = (Sum(((channels, Fixed(2)), (Fixed(1),), (channels,))),)
+    tensor = torch.arange(7).repeat(3, 1)
+    doubled = along(tensor, 1, axis, channels, lambda part, dim: torch.cat([part, part], dim))
+    assert doubled[0].tolist() == [0, 1, 2, 3, 0, 1, 2, 3, 4, 5, 6, 5, 6]
+    assert doubled.shape == (3, 13)
+
+
+def test_freeze_reaches_into_sums() -> None:
+    a, b = Atom(2), Atom(2)
+    freeze((Sum(((a,), (b, Fixed(3)))),), "no")
+    assert a.allow == b.allow == Allow.FROZEN
+    assert len(a.limits) == 1

@@ -1,0 +1,289 @@
+"""Tracing leaves no trace on the model, and says what is wrong where it cannot be done."""
+
+import random
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn.modules import module as module_hooks
+
+from netmorph import Allow, TraceError, UnknownOp, rule, trace
+from netmorph.graph import RULES, UnknownGroup
+from netmorph.graph.ops import pointwise
+
+
+class Busy(nn.Module):
+    """Its forward changes all that a forward can change."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.norm, self.drop = nn.Conv2d(2, 4, 3), nn.BatchNorm2d(4), nn.Dropout()
+        self.aux, self.head = nn.Linear(4, 3), nn.Linear(4, 3)
+        self.register_buffer("seen", torch.zeros(3))
+        self.register_buffer("kept", torch.zeros(2))
+        self.calls, self.last = 0, None
+        self.history: list[int] = []
+
+    def forward(self, x: Tensor) -> Any:
+        self.calls += 1
+        self.history.append(self.calls)
+        self.seen += 1
+        self.kept = torch.ones(2)
+        self.late = torch.zeros(1)
+        self.conv.note = "called"
+        x = self.drop(self.norm(self.conv(x)).relu()).mean((2, 3))
+        self.last = x
+        x = x * (1 + 0 * (random.random() + np.random.rand() + torch.rand(1)))  # noqa: NPY002
+        return (self.head(x), self.aux(x)) if self.training else self.head(x)
+
+
+def state(model: nn.Module) -> dict[str, Any]:
+    """All that an outsider can see, the bits of tensors included."""
+    return {
+        path: {
+            "attributes": {
+                key: list(value) if isinstance(value, list) else value
+                for key, value in vars(module).items()
+                if not key.startswith("_")
+            },
+            "hooks": [len(value) for key, value in vars(module).items() if key.endswith("_hooks")],
+            "parameters": {key: (id(p), p.requires_grad, p.detach().clone()) for key, p in module._parameters.items()},
+            "gradients": {key: p.grad for key, p in module._parameters.items() if p is not None},
+            "buffers": {key: (id(b), b.clone()) for key, b in module._buffers.items()},
+        }
+        for path, module in model.named_modules()
+    }
+
+
+def same(one: Any, other: Any) -> bool:
+    if isinstance(one, dict):
+        return one.keys() == other.keys() and all(same(one[key], other[key]) for key in one)
+    if isinstance(one, tuple | list):
+        return len(one) == len(other) and all(map(same, one, other))
+    return torch.equal(one, other) if isinstance(one, Tensor) else one is other or one == other
+
+
+def random_states() -> tuple[Any, ...]:
+    return random.getstate(), torch.get_rng_state(), *np.random.get_state()[1:3]  # noqa: NPY002
+
+
+def hooks() -> int:
+    return len(module_hooks._global_forward_hooks) + len(module_hooks._global_forward_pre_hooks)
+
+
+def mixed(model: nn.Module) -> nn.Module:
+    """Some modules in training mode, some frozen, some with a gradient."""
+    model.train()
+    model.norm.eval()
+    model.conv.bias.requires_grad_(False)
+    model.head.weight.grad = torch.ones_like(model.head.weight)
+    return model
+
+
+def test_no_side_effects() -> None:
+    model = mixed(Busy())
+    before, states, count = state(model), random_states(), hooks()
+    graph = trace(model, torch.randn(2, 2, 5, 5))
+    assert same(before, state(model))
+    after = random_states()
+    assert after[0] == states[0]
+    assert torch.equal(after[1], states[1])
+    assert (after[2] == states[2]).all()
+    assert after[3] == states[3]
+    assert hooks() == count
+    assert graph.model is model
+    assert torch.backends.mha.get_fastpath_enabled()
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_no_side_effects_where_the_forward_raises(training: bool) -> None:
+    class Fails(Busy):
+        def forward(self, x: Tensor) -> Any:
+            super().forward(x)
+            if self.training or not training:
+                raise RuntimeError("no luck today")
+            return self.head(x.mean((2, 3)) @ x.new_zeros(2, 4))
+
+    model = mixed(Fails())
+    before, count = state(model), hooks()
+    with pytest.raises(TraceError, match=r"(?s)test_trace\.py:\d+ \(raise RuntimeError.*no luck today"):
+        trace(model, torch.randn(2, 2, 5, 5))
+    assert same(before, state(model))
+    assert hooks() == count
+
+
+def test_buffers_changed_past_the_version_counter_are_put_back() -> None:
+    class Sly(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.fc = nn.Linear(2, 2)
+            self.register_buffer("count", torch.zeros(1))
+
+        def forward(self, x: Tensor) -> Tensor:
+            self.count.data.add_(1)
+            return self.fc(x)
+
+    model = Sly()
+    trace(model, torch.randn(2, 2))
+    assert model.count.item() == 0
+
+
+def test_scripted_submodule() -> None:
+    model = nn.Sequential(nn.Linear(3, 4), _scripted(nn.Sequential(nn.Linear(4, 5), nn.BatchNorm1d(5))), nn.Linear(5, 2))
+    model.train()
+    graph = trace(model, torch.randn(2, 3))
+    assert graph.group("0").size == 4
+    assert all(module.training for module in model.modules())
+
+
+def _scripted(module: nn.Module) -> nn.Module:
+    with pytest.warns(DeprecationWarning):
+        scripted: nn.Module = torch.jit.script(module)
+    return scripted
+
+
+def test_constant_inputs_are_replaced_by_ones_that_can_check_an_edit() -> None:
+    graph = trace(nn.Linear(3, 2), torch.zeros(4, 3))
+    assert graph.inputs[0].unique().numel() > 1
+    given = torch.randn(4, 3)
+    assert trace(nn.Linear(3, 2), given).inputs[0] is given
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16])
+def test_dtypes(dtype: torch.dtype) -> None:
+    model = nn.Sequential(nn.Conv2d(2, 4, 3), nn.BatchNorm2d(4), nn.Flatten(), nn.Linear(36, 2)).to(dtype)
+    assert trace(model, torch.randn(2, 2, 5, 5).to(dtype)).group("0").allow == Allow.ANY
+
+
+def test_several_inputs_and_a_dict_of_outputs() -> None:
+    class Two(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.a, self.b = nn.Linear(3, 4), nn.Linear(2, 4)
+            self.out = nn.Linear(4, 2)
+
+        def forward(self, x: Tensor, y: Tensor) -> dict[str, Any]:
+            hidden = self.a(x) + self.b(y)
+            return {"logits": self.out(hidden), "extra": (self.out(hidden.relu()), 3)}
+
+    graph = trace(Two(), (torch.randn(5, 3), torch.randn(5, 2)))
+    assert {site.tensor for site in graph.group("a").sites} == {"a.weight", "a.bias", "b.weight", "b.bias", "out.weight"}
+    assert graph.group("out").allow == Allow.FROZEN
+
+
+def test_parts_that_only_run_in_training_are_coupled() -> None:
+    graph = trace(Busy(), torch.randn(1, 2, 5, 5))
+    assert "aux.weight" in {site.tensor for site in graph.group("conv").sites}
+    assert graph.group("aux").reasons == ("the model's output",)
+
+
+def test_tied_weights_that_read_and_write_allow_no_exact_change() -> None:
+    class Tied(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.embed, self.mid, self.out = nn.Embedding(7, 4), nn.Linear(4, 4), nn.Linear(4, 7, bias=False)
+            self.out.weight = self.embed.weight
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.out(self.embed(x) + self.mid(self.embed(x)))
+
+    graph = trace(Tied(), torch.tensor([[1, 2, 3]]))
+    (group,) = [group for group in graph.groups.values() if group.size == 4 and "mid" in str(group.sites)]
+    assert group.allow == Allow.INEXACT
+    assert "tied" in group.reasons[0]
+
+
+def test_a_size_shared_by_one_module_called_twice() -> None:
+    class Shared(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.inner, self.first, self.out = nn.Linear(4, 4), nn.Linear(3, 4), nn.Linear(4, 2)
+            self.again = self.inner
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.out(self.again(self.inner(self.first(x)).relu()))
+
+    graph = trace(Shared(), torch.randn(2, 3))
+    tensors = [site.tensor for site in graph.group("inner").sites]
+    assert sorted(set(tensors)) == ["first.bias", "first.weight", "inner.bias", "inner.weight", "out.weight"]
+
+
+# -- messages ---------------------------------------------------------------------------------------------------------
+
+
+def test_not_a_module() -> None:
+    with pytest.raises(TraceError, match=r"needs an nn\.Module, not type"):
+        trace(nn.Linear, torch.randn(1))  # type: ignore[arg-type]
+    with pytest.raises(TraceError, match="OrderedDict"):
+        trace(nn.Linear(2, 2).state_dict(), torch.randn(1))  # type: ignore[arg-type]
+
+
+def test_inputs_that_do_not_fit() -> None:
+    model = nn.Sequential(nn.Linear(3, 2))
+    with pytest.raises(TraceError, match=r"(?s)\(2, 4\) torch\.float32.*shapes cannot be multiplied.*Pass inputs"):
+        trace(model, torch.randn(2, 4))
+
+
+def test_no_tensor_comes_out() -> None:
+    class Number(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.fc = nn.Linear(2, 2)
+
+        def forward(self, x: Tensor) -> float:
+            return self.fc(x).sum().item()
+
+    with pytest.raises(TraceError, match="returned float without a tensor"):
+        trace(Number(), torch.randn(1, 2))
+
+
+def test_unknown_group_names_the_closest() -> None:
+    graph = trace(nn.Sequential(nn.Linear(2, 3), nn.Linear(3, 2)), torch.randn(1, 2))
+    with pytest.raises(UnknownGroup, match=r"no channel group '0.inn'; did you mean '0.in'\?.*0, 0.in, 1"):
+        graph.group("0.inn")
+
+
+class Sorted(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.cumsum(x, 1)
+
+
+def test_an_operator_without_a_rule_is_never_guessed() -> None:
+    model = nn.Sequential(nn.Linear(2, 3), Sorted(), nn.Linear(3, 2))
+    message = (
+        r"no rule for operator aten\.cumsum\.default in module '1' at .*test_trace\.py:\d+\. .*does not guess.*"
+        r"@netmorph\.rule\(torch\.ops\.aten\.cumsum\.default\)"
+    )
+    with pytest.raises(UnknownOp, match=message):
+        trace(model, torch.randn(1, 2))
+
+
+def test_a_rule_can_be_registered(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(RULES, torch.ops.aten.tan.default, pointwise)
+
+    class Tan(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return torch.tan(x)
+
+    graph = trace(nn.Sequential(nn.Linear(2, 3), Tan(), nn.Linear(3, 2)), torch.randn(1, 2))
+    assert graph.group("0").allow == Allow.ANY
+    assert rule()(pointwise) is pointwise
+
+
+def test_a_wrong_rule_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(RULES, torch.ops.aten.cumsum.default, lambda couple, x, dim: x.axes[::-1])
+    with pytest.raises(ValueError, match=r"the rule of aten.cumsum in 1 .* gave axes of sizes \(3, 1\).*\(1, 3\)"):
+        trace(nn.Sequential(nn.Linear(2, 3), Sorted()), torch.randn(1, 2))
+
+
+def test_a_frozen_group_says_why() -> None:
+    class First(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return x[:, 1]
+
+    group = trace(nn.Sequential(nn.Linear(2, 3), First()), torch.randn(4, 2)).group("0")
+    assert group.allow == Allow.FROZEN
+    assert "picked by its place: aten.select.int in 1 (" in str(group)
+    assert "test_trace.py:" in str(group)
