@@ -64,7 +64,7 @@ def test_digits_resized():
 
 
 def test_unknown_names_and_folders(tmp_path):
-    with pytest.raises(DataError, match=r"'fashon_mnist'; did you mean 'fashion_mnist'.*digits, mnist"):
+    with pytest.raises(DataError, match=r"'fashon_mnist' .did you mean 'fashion_mnist'.*digits, mnist"):
         data.load("fashon_mnist")
     with pytest.raises(DataError, match=r"no folder .*missing"):
         data.load(tmp_path / "missing")

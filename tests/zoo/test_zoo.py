@@ -119,7 +119,7 @@ def test_too_small_images(name, smallest):
 @pytest.mark.parametrize(
     ("arguments", "options", "message"),
     [
-        (("lenet55", MNIST, 10), {}, "no network 'lenet55'; did you mean 'lenet5'? choose from mlp"),
+        (("lenet55", MNIST, 10), {}, "no network 'lenet55' (did you mean 'lenet5'?); choose from mlp"),
         (("lenet5", (28, 28), 10), {}, "channels, height and width"),
         (("lenet5", (0, 28, 28), 10), {}, "channels, height and width"),
         (("lenet5", MNIST, 1), {}, "at least two classes, got 1"),
@@ -130,7 +130,7 @@ def test_too_small_images(name, smallest):
         (("resnet", MNIST, 10), {"blocks": (2, 2)}, "one positive number a stage"),
         (("resnet", MNIST, 10), {"blocks": (), "channels": ()}, "one positive number a stage"),
         (("no_such_module:net", MNIST, 10), {}, "no module 'no_such_module'"),
-        (("netmorph.zoo:lenet", MNIST, 10), {}, "has no 'lenet'; did you mean 'lenet5'?"),
+        (("netmorph.zoo:lenet", MNIST, 10), {}, "has no 'lenet' (did you mean 'lenet5'?)"),
         (("math:pi", MNIST, 10), {}, "math:pi is float, not a function"),
         (("builtins:dict", MNIST, 10), {}, "cannot be called with input_shape, classes"),
     ],

@@ -1,5 +1,6 @@
 """Batches of uint8 images, and their preprocessing: functions of whole batches, on any device."""
 
+import functools
 from collections.abc import Iterator, Sequence
 
 import torch
@@ -46,22 +47,29 @@ def _cut(split: Split, batch_size: int, generator: Generator | None, count: int)
 
 def normalize(
     images: Tensor,
-    mean: Sequence[float] | Tensor,
-    std: Sequence[float] | Tensor,
+    mean: Sequence[float],
+    std: Sequence[float],
     *,
     dtype: torch.dtype = torch.float32,
     memory_format: torch.memory_format = torch.contiguous_format,
 ) -> Tensor:
     """Scale uint8 images [N, C, H, W] to (images / 255 - mean) / std, per channel.
 
-    Computed in float32 or wider and rounded once to `dtype`. Tensors for `mean` and `std` on the
-    images' device save a copy to that device in every call.
+    Computed in float32 or wider and rounded once to `dtype`.
     """
     wide = torch.promote_types(dtype, torch.float32)
-    mean = torch.as_tensor(mean, dtype=wide, device=images.device).view(-1, 1, 1)
-    std = torch.as_tensor(std, dtype=wide, device=images.device).view(-1, 1, 1)
-    pixels = images.to(wide, memory_format=memory_format)
-    return pixels.mul_(1 / (255 * std)).sub_(mean / std).to(dtype)
+    scale, shift = _scale_and_shift(tuple(mean), tuple(std), wide, images.device)
+    return images.to(wide, memory_format=memory_format).mul_(scale).sub_(shift).to(dtype)
+
+
+@functools.lru_cache
+def _scale_and_shift(
+    mean: tuple[float, ...], std: tuple[float, ...], dtype: torch.dtype, device: torch.device
+) -> tuple[Tensor, Tensor]:
+    """Made once for a data set: for a small network, making them in every step costs as much as a layer."""
+    centre = torch.tensor(mean, dtype=dtype, device=device).view(-1, 1, 1)
+    spread = torch.tensor(std, dtype=dtype, device=device).view(-1, 1, 1)
+    return 1 / (255 * spread), centre / spread
 
 
 def augment(images: Tensor, generator: Generator, *, pad: int = 4, flip: bool = True) -> Tensor:

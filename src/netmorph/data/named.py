@@ -1,6 +1,5 @@
 """Data sets by name: the embedded digits, and published ones found in a folder or downloaded."""
 
-import difflib
 import os
 from pathlib import Path
 
@@ -11,7 +10,7 @@ from netmorph.data.dataset import DataError, Split
 from netmorph.data.download import Archive, fetch_missing
 from netmorph.data.images import Size, resize_images
 from netmorph.data.source import Source, numbered_classes
-from netmorph.errors import require
+from netmorph.errors import require, suggest
 
 
 def _idx_files(*md5: str) -> dict[str, str]:
@@ -94,6 +93,6 @@ def find_folder(name: str) -> Path:
 
 def unknown_name(name: str) -> DataError:
     """The error for what is neither a data set's name nor a folder."""
-    close = difflib.get_close_matches(name, NAMES, n=1)
-    hint = f"did you mean {close[0]!r}? " if close else ""
-    return DataError(f"no data set or folder {name!r}; {hint}Names: {', '.join(NAMES)}; or give a folder's path")
+    return DataError(
+        f"no data set or folder {name!r}{suggest(name, NAMES)}; names are {', '.join(NAMES)}; or give a folder's path"
+    )

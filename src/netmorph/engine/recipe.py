@@ -3,12 +3,11 @@
 import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from difflib import get_close_matches
 
 import torch
 from torch import nn
 
-from netmorph.errors import NetmorphError
+from netmorph.errors import NetmorphError, suggest
 
 
 @dataclass(frozen=True)
@@ -144,9 +143,7 @@ SCHEDULES: dict[str, Callable[[float], float]] = {
 
 def _known(what: str, name: str, registry: Mapping[str, object]) -> None:
     if name not in registry:
-        close = get_close_matches(name.lower(), registry, n=1)
-        hint = f"did you mean {close[0]!r}? " if close else ""
-        raise NetmorphError(f"unknown {what} {name!r}: {hint}known are {', '.join(registry)}")
+        raise NetmorphError(f"unknown {what} {name!r}{suggest(name.lower(), registry)}; known are {', '.join(registry)}")
 
 
 def _within(what: str, value: object, valid: bool, expected: str) -> None:

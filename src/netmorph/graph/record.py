@@ -89,16 +89,24 @@ def record(model: nn.Module, inputs: tuple[Any, ...], *, training: bool = False)
     """
     recorder = _Recorder(model)
     values = [recorder.enter(tensor) for tensor in tree_leaves(inputs) if isinstance(tensor, Tensor)]
-    with recorder.modules(), recorder:
-        result = run(model, inputs, training=training)
+    result = run(model, inputs, training=training, following=recorder.following())
     outputs = [recorder.value(leaf) for leaf in tree_leaves(result) if isinstance(leaf, Tensor)]
     if not outputs:
         raise TraceError(f"the model returned {type(result).__name__} without a tensor; nothing can be traced")
     return Recording(recorder.calls, values, outputs, recorder.tensors, recorder.module_outputs, result)
 
 
-def run(model: nn.Module, inputs: tuple[Any, ...], *, training: bool = False) -> Any:
+def run(
+    model: nn.Module,
+    inputs: tuple[Any, ...],
+    *,
+    training: bool = False,
+    following: contextlib.AbstractContextManager[None] | None = None,
+) -> Any:
     """What `model(*inputs)` returns in eval (or training) mode, without a trace of the call on the model.
+
+    Args:
+        following: entered around the forward alone.
 
     Raises:
         TraceError: the forward raised; the message tells where.
@@ -106,7 +114,8 @@ def run(model: nn.Module, inputs: tuple[Any, ...], *, training: bool = False) ->
     with untouched(model), _no_fused_attention(), torch.inference_mode():
         model.train(training)
         try:
-            return model(*inputs)
+            with following or contextlib.nullcontext():
+                return model(*inputs)
         except Exception as error:
             raise TraceError(
                 f"the model's forward failed on the example inputs ({_describe(inputs)}) "
@@ -156,8 +165,8 @@ class _Recorder(TorchDispatchMode):
         return result
 
     @contextlib.contextmanager
-    def modules(self) -> Iterator[None]:
-        """Follow which module is running, without a hook on any module of the user's."""
+    def following(self) -> Iterator[None]:
+        """Record, and follow which module is running, without a hook on any module of the user's."""
 
         def enter(module: nn.Module, args: Any) -> None:
             self._stack.append(self._paths.get(id(module), self._stack[-1]))
@@ -173,7 +182,8 @@ class _Recorder(TorchDispatchMode):
             module_hooks.register_module_forward_hook(leave, always_call=True),
         ]
         try:
-            yield
+            with self:
+                yield
         finally:
             for handle in handles:
                 handle.remove()

@@ -1,15 +1,15 @@
 """From a name, or a user's own `module:function`, to a network."""
 
-import difflib
 import importlib
 import inspect
 import os
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any
 
 from torch import nn
 
+from netmorph.errors import suggest
 from netmorph.zoo.layers import InputShape, ModelError
 from netmorph.zoo.plain import lenet5, minivgg, mlp
 from netmorph.zoo.residual import resnet, resnet9
@@ -71,14 +71,14 @@ def resolve(spec: str) -> Constructor:
     module_name, colon, attribute = spec.partition(":")
     if not (colon and module_name and attribute):
         raise ModelError(
-            f"no network {spec!r};{_suggestion(spec, MODELS)} choose from {', '.join(MODELS)}, "
+            f"no network {spec!r}{suggest(spec, MODELS)}; choose from {', '.join(MODELS)}, "
             "or give your own as module:function"
         )
     constructor = getattr(_import(module_name), attribute, None)
     if constructor is None:
         names = vars(sys.modules[module_name])
         raise ModelError(
-            f"the module {module_name} has no {attribute!r};{_suggestion(attribute, names)} "
+            f"the module {module_name} has no {attribute!r}{suggest(attribute, names)}; "
             "define a function of that name there"
         )
     if not callable(constructor):
@@ -103,8 +103,3 @@ def _import(name: str) -> Any:
                 "(a module's name has no .py)"
             ) from error
         raise ModelError(f"importing {name} failed: {type(error).__name__}: {error}; mend that module") from error
-
-
-def _suggestion(name: str, known: Iterable[str]) -> str:
-    close = difflib.get_close_matches(name, known, n=1)
-    return f" did you mean {close[0]!r}?" if close else ""
