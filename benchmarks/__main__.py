@@ -9,7 +9,7 @@ import benchmarks
 
 def main(names: list[str]) -> None:
     found = sorted(module.name for module in pkgutil.iter_modules(benchmarks.__path__))
-    for name in names or [name for name in found if name != "__main__"]:
+    for name in names or [name for name in found if not name.startswith("_")]:
         print(f"== {name}", flush=True)
         importlib.import_module(f"benchmarks.{name}").main()
 
