@@ -11,6 +11,7 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console
+from rich.text import Text
 
 from netmorph.errors import NetmorphError
 
@@ -48,8 +49,8 @@ Options = Annotated[
 Width = Annotated[float | None, typer.Option(help="Width multiplier of a netmorph model: 0.25 starts small.")]
 TrainSize = Annotated[int | None, typer.Option(help="Use only so many training images, evenly over the classes.")]
 Resize = Annotated[str | None, typer.Option(help="Resize every image, as HEIGHTxWIDTH.")]
-Seed = Annotated[int, typer.Option(help="Same seed, same machine: same numbers.")]
-BatchSize = Annotated[int, typer.Option(help="Images a training step.")]
+Seed = Annotated[int, typer.Option(min=0, help="Same seed, same machine: same numbers.")]
+BatchSize = Annotated[int, typer.Option(min=1, help="Images a training step.")]
 Rate = Annotated[float, typer.Option("--learning-rate", "--lr", help="Highest learning rate.")]
 Optimizer = Annotated[OptimizerName, typer.Option(help="What moves the weights.")]
 Decay = Annotated[float, typer.Option(help="Weight decay.")]
@@ -75,13 +76,17 @@ def evolve(
             "training FLOPs of the evolution (3e14flops)."
         ),
     ] = "2m",
-    population: Annotated[int, typer.Option(help="Networks that live on after each round; the final ensemble.")] = 4,
-    children: Annotated[int, typer.Option(help="Networks made in each round.")] = 6,
-    epochs: Annotated[int | None, typer.Option(help="Epochs of each child; by the data's size if not given.")] = None,
-    start_epochs: Annotated[
-        int | None, typer.Option(help="Epochs of the start network; three times a child's.")
+    population: Annotated[
+        int, typer.Option(min=1, help="Networks that live on after each round; the final ensemble.")
+    ] = 4,
+    children: Annotated[int, typer.Option(min=1, help="Networks made in each round.")] = 6,
+    epochs: Annotated[
+        int | None, typer.Option(min=1, help="Epochs of each child; by the data's size if not given.")
     ] = None,
-    edits: Annotated[int, typer.Option(help="At most so many edits a child.")] = 3,
+    start_epochs: Annotated[
+        int | None, typer.Option(min=1, help="Epochs of the start network; three times a child's.")
+    ] = None,
+    edits: Annotated[int, typer.Option(min=1, help="At most so many edits a child.")] = 3,
     locality: Annotated[float, typer.Option(help="At most this share of a child's parameters is new.")] = 0.5,
     max_flops: Annotated[float | None, typer.Option(help="Forward FLOPs that no child may exceed.")] = None,
     batch_size: BatchSize = 64,
@@ -94,7 +99,10 @@ def evolve(
     train_size: TrainSize = None,
     resize: Resize = None,
     seed: Seed = 0,
-    workers: Annotated[int | None, typer.Option(help="Worker processes; one for each core if not given.")] = None,
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Worker processes; as many as the cores allow if not given.")
+    ] = None,
+    threads: Annotated[int, typer.Option(min=1, help="Threads of each worker; more for large networks.")] = 1,
     device: Device = "cpu",
     run: RunOption = None,
     resume: Resume = None,
@@ -145,17 +153,18 @@ def evolve(
             budget=Budget.parse(budget),
             seed=seed,
             device=device,
+            threads=threads,
         )
         config = runs.with_epochs(config, epochs, start_epochs)
         folder = runs.create(run or runs.free_folder(data), config, _command())
     else:
         folder = resume
-    console.print(f"Run folder: [bold]{folder}[/] (netmorph show {folder} tells how far it is)", highlight=False)
+    _tell(f"Run folder: {folder} (netmorph show {_quoted(folder)} tells how far it is)")
     try:
         with EvolutionWatch(console) as watch:
             page = runs.evolve(folder, workers, watch)
     except KeyboardInterrupt:
-        errors.print(f"\nInterrupted. Go on with: netmorph evolve --resume {folder}", highlight=False)
+        _tell(f"\nInterrupted. Go on with: netmorph evolve --resume {_quoted(folder)}", errors)
         raise typer.Exit(130) from None
     _finish(folder, page)
 
@@ -166,7 +175,7 @@ def train(
     model: Model = "lenet5",
     option: Options = None,
     width: Width = None,
-    epochs: Annotated[int, typer.Option(help="Passes over the training data.")] = 10,
+    epochs: Annotated[int, typer.Option(min=1, help="Passes over the training data.")] = 10,
     batch_size: BatchSize = 64,
     learning_rate: Rate = 1e-3,
     optimizer: Optimizer = OptimizerName.adamw,
@@ -180,7 +189,7 @@ def train(
     train_size: TrainSize = None,
     resize: Resize = None,
     seed: Seed = 0,
-    threads: Annotated[int | None, typer.Option(help="Threads of this process; all cores if not given.")] = None,
+    threads: Annotated[int | None, typer.Option(min=1, help="Threads of this process; all cores if not given.")] = None,
     device: Device = "cpu",
     run: RunOption = None,
     resume: Resume = None,
@@ -226,12 +235,12 @@ def train(
         folder = runs.create(run or runs.free_folder(data), config, _command())
     else:
         folder = resume
-    console.print(f"Run folder: [bold]{folder}[/]", highlight=False)
+    _tell(f"Run folder: {folder}")
     try:
         with EpochProgress(runs.planned_epochs(folder), console) as progress:
             page = runs.train(folder, threads, progress)
     except KeyboardInterrupt:
-        errors.print(f"\nInterrupted. Go on with: netmorph train --resume {folder}", highlight=False)
+        _tell(f"\nInterrupted. Go on with: netmorph train --resume {_quoted(folder)}", errors)
         raise typer.Exit(130) from None
     _finish(folder, page)
 
@@ -260,7 +269,7 @@ def report(
     """Write the report of a run: one HTML page that needs nothing else."""
     from netmorph.report import write
 
-    console.print(f"Report: {write(run, out)}", highlight=False, soft_wrap=True)
+    _tell(f"Report: {write(run, out)}")
 
 
 def main() -> None:
@@ -268,7 +277,7 @@ def main() -> None:
     try:
         app()
     except NetmorphError as error:
-        errors.print(f"[bold red]Error:[/] {_plain(str(error))}", highlight=False)
+        errors.print(Text.assemble(("Error:", "bold red"), f" {error}"), soft_wrap=True)
         sys.exit(1)
 
 
@@ -299,15 +308,20 @@ def _size(text: str | None) -> tuple[int, int] | None:
 def _finish(folder: Path, page: Path | None) -> None:
     show(folder)
     if page is not None:
-        console.print(f"Report: [bold]{page}[/]", highlight=False, soft_wrap=True)
+        _tell(f"Report: {page}")
 
 
 def _command() -> str:
     return shlex.join(["netmorph", *sys.argv[1:]])
 
 
-def _plain(text: str) -> str:
-    return text.replace("[", r"\[")
+def _tell(text: str, to: Console = console) -> None:
+    """Print as it is: on one line however narrow the terminal, so that paths and commands can be copied."""
+    to.print(text, markup=False, highlight=False, soft_wrap=True)
+
+
+def _quoted(folder: Path) -> str:
+    return shlex.quote(str(folder))
 
 
 if __name__ == "__main__":

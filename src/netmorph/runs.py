@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from netmorph import report
+from netmorph.engine.checks import check_data, check_output, usable_device
 from netmorph.engine.config import Config, EvolveConfig, TrainConfig, as_json, from_json
 from netmorph.engine.evolve import Progress
 from netmorph.engine.evolve import evolve as run_evolution
@@ -58,19 +59,28 @@ def create(folder: Path, config: Config, command: str) -> Path:
     """Start a run's folder, once data and model are known to work together; nothing is trained yet.
 
     Raises:
-        NetmorphError: the data cannot be loaded, the model cannot be built, run on it or (to evolve it) traced, or
-            the folder holds a run already.
+        NetmorphError: the data cannot be loaded, the model cannot be built, run on it or (to evolve it) traced, the
+            device cannot be used, or the folder is not free.
     """
-    if folder.exists() and any(folder.iterdir()):
-        raise RunError(f"{folder} is not empty; resume the run in it, or choose another folder")
+    if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
+        raise RunError(f"{folder} is not an empty folder; resume the run in it, or choose another folder")
+    usable_device(config.device)
     config = replace(config, data=config.data.absolute())
     dataset = config.data.load()
+    check_data(dataset)
     model = config.base(dataset).build()
-    cost(model, dataset.input_shape)
+    price = cost(model, dataset.input_shape)
+    check_output(model, dataset)
     if isinstance(config, EvolveConfig):
+        if config.max_flops is not None and price.flops > config.max_flops:
+            raise RunError(
+                f"the start network takes {price.flops:.3g} FLOPs, more than max_flops, {config.max_flops:.3g}; "
+                "raise it, or start smaller (width)"
+            )
         trace(model, dataset.train.images[:2].float() / 255)
     with Records.create(folder) as records, records.transaction():
         records.set_meta("config", as_json(config))
+        records.set_meta("title", f"{config.model} on {dataset.name}")
         records.set_meta("command", command)
         records.set_meta("machine", machine())
         records.set_meta("versions", versions())
@@ -82,12 +92,14 @@ def config_of(records: Records, kind: type[Kind]) -> Kind:
     """The config that a run began with.
 
     Raises:
-        RunError: it is a run of another command.
+        RunError: it is a run of another command, or was cut short before it began.
     """
-    config = from_json(records.meta("config"))
+    told = records.meta("config")
+    if told is None:
+        raise RunError(f"the run in {records.path.parent} was stopped before it began; delete the folder, start again")
+    config = from_json(told)
     if not isinstance(config, kind):
-        command = records.meta("config")["command"]
-        raise RunError(f"{records.path.parent} is a run of `netmorph {command}`; resume it with that command")
+        raise RunError(f"{records.path.parent} is a run of `netmorph {told['task']}`; resume it with that command")
     return config
 
 
@@ -100,7 +112,7 @@ def evolve(folder: Path, workers: int | None, on_progress: Callable[[Progress], 
     """
     with _working(folder) as records:
         config = config_of(records, EvolveConfig)
-        with Processes(partial(handler, folder, config), workers) as executor:
+        with Processes(partial(handler, folder, config), workers, config.threads) as executor:
             set_threads(executor.plan.threads)
             run_evolution(folder, config, records, executor, on_progress)
     return report.write(folder)
@@ -138,8 +150,10 @@ def _working(folder: Path) -> Iterator[Records]:
     with Records.open(folder):  # that there is a run, before a lock file is left anywhere
         pass
     with RunLock(folder), Records.resume(folder) as records:
-        if records.meta("status") != "finished":
-            records.set_meta("status", "running")
+        if records.meta("status") == "finished":
+            yield records
+            return
+        records.set_meta("status", "running")
         try:
             yield records
         except BaseException:

@@ -286,7 +286,10 @@ def randomized(model: nn.Module) -> nn.Module:
         if getattr(module, "running_mean", None) is not None:
             module.running_mean.normal_(0, 0.5)
             module.running_var.uniform_(0.5, 1.5)
-        if isinstance(module, nn.modules.batchnorm._NormBase | nn.LayerNorm | nn.GroupNorm) and module.weight is not None:
+        if (
+            isinstance(module, nn.modules.batchnorm._NormBase | nn.LayerNorm | nn.GroupNorm)
+            and module.weight is not None
+        ):
             module.weight.uniform_(0.5, 1.5)
             module.bias.normal_(0, 0.5)
     return model

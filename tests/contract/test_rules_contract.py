@@ -137,7 +137,10 @@ CASES: dict[str, Function | nn.Module | tuple[Function, dict[str, Tensor]]] = (
         "grouped": nn.Conv2d(4, 6, 3, groups=2),
         "grouped transposed": nn.ConvTranspose2d(4, 6, 3, groups=2),
         "linear": lambda x, y: F.linear(x.flatten(1), y.flatten(1)),
-        "linear weight": (lambda x, y, w, b: F.linear(x.mean((2, 3)), w, b), {"w": torch.randn(5, 4), "b": torch.ones(5)}),
+        "linear weight": (
+            lambda x, y, w, b: F.linear(x.mean((2, 3)), w, b),
+            {"w": torch.randn(5, 4), "b": torch.ones(5)},
+        ),
         "conv2d of activations": lambda x, y: F.conv2d(x, y),
         "matmul weight": (lambda x, y, w: x.mean((2, 3)) @ w, {"w": torch.randn(4, 5)}),
         "mm weight": (lambda x, y, w: torch.mm(x.mean((2, 3)), w), {"w": torch.randn(4, 5)}),
@@ -151,7 +154,10 @@ CASES: dict[str, Function | nn.Module | tuple[Function, dict[str, Tensor]]] = (
         "batch_norm": nn.BatchNorm2d(4),
         "batch_norm plain": nn.BatchNorm2d(4, affine=False),
         "instance_norm": nn.InstanceNorm2d(4, affine=True),
-        "layer_norm": (lambda x, y, w, b: F.layer_norm(x.movedim(1, -1), w.shape, w, b), {"w": torch.rand(4), "b": torch.rand(4)}),
+        "layer_norm": (
+            lambda x, y, w, b: F.layer_norm(x.movedim(1, -1), w.shape, w, b),
+            {"w": torch.rand(4), "b": torch.rand(4)},
+        ),
         "layer_norm of all": nn.LayerNorm((4, 4, 4)),
         "rms_norm": (lambda x, y, w: F.rms_norm(x.movedim((1,), (-1,)), w.shape, w), {"w": torch.rand(4)}),
         "group_norm": nn.GroupNorm(2, 4),
@@ -189,6 +195,7 @@ CASES: dict[str, Function | nn.Module | tuple[Function, dict[str, Tensor]]] = (
         "squeeze.dims": lambda x, y: x.mean((2, 3), keepdim=True).squeeze((2, 3)),
         "squeeze": lambda x, y: x.mean((2, 3), keepdim=True).squeeze(),
         "unsqueeze": lambda x, y: x.unsqueeze(1) * 2,
+        "unsqueeze in front of space": lambda x, y: x.unsqueeze(2).squeeze(2),
         "permute": lambda x, y: x.permute(0, 2, 3, 1),
         "swapaxes": lambda x, y: x.swapaxes(1, 2),
         "t": lambda x, y: x.mean((2, 3)).t().t(),
@@ -222,7 +229,9 @@ CASES: dict[str, Function | nn.Module | tuple[Function, dict[str, Tensor]]] = (
         "std of channels": lambda x, y: x.std(1),
         "norm": lambda x, y: torch.linalg.vector_norm(x, dim=(2, 3)),
         "norm of channels": lambda x, y: x / torch.linalg.vector_norm(x, dim=1, keepdim=True),
-        "attention": lambda x, y: F.scaled_dot_product_attention(*[z.flatten(2).transpose(1, 2) for z in (x, y, x + y)]),
+        "attention": lambda x, y: F.scaled_dot_product_attention(
+            *[z.flatten(2).transpose(1, 2) for z in (x, y, x + y)]
+        ),
     }
 )  # fmt: skip
 

@@ -91,6 +91,8 @@ def test_keep() -> None:
         ([0, 4], "between 0 and 3, got 0 to 4"),
         ([-1, 2], "between 0 and 3, got -1 to 2"),
         ([1, 1], "kept twice"),
+        ([0.7, 1.2], "by their indices, not by torch.float32"),
+        ([True, False, True, True], "not by torch.bool; of a mask"),
     ],
 )
 def test_keep_refuses(kept: list[int], message: str) -> None:

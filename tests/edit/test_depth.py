@@ -73,7 +73,7 @@ def test_shallow_takes_a_layer_out_again() -> None:
 def test_shallow_refuses_what_changes_the_shape() -> None:
     model, x = small()
     graph = trace(model, x)
-    with pytest.raises(EditError, match="shallow .* of '3' .* not possible"):
+    with pytest.raises(EditError, match=r"shallow .* of '3' .* not possible"):
         apply(graph, shallow(graph, "3"))
     assert isinstance(model[3], nn.Conv2d)
 
@@ -130,5 +130,5 @@ def test_no_place_behind_a_module_that_does_not_run() -> None:
     model.idle = nn.Linear(2, 2)
     graph = trace(nn.Sequential(*list(model)[:7]), x)
     graph.model.unused = nn.Linear(2, 2)
-    with pytest.raises(EditError, match="not called by the traced forward.*possible places are 0, 1"):
+    with pytest.raises(EditError, match=r"not called by the traced forward.*possible places are 0, 1"):
         residual(graph, "unused")

@@ -113,9 +113,11 @@ def test_narrowing_to_nothing() -> None:
 
 def test_unknown_group() -> None:
     model, x = small()
-    with pytest.raises(UnknownGroup, match=r"no channel group 'conv1'.*named after the modules that write them: 0.in, 0"):
+    with pytest.raises(
+        UnknownGroup, match=r"no channel group 'conv1'.*named after the modules that write them: 0, 0.in, 3, 6"
+    ):
         widen(trace(model, x), "conv1", 9)
-    with pytest.raises(UnknownGroup, match="no channel group '33'; did you mean '3'"):
+    with pytest.raises(UnknownGroup, match=r"no channel group '33' \(did you mean '3'\?\)"):
         narrow(trace(model, x), "33", [0])
 
 
@@ -130,7 +132,9 @@ def test_frozen_groups_say_why(group: str, why: str) -> None:
 def test_layer_norm_allows_only_uniform_copies_and_says_so() -> None:
     model = nn.Sequential(nn.Linear(2, 4), nn.LayerNorm(4), nn.Linear(4, 2)).double()
     graph = trace(model, torch.randn(3, 2).double())
-    with pytest.raises(EditError, match=r"r2r to 6 channels is not exact on '0': a norm averages.*aten.layer_norm in 1.*") as told:
+    with pytest.raises(
+        EditError, match=r"r2r to 6 channels is not exact on '0': a norm averages.*aten.layer_norm in 1.*"
+    ) as told:
         widen(graph, "0", 6)
     assert "net2net to a multiple of 4" in str(told.value)
     graph = apply(graph, widen(graph, "0", 8, net2net))

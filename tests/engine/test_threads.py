@@ -8,11 +8,21 @@ from netmorph.errors import NetmorphError
 
 
 @pytest.mark.parametrize(
-    ("cores", "workers", "expected"), [(8, None, (8, 1)), (8, 3, (3, 2)), (2, 5, (2, 1)), (1, 1, (1, 1))]
+    ("cores", "workers", "each", "expected"),
+    [
+        (8, None, 1, (8, 1)),
+        (8, 3, 1, (3, 1)),
+        (8, 3, 2, (3, 2)),
+        (8, 5, 2, (4, 2)),
+        (8, None, 3, (2, 3)),
+        (2, 5, 1, (2, 1)),
+        (2, None, 16, (1, 2)),
+        (1, 1, 1, (1, 1)),
+    ],
 )
-def test_workers_times_threads_stay_within_the_cores(monkeypatch, cores, workers, expected):
+def test_workers_times_threads_stay_within_the_cores(monkeypatch, cores, workers, each, expected):
     monkeypatch.setattr(threads, "available_cores", lambda: cores)
-    assert threads.plan(workers) == expected
+    assert threads.plan(workers, each) == expected
 
 
 def test_affinity_limits_the_cores():

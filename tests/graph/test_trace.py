@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn.modules import module as module_hooks
 
 from netmorph import Allow, TraceError, UnknownOp, rule, trace
-from netmorph.graph import RULES, UnknownGroup
+from netmorph.graph import RULES, Role, UnknownGroup
 from netmorph.graph.ops import pointwise
 
 
@@ -84,8 +84,9 @@ def mixed(model: nn.Module) -> nn.Module:
 
 def test_no_side_effects() -> None:
     model = mixed(Busy())
+    x = torch.randn(2, 2, 5, 5)
     before, states, count = state(model), random_states(), hooks()
-    graph = trace(model, torch.randn(2, 2, 5, 5))
+    graph = trace(model, x)
     assert same(before, state(model))
     after = random_states()
     assert after[0] == states[0]
@@ -131,7 +132,9 @@ def test_buffers_changed_past_the_version_counter_are_put_back() -> None:
 
 
 def test_scripted_submodule() -> None:
-    model = nn.Sequential(nn.Linear(3, 4), _scripted(nn.Sequential(nn.Linear(4, 5), nn.BatchNorm1d(5))), nn.Linear(5, 2))
+    model = nn.Sequential(
+        nn.Linear(3, 4), _scripted(nn.Sequential(nn.Linear(4, 5), nn.BatchNorm1d(5))), nn.Linear(5, 2)
+    )
     model.train()
     graph = trace(model, torch.randn(2, 3))
     assert graph.group("0").size == 4
@@ -139,7 +142,7 @@ def test_scripted_submodule() -> None:
 
 
 def _scripted(module: nn.Module) -> nn.Module:
-    with pytest.warns(DeprecationWarning):
+    with pytest.warns(DeprecationWarning, match="script"):
         scripted: nn.Module = torch.jit.script(module)
     return scripted
 
@@ -169,7 +172,13 @@ def test_several_inputs_and_a_dict_of_outputs() -> None:
             return {"logits": self.out(hidden), "extra": (self.out(hidden.relu()), 3)}
 
     graph = trace(Two(), (torch.randn(5, 3), torch.randn(5, 2)))
-    assert {site.tensor for site in graph.group("a").sites} == {"a.weight", "a.bias", "b.weight", "b.bias", "out.weight"}
+    assert {site.tensor for site in graph.group("a").sites} == {
+        "a.weight",
+        "a.bias",
+        "b.weight",
+        "b.bias",
+        "out.weight",
+    }
     assert graph.group("out").allow == Allow.FROZEN
 
 
@@ -208,6 +217,32 @@ def test_a_size_shared_by_one_module_called_twice() -> None:
     graph = trace(Shared(), torch.randn(2, 3))
     tensors = [site.tensor for site in graph.group("inner").sites]
     assert sorted(set(tensors)) == ["first.bias", "first.weight", "inner.bias", "inner.weight", "out.weight"]
+
+
+def test_a_single_channel_is_told_from_new_dimensions_of_size_one() -> None:
+    class Between(nn.Module):
+        def __init__(self, dim: int) -> None:
+            super().__init__()
+            self.dim = dim
+
+        def forward(self, x: Tensor) -> Tensor:
+            return x.unsqueeze(self.dim)
+
+    for dim, readers in ((1, 0), (2, 1)):  # as the length, or as the channel of the convolution behind it
+        model = nn.Sequential(nn.Linear(3, 1), Between(dim), nn.Conv1d(1, 4, 1))
+        group = trace(model, torch.randn(2, 3)).group("0")
+        assert len(group.where(Role.READ)) == readers
+
+
+def test_a_squeezed_channel_has_to_stay_alone() -> None:
+    class Squeeze(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return x.squeeze(1)
+
+    model = nn.Sequential(nn.Conv1d(2, 1, 1), Squeeze(), nn.Linear(5, 2))
+    group = trace(model, torch.randn(3, 2, 5)).group("0")
+    assert group.allow == Allow.FROZEN
+    assert "squeezed: aten.squeeze.dim in 1" in group.reasons[0]
 
 
 # -- messages ---------------------------------------------------------------------------------------------------------

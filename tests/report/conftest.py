@@ -1,7 +1,10 @@
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from synthetic import write_run
+
+from netmorph.engine.lock import RunLock
 
 
 @pytest.fixture(scope="session")
@@ -10,5 +13,7 @@ def finished_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def running_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_run(tmp_path_factory.mktemp("running") / "run", rounds=2, finished=False)
+def running_run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    folder = write_run(tmp_path_factory.mktemp("running") / "run", rounds=2, finished=False)
+    with RunLock(folder):
+        yield folder

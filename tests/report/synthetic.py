@@ -150,6 +150,7 @@ def write_run(folder: Path, rounds: int = 6, children: int = 8, keep: int = 4, f
     budget = sum(network.training_flops for network in evolved)
     meta: dict[str, Any] = {
         "command": "netmorph evolve --data digits --model lenet5 --budget 2m",
+        "title": "lenet5 on digits",
         "config": {"data": "digits", "model": "lenet5", "seed": 0, "budget": {"seconds": 120}, "keep": keep},
         "machine": {"processor": "Some CPU, 2 cores", "device": "cpu", "memory": "8 GiB"},
         "versions": {"netmorph": "0.1.0", "torch": "2.13.0", "python": "3.11.7"},

@@ -152,6 +152,7 @@ def test_names_are_shown_and_never_run(tmp_path: Path) -> None:
         "status": name,
         "round": 1,
         "command": name,
+        "title": name,
         "config": {"data": name, "model": name, name: [name]},
     }
     folder = write_networks(tmp_path, [start, child], meta)

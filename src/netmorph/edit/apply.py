@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -48,16 +49,15 @@ def apply(graph: Graph, edit: Edit, optimizer: torch.optim.Optimizer | Sequence[
         change(model, plan.modules, plan.tensors, plan.attributes, undo)
         after = _trace_again(graph, edit)
         error = difference(before, after.result)
-        if plan.exact and not error <= TOLERANCE.get(_dtype(before), 1e-10):
+        if plan.exact and not error <= _tolerance(model, before):
             raise EditError(
                 f"{_title(edit)} should keep the network's outputs, but they differ by {error:.1e} (relative). "
                 "The network was put back. This is a bug in an op rule, or the forward uses a size or an index of "
                 "channels in a way that tracing cannot see"
             )
         new = dict(model.named_parameters(remove_duplicate=False))
-        commits = [prepare(each, old, new, plan.moments) for each in optimizers]
-    for commit in commits:
-        commit()
+        commit = prepare(optimizers, old, new, plan.moments)
+    commit()
     entry = Entry.of(plan, edit.describe(), error)
     return Graph(**(vars(after) | {"journal": (*graph.journal, entry)}))
 
@@ -68,9 +68,8 @@ def difference(before: Any, after: Any) -> float:
     Raises:
         EditError: the results have different shapes.
     """
-    pairs = list(zip(_tensors(before), _tensors(after), strict=True))
-    worst = 0.0
-    for one, other in pairs:
+    gaps = [0.0]
+    for one, other in zip(_tensors(before), _tensors(after), strict=True):
         if one.shape != other.shape:
             raise EditError(
                 f"the edit would change an output's shape from {tuple(one.shape)} to {tuple(other.shape)}: the "
@@ -78,17 +77,24 @@ def difference(before: Any, after: Any) -> float:
             )
         if one.numel() and one.dtype.is_floating_point:
             one, other = one.double(), other.double()
-            gap = torch.where(one == other, 0.0, (one - other).abs())  # equal infinities are equal
-            worst = max(worst, float(gap.max() / one.abs().max().clamp_min(torch.finfo(torch.float64).tiny)))
-    return worst
+            equal = (one == other) | (one.isnan() & other.isnan())  # infinities as well
+            scale = one.nan_to_num(0, 0, 0).abs().max().clamp_min(torch.finfo(torch.float64).tiny)
+            gaps.append(float(torch.where(equal, 0.0, (one - other).abs() / scale).max()))
+    return math.nan if any(map(math.isnan, gaps)) else max(gaps)
 
 
 def _check_current(graph: Graph) -> None:
     current = {
         name: tuple(tensor.shape) for name, tensor in (*graph.model.named_parameters(), *graph.model.named_buffers())
     }
-    if current != graph.shapes:
-        changed = [name for name in current.keys() | graph.shapes.keys() if current.get(name) != graph.shapes.get(name)]
+    modules = dict(graph.model.named_modules())
+    changed = [
+        name
+        for then, now in ((graph.shapes, current), (graph.modules, modules))
+        for name in then.keys() | now.keys()
+        if then.get(name) != now.get(name)
+    ]
+    if changed:
         raise EditError(
             f"this graph is out of date: {', '.join(sorted(changed)[:3])} changed since it was traced. "
             "Go on with the graph that the last apply returned, or trace again"
@@ -114,5 +120,7 @@ def _tensors(result: Any) -> list[Tensor]:
     return [leaf for leaf in tree_leaves(result) if isinstance(leaf, Tensor)]
 
 
-def _dtype(result: Any) -> torch.dtype:
-    return _tensors(result)[0].dtype
+def _tolerance(model: torch.nn.Module, result: Any) -> float:
+    """By the coarsest type in use: a network of bfloat16 weights may well return float32."""
+    types = {tensor.dtype for tensor in (*_tensors(result), *model.parameters())}
+    return max(TOLERANCE.get(dtype, 0.0) for dtype in types)

@@ -7,7 +7,7 @@ parameter's shape) goes through the edit's maps.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence, Set
 from typing import Any
 
 import torch
@@ -27,12 +27,12 @@ POWERS = {
 
 
 def prepare(
-    optimizer: torch.optim.Optimizer,
+    optimizers: Sequence[torch.optim.Optimizer],
     old: dict[str, nn.Parameter],
     new: dict[str, nn.Parameter],
     moments: dict[str, Moment],
 ) -> Callable[[], None]:
-    """Compute the optimizer's next state; the returned function puts it in place and cannot fail.
+    """Compute the optimizers' next states; the returned function puts them in place and cannot fail.
 
     Args:
         old: the model's parameters before the edit, by name, tied ones under each name.
@@ -40,37 +40,49 @@ def prepare(
             other; others are added (to the group of the parameter before them) or dropped.
 
     Raises:
-        EditError: the optimizer has none of the model's parameters, or keeps state that cannot be mapped.
+        EditError: an optimizer has none of the model's parameters, or keeps state that cannot be mapped.
     """
-    groups = [list(group["params"]) for group in optimizer.param_groups]
-    held = {id(parameter) for group in groups for parameter in group}
-    if not held & {id(parameter) for parameter in old.values()}:
+    names = {id(parameter): name for name, parameter in reversed(old.items())}  # the first name of tied ones
+    kept = {id(parameter) for parameter in new.values()}
+    successors = {id(p): new[name] for name, p in old.items() if id(p) not in kept and name in new}
+    states = [_next_states(optimizer, names, successors, moments) for optimizer in optimizers]
+    groups = [group for optimizer in optimizers for group in optimizer.param_groups]
+    members = [
+        [successors.get(id(p), p) for p in group["params"] if id(p) not in names or id(p) in kept | successors.keys()]
+        for group in groups
+    ]
+    known = names.keys() | {id(parameter) for parameter in successors.values()}
+    _add_inserted(members, list(dict.fromkeys(new.values())), known)
+
+    def commit() -> None:
+        for optimizer, state in zip(optimizers, states, strict=True):
+            for parameter in old.values():
+                if id(parameter) not in kept:
+                    optimizer.state.pop(parameter, None)
+            optimizer.state.update(state)
+        for group, parameters in zip(groups, members, strict=True):
+            group["params"][:] = parameters
+
+    return commit
+
+
+def _next_states(
+    optimizer: torch.optim.Optimizer,
+    names: dict[int, str],
+    successors: dict[int, nn.Parameter],
+    moments: dict[str, Moment],
+) -> dict[Tensor, dict[str, Any]]:
+    own = [p for group in optimizer.param_groups for p in group["params"] if id(p) in names]
+    if not own:
         raise EditError(
             "the given optimizer holds none of this model's parameters, so it would not train the edited network; "
             "pass the optimizer that was built from model.parameters()"
         )
-    states: dict[Tensor, dict[str, Any]] = {}
-    kept = {id(parameter) for parameter in new.values()}
-    names = {id(parameter): name for name, parameter in old.items()}
-    replaced: dict[int, nn.Parameter] = {}
-    for name, parameter in old.items():
-        successor = new.get(name)
-        if id(parameter) in held and id(parameter) not in kept and successor is not None:
-            replaced[id(parameter)] = successor
-            states[successor] = _carried(name, optimizer.state.get(parameter, {}), parameter, moments.get(name))
-    dropped = [p for name, p in old.items() if id(p) in held and id(p) not in kept and id(p) not in replaced]
-    for group in groups:
-        group[:] = [replaced.get(id(p), p) for p in group if id(p) in replaced or id(p) in kept or id(p) not in names]
-    _add_new(groups, old, new)
-
-    def commit() -> None:
-        for parameter in (*dropped, *(old[name] for name in old if id(old[name]) in replaced)):
-            optimizer.state.pop(parameter, None)
-        optimizer.state.update(states)
-        for group, parameters in zip(optimizer.param_groups, groups, strict=True):
-            group["params"][:] = parameters
-
-    return commit
+    return {
+        successors[id(p)]: _carried(names[id(p)], optimizer.state[p], p, moments.get(names[id(p)]))
+        for p in own
+        if id(p) in successors and p in optimizer.state
+    }
 
 
 def _carried(name: str, state: dict[str, Any], parameter: nn.Parameter, moment: Moment | None) -> dict[str, Any]:
@@ -89,17 +101,12 @@ def _carried(name: str, state: dict[str, Any], parameter: nn.Parameter, moment: 
     return carried
 
 
-def _add_new(groups: list[list[nn.Parameter]], old: dict[str, nn.Parameter], new: dict[str, nn.Parameter]) -> None:
+def _add_inserted(groups: list[list[nn.Parameter]], parameters: list[nn.Parameter], known: Set[int]) -> None:
     """Parameters of inserted layers join the group of the trained parameter before them."""
-    before = {id(parameter) for parameter in old.values()} | {id(p) for group in groups for p in group}
-    home = next(group for group in groups if group or len(groups) == 1)
-    for parameter in _unique(new.values()):
+    home = next((group for group in groups if group), groups[0]) if groups else []
+    for parameter in parameters:
         holder = next((group for group in groups if any(p is parameter for p in group)), None)
         if holder is not None:
             home = holder
-        elif id(parameter) not in before and parameter.requires_grad:
+        elif id(parameter) not in known and parameter.requires_grad:
             home.append(parameter)
-
-
-def _unique(parameters: Iterable[nn.Parameter]) -> list[nn.Parameter]:
-    return list({id(parameter): parameter for parameter in parameters}.values())

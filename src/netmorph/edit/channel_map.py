@@ -139,11 +139,16 @@ def keep(n: int, kept: Sequence[int]) -> ChannelMap:
     """Only the kept channels, in the given order.
 
     Raises:
-        WidthError: nothing is kept, an index is out of range, or one is given twice.
+        WidthError: nothing is kept, something is no index, out of range, or given twice.
     """
-    source = torch.as_tensor(kept, dtype=torch.long).flatten()
-    if len(source) < 1:
+    given = torch.as_tensor(kept).flatten()
+    if len(given) < 1:
         raise WidthError("a network needs at least 1 channel everywhere; keep at least one index")
+    if given.is_floating_point() or given.dtype is torch.bool:
+        raise WidthError(
+            f"kept channels are given by their indices, not by {given.dtype}; of a mask, use its nonzero()"
+        )
+    source = given.long()
     if source.min() < 0 or source.max() >= n:
         raise WidthError(f"kept channels must be between 0 and {n - 1}, got {source.min()} to {source.max()}")
     if len(set(source.tolist())) < len(source):

@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
@@ -92,9 +93,9 @@ def rebuild(model: nn.Module, journal: Journal) -> nn.Module:
                 for module, name, value in entry.attributes
             ]
             change(model, modules, tensors, attributes, [])
-    except (AttributeError, KeyError) as error:
+    except (AttributeError, KeyError, TypeError, ValueError, RuntimeError) as error:
         raise LoadError(
-            f"the journal does not fit this base: {entry.edit} asks for {error}, which the base does not have. "
+            f"the journal does not fit this base: {entry.edit} cannot be made again ({type(error).__name__}: {error}). "
             "Was its constructor changed, or called with other arguments?"
         ) from error
     return model
@@ -110,7 +111,11 @@ def save(path: str | Path, model: nn.Module, journal: Journal = (), base: Base |
     Raises:
         SaveError: the file could not be written (a full disk, say); an older one is untouched.
     """
-    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in _tensors(model).items()}
+    # Each tensor gets memory of its own: the format refuses views of one another.
+    tensors = {
+        name: tensor.detach().to("cpu", copy=True, memory_format=torch.contiguous_format)
+        for name, tensor in _tensors(model).items()
+    }
     header = {
         "format": FORMAT,
         "base": asdict(base) if base else None,
@@ -134,9 +139,8 @@ def load(path: str | Path, base: Callable[[], nn.Module] | None = None) -> tuple
             lists the tensors that differ.
     """
     path = Path(path)
-    header, tensors = _read(path)
-    journal = tuple(Entry(**entry) for entry in header["journal"])
-    model = rebuild(_base(path, header, base), journal)
+    told, journal, tensors = _read(path)
+    model = rebuild(base() if base is not None else _own_base(path, told), journal)
     _check_tensors(path, _tensors(model), tensors)
     change(model, {}, tensors, [], [])
     return model, journal
@@ -148,31 +152,32 @@ def _placed(model: nn.Module, path: str, told: dict[str, Any]) -> nn.Module:
     return nn.Sequential(model.get_submodule(path), block) if told["behind"] else block
 
 
-def _base(path: Path, header: dict[str, Any], base: Callable[[], nn.Module] | None) -> nn.Module:
-    if base is not None:
-        return base()
-    told = header["base"]
-    if told is not None and told["name"] in zoo.MODELS:
-        return Base(**told).build()
-    where = f"its base is {told['name']} with {told['arguments']}" if told else "it does not tell its base"
-    raise LoadError(
-        f"{path}: {where}. Pass base=, a function that builds the network before its first edit "
-        "(names in files are not imported, so that loading never runs foreign code)"
-    )
+def _own_base(path: Path, told: Base | None) -> nn.Module:
+    if told is None or told.name not in zoo.MODELS:
+        where = f"its base is {told.name} with {told.arguments}" if told else "it does not tell its base"
+        raise LoadError(
+            f"{path}: {where}. Pass base=, a function that builds the network before its first edit "
+            "(names in files are not imported, so that loading never runs foreign code)"
+        )
+    try:
+        return told.build()
+    except (TypeError, ValueError) as error:
+        raise LoadError(f"{path}: its base {told.name} cannot be built with {told.arguments}: {error}") from error
 
 
-def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
+def _read(path: Path) -> tuple[Base | None, Journal, dict[str, Tensor]]:
     try:
         with safe_open(path, framework="pt") as file:
             header = json.loads((file.metadata() or {})["netmorph"])
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        if header["format"] == FORMAT:
+            base = Base(**header["base"]) if header["base"] else None
+            return base, tuple(Entry(**entry) for entry in header["journal"]), tensors
     except FileNotFoundError:
         raise LoadError(f"there is no file {path}") from None
-    except (SafetensorError, KeyError, ValueError, OSError) as error:
+    except (SafetensorError, KeyError, TypeError, ValueError, OSError) as error:
         raise LoadError(f"{path} is not a network saved by netmorph, or it is damaged: {error}") from error
-    if header.get("format") != FORMAT:
-        raise LoadError(f"{path} has format {header.get('format')}; this netmorph reads format {FORMAT}")
-    return header, tensors
+    raise LoadError(f"{path} has format {header['format']}; this netmorph reads format {FORMAT}")
 
 
 def _check_tensors(path: Path, expected: dict[str, Tensor], given: dict[str, Tensor]) -> None:

@@ -42,7 +42,8 @@ class Budget:
                 budget = Budget(rounds=int(compact.removesuffix("s").removesuffix("round")))
             else:
                 raise ValueError(text)
-            if not min(budget.seconds, budget.flops, budget.rounds) > 0:
+            given = min(budget.seconds, budget.flops, budget.rounds)
+            if not 0 < given < math.inf:
                 raise ValueError(text)
         except ValueError:
             raise NetmorphError(

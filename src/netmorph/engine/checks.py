@@ -40,10 +40,10 @@ def check_output(model: nn.Module, dataset: Dataset) -> None:
     with mode(model, training=False), torch.no_grad(), torch.random.fork_rng(devices=[]):
         try:
             logits = model(inputs)
-        except (RuntimeError, ValueError, TypeError, IndexError) as error:
+        except Exception as error:  # a user's forward can raise anything
             raise NetmorphError(
-                f"{type(model).__name__} does not take images of shape {tuple(inputs.shape[1:])}: {error}. "
-                f"Build it for the data set {dataset.name!r}"
+                f"{type(model).__name__} does not take images of shape {tuple(inputs.shape[1:])}: "
+                f"{type(error).__name__}: {error}. Build it for the data set {dataset.name!r}"
             ) from error
     labels = torch.cat([dataset.train.labels, dataset.validation.labels])
     check_logits(logits, labels, model)

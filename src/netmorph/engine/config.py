@@ -58,6 +58,7 @@ class EvolveConfig:
         budget: when it ends.
         seed: of everything but the data's splits.
         device: where networks are trained.
+        threads: of each worker; part of what decides the numbers, because sums depend on it.
     """
 
     data: DataConfig = field(default_factory=DataConfig)
@@ -72,13 +73,15 @@ class EvolveConfig:
     budget: Budget = field(default_factory=Budget)
     seed: int = 0
     device: str = "cpu"
+    threads: int = 1
 
     def __post_init__(self) -> None:
-        for name in ("start_epochs", "population", "children"):
+        for name in ("start_epochs", "population", "children", "threads"):
             if getattr(self, name) < 1:
                 raise NetmorphError(f"{name} must be at least 1, got {getattr(self, name)}")
-        if self.seed < 0:
-            raise NetmorphError(f"seed must be 0 or more, got {self.seed}")
+        if self.max_flops is not None and not self.max_flops > 0:
+            raise NetmorphError(f"max_flops must be above 0, got {self.max_flops}")
+        _check_seed(self.seed)
 
     def base(self, dataset: Dataset) -> Base:
         """The start network's constructor."""
@@ -96,6 +99,9 @@ class TrainConfig:
     seed: int = 0
     device: str = "cpu"
 
+    def __post_init__(self) -> None:
+        _check_seed(self.seed)
+
     def base(self, dataset: Dataset) -> Base:
         """The network's constructor."""
         return base(self.model, self.options, dataset)
@@ -107,9 +113,9 @@ _PARTS = {"data": DataConfig, "recipe": Recipe, "mutation": Mutation, "budget": 
 
 
 def as_json(config: Config) -> dict[str, Any]:
-    """Nested dicts of plain values, with the command that the config is for. An infinite budget is None."""
+    """Nested dicts of plain values, with the task that the config is for. An infinite budget is None."""
     kind = next(kind for kind, cls in _KINDS.items() if isinstance(config, cls))
-    told = {"command": kind, **asdict(config)}
+    told = {"task": kind, **asdict(config)}
     if isinstance(config, EvolveConfig):
         told["budget"] = {key: None if value == math.inf else value for key, value in told["budget"].items()}
     return told
@@ -118,13 +124,24 @@ def as_json(config: Config) -> dict[str, Any]:
 def from_json(told: dict[str, Any]) -> Config:
     """The config that `as_json` wrote."""
     values = {key: _PARTS[key](**_known(value)) if key in _PARTS else value for key, value in told.items()}
-    return _KINDS[values.pop("command")](**values)
+    return _KINDS[values.pop("task")](**values)
 
 
 def base(model: str, options: dict[str, Any], dataset: Dataset) -> Base:
-    """The constructor of a network for this data."""
+    """The constructor of a network for this data.
+
+    Raises:
+        NetmorphError: an option is one of the arguments that the data decides.
+    """
     arguments = {"input_shape": list(dataset.input_shape), "classes": len(dataset.classes)}
+    if taken := sorted(arguments.keys() & options.keys()):
+        raise NetmorphError(f"{' and '.join(taken)} of the network come from the data; leave them out of the options")
     return Base(model, arguments | options)
+
+
+def _check_seed(seed: int) -> None:
+    if seed < 0:
+        raise NetmorphError(f"seed must be 0 or more, got {seed}")
 
 
 def _known(told: dict[str, Any]) -> dict[str, Any]:

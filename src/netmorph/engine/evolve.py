@@ -30,10 +30,12 @@ from netmorph.engine.jobs import Birth, Born, Job, Result, Trained, Training
 from netmorph.engine.records import EpochRecord, NetworkRecord, Records
 from netmorph.engine.shelf import BORN, Shelf
 from netmorph.errors import NetmorphError
+from netmorph.measure.cost import Cost
 from netmorph.policy.selection import Candidate, select
 
 EVOLVE, ALONE, RANDOM = "evolve", "alone", "random"
 START = 1  # the id of the start network
+BIRTH_FAILURES = 8  # of the random search, in one round
 EPOCH_FIELDS = [field.name for field in fields(EpochRecord) if field.name != "network"]
 
 
@@ -129,8 +131,10 @@ class _Run:
 
     def start(self) -> None:
         if not self.records.networks():
-            ((job, born),) = self._bear([Birth(START, None, self._seed(EVOLVE, 0, 0), edits=0)])
-            self._plan([self._record(job, born, EVOLVE, 0)])
+            (start,) = self._bear([Birth(START, None, self._seed(EVOLVE, 0, 0), edits=0)], EVOLVE, 0)
+            if start.state == "failed":
+                raise EvolutionError(f"the start network could not be made: {start.failure}")
+            self._plan([start])
         self._train_planned(0)
         start = self.records.networks(EVOLVE)[0]
         if start.state != "trained":
@@ -171,9 +175,9 @@ class _Run:
             Birth(following + index, parents[index % len(parents)].id, self._seed(EVOLVE, number, index))
             for index in range(self.config.children)
         ]
-        planned = [self._record(job, born, EVOLVE, number) for job, born in self._bear(births)]
-        if not planned:
-            raise EvolutionError(f"no child could be made in round {number}; see the failures in the records")
+        planned = self._bear(births, EVOLVE, number)
+        if all(network.state == "failed" for network in planned):
+            raise EvolutionError(f"no child could be made in round {number}: {planned[0].failure}")
         target = self._spent(EVOLVE) + sum(network.training_flops for network in planned)
         alone = self._propose_alone(following + len(births), number, target)
         random = self._propose_random(following + len(births) + 1, number, target)
@@ -204,30 +208,32 @@ class _Run:
         ]
 
     def _propose_random(self, following: int, number: int, target: int) -> list[NetworkRecord]:
-        """Networks with as many random edits as the evolution may have made by now, from scratch."""
+        """Networks with as many random edits as the evolution may have made by now, from scratch.
+
+        What a failed one would have taken is made up for, in the next round at the latest.
+        """
         earlier = self.records.networks(RANDOM)
-        missing = target - sum(network.training_flops for network in earlier)
+        missing = target - sum(network.training_flops for network in earlier if network.state == "trained")
         made: list[NetworkRecord] = []
         most = self.config.mutation.edits * number
-        while missing > sum(network.training_flops for network in made):
+        while (
+            missing > sum(network.training_flops for network in made)
+            and sum(network.state == "failed" for network in made) < BIRTH_FAILURES
+        ):
             index = len(earlier) + len(made)
             edits = int(np.random.default_rng([self.config.seed, index]).integers(1, most + 1))
             birth = Birth(following + len(made), None, self._seed(RANDOM, 0, index), edits, inherit=False)
-            for job, born in self._bear([birth]):
-                made.append(self._record(job, born, RANDOM, number))
+            made += self._bear([birth], RANDOM, number)
         return made
 
-    def _bear(self, births: Sequence[Birth]) -> list[tuple[Birth, Born]]:
-        """The births that succeeded, in the order of their ids."""
-        outcomes = sorted(self.executor.run(births), key=lambda outcome: outcome.job.id)
-        failures = [outcome.failure for outcome in outcomes if outcome.failure]
-        if failures and len(failures) == len(births) and births[0].id == START:
-            raise EvolutionError(f"the start network could not be made: {failures[0]}")
-        return [
-            (outcome.job, outcome.result)
-            for outcome in outcomes
-            if isinstance(outcome.job, Birth) and isinstance(outcome.result, Born)
+    def _bear(self, births: Sequence[Birth], arm: str, number: int) -> list[NetworkRecord]:
+        """The networks that were born, planned for training, and those that could not be, in the order of their ids."""
+        networks = [
+            self._record(outcome.job, outcome.result, outcome.failure, arm, number)
+            for outcome in self.executor.run(births)
+            if isinstance(outcome.job, Birth) and not isinstance(outcome.result, Trained)
         ]
+        return sorted(networks, key=lambda network: network.id)
 
     def _plan(self, planned: Iterable[NetworkRecord]) -> None:
         with self.records.transaction():
@@ -305,8 +311,9 @@ class _Run:
             self.records.set_survivors(RANDOM, random)
             self.records.set_meta("round", number)
             self.records.set_meta("seconds", self.seconds)
-        for network in self.records.networks(EVOLVE):
-            if network.id not in population and network.id != START:
+        alone = [network.id for network in self.records.networks(ALONE) if network.state == "trained"]
+        for network in self.records.networks():
+            if network.id not in {*population, *(alone[-1:] or [START])}:  # nothing is trained on from this one
                 self.shelf.drop_optimizer(network.id)
         self._progress(number, 1, 1, finished=True)
 
@@ -341,8 +348,9 @@ class _Run:
 
     # -- small things --------------------------------------------------------------------------------------------
 
-    def _record(self, job: Birth, born: Born, arm: str, number: int) -> NetworkRecord:
-        """A planned network; until it is trained, its `training_flops` are those planned."""
+    def _record(self, job: Birth, born: Born | None, failure: str | None, arm: str, number: int) -> NetworkRecord:
+        """A planned network, or one that could not be born; until it is trained, `training_flops` are those planned."""
+        price = born.cost if born else Cost(0, 0, 0)
         epochs = self.config.recipe.epochs if arm == EVOLVE and job.id != START else self.config.start_epochs
         return NetworkRecord(
             id=job.id,
@@ -350,16 +358,16 @@ class _Run:
             round=number,
             parent=job.parent,
             seed=job.seed,
-            state="planned",
-            parameters=born.cost.parameters,
-            flops=born.cost.flops,
-            training_flops=epochs * len(self.dataset.train) * born.cost.training_flops,
+            state="planned" if born else "failed",
+            parameters=price.parameters,
+            flops=price.flops,
+            training_flops=epochs * len(self.dataset.train) * price.training_flops,
             seconds=0.0,
             accuracy=None,
             loss=None,
             survivor=False,
-            edits=born.edits,
-            failure=None,
+            edits=born.edits if born else (),
+            failure=failure,
         )
 
     def _seed(self, arm: str, number: int, index: int) -> int:

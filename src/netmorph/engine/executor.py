@@ -65,12 +65,13 @@ class Processes(Generic[Job, Result]):
 
     Args:
         factory: picklable; called once in each worker to make what handles its jobs.
-        workers: None is one for each core.
+        workers: None is as many as the cores allow.
+        threads: of each worker.
     """
 
-    def __init__(self, factory: Factory[Job, Result], workers: int | None = None) -> None:
+    def __init__(self, factory: Factory[Job, Result], workers: int | None = None, threads: int = 1) -> None:
         self._factory = factory
-        self.plan = plan(workers)
+        self.plan = plan(workers, threads)
         self._workers: list[_Worker[Job, Result]] = []
 
     def __enter__(self) -> Processes[Job, Result]:
@@ -111,8 +112,8 @@ class Processes(Generic[Job, Result]):
                         yield Outcome(job, None, f"{died}, {TRIES} times; perhaps too little memory: use fewer workers")
         finally:
             for worker in busy:  # the caller stopped listening: what still runs belongs to nobody
-                self._workers.remove(worker)
                 worker.stop()
+            self._workers = [worker for worker in self._workers if worker not in busy]
 
     def _idle(self, busy: dict[_Worker[Job, Result], tuple[Job, int]]) -> _Worker[Job, Result]:
         free = next((worker for worker in self._workers if worker not in busy), None)
@@ -128,7 +129,8 @@ class _Worker(Generic[Job, Result]):
         context = multiprocessing.get_context("spawn")
         self.connection, theirs = context.Pipe()
         self.process: SpawnProcess = context.Process(target=_work, args=(factory, threads, theirs), daemon=True)
-        self.process.start()
+        with _ctrl_c_held_back():
+            self.process.start()
         theirs.close()
 
     def give(self, job: Job) -> None:
@@ -154,6 +156,16 @@ class _Worker(Generic[Job, Result]):
         return f"by signal {signal.Signals(-code).name}" if code < 0 else f"with exit code {code}"
 
 
+@contextlib.contextmanager
+def _ctrl_c_held_back() -> Iterator[None]:
+    """Ctrl-C reaches every process of a terminal; a process started in here never sees it, from its first moment."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def _ready(busy: Iterable[_Worker[Job, Result]]) -> list[_Worker[Job, Result]]:
     by_connection = {worker.connection: worker for worker in busy}
     return [by_connection[connection] for connection in wait(list(by_connection))]  # type: ignore[index]
@@ -161,7 +173,6 @@ def _ready(busy: Iterable[_Worker[Job, Result]]) -> list[_Worker[Job, Result]]:
 
 def _work(factory: Factory[Job, Result], threads: int, connection: Connection) -> None:
     """A worker's life: make the handler, then handle jobs until the supervisor is gone."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the supervisor's to handle
     threading.Thread(target=_end_with_supervisor, daemon=True).start()
     set_threads(threads)
     try:

@@ -13,6 +13,23 @@ class RunInUse(NetmorphError):
     """Another process works in this run folder."""
 
 
+def in_use(folder: Path) -> bool:
+    """Whether a process holds the run folder's lock at this moment."""
+    try:
+        file = os.open(Path(folder) / "lock", os.O_RDONLY)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:  # a file system without locks
+        return False
+    finally:
+        os.close(file)
+    return False
+
+
 class RunLock:
     """Holds `folder/lock` while the `with` block runs; the folder is made if it is missing.
 

@@ -143,7 +143,9 @@ SCHEDULES: dict[str, Callable[[float], float]] = {
 
 def _known(what: str, name: str, registry: Mapping[str, object]) -> None:
     if name not in registry:
-        raise NetmorphError(f"unknown {what} {name!r}{suggest(name.lower(), registry)}; known are {', '.join(registry)}")
+        raise NetmorphError(
+            f"unknown {what} {name!r}{suggest(name.lower(), registry)}; known are {', '.join(registry)}"
+        )
 
 
 def _within(what: str, value: object, valid: bool, expected: str) -> None:

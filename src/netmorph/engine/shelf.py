@@ -58,16 +58,19 @@ class Shelf:
     def drop(self, network: int, stage: str) -> None:
         """Remove the files of one stage, if they are there."""
         self.path(network, stage).unlink(missing_ok=True)
-        self._optimizer(network, stage).unlink(missing_ok=True)
+        self.drop_optimizer(network, stage)
 
-    def drop_optimizer(self, network: int) -> None:
-        """Forget the optimizer of a trained network that will have no children."""
-        self._optimizer(network, TRAINED).unlink(missing_ok=True)
+    def drop_optimizer(self, network: int, stage: str = TRAINED) -> None:
+        """Forget the optimizer of a network that will not be trained on."""
+        file = self._optimizer(network, stage)
+        file.unlink(missing_ok=True)
+        checkpoint.previous(file).unlink(missing_ok=True)
 
     def clear(self) -> None:
-        """Remove births that no network came of."""
-        for file in self.folder.glob(f"*.{BORN}.*"):
-            file.unlink()
+        """Remove births that no network came of, and what a killed process had not finished writing."""
+        for file in self.folder.iterdir():
+            if f".{BORN}." in file.name or file.suffix == ".tmp":
+                file.unlink()
 
     def _optimizer(self, network: int, stage: str) -> Path:
         return self.folder / f"{network}.{stage}.optimizer"

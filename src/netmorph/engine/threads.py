@@ -31,20 +31,26 @@ def available_cores() -> int:
         return os.cpu_count() or 1
 
 
-def plan(workers: int | None = None) -> Plan:
-    """Share the cores out among `workers`; None is one worker for each core, the fastest for small networks.
+def plan(workers: int | None = None, threads: int = 1) -> Plan:
+    """Share the cores out among workers of so many threads, one being the fastest for small networks.
 
-    More workers than cores are cut down to the cores.
+    More threads than cores, and then more workers than those leave room for, are cut down. The number of threads
+    does not depend on that of the workers, because sums, and so a network's numbers, depend on it.
+
+    Args:
+        workers: None is as many as there is room for.
 
     Raises:
-        NetmorphError: `workers` is below 1.
+        NetmorphError: `workers` or `threads` is below 1.
     """
+    _at_least_one("threads", threads)
     cores = available_cores()
+    threads = min(threads, cores)
+    room = cores // threads
     if workers is None:
-        workers = cores
+        workers = room
     _at_least_one("workers", workers)
-    workers = min(workers, cores)
-    return Plan(workers, cores // workers)
+    return Plan(min(workers, room), threads)
 
 
 def set_threads(threads: int) -> None:

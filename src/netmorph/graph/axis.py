@@ -97,7 +97,8 @@ def resolve(axis: Axis) -> Axis:
     factors: list[Factor] = []
     for factor in axis:
         if isinstance(factor, Atom) and factor.becomes is not None:
-            factors.extend(resolve(factor.becomes))
+            factor.becomes = resolve(factor.becomes)  # so that the next look is short
+            factors.extend(factor.becomes)
         elif isinstance(factor, Sum):
             segments: list[Axis] = []
             for segment in map(resolve, factor.segments):

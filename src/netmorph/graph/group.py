@@ -80,6 +80,7 @@ class Graph:
         groups: all channel groups by name, in the order in which the forward meets them.
         channels: for each module that returns one tensor, the axes of its (last) output.
         shapes: of all parameters and buffers when the model was traced.
+        modules: the modules by path when the model was traced.
         result: what the model returned on the example inputs in eval mode.
         journal: the records of the edits made since the base network, see `netmorph.edit.journal`.
     """
@@ -89,6 +90,7 @@ class Graph:
     groups: dict[str, Group]
     channels: dict[str, list[Axis]]
     shapes: dict[str, tuple[int, ...]]
+    modules: dict[str, nn.Module]
     result: Any
     journal: tuple[Any, ...] = field(default=())
 
@@ -133,7 +135,7 @@ def trace(model: nn.Module, example_inputs: Any, journal: tuple[Any, ...] = ()) 
     run = record(model, inputs)
     tensors = _start(run)
     couple(run, coupling)
-    if any(name not in _reached(run) for name, _ in model.named_parameters()):
+    if {name for name, _ in model.named_parameters()} - _reached(run):
         training = record(model, _two_samples(inputs), training=True)
         _start(training, tensors)
         couple(training, coupling)
@@ -143,6 +145,7 @@ def trace(model: nn.Module, example_inputs: Any, journal: tuple[Any, ...] = ()) 
         _groups(tensors, coupling),
         {path: value.axes for path, value in run.module_outputs.items() if value.axes},
         {name: value.shape for name, value in run.tensors.items()},
+        dict(model.named_modules()),
         run.result,
         journal,
     )

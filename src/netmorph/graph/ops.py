@@ -340,11 +340,28 @@ def pad(couple: Coupling, x: Value, padding: Sequence[int], *args: Any, **kwargs
 
 
 @rule(aten.view.default, aten.reshape.default, aten._unsafe_view.default)
-@rule(aten.flatten.using_ints, aten.unflatten.int, aten.squeeze.dim, aten.squeeze.dims, aten.squeeze.default)
-@rule(aten.unsqueeze.default)
+@rule(aten.flatten.using_ints, aten.unflatten.int)
 def view(couple: Coupling, x: Value, *args: Any) -> list[Axis]:
     """The same elements in the same order under another shape."""
     return reshape(x.axes, couple.shape)
+
+
+@rule(aten.unsqueeze.default)
+def unsqueeze(couple: Coupling, x: Value, dim: int) -> list[Axis]:
+    """A new dimension of size 1."""
+    axes = list(x.axes)
+    axes.insert(dim % len(couple.shape), (Fixed(1),))
+    return axes
+
+
+@rule(aten.squeeze.default, aten.squeeze.dim, aten.squeeze.dims)
+def squeeze(couple: Coupling, x: Value, dims: int | Sequence[int] | None = None) -> list[Axis]:
+    """Dimensions of size 1 are taken out; a channel that is the only one has to stay so."""
+    places = range(len(x.shape)) if dims is None else [dims] if isinstance(dims, int) else dims
+    out = {place % len(x.shape) for place in places if x.shape[place] == 1}
+    for place in out:
+        couple.freeze(x.axes[place], "squeezed")
+    return [axis for place, axis in enumerate(x.axes) if place not in out]
 
 
 @rule(aten.reshape_as.default, aten.view_as.default)
@@ -374,8 +391,8 @@ def transpose(couple: Coupling, x: Value, first: int, second: int) -> list[Axis]
 def movedim(couple: Coupling, x: Value, source: int | Sequence[int], target: int | Sequence[int]) -> list[Axis]:
     """Some dimensions move to given places, the others keep their order."""
     rank = len(x.shape)
-    pairs = [(source, target)] if isinstance(source, int) else zip(source, target, strict=True)
-    moved = {place % rank: dim % rank for dim, place in pairs}
+    sources, targets = ([value] if isinstance(value, int) else value for value in (source, target))
+    moved = {place % rank: dim % rank for dim, place in zip(sources, targets, strict=True)}
     others = iter(dim for dim in range(rank) if dim not in moved.values())
     return [x.axes[moved[place] if place in moved else next(others)] for place in range(rank)]
 

@@ -32,8 +32,8 @@ from netmorph.graph.axis import Axis
 # Frames of torch and of this package are not the user's code.
 NOT_USER = (os.path.dirname(torch.__file__) + os.sep, os.path.dirname(__file__) + os.sep, "<")
 
-# What a forward may add to in place: the modules' own tables (parameters, buffers, modules, hooks) and a user's records.
-Container = dict | list | set | deque
+# What a forward may add to in place: a module's own tables (parameters, buffers, modules, hooks), a user's records.
+CONTAINERS = (dict, list, set, deque)
 
 
 class TraceError(NetmorphError):
@@ -196,8 +196,10 @@ def untouched(model: nn.Module) -> Iterator[None]:
     modules = [module for module in model.modules() if not isinstance(module, torch.jit.ScriptModule)]
     scripted = [(module, module.training) for module in model.modules() if isinstance(module, torch.jit.ScriptModule)]
     attributes: list[dict[str, Any]] = [dict(vars(module)) for module in modules]
-    tables = [{key: dict(before[key]) for key in ("_parameters", "_buffers", "_modules")} for before in attributes]
-    buffers = [(buffer, buffer._version, buffer.detach().clone()) for buffer in model.buffers()]
+    containers = [
+        (value, copy.copy(value)) for before in attributes for value in before.values() if isinstance(value, CONTAINERS)
+    ]
+    buffers = [(buffer, buffer.detach().clone()) for buffer in model.buffers()]
     python_state, numpy_state = random.getstate(), np.random.get_state()  # noqa: NPY002
     try:
         with torch.random.fork_rng(devices=_cuda_devices(model)):
@@ -205,17 +207,17 @@ def untouched(model: nn.Module) -> Iterator[None]:
     finally:
         random.setstate(python_state)
         np.random.set_state(numpy_state)  # noqa: NPY002
-        for module, before, saved in zip(modules, attributes, tables, strict=True):
+        for module, before in zip(modules, attributes, strict=True):
             vars(module).clear()
             vars(module).update(before)
-            for key, entries in saved.items():
-                before[key].clear()
-                before[key].update(entries)
+        for container, entries in containers:
+            container.clear()
+            container.extend(entries) if isinstance(container, list | deque) else container.update(entries)
         for scripted_module, mode in scripted:
             scripted_module.train(mode)
         with torch.no_grad():
-            for buffer, version, content in buffers:
-                if buffer._version != version or not torch.equal(buffer, content):  # .data has no version
+            for buffer, content in buffers:
+                if not torch.equal(buffer, content):
                     buffer.copy_(content)
 
 

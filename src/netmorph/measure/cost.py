@@ -50,9 +50,10 @@ def cost(model: nn.Module, input_shape: Sequence[int]) -> Cost:
     try:
         forward = forward_flops(model, example)
         training = training_flops(model, example)
-    except (RuntimeError, ValueError, TypeError, IndexError) as error:
+    except Exception as error:  # a user's forward can raise anything
         raise NetmorphError(
-            f"{type(model).__name__} does not take a batch of shape {tuple(example.shape)}: {error}. "
+            f"{type(model).__name__} does not take a batch of shape {tuple(example.shape)}: "
+            f"{type(error).__name__}: {error}. "
             f"Give the shape of one input without its batch axis; {tuple(input_shape)} was given"
         ) from error
     return Cost(parameters(model), forward // batch, training // batch)

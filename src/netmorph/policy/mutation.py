@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -12,6 +13,7 @@ import torch
 from netmorph.edit import Edit, EditError, apply, identity, r2r, residual, unequal_split, widen
 from netmorph.edit.blocks import IDEMPOTENT
 from netmorph.edit.channel_map import Widening
+from netmorph.errors import NetmorphError
 from netmorph.graph import Allow, Graph
 from netmorph.graph.axis import atoms
 
@@ -34,6 +36,17 @@ class Mutation:
     growth: float = 2.0
     deepen: float = 0.25
     tries: int = 16
+
+    def __post_init__(self) -> None:
+        for name in ("edits", "tries"):
+            if getattr(self, name) < 1:
+                raise NetmorphError(f"{name} must be at least 1, got {getattr(self, name)}")
+        if not 0 < self.locality <= 1:
+            raise NetmorphError(f"locality must be a share above 0 and at most 1, got {self.locality}")
+        if not 1 < self.growth < math.inf:
+            raise NetmorphError(f"growth must be a factor above 1, got {self.growth}")
+        if not 0 <= self.deepen <= 1:
+            raise NetmorphError(f"deepen must be a probability from 0 to 1, got {self.deepen}")
 
 
 def mutate(

@@ -61,10 +61,8 @@ def page(records: Records) -> str:
     environment.filters.update(percent=percent, compact=compact, flops=flops)
     template = environment.from_string(resources.files(__package__).joinpath("page.html").read_text("utf-8"))
     found, networks = summary(records), records.networks()
-    config = records.meta("config") or {}
-    names = [str(config[key]) for key in ("model", "data") if config.get(key)]
     text: str = template.render(
-        title=" on ".join(names) or records.path.resolve().parent.name,
+        title=records.meta("title") or records.path.resolve().parent.name,
         headline=headline(found, networks),
         status=found["status"],
         rows=rows(found),
@@ -213,6 +211,8 @@ def _section(
 
 def _flat(name: str, value: Any) -> Iterable[tuple[str, str]]:
     """{"budget": {"seconds": 120}} -> ("budget seconds", "120"); the outermost name is left out."""
+    if value is None:
+        return
     if not isinstance(value, dict):
         yield name, value if isinstance(value, str) else json.dumps(value)
         return

@@ -6,6 +6,7 @@ from typing import Any
 
 from rich.table import Table
 
+from netmorph.engine.lock import in_use
 from netmorph.engine.records import NetworkRecord, Records
 from netmorph.report.numbers import compact, percent
 
@@ -25,7 +26,13 @@ def summary(records: Records) -> dict[str, Any]:
         Test accuracies are None until the run is finished: the test set is used once.
     """
     known = records.meta("result") or _so_far(records)
-    return {"status": records.meta("status"), "round": records.meta("round"), **known}
+    return {"status": status(records), "round": records.meta("round"), **known}
+
+
+def status(records: Records) -> str | None:
+    """Where the run is: "running", "interrupted" or "finished". A run that was killed says it is running."""
+    told: str | None = records.meta("status")
+    return "interrupted" if told == "running" and not in_use(records.path.parent) else told
 
 
 def rows(found: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:

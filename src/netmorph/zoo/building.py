@@ -51,7 +51,13 @@ def build(name: str, input_shape: InputShape, classes: int, **options: Any) -> n
             f"{name} cannot be called with {', '.join(arguments)}: {error}; "
             "it must take input_shape, classes and the options given"
         ) from error
-    model = constructor(**arguments)
+    try:
+        model = constructor(**arguments)
+    except ModelError:
+        raise
+    except Exception as error:  # a user's function can raise anything
+        told = ", ".join(f"{key}={value!r}" for key, value in arguments.items())
+        raise ModelError(f"{name}({told}) failed: {type(error).__name__}: {error}") from error
     if not isinstance(model, nn.Module):
         raise ModelError(f"{name} returned {type(model).__name__}; it must return a torch.nn.Module")
     return model

@@ -1,0 +1,166 @@
+"""The optimizer goes on: the same object, its state mapped like the weights."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from nets import output, same, small, snapshot, trained
+from torch import Tensor, nn
+
+from netmorph import EditError, apply, narrow, net2net, r2r, residual, trace, widen, zero
+
+Make = Callable[[Any], torch.optim.Optimizer]
+OPTIMIZERS: dict[str, Make] = {
+    "sgd": lambda p: torch.optim.SGD(p, lr=0.01, momentum=0.9),
+    "nesterov": lambda p: torch.optim.SGD(p, lr=0.01, momentum=0.9, nesterov=True, weight_decay=1e-3),
+    "plain sgd": lambda p: torch.optim.SGD(p, lr=0.01),
+    "adam": lambda p: torch.optim.Adam(p, lr=0.01),
+    "amsgrad": lambda p: torch.optim.Adam(p, lr=0.01, amsgrad=True),
+    "adamw": lambda p: torch.optim.AdamW(p, lr=0.01),
+    "adamax": lambda p: torch.optim.Adamax(p, lr=0.01),
+    "nadam": lambda p: torch.optim.NAdam(p, lr=0.01),
+    "radam": lambda p: torch.optim.RAdam(p, lr=0.01),
+    "rmsprop": lambda p: torch.optim.RMSprop(p, lr=0.01, momentum=0.9, centered=True),
+    "adagrad": lambda p: torch.optim.Adagrad(p, lr=0.01),
+    "adadelta": lambda p: torch.optim.Adadelta(p, lr=0.1),
+    "rprop": lambda p: torch.optim.Rprop(p, lr=0.01),
+    "asgd": lambda p: torch.optim.ASGD(p, lr=0.01),
+}
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_state_has_the_parameters_shapes_and_training_goes_on(name: str) -> None:
+    model, x = small()
+    optimizer = trained(model, x, OPTIMIZERS[name](model.parameters()))
+    graph = trace(model, x)
+    graph = apply(graph, widen(graph, "0", 7, r2r), optimizer)
+    graph = apply(graph, widen(graph, "3", 5, net2net), optimizer)
+    graph = apply(graph, narrow(graph, "0", [0, 5, 2, 3]), optimizer)
+    graph = apply(graph, residual(graph, "2"), optimizer)
+    (group,) = optimizer.param_groups
+    assert {id(p) for p in group["params"]} == {id(p) for p in model.parameters()}
+    for parameter, state in optimizer.state.items():
+        for value in state.values():
+            assert not isinstance(value, Tensor) or value.numel() == 1 or value.shape == parameter.shape
+    before = {name: p.detach().clone() for name, p in model.named_parameters() if name != "0.bias"}
+    trained(model, x, optimizer)  # batch norm takes out what the bias before it adds
+    assert all((model.get_parameter(name) != old).any() for name, old in before.items())
+
+
+def test_moments_of_copies_are_those_of_their_own_gradients() -> None:
+    """After an exact copying edit, momentum is what the widened network's own gradients would have given."""
+    model, x = small()
+    optimizer = trained(model, x, torch.optim.SGD(model.parameters(), lr=0.0, momentum=0.9), steps=3)
+    graph = trace(model, x)
+    apply(graph, widen(graph, "0", 9, net2net), optimizer)
+    carried = {name: optimizer.state[p]["momentum_buffer"].clone() for name, p in model.named_parameters()}
+    fresh = trained(model, x, torch.optim.SGD(model.parameters(), lr=0.0, momentum=0.9), steps=3)
+    for name, parameter in model.named_parameters():
+        torch.testing.assert_close(carried[name], fresh.state[parameter]["momentum_buffer"], msg=name)
+
+
+def test_second_moments_are_squared_and_fresh_ones_take_the_mean() -> None:
+    model, x = small()
+    optimizer = trained(model, x, torch.optim.Adam(model.parameters(), lr=0.0), steps=3)
+    old = optimizer.state[model[3].bias]["exp_avg_sq"].clone()
+    graph = trace(model, x)
+    graph = apply(graph, widen(graph, "3", 6, net2net), optimizer)
+    halved = optimizer.state[model[3].bias]["exp_avg_sq"]
+    torch.testing.assert_close(halved[:3], old / 4)
+    apply(graph, widen(graph, "3", 8, zero), optimizer)
+    state = optimizer.state[model[3].bias]
+    torch.testing.assert_close(state["exp_avg_sq"][6:], halved.mean().expand(2))
+    assert state["exp_avg"][6:].tolist() == [0, 0]
+    assert state["step"] == 3
+
+
+def test_options_and_groups_stay() -> None:
+    model, x = small()
+    decay = [p for p in model.parameters() if p.dim() > 1]
+    plain = [p for p in model.parameters() if p.dim() <= 1]
+    optimizer = torch.optim.AdamW([{"params": decay, "weight_decay": 0.1}, {"params": plain, "lr": 0.5}], lr=0.01)
+    scheduler = torch.optim.lr_scheduler.OneCycleLR(optimizer, [0.01, 0.5], total_steps=10)
+    trained(model, x, optimizer)
+    graph = trace(model, x)
+    apply(graph, widen(graph, "0", 6), optimizer)
+    assert [len(group["params"]) for group in optimizer.param_groups] == [3, 5]
+    assert all(p.dim() > 1 for p in optimizer.param_groups[0]["params"])
+    assert optimizer.param_groups[0]["weight_decay"] == 0.1
+    trained(model, x, optimizer)
+    scheduler.step()
+
+
+def test_several_optimizers_share_the_work() -> None:
+    model, x = small()
+    body = torch.optim.SGD(model[:3].parameters(), lr=0.01, momentum=0.9)
+    head = torch.optim.Adam(model[3:].parameters(), lr=0.01)
+    for optimizer in (body, head):
+        trained(model, x, optimizer)
+    graph = trace(model, x)
+    graph = apply(graph, widen(graph, "0", 6), [body, head])
+    apply(graph, residual(graph, "2"), [body, head])
+    held = [id(p) for o in (body, head) for g in o.param_groups for p in g["params"]]
+    assert sorted(held) == sorted(id(p) for p in model.parameters()), "each parameter in exactly one optimizer"
+
+
+def test_a_module_registered_under_two_names() -> None:
+    class Shared(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first, self.inner, self.out = nn.Linear(3, 4), nn.Linear(4, 4), nn.Linear(4, 2)
+            self.again = self.inner
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.out(self.again(self.inner(self.first(x)).tanh()))
+
+    model = Shared().double()
+    x = torch.randn(5, 3).double()
+    before = output(model, x)
+    optimizer = trained(model, x, torch.optim.Adam(model.parameters(), lr=0.0))
+    graph = trace(model, x)
+    apply(graph, widen(graph, "first", 6), optimizer)
+    assert model.inner is model.again
+    torch.testing.assert_close(before, output(model, x))
+    for parameter, state in optimizer.state.items():
+        assert state["exp_avg"].shape == parameter.shape
+    trained(model, x, optimizer)
+
+
+def test_frozen_parameters_outside_the_optimizer_stay_outside() -> None:
+    model, x = small()
+    model[0].requires_grad_(False)
+    optimizer = torch.optim.Adam([p for p in model.parameters() if p.requires_grad], lr=0.01)
+    graph = trace(model, x)
+    apply(graph, widen(graph, "0", 6), optimizer)
+    assert len(optimizer.param_groups[0]["params"]) == 6
+
+
+def test_parameters_that_are_not_trained_stay_untrained() -> None:
+    model, x = small()
+    optimizer = trained(model, x, torch.optim.Adam(model[3:].parameters(), lr=0.01))
+    graph = trace(model, x)
+    apply(graph, widen(graph, "0", 6), optimizer)
+    assert [id(p) for p in optimizer.param_groups[0]["params"]] == [id(p) for p in model[3:].parameters()]
+
+
+def test_an_optimizer_of_another_model() -> None:
+    model, x = small()
+    other = trained(*small(), torch.optim.Adam(small()[0].parameters()))
+    before = snapshot(model, other)
+    graph = trace(model, x)
+    with pytest.raises(EditError, match=r"holds none of this model's parameters.*model\.parameters\(\)"):
+        apply(graph, widen(graph, "0", 6), other)
+    assert same(before, snapshot(model, other))
+
+
+def test_factored_state_cannot_be_carried() -> None:
+    model, x = small()
+    optimizer = trained(model, x, torch.optim.Adafactor(model.parameters()))
+    before = snapshot(model, optimizer)
+    graph = trace(model, x)
+    with pytest.raises(
+        EditError, match=r"state 'row_var' of shape .* for '0.weight' of shape \(4, 2, 3, 3\).*build a new one"
+    ):
+        apply(graph, widen(graph, "0", 6), optimizer)
+    assert same(before, snapshot(model, optimizer))

@@ -1,0 +1,278 @@
+"""Base constructor + journal + weights rebuild any network, bit for bit, and no file runs code."""
+
+import json
+import random
+import resource
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from nets import output
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from netmorph import Base, LoadError, apply, load, narrow, places, save, shallow, trace, widen, zoo
+from netmorph.edit import DEEPENINGS, WIDENINGS, journal
+from netmorph.files import SaveError
+from netmorph.graph import Allow, Graph
+
+SHAPE = {"input_shape": (3, 8, 8), "classes": 3, "width": 0.25, "blocks": (1, 1), "channels": (8, 16)}
+REBUILD = """
+import sys
+import torch, netmorph
+from safetensors.torch import load_file, save_file
+torch.set_num_threads(1)
+torch.load = None  # nothing is unpickled
+path, x = sys.argv[1], load_file(sys.argv[2])["x"]
+model, entries = netmorph.load(path)
+with torch.no_grad():
+    save_file({"y": model.eval()(x)}, sys.argv[3])
+print(len(entries), repr(model) == open(sys.argv[4]).read())
+"""
+
+
+def edited(edits: int, seed: int = 0) -> tuple[nn.Module, Graph, Tensor]:
+    """A network after a random sequence of edits of all kinds."""
+    torch.manual_seed(seed)
+    chosen = random.Random(seed)
+    model = zoo.build("resnet", **SHAPE)
+    for module in model.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            nn.init.uniform_(module.running_mean, -0.5, 0.5)
+    graph = trace(model, torch.randn(2, 3, 8, 8))
+    added: list[str] = []
+    for number in range(edits):
+        kind = ("widen", "narrow", "deepen", "shallow")[number % 4]
+        groups = [group for group in graph.editable(Allow.ANY) if group.size > 1]
+        group = chosen.choice(groups)
+        if kind == "widen":
+            method = WIDENINGS[chosen.choice(sorted(WIDENINGS))]
+            edit: Any = widen(graph, group.name, group.size + chosen.randint(1, 4), method, number)
+        elif kind == "narrow":
+            edit = narrow(graph, group.name, chosen.sample(range(group.size), group.size - 1))
+        elif kind == "deepen" or not added:
+            place = chosen.choice([path for path in places(graph) if "1.1" not in path])
+            edit = DEEPENINGS[chosen.choice(sorted(DEEPENINGS))](graph, place)
+            added.append(f"{place}.1")
+        else:
+            edit = shallow(graph, added.pop())
+            added.clear()  # paths of earlier ones may have moved
+        graph = apply(graph, edit)
+    return model, graph, torch.randn(4, 3, 8, 8)
+
+
+def test_a_fresh_process_computes_the_same_bits(tmp_path: Path) -> None:
+    model, graph, x = edited(24)
+    assert {entry.edit["kind"] for entry in graph.journal} == {"widen", "narrow", "deepen", "shallow"}
+    save(tmp_path / "net.safetensors", model, graph.journal, Base("resnet", SHAPE))
+    save_file({"x": x}, tmp_path / "x")
+    (tmp_path / "repr").write_text(repr(model))
+    files = [str(tmp_path / name) for name in ("net.safetensors", "x", "y", "repr")]
+    told = subprocess.run([sys.executable, "-c", REBUILD, *files], capture_output=True, text=True, check=False)
+    assert told.stdout.split() == ["24", "True"], told.stderr
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    assert torch.equal(load_file(tmp_path / "y")["y"], output(model, x))
+    torch.set_num_threads(threads)
+
+
+def test_editing_goes_on_after_loading(tmp_path: Path) -> None:
+    model, graph, x = edited(4)
+    save(tmp_path / "a", model, graph.journal, Base("resnet", SHAPE))
+    model, entries = load(tmp_path / "a")
+    assert [entry.edit for entry in entries] == [entry.edit for entry in graph.journal]
+    graph = trace(model, x, entries)
+    graph = apply(graph, widen(graph, graph.editable(Allow.ANY)[0].name, 40))
+    save(tmp_path / "b", model, graph.journal, Base("resnet", SHAPE))
+    again, entries = load(tmp_path / "b")
+    assert len(entries) == 5
+    assert torch.equal(output(model, x), output(again, x))
+
+
+def test_a_base_of_ones_own_is_passed_not_imported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "evil_base.py").write_text("raise SystemExit('imported')")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    model = nn.Sequential(nn.Linear(2, 3), nn.ReLU(), nn.Linear(3, 2))
+    graph = trace(model, torch.randn(2, 2))
+    graph = apply(graph, widen(graph, "0", 5))
+    path = tmp_path / "net"
+    targets = [
+        "evil_base:build",
+        "evil_base",
+        "netmorph.zoo:build",
+        "build",
+        "resolve",
+        "netmorph.zoo:resolve",
+        "os:system",
+    ]
+    for name in targets:
+        arguments = {"name": "evil_base:build", "spec": "evil_base:build", "input_shape": [1, 4, 4], "classes": 2}
+        save(path, model, graph.journal, Base(name, arguments))
+        with pytest.raises(LoadError, match=r"Pass base=.*names in files are not imported"):
+            load(path)
+        assert "evil_base" not in sys.modules
+    again, _ = load(path, lambda: nn.Sequential(nn.Linear(2, 3), nn.ReLU(), nn.Linear(3, 2)))
+    assert torch.equal(output(model, torch.ones(1, 2)), output(again, torch.ones(1, 2)))
+
+
+def test_no_pickle_in_the_file(tmp_path: Path) -> None:
+    model, graph, _ = edited(3)
+    save(tmp_path / "net", model, graph.journal, Base("resnet", SHAPE))
+    content = (tmp_path / "net").read_bytes()
+    assert b"torch._utils" not in content
+    header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
+    assert json.loads(header["__metadata__"]["netmorph"])["format"] == 1
+
+
+def test_tied_weights_stay_tied(tmp_path: Path) -> None:
+    class Tied(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.a, self.b, self.out = nn.Linear(4, 4), nn.Linear(4, 4), nn.Linear(4, 2)
+            self.b.weight = self.a.weight
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.out(self.b(self.a(x)).relu())
+
+    model = Tied()
+    save(tmp_path / "net", model)
+    again, _ = load(tmp_path / "net", Tied)
+    assert again.a.weight is again.b.weight
+    assert torch.equal(again.a.weight, model.a.weight)
+
+
+def test_tensors_that_share_memory_can_be_saved(tmp_path: Path) -> None:
+    class Views(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.register_buffer("table", torch.arange(6.0))
+            self.register_buffer("start", self.table[:3])
+            self.fc = nn.Linear(3, 2)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.fc(x + self.start)
+
+    save(tmp_path / "net", Views())
+    again, _ = load(tmp_path / "net", Views)
+    assert torch.equal(again.start, torch.arange(3.0))
+
+
+# -- files that are not what they should be -------------------------------------------------------------------------
+
+
+@pytest.fixture
+def saved(tmp_path: Path) -> Path:
+    model, graph, _ = edited(3)
+    save(tmp_path / "net.safetensors", model, graph.journal, Base("resnet", SHAPE))
+    return tmp_path / "net.safetensors"
+
+
+def rewrite(path: Path, **changes: Any) -> None:
+    """The same file with another header."""
+    content = path.read_bytes()
+    header = json.loads(json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])["__metadata__"]["netmorph"])
+    save_file(load_file(path), path, {"netmorph": json.dumps(header | changes)})
+
+
+def test_no_such_file(tmp_path: Path) -> None:
+    with pytest.raises(LoadError, match=r"there is no file .*nowhere"):
+        load(tmp_path / "nowhere")
+
+
+def test_no_base_is_told(saved: Path) -> None:
+    rewrite(saved, base=None)
+    with pytest.raises(LoadError, match=r"does not tell its base\. Pass base="):
+        load(saved)
+
+
+@pytest.mark.parametrize("length", [0, 4, 100, -1])
+def test_truncated(saved: Path, length: int) -> None:
+    saved.write_bytes(saved.read_bytes()[:length])
+    with pytest.raises(LoadError, match=r"net\.safetensors is not a network saved by netmorph, or it is damaged"):
+        load(saved)
+
+
+def test_something_else(tmp_path: Path) -> None:
+    path = tmp_path / "x"
+    for content in (b"PK\x03\x04" * 100, b"\xff" * 64, json.dumps({"a": 1}).encode()):
+        path.write_bytes(content)
+        with pytest.raises(LoadError, match="not a network saved by netmorph"):
+            load(path)
+    save_file({"w": torch.zeros(2)}, path)
+    with pytest.raises(LoadError, match="not a network saved by netmorph"):
+        load(path)
+
+
+def test_a_newer_format(saved: Path) -> None:
+    rewrite(saved, format=2)
+    with pytest.raises(LoadError, match="has format 2; this netmorph reads format 1"):
+        load(saved)
+
+
+def test_a_changed_constructor(saved: Path) -> None:
+    with pytest.raises(LoadError, match=r"does not fit this base|saved from another base"):
+        load(saved, lambda: zoo.build("lenet5", (3, 8, 8), 3))
+    with pytest.raises(LoadError, match=r"saved from another base: .*in the file.*in the base with its journal"):
+        load(saved, lambda: zoo.build("resnet", **(SHAPE | {"classes": 4})))
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"journal": [{"no": "entry"}]},
+        {"journal": 3},
+        {"journal": [{"edit": {}, "error": 0, "modules": [["conv1", {"kind": "unknown", "behind": True}]]}]},
+        {"journal": [{"edit": {}, "error": 0, "modules": [["conv1", {"wrong": "field", "behind": True}]]}]},
+        {"journal": [{"edit": {}, "error": 0, "shapes": {"conv1.weight": [-1, 2]}}]},
+        {"base": {"name": "resnet", "arguments": {"no": "such"}}},
+        {"base": {"name": "resnet"}},
+        {"base": "resnet"},
+    ],
+)
+def test_a_damaged_header(saved: Path, changes: dict[str, Any]) -> None:
+    rewrite(saved, **changes)
+    with pytest.raises(LoadError):
+        load(saved)
+
+
+# -- a full disk ------------------------------------------------------------------------------------------------------
+
+
+def test_a_full_disk_leaves_the_older_file(saved: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = saved.read_bytes()
+
+    def full(tensors: Any, path: Path, *args: Any) -> None:
+        path.write_bytes(b"half of it")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(journal, "save_file", full)
+    model, graph, _ = edited(1)
+    with pytest.raises(SaveError, match=r"could not write .*No space left on device.*untouched"):
+        save(saved, model, graph.journal)
+    assert saved.read_bytes() == before
+    assert [path.name for path in saved.parent.iterdir()] == [saved.name]
+
+
+LIMITED = """
+import resource, signal, sys
+import torch, netmorph
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (20000, 20000))
+try:
+    netmorph.save(sys.argv[1], torch.nn.Linear(300, 300))
+except netmorph.NetmorphError as error:
+    print(type(error).__name__, error)
+"""
+
+
+@pytest.mark.skipif(not hasattr(resource, "RLIMIT_FSIZE"), reason="no limit on file sizes here")
+def test_a_file_that_cannot_grow(saved: Path) -> None:
+    before = saved.read_bytes()
+    told = subprocess.run([sys.executable, "-c", LIMITED, str(saved)], capture_output=True, text=True, check=False)
+    assert told.stdout.startswith("SaveError could not write"), told.stdout + told.stderr
+    assert saved.read_bytes() == before
+    assert [path.name for path in saved.parent.iterdir()] == [saved.name]
