@@ -25,7 +25,6 @@ OPTIMIZERS: dict[str, Make] = {
     "adagrad": lambda p: torch.optim.Adagrad(p, lr=0.01),
     "adadelta": lambda p: torch.optim.Adadelta(p, lr=0.1),
     "rprop": lambda p: torch.optim.Rprop(p, lr=0.01),
-    "asgd": lambda p: torch.optim.ASGD(p, lr=0.01),
 }
 
 
@@ -164,3 +163,29 @@ def test_factored_state_cannot_be_carried() -> None:
     ):
         apply(graph, widen(graph, "0", 6), optimizer)
     assert same(before, snapshot(model, optimizer))
+
+
+def test_an_average_of_weights_is_no_moment() -> None:
+    model, x = small()
+    optimizer = trained(model, x, torch.optim.ASGD(model.parameters()))
+    before = snapshot(model, optimizer)
+    graph = trace(model, x)
+    with pytest.raises(EditError, match=r"keeps 'ax', which is no moment of the gradient"):
+        apply(graph, widen(graph, "0", 6), optimizer)
+    assert same(before, snapshot(model, optimizer))
+
+
+def test_inserted_weights_join_weights_and_biases_join_biases() -> None:
+    model, x = small()
+    weights = [(n, p) for n, p in model.named_parameters() if p.dim() > 1]
+    others = [(n, p) for n, p in model.named_parameters() if p.dim() <= 1]
+    optimizer = torch.optim.AdamW(
+        [{"params": weights, "weight_decay": 0.1}, {"params": others, "weight_decay": 0.0}], lr=1e-3
+    )
+    graph = trace(model, x)
+    apply(graph, residual(graph, "2"), optimizer)
+    names = dict(model.named_parameters())
+    for group, wide in zip(optimizer.param_groups, (True, False), strict=True):
+        assert {p.dim() > 1 for p in group["params"]} == {wide}
+        assert all(names[name] is p for name, p in zip(group["param_names"], group["params"], strict=True))
+    assert {id(p) for group in optimizer.param_groups for p in group["params"]} == {id(p) for p in model.parameters()}

@@ -98,10 +98,10 @@ def test_a_method_of_ones_own() -> None:
     assert graph.journal[-1].edit["method"] == "first_again"
 
 
-@pytest.mark.parametrize("to", [4, 3, 1, 0, -2])
-def test_widening_to_no_more_channels(to: int) -> None:
+@pytest.mark.parametrize("to", [4, 3, 1, 0, -2, 6.0])
+def test_widening_to_no_more_channels(to: float) -> None:
     model, x = small()
-    with pytest.raises(WidthError, match=rf"widening '0' needs more than its 4 channels, got {to}; see narrow"):
+    with pytest.raises(WidthError, match=rf"widening '0' needs more than its 4 channels, a whole number, got {to}; see"):
         widen(trace(model, x), "0", to)
 
 

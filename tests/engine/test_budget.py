@@ -26,7 +26,21 @@ def test_parse(text: str, expected: Budget) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["", "10", "m", "10x", "0s", "0rounds", "-3rounds", "1.5rounds", "nanflops", "infflops", "-1flops", "10m5", "flops"],
+    [
+        "",
+        "10",
+        "m",
+        "10x",
+        "0s",
+        "0rounds",
+        "-3rounds",
+        "1.5rounds",
+        "nanflops",
+        "infflops",
+        "-1flops",
+        "10m5",
+        "flops",
+    ],
 )
 def test_what_is_no_budget_is_refused_with_examples(text: str) -> None:
     with pytest.raises(NetmorphError, match=r"cannot read the budget .*10m.*8rounds.*3e14flops"):

@@ -153,7 +153,9 @@ def test_only_what_is_needed_stays_on_the_shelf(finished: Path) -> None:
     }
     kept = {network.id for network in networks(finished, "evolve") if network.survivor}
     kept.add(networks(finished, "alone")[-1].id)
-    assert files - {name for name in files if name.endswith(".safetensors")} == {f"{id}.trained.optimizer" for id in kept}
+    assert files - {name for name in files if name.endswith(".safetensors")} == {
+        f"{id}.trained.optimizer" for id in kept
+    }
 
 
 def test_progress_tells_every_round(tmp_path: Path) -> None:
@@ -209,9 +211,7 @@ def test_the_numbers_depend_on_the_seed_alone(finished: Path, tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("workers", [1, 2])
-def test_the_numbers_do_not_depend_on_the_workers(
-    finished: Path, tmp_path: Path, workers: int
-) -> None:
+def test_the_numbers_do_not_depend_on_the_workers(finished: Path, tmp_path: Path, workers: int) -> None:
     with Processes(partial(handler, tmp_path, CONFIG), workers) as executor:
         go(tmp_path, executor)
     assert told(tmp_path) == told(finished)
@@ -319,9 +319,7 @@ def test_a_time_budget_is_kept_over_sessions(tmp_path: Path) -> None:
 # -- what goes wrong ---------------------------------------------------------------------------------------------------
 
 
-def test_a_child_that_diverges_is_recorded_and_the_run_goes_on(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_child_that_diverges_is_recorded_and_the_run_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def diverging(model: Any, dataset: Any, recipe: Any, **more: Any) -> Any:
         if more["seed"] in doomed:
             raise NotFinite("the loss is nan")

@@ -39,7 +39,9 @@ def test_a_network_comes_back_bit_for_bit_with_its_optimizer(shelf: Shelf) -> No
     assert torch.equal(model(X), graph.model(X))
     assert [entry.edit for entry in journal] == [entry.edit for entry in graph.journal]
     assert again.param_groups[0]["lr"] == 0.1
-    states = [[optimizer.state[p]["exp_avg"] for p in optimizer.param_groups[0]["params"]] for optimizer in (optimizer, again)]
+    states = [
+        [optimizer.state[p]["exp_avg"] for p in optimizer.param_groups[0]["params"]] for optimizer in (optimizer, again)
+    ]
     assert len(states[0]) == 4
     assert all(torch.equal(one, other) for one, other in zip(*states, strict=True))
 

@@ -39,7 +39,12 @@ def apply(graph: Graph, edit: Edit, optimizer: torch.optim.Optimizer | Sequence[
     Raises:
         EditError: the edit does not fit; the message tells why. Model and optimizer are as they were.
     """
-    optimizers = [optimizer] if isinstance(optimizer, torch.optim.Optimizer) else list(optimizer)
+    # Parameters that are made in a user's inference mode could never be trained.
+    with torch.inference_mode(False), torch.no_grad():
+        return _apply(graph, edit, [optimizer] if isinstance(optimizer, torch.optim.Optimizer) else list(optimizer))
+
+
+def _apply(graph: Graph, edit: Edit, optimizers: list[torch.optim.Optimizer]) -> Graph:
     model = graph.model
     _check_current(graph)
     plan = edit.plan(graph)
@@ -103,7 +108,7 @@ def _check_current(graph: Graph) -> None:
 
 def _trace_again(graph: Graph, edit: Edit) -> Graph:
     try:
-        return trace(graph.model, graph.inputs)
+        return trace(graph.model, graph.inputs, auxiliary=graph.auxiliary)
     except Exception as error:
         raise EditError(
             f"{_title(edit)} is not possible: {error}. The forward depends on a size that the edit changes; "

@@ -24,6 +24,7 @@ POWERS = {
     "acc_delta": 0,  # Adadelta: squared updates
     "step_size": 0,  # Rprop
 }
+NOT_MOMENTS = {"ax"}  # ASGD: an average of weights
 
 
 def prepare(
@@ -54,14 +55,19 @@ def prepare(
     known = names.keys() | {id(parameter) for parameter in successors.values()}
     _add_inserted(members, list(dict.fromkeys(new.values())), known)
 
+    labels = {id(p): name for name, p in reversed(new.items())}
+    names_after = [_member_names(group, own, labels) for group, own in zip(groups, members, strict=True)]
+
     def commit() -> None:
         for optimizer, state in zip(optimizers, states, strict=True):
             for parameter in old.values():
                 if id(parameter) not in kept:
                     optimizer.state.pop(parameter, None)
             optimizer.state.update(state)
-        for group, parameters in zip(groups, members, strict=True):
+        for group, parameters, member_names in zip(groups, members, names_after, strict=True):
             group["params"][:] = parameters
+            if member_names:
+                group["param_names"][:] = member_names
 
     return commit
 
@@ -88,6 +94,11 @@ def _next_states(
 def _carried(name: str, state: dict[str, Any], parameter: nn.Parameter, moment: Moment | None) -> dict[str, Any]:
     carried = {}
     for key, value in state.items():
+        if key in NOT_MOMENTS:
+            raise EditError(
+                f"the optimizer keeps {key!r}, which is no moment of the gradient and cannot be carried; "
+                "use another optimizer, or build a new one after the edit"
+            )
         if isinstance(value, Tensor) and value.shape == parameter.shape and moment is not None:
             carried[key] = moment(value, POWERS.get(key, 1))
         elif isinstance(value, Tensor) and value.numel() > 1 and value.shape != parameter.shape:
@@ -101,12 +112,25 @@ def _carried(name: str, state: dict[str, Any], parameter: nn.Parameter, moment: 
     return carried
 
 
+def _member_names(group: dict[str, Any], members: list[nn.Parameter], labels: dict[int, str]) -> list[str]:
+    """The names of a group's members where it keeps them (an optimizer built from `named_parameters`)."""
+    if "param_names" not in group:
+        return []
+    before = {id(p): name for p, name in zip(group["params"], group["param_names"], strict=True)}
+    return [labels.get(id(p)) or before[id(p)] for p in members]
+
+
 def _add_inserted(groups: list[list[nn.Parameter]], parameters: list[nn.Parameter], known: Set[int]) -> None:
-    """Parameters of inserted layers join the group of the trained parameter before them."""
-    home = next((group for group in groups if group), groups[0]) if groups else []
+    """Weights of inserted layers join the group of the trained weight before them, biases that of the bias before.
+
+    Weights have two dimensions or more; where decay is set for them alone, they are in groups of their own.
+    """
+    fallback = next((group for group in groups if group), groups[0]) if groups else []
+    homes: dict[bool, list[nn.Parameter]] = {}
     for parameter in parameters:
+        is_weight = parameter.dim() > 1
         holder = next((group for group in groups if any(p is parameter for p in group)), None)
         if holder is not None:
-            home = holder
+            homes[is_weight] = holder
         elif id(parameter) not in known and parameter.requires_grad:
-            home.append(parameter)
+            homes.get(is_weight, fallback).append(parameter)

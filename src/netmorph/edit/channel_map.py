@@ -15,13 +15,13 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from netmorph.errors import NetmorphError
+from netmorph.edit.plan import EditError
 from netmorph.graph import Allow
 
 FRESH = -1
 
 
-class WidthError(NetmorphError):
+class WidthError(EditError):
     """A number of channels, or a choice of channels, that cannot be."""
 
 

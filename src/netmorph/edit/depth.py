@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from netmorph.edit.blocks import IDEMPOTENT, Spec, start_identity, start_r2r
+from netmorph.edit.channel_map import WidthError
 from netmorph.edit.plan import EditError, Plan
 from netmorph.errors import suggest
 from netmorph.graph import Graph
@@ -86,7 +87,7 @@ def residual(graph: Graph, after: str, hidden: int | None = None, kernel: int = 
     channels, spatial = _features(graph, after)
     hidden = channels + channels % 2 if hidden is None else hidden
     if hidden < 2 or hidden % 2:
-        raise EditError(f"the hidden width of an R2R block must be even and at least 2, got {hidden}")
+        raise WidthError(f"the hidden width of an R2R block must be even and at least 2, got {hidden}")
     _check_kernel(kernel)
     return DeepenEdit(after, Spec("residual", channels, hidden, spatial, kernel), start_r2r, seed)
 

@@ -98,9 +98,9 @@ def widen(graph: Graph, group: str, to: int, method: Widening = r2r, seed: int =
     """
     found = graph.group(group)
     _check_free(found)
-    if to <= found.size:
+    if not isinstance(to, int) or to <= found.size:
         raise WidthError(
-            f"widening {group!r} needs more than its {found.size} channels, got {to}; see narrow to shrink"
+            f"widening {group!r} needs more than its {found.size} channels, a whole number, got {to!r}; see narrow to shrink"
         )
     channels = method(found.size, to, torch.Generator().manual_seed(seed))
     if channels.keeps_function and not channels.is_exact(found.allow):
@@ -110,9 +110,9 @@ def widen(graph: Graph, group: str, to: int, method: Widening = r2r, seed: int =
             else "no change of its width is exact; random_pad makes an inexact one"
         )
         raise EditError(
-            f"{method.__name__} to {to} channels is not exact on {group!r}: {found.reasons[0]}. There, {hint}"
+            f"{_name(method)} to {to} channels is not exact on {group!r}: {found.reasons[0]}. There, {hint}"
         )
-    return WidthEdit(group, channels, method.__name__, seed)
+    return WidthEdit(group, channels, _name(method), seed)
 
 
 def narrow(graph: Graph, group: str, kept: Sequence[int]) -> WidthEdit:
@@ -132,6 +132,11 @@ def _fresh(tensor: Tensor, dim: int, count: int, fill: Fill | float, generator: 
     if fill is Fill.RANDOM:
         return fresh_like(tensor, dim, count, generator)
     return mean_like(tensor, dim, count) if fill is Fill.MEAN else full_like(tensor, dim, count, fill)
+
+
+def _name(method: Widening) -> str:
+    """For the journal: a plain function's name, or what a partial or an object of the user's is."""
+    return getattr(method, "__name__", type(method).__name__)
 
 
 def _check_free(group: Group) -> None:

@@ -50,7 +50,9 @@ class EvolveConfig:
         model: the start network, a name of `netmorph.zoo` or `module:function`.
         options: arguments of its constructor beside input_shape and classes.
         recipe: how every network is trained; its `epochs` are those of a child.
-        start_epochs: epochs of the start network, and of each network of the random search.
+        founders: how many networks like the start network, of other random weights, the population starts from. An
+            ensemble of unrelated networks is better than one of siblings.
+        start_epochs: epochs of the founders, and of each network of the random search.
         population: how many networks live on after each round.
         children: how many are made in each round.
         mutation: how they differ.
@@ -65,6 +67,7 @@ class EvolveConfig:
     model: str = "lenet5"
     options: dict[str, Any] = field(default_factory=dict)
     recipe: Recipe = field(default_factory=Recipe)
+    founders: int = 4
     start_epochs: int = 10
     population: int = 4
     children: int = 6
@@ -76,7 +79,7 @@ class EvolveConfig:
     threads: int = 1
 
     def __post_init__(self) -> None:
-        for name in ("start_epochs", "population", "children", "threads"):
+        for name in ("founders", "start_epochs", "population", "children", "threads"):
             if getattr(self, name) < 1:
                 raise NetmorphError(f"{name} must be at least 1, got {getattr(self, name)}")
         if self.max_flops is not None and not self.max_flops > 0:

@@ -131,10 +131,14 @@ class _Run:
 
     def start(self) -> None:
         if not self.records.networks():
-            (start,) = self._bear([Birth(START, None, self._seed(EVOLVE, 0, 0), edits=0)], EVOLVE, 0)
-            if start.state == "failed":
-                raise EvolutionError(f"the start network could not be made: {start.failure}")
-            self._plan([start])
+            births = [
+                Birth(START + index, None, self._seed(EVOLVE, 0, index), edits=0)
+                for index in range(self.config.founders)
+            ]
+            founders = self._bear(births, EVOLVE, 0)
+            if founders[0].state == "failed":
+                raise EvolutionError(f"the start network could not be made: {founders[0].failure}")
+            self._plan(founders)
         self._train_planned(0)
         start = self.records.networks(EVOLVE)[0]
         if start.state != "trained":
@@ -270,8 +274,7 @@ class _Run:
     def _epochs(self, network: NetworkRecord) -> int:
         if network.arm == ALONE:
             return network.training_flops // self._start_epoch
-        child = network.arm == EVOLVE and network.id != START
-        return self.config.recipe.epochs if child else self.config.start_epochs
+        return self.config.start_epochs if network.parent is None else self.config.recipe.epochs
 
     @property
     def _start_epoch(self) -> int:
@@ -318,12 +321,16 @@ class _Run:
         self._progress(number, 1, 1, finished=True)
 
     def _choose(self, networks: Iterable[NetworkRecord]) -> list[int]:
+        families: dict[int, int] = {}
+        for network in self.records.networks():  # parents come before their children
+            families[network.id] = network.id if network.parent is None else families[network.parent]
         candidates = {
-            network.id: Candidate(network.id, network.accuracy, network.flops, network.loss)
+            network.id: Candidate(network.id, network.accuracy, network.flops, network.loss, families[network.id])
             for network in networks
             if network.state == "trained" and network.accuracy is not None and network.loss is not None
         }
-        return select(list(candidates.values()), self.config.population)
+        per_family = math.ceil(self.config.population / min(2, self.config.founders))
+        return select(list(candidates.values()), self.config.population, per_family)
 
     def _population(self) -> list[NetworkRecord]:
         """The survivors, the most accurate first."""
@@ -351,7 +358,7 @@ class _Run:
     def _record(self, job: Birth, born: Born | None, failure: str | None, arm: str, number: int) -> NetworkRecord:
         """A planned network, or one that could not be born; until it is trained, `training_flops` are those planned."""
         price = born.cost if born else Cost(0, 0, 0)
-        epochs = self.config.recipe.epochs if arm == EVOLVE and job.id != START else self.config.start_epochs
+        epochs = self.config.start_epochs if job.parent is None else self.config.recipe.epochs
         return NetworkRecord(
             id=job.id,
             arm=arm,

@@ -125,7 +125,7 @@ class Worker:
         if job.parent is not None:
             return self.shelf.take(job.parent)
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(self.config.seed)
+            torch.manual_seed(job.seed)
             model = self.shelf.base.build()
         return model, (), torch.optim.SGD(model.parameters())
 

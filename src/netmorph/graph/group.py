@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -83,6 +83,7 @@ class Graph:
         modules: the modules by path when the model was traced.
         result: what the model returned on the example inputs in eval mode.
         journal: the records of the edits made since the base network, see `netmorph.edit.journal`.
+        auxiliary: whether training mode was looked at as well, see `trace`.
     """
 
     model: nn.Module
@@ -92,7 +93,8 @@ class Graph:
     shapes: dict[str, tuple[int, ...]]
     modules: dict[str, nn.Module]
     result: Any
-    journal: tuple[Any, ...] = field(default=())
+    journal: tuple[Any, ...] = ()
+    auxiliary: bool = True
 
     def group(self, name: str) -> Group:
         """The group of this name.
@@ -112,7 +114,7 @@ class Graph:
         return [group for group in self.groups.values() if group.allow >= allow]
 
 
-def trace(model: nn.Module, example_inputs: Any, journal: tuple[Any, ...] = ()) -> Graph:
+def trace(model: nn.Module, example_inputs: Any, journal: tuple[Any, ...] = (), *, auxiliary: bool = True) -> Graph:
     """Find the channel groups of a model by running it once on example inputs.
 
     The forward runs in eval mode. Where some parameters are not reached (auxiliary heads, for instance), it runs in
@@ -123,6 +125,8 @@ def trace(model: nn.Module, example_inputs: Any, journal: tuple[Any, ...] = ()) 
         example_inputs: what `model` takes: one tensor, or a tuple of positional arguments. Floating tensors of one
             constant value (zeros, ones) are replaced by random ones, on which edits can be checked.
         journal: the edits that made this model from its base, where there were some.
+        auxiliary: look at training mode where it uses more parameters. Turn it off for a model whose training forward
+            takes other inputs: heads that only training uses then do not follow edits.
 
     Raises:
         TraceError: the forward failed, or it returned no tensor.
@@ -135,8 +139,14 @@ def trace(model: nn.Module, example_inputs: Any, journal: tuple[Any, ...] = ()) 
     run = record(model, inputs)
     tensors = _start(run)
     couple(run, coupling)
-    if {name for name, _ in model.named_parameters()} - _reached(run):
-        training = record(model, _two_samples(inputs), training=True)
+    if auxiliary and {name for name, _ in model.named_parameters()} - _reached(run):
+        try:
+            training = record(model, _two_samples(inputs), training=True)
+        except TraceError as error:
+            raise TraceError(
+                f"{error}. Training mode was tried because eval mode leaves parameters unused "
+                "(an auxiliary head?); if they do not matter, trace with auxiliary=False"
+            ) from error
         _start(training, tensors)
         couple(training, coupling)
     return Graph(
@@ -148,6 +158,7 @@ def trace(model: nn.Module, example_inputs: Any, journal: tuple[Any, ...] = ()) 
         dict(model.named_modules()),
         run.result,
         journal,
+        auxiliary,
     )
 
 

@@ -128,7 +128,7 @@ class _Recorder(TorchDispatchMode):
     """Keeps every tensor it meets alive, so that an id stands for one tensor throughout."""
 
     def __init__(self, model: nn.Module) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.calls: list[Call] = []
         self.tensors: dict[str, Value] = {}
         self.module_outputs: dict[str, Value] = {}

@@ -1,5 +1,6 @@
 """Which networks live on."""
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -9,19 +10,24 @@ from netmorph.errors import require
 
 
 class Candidate(NamedTuple):
-    """A trained network: its validation accuracy (high is good), FLOPs and validation loss (low is good)."""
+    """A trained network: its validation accuracy (high is good), FLOPs and validation loss (low is good).
+
+    Networks of one family descend from the same start.
+    """
 
     id: int
     accuracy: float
     flops: float
     loss: float
+    family: int
 
 
-def select(candidates: Sequence[Candidate], count: int) -> list[int]:
+def select(candidates: Sequence[Candidate], count: int, per_family: int) -> list[int]:
     """The ids of the best `count` candidates, best first: by Pareto rank of accuracy against FLOPs, then by accuracy.
 
     So a network that is beaten on both counts lives on only if too few are not, and of a long front the accurate
-    end is kept. Equal accuracies are told apart by their loss, then by FLOPs.
+    end is kept. Equal accuracies are told apart by their loss, then by FLOPs. At most `per_family` of one family are
+    taken, as long as there are others: related networks make the same mistakes.
 
     Raises:
         MissingExtra: moocore is not installed.
@@ -31,7 +37,15 @@ def select(candidates: Sequence[Candidate], count: int) -> list[int]:
         return []
     points = np.array([(-candidate.accuracy, candidate.flops) for candidate in candidates])
     ranks = moocore.pareto_rank(points)
-    order = sorted(
+    ranked = sorted(
         zip(ranks, candidates, strict=True), key=lambda pair: (pair[0], -pair[1].accuracy, pair[1].loss, pair[1].flops)
     )
-    return [candidate.id for _, candidate in order[:count]]
+    order = [candidate for _, candidate in ranked]
+    places = Counter[int]()
+    within: list[Candidate] = []
+    beyond: list[Candidate] = []
+    for candidate in order:
+        places[candidate.family] += 1
+        (within if places[candidate.family] <= per_family else beyond).append(candidate)
+    chosen = [*within, *beyond][:count]
+    return [candidate.id for candidate in order if candidate in chosen]

@@ -1,0 +1,130 @@
+"""Every policy, on every zoo network: only exact edits, within its bounds, by its seed alone."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pytest
+import torch
+from architectures import randomized
+from checks import EXACT, assert_true_attributes, outputs, relative
+from torch import Tensor, nn
+
+from netmorph import zoo
+from netmorph.engine.config import DataConfig, EvolveConfig
+from netmorph.engine.jobs import Birth, Born, Training, Worker
+from netmorph.engine.recipe import Recipe
+from netmorph.graph import Graph, trace
+from netmorph.policy import Mutation, mutate
+
+
+class Policy(NamedTuple):
+    """Edits a graph's model by a random generator, calling back after each edit; and what it keeps to."""
+
+    propose: Callable[..., Graph]
+    locality: float
+    growth: float
+
+
+def mutation(**options: float) -> Policy:
+    told = Mutation(**options)  # type: ignore[arg-type]
+    return Policy(partial(mutate, mutation=told), told.locality, told.growth)
+
+
+POLICIES = {
+    "mutation": mutation(),
+    "small steps": mutation(edits=4, locality=0.1, growth=1.3),
+    "deep": mutation(edits=3, locality=0.8, deepen=1.0),
+    "wide": mutation(edits=6, locality=0.9, growth=3.0, deepen=0.0),
+}
+SEEDS = range(4)
+NETWORKS: dict[str, tuple[tuple[int, int, int], Callable[[], nn.Module]]] = {
+    "mlp": ((1, 6, 6), lambda: zoo.build("mlp", (1, 6, 6), 3, width=0.125)),
+    "lenet5": ((1, 16, 16), lambda: zoo.build("lenet5", (1, 16, 16), 3, width=0.25)),
+    "minivgg": ((1, 12, 12), lambda: zoo.build("minivgg", (1, 12, 12), 3, width=0.25)),
+    "resnet": ((3, 16, 16), lambda: zoo.build("resnet", (3, 16, 16), 3, width=0.25, blocks=(1, 2, 1))),
+    "resnet9": ((3, 16, 16), lambda: zoo.build("resnet9", (3, 16, 16), 3, width=0.0625)),
+}
+
+
+def network(name: str, dtype: torch.dtype = torch.float64) -> tuple[nn.Module, Tensor]:
+    torch.manual_seed(1)
+    shape, build = NETWORKS[name]
+    return randomized(build()).to(dtype), torch.randn(2, *shape).to(dtype)
+
+
+def size(model: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in model.parameters())
+
+
+def assert_kept(policy: Policy, model: nn.Module, x: Tensor, seed: int) -> int:
+    """Run a policy once on a model and check each edit; returns how many there were."""
+    before, start, count = outputs(model, x), size(model), 0
+
+    def check(graph: Graph, share: float) -> None:
+        nonlocal count
+        count += 1
+        assert graph.model is model
+        assert relative(before, outputs(model, x)) <= EXACT[x.dtype], graph.journal[-1]
+        assert 0 < share <= policy.locality
+        told = graph.journal[-1].edit
+        assert told["after"] > told["before"]
+        if told["kind"] == "widen":
+            doubled = policy.growth < 2 and told["after"] == 2 * told["before"]  # where only multiples are exact
+            assert doubled or told["after"] <= max(told["before"] + 1, round(policy.growth * told["before"]))
+
+    graph = policy.propose(trace(model, x), np.random.default_rng(seed), on_edit=check)
+    assert count == len(graph.journal)
+    assert 1 - start / size(model) <= policy.locality
+    assert_true_attributes(model)
+    return count
+
+
+def test_every_zoo_network_is_covered() -> None:
+    assert NETWORKS.keys() == zoo.MODELS.keys()
+
+
+@pytest.mark.parametrize("policy", POLICIES)
+@pytest.mark.parametrize("name", NETWORKS)
+def test_a_policy_proposes_exact_edits_within_its_bounds(name: str, policy: str) -> None:
+    made = [assert_kept(POLICIES[policy], *network(name), seed) for seed in SEEDS]
+    assert sum(made) >= len(SEEDS)
+
+
+def test_in_the_precision_that_is_trained_in() -> None:
+    assert sum(assert_kept(POLICIES["mutation"], *network(name, torch.float32), 5) for name in NETWORKS) >= 3
+
+
+@pytest.mark.parametrize("policy", POLICIES)
+@pytest.mark.parametrize("name", NETWORKS)
+def test_a_policy_is_decided_by_its_seed_alone(name: str, policy: str) -> None:
+    def propose(seed: int, disturbance: int) -> tuple[list[object], list[Tensor]]:
+        model, x = network(name)
+        torch.manual_seed(disturbance)
+        np.random.seed(disturbance)  # noqa: NPY002
+        graph = POLICIES[policy].propose(trace(model, x), np.random.default_rng(seed))
+        return [entry.edit for entry in graph.journal], list(model.parameters())
+
+    edits, weights = propose(7, disturbance=0)
+    again, same = propose(7, disturbance=1)
+    assert again == edits
+    assert all(torch.equal(one, other) for one, other in zip(weights, same, strict=True))
+    assert any(propose(seed, 0)[0] != edits for seed in (8, 9, 10))
+
+
+@pytest.mark.parametrize("name", ["mlp", "lenet5", "resnet", "resnet9"])
+def test_no_child_exceeds_the_cap_of_its_run(name: str, tmp_path: Path) -> None:
+    config = EvolveConfig(
+        DataConfig(train_size=20), name, {"width": 0.0625}, Recipe(epochs=1), mutation=Mutation(edits=4, locality=0.8)
+    )
+    start = Worker(tmp_path, config)(Birth(1, None, 0, edits=0))
+    assert isinstance(start, Born)
+    worker = Worker(tmp_path, replace(config, max_flops=1.3 * start.cost.flops))
+    worker(Training(1, 0, 1))
+    for id, birth in enumerate((Birth(2, 1, 3), Birth(3, 1, 4), Birth(4, None, 5, 4, inherit=False)), 2):
+        born = worker(replace(birth, id=id))
+        assert isinstance(born, Born)
+        assert start.cost.flops <= born.cost.flops <= 1.3 * start.cost.flops

@@ -1,0 +1,328 @@
+import json
+import os
+import random
+import resource
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from netmorph import runs
+from netmorph.engine.budget import Budget
+from netmorph.engine.config import DataConfig, EvolveConfig, TrainConfig
+from netmorph.engine.lock import RunInUse, RunLock
+from netmorph.engine.recipe import Recipe
+from netmorph.engine.records import Records, RecordsError
+from netmorph.errors import NetmorphError
+from netmorph.files import SaveError
+from netmorph.report.summary import status
+
+EVOLVE = EvolveConfig(
+    data=DataConfig("digits", train_size=160),
+    model="mlp",
+    options={"width": 0.125},
+    recipe=Recipe(epochs=1, batch_size=32, learning_rate=0.01),
+    start_epochs=2,
+    population=2,
+    children=3,
+    budget=Budget(rounds=2),
+)
+TRAIN = TrainConfig(EVOLVE.data, EVOLVE.model, EVOLVE.options, replace(EVOLVE.recipe, epochs=5))
+
+WORK = """
+import sys
+from pathlib import Path
+from netmorph import runs
+if __name__ == "__main__":
+    kind, folder = sys.argv[1], Path(sys.argv[2])
+    if kind == "evolve":
+        runs.evolve(folder, 2, lambda progress: print(progress, flush=True))
+    else:
+        runs.train(folder, 1, lambda epoch: print(epoch, flush=True))
+"""
+
+
+@pytest.fixture(autouse=True)
+def _threads_as_before() -> Iterator[None]:
+    before = torch.get_num_threads()
+    yield
+    torch.set_num_threads(before)
+
+
+def work(kind: str, folder: Path, **more: Any) -> subprocess.Popen[str]:
+    """Work in a run's folder in a process of its own."""
+    script = folder.parent / "work.py"
+    script.write_text(WORK)
+    arguments = [sys.executable, str(script), kind, str(folder)]
+    return subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **more)
+
+
+def told(folder: Path) -> tuple[Any, ...]:
+    """All that a run recorded, apart from how long it took."""
+    with Records.open(folder) as records:
+        networks = [replace(network, seconds=0.0) for network in records.networks()]
+        epochs = [replace(epoch, seconds=0.0) for network in networks for epoch in records.epochs(network.id)]
+        result = {key: value for key, value in (records.meta("result") or {}).items() if key != "seconds"}
+        return networks, epochs, result, records.meta("round")
+
+
+def state(folder: Path) -> str | None:
+    with runs.reading(folder) as records:
+        return status(records)
+
+
+def wait_for(condition: Callable[[], object], seconds: float = 60) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "waited in vain"
+        time.sleep(0.02)
+
+
+# -- making a folder ---------------------------------------------------------------------------------------------------
+
+
+def test_a_new_run_knows_how_it_began(tmp_path: Path) -> None:
+    folder = runs.create(tmp_path / "run", EVOLVE, "netmorph evolve")
+    with runs.reading(folder) as records:
+        assert runs.config_of(records, EvolveConfig) == EVOLVE
+        assert records.meta("command") == "netmorph evolve"
+        assert records.meta("title") == "mlp on digits"
+        assert {"platform", "cores"} <= records.meta("machine").keys()
+        assert records.meta("versions")["torch"] == torch.__version__
+    assert state(folder) == "interrupted"
+
+
+def test_a_folder_of_data_is_found_again_from_elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pillow = pytest.importorskip("PIL.Image")
+    for name, shade in (("dark", 10), ("light", 240)):
+        (tmp_path / "images" / name).mkdir(parents=True)
+        for number in range(12):
+            pillow.new("L", (8, 8), shade + number).save(tmp_path / "images" / name / f"{number}.png")
+    monkeypatch.chdir(tmp_path)
+    folder = runs.create(tmp_path / "run", replace(TRAIN, data=DataConfig("images")), "")
+    monkeypatch.chdir("/")
+    assert runs.train(folder, 1, lambda epoch: None).exists()
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"data": DataConfig("digitz")}, "did you mean 'digits'"),
+        ({"data": DataConfig(train_size=3)}, "train_size must be between"),
+        ({"data": DataConfig(validation=0.0)}, "validation split is empty"),
+        ({"model": "lenet6"}, "did you mean 'lenet5'"),
+        ({"model": "minivgg"}, "at least 12x12 pixels"),
+        ({"options": {"breadth": 2}}, "unexpected keyword argument 'breadth'"),
+        ({"options": {"width": "wide"}}, "mlp.*failed"),
+        ({"options": {"classes": 3}}, "come from the data"),
+        ({"device": "abacus"}, "the device 'abacus' cannot be used"),
+        ({"max_flops": 10.0}, "more than max_flops, 10"),
+    ],
+)
+def test_what_cannot_work_leaves_no_folder(tmp_path: Path, changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(NetmorphError, match=message):
+        runs.create(tmp_path / "run", replace(EVOLVE, **changes), "")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_that_is_not_free_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "mine.txt").write_text("mine")
+    for path in (tmp_path, tmp_path / "mine.txt"):
+        with pytest.raises(runs.RunError, match="is not an empty folder"):
+            runs.create(path, EVOLVE, "")
+    assert [file.name for file in tmp_path.iterdir()] == ["mine.txt"]
+    (tmp_path / "empty").mkdir()
+    runs.create(tmp_path / "empty", EVOLVE, "")
+
+
+def test_free_folder_counts_up(tmp_path: Path) -> None:
+    assert runs.free_folder("digits", tmp_path) == tmp_path / "digits-1"
+    (tmp_path / "digits-1").mkdir()
+    assert runs.free_folder("somewhere/digits", tmp_path) == tmp_path / "digits-2"
+
+
+def test_epochs_follow_from_the_size_of_the_data() -> None:
+    assert runs.default_epochs(51_000) == 1
+    assert runs.default_epochs(1000) == 25
+    config = runs.with_epochs(EVOLVE, None, None)
+    assert config.recipe.epochs == runs.default_epochs(160)
+    assert config.start_epochs == runs.START_FACTOR * config.recipe.epochs
+    config = runs.with_epochs(EVOLVE, 2, 5)
+    assert (config.recipe.epochs, config.start_epochs) == (2, 5)
+
+
+# -- working in it -----------------------------------------------------------------------------------------------------
+
+
+def test_a_run_of_another_command_is_left_alone(tmp_path: Path) -> None:
+    folder = runs.create(tmp_path / "run", TRAIN, "")
+    runs.train(folder, 1, lambda epoch: None)
+    with pytest.raises(runs.RunError, match="is a run of `netmorph train`; resume it with that command"):
+        runs.evolve(folder, 1, lambda progress: None)
+    assert state(folder) == "finished"
+
+
+@pytest.mark.parametrize("work_in", [runs.evolve, runs.train])
+def test_what_is_no_run_is_named_and_left_alone(tmp_path: Path, work_in: Any) -> None:
+    for folder in (tmp_path, tmp_path / "missing"):
+        with pytest.raises(RecordsError, match="no run in"):
+            work_in(folder, 1, lambda progress: None)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_run_cut_short_before_it_began_is_explained(tmp_path: Path) -> None:
+    Records.create(tmp_path).close()
+    with pytest.raises(runs.RunError, match="stopped before it began; delete the folder"):
+        runs.evolve(tmp_path, 1, lambda progress: None)
+
+
+def test_a_run_in_use_is_refused_and_shown_as_running(tmp_path: Path) -> None:
+    folder = runs.create(tmp_path / "run", TRAIN, "")
+    with Records.resume(folder) as records:
+        records.set_meta("status", "running")
+    with RunLock(folder):
+        assert state(folder) == "running"
+        with pytest.raises(RunInUse, match=f"in use by process {os.getpid()}"):
+            runs.train(folder, 1, lambda epoch: None)
+    assert state(folder) == "interrupted"
+
+
+def test_an_interruption_is_noted_and_mended(tmp_path: Path) -> None:
+    def stop(_: object) -> None:
+        assert state(folder) == "running"
+        raise KeyboardInterrupt
+
+    folder = runs.create(tmp_path / "run", TRAIN, "")
+    with pytest.raises(KeyboardInterrupt):
+        runs.train(folder, 1, stop)
+    assert state(folder) == "interrupted"
+    assert runs.planned_epochs(folder) == 5
+    assert runs.train(folder, 1, lambda epoch: None) == folder / "report.html"
+    assert state(folder) == "finished"
+
+
+def test_a_training_killed_at_any_moment_goes_on_to_the_same_numbers(tmp_path: Path) -> None:
+    whole, cut = (runs.create(tmp_path / name, TRAIN, "") for name in ("whole", "cut"))
+    runs.train(whole, 1, lambda epoch: None)
+    for epochs in (1, 3):
+        with work("train", cut) as process:
+            assert process.stdout is not None
+            for _ in range(epochs):
+                process.stdout.readline()
+            process.kill()
+        assert process.returncode == -signal.SIGKILL
+        assert state(cut) == "interrupted"
+    runs.train(cut, 1, lambda epoch: None)
+    assert told(cut) == told(whole)
+
+
+def kill_and_resume(folder: Path, moments: list[float]) -> None:
+    """Kill the supervisor so many seconds after its workers began, again and again; then let it end."""
+    for moment in moments:
+        with work("evolve", folder) as process:
+            assert process.stdout is not None
+            process.stdout.readline()
+            time.sleep(moment)
+            workers = children(process.pid)
+            process.kill()
+            process.wait()
+            wait_for(lambda workers=workers: not any(alive(pid) for pid in workers))
+        assert state(folder) in ("interrupted", "finished")
+    with work("evolve", folder) as process:
+        _, errors = process.communicate()
+    assert process.returncode == 0, errors
+
+
+def children(pid: int) -> list[int]:
+    """Its worker processes; multiprocessing's own resource tracker is not one."""
+    pids = map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split())
+    return [child for child in pids if b"spawn_main" in Path(f"/proc/{child}/cmdline").read_bytes()]
+
+
+def alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An evolution that nothing interrupted."""
+    folder = runs.create(tmp_path_factory.mktemp("evolve") / "whole", EVOLVE, "")
+    runs.evolve(folder, 1, lambda progress: None)
+    return folder
+
+
+def test_an_evolution_whose_processes_are_killed_ends_the_same(whole: Path, tmp_path: Path) -> None:
+    folder = runs.create(tmp_path / "cut", EVOLVE, "")
+    with work("evolve", folder) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        process.stdout.readline()
+        os.kill(children(process.pid)[0], signal.SIGKILL)  # one worker: its job is tried again
+        process.stdout.readline()
+        workers = children(process.pid)
+        assert workers
+        process.kill()
+        process.wait()
+        wait_for(lambda: not any(alive(pid) for pid in workers))
+    assert state(folder) == "interrupted"
+    runs.evolve(folder, 2, lambda progress: None)
+    assert told(folder) == told(whole)
+    assert state(folder) == "finished"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(5))
+def test_an_evolution_killed_at_random_moments_ends_the_same(whole: Path, tmp_path: Path, seed: int) -> None:
+    folder = runs.create(tmp_path / "cut", EVOLVE, "")
+    generator = random.Random(seed)
+    kill_and_resume(folder, [generator.uniform(0, 4) for _ in range(4)])
+    assert told(folder) == told(whole)
+
+
+def test_a_full_disk_is_explained_and_the_run_goes_on_later(whole: Path, tmp_path: Path) -> None:
+    def small_files() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (45_000, 45_000))
+
+    folder = runs.create(tmp_path / "full", EVOLVE, "")
+    with work("evolve", folder, preexec_fn=small_files) as process:
+        _, errors = process.communicate()
+    assert process.returncode == 1
+    assert "SaveError" in errors or "RecordsError" in errors
+    runs.evolve(folder, 1, lambda progress: None)
+    assert told(folder) == told(whole)
+
+
+def test_data_that_is_gone_is_explained_before_any_work(tmp_path: Path) -> None:
+    folder = runs.create(tmp_path / "run", EVOLVE, "")
+    with Records.resume(folder) as records:
+        config = records.meta("config")
+        config["data"]["source"] = str(tmp_path / "gone")
+        records.set_meta("config", json.loads(json.dumps(config)))
+    with pytest.raises(NetmorphError, match="there is no folder"):
+        runs.evolve(folder, 1, lambda progress: None)
+    assert state(folder) == "interrupted"
+
+
+def test_a_report_that_cannot_be_written_does_not_undo_the_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(folder: Path) -> Path:
+        raise SaveError("could not write")
+
+    folder = runs.create(tmp_path / "run", TRAIN, "")
+    with monkeypatch.context() as patch:
+        patch.setattr(runs.report, "write", full)
+        with pytest.raises(SaveError):
+            runs.train(folder, 1, lambda epoch: None)
+    assert state(folder) == "finished"
+    assert runs.train(folder, 1, lambda epoch: None).exists()
