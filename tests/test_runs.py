@@ -203,7 +203,7 @@ def test_an_interruption_is_noted_and_mended(tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
         runs.train(folder, 1, stop)
     assert state(folder) == "interrupted"
-    assert runs.planned_epochs(folder) == 5
+    assert runs.begun_with(folder, TrainConfig) == TRAIN
     assert runs.train(folder, 1, lambda epoch: None) == folder / "report.html"
     assert state(folder) == "finished"
 
@@ -313,9 +313,7 @@ def test_data_that_is_gone_is_explained_before_any_work(tmp_path: Path) -> None:
     assert state(folder) == "interrupted"
 
 
-def test_a_report_that_cannot_be_written_does_not_undo_the_run(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_report_that_cannot_be_written_does_not_undo_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(folder: Path) -> Path:
         raise SaveError("could not write")
 

@@ -46,7 +46,9 @@ Options = Annotated[
     list[str] | None,
     typer.Option("--option", help="An argument of the model's constructor, as name=value. May be repeated."),
 ]
-Width = Annotated[float | None, typer.Option(help="Width multiplier of a netmorph model: 0.25 starts small.")]
+Width = Annotated[
+    float | None, typer.Option(help="Width multiplier of a netmorph model; evolve starts at 0.25, train at 1.")
+]
 TrainSize = Annotated[int | None, typer.Option(help="Use only so many training images, evenly over the classes.")]
 Resize = Annotated[str | None, typer.Option(help="Resize every image, as HEIGHTxWIDTH.")]
 Seed = Annotated[int, typer.Option(min=0, help="Same seed, same machine: same numbers.")]
@@ -79,18 +81,23 @@ def evolve(
     population: Annotated[
         int, typer.Option(min=1, help="Networks that live on after each round; the final ensemble.")
     ] = 4,
+    founders: Annotated[
+        int, typer.Option(min=1, help="Start networks, alike but for their random weights; their lines stay apart.")
+    ] = 4,
     children: Annotated[int, typer.Option(min=1, help="Networks made in each round.")] = 6,
     epochs: Annotated[
         int | None, typer.Option(min=1, help="Epochs of each child; by the data's size if not given.")
     ] = None,
     start_epochs: Annotated[
-        int | None, typer.Option(min=1, help="Epochs of the start network; three times a child's.")
+        int | None, typer.Option(min=1, help="Epochs of the founders; three times a child's if not given.")
     ] = None,
     edits: Annotated[int, typer.Option(min=1, help="At most so many edits a child.")] = 3,
     locality: Annotated[float, typer.Option(help="At most this share of a child's parameters is new.")] = 0.5,
     max_flops: Annotated[float | None, typer.Option(help="Forward FLOPs that no child may exceed.")] = None,
-    batch_size: BatchSize = 64,
-    learning_rate: Rate = 2e-3,
+    batch_size: Annotated[
+        int | None, typer.Option(min=1, help="Images a training step; 32 or 64 by the data's size if not given.")
+    ] = None,
+    learning_rate: Rate = 5e-3,
     optimizer: Optimizer = OptimizerName.adamw,
     weight_decay: Decay = 0.01,
     pad: Pad = 0,
@@ -138,7 +145,6 @@ def evolve(
             model=model,
             options=_options(option, width),
             recipe=Recipe(
-                batch_size=batch_size,
                 optimizer=optimizer.value,
                 learning_rate=learning_rate,
                 weight_decay=weight_decay,
@@ -146,6 +152,7 @@ def evolve(
                 flip=flip,
                 bf16=bf16,
             ),
+            founders=founders,
             population=population,
             children=children,
             mutation=Mutation(edits=edits, locality=locality),
@@ -155,10 +162,11 @@ def evolve(
             device=device,
             threads=threads,
         )
-        config = runs.with_epochs(config, epochs, start_epochs)
+        config = runs.settle(config, epochs=epochs, start_epochs=start_epochs, batch_size=batch_size)
         folder = runs.create(run or runs.free_folder(data), config, _command())
     else:
         folder = resume
+        runs.begun_with(folder, EvolveConfig)  # that it is such a run, before anything is told
     _tell(f"Run folder: {folder} (netmorph show {_quoted(folder)} tells how far it is)")
     try:
         with EvolutionWatch(console) as watch:
@@ -234,10 +242,10 @@ def train(
         )
         folder = runs.create(run or runs.free_folder(data), config, _command())
     else:
-        folder = resume
+        folder, config = resume, runs.begun_with(resume, TrainConfig)
     _tell(f"Run folder: {folder}")
     try:
-        with EpochProgress(runs.planned_epochs(folder), console) as progress:
+        with EpochProgress(config.recipe.epochs, console) as progress:
             page = runs.train(folder, threads, progress)
     except KeyboardInterrupt:
         _tell(f"\nInterrupted. Go on with: netmorph train --resume {_quoted(folder)}", errors)

@@ -26,10 +26,13 @@ from netmorph.engine.threads import available_cores, set_threads
 from netmorph.errors import NetmorphError
 from netmorph.graph import trace
 from netmorph.measure.cost import cost
+from netmorph.zoo import MODELS
 
 # Samples that each child sees by default: an epoch of MNIST or CIFAR-10 is about two of these.
 SAMPLES = 25_000
 START_FACTOR = 3
+START_WIDTH = 0.25
+SMALL = 10_000
 
 Kind = TypeVar("Kind", EvolveConfig, TrainConfig)
 
@@ -44,15 +47,24 @@ def free_folder(name: str, parent: Path = Path("runs")) -> Path:
     return next(folder for n in itertools.count(1) if not (folder := parent / f"{stem}-{n}").exists())
 
 
-def default_epochs(samples: int) -> int:
-    """Epochs of a child on a training split of so many samples: few on large data, more on small."""
-    return max(1, round(SAMPLES / samples))
+def settle(
+    config: EvolveConfig, *, epochs: int | None, start_epochs: int | None, batch_size: int | None
+) -> EvolveConfig:
+    """The config with what was not given decided by the data and the model.
 
-
-def with_epochs(config: EvolveConfig, child: int | None, start: int | None) -> EvolveConfig:
-    """The config with so many epochs for children and the start network; None is decided by the data's size."""
-    child = child or default_epochs(len(config.data.load().train))
-    return replace(config, recipe=replace(config.recipe, epochs=child), start_epochs=start or START_FACTOR * child)
+    Small data take small batches and many epochs; the founders train three times as long as a child; the networks of
+    `netmorph.zoo` start at a quarter of their width.
+    """
+    samples = len(config.data.load().train)
+    epochs = epochs or max(1, round(SAMPLES / samples))
+    batch_size = batch_size or (32 if samples < SMALL else 64)
+    options = {"width": START_WIDTH, **config.options} if config.model in MODELS else config.options
+    return replace(
+        config,
+        recipe=replace(config.recipe, epochs=epochs, batch_size=batch_size),
+        start_epochs=start_epochs or START_FACTOR * epochs,
+        options=options,
+    )
 
 
 def create(folder: Path, config: Config, command: str) -> Path:
@@ -131,10 +143,15 @@ def train(folder: Path, threads: int | None, on_epoch: Callable[[Epoch], None]) 
     return report.write(folder)
 
 
-def planned_epochs(folder: Path) -> int:
-    """How many epochs the training in a folder takes."""
-    with Records.open(folder) as records:
-        return config_of(records, TrainConfig).recipe.epochs
+def begun_with(folder: Path, kind: type[Kind]) -> Kind:
+    """The config of the run in a folder.
+
+    Raises:
+        RecordsError: there is no run.
+        RunError: see `config_of`.
+    """
+    with reading(folder) as records:
+        return config_of(records, kind)
 
 
 @contextlib.contextmanager

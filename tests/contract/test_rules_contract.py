@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from netmorph.edit import WIDENINGS, apply, narrow, random_pad, widen
 from netmorph.graph import RULES, Allow, Graph, Role, trace
-from netmorph.graph.ops import BINARY, UNARY
+from netmorph.graph.ops.elementwise import BINARY, UNARY
 from netmorph.graph.record import record
 
 aten = torch.ops.aten

@@ -4,9 +4,8 @@ import pytest
 import torch
 from torch.nn import functional
 
-from netmorph.edit import Base, LoadError
+from netmorph.edit import Base, LoadError, widen
 from netmorph.edit import apply as edit
-from netmorph.edit import widen
 from netmorph.engine.recipe import Recipe, build_optimizer
 from netmorph.engine.shelf import BORN, TRAINED, Shelf
 from netmorph.files import SaveError

@@ -11,7 +11,7 @@ from torch.nn.modules import module as module_hooks
 
 from netmorph import Allow, TraceError, UnknownOp, rule, trace
 from netmorph.graph import RULES, Role, UnknownGroup
-from netmorph.graph.ops import pointwise
+from netmorph.graph.ops.elementwise import pointwise
 
 
 class Busy(nn.Module):

@@ -1,3 +1,4 @@
+import itertools
 from dataclasses import replace
 
 import numpy as np
@@ -56,7 +57,7 @@ def test_on_edit_is_told_of_each_edit_and_what_is_new() -> None:
         assert len(edited.journal) == len(shares)
 
     mutate(start, np.random.default_rng(1), Mutation(locality=0.9), count=3, on_edit=note)
-    assert shares == pytest.approx([1 - before / after for before, after in zip(sizes, sizes[1:], strict=False)])
+    assert shares == pytest.approx([1 - before / after for before, after in itertools.pairwise(sizes)])
 
 
 def test_the_optimizer_is_carried() -> None:

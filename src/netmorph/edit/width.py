@@ -100,7 +100,8 @@ def widen(graph: Graph, group: str, to: int, method: Widening = r2r, seed: int =
     _check_free(found)
     if not isinstance(to, int) or to <= found.size:
         raise WidthError(
-            f"widening {group!r} needs more than its {found.size} channels, a whole number, got {to!r}; see narrow to shrink"
+            f"widening {group!r} needs more than its {found.size} channels, a whole number, got {to!r}; "
+            "see narrow to shrink"
         )
     channels = method(found.size, to, torch.Generator().manual_seed(seed))
     if channels.keeps_function and not channels.is_exact(found.allow):

@@ -1,0 +1,9 @@
+"""The table of op rules: how each ATen operator couples axes, and which changes of width pass.
+
+Importing this package fills `netmorph.graph.rules.RULES`. Whole families share one function; `tests/contract` tries
+every family on a model that uses it. See `rules.py` for what a rule may state.
+"""
+
+from netmorph.graph.ops import elementwise, norms, shapes, space, sums
+
+__all__ = ["elementwise", "norms", "shapes", "space", "sums"]

@@ -1,0 +1,86 @@
+"""Norms and softmax: statistics per channel, or over channels."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+
+from netmorph.graph.axis import Allow, Atom, Axis, size
+from netmorph.graph.record import Value
+from netmorph.graph.rules import Coupling, Role, rule
+
+aten = torch.ops.aten
+
+
+@rule(aten.batch_norm.default)
+@rule(aten.instance_norm.default)
+def batch_norm(
+    couple: Coupling,
+    x: Value,
+    weight: Value | None,
+    bias: Value | None,
+    mean: Value | None,
+    variance: Value | None,
+    *args: Any,
+) -> list[Axis]:
+    """Statistics of each channel over space (and batch): channels do not meet."""
+    for value, fill in ((weight, 1.0), (bias, 0.0), (mean, 0.0), (variance, 1.0)):
+        if value is not None:
+            couple.unify(x.axes[1], value.axes[0])
+            couple.use(value, 0, Role.CARRY, fill)
+    couple.attribute("num_features", x.axes[1])
+    return x.axes
+
+
+@rule(aten.layer_norm.default, aten.rms_norm.default)
+def layer_norm(
+    couple: Coupling,
+    x: Value,
+    shape: Sequence[int],
+    weight: Value | None = None,
+    bias: Any = None,
+    *args: Any,
+) -> list[Axis]:
+    """Statistics over the last dimensions: only copying every channel equally often keeps them."""
+    normalized = x.axes[-len(shape) :]
+    for axis in normalized:
+        couple.limit(axis, Allow.UNIFORM, "a norm averages over these channels")
+    for value, fill in ((weight, 1.0), (bias, 0.0)):
+        if isinstance(value, Value):
+            for dim, axis in enumerate(normalized):
+                couple.unify(axis, value.axes[dim])
+                couple.use(value, dim, Role.CARRY, fill)
+    couple.attribute("normalized_shape", *normalized)
+    return x.axes
+
+
+@rule(aten.group_norm.default)
+def group_norm(
+    couple: Coupling,
+    x: Value,
+    groups: int,
+    weight: Value | None = None,
+    bias: Value | None = None,
+    *args: Any,
+) -> list[Axis]:
+    """Statistics over the channels of each group: whole groups are on their own."""
+    channels = x.axes[1]
+    blocks, inside = (Atom(groups),), (Atom(size(channels) // groups),)
+    couple.unify(channels, (*blocks, *inside))
+    couple.limit(inside, Allow.UNIFORM, "a group norm averages over the channels of a group")
+    for value, fill in ((weight, 1.0), (bias, 0.0)):
+        if value is not None:
+            couple.unify(channels, value.axes[0])
+            couple.use(value, 0, Role.CARRY, fill)
+    couple.attribute("num_channels", channels)
+    couple.attribute("num_groups", blocks)
+    return x.axes
+
+
+@rule(aten.softmax.int, aten.log_softmax.int, aten._softmax.default, aten._log_softmax.default)
+def softmax(couple: Coupling, x: Value, dim: int, *args: Any) -> list[Axis]:
+    """Each output depends on all channels of the dimension."""
+    couple.limit(x.axes[dim], Allow.INEXACT, "a softmax runs over these channels")
+    return x.axes

@@ -1,0 +1,342 @@
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+import torch
+
+from netmorph import cli
+from netmorph.engine.records import Records
+from netmorph.report.summary import summary
+
+QUICK = ["--train-size", "160", "--model", "mlp", "--width", "0.125", "--epochs", "1", "--batch-size", "32"]
+EVOLVE = ["evolve", *QUICK, "--start-epochs", "1", "--budget", "1round", "--population", "2", "--children", "2"]
+TRAIN = ["train", *QUICK, "--threads", "1"]
+
+MODELS = """
+import torch
+from torch import nn
+
+def build(input_shape, classes, hidden=6):
+    inputs = input_shape[0] * input_shape[1] * input_shape[2]
+    return nn.Sequential(nn.Flatten(), nn.Linear(inputs, hidden), nn.ReLU(), nn.Linear(hidden, classes))
+
+class Net(nn.Module):
+    def __init__(self, classes):
+        super().__init__()
+        self.first, self.last = nn.Linear(64, 8), nn.Linear(8, classes)
+    def forward(self, x):
+        return self.last(self.middle(self.first(x.flatten(1))))
+
+class Strange(Net):
+    def middle(self, x):
+        return torch.cumsum(x, 1)
+
+class Raising(Net):
+    def middle(self, x):
+        raise KeyError("a thing")
+
+def strange(input_shape, classes):
+    return Strange(classes)
+
+def raising(input_shape, classes):
+    return Raising(classes)
+
+def few(input_shape, classes):
+    return nn.Sequential(nn.Flatten(), nn.Linear(64, 3))
+
+def failing(input_shape, classes):
+    raise RuntimeError("out of ideas")
+
+def nothing(input_shape, classes):
+    return None
+"""
+
+
+class Done(NamedTuple):
+    code: int
+    out: str
+    err: str
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """Work in an empty folder; the search path, the threads and the modules are as before afterwards."""
+    threads = torch.get_num_threads()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", sys.path[:])
+    yield tmp_path
+    sys.modules.pop("mynet", None)
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture
+def netmorph(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Callable[..., Done]:
+    """Run the program in this process."""
+
+    def run(*arguments: str) -> Done:
+        monkeypatch.setattr(sys, "argv", ["netmorph", *arguments])
+        code: object = 0
+        try:
+            cli.main()
+        except SystemExit as end:
+            code = end.code
+        assert code is None or isinstance(code, int)
+        return Done(code or 0, *capfd.readouterr())
+
+    return run
+
+
+def plain(text: str) -> str:
+    """Without colours, boxes and line ends, which depend on the terminal."""
+    return " ".join(re.sub(r"\x1b\[[0-9;]*m", "", text).replace("│", " ").split())
+
+
+def started(*arguments: str) -> "subprocess.Popen[str]":
+    """Run the program in a process group of its own, as a terminal does."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "netmorph.cli", *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+
+
+# -- the commands ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("command", "taught"),
+    [
+        ([], ["evolve", "train", "show", "report"]),
+        (["evolve"], ["--budget", "--data", "--model", "--resume", "kill -9", "netmorph evolve --resume"]),
+        (["train"], ["--epochs", "--schedule", "--resume", "checkpoint"]),
+        (["show"], ["--json", "The run's folder"]),
+        (["report"], ["--out", "The run's folder"]),
+    ],
+)
+def test_help_teaches(netmorph: Callable[..., Done], command: list[str], taught: list[str]) -> None:
+    done = netmorph(*command, "--help")
+    assert done.code == 0
+    assert done.err == ""
+    for words in taught:
+        assert words in plain(done.out)
+
+
+def test_evolve_show_report_and_resume(netmorph: Callable[..., Done], folder: Path) -> None:
+    done = netmorph(*EVOLVE, "--workers", "1")
+    assert done.code == 0, done.err
+    assert done.err == ""
+    assert "Run folder: runs/digits-1" in done.out
+    assert "round 1: best validation accuracy" in done.out
+    assert "Ensemble of the" in plain(done.out)
+    assert "Report: runs/digits-1/report.html" in done.out
+    page = Path("runs/digits-1/report.html").read_text("utf-8")
+    assert "mlp on digits" in page
+
+    shown = netmorph("show", "runs/digits-1", "--json")
+    found = json.loads(shown.out)
+    with Records.open(Path("runs/digits-1")) as records:
+        assert found == summary(records)
+        assert records.meta("command").startswith("netmorph evolve --train-size 160")
+    assert found["status"] == "finished"
+    assert {"best", "ensemble", "members", "baselines", "training_flops", "seconds"} <= found.keys()
+    assert "digits-1: finished, round 1" in netmorph("show", "runs/digits-1").out
+
+    Path("runs/digits-1/report.html").unlink()
+    done = netmorph("report", "runs/digits-1", "--out", "page.html")
+    assert (done.code, done.out) == (0, "Report: page.html\n")
+    assert Path("page.html").read_text("utf-8") == page
+
+    again = netmorph("evolve", "--resume", "runs/digits-1")
+    assert again.code == 0
+    assert json.loads(netmorph("show", "runs/digits-1", "--json").out) == found
+    refused = netmorph("train", "--resume", "runs/digits-1")
+    assert refused.code == 1
+    assert "runs/digits-1 is a run of `netmorph evolve`; resume it with that command" in refused.err
+    assert json.loads(netmorph("show", "runs/digits-1", "--json").out) == found
+
+
+def test_train_and_resume(netmorph: Callable[..., Done]) -> None:
+    done = netmorph(*TRAIN, "--run", "first", "--optimizer", "sgd", "--schedule", "step", "--pad", "1", "--seed", "3")
+    assert done.code == 0, done.err
+    assert "Report: first/report.html" in done.out
+    found = json.loads(netmorph("show", "first", "--json").out)
+    assert found["status"] == "finished"
+    assert found["best"]["test_accuracy"] is not None
+    assert netmorph("train", "--resume", "first").code == 0
+    assert netmorph(*TRAIN).code == 0
+    assert netmorph(*TRAIN).code == 0
+    assert sorted(os.listdir("runs")) == ["digits-1", "digits-2"]
+
+
+def test_a_users_own_module_in_the_current_folder(folder: Path) -> None:
+    (folder / "mynet.py").write_text(MODELS)
+    model = ["--model", "mynet:build", "--option", "hidden=4"]
+    arguments = [argument for argument in EVOLVE if argument not in ("--width", "0.125")]
+    with started(*arguments, *model, "--run", "own", "--workers", "2") as process:
+        _, errors = process.communicate()
+    assert (process.returncode, errors) == (0, "")
+    with Records.open(folder / "own") as records:
+        assert records.networks()[0].parameters == 64 * 4 + 4 + 4 * 10 + 10
+        assert records.meta("status") == "finished"
+
+
+# -- wrong inputs ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ("evolve --data digitz", "did you mean 'digits'"),
+        ("evolve --data some/where", "there is no folder some/where"),
+        ("evolve --data one", "every train image is of class 'a'"),
+        ("evolve --data broken", r"cannot decode .*/broken/b/0.png"),
+        ("evolve --data empty", "empty"),
+        ("evolve --model lenet6", "did you mean 'lenet5'"),
+        ("evolve --model minivgg", "minivgg needs images of at least 12x12 pixels, got 8x8"),
+        ("evolve --model nowhere:build", "no module 'nowhere'"),
+        ("evolve --model mynet:bild", "did you mean 'build'"),
+        ("evolve --model mynet:raising", "Raising does not take .*KeyError: 'a thing'"),
+        ("evolve --model mynet:strange", r"no rule for operator aten.cumsum.* register a rule"),
+        ("evolve --model mynet:few", "build it with the data set's class count"),
+        ("evolve --model mynet:failing", "RuntimeError: out of ideas"),
+        ("evolve --model mynet:nothing", "it must return a torch.nn.Module"),
+        ("evolve --budget 10", "cannot read the budget '10'"),
+        ("evolve --budget nanflops", "cannot read the budget 'nanflops'"),
+        ("evolve --option width", "--option takes name=value"),
+        ("evolve --option height=3", "unexpected keyword argument 'height'"),
+        ("evolve --option width=wide", "lenet5.*failed"),
+        ("evolve --option classes=4", "classes of the network come from the data"),
+        ("evolve --width 0", "width must be a positive number"),
+        ("evolve --train-size 9", "train_size must be between 10"),
+        ("evolve --resize 8", "--resize takes HEIGHTxWIDTH"),
+        ("evolve --locality 2", "locality must be a share"),
+        ("evolve --max-flops 10", "more than max_flops, 10"),
+        ("evolve --device abacus", "the device 'abacus' cannot be used"),
+        ("evolve --lr 0", "learning_rate must be above 0"),
+        ("evolve --run full", "full is not an empty folder"),
+        ("evolve --run full/file", "full/file is not an empty folder"),
+        ("evolve --resume full", "no run in full"),
+        ("evolve --resume nowhere", "no run in nowhere"),
+        ("train --schedule cosin", "did you mean 'cosine'"),
+        ("train --patience 0", "patience must be at least 1"),
+        ("train --model mynet:raising", "KeyError: 'a thing'"),
+        ("train --resume nowhere", "no run in nowhere"),
+        ("show nowhere", "no run in nowhere"),
+        ("show nowhere --json", "no run in nowhere"),
+        ("report nowhere", "no run in nowhere"),
+    ],
+)
+def test_a_wrong_input_gets_one_clear_line(
+    netmorph: Callable[..., Done], folder: Path, arguments: str, message: str
+) -> None:
+    (folder / "mynet.py").write_text(MODELS)
+    (folder / "full").mkdir()
+    (folder / "full" / "file").touch()
+    (folder / "empty").mkdir()
+    if "--data" in arguments:
+        _write_images(folder)
+    before = sorted(path for path in folder.rglob("*") if "__pycache__" not in path.parts)
+    done = netmorph(*arguments.split())
+    assert (done.code, done.out) == (1, "")
+    assert re.match(rf"Error: .*{message}", done.err), done.err
+    assert done.err.count("\n") == 1
+    assert sorted(path for path in folder.rglob("*") if "__pycache__" not in path.parts) == before
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    ["evolve --epochs 0", "evolve --workers 0", "evolve --population 0", "evolve --seed -1", "evolve --optimizer sdg"],
+)
+def test_usage_errors_name_the_option(netmorph: Callable[..., Done], folder: Path, arguments: str) -> None:
+    done = netmorph(*arguments.split())
+    assert done.code == 2
+    assert f"Invalid value for '{arguments.split()[1]}'" in plain(done.err)
+    assert list(folder.iterdir()) == []
+
+
+def test_errors_are_printed_as_they_are(netmorph: Callable[..., Done]) -> None:
+    done = netmorph("show", "a [bold]strange[/] folder" + 100 * "x")
+    assert done.err.startswith("Error: no run in a [bold]strange[/] folderxxx")
+    assert done.err.count("\n") == 1
+
+
+def test_a_learning_rate_that_is_too_high_is_explained(netmorph: Callable[..., Done]) -> None:
+    for arguments in ([*EVOLVE, "--workers", "1"], TRAIN):
+        done = netmorph(*arguments, "--lr", "1e30")
+        assert done.code == 1
+        assert re.fullmatch(r"Error: .*the loss is .*Lower the learning rate.*\n", done.err)
+        assert "Traceback" not in done.out + done.err
+
+
+def _write_images(folder: Path) -> None:
+    pillow = pytest.importorskip("PIL.Image")
+    for name in ("one/a", "broken/a", "broken/b"):
+        (folder / name).mkdir(parents=True)
+        for number in range(6):
+            pillow.new("L", (8, 8), 40 * number).save(folder / name / f"{number}.png")
+    (folder / "broken/b/0.png").write_bytes(b"no image")
+
+
+# -- interruptions -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("command", ["evolve", "train"])
+def test_ctrl_c_tells_how_to_go_on(netmorph: Callable[..., Done], folder: Path, command: str) -> None:
+    with started(command, *QUICK, "--epochs", "100000", "--run", "a run") as process:
+        # The moment when workers are still starting is the hardest.
+        _wait_for(lambda: (folder / "a run" / "lock").exists() and _state(folder / "a run") == "running")
+        os.killpg(process.pid, signal.SIGINT)
+        out, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert err.strip() == f"Interrupted. Go on with: netmorph {command} --resume 'a run'"
+    assert "Traceback" not in out
+    assert _state(folder / "a run") == "interrupted"
+    assert "a run: interrupted" in netmorph("show", "a run").out
+
+
+def test_ctrl_c_while_workers_train(folder: Path) -> None:
+    with started(*EVOLVE, "--start-epochs", "100000", "--workers", "2", "--run", "run") as process:
+        _wait_for(lambda: (folder / "run" / "networks" / "1.born.safetensors").exists())
+        time.sleep(1)
+        os.killpg(process.pid, signal.SIGINT)
+        out, err = process.communicate(timeout=60)  # ends with the last process that holds these pipes
+    assert process.returncode == 130
+    assert err.strip() == "Interrupted. Go on with: netmorph evolve --resume run"
+    assert "Traceback" not in out
+    assert _state(folder / "run") == "interrupted"
+
+
+def test_a_killed_run_is_not_shown_as_running(netmorph: Callable[..., Done], folder: Path) -> None:
+    with started(*TRAIN, "--epochs", "100000", "--run", "run") as process:
+        _wait_for(lambda: (folder / "run" / "checkpoint").exists())
+        assert json.loads(netmorph("show", "run", "--json").out)["status"] == "running"
+        refused = netmorph("train", "--resume", "run")
+        assert re.match(rf"Error: run is in use by process {process.pid} on .*\n", refused.err)
+        assert refused.code == 1
+        process.kill()
+        process.communicate()
+    assert json.loads(netmorph("show", "run", "--json").out)["status"] == "interrupted"
+    assert netmorph("report", "run").code == 0
+    assert "interrupted" in Path("run/report.html").read_text("utf-8")
+
+
+def _state(folder: Path) -> str:
+    with Records.open(folder) as records:
+        return str(summary(records)["status"])
+
+
+def _wait_for(condition: Callable[[], object], seconds: float = 60) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "waited in vain"
+        time.sleep(0.01)
