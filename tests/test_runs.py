@@ -29,6 +29,7 @@ EVOLVE = EvolveConfig(
     model="mlp",
     options={"width": 0.125},
     recipe=Recipe(epochs=1, batch_size=32, learning_rate=0.01),
+    founders=2,
     start_epochs=2,
     population=2,
     children=3,

@@ -58,18 +58,28 @@ class Faulty:
 
 def test_every_round_makes_children_of_survivors(finished: Path) -> None:
     evolved = networks(finished, "evolve")
-    assert [network.round for network in evolved] == [0, 1, 1, 1, 2, 2, 2]
+    assert [network.round for network in evolved] == [0, 0, 1, 1, 1, 2, 2, 2]
     by_id = {network.id: network for network in evolved}
-    for network in evolved[1:]:
+    for network in evolved[CONFIG.founders :]:
         assert network.round > by_id[network.parent].round
         assert network.edits
-    assert evolved[0].parent is None
-    assert evolved[0].edits == ()
+    assert all(network.parent is None and network.edits == () for network in evolved[: CONFIG.founders])
     assert len({network.parent for network in evolved if network.round == 2}) == CONFIG.population
     assert sum(network.survivor for network in evolved) == CONFIG.population
     assert all(network.state == "trained" for network in networks(finished))
     ids = [network.id for network in networks(finished)]
     assert ids == list(range(1, len(ids) + 1))
+
+
+def test_founders_are_alike_but_for_their_weights_and_both_families_live_on(finished: Path) -> None:
+    evolved = networks(finished, "evolve")
+    first, second = evolved[: CONFIG.founders]
+    assert (first.parameters, first.flops) == (second.parameters, second.flops)
+    assert first.loss != second.loss
+    family = {first.id: first.id, second.id: second.id}
+    for network in evolved[CONFIG.founders :]:
+        family[network.id] = family[network.parent]
+    assert sorted(family[network.id] for network in evolved if network.survivor) == [first.id, second.id]
 
 
 def test_every_network_has_its_epochs_and_its_best_is_recorded(finished: Path) -> None:
@@ -303,7 +313,7 @@ def test_a_flops_budget_ends_with_the_round_that_reaches_it(finished: Path, tmp_
 
 def test_no_budget_at_all_is_still_a_result(tmp_path: Path) -> None:
     result = run(tmp_path, replace(CONFIG, budget=Budget(seconds=1e-9)))
-    assert [member["id"] for member in result["members"]] == [1]
+    assert sorted(member["id"] for member in result["members"]) == [1, 2]
     assert result["baselines"] == {}
 
 
@@ -313,7 +323,7 @@ def test_a_time_budget_is_kept_over_sessions(tmp_path: Path) -> None:
     config = replace(CONFIG, budget=Budget(seconds=1000))
     result = run(tmp_path, config)
     assert result["seconds"] > 1000
-    assert len(networks(tmp_path)) == 1
+    assert len(networks(tmp_path)) == CONFIG.founders
 
 
 # -- what goes wrong ---------------------------------------------------------------------------------------------------
@@ -326,19 +336,20 @@ def test_a_child_that_diverges_is_recorded_and_the_run_goes_on(tmp_path: Path, m
         return train(model, dataset, recipe, **more)
 
     run(tmp_path / "sound", replace(CONFIG, budget=Budget(rounds=1)))
-    doomed = {network.seed for network in networks(tmp_path / "sound") if network.id in (2, 5)}
+    child, alone = 3, 6
+    doomed = {network.seed for network in networks(tmp_path / "sound") if network.id in (child, alone)}
     monkeypatch.setattr("netmorph.engine.jobs.train", diverging)
     result = run(tmp_path / "run")
     by_id = {network.id: network for network in networks(tmp_path / "run")}
-    assert {by_id[2].arm, by_id[5].arm} == {"evolve", "alone"}
-    for id in (2, 5):
+    assert (by_id[child].arm, by_id[alone].arm) == ("evolve", "alone")
+    for id in (child, alone):
         assert by_id[id].state == "failed"
         assert by_id[id].failure == "NotFinite: the loss is nan"
         assert by_id[id].accuracy is None
         assert not by_id[id].survivor
     assert max(network.round for network in by_id.values()) == 2
-    assert not any(network.parent in (2, 5) for network in by_id.values())
-    assert 2 not in result["front"]
+    assert not any(network.parent in (child, alone) for network in by_id.values())
+    assert child not in result["front"]
 
 
 def test_a_whole_round_that_fails_leaves_the_population(tmp_path: Path) -> None:
@@ -356,7 +367,7 @@ def test_births_that_fail_are_recorded_and_made_up_for(tmp_path: Path) -> None:
 
     def fails(job: Job) -> str | None:
         random = isinstance(job, Birth) and not job.inherit
-        if isinstance(job, Birth) and (job.id == 2 or (random and len(failed) < 3)):
+        if isinstance(job, Birth) and (job.id == 3 or (random and len(failed) < 3)):
             failed.append(job.id)
             return "its worker process died"
         return None

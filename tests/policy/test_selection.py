@@ -5,9 +5,11 @@ from netmorph.policy import select
 from netmorph.policy.selection import Candidate
 
 
-def pick(count: int, *points: tuple[float, float, float]) -> list[int]:
-    """Points are accuracy, FLOPs, loss; ids count from 0."""
-    return select([Candidate(id, *point) for id, point in enumerate(points)], count)
+def pick(count: int, *points: tuple[float, float, float], families: str = "", per_family: int = 99) -> list[int]:
+    """Points are accuracy, FLOPs, loss; ids count from 0; a letter names a family, all are one by default."""
+    letters = families or "a" * len(points)
+    candidates = [Candidate(id, *point, ord(letters[id])) for id, point in enumerate(points)]
+    return select(candidates, count, per_family)
 
 
 def test_the_front_comes_first_its_accurate_end_at_the_head() -> None:
@@ -30,6 +32,14 @@ def test_equals_are_told_apart_by_loss_and_then_come_in_order() -> None:
 def test_few_candidates_all_live_and_none_is_none() -> None:
     assert pick(9, (0.1, 1, 1)) == [0]
     assert pick(3) == []
+
+
+def test_families_share_the_places_as_long_as_there_are_others() -> None:
+    points = (0.9, 10, 1), (0.8, 11, 1), (0.7, 12, 1), (0.6, 13, 1)
+    assert pick(2, *points, families="aaab", per_family=1) == [0, 3]
+    assert pick(3, *points, families="aaab", per_family=1) == [0, 1, 3]
+    assert pick(3, *points, families="aabb", per_family=2) == [0, 1, 2]
+    assert pick(4, *points, families="aaaa", per_family=1) == [0, 1, 2, 3]
 
 
 @pytest.mark.parametrize("seed", range(20))
