@@ -91,8 +91,8 @@ def evolve(
     start_epochs: Annotated[
         int | None, typer.Option(min=1, help="Epochs of the founders; three times a child's if not given.")
     ] = None,
-    edits: Annotated[int, typer.Option(min=1, help="At most so many edits a child.")] = 3,
-    locality: Annotated[float, typer.Option(help="At most this share of a child's parameters is new.")] = 0.5,
+    edits: Annotated[int, typer.Option(min=1, help="At most so many edits a child.")] = 4,
+    locality: Annotated[float, typer.Option(help="At most this share of a child's parameters is new.")] = 0.75,
     max_flops: Annotated[float | None, typer.Option(help="Forward FLOPs that no child may exceed.")] = None,
     batch_size: Annotated[
         int | None, typer.Option(min=1, help="Images a training step; 32 or 64 by the data's size if not given.")

@@ -40,6 +40,7 @@ class Shelf:
         """
         if optimizer is not None:
             tensors, meta = pack_optimizer(optimizer, model)
+            self.drop_optimizer(network, stage)  # of an earlier try; no spare of it is wanted
             checkpoint.save(self._optimizer(network, stage), tensors, meta)
         save(self.path(network, stage), model, journal, self.base)
 

@@ -31,9 +31,9 @@ class Mutation:
         tries: draws before an edit is given up.
     """
 
-    edits: int = 2
-    locality: float = 0.5
-    growth: float = 2.0
+    edits: int = 4
+    locality: float = 0.75
+    growth: float = 3.0
     deepen: float = 0.25
     tries: int = 16
 
