@@ -17,7 +17,20 @@ from netmorph.engine.records import Records
 from netmorph.report.summary import summary
 
 QUICK = ["--train-size", "160", "--model", "mlp", "--width", "0.125", "--epochs", "1", "--batch-size", "32"]
-EVOLVE = ["evolve", *QUICK, "--start-epochs", "1", "--budget", "1round", "--population", "2", "--children", "2"]
+EVOLVE = [
+    "evolve",
+    *QUICK,
+    "--start-epochs",
+    "1",
+    "--budget",
+    "1round",
+    "--population",
+    "2",
+    "--founders",
+    "1",
+    "--children",
+    "2",
+]
 TRAIN = ["train", *QUICK, "--threads", "1"]
 
 MODELS = """
@@ -182,7 +195,7 @@ def test_a_users_own_module_in_the_current_folder(folder: Path) -> None:
     (folder / "mynet.py").write_text(MODELS)
     model = ["--model", "mynet:build", "--option", "hidden=4"]
     arguments = [argument for argument in EVOLVE if argument not in ("--width", "0.125")]
-    with started(*arguments, *model, "--run", "own", "--workers", "2") as process:
+    with started(*arguments, *model, "--run", "own", "--workers", "1") as process:
         _, errors = process.communicate()
     assert (process.returncode, errors) == (0, "")
     with Records.open(folder / "own") as records:

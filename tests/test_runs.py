@@ -1,6 +1,7 @@
 import json
 import os
 import random
+import re
 import resource
 import signal
 import subprocess
@@ -149,14 +150,13 @@ def test_free_folder_counts_up(tmp_path: Path) -> None:
     assert runs.free_folder("somewhere/digits", tmp_path) == tmp_path / "digits-2"
 
 
-def test_epochs_follow_from_the_size_of_the_data() -> None:
-    assert runs.default_epochs(51_000) == 1
-    assert runs.default_epochs(1000) == 25
-    config = runs.with_epochs(EVOLVE, None, None)
-    assert config.recipe.epochs == runs.default_epochs(160)
+def test_what_is_not_given_follows_from_the_size_of_the_data() -> None:
+    config = runs.settle(EVOLVE, epochs=None, start_epochs=None, batch_size=None)
+    assert config.recipe.epochs == round(runs.SAMPLES / 160)
     assert config.start_epochs == runs.START_FACTOR * config.recipe.epochs
-    config = runs.with_epochs(EVOLVE, 2, 5)
-    assert (config.recipe.epochs, config.start_epochs) == (2, 5)
+    assert config.recipe.batch_size == 32
+    config = runs.settle(EVOLVE, epochs=2, start_epochs=5, batch_size=7)
+    assert (config.recipe.epochs, config.start_epochs, config.recipe.batch_size) == (2, 5, 7)
 
 
 # -- working in it -----------------------------------------------------------------------------------------------------
@@ -276,7 +276,7 @@ def test_an_evolution_whose_processes_are_killed_ends_the_same(whole: Path, tmp_
         process.wait()
         wait_for(lambda: not any(alive(pid) for pid in workers))
     assert state(folder) == "interrupted"
-    runs.evolve(folder, 2, lambda progress: None)
+    runs.evolve(folder, 1, lambda progress: None)
     assert told(folder) == told(whole)
     assert state(folder) == "finished"
 
@@ -290,17 +290,20 @@ def test_an_evolution_killed_at_random_moments_ends_the_same(whole: Path, tmp_pa
     assert told(folder) == told(whole)
 
 
-def test_a_full_disk_is_explained_and_the_run_goes_on_later(whole: Path, tmp_path: Path) -> None:
+def test_a_full_disk_is_explained_and_the_run_goes_on_later(tmp_path: Path) -> None:
     def small_files() -> None:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (45_000, 45_000))
+        resource.setrlimit(resource.RLIMIT_FSIZE, (45_000, 45_000))  # too little for a checkpoint
 
-    folder = runs.create(tmp_path / "full", EVOLVE, "")
-    with work("evolve", folder, preexec_fn=small_files) as process:
+    config = replace(TRAIN, options={"width": 0.5})
+    whole, full = (runs.create(tmp_path / name, config, "") for name in ("whole", "full"))
+    with work("train", full, preexec_fn=small_files) as process:
         _, errors = process.communicate()
     assert process.returncode == 1
-    assert "SaveError" in errors or "RecordsError" in errors
-    runs.evolve(folder, 1, lambda progress: None)
-    assert told(folder) == told(whole)
+    assert re.search(r"SaveError: could not write .*checkpoint: .*Free some space", errors)
+    assert state(full) == "interrupted"
+    for folder in (whole, full):
+        runs.train(folder, 1, lambda epoch: None)
+    assert told(full) == told(whole)
 
 
 def test_data_that_is_gone_is_explained_before_any_work(tmp_path: Path) -> None:

@@ -1,4 +1,3 @@
-import contextlib
 import gc
 import multiprocessing
 import os
@@ -150,8 +149,7 @@ if __name__ == "__main__":
 """
 
 
-@pytest.mark.parametrize("end", [signal.SIGKILL, signal.SIGTERM])
-def test_workers_end_with_a_killed_supervisor(tmp_path: Path, end: signal.Signals) -> None:
+def test_workers_end_with_a_killed_supervisor(tmp_path: Path) -> None:
     script = tmp_path / "supervisor.py"
     script.write_text(SUPERVISOR)
     arguments = [sys.executable, str(script), str(tmp_path), str(Path(__file__).parent)]
@@ -161,7 +159,6 @@ def test_workers_end_with_a_killed_supervisor(tmp_path: Path, end: signal.Signal
         assert workers
         assert not any(gone(pid) for pid in workers)
         wait_for(lambda: list(tmp_path.glob("sleep.*")))
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(supervisor.pid, end)
-        assert supervisor.wait() == -end
+        supervisor.kill()
+        assert supervisor.wait() == -signal.SIGKILL
         wait_for(lambda: all(gone(pid) for pid in workers))
