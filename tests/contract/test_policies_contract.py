@@ -120,7 +120,7 @@ def test_no_child_exceeds_the_cap_of_its_run(name: str, tmp_path: Path) -> None:
     config = EvolveConfig(
         DataConfig(train_size=20), name, {"width": 0.0625}, Recipe(epochs=1), mutation=Mutation(edits=4, locality=0.8)
     )
-    start = Worker(tmp_path, config)(Birth(1, None, 0, edits=0))
+    start = Worker(tmp_path, config)(Birth(1, None, 0, generations=0))
     assert isinstance(start, Born)
     worker = Worker(tmp_path, replace(config, max_flops=1.3 * start.cost.flops))
     worker(Training(1, 0, 1))

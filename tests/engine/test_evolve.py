@@ -96,7 +96,7 @@ def test_every_network_has_its_epochs_and_its_best_is_recorded(finished: Path) -
 def test_edits_do_not_move_the_accuracy(finished: Path) -> None:
     edits = [edit for network in networks(finished, "evolve") for edit in network.edits]
     assert edits
-    assert all(abs(edit.jump) < 0.005 and edit.error < 1e-5 and 0 < edit.share_new <= 0.5 for edit in edits)
+    assert all(abs(edit.jump) < 0.005 and edit.error < 1e-5 and 0 < edit.share_new <= 0.75 for edit in edits)
 
 
 def test_all_arms_train_for_as_many_flops_and_never_less_than_the_evolution(finished: Path) -> None:

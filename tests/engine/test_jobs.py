@@ -12,7 +12,7 @@ from netmorph.engine.nonfinite import NotFinite
 from netmorph.engine.shelf import BORN, TRAINED
 from netmorph.measure.cost import cost
 
-START = Birth(1, None, 11, edits=0)
+START = Birth(1, None, 11, generations=0)
 
 
 @pytest.fixture
@@ -48,7 +48,7 @@ def test_a_child_computes_what_its_parent_does(worker: Worker) -> None:
 
 
 def test_a_child_goes_on_with_its_parents_optimizer(worker: Worker) -> None:
-    worker(Birth(2, 1, 3, edits=1))
+    worker(Birth(2, 1, 3))
     model, _, optimizer = worker.shelf.take(2, BORN)
     moments = [optimizer.state[p].get("exp_avg") for p in model.parameters()]
     inherited = [m for m in moments if m is not None and m.abs().sum() > 0]
@@ -68,10 +68,10 @@ def test_the_same_birth_makes_the_same_network(worker: Worker, job: Birth) -> No
 
 def test_random_networks_begin_anew(worker: Worker) -> None:
     born = worker(Birth(2, None, 5, 3, inherit=False))
-    assert len(born.edits) == 3
+    assert len(born.edits) >= 3  # at least one in each generation
     assert all(edit.jump == 0 for edit in born.edits)
     model, journal, optimizer = worker.shelf.take(2, BORN)
-    assert len(journal) == 3
+    assert len(journal) == len(born.edits)
     assert not optimizer.state
     start = dict(worker.shelf.take(1, BORN)[0].named_parameters())
     assert not any(torch.equal(p, start[name]) for name, p in model.named_parameters() if name in start)

@@ -33,15 +33,15 @@ class Birth:
     """Make network `id` from its parent by exact edits, or, without a parent, from the start network.
 
     Attributes:
-        edits: how many; None draws it.
-        inherit: keep the parent's weights and optimizer; otherwise all weights are drawn anew.
         seed: of everything random in it.
+        generations: how many times in a row to mutate; 0 makes a copy.
+        inherit: keep the parent's weights and optimizer; otherwise all weights are drawn anew.
     """
 
     id: int
     parent: int | None
     seed: int
-    edits: int | None = None
+    generations: int = 1
     inherit: bool = True
 
 
@@ -101,7 +101,7 @@ class Worker:
             generator = np.random.default_rng([job.seed, attempt])
             model, journal, optimizer = self._parent(job)
             edits: list[EditRecord] = []
-            if job.edits != 0 and attempt < CAP_TRIES:
+            if job.generations and attempt < CAP_TRIES:
                 graph = self._mutate(job, generator, trace(model, self._examples(), journal), optimizer, edits)
                 journal = graph.journal
             price = cost(model, self.dataset.input_shape)
@@ -145,8 +145,9 @@ class Worker:
             edits.append(EditRecord(kind, told["layer"], told["before"], told["after"], share, entry.error, now - last))
             last = now
 
-        mutation = self.config.mutation
-        return mutate(graph, generator, mutation, count=job.edits, optimizer=optimizer, on_edit=note)
+        for _ in range(job.generations):
+            graph = mutate(graph, generator, self.config.mutation, optimizer=optimizer, on_edit=note)
+        return graph
 
     def _accuracy(self, model: nn.Module) -> float:
         return evaluate(model, self.dataset.validation, self.dataset).accuracy

@@ -54,14 +54,12 @@ def mutate(
     generator: np.random.Generator,
     mutation: Mutation,
     *,
-    count: int | None = None,
     optimizer: torch.optim.Optimizer | Sequence[torch.optim.Optimizer] = (),
     on_edit: Callable[[Graph, float], Any] = lambda graph, share: None,
 ) -> Graph:
     """Make random exact edits on the graph's model, in place.
 
     Args:
-        count: so many edits, instead of a random number up to `mutation.edits`.
         optimizer: carried along, see `netmorph.apply`.
         on_edit: called after each edit with the new graph and the share of its parameters that is new.
 
@@ -69,8 +67,7 @@ def mutate(
         The new graph. Where nothing fits within the locality, fewer edits are made, or none.
     """
     start = _size(graph)
-    wanted = int(generator.integers(1, mutation.edits + 1)) if count is None else count
-    for _ in range(wanted):
+    for _ in range(int(generator.integers(1, mutation.edits + 1))):
         for _ in range(mutation.tries):
             draw = deepen_somewhere if generator.random() < mutation.deepen else widen_somewhere
             edit = draw(graph, generator, mutation)
