@@ -70,7 +70,9 @@ def _decode(where: str, content: bytes, size: Size | None) -> NDArray[np.uint8]:
                 pixels = np.asarray(image)
     # Pillow's decoders meet arbitrary bytes here, and raise whatever their format's parser runs into.
     except Exception as error:
-        raise DataError(f"cannot decode {where}: {error}; replace or remove that image") from error
+        known = not isinstance(error, pillow.UnidentifiedImageError)  # which tells of a buffer, not of a file
+        reason = error if known else f"it is no image of a known format ({', '.join(_FORMATS)})"
+        raise DataError(f"cannot decode {where}: {reason}; replace or remove that image") from error
     if mode is None:
         raise DataError(
             f"{where} has Pillow mode {image.mode!r}; supported are {', '.join(_MODES)} (8 bits a channel): "

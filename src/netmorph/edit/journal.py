@@ -56,6 +56,17 @@ class Entry:
         shapes = {name: list(tensor.shape) for name, tensor in plan.tensors.items()}
         return Entry(edit, error, list(plan.specs.items()), shapes, list(plan.attributes))
 
+    @staticmethod
+    def from_json(told: dict[str, Any]) -> Entry:
+        """The entry that was written as `dataclasses.asdict`; JSON knows no tuples."""
+        entry = Entry(**told)
+        modules = [(path, spec) for path, spec in entry.modules]
+        attributes = [
+            (module, name, tuple(value) if isinstance(value, list) else value)
+            for module, name, value in entry.attributes
+        ]
+        return Entry(entry.edit, entry.error, modules, entry.shapes, attributes)
+
 
 @dataclass(frozen=True)
 class Base:
@@ -88,11 +99,7 @@ def rebuild(model: nn.Module, journal: Journal) -> nn.Module:
             modules = {path: _placed(model, path, told) for path, told in entry.modules}
             current = _tensors(model)
             tensors = {name: current[name].detach().new_zeros(shape) for name, shape in entry.shapes.items()}
-            attributes = [
-                (module, name, tuple(value) if isinstance(value, list) else value)
-                for module, name, value in entry.attributes
-            ]
-            change(model, modules, tensors, attributes, [])
+            change(model, modules, tensors, entry.attributes, [])
     except (AttributeError, KeyError, TypeError, ValueError, RuntimeError) as error:
         raise LoadError(
             f"the journal does not fit this base: {entry.edit} cannot be made again ({type(error).__name__}: {error}). "
@@ -172,7 +179,7 @@ def _read(path: Path) -> tuple[Base | None, Journal, dict[str, Tensor]]:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         if header["format"] == FORMAT:
             base = Base(**header["base"]) if header["base"] else None
-            return base, tuple(Entry(**entry) for entry in header["journal"]), tensors
+            return base, tuple(Entry.from_json(entry) for entry in header["journal"]), tensors
     except FileNotFoundError:
         raise LoadError(f"there is no file {path}") from None
     except (SafetensorError, KeyError, TypeError, ValueError, OSError) as error:
