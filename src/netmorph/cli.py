@@ -61,12 +61,13 @@ Flip = Annotated[bool, typer.Option("--flip", help="Mirror half of the training 
 Bf16 = Annotated[bool, typer.Option("--bf16", help="Compute in bfloat16.")]
 Device = Annotated[str, typer.Option(help="cpu, cuda, cuda:1, ...")]
 RunOption = Annotated[Path | None, typer.Option("--run", help="Folder for the new run; runs/NAME-N by default.")]
-Resume = Annotated[Path | None, typer.Option(help="Go on with this run; its other options are those it began with.")]
+Resume = Annotated[Path | None, typer.Option(help="Go on with this run, with the options it began with.")]
 RunArgument = Annotated[Path, typer.Argument(help="The run's folder.")]
 
 
 @app.command()
 def evolve(
+    context: typer.Context,
     data: Data = "digits",
     model: Model = "lenet5",
     option: Options = None,
@@ -75,14 +76,15 @@ def evolve(
         str,
         typer.Option(
             help="When to end: a time for the whole run with its baselines (90s, 10m, 1h30m), rounds (8rounds), or "
-            "training FLOPs of the evolution (3e14flops)."
+            "training FLOPs of the evolution (3e14flops). The founders and one round are always made."
         ),
     ] = "2m",
     population: Annotated[
         int, typer.Option(min=1, help="Networks that live on after each round; the final ensemble.")
     ] = 4,
     founders: Annotated[
-        int, typer.Option(min=1, help="Start networks, alike but for their random weights; their lines stay apart.")
+        int,
+        typer.Option(min=1, help="Start networks, alike but for their weights; no line takes over the population."),
     ] = 4,
     children: Annotated[int, typer.Option(min=1, help="Networks made in each round.")] = 6,
     epochs: Annotated[
@@ -131,6 +133,8 @@ def evolve(
       netmorph evolve --model mypackage.nets:build        called as build(input_shape=..., classes=...)
 
       netmorph evolve --resume runs/digits-1              after an interruption
+
+      netmorph evolve --resume runs/digits-1 --budget 1h  and for longer
     """
     from netmorph import runs
     from netmorph.engine.budget import Budget
@@ -166,7 +170,10 @@ def evolve(
         folder = runs.create(run or runs.free_folder(data), config, _command())
     else:
         folder = resume
+        _refuse_others(context, {"resume", "budget", "workers"})
         runs.begun_with(folder, EvolveConfig)  # that it is such a run, before anything is told
+        if _given(context, "budget"):
+            runs.extend(folder, Budget.parse(budget))
     _tell(f"Run folder: {folder} (netmorph show {_quoted(folder)} tells how far it is)")
     try:
         with EvolutionWatch(console) as watch:
@@ -179,6 +186,7 @@ def evolve(
 
 @app.command()
 def train(
+    context: typer.Context,
     data: Data = "digits",
     model: Model = "lenet5",
     option: Options = None,
@@ -216,8 +224,8 @@ def train(
     """
     from netmorph import runs
     from netmorph.engine.config import DataConfig, TrainConfig
-    from netmorph.engine.progress import EpochProgress
     from netmorph.engine.recipe import Recipe
+    from netmorph.watch import EpochProgress
 
     if resume is None:
         config = TrainConfig(
@@ -242,6 +250,7 @@ def train(
         )
         folder = runs.create(run or runs.free_folder(data), config, _command())
     else:
+        _refuse_others(context, {"resume", "threads"})
         folder, config = resume, runs.begun_with(resume, TrainConfig)
     _tell(f"Run folder: {folder}")
     try:
@@ -289,6 +298,21 @@ def main() -> None:
         sys.exit(1)
 
 
+def _given(context: typer.Context, name: str) -> bool:
+    source = context.get_parameter_source(name)
+    return source is not None and source.name == "COMMANDLINE"
+
+
+def _refuse_others(context: typer.Context, allowed: set[str]) -> None:
+    """A run goes on as it began; an option that would be ignored is an error."""
+    others = [f"--{name.replace('_', '-')}" for name in context.params if name not in allowed and _given(context, name)]
+    if others:
+        raise NetmorphError(
+            f"{', '.join(others)} cannot be given with --resume: a run goes on as it began. "
+            "Leave it out, or start a new run"
+        )
+
+
 def _options(given: list[str] | None, width: float | None) -> dict[str, Any]:
     return dict(map(_option, given or [])) | ({} if width is None else {"width": width})
 
@@ -313,10 +337,12 @@ def _size(text: str | None) -> tuple[int, int] | None:
     return height, width
 
 
-def _finish(folder: Path, page: Path | None) -> None:
+def _finish(folder: Path, page: Path) -> None:
+    from netmorph import runs
+
     show(folder)
-    if page is not None:
-        _tell(f"Report: {page}")
+    _tell(f"Best network: {runs.best_network(folder)} (netmorph.load reads it)")
+    _tell(f"Report: {page}")
 
 
 def _command() -> str:

@@ -11,8 +11,10 @@ from pathlib import Path
 from typing import TypeVar
 
 from netmorph import report
+from netmorph.engine.budget import Budget
 from netmorph.engine.checks import check_data, check_output, usable_device
 from netmorph.engine.config import Config, EvolveConfig, TrainConfig, as_json, from_json
+from netmorph.engine.evaluate import examples
 from netmorph.engine.evolve import Progress
 from netmorph.engine.evolve import evolve as run_evolution
 from netmorph.engine.executor import Processes
@@ -21,9 +23,10 @@ from netmorph.engine.jobs import handler
 from netmorph.engine.lock import RunLock
 from netmorph.engine.machine import machine, versions
 from netmorph.engine.records import Records
+from netmorph.engine.shelf import network_file
 from netmorph.engine.single import train_single
 from netmorph.engine.threads import available_cores, set_threads
-from netmorph.errors import NetmorphError
+from netmorph.errors import NetmorphError, require
 from netmorph.graph import trace
 from netmorph.measure.cost import cost
 from netmorph.zoo import MODELS
@@ -32,6 +35,8 @@ from netmorph.zoo import MODELS
 SAMPLES = 25_000
 START_FACTOR = 3
 START_WIDTH = 0.25
+# What only the end of a run uses.
+NEEDED = {"moocore": "evolve", "matplotlib": "report", "jinja2": "report"}
 SMALL = 10_000
 
 Kind = TypeVar("Kind", EvolveConfig, TrainConfig)
@@ -76,6 +81,8 @@ def create(folder: Path, config: Config, command: str) -> Path:
     """
     if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
         raise RunError(f"{folder} is not an empty folder; resume the run in it, or choose another folder")
+    for package, extra in NEEDED.items():  # before hours of training, not after
+        require(package, extra)
     usable_device(config.device)
     config = replace(config, data=config.data.absolute())
     dataset = config.data.load()
@@ -89,11 +96,12 @@ def create(folder: Path, config: Config, command: str) -> Path:
                 f"the start network takes {price.flops:.3g} FLOPs, more than max_flops, {config.max_flops:.3g}; "
                 "raise it, or start smaller (width)"
             )
-        trace(model, dataset.train.images[:2].float() / 255)
+        trace(model, examples(dataset, model))
     with Records.create(folder) as records, records.transaction():
         records.set_meta("config", as_json(config))
         records.set_meta("title", f"{config.model} on {dataset.name}")
         records.set_meta("command", command)
+        records.set_meta("normalization", {"mean": dataset.mean, "std": dataset.std})
         records.set_meta("machine", machine())
         records.set_meta("versions", versions())
         records.set_meta("status", "interrupted")
@@ -124,10 +132,31 @@ def evolve(folder: Path, workers: int | None, on_progress: Callable[[Progress], 
     """
     with _working(folder) as records:
         config = config_of(records, EvolveConfig)
+        if workers is None and config.device != "cpu":
+            workers = 1  # one accelerator, one worker: each brings a context of its own
         with Processes(partial(handler, folder, config), workers, config.threads) as executor:
             set_threads(executor.plan.threads)
             run_evolution(folder, config, records, executor, on_progress)
     return report.write(folder)
+
+
+def extend(folder: Path, budget: Budget) -> None:
+    """Give an evolution another budget; one that is finished can go on, and will be tested again at its new end.
+
+    Raises:
+        RunInUse: another process works in the folder.
+    """
+    with RunLock(folder), Records.resume(folder) as records, records.transaction():
+        config = config_of(records, EvolveConfig)
+        records.set_meta("config", as_json(replace(config, budget=budget)))
+        records.set_meta("result", None)
+        records.set_meta("status", "interrupted")
+
+
+def best_network(folder: Path) -> Path:
+    """The file of the best network of a finished run, for `netmorph.load`."""
+    with reading(folder) as records:
+        return network_file(folder, records.meta("result")["best"]["id"])
 
 
 def train(folder: Path, threads: int | None, on_epoch: Callable[[Epoch], None]) -> Path:

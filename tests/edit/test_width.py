@@ -101,7 +101,9 @@ def test_a_method_of_ones_own() -> None:
 @pytest.mark.parametrize("to", [4, 3, 1, 0, -2, 6.0])
 def test_widening_to_no_more_channels(to: float) -> None:
     model, x = small()
-    with pytest.raises(WidthError, match=rf"widening '0' needs more than its 4 channels, a whole number, got {to}; see"):
+    with pytest.raises(
+        WidthError, match=rf"widening '0' needs more than its 4 channels, a whole number, got {to}; see"
+    ):
         widen(trace(model, x), "0", to)
 
 

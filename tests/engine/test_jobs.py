@@ -1,13 +1,12 @@
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from tiny import CONFIG
 from torch import Tensor, nn
 
-from netmorph.engine.jobs import Birth, Born, Trained, Training, Worker, handler, reset
+from netmorph.engine.jobs import Birth, Born, Trained, Training, Worker, handler, redraw
 from netmorph.engine.nonfinite import NotFinite
 from netmorph.engine.shelf import BORN, TRAINED
 from netmorph.measure.cost import cost
@@ -116,19 +115,24 @@ def test_a_loss_that_is_not_finite_fails_the_job(tmp_path: Path) -> None:
         worker(Training(1, 12, 1))
 
 
-def test_reset_draws_every_layer_and_leaves_the_random_state_alone() -> None:
-    model = nn.Sequential(nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.Linear(3, 2))
-    with torch.no_grad():
-        for tensor in model.parameters():
-            tensor.fill_(7.0)
-        model[1].running_mean.fill_(3.0)
+def test_redraw_draws_what_edits_changed_and_leaves_the_rest_alone() -> None:
+    def build(width: int) -> nn.Sequential:
+        model = nn.Sequential(nn.Conv2d(1, 4, 3), nn.Linear(3, width), nn.BatchNorm1d(width))
+        with torch.no_grad():
+            for tensor in model.parameters():
+                tensor.fill_(7.0)
+            model[2].running_mean.fill_(3.0)
+        return model
+
+    model, base = build(5), build(2)
     state = torch.get_rng_state()
-    reset(model, 1)
+    redraw(model, base, 1)
     first = [p.clone() for p in model.parameters()]
     assert torch.equal(state, torch.get_rng_state())
-    assert not any((p == 7).any() for p in first)
-    assert (model[1].running_mean == 0).all()
-    reset(model, 1)
+    assert all((p == 7).all() for p in model[0].parameters())
+    assert not any((p == 7).any() for p in (*model[1].parameters(), *model[2].parameters()))
+    assert (model[2].running_mean == 0).all()
+    redraw(model, base, 1)
     assert all(torch.equal(p, q) for p, q in zip(model.parameters(), first, strict=True))
-    reset(model, 2)
-    assert not np.array_equal(model[0].weight.detach().numpy(), first[0].detach().numpy())
+    redraw(model, base, 2)
+    assert not torch.equal(model[1].weight, first[2])

@@ -12,8 +12,8 @@ from torch.utils._pytree import tree_leaves
 
 from netmorph.edit.carry import prepare
 from netmorph.edit.journal import Entry
-from netmorph.edit.mutate import change, undone_on_error
 from netmorph.edit.plan import Edit, EditError
+from netmorph.edit.replace import change, undone_on_error
 from netmorph.graph import Graph, trace
 from netmorph.graph.record import run
 
@@ -73,18 +73,25 @@ def difference(before: Any, after: Any) -> float:
     Raises:
         EditError: the results have different shapes.
     """
-    gaps = [0.0]
+    gaps: list[float] = []
     for one, other in zip(_tensors(before), _tensors(after), strict=True):
         if one.shape != other.shape:
             raise EditError(
                 f"the edit would change an output's shape from {tuple(one.shape)} to {tuple(other.shape)}: the "
                 "forward reshapes by a fixed size, or the module taken out changes shapes. The network was put back"
             )
-        if one.numel() and one.dtype.is_floating_point:
+        if not one.dtype.is_floating_point:
+            gaps.append(0.0 if torch.equal(one, other) else math.inf)
+        elif bool(one.isfinite().any()):
             one, other = one.double(), other.double()
             equal = (one == other) | (one.isnan() & other.isnan())  # infinities as well
             scale = one.nan_to_num(0, 0, 0).abs().max().clamp_min(torch.finfo(torch.float64).tiny)
             gaps.append(float(torch.where(equal, 0.0, (one - other).abs() / scale).max()))
+    if not gaps:
+        raise EditError(
+            "the model's outputs on the example inputs are empty, NaN or infinite, so no edit can be checked on them; "
+            "trace with inputs that give finite outputs"
+        )
     return math.nan if any(map(math.isnan, gaps)) else max(gaps)
 
 

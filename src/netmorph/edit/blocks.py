@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from netmorph.errors import NetmorphError
 
 # Activations s with s(s(x)) = s(x): behind one of them, an identity layer with the same activation is exact.
-IDEMPOTENT: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "relu6": nn.ReLU6, "hardtanh": nn.Hardtanh}
+IDEMPOTENT: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "relu6": nn.ReLU6}
 Layer = nn.Linear | nn.Conv1d | nn.Conv2d | nn.Conv3d
 CONVOLUTIONS: dict[int, type[nn.Conv1d] | type[nn.Conv2d] | type[nn.Conv3d]] = {
     1: nn.Conv1d,
@@ -61,7 +61,8 @@ class Spec:
         """
         if self.kind not in BLOCKS:
             raise NetmorphError(f"unknown kind of block {self.kind!r}, expected one of {', '.join(BLOCKS)}")
-        return BLOCKS[self.kind](self)
+        with torch.random.fork_rng(devices=[]):  # PyTorch draws first weights, which nobody will see
+            return BLOCKS[self.kind](self)
 
     def as_json(self) -> dict[str, Any]:
         """The fields."""

@@ -84,32 +84,38 @@ def _next_states(
             "the given optimizer holds none of this model's parameters, so it would not train the edited network; "
             "pass the optimizer that was built from model.parameters()"
         )
+    for parameter in own:
+        _check_state(names[id(parameter)], optimizer.state.get(parameter, {}), parameter)
     return {
-        successors[id(p)]: _carried(names[id(p)], optimizer.state[p], p, moments.get(names[id(p)]))
+        successors[id(p)]: _carried(optimizer.state[p], p, moments.get(names[id(p)]))
         for p in own
         if id(p) in successors and p in optimizer.state
     }
 
 
-def _carried(name: str, state: dict[str, Any], parameter: nn.Parameter, moment: Moment | None) -> dict[str, Any]:
-    carried = {}
+def _check_state(name: str, state: dict[str, Any], parameter: nn.Parameter) -> None:
+    """Refuse state that no map of the parameter's axes applies to, also where this edit leaves the parameter alone."""
     for key, value in state.items():
-        if key in NOT_MOMENTS:
+        if key in NOT_MOMENTS or isinstance(value, list | tuple | dict):
             raise EditError(
                 f"the optimizer keeps {key!r}, which is no moment of the gradient and cannot be carried; "
                 "use another optimizer, or build a new one after the edit"
             )
-        if isinstance(value, Tensor) and value.shape == parameter.shape and moment is not None:
-            carried[key] = moment(value, POWERS.get(key, 1))
-        elif isinstance(value, Tensor) and value.numel() > 1 and value.shape != parameter.shape:
+        if isinstance(value, Tensor) and value.numel() > 1 and value.shape != parameter.shape:
             raise EditError(
                 f"the optimizer keeps state {key!r} of shape {tuple(value.shape)} for {name!r} of shape "
                 f"{tuple(parameter.shape)}; only state of the parameter's own shape (or a single number) can be "
                 "carried. Use such an optimizer, or build a new one after the edit"
             )
-        else:
-            carried[key] = value
-    return carried
+
+
+def _carried(state: dict[str, Any], parameter: nn.Parameter, moment: Moment | None) -> dict[str, Any]:
+    return {
+        key: moment(value, POWERS.get(key, 1))
+        if isinstance(value, Tensor) and value.shape == parameter.shape and moment is not None
+        else value
+        for key, value in state.items()
+    }
 
 
 def _member_names(group: dict[str, Any], members: list[nn.Parameter], labels: dict[int, str]) -> list[str]:

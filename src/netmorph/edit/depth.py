@@ -13,7 +13,7 @@ from netmorph.edit.blocks import IDEMPOTENT, Spec, start_identity, start_r2r
 from netmorph.edit.channel_map import WidthError
 from netmorph.edit.plan import EditError, Plan
 from netmorph.errors import suggest
-from netmorph.graph import Graph
+from netmorph.graph import Allow, Graph
 from netmorph.graph.axis import atoms, size
 
 
@@ -95,7 +95,7 @@ def residual(graph: Graph, after: str, hidden: int | None = None, kernel: int = 
 def identity(graph: Graph, after: str, kernel: int = 3) -> DeepenEdit:
     """An identity layer behind a module (Net2Net deepen, arXiv 1511.05641).
 
-    Behind an idempotent activation (ReLU, ReLU6, Hardtanh) the new layer ends in the same activation; elsewhere it is
+    Behind an idempotent activation (ReLU, ReLU6) the new layer ends in the same activation; elsewhere it is
     linear.
 
     Raises:
@@ -104,7 +104,7 @@ def identity(graph: Graph, after: str, kernel: int = 3) -> DeepenEdit:
     channels, spatial = _features(graph, after)
     _check_kernel(kernel)
     last = _module(graph, after)
-    while isinstance(last, nn.Sequential) and len(last):
+    while type(last) is nn.Sequential and len(last):  # a subclass may do more in its forward
         last = last[-1]
     activation = next((name for name, kind in IDEMPOTENT.items() if type(last) is kind), None)
     return DeepenEdit(after, Spec("identity", channels, 0, spatial, kernel, activation), start_identity)
@@ -155,10 +155,13 @@ def _feature_axis(graph: Graph, path: str) -> tuple[int, int] | None:
     axes = graph.channels.get(path)
     if axes is None or len(axes) < 2:
         return None
-    convolutional = 3 <= len(axes) <= 5 and any(atoms(axes[1]))
-    if not convolutional and not any(atoms(axes[-1])):
-        return None
-    return (size(axes[1]), len(axes) - 2) if convolutional else (size(axes[-1]), 0)
+    # Channels that could change width tell which axis holds the features; tokens beside them are frozen.
+    for allow in (Allow.INEXACT, Allow.FROZEN):
+        if 3 <= len(axes) <= 5 and any(atom.allow >= allow for atom in atoms(axes[1])):
+            return size(axes[1]), len(axes) - 2
+        if any(atom.allow >= allow for atom in atoms(axes[-1])):
+            return size(axes[-1]), 0
+    return None
 
 
 def _check_kernel(kernel: int) -> None:

@@ -20,8 +20,8 @@ from torch import Tensor, nn
 
 from netmorph import zoo
 from netmorph.edit.blocks import Spec
-from netmorph.edit.mutate import change
 from netmorph.edit.plan import Plan
+from netmorph.edit.replace import change
 from netmorph.errors import NetmorphError
 from netmorph.files import atomic_write
 
@@ -112,7 +112,7 @@ def save(path: str | Path, model: nn.Module, journal: Journal = (), base: Base |
     """Write weights, journal and (where given) the base to one safetensors file, in one step.
 
     Args:
-        path: the file, by custom `*.safetensors`. An existing file is replaced only when the new one is complete.
+        path: the file, usually `*.safetensors`. An existing file is replaced only when the new one is complete.
         journal: `graph.journal`.
 
     Raises:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -27,13 +27,16 @@ def conclude(records: Records, shelf: Shelf, dataset: Dataset, seconds: float) -
     members = _by_merit(network for network in evolved if network.survivor)
     baselines: dict[str, Any] = {}
     if alone:
-        chain = [evolved[0], *alone]  # the start network's own training is the first part of it
+        chain = [
+            evolved[0],
+            *(network for network in alone if network.state == "trained"),
+        ]  # the start network's own training is the first part of it
         baselines["alone"] = {**tested.entry(_by_merit(chain)[0]), "training_flops": _spent(chain)}
     if best_random := _by_merit(network for network in random if network.survivor):
         baselines["random"] = {
             "best": tested.entry(best_random[0]),
             "ensemble": tested.ensemble(best_random),
-            "training_flops": _spent(random),
+            "training_flops": _spent(network for network in random if network.state == "trained"),
             "networks": sum(network.state == "trained" for network in random),
         }
     return {
@@ -84,9 +87,9 @@ class _Tested:
         return self._known[network]
 
 
-def _by_merit(networks: Any) -> list[NetworkRecord]:
+def _by_merit(networks: Iterable[NetworkRecord]) -> list[NetworkRecord]:
     trained = [network for network in networks if network.accuracy is not None]
-    return sorted(trained, key=lambda network: (-network.accuracy, network.loss, network.flops))
+    return sorted(trained, key=lambda network: (-(network.accuracy or 0.0), network.loss, network.flops))
 
 
 def _front(networks: Sequence[NetworkRecord]) -> list[int]:
@@ -96,5 +99,5 @@ def _front(networks: Sequence[NetworkRecord]) -> list[int]:
     return [network.id for network, kept in zip(trained, best, strict=True) if kept]
 
 
-def _spent(networks: Sequence[NetworkRecord]) -> int:
+def _spent(networks: Iterable[NetworkRecord]) -> int:
     return sum(network.training_flops for network in networks)

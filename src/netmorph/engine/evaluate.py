@@ -70,6 +70,11 @@ def prepare(images: Tensor, dataset: Dataset, like: Tensor) -> Tensor:
     return normalize(images.to(like.device, non_blocking=True), dataset.mean, dataset.std, dtype=like.dtype)
 
 
+def examples(dataset: Dataset, model: nn.Module, count: int = 8) -> Tensor:
+    """A few training images as the model takes them, to trace it with."""
+    return prepare(dataset.train.images[:count], dataset, reference(model))
+
+
 def reference(model: nn.Module) -> Tensor:
     """A tensor with the device and dtype of the model's input: its first floating parameter."""
     return next((parameter for parameter in model.parameters() if parameter.is_floating_point()), torch.empty(0))

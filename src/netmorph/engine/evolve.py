@@ -30,6 +30,7 @@ from netmorph.engine.records import EpochRecord, NetworkRecord, Records
 from netmorph.engine.shelf import BORN, Shelf
 from netmorph.policy.selection import Candidate, select
 
+EVENING_TRIES = 2
 EPOCH_FIELDS = [field.name for field in fields(EpochRecord) if field.name != "network"]
 
 
@@ -81,6 +82,7 @@ def evolve(
         run.start()
         while run.next_round():
             pass
+        run.even_out()
         result = run.finish()
     return dict(result)
 
@@ -139,13 +141,30 @@ class _Run:
         if not any(network.round == number for network in self.records.networks()):
             if self._budget_reached(number):
                 return False
-            planned = self.planner.round(number)
-            if self._too_long(planned):
+            children = self.config.children
+            planned = self.planner.round(number, children)
+            while self._too_long(planned) and children > 1:  # a smaller last round, rather than idle time
+                children //= 2
+                planned = self.planner.round(number, children)
+            if not planned or self._too_long(planned):
                 return False
             self._plan(planned)
         self._train_planned(number)
         self._end_round(number)
         return True
+
+    def even_out(self) -> None:
+        """Make up for what failed networks left the baselines short of in the last round."""
+        number = int(self.records.meta("round"))
+        for _ in range(EVENING_TRIES):
+            self._train_planned(number)  # what an interrupted session left
+            following = max(network.id for network in self.records.networks()) + 1
+            planned = self.planner.baselines(following, number, self.planner.spent(EVOLVE)) if number else []
+            if not planned:
+                break
+            self._plan(planned)
+        self._train_planned(number)
+        self._end_round(number)
 
     def finish(self) -> dict[str, Any]:
         self.shelf.clear()

@@ -10,12 +10,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from netmorph.data import Dataset
 from netmorph.edit import Journal
 from netmorph.engine.config import EvolveConfig
-from netmorph.engine.evaluate import evaluate
+from netmorph.engine.evaluate import evaluate, examples
 from netmorph.engine.executor import Handler
 from netmorph.engine.history import History
 from netmorph.engine.records import EditRecord
@@ -35,7 +35,7 @@ class Birth:
     Attributes:
         seed: of everything random in it.
         generations: how many times in a row to mutate; 0 makes a copy.
-        inherit: keep the parent's weights and optimizer; otherwise all weights are drawn anew.
+        inherit: keep the parent's weights and optimizer; otherwise what the edits changed is drawn anew.
     """
 
     id: int
@@ -102,13 +102,15 @@ class Worker:
             model, journal, optimizer = self._parent(job)
             edits: list[EditRecord] = []
             if job.generations and attempt < CAP_TRIES:
-                graph = self._mutate(job, generator, trace(model, self._examples(), journal), optimizer, edits)
+                graph = self._mutate(
+                    job, generator, trace(model, examples(self.dataset, model), journal), optimizer, edits
+                )
                 journal = graph.journal
             price = cost(model, self.dataset.input_shape)
             if self.config.max_flops is None or price.flops <= self.config.max_flops:
                 break
         if not job.inherit:
-            reset(model, job.seed)
+            redraw(model, self.shelf.base.build(), job.seed)
         self.shelf.put(job.id, BORN, model, journal, optimizer if job.inherit and job.parent is not None else None)
         return Born(price, tuple(edits))
 
@@ -152,15 +154,18 @@ class Worker:
     def _accuracy(self, model: nn.Module) -> float:
         return evaluate(model, self.dataset.validation, self.dataset).accuracy
 
-    def _examples(self) -> Tensor:
-        return self.dataset.train.images[:2].float() / 255
 
+def redraw(model: nn.Module, base: nn.Module, seed: int) -> None:
+    """Draw the weights of all modules anew that edits changed or put in, by their own `reset_parameters`.
 
-def reset(model: nn.Module, seed: int) -> None:
-    """Draw all weights anew, by each module's own `reset_parameters` (PyTorch's protocol)."""
+    The others keep what the constructor drew, in its own way. Parameters that no module can draw keep the values that
+    the edits gave them.
+    """
+    shapes = {name: tensor.shape for name, tensor in base.named_parameters()}
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        for module in model.modules():
-            draw = getattr(module, "reset_parameters", None)
-            if callable(draw):
+        for path, module in model.named_modules():
+            own = dict(module.named_parameters(prefix=path, recurse=False))
+            draw = getattr(module, "reset_parameters", None)  # PyTorch's protocol
+            if callable(draw) and any(shapes.get(name) != tensor.shape for name, tensor in own.items()):
                 draw()

@@ -1,6 +1,7 @@
 """Where numbers were made: part of every result."""
 
 import platform
+from importlib.metadata import version
 from typing import Any
 
 import numpy as np
@@ -16,10 +17,8 @@ def machine() -> dict[str, Any]:
 
 def versions() -> dict[str, str]:
     """Of netmorph and what computes for it."""
-    from netmorph import __version__
-
     return {
-        "netmorph": __version__,
+        "netmorph": version("netmorph"),
         "python": platform.python_version(),
         "torch": torch.__version__,
         "numpy": np.__version__,

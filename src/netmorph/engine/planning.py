@@ -42,21 +42,26 @@ class Planner:
         ]
         return self._bear(births, EVOLVE, 0)
 
-    def round(self, number: int) -> list[NetworkRecord]:
-        """All networks of a round, born but not trained."""
+    def round(self, number: int, children: int) -> list[NetworkRecord]:
+        """All networks of a round with so many children; none if not a single one could be born."""
         following = max(network.id for network in self.records.networks()) + 1
         parents = self.population()
         births = [
             Birth(following + index, parents[index % len(parents)].id, self._seed(EVOLVE, number, index))
-            for index in range(self.config.children)
+            for index in range(children)
         ]
         planned = self._bear(births, EVOLVE, number)
         if all(network.state == "failed" for network in planned):
-            raise EvolutionError(f"no child could be made in round {number}: {planned[0].failure}")
+            return []
         target = self.spent(EVOLVE) + sum(network.training_flops for network in planned)
-        alone = self._propose_alone(following + len(births), number, target)
-        random = self._propose_random(following + len(births) + 1, number, target)
-        return [*planned, *alone, *random]
+        return [*planned, *self.baselines(following + len(births), number, target)]
+
+    def baselines(self, following: int, number: int, target: int) -> list[NetworkRecord]:
+        """What the start network and random search need until each has had `target` training FLOPs."""
+        return [
+            *self._propose_alone(following, number, target),
+            *self._propose_random(following + 1, number, target),
+        ]
 
     def _propose_alone(self, id: int, number: int, target: int) -> list[NetworkRecord]:
         """The start network, trained on until it has had as many FLOPs."""

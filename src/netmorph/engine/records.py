@@ -3,9 +3,10 @@
 One process writes (the run's supervisor); any number read meanwhile. What belongs together is written in one
 `transaction`, so that a reader, or a run resumed after a crash, sees a finished job whole or not at all.
 
-Keys of `meta`: "title" (str), "config", "machine" and "versions" (dicts for the reader), "command" (str), "status"
-("running", "interrupted" or "finished"), "round" (int), "seconds" (wall time so far) and, written once at the
-end, "result" (see `netmorph.report.summary`).
+Keys of `meta`: "title" (str), "command" (str), "config", "machine" and "versions" (dicts for the reader),
+"normalization" (mean and std of each channel), "fingerprint" (of the data), "status" ("running", "interrupted" or
+"finished"), "round" (int), "seconds" (wall time so far) and, written once at the end, "result" (see
+`netmorph.report.summary`).
 """
 
 import contextlib

@@ -14,6 +14,11 @@ BORN = "born"
 TRAINED = "trained"
 
 
+def network_file(run: Path, network: int, stage: str = TRAINED) -> Path:
+    """Where a run keeps a network."""
+    return run / "networks" / f"{network}.{stage}.safetensors"
+
+
 class Shelf:
     """Folder `RUN/networks`: `<id>.<stage>.safetensors`, and `<id>.<stage>.optimizer` where one goes with it.
 
@@ -22,13 +27,14 @@ class Shelf:
     """
 
     def __init__(self, run: Path, base: Base, recipe: Recipe) -> None:
+        self.run = run
         self.folder = run / "networks"
         self.base = base
         self.recipe = recipe
 
     def path(self, network: int, stage: str = TRAINED) -> Path:
         """The file of a network."""
-        return self.folder / f"{network}.{stage}.safetensors"
+        return network_file(self.run, network, stage)
 
     def put(
         self, network: int, stage: str, model: nn.Module, journal: Journal, optimizer: torch.optim.Optimizer | None

@@ -8,13 +8,15 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils._pytree import tree_map
+from torch.utils._pytree import tree_leaves, tree_map
 
 from netmorph.errors import NetmorphError, suggest
 from netmorph.graph import ops as _ops  # noqa: F401  (fills the table of rules)
 from netmorph.graph.axis import Allow, Atom, Axis, Limit, along, atoms, resolve
-from netmorph.graph.record import Recording, TraceError, Value, record
+from netmorph.graph.record import Inputs, Recording, TraceError, Value, record
 from netmorph.graph.rules import Attribute, Coupling, Fill, Role, Use, couple
+
+ROLES = list(Role)  # writers first: they name a group
 
 
 class UnknownGroup(NetmorphError):
@@ -87,7 +89,7 @@ class Graph:
     """
 
     model: nn.Module
-    inputs: tuple[Any, ...]
+    inputs: Inputs
     groups: dict[str, Group]
     channels: dict[str, list[Axis]]
     shapes: dict[str, tuple[int, ...]]
@@ -97,17 +99,21 @@ class Graph:
     auxiliary: bool = True
 
     def group(self, name: str) -> Group:
-        """The group of this name.
+        """The group of this name, or the one whose channels the module of this name writes.
 
         Raises:
-            UnknownGroup: there is none; the message names the closest.
+            UnknownGroup: there is none, or there are several; the message names the closest.
         """
-        if name not in self.groups:
-            raise UnknownGroup(
-                f"no channel group {name!r}{suggest(name, self.groups)}; "
-                f"the groups are named after the modules that write them: {', '.join(self.groups) or 'none'}"
-            )
-        return self.groups[name]
+        if name in self.groups:
+            return self.groups[name]
+        writes = [group for group in self.groups.values() if name in map(_module, group.where(Role.WRITE))]
+        if len(writes) == 1:
+            return writes[0]
+        known = [group.name for group in writes] or self.groups
+        raise UnknownGroup(
+            f"no channel group {name!r}{suggest(name, known)}; groups are named after the first module that writes "
+            f"them: {', '.join(known) or 'none'}"
+        )
 
     def editable(self, allow: Allow = Allow.INEXACT) -> list[Group]:
         """The groups that allow at least this much."""
@@ -122,8 +128,8 @@ def trace(model: nn.Module, example_inputs: Any, journal: tuple[Any, ...] = (), 
 
     Args:
         model: any `nn.Module`.
-        example_inputs: what `model` takes: one tensor, or a tuple of positional arguments. Floating tensors of one
-            constant value (zeros, ones) are replaced by random ones, on which edits can be checked.
+        example_inputs: what `model` takes: one tensor, a tuple of positional or a dict of keyword arguments. Where
+            nothing in them varies (zeros, ones), random ones take their place, on which edits can be checked.
         journal: the edits that made this model from its base, where there were some.
         auxiliary: look at training mode where it uses more parameters. Turn it off for a model whose training forward
             takes other inputs: heads that only training uses then do not follow edits.
@@ -134,7 +140,7 @@ def trace(model: nn.Module, example_inputs: Any, journal: tuple[Any, ...] = (), 
     """
     if not isinstance(model, nn.Module):
         raise TraceError(f"trace needs an nn.Module, not {type(model).__name__}; did you pass a class or a state_dict?")
-    inputs = tree_map(_varied, example_inputs if isinstance(example_inputs, tuple) else (example_inputs,))
+    inputs = _varied(example_inputs if isinstance(example_inputs, tuple | dict) else (example_inputs,))
     coupling = Coupling()
     run = record(model, inputs)
     tensors = _start(run)
@@ -162,15 +168,16 @@ def trace(model: nn.Module, example_inputs: Any, journal: tuple[Any, ...] = (), 
     )
 
 
-def _varied(leaf: Any) -> Any:
-    if (
-        isinstance(leaf, Tensor)
-        and leaf.is_floating_point()
-        and leaf.numel()
-        and bool((leaf == leaf.flatten()[0]).all())
-    ):
-        return torch.randn(leaf.shape, generator=torch.Generator().manual_seed(0)).to(leaf)
-    return leaf
+def _varied(inputs: Inputs) -> Any:
+    """The inputs, or random ones of their shapes where nothing in them varies."""
+    floating = [leaf for leaf in tree_leaves(inputs) if isinstance(leaf, Tensor) and leaf.is_floating_point()]
+    if any(leaf.numel() > 1 and bool((leaf != leaf.flatten()[0]).any()) for leaf in floating):
+        return inputs
+    generator = torch.Generator().manual_seed(0)
+    many = {id(leaf) for leaf in floating if leaf.numel() > 1}
+    return tree_map(
+        lambda leaf: torch.randn(leaf.shape, generator=generator).to(leaf) if id(leaf) in many else leaf, inputs
+    )
 
 
 def _start(run: Recording, known: dict[str, Value] | None = None) -> dict[str, Value]:
@@ -181,18 +188,18 @@ def _start(run: Recording, known: dict[str, Value] | None = None) -> dict[str, V
 
 
 def _reached(run: Recording) -> set[str]:
-    leaves = torch.utils._pytree.tree_leaves([(call.args, call.kwargs) for call in run.calls])
+    leaves = tree_leaves([(call.args, call.kwargs) for call in run.calls])
     return {leaf.name for leaf in leaves if isinstance(leaf, Value) and leaf.name}
 
 
-def _two_samples(inputs: tuple[Any, ...]) -> tuple[Any, ...]:
+def _two_samples(inputs: Inputs) -> Any:
     """The inputs with the batch doubled: batch norm refuses to train on a single value per channel."""
-    return tree_map(lambda leaf: torch.cat([leaf, leaf]) if isinstance(leaf, Tensor) and leaf.dim() else leaf, inputs)  # type: ignore[no-any-return]
+    return tree_map(lambda leaf: torch.cat([leaf, leaf]) if isinstance(leaf, Tensor) and leaf.dim() else leaf, inputs)
 
 
 def _groups(tensors: dict[str, Value], coupling: Coupling) -> dict[str, Group]:
     sites: dict[Atom, list[Site]] = {}
-    used: set[Atom] = set()  # by an operator that knows what the axis is for
+    used: dict[Atom, None] = {}  # an ordered set: by an operator that knows what the axis is for
     for name, value in tensors.items():
         for dim, axis in enumerate(value.axes):
             uses = coupling.uses.get((name, dim), [Use(Role.CARRY, Fill.MEAN)])
@@ -203,23 +210,29 @@ def _groups(tensors: dict[str, Value], coupling: Coupling) -> dict[str, Group]:
                     )
                 sites.setdefault(atom, []).append(Site(name, dim, resolve(axis), uses[0]))
                 if (name, dim) in coupling.uses:
-                    used.add(atom)
+                    used[atom] = None
     attributes: dict[Atom, list[Attribute]] = {}
     for attribute in coupling.attributes:
         for atom in {atom for axis in attribute.axes for atom in atoms(axis)}:
             attributes.setdefault(atom, []).append(attribute)
+    met = {place: number for number, place in enumerate(coupling.uses)}  # in the order of the forward
+    for found in sites.values():
+        found.sort(key=lambda site: (ROLES.index(site.use.role), met.get((site.tensor, site.dim), len(met))))
+    order = sorted(used, key=lambda atom: met.get((sites[atom][0].tensor, sites[atom][0].dim), len(met)))
     groups: dict[str, Group] = {}
-    for atom, found in sites.items():
-        if atom not in used:
-            continue
-        written = [site for site in found if site.use.role is not Role.READ]
-        name = _name(groups, written[0].tensor if written else f"{found[0].tensor.rpartition('.')[0]}.in.")
-        groups[name] = Group(name, atom, tuple(found), tuple(attributes.get(atom, ())))
+    for atom in order:
+        first = sites[atom][0]
+        name = _name(groups, f"{_module(first)}.in" if first.use.role is Role.READ else _module(first))
+        groups[name] = Group(name, atom, tuple(sites[atom]), tuple(attributes.get(atom, ())))
     return groups
 
 
-def _name(taken: dict[str, Group], tensor: str) -> str:
-    base = tensor.rpartition(".")[0] or tensor
+def _module(site: Site) -> str:
+    """The module that holds a site's tensor; for a parameter of the model itself, the parameter."""
+    return site.tensor.rpartition(".")[0] or site.tensor
+
+
+def _name(taken: dict[str, Group], base: str) -> str:
     if base not in taken:
         return base
     return next(f"{base}#{count}" for count in range(2, len(taken) + 3) if f"{base}#{count}" not in taken)

@@ -29,11 +29,15 @@ from torch.utils._pytree import tree_leaves, tree_map
 from netmorph.errors import NetmorphError
 from netmorph.graph.axis import Axis
 
-# Frames of torch and of this package are not the user's code.
-NOT_USER = (os.path.dirname(torch.__file__) + os.sep, os.path.dirname(__file__) + os.sep, "<")
+# Frames of torch, of the tracer and of inserted blocks are not the user's code.
+EDIT = os.path.join(os.path.dirname(os.path.dirname(__file__)), "edit") + os.sep
+NOT_USER = (os.path.dirname(torch.__file__) + os.sep, os.path.dirname(__file__) + os.sep, EDIT, "<")
 
 # What a forward may add to in place: a module's own tables (parameters, buffers, modules, hooks), a user's records.
 CONTAINERS = (dict, list, set, deque)
+
+
+Inputs = tuple[Any, ...] | dict[str, Any]  # positional, or by keyword
 
 
 class TraceError(NetmorphError):
@@ -79,7 +83,7 @@ def canonical_names(model: nn.Module) -> dict[int, str]:
     return {id(tensor): name for name, tensor in reversed(named)}
 
 
-def record(model: nn.Module, inputs: tuple[Any, ...], *, training: bool = False) -> Recording:
+def record(model: nn.Module, inputs: Inputs, *, training: bool = False) -> Recording:
     """Run `model(*inputs)` once in eval (or training) mode and record its operators.
 
     The model is left as it was: modes, gradients, buffers, attributes set by its forward, and all random states.
@@ -98,7 +102,7 @@ def record(model: nn.Module, inputs: tuple[Any, ...], *, training: bool = False)
 
 def run(
     model: nn.Module,
-    inputs: tuple[Any, ...],
+    inputs: Inputs,
     *,
     training: bool = False,
     following: contextlib.AbstractContextManager[None] | None = None,
@@ -115,7 +119,7 @@ def run(
         model.train(training)
         try:
             with following or contextlib.nullcontext():
-                return model(*inputs)
+                return model(**inputs) if isinstance(inputs, dict) else model(*inputs)
         except Exception as error:
             raise TraceError(
                 f"the model's forward failed on the example inputs ({_describe(inputs)}) "
@@ -255,6 +259,6 @@ def user_line(error: BaseException) -> str:
     return f"{frame.filename}:{frame.lineno} ({(frame.line or '').strip()})"
 
 
-def _describe(inputs: tuple[Any, ...]) -> str:
+def _describe(inputs: Inputs) -> str:
     leaves = [leaf for leaf in tree_leaves(inputs) if isinstance(leaf, Tensor)]
     return ", ".join(f"{tuple(leaf.shape)} {leaf.dtype}" for leaf in leaves) or "no tensors"

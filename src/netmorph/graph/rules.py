@@ -2,7 +2,7 @@
 
 A rule is a function of the operator's own arguments, tensors replaced by `Value`s whose `axes` are known. It returns
 the axes of the output (a list of lists where there are several) and states on the way how the axes couple and which
-changes of width pass. `ops.py` is the table; users add entries with the same decorator:
+changes of width pass. `ops/` is the table; users add entries with the same decorator:
 
     @netmorph.rule(torch.ops.mylib.swish.default)
     def swish(couple: Coupling, x: Value) -> list[Axis]:

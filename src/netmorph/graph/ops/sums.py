@@ -20,8 +20,8 @@ def linear(couple: Coupling, x: Value, weight: Value, bias: Value | None = None)
     out, read = weight.axes
     couple.unify(features, read)
     _check_weight(couple, weight, read)
-    couple.use(weight, 1, Role.READ)
     couple.use(weight, 0, Role.WRITE)
+    couple.use(weight, 1, Role.READ)
     _bias(couple, bias, out)
     couple.attribute("in_features", read)
     couple.attribute("out_features", out)
@@ -57,8 +57,8 @@ def convolution(
     else:
         couple.unify(channels, read)
     _check_weight(couple, weight, read)
-    couple.use(weight, 1, Role.READ)
     couple.use(weight, 0, Role.CARRY if groups > 1 and groups == weight.shape[0] else Role.WRITE)
+    couple.use(weight, 1, Role.READ)
     _bias(couple, bias, out)
     couple.attribute("in_channels", (*blocks, *read))
     couple.attribute("out_channels", out)
@@ -108,8 +108,8 @@ def transposed_convolution(
         couple.freeze(read, "a grouped transposed convolution")
         out = (*blocks, *out)
     _check_weight(couple, weight, read)
-    couple.use(weight, 0, Role.READ)
     couple.use(weight, 1, Role.WRITE)
+    couple.use(weight, 0, Role.READ)
     _bias(couple, bias, out)
     couple.attribute("in_channels", read)
     couple.attribute("out_channels", out)
@@ -135,8 +135,8 @@ def matmul(couple: Coupling, left: Value, right: Value) -> list[Axis]:
     if right.name is not None and len(right.shape) == 2 and len(left.shape) > 1:
         read, out = right.axes
         couple.unify(left.axes[-1], read)
-        couple.use(right, 0, Role.READ)
         couple.use(right, 1, Role.WRITE)
+        couple.use(right, 0, Role.READ)
         return [*left.axes[:-1], out]
     if len(left.shape) < 2 or len(right.shape) < 2:
         for axis in (*left.axes, *right.axes):

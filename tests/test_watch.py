@@ -3,7 +3,7 @@ import io
 from rich.console import Console
 
 from netmorph.engine.history import Epoch
-from netmorph.engine.progress import EpochProgress
+from netmorph.watch import EpochProgress
 
 
 def test_a_line_for_each_epoch():
