@@ -353,3 +353,14 @@ def _wait_for(condition: Callable[[], object], seconds: float = 60) -> None:
     while not condition():
         assert time.monotonic() < end, "waited in vain"
         time.sleep(0.01)
+
+
+def test_options_that_a_resumed_run_would_ignore_are_refused(netmorph: Callable[..., Done], folder: Path) -> None:
+    assert netmorph(*EVOLVE, "--budget", "1rounds", "--run", "run").code == 0
+    refused = netmorph("evolve", "--resume", "run", "--children", "9", "--seed", "1")
+    assert refused.code == 1
+    assert refused.err.startswith("Error: --children, --seed cannot be given with --resume")
+    longer = netmorph("evolve", "--resume", "run", "--budget", "2rounds")
+    assert longer.code == 0
+    assert "finished, round 2" in longer.out
+    assert "Best network: run/networks/" in longer.out

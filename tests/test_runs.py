@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 import torch
 
-from netmorph import runs
+from netmorph import load, runs
 from netmorph.engine.budget import Budget
 from netmorph.engine.config import DataConfig, EvolveConfig, TrainConfig
 from netmorph.engine.lock import RunInUse, RunLock
@@ -41,7 +41,7 @@ TRAIN = TrainConfig(EVOLVE.data, EVOLVE.model, EVOLVE.options, replace(EVOLVE.re
 WORK = """
 import sys
 from pathlib import Path
-from netmorph import runs
+from netmorph import load, runs
 if __name__ == "__main__":
     kind, folder = sys.argv[1], Path(sys.argv[2])
     if kind == "evolve":
@@ -328,3 +328,17 @@ def test_a_report_that_cannot_be_written_does_not_undo_the_run(tmp_path: Path, m
             runs.train(folder, 1, lambda epoch: None)
     assert state(folder) == "finished"
     assert runs.train(folder, 1, lambda epoch: None).exists()
+
+
+def test_a_finished_run_goes_on_with_another_budget(tmp_path: Path) -> None:
+    config = replace(EVOLVE, budget=Budget(rounds=1))
+    folder = runs.create(tmp_path / "run", config, "netmorph evolve")
+    runs.evolve(folder, 1, lambda progress: None)
+    best = runs.best_network(folder)
+    assert load(best)[0] is not None
+    runs.extend(folder, Budget(rounds=2))
+    runs.evolve(folder, 1, lambda progress: None)
+    with Records.open(folder) as records:
+        assert records.meta("round") == 2
+        assert records.meta("status") == "finished"
+        assert set(records.meta("normalization")) == {"mean", "std"}

@@ -116,7 +116,7 @@ def test_narrowing_to_nothing() -> None:
 def test_unknown_group() -> None:
     model, x = small()
     with pytest.raises(
-        UnknownGroup, match=r"no channel group 'conv1'.*named after the modules that write them: 0, 0.in, 3, 6"
+        UnknownGroup, match=r"no channel group 'conv1'.*named after the first module that writes them: 0, 0.in, 3, 6"
     ):
         widen(trace(model, x), "conv1", 9)
     with pytest.raises(UnknownGroup, match=r"no channel group '33' \(did you mean '3'\?\)"):

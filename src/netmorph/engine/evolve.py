@@ -146,9 +146,12 @@ class _Run:
             while self._too_long(planned) and children > 1:  # a smaller last round, rather than idle time
                 children //= 2
                 planned = self.planner.round(number, children)
-            if not planned or self._too_long(planned):
+            if self._too_long(planned):
                 return False
             self._plan(planned)
+            if all(network.state == "failed" for network in planned):  # they would fail again
+                self._end_round(number)
+                return False
         self._train_planned(number)
         self._end_round(number)
         return True
@@ -157,14 +160,14 @@ class _Run:
         """Make up for what failed networks left the baselines short of in the last round."""
         number = int(self.records.meta("round"))
         for _ in range(EVENING_TRIES):
-            self._train_planned(number)  # what an interrupted session left
-            following = max(network.id for network in self.records.networks()) + 1
-            planned = self.planner.baselines(following, number, self.planner.spent(EVOLVE)) if number else []
-            if not planned:
-                break
-            self._plan(planned)
-        self._train_planned(number)
-        self._end_round(number)
+            if not any(network.state == "planned" for network in self.records.networks()):
+                following = max(network.id for network in self.records.networks()) + 1
+                planned = self.planner.baselines(following, number, self.planner.spent(EVOLVE)) if number else []
+                if not planned:
+                    return
+                self._plan(planned)
+            self._train_planned(number)
+            self._end_round(number)
 
     def finish(self) -> dict[str, Any]:
         self.shelf.clear()

@@ -14,6 +14,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 from types import TracebackType
@@ -159,6 +160,7 @@ class _Worker(Generic[Job, Result]):
 @contextlib.contextmanager
 def _ctrl_c_held_back() -> Iterator[None]:
     """Ctrl-C reaches every process of a terminal; a process started in here never sees it, from its first moment."""
+    resource_tracker.ensure_running()  # starting it later, as spawning does, would let the signal through again
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield

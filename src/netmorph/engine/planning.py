@@ -43,7 +43,7 @@ class Planner:
         return self._bear(births, EVOLVE, 0)
 
     def round(self, number: int, children: int) -> list[NetworkRecord]:
-        """All networks of a round with so many children; none if not a single one could be born."""
+        """All networks of a round with so many children; without baselines if not a single child could be born."""
         following = max(network.id for network in self.records.networks()) + 1
         parents = self.population()
         births = [
@@ -52,7 +52,7 @@ class Planner:
         ]
         planned = self._bear(births, EVOLVE, number)
         if all(network.state == "failed" for network in planned):
-            return []
+            return planned
         target = self.spent(EVOLVE) + sum(network.training_flops for network in planned)
         return [*planned, *self.baselines(following + len(births), number, target)]
 

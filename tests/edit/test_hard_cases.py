@@ -1,0 +1,113 @@
+"""Cases in which a check on the example inputs alone would be fooled."""
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from nets import same, small, snapshot
+from torch import Tensor, nn
+
+from netmorph import EditError, apply, identity, residual, trace, widen
+
+
+class Shifted(nn.Sequential):
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x) - 0.5
+
+
+@pytest.mark.parametrize("activation", [nn.Hardtanh(-5, 5), Shifted(nn.Linear(4, 4), nn.ReLU())])
+def test_identity_is_exact_far_from_the_example_inputs(activation: nn.Module) -> None:
+    model = nn.Sequential(nn.Linear(3, 4), activation, nn.Linear(4, 2)).double()
+    far = 100 * torch.randn(50, 3, dtype=torch.float64)
+    before = model(far)
+    graph = trace(model, 0.01 * torch.randn(2, 3, dtype=torch.float64))
+    apply(graph, identity(graph, "1"))
+    torch.testing.assert_close(model(far), before, rtol=1e-12, atol=1e-12)
+
+
+def test_outputs_without_a_finite_number_check_nothing() -> None:
+    model = nn.Sequential(nn.Linear(3, 4), nn.Linear(4, 2))
+    before = snapshot(model, torch.optim.SGD(model.parameters()))
+    graph = trace(model, torch.full((2, 3), float("nan")) + torch.arange(3.0) * float("nan"))
+    with pytest.raises(EditError, match="no edit can be checked on them"):
+        apply(graph, widen(graph, "0", 6))
+    assert same(before, snapshot(model, torch.optim.SGD(model.parameters())))
+
+
+class Scaled(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(3, 2)
+
+    def forward(self, x: Tensor, step: Tensor) -> Tensor:
+        return self.layer(x) / step
+
+
+def test_a_single_number_is_an_input_as_it_stands() -> None:
+    graph = trace(Scaled(), (torch.zeros(2, 3), torch.tensor(4.0)))
+    image, step = graph.inputs
+    assert image.std() > 0
+    assert step == 4
+
+
+def test_inputs_by_keyword() -> None:
+    graph = trace(Scaled(), {"step": torch.tensor(4.0), "x": torch.randn(2, 3)})
+    assert list(graph.groups) == ["layer", "layer.in"]
+
+
+class Tokens(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.embed, self.act, self.head = nn.Linear(5, 8), nn.ReLU(), nn.Linear(8, 2)
+        self.places = nn.Parameter(torch.randn(1, 7, 8))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.act(self.embed(x) + self.places))
+
+
+def test_a_layer_behind_tokens_runs_over_their_features() -> None:
+    graph = trace(Tokens(), torch.randn(2, 7, 5))
+    spec = residual(graph, "act").spec
+    assert (spec.channels, spec.spatial) == (8, 0)
+
+
+def test_an_optimizer_with_flat_state_is_refused_also_where_its_parameter_stays() -> None:
+    model, x = small()
+    optimizer = torch.optim.LBFGS(model.parameters())
+
+    def closure() -> Tensor:
+        optimizer.zero_grad()
+        loss = model(x).square().sum()
+        loss.backward()
+        return loss
+
+    optimizer.step(closure)
+    graph = trace(model, x)
+    last = list(graph.groups)[-2]
+    with pytest.raises(EditError, match=r"no moment of the gradient|of shape"):
+        apply(graph, widen(graph, last, graph.groups[last].size + 2), optimizer)
+
+
+@pytest.mark.parametrize("edit", [residual, identity])
+def test_edits_leave_the_random_state_alone(edit: Callable[..., object]) -> None:
+    model, x = small()
+    graph = trace(model, x)
+    state = torch.get_rng_state()
+    apply(graph, edit(graph, "2"))  # type: ignore[arg-type]
+    assert torch.equal(state, torch.get_rng_state())
+
+
+def test_a_group_is_found_by_any_module_that_writes_it() -> None:
+    class Stream(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.scale = nn.Parameter(torch.ones(4))
+            self.first, self.second, self.last = nn.Linear(3, 4), nn.Linear(4, 4), nn.Linear(4, 2)
+
+        def forward(self, x: Tensor) -> Tensor:
+            x = self.first(x) * self.scale
+            return self.last(x + self.second(x).relu())
+
+    graph = trace(Stream(), torch.randn(2, 3))
+    assert next(iter(graph.groups)) == "first"
+    assert graph.group("second") is graph.group("first")
