@@ -52,5 +52,5 @@ class Edit(Protocol):
         ...
 
     def describe(self) -> dict[str, Any]:
-        """The edit in JSON: its kind, place and sizes."""
+        """The edit for people and the journal: `kind`, `method`, `layer`, `before` and `after` (widths, or layers)."""
         ...

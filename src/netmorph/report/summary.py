@@ -104,8 +104,9 @@ def _so_far(records: Records) -> dict[str, Any]:
     evolved, alone, random = (records.networks(arm) for arm in ("evolve", "alone", "random"))
     champion, survivors = best(evolved), trained(network for network in evolved if network.survivor)
     baselines: dict[str, Any] = {}
-    if trained(alone):
-        baselines["alone"] = {**_entry(trained(alone)[-1]), "training_flops": _spent(alone)}
+    chain = [*evolved[:1], *trained(alone)]  # the start network's own training is the first part of it
+    if trained(alone) and (steady := best(chain)):
+        baselines["alone"] = {**_entry(steady), "training_flops": _spent(chain)}
     if contender := best(random):
         members = trained(network for network in random if network.survivor)
         baselines["random"] = {
