@@ -1,6 +1,6 @@
 """Train a small network on the embedded digits, grow it without changing what it computes, and go on training.
 
-    python examples/grow_while_training.py
+python examples/grow_while_training.py
 """
 
 import torch

@@ -435,3 +435,16 @@ def test_no_number_of_a_result_is_missing(finished: Path) -> None:
     for entry in (result["best"], result["baselines"]["alone"], result["baselines"]["random"]["best"]):
         assert all(math.isfinite(entry[key]) for key in ("test_accuracy", "validation_accuracy", "flops"))
         assert 0 <= entry["test_accuracy"] <= 1
+
+
+def test_a_round_that_would_take_too_long_is_made_smaller(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Births of the plan that was given up leave nothing behind that the next ones could trip over."""
+
+    def too_long(self: object, planned: list[NetworkRecord]) -> bool:
+        return sum(network.arm == "evolve" for network in planned) > 1
+
+    monkeypatch.setattr("netmorph.engine.evolve._Run._too_long", too_long)
+    result = run(tmp_path)
+    assert {network.state for network in networks(tmp_path)} == {"trained"}
+    assert sum(network.arm == "evolve" and network.round == 1 for network in networks(tmp_path)) == 1
+    assert result["baselines"]["random"]["training_flops"] >= result["training_flops"]

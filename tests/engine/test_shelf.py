@@ -54,6 +54,13 @@ def test_a_network_without_its_optimizer_gets_a_new_one(shelf: Shelf) -> None:
     assert not shelf.take(5)[2].state
 
 
+def test_a_network_takes_the_place_of_another_with_its_optimizer(shelf: Shelf) -> None:
+    graph, optimizer = trained(shelf)
+    shelf.put(4, BORN, graph.model, graph.journal, optimizer)
+    shelf.put(4, BORN, shelf.base.build(), (), None)
+    assert not shelf.take(4, BORN)[2].state
+
+
 def test_the_stages_of_a_network_are_apart(shelf: Shelf) -> None:
     graph, optimizer = trained(shelf)
     for stage in (BORN, TRAINED):

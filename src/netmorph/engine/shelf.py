@@ -41,9 +41,12 @@ class Shelf:
     ) -> None:
         """Write a network. The optimizer goes first, so that a network that is there is complete.
 
+        What lay under this id and stage (a birth of a plan that was given up) is replaced, its optimizer too.
+
         Raises:
             SaveError: a file could not be written.
         """
+        self._optimizer(network, stage).unlink(missing_ok=True)
         if optimizer is not None:
             tensors, meta = pack_optimizer(optimizer, model)
             self.drop_optimizer(network, stage)  # of an earlier try; no spare of it is wanted
