@@ -114,8 +114,12 @@ def plain(text: str) -> str:
 
 def started(*arguments: str) -> "subprocess.Popen[str]":
     """Run the program in a process group of its own, as a terminal does."""
+    # Tests that run in the background of a shell inherit that Ctrl-C is ignored; a terminal's program does not.
+    program = (
+        "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); from netmorph.cli import main; main()"
+    )
     return subprocess.Popen(
-        [sys.executable, "-m", "netmorph.cli", *arguments],
+        [sys.executable, "-c", program, *arguments],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
