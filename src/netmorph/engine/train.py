@@ -165,10 +165,10 @@ def _fit(
 
 def _check_losses(losses: list[Tensor], start: int, epoch: int, model: nn.Module, inputs: Tensor) -> None:
     """Raise if a loss from step `start` on is not finite; the latest inputs show which module makes it so."""
-    for step, loss in enumerate(torch.stack(losses[start:]).tolist(), start + 1):
-        if not math.isfinite(loss):
+    for step, loss in enumerate(losses[start:], start + 1):
+        if not math.isfinite(loss.item()):
             raise NotFinite(
-                f"the loss is {loss} in epoch {epoch}, training step {step}: {first_nonfinite(model, inputs)}. {REMEDY}"
+                f"the loss is {loss.item()} in epoch {epoch}, training step {step}: {first_nonfinite(model, inputs)}. {REMEDY}"
             )
 
 
