@@ -15,7 +15,7 @@ from torch import nn
 import netmorph
 from benchmarks._vision import vision_model
 
-MODELS = ["resnet18", "resnet50", "vgg16_bn", "densenet121", "mobilenet_v2", "inception_v3"]
+MODELS = ["resnet18", "resnet50", "densenet121", "mobilenet_v2", "inception_v3"]
 
 
 def main() -> None:
