@@ -167,9 +167,8 @@ def _check_losses(losses: list[Tensor], start: int, epoch: int, model: nn.Module
     """Raise if a loss from step `start` on is not finite; the latest inputs show which module makes it so."""
     for step, loss in enumerate(losses[start:], start + 1):
         if not math.isfinite(loss.item()):
-            raise NotFinite(
-                f"the loss is {loss.item()} in epoch {epoch}, training step {step}: {first_nonfinite(model, inputs)}. {REMEDY}"
-            )
+            where = first_nonfinite(model, inputs)
+            raise NotFinite(f"the loss is {loss.item()} in epoch {epoch}, training step {step}: {where}. {REMEDY}")
 
 
 def _check_validation(validated: Metrics, epoch: int, model: nn.Module, dataset: Dataset) -> None:
