@@ -35,8 +35,6 @@ from netmorph.zoo import MODELS
 SAMPLES = 25_000
 START_FACTOR = 3
 START_WIDTH = 0.25
-# What only the end of a run uses.
-NEEDED = {"moocore": "evolve", "matplotlib": "report", "jinja2": "report"}
 SMALL = 10_000
 
 Kind = TypeVar("Kind", EvolveConfig, TrainConfig)
@@ -81,8 +79,8 @@ def create(folder: Path, config: Config, command: str) -> Path:
     """
     if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
         raise RunError(f"{folder} is not an empty folder; resume the run in it, or choose another folder")
-    for package, extra in NEEDED.items():  # before hours of training, not after
-        require(package, extra)
+    for package in ("matplotlib", "jinja2"):  # before hours of training, not after
+        require(package, "report")
     usable_device(config.device)
     config = replace(config, data=config.data.absolute())
     dataset = config.data.load()
@@ -91,6 +89,7 @@ def create(folder: Path, config: Config, command: str) -> Path:
     price = cost(model, dataset.input_shape)
     check_output(model, dataset)
     if isinstance(config, EvolveConfig):
+        require("moocore", "evolve")
         if config.max_flops is not None and price.flops > config.max_flops:
             raise RunError(
                 f"the start network takes {price.flops:.3g} FLOPs, more than max_flops, {config.max_flops:.3g}; "

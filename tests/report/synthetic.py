@@ -6,8 +6,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from netmorph.engine.merit import best, front
 from netmorph.engine.records import EditRecord, EpochRecord, NetworkRecord, Records
-from netmorph.report.summary import best, front
 
 KINDS = {  # kind -> whether it is exact
     "widen r2r": True,

@@ -5,8 +5,9 @@ from pathlib import Path
 from rich.console import Console
 from synthetic import START
 
+from netmorph.engine.merit import best, front
 from netmorph.engine.records import Records
-from netmorph.report.summary import ancestry, best, front, summary, table
+from netmorph.report.summary import ancestry, summary, table
 
 
 def test_a_finished_run_gives_its_result(finished_run: Path) -> None:

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from netmorph.data import Dataset
 from netmorph.engine.evaluate import predict
+from netmorph.engine.merit import by_merit, front, spent
 from netmorph.engine.records import NetworkRecord, Records
 from netmorph.engine.shelf import Shelf
-from netmorph.errors import require
 
 
 def conclude(records: Records, shelf: Shelf, dataset: Dataset, seconds: float) -> dict[str, Any]:
@@ -24,19 +23,19 @@ def conclude(records: Records, shelf: Shelf, dataset: Dataset, seconds: float) -
     """
     tested = _Tested(shelf, dataset)
     evolved, alone, random = (records.networks(arm) for arm in ("evolve", "alone", "random"))
-    members = _by_merit(network for network in evolved if network.survivor)
+    members = by_merit(network for network in evolved if network.survivor)
     baselines: dict[str, Any] = {}
     if alone:
         chain = [
             evolved[0],
             *(network for network in alone if network.state == "trained"),
         ]  # the start network's own training is the first part of it
-        baselines["alone"] = {**tested.entry(_by_merit(chain)[0]), "training_flops": _spent(chain)}
-    if best_random := _by_merit(network for network in random if network.survivor):
+        baselines["alone"] = {**tested.entry(by_merit(chain)[0]), "training_flops": spent(chain)}
+    if best_random := by_merit(network for network in random if network.survivor):
         baselines["random"] = {
             "best": tested.entry(best_random[0]),
             "ensemble": tested.ensemble(best_random),
-            "training_flops": _spent(network for network in random if network.state == "trained"),
+            "training_flops": spent(network for network in random if network.state == "trained"),
             "networks": sum(network.state == "trained" for network in random),
         }
     return {
@@ -44,9 +43,9 @@ def conclude(records: Records, shelf: Shelf, dataset: Dataset, seconds: float) -
         "ensemble": tested.ensemble(members),
         "members": [tested.entry(network) for network in members],
         "baselines": baselines,
-        "training_flops": _spent(evolved),
+        "training_flops": spent(evolved),
         "seconds": seconds,
-        "front": _front(evolved),
+        "front": [network.id for network in front(evolved)],
     }
 
 
@@ -85,19 +84,3 @@ class _Tested:
             model, _, _ = self._shelf.take(network)
             self._known[network] = predict(model, self._dataset.test, self._dataset)
         return self._known[network]
-
-
-def _by_merit(networks: Iterable[NetworkRecord]) -> list[NetworkRecord]:
-    trained = [network for network in networks if network.accuracy is not None]
-    return sorted(trained, key=lambda network: (-(network.accuracy or 0.0), network.loss, network.flops))
-
-
-def _front(networks: Sequence[NetworkRecord]) -> list[int]:
-    trained = [network for network in networks if network.accuracy is not None]
-    points = np.array([(-(network.accuracy or 0.0), network.flops) for network in trained])
-    best = require("moocore", "evolve").is_nondominated(points)
-    return [network.id for network, kept in zip(trained, best, strict=True) if kept]
-
-
-def _spent(networks: Iterable[NetworkRecord]) -> int:
-    return sum(network.training_flops for network in networks)

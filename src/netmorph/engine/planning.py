@@ -12,6 +12,7 @@ from netmorph.data import Dataset
 from netmorph.engine.config import EvolveConfig
 from netmorph.engine.executor import Executor
 from netmorph.engine.jobs import Birth, Born, Job, Result, Trained, Training
+from netmorph.engine.merit import by_merit, spent
 from netmorph.engine.records import NetworkRecord, Records
 from netmorph.errors import NetmorphError
 from netmorph.measure.cost import Cost
@@ -53,7 +54,7 @@ class Planner:
         planned = self._bear(births, EVOLVE, number)
         if all(network.state == "failed" for network in planned):
             return planned
-        target = self.spent(EVOLVE) + sum(network.training_flops for network in planned)
+        target = self.spent(EVOLVE) + spent(planned)
         return [*planned, *self.baselines(following + len(births), number, target)]
 
     def baselines(self, following: int, number: int, target: int) -> list[NetworkRecord]:
@@ -67,7 +68,7 @@ class Planner:
         """The start network, trained on until it has had as many FLOPs."""
         start = self.records.networks(EVOLVE)[0]
         chain = [network for network in self.records.networks(ALONE) if network.state == "trained"]
-        missing = target - start.training_flops - sum(network.training_flops for network in chain)
+        missing = target - start.training_flops - spent(chain)
         if missing <= 0:
             return []
         last = chain[-1] if chain else start
@@ -95,10 +96,7 @@ class Planner:
         earlier = self.records.networks(RANDOM)
         missing = target - sum(network.training_flops for network in earlier if network.state == "trained")
         made: list[NetworkRecord] = []
-        while (
-            missing > sum(network.training_flops for network in made)
-            and sum(network.state == "failed" for network in made) < BIRTH_FAILURES
-        ):
+        while missing > spent(made) and sum(network.state == "failed" for network in made) < BIRTH_FAILURES:
             index = len(earlier) + len(made)
             generations = int(np.random.default_rng([self.config.seed, index]).integers(1, number + 1))
             birth = Birth(following + len(made), None, self._seed(RANDOM, 0, index), generations, inherit=False)
@@ -133,12 +131,11 @@ class Planner:
 
     def population(self) -> list[NetworkRecord]:
         """The survivors, the most accurate first."""
-        alive = [network for network in self.records.networks(EVOLVE) if network.survivor]
-        return sorted(alive, key=lambda network: (-(network.accuracy or 0.0), network.loss))
+        return by_merit(network for network in self.records.networks(EVOLVE) if network.survivor)
 
     def spent(self, arm: str) -> int:
         """Training FLOPs of an arm, planned ones included."""
-        return sum(network.training_flops for network in self.records.networks(arm))
+        return spent(self.records.networks(arm))
 
     def _record(self, job: Birth, born: Born | None, failure: str | None, arm: str, number: int) -> NetworkRecord:
         """A planned network, or one that could not be born; until it is trained, `training_flops` are those planned."""

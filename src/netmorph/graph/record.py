@@ -115,7 +115,7 @@ def run(
     Raises:
         TraceError: the forward raised; the message tells where.
     """
-    with untouched(model), _no_fused_attention(), torch.inference_mode():
+    with untouched(model), no_fused_attention(), torch.inference_mode():
         model.train(training)
         try:
             with following or contextlib.nullcontext():
@@ -226,7 +226,7 @@ def untouched(model: nn.Module) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _no_fused_attention() -> Iterator[None]:
+def no_fused_attention() -> Iterator[None]:
     """Keep nn.MultiheadAttention from collapsing into one opaque inference kernel."""
     enabled = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)

@@ -5,7 +5,7 @@ normalization and pooling are not, as is usual.
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from math import prod
 
@@ -15,6 +15,7 @@ from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
 from netmorph.errors import NetmorphError
+from netmorph.graph.record import no_fused_attention, untouched
 
 Inputs = Tensor | Sequence[Tensor]
 
@@ -66,7 +67,7 @@ def parameters(model: nn.Module) -> int:
 
 def forward_flops(model: nn.Module, example_inputs: Inputs) -> int:
     """FLOPs of one call of the model in eval mode. The model is left as it was."""
-    with _untouched(model, training=False), _counter() as counter:
+    with _counting(model, training=False), _counter() as counter:
         _call(model, example_inputs)
     return int(counter.get_total_flops())
 
@@ -77,7 +78,7 @@ def training_flops(model: nn.Module, example_inputs: Inputs) -> int:
     The gradient of the inputs themselves is not computed, as in training. The model is left as it was.
     """
     trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    with _untouched(model, training=True), _counter() as counter:
+    with _counting(model, training=True), _counter() as counter:
         outputs = [
             leaf
             for leaf in tree_leaves(_call(model, example_inputs))
@@ -96,23 +97,11 @@ def _call(model: nn.Module, example_inputs: Inputs) -> object:
 
 
 @contextmanager
-def _untouched(model: nn.Module, training: bool) -> Iterator[None]:
-    modes = [(module, module.training) for module in model.modules()]
-    devices = sorted({p.device.index for p in model.parameters() if p.device.type == "cuda"})
-    fast_path = torch.backends.mha.get_fastpath_enabled()
-    with ExitStack() as stack:
-        stack.enter_context(torch.random.fork_rng(devices=devices))
-        # The counter does not look into the fused kernels of attention and recurrent layers: use plain ones.
-        stack.enter_context(torch.enable_grad())
-        stack.enter_context(torch.backends.cudnn.flags(enabled=False))
-        try:
-            torch.backends.mha.set_fastpath_enabled(False)
-            model.train(training)
-            yield
-        finally:
-            torch.backends.mha.set_fastpath_enabled(fast_path)
-            for module, mode in modes:
-                module.training = mode
+def _counting(model: nn.Module, training: bool) -> Iterator[None]:
+    """The mode to count in. The counter does not look into fused attention and recurrent layers: plain ones run."""
+    with untouched(model), no_fused_attention(), torch.enable_grad(), torch.backends.cudnn.flags(enabled=False):
+        model.train(training)
+        yield
 
 
 def _counter() -> FlopCounterMode:

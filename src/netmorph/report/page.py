@@ -11,13 +11,14 @@ from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from netmorph.engine.merit import best, trained
 from netmorph.engine.records import NetworkRecord, Records
 from netmorph.errors import require
 from netmorph.files import atomic_write
 from netmorph.report import lineage, plots
 from netmorph.report.figures import svg
 from netmorph.report.numbers import compact, duration, flops, percent
-from netmorph.report.summary import ancestry, best, rows, summary, trained
+from netmorph.report.summary import ancestry, rows, summary
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

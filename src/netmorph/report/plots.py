@@ -7,6 +7,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from netmorph.engine.merit import trained
 from netmorph.engine.records import EditRecord, EpochRecord, NetworkRecord
 from netmorph.report.figures import (
     ACCENT,
@@ -20,7 +21,7 @@ from netmorph.report.figures import (
     legend_above,
 )
 from netmorph.report.numbers import compact, percent
-from netmorph.report.summary import ancestry, trained
+from netmorph.report.summary import ancestry
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

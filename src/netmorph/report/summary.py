@@ -1,12 +1,12 @@
 """What a run found, as plain data and as a table for the terminal."""
 
-import math
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 from rich.table import Table
 
 from netmorph.engine.lock import in_use
+from netmorph.engine.merit import best, front, spent, trained
 from netmorph.engine.records import NetworkRecord, Records
 from netmorph.report.numbers import compact, percent
 
@@ -70,25 +70,6 @@ def table(records: Records) -> Table:
     return view
 
 
-def trained(networks: Iterable[NetworkRecord]) -> list[NetworkRecord]:
-    """The networks whose accuracy is known."""
-    return [network for network in networks if network.accuracy is not None and math.isfinite(network.accuracy)]
-
-
-def best(networks: Iterable[NetworkRecord]) -> NetworkRecord | None:
-    """The trained network of highest validation accuracy; of equals the one of fewest FLOPs."""
-    return max(trained(networks), key=_merit, default=None)
-
-
-def front(networks: Iterable[NetworkRecord]) -> list[NetworkRecord]:
-    """The Pareto front, from few FLOPs to many: each is more accurate than all networks of no more FLOPs."""
-    kept: list[NetworkRecord] = []
-    for network in sorted(trained(networks), key=lambda network: (network.flops, -_merit(network)[0])):
-        if not kept or _merit(network)[0] > _merit(kept[-1])[0]:
-            kept.append(network)
-    return kept
-
-
 def ancestry(networks: Iterable[NetworkRecord], last: int) -> list[NetworkRecord]:
     """The chain of parents that ends in the network `last`, oldest first."""
     by_id = {network.id: network for network in networks}
@@ -106,13 +87,13 @@ def _so_far(records: Records) -> dict[str, Any]:
     baselines: dict[str, Any] = {}
     chain = [*evolved[:1], *trained(alone)]  # the start network's own training is the first part of it
     if trained(alone) and (steady := best(chain)):
-        baselines["alone"] = {**_entry(steady), "training_flops": _spent(chain)}
+        baselines["alone"] = {**_entry(steady), "training_flops": spent(chain)}
     if contender := best(random):
         members = trained(network for network in random if network.survivor)
         baselines["random"] = {
             "best": _entry(contender),
             "ensemble": _ensemble(members),
-            "training_flops": _spent(random),
+            "training_flops": spent(random),
             "networks": len(trained(random)),
         }
     return {
@@ -120,7 +101,7 @@ def _so_far(records: Records) -> dict[str, Any]:
         "ensemble": _ensemble(survivors),
         "members": [_entry(network) for network in survivors],
         "baselines": baselines,
-        "training_flops": _spent(evolved),
+        "training_flops": spent(evolved),
         "seconds": records.meta("seconds"),
         "front": [network.id for network in front(evolved)],
     }
@@ -145,11 +126,3 @@ def _ensemble(members: Sequence[NetworkRecord]) -> dict[str, Any] | None:
         "flops": sum(network.flops for network in members),
         "members": [network.id for network in members],
     }
-
-
-def _spent(networks: Iterable[NetworkRecord]) -> int:
-    return sum(network.training_flops for network in networks)
-
-
-def _merit(network: NetworkRecord) -> tuple[float, int]:
-    return (-math.inf if network.accuracy is None else network.accuracy, -network.flops)
