@@ -53,7 +53,7 @@ def _apply(graph: Graph, edit: Edit, optimizers: list[torch.optim.Optimizer]) ->
     with undone_on_error() as undo:
         change(model, plan.modules, plan.tensors, plan.attributes, undo)
         after = _trace_again(graph, edit)
-        error = difference(before, after.result)
+        error = difference(before, after.recording.result)
         if plan.exact and not error <= _tolerance(model, before):
             raise EditError(
                 f"{_title(edit)} should keep the network's outputs, but they differ by {error:.1e} (relative). "

@@ -83,7 +83,7 @@ class Graph:
         channels: for each module that returns one tensor, the axes of its (last) output.
         shapes: of all parameters and buffers when the model was traced.
         modules: the modules by path when the model was traced.
-        result: what the model returned on the example inputs in eval mode.
+        recording: the forward in eval mode, call by call; its values carry their axes.
         journal: the records of the edits made since the base network, see `netmorph.edit.journal`.
         auxiliary: whether training mode was looked at as well, see `trace`.
     """
@@ -94,7 +94,7 @@ class Graph:
     channels: dict[str, list[Axis]]
     shapes: dict[str, tuple[int, ...]]
     modules: dict[str, nn.Module]
-    result: Any
+    recording: Recording
     journal: tuple[Any, ...] = ()
     auxiliary: bool = True
 
@@ -162,7 +162,7 @@ def trace(model: nn.Module, example_inputs: Any, journal: tuple[Any, ...] = (), 
         {path: value.axes for path, value in run.module_outputs.items() if value.axes},
         {name: value.shape for name, value in run.tensors.items()},
         dict(model.named_modules()),
-        run.result,
+        run,
         journal,
         auxiliary,
     )

@@ -67,13 +67,23 @@ class Call:
 
 @dataclass(frozen=True)
 class Recording:
-    """All operator calls of one forward pass, in order."""
+    """All operator calls of one forward pass, in order.
+
+    Attributes:
+        inputs: the tensors among the example inputs, in the order of `tree_leaves`.
+        outputs: those of the result.
+        tensors: parameters and buffers by canonical name.
+        module_outputs: what each module returned last, where it is one tensor.
+        constants: tensors that no recorded operator made and that are neither inputs nor registered with a module.
+        result: what the model returned.
+    """
 
     calls: list[Call]
     inputs: list[Value]
     outputs: list[Value]
     tensors: dict[str, Value]
     module_outputs: dict[str, Value]
+    constants: dict[Value, Tensor]
     result: Any
 
 
@@ -97,7 +107,9 @@ def record(model: nn.Module, inputs: Inputs, *, training: bool = False) -> Recor
     outputs = [recorder.value(leaf) for leaf in tree_leaves(result) if isinstance(leaf, Tensor)]
     if not outputs:
         raise TraceError(f"the model returned {type(result).__name__} without a tensor; nothing can be traced")
-    return Recording(recorder.calls, values, outputs, recorder.tensors, recorder.module_outputs, result)
+    return Recording(
+        recorder.calls, values, outputs, recorder.tensors, recorder.module_outputs, recorder.constants, result
+    )
 
 
 def run(
@@ -136,6 +148,7 @@ class _Recorder(TorchDispatchMode):
         self.calls: list[Call] = []
         self.tensors: dict[str, Value] = {}
         self.module_outputs: dict[str, Value] = {}
+        self.constants: dict[Value, Tensor] = {}
         self._values: dict[int, Value] = {}
         self._alive: list[Tensor] = []
         self._paths = {id(module): path for path, module in reversed([*model.named_modules()])}
@@ -151,7 +164,11 @@ class _Recorder(TorchDispatchMode):
         return value
 
     def value(self, tensor: Tensor) -> Value:
-        return self._values.get(id(tensor)) or self.enter(tensor)
+        known = self._values.get(id(tensor))
+        if known is None:
+            known = self.enter(tensor)
+            self.constants[known] = tensor
+        return known
 
     def __torch_dispatch__(self, func: torch._ops.OpOverload, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
