@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: run test test-slow check bench clean
+.PHONY: run test test-slow check bench bench-zoo bench-narrowing clean
 
 run: $(READY)
 	$(BIN)/netmorph evolve --data digits
@@ -21,6 +21,24 @@ check: $(READY)
 
 bench: $(READY)
 	$(BIN)/python -m benchmarks
+
+# Surgery on every model that a CSV file names (suite, model, input), beside Torch-Pruning. Takes an hour or more; stopped,
+# it goes on where it was. `make bench-zoo ZOO=models.csv OPTIONS="--only resnet34"`
+ZOO ?= ../shared/zoo/open.csv
+bench-zoo: .venv/.zoo
+	$(BIN)/python -m benchmarks.zoo --zoo $(ZOO) $(OPTIONS)
+
+# A ResNet that is trained on CIFAR-10 and narrowed to half its FLOPs, beside Torch-Pruning. Takes most of an hour; stopped,
+# it goes on where it was. The data is looked for in NETMORPH_DATA, else downloaded.
+bench-narrowing: export NETMORPH_DATA ?= $(abspath ../shared/data)
+bench-narrowing: .venv/.zoo
+	$(BIN)/python -m benchmarks.narrowing $(OPTIONS)
+
+# Like torchvision below, timm and Torch-Pruning are installed without their dependencies.
+.venv/.zoo: $(READY)
+	$(BIN)/python -m pip install --quiet --no-deps torchvision==0.28.0 timm==1.0.31 torch-pruning==1.6.1
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt pillow pyyaml safetensors huggingface-hub
+	touch $@
 
 # torchvision only serves the tests and is installed without its dependencies, which ask for a CUDA build of torch.
 $(READY): pyproject.toml constraints.txt

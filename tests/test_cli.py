@@ -1,6 +1,7 @@
 import json
 import os
 import re
+import runpy
 import signal
 import subprocess
 import sys
@@ -12,7 +13,7 @@ from typing import NamedTuple
 import pytest
 import torch
 
-from netmorph import cli
+from netmorph import Base, apply, cli, save, trace, widen
 from netmorph.engine.records import Records
 from netmorph.report.summary import summary
 
@@ -48,16 +49,9 @@ class Net(nn.Module):
     def forward(self, x):
         return self.last(self.middle(self.first(x.flatten(1))))
 
-class Strange(Net):
-    def middle(self, x):
-        return torch.cumsum(x, 1)
-
 class Raising(Net):
     def middle(self, x):
         raise KeyError("a thing")
-
-def strange(input_shape, classes):
-    return Strange(classes)
 
 def raising(input_shape, classes):
     return Raising(classes)
@@ -70,6 +64,9 @@ def failing(input_shape, classes):
 
 def nothing(input_shape, classes):
     return None
+
+def with_inputs(width=3):
+    return nn.Linear(5, width), torch.ones(2, 5)
 """
 
 
@@ -133,11 +130,13 @@ def started(*arguments: str) -> "subprocess.Popen[str]":
 @pytest.mark.parametrize(
     ("command", "taught"),
     [
-        ([], ["evolve", "train", "show", "report"]),
+        ([], ["evolve", "train", "show", "report", "groups", "export"]),
         (["evolve"], ["--budget", "--data", "--model", "--resume", "kill -9", "netmorph evolve --resume"]),
         (["train"], ["--epochs", "--schedule", "--resume", "checkpoint"]),
         (["show"], ["--json", "The run's folder"]),
         (["report"], ["--out", "The run's folder"]),
+        (["groups"], ["--input", "--base", "--json", "producers", "netmorph groups torchvision:resnet18"]),
+        (["export"], ["--code", "--onnx", "--torch", "netmorph export grown.safetensors"]),
     ],
 )
 def test_help_teaches(netmorph: Callable[..., Done], command: list[str], taught: list[str]) -> None:
@@ -207,6 +206,79 @@ def test_a_users_own_module_in_the_current_folder(folder: Path) -> None:
         assert records.meta("status") == "finished"
 
 
+def test_groups_are_listed_with_what_they_allow(netmorph: Callable[..., Done], folder: Path) -> None:
+    done = netmorph("groups", "resnet", "--option", "width=0.25", "--input", "3x8x8")
+    assert (done.code, done.err) == (0, "")
+    listed = plain(done.out)
+    assert "group channels producers carriers consumers" in listed
+    assert "yes, exactly" in listed
+    assert "the model's input" in listed
+    told = json.loads(netmorph("groups", "resnet", "--option", "width=0.25", "--input", "3x8x8", "--json").out)
+    assert f"{len(told)} groups, {sum(group['allows'] == 'ANY' for group in told)} of them may change" in listed
+    assert [group["name"] for group in told if group["reasons"] == ["the model's output"]] != []
+    assert all(len(group["producers"] + group["consumers"]) for group in told)
+    for group in told:
+        assert group["name"] in done.out
+    assert told[0]["producers"][0] in netmorph("groups", "resnet", "--option", "width=0.25", "--all").out
+
+    (folder / "mynet.py").write_text(MODELS)
+    told = json.loads(netmorph("groups", "mynet:with_inputs", "--option", "width=7", "--json").out)
+    assert [(group["channels"], group["allows"]) for group in told] == [(7, "FROZEN"), (5, "FROZEN")]
+
+
+def test_a_grown_network_is_exported(netmorph: Callable[..., Done], folder: Path) -> None:
+    (folder / "mynet.py").write_text(MODELS)
+    sys.path.append(str(folder))
+    from mynet import build
+
+    model = build((1, 8, 8), 4)
+    graph = trace(model, torch.randn(2, 1, 8, 8))
+    save("grown.safetensors", model, apply(graph, widen(graph, "1", 9)).journal)
+    own = ["grown.safetensors", "--base", "mynet:build", "--input", "1x8x8", "--classes", "4"]
+    told = json.loads(netmorph("groups", *own, "--json").out)
+    assert told[0]["channels"] == 9
+    done = netmorph("export", *own, "--code", "network.py", "--torch", "network.pt2")
+    assert (done.code, done.err) == (0, "")
+    assert "Code: network.py" in done.out
+    x = torch.randn(3, 1, 8, 8)
+    network = runpy.run_path("network.py")["load"]().eval()
+    torch.testing.assert_close(network(x), model.eval()(x))
+    torch.testing.assert_close(torch.export.load("network.pt2").module()(x), model(x))
+
+    save("own.safetensors", *load_zoo())
+    assert json.loads(netmorph("groups", "own.safetensors", "--json").out)[0]["channels"] == 6
+    refused = netmorph("groups", "grown.safetensors")
+    assert (refused.code, "Pass base=" in refused.err) == (1, True)
+
+
+def load_zoo() -> tuple[torch.nn.Module, tuple[()], Base]:
+    base = Base("lenet5", {"input_shape": (1, 28, 28), "classes": 10})
+    return base.build(), (), base
+
+
+@pytest.mark.parametrize("library", ["timm", "torchvision"])
+def test_networks_of_other_libraries(
+    netmorph: Callable[..., Done], monkeypatch: pytest.MonkeyPatch, library: str
+) -> None:
+    name = {"timm": "lcnet_035", "torchvision": "squeezenet1_1"}[library]
+    if "torchvision" not in sys.modules:
+        # Beside a CPU build of torch two operators of its compiled part must be declared.
+        operators = torch.library.Library("torchvision", "FRAGMENT")
+        for operator in ("nms", "qnms"):
+            operators.define(f"{operator}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+    pytest.importorskip(library)
+    told = json.loads(netmorph("groups", f"{library}:{name}", "--input", "3x32x32", "--json").out)
+    assert len(told) > 10
+    refused = netmorph("groups", f"{library}:{name}x")
+    assert re.match(rf"Error: {library} has no model '{name}x' \(did you mean '{name}'\?\)", refused.err)
+    refused = netmorph("groups", f"{library}:{name}", "--option", "colour=3")
+    assert re.match(rf"Error: {library} cannot build {name} with .*colour", refused.err)
+    monkeypatch.setitem(sys.modules, library, None)
+    missing = netmorph("groups", f"{library}:{name}")
+    assert f"needs the package '{library}'" in missing.err
+    assert "netmorph[vision]" in missing.err
+
+
 # -- wrong inputs ------------------------------------------------------------------------------------------------------
 
 
@@ -223,7 +295,6 @@ def test_a_users_own_module_in_the_current_folder(folder: Path) -> None:
         ("evolve --model nowhere:build", "no module 'nowhere'"),
         ("evolve --model mynet:bild", "did you mean 'build'"),
         ("evolve --model mynet:raising", "Raising does not take .*KeyError: 'a thing'"),
-        ("evolve --model mynet:strange", r"no rule for operator aten.cumsum.* register a rule"),
         ("evolve --model mynet:few", "build it with the data set's class count"),
         ("evolve --model mynet:failing", "RuntimeError: out of ideas"),
         ("evolve --model mynet:nothing", "it must return a torch.nn.Module"),
@@ -251,6 +322,19 @@ def test_a_users_own_module_in_the_current_folder(folder: Path) -> None:
         ("show nowhere", "no run in nowhere"),
         ("show nowhere --json", "no run in nowhere"),
         ("report nowhere", "no run in nowhere"),
+        ("groups lenet6", "did you mean 'lenet5'"),
+        ("groups mynet:bild", "did you mean 'build'"),
+        ("groups mynet:failing", "RuntimeError: out of ideas"),
+        ("groups mynet:nothing", "it must return a torch.nn.Module"),
+        ("groups mynet:with_inputs --option depth=3", "unexpected keyword argument 'depth'"),
+        ("groups lenet5 --input 3x", "--input takes the sizes of one input"),
+        ("groups lenet5 --input 3x0x3", "--input takes the sizes of one input"),
+        ("groups lenet5 --base lenet5", "--base is for networks in a file"),
+        ("groups nowhere.safetensors", "there is no file nowhere.safetensors"),
+        ("groups full/weights.safetensors", "not a network saved by netmorph"),
+        ("export lenet5", "nothing to write; give --code"),
+        ("export lenet5 --code network.txt", r"such as network.py; got network.txt"),
+        ("export lenet5 --code full/file/network.py", "could not write full/file/network.safetensors"),
     ],
 )
 def test_a_wrong_input_gets_one_clear_line(
@@ -259,6 +343,7 @@ def test_a_wrong_input_gets_one_clear_line(
     (folder / "mynet.py").write_text(MODELS)
     (folder / "full").mkdir()
     (folder / "full" / "file").touch()
+    (folder / "full" / "weights.safetensors").write_bytes(b"no tensors")
     (folder / "empty").mkdir()
     if "--data" in arguments:
         _write_images(folder)

@@ -8,23 +8,29 @@ from netmorph.edit import (
     Base,
     EditError,
     LoadError,
+    Samples,
     apply,
     identity,
     load,
     narrow,
+    narrow_all,
     net2net,
     places,
     r2r,
     random_pad,
+    recalibrate,
+    reconstruct,
     residual,
     save,
     shallow,
     unequal_split,
     widen,
+    widen_all,
     zero,
 )
 from netmorph.errors import MissingExtra, NetmorphError
 from netmorph.graph import Allow, Graph, Group, TraceError, UnknownOp, rule, trace
+from netmorph.policy import narrow_to
 
 __version__ = "0.1.0"
 
@@ -37,16 +43,21 @@ __all__ = [
     "LoadError",
     "MissingExtra",
     "NetmorphError",
+    "Samples",
     "TraceError",
     "UnknownOp",
     "apply",
     "identity",
     "load",
     "narrow",
+    "narrow_all",
+    "narrow_to",
     "net2net",
     "places",
     "r2r",
     "random_pad",
+    "recalibrate",
+    "reconstruct",
     "residual",
     "rule",
     "save",
@@ -54,5 +65,6 @@ __all__ = [
     "trace",
     "unequal_split",
     "widen",
+    "widen_all",
     "zero",
 ]

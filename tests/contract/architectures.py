@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import torch
 from hypothesis import strategies as st
+from mixers import CUTS, HEADS, Attention, Checked, Gated, Partial, Shuffled
 from torch import Tensor, nn
 
 Draw = Callable[[st.SearchStrategy], object]
@@ -244,7 +245,38 @@ def layer_scale(draw: Draw, shape: Shape) -> tuple[nn.Module, Shape]:
     return LayerScale(shape), shape
 
 
-BLOCKS = [plain, residual, concat, dense, depthwise, grouped, squeeze_excite, pool, twice, dropout, layer_scale]
+def attention(draw: Draw, shape: Shape) -> tuple[nn.Module, Shape]:
+    heads, width_, how = draw(st.integers(1, 3)), draw(st.integers(1, 4)), draw(st.sampled_from(list(HEADS)))
+    return Attention(shape.channels, heads, width_, how, draw(st.booleans())), shape
+
+
+def gated(draw: Draw, shape: Shape) -> tuple[nn.Module, Shape]:
+    return Gated(shape.channels, width(draw), draw(st.sampled_from(list(CUTS))), draw(st.booleans())), shape
+
+
+def shuffled(draw: Draw, shape: Shape) -> tuple[nn.Module, Shape]:
+    literal = draw(st.booleans())
+    groups = 2 if literal else draw(st.integers(2, 3))
+    middle = Shape(groups * draw(st.integers(1, 3)), shape.spatial, shape.length)
+    into = convolution(draw, shape, middle.channels)
+    return Shuffled(into, convolution(draw, middle, shape.channels), groups, literal), shape
+
+
+def partial(draw: Draw, shape: Shape) -> tuple[nn.Module, Shape]:
+    if shape.channels < 2:
+        return nn.Identity(), shape
+    first = Shape(draw(st.integers(1, shape.channels - 1)), shape.spatial, shape.length)
+    return Partial(convolution(draw, first, first.channels), first.channels, shape.channels), shape
+
+
+def checked(draw: Draw, shape: Shape) -> tuple[nn.Module, Shape]:
+    return Checked(shape.channels), shape
+
+
+BLOCKS = [
+    *(plain, residual, concat, dense, depthwise, grouped, squeeze_excite, pool, twice, dropout, layer_scale),
+    *(attention, gated, shuffled, partial, checked),
+]
 
 
 def head(draw: Draw, features: int, classes: int) -> nn.Module:

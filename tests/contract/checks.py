@@ -74,7 +74,7 @@ def mask_readers(graph: Graph, group: Group, dropped: Iterable[int]) -> None:
     tensors = dict(graph.model.named_parameters())
     for site in group.where(Role.READ):
         tensor = tensors[site.tensor]
-        tensor.copy_(site.change(tensor, group.atom, lambda part, dim: part.index_fill(dim, index, 0)))
+        tensor.copy_(site.change(tensor, {group.atom: lambda part, dim: part.index_fill(dim, index, 0)}))
 
 
 def train(

@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Callable
+from functools import partial
 
 import pytest
 import torch
@@ -176,30 +177,54 @@ def test_zero_widened_readers_move_first() -> None:
     assert (reader[:, size:] != 0).any(dim=(0, 2, 3)).all()
 
 
+ADAPTIVE: dict[str, Callable[..., torch.optim.Optimizer]] = {
+    "adam": torch.optim.Adam,
+    "adamw": torch.optim.AdamW,
+    "amsgrad": partial(torch.optim.Adam, amsgrad=True),
+    "adamax": torch.optim.Adamax,
+    "nadam": torch.optim.NAdam,
+    "radam": torch.optim.RAdam,
+    "rmsprop": torch.optim.RMSprop,
+    "centered rmsprop": partial(torch.optim.RMSprop, centered=True),
+    "adagrad": torch.optim.Adagrad,
+}
+
+
 @pytest.mark.parametrize("method", WIDENINGS)
-def test_adam_takes_no_long_steps_on_fresh_rows(method: str) -> None:
+@pytest.mark.parametrize(
+    ("optimizer", "scale"), [*((name, 1.0) for name in ADAPTIVE), ("adam", 1e-2), ("adam", 1e3), ("rmsprop", 1e3)]
+)
+def test_no_long_steps_after_an_edit(optimizer: str, method: str, scale: float) -> None:
     """A zero second moment beside an old step count would give steps of five or six times the learning rate."""
     rate = 1e-3
     torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(6, 8), nn.Tanh(), nn.Linear(8, 8), nn.Tanh(), nn.Linear(8, 2)).double()
     x, y = torch.randn(64, 6).double(), torch.randn(64, 2).double()
-    optimizer = torch.optim.Adam(model.parameters(), lr=rate)
+    steps = ADAPTIVE[optimizer](model.parameters(), lr=rate)
+    old = [tuple(slice(length) for length in p.shape) for p in model.parameters()]
 
-    def step() -> float:
-        before = [p.detach().clone() for p in model.parameters()]
-        picked = torch.randint(64, (16,))
-        optimizer.zero_grad()
-        (model(x[picked]) - y[picked]).pow(2).mean().backward()
-        optimizer.step()
-        return max(float((p - b).abs().max().detach()) for p, b in zip(model.parameters(), before, strict=True))
+    def longest(count: int) -> tuple[float, float]:
+        """The longest step of any weight, and of those that were there from the start."""
+        found: list[tuple[float, float]] = []
+        for _ in range(count):
+            before = [p.detach().clone() for p in model.parameters()]
+            picked = torch.randint(64, (16,))
+            steps.zero_grad()
+            (scale * (model(x[picked]) - y[picked]).pow(2).mean()).backward()
+            steps.step()
+            moved = [(p.detach() - b).abs() for p, b in zip(model.parameters(), before, strict=True)]
+            whole, part = (max(float(m.max()) for m in some) for some in (moved, map(Tensor.__getitem__, moved, old)))
+            found.append((whole, part))
+        return max(whole for whole, _ in found), max(part for _, part in found)
 
-    for _ in range(300):
-        step()
-    usual = max(step() for _ in range(20))
+    longest(150)
+    usual = max(longest(20)[0], rate)
     graph = trace(model, x[:4])
-    graph = apply(graph, widen(graph, "0", 16, WIDENINGS[method]), optimizer)
-    apply(graph, widen(graph, "2", 13, WIDENINGS[method]), optimizer)
-    assert max(step() for _ in range(20)) <= 2 * max(usual, rate)
+    graph = apply(graph, widen(graph, "0", 16, WIDENINGS[method]), steps)
+    apply(graph, widen(graph, "2", 13, WIDENINGS[method]), steps)
+    whole, part = longest(25)
+    # Random padding changes the loss, and with it the steps of the old weights: fresh ones are held against those.
+    assert whole <= 1.5 * (max(usual, part) if method == "random_pad" else usual)
 
 
 # -- random architectures --------------------------------------------------------------------------------------------

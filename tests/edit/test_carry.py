@@ -1,5 +1,6 @@
 """The optimizer goes on: the same object, its state mapped like the weights."""
 
+import copy
 from collections.abc import Callable
 from typing import Any
 
@@ -24,6 +25,7 @@ OPTIMIZERS: dict[str, Make] = {
     "rmsprop": lambda p: torch.optim.RMSprop(p, lr=0.01, momentum=0.9, centered=True),
     "adagrad": lambda p: torch.optim.Adagrad(p, lr=0.01),
     "adadelta": lambda p: torch.optim.Adadelta(p, lr=0.1),
+    "asgd": lambda p: torch.optim.ASGD(p, lr=0.01),
     "rprop": lambda p: torch.optim.Rprop(p, lr=0.01),
 }
 
@@ -59,7 +61,7 @@ def test_moments_of_copies_are_those_of_their_own_gradients() -> None:
         torch.testing.assert_close(carried[name], fresh.state[parameter]["momentum_buffer"], msg=name)
 
 
-def test_second_moments_are_squared_and_fresh_ones_take_the_mean() -> None:
+def test_second_moments_are_squared_and_fresh_ones_take_the_largest() -> None:
     model, x = small()
     optimizer = trained(model, x, torch.optim.Adam(model.parameters(), lr=0.0), steps=3)
     old = optimizer.state[model[3].bias]["exp_avg_sq"].clone()
@@ -69,7 +71,7 @@ def test_second_moments_are_squared_and_fresh_ones_take_the_mean() -> None:
     torch.testing.assert_close(halved[:3], old / 4)
     apply(graph, widen(graph, "3", 8, zero), optimizer)
     state = optimizer.state[model[3].bias]
-    torch.testing.assert_close(state["exp_avg_sq"][6:], halved.mean().expand(2))
+    torch.testing.assert_close(state["exp_avg_sq"][6:], halved.max().expand(2))
     assert state["exp_avg"][6:].tolist() == [0, 0]
     assert state["step"] == 3
 
@@ -165,14 +167,98 @@ def test_factored_state_cannot_be_carried() -> None:
     assert same(before, snapshot(model, optimizer))
 
 
-def test_an_average_of_weights_is_no_moment() -> None:
+def test_fresh_second_moments_are_never_zero() -> None:
+    """Where none of a row's weights had a gradient yet, the mean of the tensor stands in."""
     model, x = small()
-    optimizer = trained(model, x, torch.optim.ASGD(model.parameters()))
+    optimizer = trained(model, x, torch.optim.Adam(model.parameters(), lr=0.0), steps=3)
+    squares = optimizer.state[model[3].weight]["exp_avg_sq"]
+    squares[1] = 0.0
+    graph = trace(model, x)
+    apply(graph, widen(graph, "0", 6, zero), optimizer)
+    fresh = optimizer.state[model[3].weight]["exp_avg_sq"][:, 4:]
+    torch.testing.assert_close(fresh[1], squares.mean().expand(2, 3, 3))
+    torch.testing.assert_close(fresh[0, 0], squares[0].amax(0).clamp_min(squares.mean()))
+
+
+def test_an_average_of_weights_is_edited_like_weights() -> None:
+    model, x = small()
+    optimizer = torch.optim.ASGD(model.parameters(), lr=0.05, t0=0)
+    trained(model, x, optimizer, steps=6)
+
+    def average() -> nn.Module:
+        other = copy.deepcopy(model)
+        for mean, parameter in zip(other.parameters(), model.parameters(), strict=True):
+            mean.data.copy_(optimizer.state[parameter]["ax"])
+        return other
+
+    before = output(average(), x)
+    assert not torch.allclose(before, output(model, x))
+    graph = trace(model, x)
+    graph = apply(graph, widen(graph, "0", 7), optimizer)
+    graph = apply(graph, widen(graph, "3", 5, net2net), optimizer)
+    torch.testing.assert_close(output(average(), x), before)
+    kept = optimizer.state[model[0].weight]["ax"][[0, 5]].clone()
+    graph = apply(graph, narrow(graph, "0", [0, 5]), optimizer)
+    assert torch.equal(optimizer.state[model[0].weight]["ax"], kept)
+    apply(graph, residual(graph, "2"), optimizer)
+    trained(model, x, optimizer)
+
+
+def test_state_that_nobody_knows_is_refused() -> None:
+    """An optimizer of the user's own: a guess would be wrong in silence."""
+    model, x = small()
+    optimizer = trained(model, x, torch.optim.SGD(model.parameters(), lr=0.01, momentum=0.9))
+    for state in optimizer.state.values():
+        state["iterate"] = state["momentum_buffer"].clone()
     before = snapshot(model, optimizer)
     graph = trace(model, x)
-    with pytest.raises(EditError, match=r"keeps 'ax', which is no moment of the gradient"):
+    with pytest.raises(EditError, match=r"keeps 'iterate', and netmorph does not know.*POWERS\['iterate'\] = 1"):
         apply(graph, widen(graph, "0", 6), optimizer)
     assert same(before, snapshot(model, optimizer))
+
+
+def test_lbfgs_is_refused_by_name() -> None:
+    model, x = small()
+    graph = trace(model, x)
+    with pytest.raises(EditError, match=r"L-BFGS keeps steps and gradients of all parameters in one vector"):
+        apply(graph, widen(graph, "0", 6), torch.optim.LBFGS(model.parameters()))
+
+
+def test_muon_keeps_its_matrices() -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(4, 6), nn.Tanh(), nn.Linear(6, 5), nn.Tanh(), nn.Linear(5, 2)).double()
+    x = torch.randn(8, 4).double()
+    muon = torch.optim.Muon([p for p in model.parameters() if p.dim() == 2], lr=0.01)
+    adam = torch.optim.Adam([p for p in model.parameters() if p.dim() != 2], lr=0.01)
+    for optimizer in (muon, adam):
+        trained(model, x, optimizer)
+    before = muon.state[model[0].weight]["momentum_buffer"].clone()
+    graph = trace(model, x)
+    graph = apply(graph, widen(graph, "0", 9, r2r), [muon, adam])
+    carried = muon.state[model[0].weight]["momentum_buffer"]
+    assert torch.equal(carried[:6], before)
+    assert (carried[6:] == 0).all()
+    with pytest.raises(EditError, match=r"no matrix, and Muon.*apply\(graph, edit, \[muon, other\]\)"):
+        apply(graph, residual(graph, "1"), muon)
+    apply(graph, residual(graph, "1"), [muon, adam])
+    start = {name: p.detach().clone() for name, p in model.named_parameters()}
+    for optimizer in (muon, adam):
+        trained(model, x, optimizer)
+    assert all((p != start[name]).any() for name, p in model.named_parameters())
+
+
+def test_inserted_parameters_stand_where_the_model_has_them() -> None:
+    """Then the state goes into an optimizer that is built from the edited model, which knows parameters by number."""
+    model, x = small()
+    optimizer = trained(model, x, torch.optim.Adam(model.parameters(), lr=0.01))
+    graph = trace(model, x)
+    apply(graph, residual(graph, "2"), optimizer)
+    trained(model, x, optimizer)
+    assert [id(p) for p in optimizer.param_groups[0]["params"]] == [id(p) for p in model.parameters()]
+    fresh = torch.optim.Adam(model.parameters(), lr=0.01)
+    fresh.load_state_dict(optimizer.state_dict())
+    for parameter in model.parameters():
+        assert torch.equal(fresh.state[parameter]["exp_avg"], optimizer.state[parameter]["exp_avg"])
 
 
 def test_inserted_weights_join_weights_and_biases_join_biases() -> None:

@@ -77,10 +77,13 @@ def test_sums_meet_by_their_segments() -> None:
     assert resolve((b,)) == resolve((d,))
 
 
-def test_sums_cut_at_other_places_are_frozen() -> None:
+def test_sums_cut_at_other_places_are_cut_at_all_of_them() -> None:
     a, b, c, d = Atom(2), Atom(3), Atom(3), Atom(2)
     unify((Sum(((a,), (b,))),), (Sum(((c,), (d,))),))
-    assert {atom.allow for atom in (a, b, c, d)} == {Allow.FROZEN}
+    pieces = [*atoms((a,)), *atoms((b,))]
+    assert [atom.size for atom in pieces] == [2, 1, 2]
+    assert pieces == [*atoms((c,)), *atoms((d,))]
+    assert {atom.allow for atom in pieces} == {Allow.ANY}
 
 
 def test_nested_sums_are_flattened() -> None:
@@ -124,6 +127,17 @@ def test_reshape_splits_heads() -> None:
     assert resolve((features,)) == (*axes[1], *axes[2])
 
 
+def test_reshape_cuts_fixed_sizes_anywhere() -> None:
+    channels = Atom(6)
+    window = Atom(8)
+    freeze((window,), "moved")
+    for place in ((Fixed(7), Fixed(8)), (Fixed(7), window)):
+        axes = reshape([place, (channels,)], [28, 2, 6])
+        assert [size(axis) for axis in axes] == [28, 2, 6]
+        assert axes[2] == (channels,)
+        assert channels.allow == Allow.ANY
+
+
 def test_reshape_across_the_layout_freezes() -> None:
     features = Atom(6)
     axes = reshape([(Fixed(4),), (features,)], [3, 8])
@@ -163,7 +177,7 @@ def test_along_changes_every_occurrence() -> None:
     channels = Atom(2)
     axis: Axis = (Sum(((channels, Fixed(2)), (Fixed(1),), (channels,))),)
     tensor = torch.arange(7).repeat(3, 1)
-    doubled = along(tensor, 1, axis, channels, lambda part, dim: torch.cat([part, part], dim))
+    doubled = along(tensor, 1, axis, {channels: lambda part, dim: torch.cat([part, part], dim)})
     assert doubled[0].tolist() == [0, 1, 2, 3, 0, 1, 2, 3, 4, 5, 6, 5, 6]
     assert doubled.shape == (3, 13)
 

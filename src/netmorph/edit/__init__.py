@@ -13,13 +13,30 @@ from netmorph.edit.channel_map import (
     unequal_split,
     zero,
 )
-from netmorph.edit.depth import DEEPENINGS, DeepenEdit, ShallowEdit, identity, places, residual, shallow
+from netmorph.edit.copy_block import copy_block, stack
+from netmorph.edit.depth import DEEPENINGS, DeepenEdit, identity, places, residual
+from netmorph.edit.gradmax import gradmax
 from netmorph.edit.journal import Base, Entry, Journal, LoadError, load, rebuild, save
 from netmorph.edit.plan import Edit, EditError, Plan
-from netmorph.edit.width import WidthEdit, narrow, widen
+from netmorph.edit.rank import (
+    FACTORINGS,
+    Factoring,
+    FactorizeEdit,
+    MergeEdit,
+    factorize,
+    kernel_first,
+    merge,
+    pointwise_first,
+)
+from netmorph.edit.reconstruct import recalibrate, reconstruct
+from netmorph.edit.samples import Samples
+from netmorph.edit.shallow import ShallowEdit, linearize, shallow
+from netmorph.edit.undo import forget, undo
+from netmorph.edit.width import WidthEdit, narrow, narrow_all, widen, widen_all
 
 __all__ = [
     "DEEPENINGS",
+    "FACTORINGS",
     "WIDENINGS",
     "Base",
     "ChannelMap",
@@ -27,27 +44,45 @@ __all__ = [
     "Edit",
     "EditError",
     "Entry",
+    "Factoring",
+    "FactorizeEdit",
     "Journal",
     "LoadError",
+    "MergeEdit",
     "Plan",
+    "Samples",
     "ShallowEdit",
     "Widening",
     "WidthEdit",
     "WidthError",
     "apply",
+    "copy_block",
+    "factorize",
+    "forget",
+    "gradmax",
     "identity",
     "keep",
+    "kernel_first",
+    "linearize",
     "load",
+    "merge",
     "narrow",
+    "narrow_all",
     "net2net",
     "places",
+    "pointwise_first",
     "r2r",
     "random_pad",
     "rebuild",
+    "recalibrate",
+    "reconstruct",
     "residual",
     "save",
     "shallow",
+    "stack",
+    "undo",
     "unequal_split",
     "widen",
+    "widen_all",
     "zero",
 ]

@@ -7,21 +7,31 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
-from netmorph.edit.carry import prepare
+from netmorph.edit.carry import averages, prepare
+from netmorph.edit.copies import edited, graph_of
 from netmorph.edit.journal import Entry
-from netmorph.edit.plan import Edit, EditError
-from netmorph.edit.replace import change, undone_on_error
+from netmorph.edit.plan import Edit, EditError, Plan
+from netmorph.edit.replace import Undo, change, undone_on_error
+from netmorph.edit.snapshot import Before, Parts, remember
+from netmorph.edit.wrapped import all_or_none, renew
 from netmorph.graph import Graph, trace
+from netmorph.graph.axis import atoms
+from netmorph.graph.predict import disagreement
 from netmorph.graph.record import run
 
 # The largest relative difference of outputs that rounding may explain, with room for deep networks.
 TOLERANCE = {torch.float64: 1e-10, torch.float32: 1e-4, torch.float16: 5e-2, torch.bfloat16: 5e-2}
 
 
-def apply(graph: Graph, edit: Edit, optimizer: torch.optim.Optimizer | Sequence[torch.optim.Optimizer] = ()) -> Graph:
+def apply(
+    graph: Graph,
+    edit: Edit,
+    optimizer: torch.optim.Optimizer | Sequence[torch.optim.Optimizer] = (),
+    copies: Sequence[nn.Module] = (),
+) -> Graph:
     """Make an edit on the graph's model, in place, and return the graph of the edited model.
 
     The edited model is run on the example inputs. Where the edit is exact, its outputs must be those of the model
@@ -32,39 +42,84 @@ def apply(graph: Graph, edit: Edit, optimizer: torch.optim.Optimizer | Sequence[
         edit: from `widen`, `narrow`, `residual`, `identity`, `shallow`.
         optimizer: one or several optimizers that train the model. Each stays the same object and goes on with its
             state; without it, a new optimizer is needed after every edit.
+        copies: copies of the model with weights of their own (a moving average, `AveragedModel`). They get the same
+            edit, in place; where it is exact, it is checked on them, too.
+
+    Where `graph` was traced from a `DistributedDataParallel`, every process makes the same call. All of them make the
+    edit, or none does, and the wrapper exchanges the new gradients from then on.
 
     Returns:
-        The new graph; the old one can no longer be edited. The measured error is in `graph.journal[-1].error`.
+        The new graph; the old one can no longer be edited. The measured error is in `graph.journal[-1].error`; that of
+        an inexact edit is taken from the outputs when the graph was traced.
 
     Raises:
-        EditError: the edit does not fit; the message tells why. Model and optimizer are as they were.
+        EditError: the edit does not fit; the message tells why. Model, copies and optimizers are as they were.
     """
     # Parameters that are made in a user's inference mode could never be trained.
     with torch.inference_mode(False), torch.no_grad():
-        return _apply(graph, edit, [optimizer] if isinstance(optimizer, torch.optim.Optimizer) else list(optimizer))
+        optimizers = [optimizer] if isinstance(optimizer, torch.optim.Optimizer) else list(optimizer)
+        return _apply(graph, edit, optimizers, copies)
 
 
-def _apply(graph: Graph, edit: Edit, optimizers: list[torch.optim.Optimizer]) -> Graph:
+def _apply(graph: Graph, edit: Edit, optimizers: list[torch.optim.Optimizer], copies: Sequence[nn.Module]) -> Graph:
     model = graph.model
-    _check_current(graph)
-    plan = edit.plan(graph)
-    before = run(model, graph.inputs)
-    old = dict(model.named_parameters(remove_duplicate=False))
-    with undone_on_error() as undo:
+    with undone_on_error() as undo, all_or_none(graph.wrapper) as tell:
+        _check_current(graph)
+        others = [graph_of(graph, copy) for copy in copies]
+        plan = edit.plan(graph)
+        old = dict(model.named_parameters(remove_duplicate=False))
+        names = {id(parameter): name for name, parameter in reversed(old.items())}
+        averaged = {key: edited(graph, edit, mean) for key, mean in averages(optimizers, names).items()}
+        # Without a claim to check, the shapes of the outputs suffice; a claim is about the weights as they are now.
+        before = run(model, graph.inputs) if plan.exact else graph.recording.result
+        parts = [Parts.of(model, plan)]
         change(model, plan.modules, plan.tensors, plan.attributes, undo)
         after = _trace_again(graph, edit)
+        _check_predicted(graph, after, plan, edit)
         error = difference(before, after.recording.result)
-        if plan.exact and not error <= _tolerance(model, before):
-            raise EditError(
-                f"{_title(edit)} should keep the network's outputs, but they differ by {error:.1e} (relative). "
-                "The network was put back. This is a bug in an op rule, or the forward uses a size or an index of "
-                "channels in a way that tracing cannot see"
-            )
+        if plan.exact:
+            _check_exact(edit, error, graph, before)
+        for other in others:
+            parts.append(_change_copy(other, edit, undo))
         new = dict(model.named_parameters(remove_duplicate=False))
-        commit = prepare(optimizers, old, new, plan.moments)
+        commit = prepare(optimizers, old, new, plan.moments, averaged)
+        tell(Entry.of(plan, edit.describe(), 0.0))
+    remembered = remember(optimizers, old, new)
     commit()
-    entry = Entry.of(plan, edit.describe(), error)
-    return Graph(**(vars(after) | {"journal": (*graph.journal, entry)}))
+    if graph.wrapper is not None:
+        renew(graph.wrapper)
+    first, *rest = parts
+    sealed = [first.sealed(optimizers), *(part.sealed() for part in rest)]
+    entry = Entry.of(plan, edit.describe(), error, Before(edit, plan.exact, sealed, remembered))
+    return Graph(**(vars(after) | {"journal": (*graph.journal, entry), "wrapper": graph.wrapper}))
+
+
+def _change_copy(graph: Graph, edit: Edit, undo: Undo) -> Parts:
+    plan = edit.plan(graph)
+    parts = Parts.of(graph.model, plan)
+    before = run(graph.model, graph.inputs) if plan.exact else None
+    change(graph.model, plan.modules, plan.tensors, plan.attributes, undo)
+    if plan.exact:
+        _check_exact(edit, difference(before, run(graph.model, graph.inputs)), graph, before)
+    return parts
+
+
+def _check_predicted(before: Graph, after: Graph, plan: Plan, edit: Edit) -> None:
+    found = disagreement(before.recording, after.recording, plan.sizes) if plan.sizes else None
+    if found is not None:
+        raise EditError(
+            f"{_title(edit)} is not possible: in the edited forward {found}. It uses a size in a way that tracing cannot "
+            "follow; compute it from the tensor. The network was put back"
+        )
+
+
+def _check_exact(edit: Edit, error: float, graph: Graph, before: Any) -> None:
+    if not error <= _tolerance(graph, before):
+        raise EditError(
+            f"{_title(edit)} should keep the network's outputs, but they differ by {error:.1e} (relative). "
+            "The network was put back. This is a bug in an op rule, or the forward uses a size or an index of "
+            "channels in a way that tracing cannot see"
+        )
 
 
 def difference(before: Any, after: Any) -> float:
@@ -132,7 +187,13 @@ def _tensors(result: Any) -> list[Tensor]:
     return [leaf for leaf in tree_leaves(result) if isinstance(leaf, Tensor)]
 
 
-def _tolerance(model: torch.nn.Module, result: Any) -> float:
-    """By the coarsest type in use: a network of bfloat16 weights may well return float32."""
-    types = {tensor.dtype for tensor in (*_tensors(result), *model.parameters())}
+def _tolerance(graph: Graph, result: Any) -> float:
+    """By the coarsest type in use: a network of bfloat16 weights may well return float32, or norm in float32."""
+    types = {tensor.dtype for tensor in (*_tensors(result), *graph.model.parameters())}
+    types |= {
+        value.dtype
+        for call in graph.recording.calls
+        for value in call.outputs
+        if any(True for axis in value.axes for _ in atoms(axis))
+    }
     return max(TOLERANCE.get(dtype, 0.0) for dtype in types)

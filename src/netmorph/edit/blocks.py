@@ -1,9 +1,14 @@
-"""Layers that an edit can insert: plain PyTorch modules, built from JSON so that a journal can build them again."""
+"""Modules that an edit can put into a network, as values made of JSON, so that a journal can build them again.
+
+A `Spec` is a small tree. Its leaves are plain PyTorch layers with their constructors' arguments, or the module that
+the edit finds at its place (`there`), or a copy of another one (`copy_of`).
+"""
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import torch
@@ -11,22 +16,33 @@ from torch import Tensor, nn
 
 from netmorph.errors import NetmorphError
 
-# Activations s with s(s(x)) = s(x): behind one of them, an identity layer with the same activation is exact.
-IDEMPOTENT: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "relu6": nn.ReLU6}
 Layer = nn.Linear | nn.Conv1d | nn.Conv2d | nn.Conv3d
 CONVOLUTIONS: dict[int, type[nn.Conv1d] | type[nn.Conv2d] | type[nn.Conv3d]] = {
     1: nn.Conv1d,
     2: nn.Conv2d,
     3: nn.Conv3d,
 }
+# Activations s with s(s(x)) = s(x): behind one of them, an identity layer with the same activation is exact.
+IDEMPOTENT: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "relu6": nn.ReLU6}
+LEAVES: dict[str, Callable[..., nn.Module]] = {
+    "linear": nn.Linear,
+    "conv1d": nn.Conv1d,
+    "conv2d": nn.Conv2d,
+    "conv3d": nn.Conv3d,
+    "batch_norm1d": nn.BatchNorm1d,
+    "batch_norm2d": nn.BatchNorm2d,
+    "batch_norm3d": nn.BatchNorm3d,
+    "nothing": nn.Identity,
+    **IDEMPOTENT,
+}
 
 
 class Residual(nn.Module):
     """`x + body(x)`."""
 
-    def __init__(self, body: nn.Sequential) -> None:
+    def __init__(self, *body: nn.Module) -> None:
         super().__init__()
-        self.body = body
+        self.body = nn.Sequential(*body)
 
     def forward(self, x: Tensor) -> Tensor:
         """Any shape that the body keeps."""
@@ -34,97 +50,144 @@ class Residual(nn.Module):
         return x + branch
 
 
+class Chain(nn.Sequential):
+    """Blocks one behind the other that all get the same further arguments (a mask, say)."""
+
+    def forward(self, input: Any, *args: Any, **kwargs: Any) -> Any:
+        """Any input that the blocks take."""
+        for block in self:
+            input = block(input, *args, **kwargs)
+        return input
+
+
+CONTAINERS: dict[str, Callable[..., nn.Module]] = {"sequential": nn.Sequential, "chain": Chain, "residual": Residual}
+
+
 @dataclass(frozen=True)
 class Spec:
-    """What to build: `kind` names a function of `BLOCKS`.
+    """What to build.
 
     Attributes:
-        channels: the width of the features the block stands in.
-        hidden: the width inside a residual block.
-        spatial: how many dimensions a convolution runs over; 0 for linear layers over the last dimension.
-        kernel: the odd kernel size of the convolutions.
-        activation: a name of `IDEMPOTENT`, or none.
+        kind: a name of `LEAVES` or `CONTAINERS`; `there` or `copy` for modules that the network has.
+        arguments: of a leaf's constructor; of a copy, `path`.
+        parts: of a container.
     """
 
     kind: str
-    channels: int = 0
-    hidden: int = 0
-    spatial: int = 0
-    kernel: int = 3
-    activation: str | None = None
+    arguments: dict[str, Any] = field(default_factory=dict)
+    parts: tuple[Spec, ...] = ()
 
-    def build(self) -> nn.Module:
-        """The block, with weights that are not set yet to anything in particular.
+    def build(self, model: nn.Module, path: str) -> nn.Module:
+        """The module for `path` of the model, which is left as it is.
+
+        New layers have the type, the device and the training mode of the model's own, and weights that are not set yet
+        to anything in particular.
 
         Raises:
             NetmorphError: the kind is unknown (a journal of a newer version?).
         """
-        if self.kind not in BLOCKS:
-            raise NetmorphError(f"unknown kind of block {self.kind!r}, expected one of {', '.join(BLOCKS)}")
         with torch.random.fork_rng(devices=[]):  # PyTorch draws first weights, which nobody will see
-            return BLOCKS[self.kind](self)
+            return self._build(model, path)
+
+    def _build(self, model: nn.Module, path: str) -> nn.Module:
+        if self.kind == "there":
+            return model.get_submodule(path)
+        if self.kind == "copy":
+            return copy.deepcopy(model.get_submodule(self.arguments["path"]))
+        mode = model.get_submodule(path).training
+        if self.kind in CONTAINERS:
+            container = CONTAINERS[self.kind](*(part._build(model, path) for part in self.parts))
+            container.training = mode  # its parts keep theirs
+            if isinstance(container, Residual):
+                container.body.training = mode
+            return container
+        if self.kind not in LEAVES:
+            known = ", ".join((*LEAVES, *CONTAINERS, "there", "copy"))
+            raise NetmorphError(f"unknown kind of module {self.kind!r}, expected one of {known}")
+        like = next(model.parameters(), torch.empty(0))
+        return LEAVES[self.kind](**self.arguments).to(like.device, like.dtype).train(mode)
 
     def as_json(self) -> dict[str, Any]:
-        """The fields."""
+        """The tree."""
         return asdict(self)
 
-
-def _layer(spec: Spec, inputs: int, outputs: int) -> Layer:
-    if spec.spatial == 0:
-        return nn.Linear(inputs, outputs)
-    return CONVOLUTIONS[spec.spatial](inputs, outputs, spec.kernel, padding=spec.kernel // 2)
-
-
-def _residual(spec: Spec) -> nn.Module:
-    first, last = _layer(spec, spec.channels, spec.hidden), _layer(spec, spec.hidden, spec.channels)
-    # The branch ends linear: behind a ReLU on exact zeros no gradient would ever pass.
-    return Residual(nn.Sequential(first, nn.ReLU(), last))
+    @staticmethod
+    def from_json(told: dict[str, Any]) -> Spec:
+        """The spec that was written by `as_json`."""
+        return Spec(**(told | {"parts": tuple(map(Spec.from_json, told["parts"]))}))
 
 
-def _identity(spec: Spec) -> nn.Module:
-    layer = _layer(spec, spec.channels, spec.channels)
-    return nn.Sequential(layer, IDEMPOTENT[spec.activation]()) if spec.activation else nn.Sequential(layer)
+THERE = Spec("there")
+NOTHING = Spec("nothing")
 
 
-BLOCKS: dict[str, Callable[[Spec], nn.Module]] = {
-    "residual": _residual,
-    "identity": _identity,
-    "nothing": lambda spec: nn.Identity(),
-}
+def chain_of(*parts: Spec) -> Spec:
+    """An `nn.Sequential`."""
+    return Spec("sequential", parts=parts)
 
 
-def _layers(block: nn.Module) -> list[Layer]:
+def dense(inputs: int, outputs: int, spatial: int = 0, kernel: int = 1) -> Spec:
+    """A linear layer, or with `spatial` dimensions a convolution that keeps their sizes; with a bias."""
+    if spatial == 0:
+        return Spec("linear", {"in_features": inputs, "out_features": outputs})
+    channels = {"in_channels": inputs, "out_channels": outputs}
+    return Spec(f"conv{spatial}d", {**channels, "kernel_size": kernel, "padding": kernel // 2})
+
+
+def spec_of(layer: Layer, **changed: Any) -> Spec:
+    """How to build such a layer again, with some arguments changed."""
+    is_linear = isinstance(layer, nn.Linear)
+    kind = "linear" if is_linear else f"conv{layer.weight.dim() - 2}d"
+    names = ("in_features", "out_features") if is_linear else CONVOLUTION_ARGUMENTS
+    return Spec(kind, {name: getattr(layer, name) for name in names} | {"bias": layer.bias is not None} | changed)
+
+
+CONVOLUTION_ARGUMENTS = (
+    "in_channels",
+    "out_channels",
+    "kernel_size",
+    "stride",
+    "padding",
+    "dilation",
+    "groups",
+    "padding_mode",
+)
+
+
+def layers(block: nn.Module) -> list[Layer]:
+    """The linear and convolution layers of a block, in order."""
     return [module for module in block.modules() if isinstance(module, Layer)]
-
-
-def _bias(layer: Layer) -> Tensor:
-    if layer.bias is None:
-        raise ValueError("the layers of an inserted block have biases")
-    return layer.bias
 
 
 @torch.no_grad()
 def start_r2r(block: nn.Module, generator: torch.Generator) -> None:
     """Weights of a residual block whose branch is zero: equal halves, read with opposite signs (R2R deepen)."""
-    first, last = _layers(block)
+    first, last = layers(block)
     half = first.weight.shape[0] // 2
     for layer in (first, last):
         bound = layer.weight[0].numel() ** -0.5
         noise = torch.rand(layer.weight.shape, generator=generator, dtype=torch.float64)
         layer.weight.copy_((2 * noise - 1) * bound)
         # Without biases the branch is as small as its input, so what rounding leaves of it is too.
-        _bias(layer).zero_()
+        layer.get_parameter("bias").zero_()
     first.weight[half:] = first.weight[:half]
     last.weight[:, half:] = -last.weight[:, :half]
 
 
 @torch.no_grad()
 def start_identity(block: nn.Module, generator: torch.Generator) -> None:
-    """Weights of a layer that passes its input on: ones at the kernels' centres (Net2Net deepen)."""
-    (layer,) = _layers(block)
-    layer.weight.zero_()
-    _bias(layer).zero_()
-    centre = layer.weight
+    """Weights of a layer that passes its input on: ones at the kernel's centre (Net2Net deepen)."""
+    (layer,) = layers(block)
+    set_dense(layer, torch.eye(layer.weight.shape[0]))
+
+
+@torch.no_grad()
+def set_dense(layer: nn.Module, matrix: Tensor, bias: Tensor | None = None) -> None:
+    """Give a layer of `dense` the weights of `x -> matrix x + bias` at every position."""
+    weight, held = layer.get_parameter("weight"), layer.get_parameter("bias")
+    weight.zero_()
+    centre: Tensor = weight
     while centre.dim() > 2:
         centre = centre.select(2, centre.shape[2] // 2)
-    centre.fill_diagonal_(1.0)
+    centre.copy_(matrix)
+    held.copy_(torch.zeros(len(held)) if bias is None else bias)

@@ -7,7 +7,7 @@ parameter's shape) goes through the edit's maps.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence, Set
+from collections.abc import Callable, Mapping, Sequence, Set
 from typing import Any
 
 import torch
@@ -15,8 +15,14 @@ from torch import Tensor, nn
 
 from netmorph.edit.plan import EditError, Moment
 
-# How an optimizer's state of the parameter's shape scales with the gradient; 1 where nothing is said here.
+# How an optimizer's state of the parameter's shape scales with the gradient. State of another name is refused, not
+# guessed; add a name here where you know it.
 POWERS = {
+    "momentum_buffer": 1,  # SGD, RMSprop, Muon
+    "exp_avg": 1,  # Adam and its kin, Adamax
+    "exp_inf": 1,  # Adamax: the largest magnitude
+    "grad_avg": 1,  # centered RMSprop
+    "prev": 1,  # Rprop
     "exp_avg_sq": 2,  # Adam, AdamW, NAdam, RAdam
     "max_exp_avg_sq": 2,  # AMSGrad
     "square_avg": 2,  # RMSprop, Adadelta
@@ -24,14 +30,33 @@ POWERS = {
     "acc_delta": 0,  # Adadelta: squared updates
     "step_size": 0,  # Rprop
 }
-NOT_MOMENTS = {"ax"}  # ASGD: an average of weights
+# State that is an average of weights: it goes through an edit as a copy of the network's weights would.
+AVERAGES = {"ax"}  # ASGD
+
+Averages = Mapping[str, Mapping[str, Tensor]]
+
+
+def averages(optimizers: Sequence[torch.optim.Optimizer], names: Mapping[int, str]) -> dict[str, dict[str, Tensor]]:
+    """The averages of weights that optimizers keep: by kind, then by the parameter's name.
+
+    Args:
+        names: of the model's parameters, by id.
+    """
+    found: dict[str, dict[str, Tensor]] = {}
+    for optimizer in optimizers:
+        for parameter, state in optimizer.state.items():
+            for key in AVERAGES & state.keys():
+                if id(parameter) in names:
+                    found.setdefault(key, {})[names[id(parameter)]] = state[key]
+    return found
 
 
 def prepare(
     optimizers: Sequence[torch.optim.Optimizer],
     old: dict[str, nn.Parameter],
     new: dict[str, nn.Parameter],
-    moments: dict[str, Moment],
+    moments: Mapping[str, Moment],
+    averaged: Averages,
 ) -> Callable[[], None]:
     """Compute the optimizers' next states; the returned function puts them in place and cannot fail.
 
@@ -39,6 +64,8 @@ def prepare(
         old: the model's parameters before the edit, by name, tied ones under each name.
         new: those after it. Parameters that are the same object are left alone; those of the same name replace each
             other; others are added (to the group of the parameter before them) or dropped.
+        moments: what the edit does to a moment, by the parameter's name.
+        averaged: the edited `averages`.
 
     Raises:
         EditError: an optimizer has none of the model's parameters, or keeps state that cannot be mapped.
@@ -46,7 +73,7 @@ def prepare(
     names = {id(parameter): name for name, parameter in reversed(old.items())}  # the first name of tied ones
     kept = {id(parameter) for parameter in new.values()}
     successors = {id(p): new[name] for name, p in old.items() if id(p) not in kept and name in new}
-    states = [_next_states(optimizer, names, successors, moments) for optimizer in optimizers]
+    states = [_next_states(optimizer, names, successors, moments, averaged) for optimizer in optimizers]
     groups = [group for optimizer in optimizers for group in optimizer.param_groups]
     members = [
         [successors.get(id(p), p) for p in group["params"] if id(p) not in names or id(p) in kept | successors.keys()]
@@ -54,7 +81,15 @@ def prepare(
     ]
     known = names.keys() | {id(parameter) for parameter in successors.values()}
     _add_inserted(members, list(dict.fromkeys(new.values())), known)
-
+    owners = [optimizer for optimizer in optimizers for _ in optimizer.param_groups]
+    if any(
+        isinstance(owner, torch.optim.Muon) and any(p.dim() != 2 for p in own)
+        for owner, own in zip(owners, members, strict=True)
+    ):
+        raise EditError(
+            "the edit inserts a parameter that is no matrix, and Muon trains nothing else; pass the optimizer of the "
+            "biases as well: apply(graph, edit, [muon, other])"
+        )
     labels = {id(p): name for name, p in reversed(new.items())}
     names_after = [_member_names(group, own, labels) for group, own in zip(groups, members, strict=True)]
 
@@ -76,7 +111,8 @@ def _next_states(
     optimizer: torch.optim.Optimizer,
     names: dict[int, str],
     successors: dict[int, nn.Parameter],
-    moments: dict[str, Moment],
+    moments: Mapping[str, Moment],
+    averaged: Averages,
 ) -> dict[Tensor, dict[str, Any]]:
     own = [p for group in optimizer.param_groups for p in group["params"] if id(p) in names]
     if not own:
@@ -84,10 +120,15 @@ def _next_states(
             "the given optimizer holds none of this model's parameters, so it would not train the edited network; "
             "pass the optimizer that was built from model.parameters()"
         )
+    if isinstance(optimizer, torch.optim.LBFGS):
+        raise EditError(
+            "L-BFGS keeps steps and gradients of all parameters in one vector, which cannot be carried; use another "
+            "optimizer, or build a new one after the edit"
+        )
     for parameter in own:
         _check_state(names[id(parameter)], optimizer.state.get(parameter, {}), parameter)
     return {
-        successors[id(p)]: _carried(optimizer.state[p], p, moments.get(names[id(p)]))
+        successors[id(p)]: _carried(optimizer.state[p], p, names[id(p)], moments, averaged)
         for p in own
         if id(p) in successors and p in optimizer.state
     }
@@ -96,26 +137,38 @@ def _next_states(
 def _check_state(name: str, state: dict[str, Any], parameter: nn.Parameter) -> None:
     """Refuse state that no map of the parameter's axes applies to, also where this edit leaves the parameter alone."""
     for key, value in state.items():
-        if key in NOT_MOMENTS or isinstance(value, list | tuple | dict):
+        if isinstance(value, list | tuple | dict):
             raise EditError(
-                f"the optimizer keeps {key!r}, which is no moment of the gradient and cannot be carried; "
+                f"the optimizer keeps {key!r} as {type(value).__name__}, which cannot be carried; "
                 "use another optimizer, or build a new one after the edit"
             )
-        if isinstance(value, Tensor) and value.numel() > 1 and value.shape != parameter.shape:
+        if not isinstance(value, Tensor) or value.numel() <= 1:
+            continue
+        if value.shape != parameter.shape:
             raise EditError(
                 f"the optimizer keeps state {key!r} of shape {tuple(value.shape)} for {name!r} of shape "
                 f"{tuple(parameter.shape)}; only state of the parameter's own shape (or a single number) can be "
                 "carried. Use such an optimizer, or build a new one after the edit"
             )
+        if key not in POWERS.keys() | AVERAGES:
+            raise EditError(
+                f"the optimizer keeps {key!r}, and netmorph does not know what it is. If it scales with the gradient, "
+                f"say netmorph.edit.carry.POWERS[{key!r}] = 1 (with its square: 2; not at all: 0); if it is an average "
+                f"of weights, netmorph.edit.carry.AVERAGES.add({key!r})"
+            )
 
 
-def _carried(state: dict[str, Any], parameter: nn.Parameter, moment: Moment | None) -> dict[str, Any]:
-    return {
-        key: moment(value, POWERS.get(key, 1))
-        if isinstance(value, Tensor) and value.shape == parameter.shape and moment is not None
-        else value
-        for key, value in state.items()
-    }
+def _carried(
+    state: dict[str, Any], parameter: nn.Parameter, name: str, moments: Mapping[str, Moment], averaged: Averages
+) -> dict[str, Any]:
+    def carried(key: str, value: Any) -> Any:
+        if key in averaged:
+            return averaged[key][name]
+        if isinstance(value, Tensor) and value.shape == parameter.shape and key in POWERS and name in moments:
+            return moments[name](value, POWERS[key])
+        return value
+
+    return {key: carried(key, value) for key, value in state.items()}
 
 
 def _member_names(group: dict[str, Any], members: list[nn.Parameter], labels: dict[int, str]) -> list[str]:
@@ -129,14 +182,18 @@ def _member_names(group: dict[str, Any], members: list[nn.Parameter], labels: di
 def _add_inserted(groups: list[list[nn.Parameter]], parameters: list[nn.Parameter], known: Set[int]) -> None:
     """Weights of inserted layers join the group of the trained weight before them, biases that of the bias before.
 
-    Weights have two dimensions or more; where decay is set for them alone, they are in groups of their own.
+    Weights have two dimensions or more; where decay is set for them alone, they are in groups of their own. In the
+    group, they stand where the model has them, so that an optimizer built anew has its parameters in the same order.
     """
+    place = {id(parameter): number for number, parameter in enumerate(parameters)}
     fallback = next((group for group in groups if group), groups[0]) if groups else []
-    homes: dict[bool, list[nn.Parameter]] = {}
+    homes = {p.dim() > 1: group for group in reversed(groups) for p in group}  # where there is none before: the first
     for parameter in parameters:
         is_weight = parameter.dim() > 1
         holder = next((group for group in groups if any(p is parameter for p in group)), None)
         if holder is not None:
             homes[is_weight] = holder
         elif id(parameter) not in known and parameter.requires_grad:
-            homes.get(is_weight, fallback).append(parameter)
+            home = homes.get(is_weight, fallback)
+            later = (at for at, p in enumerate(home) if place.get(id(p), -1) > place[id(parameter)])
+            home.insert(next(later, len(home)), parameter)

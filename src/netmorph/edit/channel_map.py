@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -47,7 +48,7 @@ class ChannelMap:
         """The new width."""
         return len(self.source)
 
-    @property
+    @cached_property
     def classes(self) -> int:
         """How many different fresh channels there are."""
         return int(self.twin.max()) + 1 if self.m else 0
@@ -56,6 +57,11 @@ class ChannelMap:
     def is_fresh(self) -> Tensor:
         """BoolTensor `[m]`."""
         return self.source == FRESH
+
+    @cached_property
+    def rows(self) -> Tensor:
+        """LongTensor `[m]`: where each new channel lies among the `n` old ones and, behind them, the fresh classes."""
+        return torch.where(self.is_fresh, self.n + self.twin, self.source)
 
     @property
     def consume(self) -> Tensor:

@@ -1,75 +1,56 @@
-"""Depth edits: put a layer that changes nothing behind a module, or take a module out."""
+"""Deepening: put a layer that changes nothing behind a module."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from netmorph.edit.blocks import IDEMPOTENT, Spec, start_identity, start_r2r
+from netmorph.edit.blocks import IDEMPOTENT, THERE, Spec, chain_of, dense, start_identity, start_r2r
 from netmorph.edit.channel_map import WidthError
+from netmorph.edit.features import Batch, by_channel, passes
 from netmorph.edit.plan import EditError, Plan
 from netmorph.errors import suggest
 from netmorph.graph import Allow, Graph
 from netmorph.graph.axis import atoms, size
 
+Start = Callable[[nn.Module, torch.Generator], None]
+
 
 @dataclass(frozen=True)
 class DeepenEdit:
-    """A new block behind module `after`; `start` sets its weights so that it passes its input on."""
+    """A new block behind module `after`.
+
+    Attributes:
+        spec: a container with the old module as its first part and the new block as its last.
+        start: sets the weights of the new block.
+        exact: whether the block then passes its input on.
+        method, width: for people and the journal.
+    """
 
     after: str
     spec: Spec
-    start: Callable[[nn.Module, torch.Generator], None]
+    method: str
+    width: int
+    start: Start
+    exact: bool = True
     seed: int = 0
 
     def plan(self, graph: Graph) -> Plan:
         """See `Edit`."""
-        old = _module(graph, self.after)
-        block = self.spec.build()
-        like = next(graph.model.parameters(), torch.empty(0))
-        block.to(like.device, torch.float64)  # drawn in float64, rounded once
+        module_at(graph, self.after)
+        both = self.spec.build(graph.model, self.after)
+        *_, block = both.children()
         self.start(block, torch.Generator().manual_seed(self.seed))
-        block.to(like.dtype)
-        return Plan(
-            exact=True,
-            modules={self.after: nn.Sequential(old, block).train(old.training)},
-            specs={self.after: {"behind": True, **self.spec.as_json()}},
-        )
+        return Plan(exact=self.exact, modules={self.after: both}, specs={self.after: self.spec.as_json()})
 
     def describe(self) -> dict[str, Any]:
         """See `Edit`."""
-        return {
-            "kind": "deepen",
-            "method": self.spec.kind,
-            "layer": self.after,
-            "before": 0,
-            "after": self.spec.hidden or self.spec.channels,
-        }
-
-
-@dataclass(frozen=True)
-class ShallowEdit:
-    """Module `path` is replaced by nothing: its input passes through."""
-
-    path: str
-
-    def plan(self, graph: Graph) -> Plan:
-        """See `Edit`."""
-        _module(graph, self.path)
-        spec = Spec("nothing")
-        return Plan(
-            exact=False,
-            modules={self.path: spec.build()},
-            specs={self.path: {"behind": False, **spec.as_json()}},
-        )
-
-    def describe(self) -> dict[str, Any]:
-        """See `Edit`."""
-        return {"kind": "shallow", "method": "take out", "layer": self.path, "before": 1, "after": 0}
+        return {"kind": "deepen", "method": self.method, "layer": self.after, "before": 0, "after": self.width}
 
 
 def residual(graph: Graph, after: str, hidden: int | None = None, kernel: int = 3, seed: int = 0) -> DeepenEdit:
@@ -84,42 +65,69 @@ def residual(graph: Graph, after: str, hidden: int | None = None, kernel: int = 
         EditError: no such module, or its output is not a tensor of features.
         WidthError: `hidden` is not a positive even number.
     """
-    channels, spatial = _features(graph, after)
+    channels, spatial = features(graph, after)
     hidden = channels + channels % 2 if hidden is None else hidden
     if hidden < 2 or hidden % 2:
         raise WidthError(f"the hidden width of an R2R block must be even and at least 2, got {hidden}")
     _check_kernel(kernel)
-    return DeepenEdit(after, Spec("residual", channels, hidden, spatial, kernel), start_r2r, seed)
+    # The branch ends linear: behind a ReLU on exact zeros no gradient would ever pass.
+    body = dense(channels, hidden, spatial, kernel), Spec("relu"), dense(hidden, channels, spatial, kernel)
+    return DeepenEdit(after, chain_of(THERE, Spec("residual", parts=body)), "residual", hidden, start_r2r, seed=seed)
 
 
-def identity(graph: Graph, after: str, kernel: int = 3) -> DeepenEdit:
+def identity(
+    graph: Graph, after: str, kernel: int = 3, norm: bool = False, data: Iterable[Batch] | None = None
+) -> DeepenEdit:
     """An identity layer behind a module (Net2Net deepen, arXiv 1511.05641).
 
     Behind an idempotent activation (ReLU, ReLU6) the new layer ends in the same activation; elsewhere it is
     linear.
 
+    Args:
+        norm: put a batch norm behind the new layer that gives back what it normalizes: its running statistics are those
+            of the features, its scale `sqrt(variance + eps)`, its shift their mean. Exact in eval mode; in training
+            mode it is off by as much as a batch's statistics are.
+        data: batches of inputs to take these statistics from; the example inputs where none are given.
+
     Raises:
-        EditError: no such module, or its output is not a tensor of features.
+        EditError: no such module, or its output is not a tensor of features (for a batch norm: with channels in
+            dimension 1), or `data` holds no batch.
     """
-    channels, spatial = _features(graph, after)
+    channels, spatial = features(graph, after)
     _check_kernel(kernel)
-    last = _module(graph, after)
+    last = module_at(graph, after)
     while type(last) is nn.Sequential and len(last):  # a subclass may do more in its forward
         last = last[-1]
-    activation = next((name for name, kind in IDEMPOTENT.items() if type(last) is kind), None)
-    return DeepenEdit(after, Spec("identity", channels, 0, spatial, kernel, activation), start_identity)
+    activation = [Spec(name) for name, kind in IDEMPOTENT.items() if type(last) is kind]
+    layer = dense(channels, channels, spatial, kernel)
+    start: Start = start_identity
+    if norm:
+        if spatial == 0 and len(graph.channels[after]) != 2:
+            raise EditError(f"a batch norm behind {after!r} is not possible: its output holds channels last")
+        layers = [layer, Spec(f"batch_norm{max(1, spatial)}d", {"num_features": channels})]
+        mean, variance = _statistics(graph, after, spatial, data)
+        start = partial(_start_normed, mean=mean, variance=variance)
+    else:
+        layers = [layer]
+    block = chain_of(*layers, *activation)
+    return DeepenEdit(after, chain_of(THERE, block), "identity", channels, start)
 
 
-def shallow(graph: Graph, path: str) -> ShallowEdit:
-    """Take a module out that keeps its input's shape: a residual block, a layer added by deepening.
+def _statistics(graph: Graph, path: str, spatial: int, data: Iterable[Batch] | None) -> tuple[Tensor, Tensor]:
+    """Mean and unbiased variance of each channel of a module's output."""
+    outputs = [by_channel(output, spatial) for _, output in passes(graph, path, data)]
+    rows = torch.cat(outputs)
+    return rows.mean(0), rows.var(0, correction=min(1, len(rows) - 1))
 
-    Not exact, unless the module passes its input on. `apply` refuses if the shapes no longer fit.
 
-    Raises:
-        EditError: no such module.
-    """
-    _module(graph, path)
-    return ShallowEdit(path)
+@torch.no_grad()
+def _start_normed(block: nn.Module, generator: torch.Generator, mean: Tensor, variance: Tensor) -> None:
+    start_identity(block, generator)
+    norm = next(module for module in block.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm))
+    for name, value in (("running_mean", mean), ("running_var", variance)):
+        norm.get_buffer(name).copy_(value)
+    norm.weight.copy_((norm.get_buffer("running_var").double() + norm.eps).sqrt())
+    norm.bias.copy_(norm.get_buffer("running_mean"))
 
 
 Deepening = Callable[[Graph, str], DeepenEdit]
@@ -128,19 +136,43 @@ DEEPENINGS: dict[str, Deepening] = {"residual": residual, "identity": identity}
 
 def places(graph: Graph) -> list[str]:
     """The modules behind which a layer can be put."""
-    return [path for path in graph.channels if path and _feature_axis(graph, path) is not None]
+    found = [path for path in graph.channels if path and _feature_axis(graph, path) is not None]
+    return [path for path in found if not _is_read_past(graph, path)]
 
 
-def _module(graph: Graph, path: str) -> nn.Module:
+def module_at(graph: Graph, path: str) -> nn.Module:
+    """The module at a path.
+
+    Raises:
+        EditError: there is none, or it is the model itself, or a part of a module that reads its weights past it.
+    """
     known = dict(graph.model.named_modules())
     if not path or path not in known:
         raise EditError(f"no module {path!r} to edit{suggest(path, known)}; see model.named_modules()")
     module: nn.Module = known[path]
+    if _is_read_past(graph, path):
+        owner = path.rpartition(".")[0]
+        raise EditError(
+            f"{path!r} cannot be replaced: {type(known[owner]).__name__} reads its weights without calling it. Width "
+            f"edits work there, and depth edits of {owner!r} as a whole"
+        )
     return module
 
 
-def _features(graph: Graph, path: str) -> tuple[int, int]:
-    _module(graph, path)
+def _is_read_past(graph: Graph, path: str) -> bool:
+    """In eval mode these hand the weights of their parts to one fused operator, which tracing keeps them from."""
+    owner = graph.model.get_submodule(path.rpartition(".")[0])
+    is_fused = isinstance(owner, nn.TransformerEncoderLayer | nn.MultiheadAttention)
+    return is_fused and bool(graph.model.get_submodule(path)._parameters)
+
+
+def features(graph: Graph, path: str) -> tuple[int, int]:
+    """(channels, spatial dimensions) of a module's output.
+
+    Raises:
+        EditError: no such module, or its output is not a tensor of features.
+    """
+    module_at(graph, path)
     found = _feature_axis(graph, path)
     if found is None:
         raise EditError(

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +22,11 @@ from netmorph import zoo
 from netmorph.edit.blocks import Spec
 from netmorph.edit.plan import Plan
 from netmorph.edit.replace import change
+from netmorph.edit.snapshot import Before, tensors_of
 from netmorph.errors import NetmorphError
 from netmorph.files import atomic_write
 
-FORMAT = 1
+FORMAT = 2
 
 
 class LoadError(NetmorphError):
@@ -42,6 +43,8 @@ class Entry:
         modules: `[path, spec]` of modules put in, in order.
         shapes: the new shapes of parameters and buffers, by canonical name.
         attributes: `[module, name, value]`.
+        replaced: the old shapes of the tensors that the edit changed or moved, so that another base is noticed.
+        before: what the edit replaced, for `undo`. Not part of a saved journal.
     """
 
     edit: dict[str, Any]
@@ -49,23 +52,30 @@ class Entry:
     modules: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
     shapes: dict[str, list[int]] = field(default_factory=dict)
     attributes: list[tuple[str, str, Any]] = field(default_factory=list)
+    replaced: dict[str, list[int]] = field(default_factory=dict)
+    before: Before | None = field(default=None, repr=False, compare=False)
 
     @staticmethod
-    def of(plan: Plan, edit: dict[str, Any], error: float) -> Entry:
+    def of(plan: Plan, edit: dict[str, Any], error: float, before: Before | None = None) -> Entry:
         """The entry of an edit that was made by this plan."""
         shapes = {name: list(tensor.shape) for name, tensor in plan.tensors.items()}
-        return Entry(edit, error, list(plan.specs.items()), shapes, list(plan.attributes))
+        replaced = before.parts[0].shapes if before is not None else {}
+        return Entry(edit, error, list(plan.specs.items()), shapes, list(plan.attributes), replaced, before)
+
+    def as_json(self) -> dict[str, Any]:
+        """The fields that are saved."""
+        return {entry.name: getattr(self, entry.name) for entry in fields(self) if entry.name != "before"}
 
     @staticmethod
     def from_json(told: dict[str, Any]) -> Entry:
-        """The entry that was written as `dataclasses.asdict`; JSON knows no tuples."""
+        """The entry that was written by `as_json`; JSON knows no tuples."""
         entry = Entry(**told)
         modules = [(path, spec) for path, spec in entry.modules]
         attributes = [
             (module, name, tuple(value) if isinstance(value, list) else value)
             for module, name, value in entry.attributes
         ]
-        return Entry(entry.edit, entry.error, modules, entry.shapes, attributes)
+        return replace(entry, modules=modules, attributes=attributes)
 
 
 @dataclass(frozen=True)
@@ -96,10 +106,13 @@ def rebuild(model: nn.Module, journal: Journal) -> nn.Module:
     """
     try:
         for entry in journal:
-            modules = {path: _placed(model, path, told) for path, told in entry.modules}
-            current = _tensors(model)
+            _check_replaced(model, entry)
+            modules = {path: Spec.from_json(told).build(model, path) for path, told in entry.modules}
+            current = tensors_of(model)
             tensors = {name: current[name].detach().new_zeros(shape) for name, shape in entry.shapes.items()}
             change(model, modules, tensors, entry.attributes, [])
+    except LoadError:
+        raise
     except (AttributeError, KeyError, TypeError, ValueError, RuntimeError) as error:
         raise LoadError(
             f"the journal does not fit this base: {entry.edit} cannot be made again ({type(error).__name__}: {error}). "
@@ -121,12 +134,12 @@ def save(path: str | Path, model: nn.Module, journal: Journal = (), base: Base |
     # Each tensor gets memory of its own: the format refuses views of one another.
     tensors = {
         name: tensor.detach().to("cpu", copy=True, memory_format=torch.contiguous_format)
-        for name, tensor in _tensors(model).items()
+        for name, tensor in tensors_of(model).items()
     }
     header = {
         "format": FORMAT,
         "base": asdict(base) if base else None,
-        "journal": [asdict(e) for e in journal],
+        "journal": [entry.as_json() for entry in journal],
     }
     atomic_write(Path(path), lambda file: save_file(tensors, file, {"netmorph": json.dumps(header)}))
 
@@ -148,15 +161,21 @@ def load(path: str | Path, base: Callable[[], nn.Module] | None = None) -> tuple
     path = Path(path)
     told, journal, tensors = _read(path)
     model = rebuild(base() if base is not None else _own_base(path, told), journal)
-    _check_tensors(path, _tensors(model), tensors)
+    _check_tensors(path, tensors_of(model), tensors)
     change(model, {}, tensors, [], [])
     return model, journal
 
 
-def _placed(model: nn.Module, path: str, told: dict[str, Any]) -> nn.Module:
-    spec = Spec(**{key: value for key, value in told.items() if key != "behind"})
-    block = spec.build().to(next(model.parameters()).dtype)
-    return nn.Sequential(model.get_submodule(path), block) if told["behind"] else block
+def _check_replaced(model: nn.Module, entry: Entry) -> None:
+    held = (*model.named_parameters(remove_duplicate=False), *model.named_buffers(remove_duplicate=False))
+    found = {name: tuple(tensor.shape) for name, tensor in held}
+    different = [
+        f"{name}: {tuple(shape)} when it was edited, {found.get(name, 'missing')} in the given one"
+        for name, shape in sorted(entry.replaced.items())
+        if found.get(name) != tuple(shape)
+    ]
+    if different:
+        raise LoadError(f"the journal was written for another base: {_several(different)}")
 
 
 def _own_base(path: Path, told: Base | None) -> nn.Module:
@@ -196,13 +215,8 @@ def _check_tensors(path: Path, expected: dict[str, Tensor], given: dict[str, Ten
         if shapes.get(name) != found.get(name)
     ]
     if different:
-        raise LoadError(
-            f"{path} was saved from another base: "
-            + "; ".join(different[:5])
-            + (f"; and {len(different) - 5} more" if len(different) > 5 else "")
-        )
+        raise LoadError(f"{path} was saved from another base: {_several(different)}")
 
 
-def _tensors(model: nn.Module) -> dict[str, Tensor]:
-    """Parameters and buffers by canonical name: tied tensors once."""
-    return dict(model.named_parameters()) | dict(model.named_buffers())
+def _several(told: list[str]) -> str:
+    return "; ".join(told[:5]) + (f"; and {len(told) - 5} more" if len(told) > 5 else "")

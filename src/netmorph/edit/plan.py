@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from netmorph.errors import NetmorphError
 from netmorph.graph import Graph
+from netmorph.graph.axis import Atom
 
 Moment = Callable[[Tensor, int], Tensor]
 
@@ -28,6 +29,8 @@ class Plan:
         moments: for each changed parameter, how an optimizer's moment of it changes: `(moment, power) -> moment`, where
             power is 1 for moments linear in the gradient, 2 for quadratic ones.
         attributes: `(module, name, value)`: attributes of modules that hold sizes.
+        sizes: where the edit changes widths: the atoms that change, with their new sizes. The edited forward must have
+            the shapes that follow.
         modules: modules that take the place of others, by path.
         specs: how to build these modules again, for the journal: by path, `Spec.as_json()`.
     """
@@ -36,6 +39,7 @@ class Plan:
     tensors: dict[str, Tensor] = field(default_factory=dict)
     moments: dict[str, Moment] = field(default_factory=dict)
     attributes: list[tuple[str, str, int | tuple[int, ...]]] = field(default_factory=list)
+    sizes: dict[Atom, int] = field(default_factory=dict)
     modules: dict[str, nn.Module] = field(default_factory=dict)
     specs: dict[str, dict[str, Any]] = field(default_factory=dict)
 

@@ -35,7 +35,8 @@ def change(
     Args:
         modules: by path. A module that is found at several paths is replaced at all of them.
         tensors: parameters and buffers by canonical name (the first of tied ones); replaced wherever they are used.
-            A parameter becomes a new `Parameter` with the same `requires_grad` and no gradient.
+            A parameter becomes a new `Parameter` with the same `requires_grad` and no gradient, where it is not given
+            as one.
         attributes: `(module, name, value)`.
         undo: gets a step for every change.
     """
@@ -44,11 +45,24 @@ def change(
     slots = _slots(model)
     for name, tensor in tensors.items():
         old, places = slots[name]
-        new = nn.Parameter(tensor, old.requires_grad) if isinstance(old, nn.Parameter) else tensor
+        is_parameter = isinstance(old, nn.Parameter) and not isinstance(tensor, nn.Parameter)
+        new = nn.Parameter(tensor, old.requires_grad) if is_parameter else tensor
         for table, key in places:
             _set(table, key, new, undo)
     for path, attribute, value in attributes:
-        _set(vars(model.get_submodule(path)), attribute, value, undo)
+        table = vars(model.get_submodule(path))
+        held = table[attribute]
+        # A journal that was read from a file knows no difference between lists and tuples.
+        _set(table, attribute, type(held)(value) if isinstance(held, list | tuple) else value, undo)
+    _drop_caches(model)
+
+
+def _drop_caches(model: nn.Module) -> None:
+    """Let modules forget what they worked out from their weights: those that do, drop it when their mode is set."""
+    modes = [(module, module.training) for module in model.modules()]
+    model.train(False)
+    for module, mode in modes:
+        module.training = mode
 
 
 def _replace_module(model: nn.Module, path: str, new: nn.Module, undo: Undo) -> None:

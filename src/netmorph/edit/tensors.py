@@ -20,14 +20,20 @@ def write(tensor: Tensor, dim: int, channels: ChannelMap, fresh: Tensor) -> Tens
         tensor: `[..., n, ...]`.
         fresh: `[..., channels.classes, ...]`, one row per class of equal fresh channels.
     """
-    row = torch.where(channels.is_fresh, channels.n + channels.twin, channels.source)
-    return torch.cat([tensor, fresh], dim).index_select(dim, row.to(tensor.device))
+    rows = channels.rows.to(tensor.device)
+    return (torch.cat([tensor, fresh], dim) if channels.classes else tensor).index_select(dim, rows)
 
 
 def read(tensor: Tensor, dim: int, channels: ChannelMap, fresh: Tensor) -> Tensor:
     """The weights that sum over the channels: each column times its share. Shares of one leave the bits alone."""
     columns = write(tensor, dim, channels, fresh)
-    return columns * _along(channels.share, columns, dim)
+    return columns * spread(channels.share, columns, dim)
+
+
+def mix(tensor: Tensor, dim: int, consume: Tensor) -> Tensor:
+    """The weights that sum over mixtures of the channels, with `consume` of `[n, m]`."""
+    mixed: Tensor = torch.tensordot(tensor.double(), consume.to(tensor.device), dims=([dim], [0]))
+    return mixed.movedim(-1, dim).to(tensor)
 
 
 def write_moment(moment: Tensor, dim: int, channels: ChannelMap, power: int) -> Tensor:
@@ -35,12 +41,13 @@ def write_moment(moment: Tensor, dim: int, channels: ChannelMap, power: int) -> 
 
     Args:
         power: 1 for a moment that is linear in the gradient, 2 for one that is quadratic. Fresh rows of the first
-            start at zero; of the second at the moment's mean, because a zero beside an old step count would let Adam
-            take steps of several times the learning rate.
+            start at zero. Of the second they start like the channel with the largest moment: a zero beside an old
+            step count would let Adam take steps of several times the learning rate, and the mean of the channels
+            still of twice the usual. Where no channel had a gradient yet, the tensor's mean is taken.
     """
     columns = write(moment, dim, channels, _fresh_moment(moment, dim, channels, power))
     factor = torch.where(channels.is_fresh, 1.0, channels.share**power)
-    return columns * _along(factor, columns, dim)
+    return columns * spread(factor, columns, dim)
 
 
 def read_moment(moment: Tensor, dim: int, channels: ChannelMap, power: int) -> Tensor:
@@ -75,12 +82,16 @@ def full_like(tensor: Tensor, dim: int, count: int, value: float) -> Tensor:
     return tensor.new_full([*tensor.shape[:dim], count, *tensor.shape[dim + 1 :]], value)
 
 
-def _fresh_moment(moment: Tensor, dim: int, channels: ChannelMap, power: int) -> Tensor:
-    start = 0.0 if power == 1 else float(moment.double().mean())
-    return full_like(moment, dim, channels.classes, start)
-
-
-def _along(vector: Tensor, tensor: Tensor, dim: int) -> Tensor:
+def spread(vector: Tensor, tensor: Tensor, dim: int) -> Tensor:
+    """The vector along dimension `dim` of a tensor, in the tensor's type and rank."""
     shape = [1] * tensor.dim()
     shape[dim] = -1
     return vector.to(tensor).reshape(shape)
+
+
+def _fresh_moment(moment: Tensor, dim: int, channels: ChannelMap, power: int) -> Tensor:
+    mean = float(moment.double().mean())
+    if power != 2:
+        return full_like(moment, dim, channels.classes, 0.0 if power == 1 else mean)
+    largest = moment.amax(dim, keepdim=True).clamp_min(mean)
+    return largest.expand([*moment.shape[:dim], channels.classes, *moment.shape[dim + 1 :]])

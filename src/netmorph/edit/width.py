@@ -1,9 +1,10 @@
-"""Width edits: one channel group gets another number of channels, in all its tensors at once."""
+"""Width edits: channel groups get other numbers of channels, in all their tensors at once."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import math
+from collections.abc import Container, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
@@ -12,76 +13,127 @@ from torch import Tensor
 
 from netmorph.edit.channel_map import ChannelMap, Widening, WidthError, keep, r2r
 from netmorph.edit.plan import EditError, Plan
-from netmorph.edit.tensors import fresh_like, full_like, mean_like, read, read_moment, write, write_moment
+from netmorph.edit.tensors import fresh_like, full_like, mean_like, mix, read, read_moment, spread, write, write_moment
 from netmorph.graph import Allow, Attribute, Fill, Graph, Group, Role, Site
+from netmorph.graph.axis import Atom, atoms
+
+Channels = Mapping[Atom, ChannelMap]
+Place = tuple[str, int]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
+class Reading:
+    """How a reader makes do with fewer channels, see `reconstruct`.
+
+    Attributes:
+        consume: float64 `[n, m]`: its weight becomes `W @ consume`.
+        constant: float64 `[n]`: what the matrix leaves out of each old channel.
+        offsets: where `W @ constant` goes: by tensor, the factor with which it is added.
+    """
+
+    consume: Tensor
+    constant: Tensor
+    offsets: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, eq=False)
 class WidthEdit:
-    """Group `group` goes through a channel map. `seed` draws the weights of fresh channels."""
+    """Any number of groups go through channel maps, in one step.
 
-    group: str
-    channels: ChannelMap
+    Attributes:
+        changes: a channel map by group.
+        method: its name, for people and the journal.
+        seed: draws the weights of fresh channels that `fresh` does not give.
+        fresh: by tensor and dimension: the values of the fresh channels there. Of the tensor's shape when the turn of
+            this place comes (groups in the order of `changes`), but along the dimension only the fresh channels: as
+            many as the map has `classes`, each with the block of entries that a channel owns there.
+        readings: by group, tensor and dimension: readers that do more than the channel map's shares say.
+    """
+
+    changes: Mapping[str, ChannelMap]
     method: str
     seed: int = 0
+    fresh: Mapping[Place, Tensor] = field(default_factory=dict)
+    readings: Mapping[tuple[str, str, int], Reading] = field(default_factory=dict)
 
     def plan(self, graph: Graph) -> Plan:
         """See `Edit`."""
-        group = graph.group(self.group)
-        if group.size != self.channels.n:
-            raise EditError(
-                f"this edit was made for {self.channels.n} channels, but group {group.name!r} has {group.size}; "
-                "make the edit again from the current graph"
-            )
-        _check_free(group)
+        groups = self._groups(graph)
+        names = {group.atom: name for name, group in groups.items()}
+        channels = {atom: self.changes[name] for atom, name in names.items()}
+        sites = {(site.tensor, site.dim): site for group in groups.values() for site in group.sites}
         current = dict(graph.model.named_parameters()) | dict(graph.model.named_buffers())
-        tensors = {site.tensor: current[site.tensor].detach() for site in group.sites}
+        tensors = {site.tensor: current[site.tensor].detach() for site in sites.values()}
+        for (name, tensor, dim), reading in self.readings.items():
+            constant = _constant(current[tensor].detach(), sites[tensor, dim], groups[name].atom, reading.constant)
+            for offset, factor in reading.offsets.items():
+                tensors[offset] = tensors.get(offset, current[offset].detach()) + factor * constant
         generator = torch.Generator().manual_seed(self.seed)
-        for site in group.sites:  # a tensor may have several sites: one after the other
-            tensors[site.tensor] = self._change(tensors[site.tensor], site, group, generator)
-        sizes = {group.atom: self.channels.m}
+        for site in sites.values():  # a tensor may have several sites: one after the other
+            tensors[site.tensor] = self._change(tensors[site.tensor], site, names, generator)
+        places: dict[str, list[Site]] = {}
+        for site in sites.values():
+            places.setdefault(site.tensor, []).append(site)
+        sizes = {atom: entry.m for atom, entry in channels.items()}
         return Plan(
-            exact=self.channels.is_exact(group.allow),
+            sizes=sizes,
+            exact=not self.readings and all(channels[group.atom].is_exact(group.allow) for group in groups.values()),
             tensors=tensors,
-            moments={name: self._moment(name, group) for name in tensors},
-            attributes=[
-                (
-                    entry.module,
-                    entry.name,
-                    tuple(entry.value(sizes)) if isinstance(held, tuple) else entry.value(sizes)[0],
-                )
-                for entry in group.attributes
-                if (held := _held(graph, entry)) in (entry.value(), entry.value()[0])
-            ],
+            moments={name: partial(_moment, sites=found, channels=channels) for name, found in places.items()},
+            attributes=_attributes(graph, groups.values(), sizes),
         )
 
     def describe(self) -> dict[str, Any]:
-        """See `Edit`."""
-        kind = "widen" if self.channels.m > self.channels.n else "narrow"
-        return {
-            "kind": kind,
+        """See `Edit`. Of several groups, `before` and `after` count all channels, `widths` holds those of each."""
+        widths = {name: [channels.n, channels.m] for name, channels in self.changes.items()}
+        before, after = (sum(pair[end] for pair in widths.values()) for end in (0, 1))
+        first, *others = widths
+        told = {
+            "kind": "widen" if after > before else "narrow",
             "method": self.method,
-            "layer": self.group,
-            "before": self.channels.n,
-            "after": self.channels.m,
+            "layer": f"{first} and {len(others)} more" if others else first,
+            "before": before,
+            "after": after,
         }
+        return told | {"widths": widths} if others else told
 
-    def _change(self, tensor: Tensor, site: Site, group: Group, generator: torch.Generator) -> Tensor:
-        def change(part: Tensor, dim: int) -> Tensor:
-            fresh = _fresh(part, dim, self.channels.classes, site.use.fill, generator)
-            return (read if site.use.role is Role.READ else write)(part, dim, self.channels, fresh)
+    def _groups(self, graph: Graph) -> dict[str, Group]:
+        if not self.changes:
+            raise WidthError("this edit changes no group; give at least one")
+        groups = {name: graph.group(name) for name in self.changes}
+        for name, group in groups.items():
+            if group.size != self.changes[name].n:
+                raise EditError(
+                    f"this edit was made for {self.changes[name].n} channels, but group {group.name!r} has "
+                    f"{group.size}; make the edit again from the current graph"
+                )
+            _check_free(group)
+        _check_distinct(groups)
+        sites = {(site.tensor, site.dim) for group in groups.values() for site in group.sites}
+        if unknown := {*self.fresh, *(key[1:] for key in self.readings)} - sites:
+            raise EditError(f"values are given for {sorted(unknown)}, which this edit does not change")
+        return groups
 
-        return site.change(tensor, group.atom, change)
+    def _change(self, tensor: Tensor, site: Site, names: Mapping[Atom, str], generator: torch.Generator) -> Tensor:
+        place = site.tensor, site.dim
 
-    def _moment(self, name: str, group: Group) -> Any:
-        def carry(moment: Tensor, power: int) -> Tensor:
-            for site in group.sites:
-                if site.tensor == name:
-                    change = read_moment if site.use.role is Role.READ else write_moment
-                    moment = site.change(moment, group.atom, partial(change, channels=self.channels, power=power))
-            return moment
+        def change(part: Tensor, dim: int, name: str) -> Tensor:
+            if (reading := self.readings.get((name, *place))) is not None:
+                return mix(part, dim, reading.consume)
+            channels, given = self.changes[name], self.fresh.get(place)
+            shape = [*part.shape[:dim], channels.classes, *part.shape[dim + 1 :]]
+            if given is None:
+                fresh = _fresh(part, dim, channels.classes, site.use.fill, generator)
+            elif given.numel() == math.prod(shape):
+                fresh = given.to(part).reshape(shape)
+            else:
+                raise EditError(
+                    f"the values for fresh channels of dimension {site.dim} of {site.tensor!r} have shape "
+                    f"{tuple(given.shape)}, but {tuple(shape)} is needed"
+                )
+            return (read if site.use.role is Role.READ else write)(part, dim, channels, fresh)
 
-        return carry
+        return site.change(tensor, {atom: partial(change, name=names[atom]) for atom in _crossing(site, names)})
 
 
 def widen(graph: Graph, group: str, to: int, method: Widening = r2r, seed: int = 0) -> WidthEdit:
@@ -96,24 +148,14 @@ def widen(graph: Graph, group: str, to: int, method: Widening = r2r, seed: int =
         WidthError: `to` is not above the group's width.
         EditError: the group is frozen, or the method is exact elsewhere but not through what acts on this group.
     """
-    found = graph.group(group)
-    _check_free(found)
-    if not isinstance(to, int) or to <= found.size:
-        raise WidthError(
-            f"widening {group!r} needs more than its {found.size} channels, a whole number, got {to!r}; "
-            "see narrow to shrink"
-        )
-    channels = method(found.size, to, torch.Generator().manual_seed(seed))
-    if channels.keeps_function and not channels.is_exact(found.allow):
-        hint = (
-            f"copy every channel equally often: net2net to a multiple of {found.size}"
-            if found.allow == Allow.UNIFORM
-            else "no change of its width is exact; random_pad makes an inexact one"
-        )
-        raise EditError(
-            f"{_name(method)} to {to} channels is not exact on {group!r}: {found.reasons[0]}. There, {hint}"
-        )
-    return WidthEdit(group, channels, _name(method), seed)
+    return widen_all(graph, {group: to}, method, seed)
+
+
+def widen_all(graph: Graph, widths: Mapping[str, int], method: Widening = r2r, seed: int = 0) -> WidthEdit:
+    """One edit that widens several groups, each to its number of channels; see `widen`."""
+    _check_distinct({name: graph.group(name) for name in widths})
+    changes = {name: _widening(graph.group(name), name, to, method, seed) for name, to in widths.items()}
+    return WidthEdit(changes, _name(method), seed)
 
 
 def narrow(graph: Graph, group: str, kept: Sequence[int]) -> WidthEdit:
@@ -124,12 +166,79 @@ def narrow(graph: Graph, group: str, kept: Sequence[int]) -> WidthEdit:
         WidthError: no channel is kept, or an index is out of range or repeated.
         EditError: the group is frozen.
     """
-    found = graph.group(group)
-    _check_free(found)
-    return WidthEdit(group, keep(found.size, kept), "keep")
+    return narrow_all(graph, {group: kept})
+
+
+def narrow_all(graph: Graph, kept: Mapping[str, Sequence[int]]) -> WidthEdit:
+    """One edit that narrows several groups, each to its kept channels; see `narrow`."""
+    groups = {name: graph.group(name) for name in kept}
+    _check_distinct(groups)
+    for group in groups.values():
+        _check_free(group)
+    return WidthEdit({name: keep(group.size, kept[name]) for name, group in groups.items()}, "keep")
+
+
+def _widening(group: Group, name: str, to: int, method: Widening, seed: int) -> ChannelMap:
+    _check_free(group)
+    if not isinstance(to, int) or to <= group.size:
+        raise WidthError(
+            f"widening {name!r} needs more than its {group.size} channels, a whole number, got {to!r}; "
+            "see narrow to shrink"
+        )
+    channels = method(group.size, to, torch.Generator().manual_seed(seed))
+    if channels.keeps_function and not channels.is_exact(group.allow):
+        hint = (
+            f"copy every channel equally often: net2net to a multiple of {group.size}"
+            if group.allow == Allow.UNIFORM
+            else "no change of its width is exact; random_pad makes an inexact one"
+        )
+        raise EditError(f"{_name(method)} to {to} channels is not exact on {name!r}: {group.reasons[0]}. There, {hint}")
+    return channels
+
+
+def _constant(weight: Tensor, site: Site, atom: Atom, values: Tensor) -> Tensor:
+    """What a reader `[out, in, ...]` (or `[in, out, ...]`) makes of channels that hold `values` everywhere: `[out]`."""
+    held = replace(site, dim=0).change(
+        torch.zeros(weight.shape[site.dim], dtype=values.dtype),
+        {atom: lambda part, dim: part + spread(values, part, dim)},
+    )
+    products = weight.double() * spread(held, weight.double(), site.dim)
+    return products.movedim(0 if site.dim else 1, 0).flatten(1).sum(1).to(weight)
+
+
+def _moment(moment: Tensor, power: int, sites: Sequence[Site], channels: Channels) -> Tensor:
+    for site in sites:
+        change = read_moment if site.use.role is Role.READ else write_moment
+        changes = {atom: partial(change, channels=channels[atom], power=power) for atom in _crossing(site, channels)}
+        moment = site.change(moment, changes)
+    return moment
+
+
+def _crossing(site: Site, changed: Container[Atom]) -> list[Atom]:
+    """The atoms of the site's axis that change: one axis may run over the channels of several groups."""
+    return [atom for atom in dict.fromkeys(atoms(site.axis)) if atom in changed]
+
+
+def _attributes(
+    graph: Graph, groups: Iterable[Group], sizes: dict[Atom, int]
+) -> list[tuple[str, str, int | tuple[int, ...]]]:
+    """The new values of the attributes that held a true size; what is no size in this module stays."""
+    entries = dict.fromkeys(entry for group in groups for entry in group.attributes)
+    return [
+        (entry.module, entry.name, new)
+        for entry in entries
+        if (new := entry.changed(held := _held(graph, entry), sizes)) != held
+    ]
+
+
+def _held(graph: Graph, entry: Attribute) -> Any:
+    """What the module holds under the attribute's name, if anything: only a size that was true is kept true."""
+    return vars(graph.model.get_submodule(entry.module)).get(entry.name)
 
 
 def _fresh(tensor: Tensor, dim: int, count: int, fill: Fill | float, generator: torch.Generator) -> Tensor:
+    if count == 0:
+        return tensor.narrow(dim, 0, 0)
     if fill is Fill.RANDOM:
         return fresh_like(tensor, dim, count, generator)
     return mean_like(tensor, dim, count) if fill is Fill.MEAN else full_like(tensor, dim, count, fill)
@@ -145,6 +254,10 @@ def _check_free(group: Group) -> None:
         raise EditError(f"group {group.name!r} is frozen: {'; '.join(group.reasons)}. Choose another group")
 
 
-def _held(graph: Graph, entry: Attribute) -> Any:
-    """What the module holds under the attribute's name, if anything: only a size that was true is kept true."""
-    return vars(graph.model.get_submodule(entry.module)).get(entry.name)
+def _check_distinct(groups: Mapping[str, Group]) -> None:
+    """Several names may stand for one group, but one edit changes it once."""
+    first: dict[str, str] = {}
+    for name, group in groups.items():
+        other = first.setdefault(group.name, name)
+        if other != name:
+            raise EditError(f"{other!r} and {name!r} are the same channel group {group.name!r}; give it once")

@@ -15,8 +15,9 @@ on either side until both read the same: an atom of 400 that meets `16 * 5 * 5` 
 
 from __future__ import annotations
 
+import itertools
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
 
@@ -77,6 +78,7 @@ class Sum:
 
 Factor = Atom | Sum | Fixed
 Axis = tuple[Factor, ...]
+Change = Callable[[Tensor, int], Tensor]
 
 
 def size(axis: Axis, sizes: dict[Atom, int] | None = None) -> int:
@@ -93,21 +95,37 @@ def size(axis: Axis, sizes: dict[Atom, int] | None = None) -> int:
 
 
 def resolve(axis: Axis) -> Axis:
-    """The axis in terms of atoms that stand for themselves, with nested sums and products flattened."""
+    """The axis in terms of atoms that stand for themselves, with nested sums and products flattened.
+
+    What all segments of a sum end with is a factor of the whole: `a + a` is `2 * a`, and `a * c + b * c` is
+    `(a + b) * c`.
+    """
     factors: list[Factor] = []
     for factor in axis:
         if isinstance(factor, Atom) and factor.becomes is not None:
             factor.becomes = resolve(factor.becomes)  # so that the next look is short
             factors.extend(factor.becomes)
         elif isinstance(factor, Sum):
-            segments: list[Axis] = []
-            for segment in map(resolve, factor.segments):
-                inner = segment[0] if len(segment) == 1 else None
-                segments.extend(inner.segments if isinstance(inner, Sum) else (segment,))
-            factors.extend(segments[0] if len(segments) == 1 else (Sum(tuple(segments)),))
+            factors.extend(_resolved_sum(factor))
         else:
             factors.append(factor)
     return tuple(factors)
+
+
+def _resolved_sum(whole: Sum) -> Axis:
+    segments: list[Axis] = []
+    for segment in map(resolve, whole.segments):
+        inner = segment[0] if len(segment) == 1 else None
+        segments.extend(inner.segments if isinstance(inner, Sum) else (segment,))
+    common: list[Factor] = []
+    while len(segments) > 1 and all(segments) and all(segment[-1] == segments[0][-1] for segment in segments):
+        common.insert(0, segments[0][-1])
+        segments = [segment[:-1] for segment in segments]
+    if len(segments) == 1:
+        return (*segments[0], *common)
+    if not any(isinstance(factor, Atom | Sum) for segment in segments for factor in segment):
+        return (Fixed(sum(size(segment) for segment in segments), "a fixed number of parts"), *common)
+    return (Sum(tuple(segment or (Fixed(1),) for segment in segments)), *common)
 
 
 def atoms(axis: Axis) -> Iterator[Atom]:
@@ -142,73 +160,155 @@ def freeze(axis: Axis, reason: str) -> None:
     limit(axis, Allow.FROZEN, reason)
 
 
-def unify(left: Axis, right: Axis) -> None:
+def unify(left: Axis, right: Axis, where: str = "") -> None:
     """Make two axes of the same length the same, refining atoms where one side has more structure.
 
     Where the structures cannot be aligned (a product `4 * 6` against `3 * 8`), or where one side is fixed, nothing on
-    either side can change width: the atoms are frozen. That is always safe.
+    either side can change width: the atoms are frozen. That is always safe. `where` tells people the place.
     """
     left, right = resolve(left), resolve(right)
     if left == right:
         return
     if not any(atoms(left)) or not any(atoms(right)):
+        if [factor.size for factor in left] == [factor.size for factor in right] and len(left) > 1:
+            for one, other in zip(left, right, strict=True):  # each factor with the reason of the one that it meets
+                unify((one,), (other,), where)
+            return
         reason = next((f.reason for f in (*left, *right) if isinstance(f, Fixed)), Fixed(1).reason)
         freeze((*left, *right), reason)
     elif len(left) == 1 and isinstance(left[0], Atom):
-        _substitute(left[0], right)
+        _substitute(left[0], right, where)
     elif len(right) == 1 and isinstance(right[0], Atom):
-        _substitute(right[0], left)
-    elif len(left) == len(right) == 1 and isinstance(left[0], Sum) and isinstance(right[0], Sum):
-        _unify_sums(left[0], right[0])
+        _substitute(right[0], left, where)
+    elif min(len(left), len(right)) == 1 and isinstance(left[0], Sum) and isinstance(right[0], Sum):
+        _unify_sums(_distributed(left[0], left[1:]), _distributed(right[0], right[1:]), where)
     else:
-        _unify_products(left, right)
+        _unify_products(left, right, where)
 
 
-def _misaligned(*axes: Axis) -> None:
+def _misaligned(where: str, *axes: Axis) -> None:
     for axis in axes:
-        freeze(axis, "tensors are combined whose channels are laid out in ways that cannot be aligned")
+        freeze(axis, _at("channels meet whose layouts cannot be aligned", where))
 
 
-def _substitute(atom: Atom, axis: Axis) -> None:
+def _at(reason: str, where: str) -> str:
+    return f"{reason}: {where}" if where else reason
+
+
+def _substitute(atom: Atom, axis: Axis, where: str) -> None:
+    if any(factor is atom for factor in axis) and size(axis) == atom.size:  # beside itself there are only ones
+        freeze(tuple(factor for factor in axis if factor is not atom), _at("a single channel is broadcast", where))
+        return
     if any(inner is atom for inner in atoms(axis)):
-        _misaligned((atom,), axis)
+        _misaligned(where, (atom,), axis)
         return
     for entry in atom.limits:
         limit(axis, entry.allow, entry.reason)
     atom.becomes = axis
 
 
-def _unify_sums(left: Sum, right: Sum) -> None:
-    if [size(s) for s in left.segments] == [size(s) for s in right.segments]:
+def _distributed(whole: Sum, rest: Axis) -> Sum:
+    """`(a + b) * rest` as `a * rest + b * rest`."""
+    return Sum(tuple((*segment, *rest) for segment in whole.segments)) if rest else whole
+
+
+def _unify_sums(left: Sum, right: Sum, where: str) -> None:
+    """Match two concatenations, cutting segments wherever the other side has a boundary."""
+    lengths = [[size(segment) for segment in side.segments] for side in (left, right)]
+    if lengths[0] == lengths[1]:
         for one, other in zip(left.segments, right.segments, strict=True):
-            unify(one, other)
-    else:
-        _misaligned((left,), (right,))
+            unify(one, other, where)
+        return
+    ends = sorted({end for side in lengths for end in itertools.accumulate(side)})
+    both = [end - start for start, end in itertools.pairwise([0, *ends])]
+    pieces = [cut((side,), both, where) for side in (left, right)]
+    for one, other in zip(*pieces, strict=True):
+        unify(one, other, where)
 
 
-def _unify_products(left: Axis, right: Axis) -> None:
+def _unify_products(left: Axis, right: Axis, where: str) -> None:
     """Match two products from the left, splitting the larger head wherever the smaller divides it."""
     while left and right:
         one, other = left[0], right[0]
         if one.size == other.size:
-            unify((one,), (other,))
+            unify((one,), (other,), where)
             left, right = resolve(left[1:]), resolve(right[1:])
             continue
         smaller = min(one.size, other.size)
         if smaller == 1:  # a fixed 1 beside a factor: it only pads the shape
             left, right = (left[1:], right) if one.size == 1 else (left, right[1:])
-            freeze((one,) if one.size == 1 else (other,), "a single channel is broadcast")
+            freeze((one,) if one.size == 1 else (other,), _at("a single channel is broadcast", where))
             continue
-        pieces = split(one if one.size > smaller else other, smaller)
+        pieces = split(one if one.size > smaller else other, smaller, where)
         if pieces is None:
             break
         left = resolve((*pieces, *left[1:]) if one.size > smaller else left)
         right = resolve((*pieces, *right[1:]) if other.size > smaller else right)
     if left or right:
-        _misaligned(left, right)
+        _misaligned(where, left, right)
 
 
-def split(factor: Factor, leading: int) -> Axis | None:
+def cut(axis: Axis, lengths: Sequence[int], where: str = "") -> list[Axis]:
+    """Cut an axis into segments of the given lengths, refining what it consists of.
+
+    Where a cut does not follow the layout of the channels, they are frozen and the segments are fixed.
+    """
+    axis = resolve(axis)
+    if len(lengths) == 1:
+        return [axis]
+    while len(axis) > 1 and axis[0].size == 1:
+        freeze(axis[:1], _at("a single channel is cut", where))
+        axis = axis[1:]
+    head, rest = axis[0], axis[1:]
+    inside = size(rest)
+    if any(length % inside for length in lengths):
+        return _cut_fixed(axis, lengths, _at("cut in a way that does not follow the layout of the channels", where))
+    counts = [length // inside for length in lengths]
+    if isinstance(head, Sum):
+        segments = _cut_segments(head, counts, where)
+    elif isinstance(head, Atom):
+        segments = [(Atom(count),) for count in counts]
+        _substitute(head, (Sum(tuple(segments)),), where)
+    else:
+        segments = [(Fixed(count, head.reason),) for count in counts]
+    ones = (Fixed(1),)
+    return [
+        resolve(rest)
+        if rest and size(segment) == 1 and isinstance(segment[0], Fixed)
+        else resolve((*(segment or ones), *rest))
+        for segment in segments
+    ]
+
+
+def _cut_fixed(axis: Axis, lengths: Sequence[int], reason: str) -> list[Axis]:
+    freeze(axis, reason)
+    return [(Fixed(length, reason),) for length in lengths]
+
+
+def _cut_segments(whole: Sum, lengths: Sequence[int], where: str) -> list[Axis]:
+    """Cut a concatenation; a segment that a boundary falls into is cut itself."""
+    queue = list(whole.segments)
+    result: list[Axis] = []
+    for length in lengths:
+        taken: list[Axis] = []
+        while length:
+            head = queue.pop(0)
+            if size(head) > length:
+                head, *others = cut(head, [length, size(head) - length], where)
+                queue = [*others, *queue]
+            taken.append(head)
+            length -= size(head)
+        result.append(taken[0] if len(taken) == 1 else (Sum(tuple(taken)),))
+    return result
+
+
+def concat(*axes: Axis) -> Axis:
+    """Axes one behind the other; an empty one is nothing."""
+    some = [axis for axis in axes if axis]
+    return some[0] if len(some) == 1 else (Sum(tuple(some)),)
+
+
+def split(factor: Factor, leading: int, where: str = "") -> Axis | None:
     """Refine a factor into a product whose first factor has `leading` elements; None where that cannot be done."""
     rest, remainder = divmod(factor.size, leading)
     if remainder:
@@ -216,22 +316,22 @@ def split(factor: Factor, leading: int) -> Axis | None:
     if isinstance(factor, Fixed):
         return Fixed(leading, factor.reason), Fixed(rest, factor.reason)
     if isinstance(factor, Atom):
-        _substitute(factor, (Atom(leading), Atom(rest)))
+        _substitute(factor, (Atom(leading), Atom(rest)), where)
         return resolve((factor,))
     if len(factor.segments) != leading or any(size(segment) != rest for segment in factor.segments):
         return None
     for segment in factor.segments[1:]:
-        unify(factor.segments[0], segment)
+        unify(factor.segments[0], segment, where)
     return Fixed(leading, "a fixed number of equal parts"), *resolve(factor.segments[0])
 
 
-def reshape(axes: Sequence[Axis], shape: Sequence[int]) -> list[Axis]:
+def reshape(axes: Sequence[Axis], shape: Sequence[int], where: str = "") -> list[Axis]:
     """The axes of a tensor after a view: the same factors in the same order, cut at other places.
 
     `shape` is the new shape, without -1. A cut that falls inside a factor splits it; where it cannot be split, what is
     left is frozen and the new axes are fixed.
     """
-    queue = [factor for axis in axes for factor in resolve(axis)]
+    queue = _joined([factor for axis in axes for factor in resolve(axis)])
     result: list[Axis] = []
     for length in shape:
         taken: list[Factor] = []
@@ -242,31 +342,53 @@ def reshape(axes: Sequence[Axis], shape: Sequence[int]) -> list[Axis]:
         while missing > 1:
             head = queue.pop(0)
             if missing % head.size:
-                pieces = split(head, missing)
+                pieces = split(head, missing, where)
                 if pieces is None:
-                    return _give_up([*taken, head, *queue], result, shape)
+                    return _give_up([*taken, head, *queue], result, shape, where)
                 head, *rest = pieces
                 queue = [*rest, *queue]
             taken.append(head)
             missing //= head.size
-        result.append(tuple(taken) or (Fixed(1),))
+        result.append(tuple(f for f in taken if f.size > 1 or isinstance(f, Atom)) or (Fixed(1),))
     if queue and result:  # only factors of size 1 are left
         result[-1] = (*result[-1], *queue)
     return result
 
 
-def _give_up(factors: list[Factor], done: list[Axis], shape: Sequence[int]) -> list[Axis]:
-    reason = "a view cuts through the channels in a way that does not follow their layout"
+def _joined(factors: Sequence[Factor]) -> list[Factor]:
+    """Neighbouring fixed sizes as one, which a view may cut anywhere: windows of 7 * 8 places are halves of 28 * 2."""
+    result: list[Factor] = []
+    for factor in factors:
+        reason = _fixed_because(result[-1]) if result else None
+        if reason is not None and _fixed_because(factor) is not None:
+            result[-1] = Fixed(result[-1].size * factor.size, reason)
+        else:
+            result.append(factor)
+    return result
+
+
+def _fixed_because(factor: Factor) -> str | None:
+    """Why a size above 1 cannot change; None where it can."""
+    if isinstance(factor, Fixed):
+        return factor.reason if factor.size > 1 else None
+    if isinstance(factor, Sum) or factor.size == 1:
+        return None
+    return next((entry.reason for entry in factor.limits if entry.allow == Allow.FROZEN), None)
+
+
+def _give_up(factors: list[Factor], done: list[Axis], shape: Sequence[int], where: str) -> list[Axis]:
+    reason = _at("a view cuts through the channels in a way that does not follow their layout", where)
     freeze(tuple(factors), reason)
     return done + [(Fixed(length, reason),) for length in shape[len(done) :]]
 
 
-def along(tensor: Tensor, dim: int, axis: Axis, atom: Atom, change: Callable[[Tensor, int], Tensor]) -> Tensor:
-    """Apply `change` along every occurrence of an atom within one dimension of a tensor.
+def along(tensor: Tensor, dim: int, axis: Axis, changes: Mapping[Atom, Change]) -> Tensor:
+    """Apply changes along every occurrence of some atoms within one dimension of a tensor, in one pass.
 
     Args:
         tensor: any tensor whose dimension `dim` is laid out as `axis`.
-        change: gets a tensor and the dimension that runs over the atom's channels alone, and may change its length.
+        changes: by atom; each gets a tensor and the dimension that runs over the atom's channels alone, and may change
+            its length.
 
     Returns:
         A tensor of the same rank; every segment and every block of the dimension is changed alike.
@@ -275,12 +397,12 @@ def along(tensor: Tensor, dim: int, axis: Axis, atom: Atom, change: Callable[[Te
     shape = [*tensor.shape[:dim], *(factor.size for factor in axis), *tensor.shape[dim + 1 :]]
     tensor = tensor.reshape(shape)
     for place, factor in enumerate(axis, start=dim):
-        if factor is atom:
-            tensor = change(tensor, place)
+        if isinstance(factor, Atom) and factor in changes:
+            tensor = changes[factor](tensor, place)
         elif isinstance(factor, Sum):
             parts = split_tensor(tensor, [size(segment) for segment in factor.segments], dim=place)
             changed = [
-                along(part, place, segment, atom, change) for part, segment in zip(parts, factor.segments, strict=True)
+                along(part, place, segment, changes) for part, segment in zip(parts, factor.segments, strict=True)
             ]
             tensor = cat(changed, dim=place)
     return tensor.flatten(dim, dim + len(axis) - 1)

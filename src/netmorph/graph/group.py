@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 from torch.utils._pytree import tree_leaves, tree_map
 
 from netmorph.errors import NetmorphError, suggest
 from netmorph.graph import ops as _ops  # noqa: F401  (fills the table of rules)
-from netmorph.graph.axis import Allow, Atom, Axis, Limit, along, atoms, resolve
-from netmorph.graph.record import Inputs, Recording, TraceError, Value, record
+from netmorph.graph.axis import Allow, Atom, Axis, Change, Fixed, Limit, along, atoms, resolve
+from netmorph.graph.record import Inputs, Recording, TraceError, record
 from netmorph.graph.rules import Attribute, Coupling, Fill, Role, Use, couple
+from netmorph.graph.unwrap import unwrap
+from netmorph.graph.value import Value
 
 ROLES = list(Role)  # writers first: they name a group
 
@@ -32,9 +35,9 @@ class Site:
     axis: Axis
     use: Use
 
-    def change(self, tensor: Tensor, atom: Atom, function: Callable[[Tensor, int], Tensor]) -> Tensor:
-        """`tensor` with `function(part, dim)` applied wherever this dimension runs over the atom's channels."""
-        return along(tensor, self.dim, self.axis, atom, function)
+    def change(self, tensor: Tensor, changes: Mapping[Atom, Change]) -> Tensor:
+        """`tensor` with `changes[atom](part, dim)` applied wherever this dimension runs over an atom's channels."""
+        return along(tensor, self.dim, self.axis, changes)
 
 
 @dataclass(frozen=True)
@@ -86,6 +89,7 @@ class Graph:
         recording: the forward in eval mode, call by call; its values carry their axes.
         journal: the records of the edits made since the base network, see `netmorph.edit.journal`.
         auxiliary: whether training mode was looked at as well, see `trace`.
+        wrapper: the data-parallel wrapper in which the model was given, if any.
     """
 
     model: nn.Module
@@ -97,6 +101,7 @@ class Graph:
     recording: Recording
     journal: tuple[Any, ...] = ()
     auxiliary: bool = True
+    wrapper: DistributedDataParallel | None = None
 
     def group(self, name: str) -> Group:
         """The group of this name, or the one whose channels the module of this name writes.
@@ -120,31 +125,42 @@ class Graph:
         return [group for group in self.groups.values() if group.allow >= allow]
 
 
-def trace(model: nn.Module, example_inputs: Any, journal: tuple[Any, ...] = (), *, auxiliary: bool = True) -> Graph:
+def trace(
+    model: nn.Module,
+    example_inputs: Any,
+    journal: tuple[Any, ...] = (),
+    *,
+    auxiliary: bool = True,
+    strict: bool = False,
+) -> Graph:
     """Find the channel groups of a model by running it once on example inputs.
 
     The forward runs in eval mode. Where some parameters are not reached (auxiliary heads, for instance), it runs in
     training mode as well, so that they are coupled too. The model is left as it was.
 
     Args:
-        model: any `nn.Module`.
+        model: any `nn.Module`; of a compiled or a data-parallel one, the module behind it is traced.
         example_inputs: what `model` takes: one tensor, a tuple of positional or a dict of keyword arguments. Where
             nothing in them varies (zeros, ones), random ones take their place, on which edits can be checked.
         journal: the edits that made this model from its base, where there were some.
         auxiliary: look at training mode where it uses more parameters. Turn it off for a model whose training forward
             takes other inputs: heads that only training uses then do not follow edits.
+        strict: raise where an operator has no rule. Otherwise the channels that meet it are frozen, and the rest of the
+            network stays editable.
 
     Raises:
         TraceError: the forward failed, or it returned no tensor.
-        UnknownOp: an operator has no rule.
+        UnknownOp: where `strict`, an operator has no rule.
     """
     if not isinstance(model, nn.Module):
         raise TraceError(f"trace needs an nn.Module, not {type(model).__name__}; did you pass a class or a state_dict?")
+    model, wrapper = unwrap(model)
     inputs = _varied(example_inputs if isinstance(example_inputs, tuple | dict) else (example_inputs,))
     coupling = Coupling()
+    modules = dict(model.named_modules())
     run = record(model, inputs)
     tensors = _start(run)
-    couple(run, coupling)
+    couple(run, coupling, strict=strict)
     if auxiliary and {name for name, _ in model.named_parameters()} - _reached(run):
         try:
             training = record(model, _two_samples(inputs), training=True)
@@ -154,17 +170,18 @@ def trace(model: nn.Module, example_inputs: Any, journal: tuple[Any, ...] = (), 
                 "(an auxiliary head?); if they do not matter, trace with auxiliary=False"
             ) from error
         _start(training, tensors)
-        couple(training, coupling)
+        couple(training, coupling, strict=strict)
     return Graph(
         model,
         inputs,
-        _groups(tensors, coupling),
+        _groups(tensors, coupling, modules),
         {path: value.axes for path, value in run.module_outputs.items() if value.axes},
         {name: value.shape for name, value in run.tensors.items()},
-        dict(model.named_modules()),
+        modules,
         run,
         journal,
         auxiliary,
+        wrapper,
     )
 
 
@@ -184,6 +201,7 @@ def _start(run: Recording, known: dict[str, Value] | None = None) -> dict[str, V
     """Give every dimension of every parameter and buffer an atom; a second recording shares those of the first."""
     for name, value in run.tensors.items():
         value.axes = known[name].axes if known else [(Atom(length),) for length in value.shape]
+        value.origins = [(name, dim) for dim in range(len(value.shape))]
     return run.tensors
 
 
@@ -197,7 +215,25 @@ def _two_samples(inputs: Inputs) -> Any:
     return tree_map(lambda leaf: torch.cat([leaf, leaf]) if isinstance(leaf, Tensor) and leaf.dim() else leaf, inputs)
 
 
-def _groups(tensors: dict[str, Value], coupling: Coupling) -> dict[str, Group]:
+def _attributes(modules: dict[str, nn.Module], coupling: Coupling) -> list[Attribute]:
+    """The attributes that the forward used as sizes, and those that modules hold for people to read."""
+    used: dict[tuple[str, str], dict[int | None, Axis]] = {}
+    for held, axis in coupling.sizes.held.items():
+        used.setdefault((held.module, held.name), {})[held.index] = axis
+    followed = [
+        Attribute(path, name, (axes[None],))
+        if None in axes
+        else Attribute(
+            path,
+            name,
+            tuple(axes.get(place, (Fixed(entry),)) for place, entry in enumerate(vars(modules[path])[name])),
+        )
+        for (path, name), axes in used.items()
+    ]
+    return followed + [entry for entry in coupling.attributes if (entry.module, entry.name) not in used]
+
+
+def _groups(tensors: dict[str, Value], coupling: Coupling, modules: dict[str, nn.Module]) -> dict[str, Group]:
     sites: dict[Atom, list[Site]] = {}
     used: dict[Atom, None] = {}  # an ordered set: by an operator that knows what the axis is for
     for name, value in tensors.items():
@@ -212,7 +248,7 @@ def _groups(tensors: dict[str, Value], coupling: Coupling) -> dict[str, Group]:
                 if (name, dim) in coupling.uses:
                     used[atom] = None
     attributes: dict[Atom, list[Attribute]] = {}
-    for attribute in coupling.attributes:
+    for attribute in _attributes(modules, coupling):
         for atom in {atom for axis in attribute.axes for atom in atoms(axis)}:
             attributes.setdefault(atom, []).append(attribute)
     met = {place: number for number, place in enumerate(coupling.uses)}  # in the order of the forward

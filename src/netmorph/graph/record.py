@@ -9,14 +9,11 @@ from __future__ import annotations
 
 import contextlib
 import copy
-import os
 import random
-import sys
 import traceback
 from collections import deque
 from collections.abc import Iterator
-from dataclasses import dataclass, field
-from types import FrameType
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -27,11 +24,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map
 
 from netmorph.errors import NetmorphError
-from netmorph.graph.axis import Axis
-
-# Frames of torch, of the tracer and of inserted blocks are not the user's code.
-EDIT = os.path.join(os.path.dirname(os.path.dirname(__file__)), "edit") + os.sep
-NOT_USER = (os.path.dirname(torch.__file__) + os.sep, os.path.dirname(__file__) + os.sep, EDIT, "<")
+from netmorph.graph.provenance import NOT_USER, Equality, Following, functions_open, source_line
+from netmorph.graph.value import Value
 
 # What a forward may add to in place: a module's own tables (parameters, buffers, modules, hooks), a user's records.
 CONTAINERS = (dict, list, set, deque)
@@ -44,18 +38,12 @@ class TraceError(NetmorphError):
     """A model could not be traced."""
 
 
-@dataclass(eq=False)
-class Value:
-    """One tensor of a recorded run. `name` is set for parameters and buffers; `axes` are filled in by the op rules."""
-
-    shape: tuple[int, ...]
-    name: str | None = None
-    axes: list[Axis] = field(default_factory=list)
-
-
 @dataclass(frozen=True)
 class Call:
-    """One operator call; tensors among the arguments are replaced by their `Value`."""
+    """One operator call; tensors among the arguments are replaced by their `Value`, integers by a `Size`.
+
+    An integer that PyTorch itself worked out is a plain `int`.
+    """
 
     op: torch._ops.OpOverload
     args: tuple[Any, ...]
@@ -74,6 +62,7 @@ class Recording:
         outputs: those of the result.
         tensors: parameters and buffers by canonical name.
         module_outputs: what each module returned last, where it is one tensor.
+        equal: sizes that the forward compared and found equal.
         constants: tensors that no recorded operator made and that are neither inputs nor registered with a module.
         result: what the model returned.
     """
@@ -84,6 +73,7 @@ class Recording:
     tensors: dict[str, Value]
     module_outputs: dict[str, Value]
     constants: dict[Value, Tensor]
+    equal: tuple[Equality, ...]
     result: Any
 
 
@@ -101,14 +91,29 @@ def record(model: nn.Module, inputs: Inputs, *, training: bool = False) -> Recor
     Raises:
         TraceError: the forward raised; the message tells where.
     """
+    try:
+        return _record(model, inputs, training, provenance=True)
+    except TraceError:
+        # Some code asks whether a number is exactly an `int`; without provenance it can be recorded all the same.
+        return _record(model, inputs, training, provenance=False)
+
+
+def _record(model: nn.Module, inputs: Inputs, training: bool, provenance: bool) -> Recording:
     recorder = _Recorder(model)
     values = [recorder.enter(tensor) for tensor in tree_leaves(inputs) if isinstance(tensor, Tensor)]
-    result = run(model, inputs, training=training, following=recorder.following())
+    result = run(model, inputs, training=training, following=recorder.following(provenance))
     outputs = [recorder.value(leaf) for leaf in tree_leaves(result) if isinstance(leaf, Tensor)]
     if not outputs:
         raise TraceError(f"the model returned {type(result).__name__} without a tensor; nothing can be traced")
     return Recording(
-        recorder.calls, values, outputs, recorder.tensors, recorder.module_outputs, recorder.constants, result
+        recorder.calls,
+        values,
+        outputs,
+        recorder.tensors,
+        recorder.module_outputs,
+        recorder.constants,
+        tuple(recorder.sizes.equal),
+        result,
     )
 
 
@@ -151,14 +156,16 @@ class _Recorder(TorchDispatchMode):
         self.constants: dict[Value, Tensor] = {}
         self._values: dict[int, Value] = {}
         self._alive: list[Tensor] = []
-        self._paths = {id(module): path for path, module in reversed([*model.named_modules()])}
+        self.sizes = Following(self.value)
+        self._modules = dict(model.named_modules())
+        self._paths = {id(module): path for path, module in reversed([*self._modules.items()])}
         self._stack: list[str] = [""]
         names = canonical_names(model)
         for tensor in (*model.parameters(), *model.buffers()):
             self.tensors[names[id(tensor)]] = self.enter(tensor, names[id(tensor)])
 
     def enter(self, tensor: Tensor, name: str | None = None) -> Value:
-        value = Value(tuple(tensor.shape), name)
+        value = Value(tuple(tensor.shape), tensor.dtype, name)
         self._values[id(tensor)] = value
         self._alive.append(tensor)
         return value
@@ -167,13 +174,13 @@ class _Recorder(TorchDispatchMode):
         known = self._values.get(id(tensor))
         if known is None:
             known = self.enter(tensor)
-            self.constants[known] = tensor
+            self.constants[known] = tensor.clone()  # the forward may go on changing it in place
         return known
 
     def __torch_dispatch__(self, func: torch._ops.OpOverload, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
-        seen_args, seen_kwargs = tree_map(
-            lambda leaf: self.value(leaf) if isinstance(leaf, Tensor) else leaf, (args, kwargs)
+        seen_args, seen_kwargs = self.sizes.followed(
+            tree_map(lambda leaf: self.value(leaf) if isinstance(leaf, Tensor) else leaf, (args, kwargs))
         )
         result = func(*args, **kwargs)
         outputs = tuple(
@@ -182,12 +189,16 @@ class _Recorder(TorchDispatchMode):
             for leaf in tree_leaves(result)
             if isinstance(leaf, Tensor)
         )
-        self.calls.append(Call(func, seen_args, seen_kwargs, outputs, self._stack[-1], _source_line()))
+        self.calls.append(Call(func, seen_args, seen_kwargs, outputs, self._stack[-1], source_line()))
         return result
 
     @contextlib.contextmanager
-    def following(self) -> Iterator[None]:
-        """Record, and follow which module is running, without a hook on any module of the user's."""
+    def following(self, provenance: bool) -> Iterator[None]:
+        """Record, and follow which module is running, without a hook on any module of the user's.
+
+        Args:
+            provenance: follow integers as well. The caller puts the attributes of modules back.
+        """
 
         def enter(module: nn.Module, args: Any) -> None:
             self._stack.append(self._paths.get(id(module), self._stack[-1]))
@@ -203,7 +214,12 @@ class _Recorder(TorchDispatchMode):
             module_hooks.register_module_forward_hook(leave, always_call=True),
         ]
         try:
-            with self:
+            with contextlib.ExitStack() as stack:
+                stack.enter_context(self)
+                if provenance:
+                    self.sizes.hold(self._modules)
+                    stack.enter_context(functions_open())
+                    stack.enter_context(self.sizes)
                 yield
         finally:
             for handle in handles:
@@ -255,17 +271,6 @@ def no_fused_attention() -> Iterator[None]:
 
 def _cuda_devices(model: nn.Module) -> list[int]:
     return sorted({p.device.index or 0 for p in model.parameters() if p.device.type == "cuda"})
-
-
-def _source_line() -> str:
-    """The innermost source line that belongs neither to torch nor to netmorph's tracer."""
-    frame: FrameType | None = sys._getframe(2)
-    while frame is not None:
-        path = frame.f_code.co_filename
-        if not path.startswith(NOT_USER):
-            return f"{path}:{frame.f_lineno}"
-        frame = frame.f_back
-    return "an unknown line"
 
 
 def user_line(error: BaseException) -> str:

@@ -20,14 +20,18 @@ import torch
 
 from netmorph.errors import NetmorphError
 from netmorph.graph.axis import Allow, Atom, Axis, Fixed, atoms, freeze, limit, size, unify
-from netmorph.graph.record import Call, Recording, Value
+from netmorph.graph.provenance import Size, Written
+from netmorph.graph.record import Call, Recording
+from netmorph.graph.sizes import Sizes
+from netmorph.graph.value import Value
 
 Rule = Callable[..., Any]
 RULES: dict[torch._ops.OpOverload, Rule] = {}
+REARRANGING: set[torch._ops.OpOverload] = set()
 
 
 class UnknownOp(NetmorphError):
-    """An operator of the traced model has no rule."""
+    """An operator of the traced model has no rule, and the user asked for an error."""
 
 
 class Role(Enum):
@@ -55,7 +59,7 @@ class Use:
 
 @dataclass(frozen=True)
 class Attribute:
-    """An integer (or tuple) attribute of a module that must equal the lengths of axes."""
+    """An integer attribute of a module, or one of several integers, that must equal the lengths of axes."""
 
     module: str
     name: str
@@ -65,12 +69,26 @@ class Attribute:
         """The lengths of the axes, where `sizes` changes some atoms."""
         return tuple(size(axis, sizes) for axis in self.axes)
 
+    def changed(self, held: Any, sizes: dict[Atom, int]) -> Any:
+        """What a module that holds `held` has to hold after an edit; `held` itself where that is no true size."""
+        before, after = self.value(), self.value(sizes)
+        if isinstance(held, tuple | list):
+            return type(held)(after) if tuple(held) == before else held
+        return after[0] if len(before) == 1 and held == before[0] else held
 
-def rule(*ops: torch._ops.OpOverload) -> Callable[[Rule], Rule]:
-    """Register a function as the rule of one or several ATen operators."""
+
+def rule(*ops: torch._ops.OpOverload, rearranges: bool = False) -> Callable[[Rule], Rule]:
+    """Register a function as the rule of one or several ATen operators.
+
+    Args:
+        rearranges: the result holds the elements of its first tensor as they are, so that what is said of a
+            rearranged parameter is said of the parameter.
+    """
 
     def register(function: Rule) -> Rule:
         RULES.update(dict.fromkeys(ops, function))
+        if rearranges:
+            REARRANGING.update(ops)
         return function
 
     return register
@@ -82,6 +100,7 @@ class Coupling:
 
     uses: dict[tuple[str, int], list[Use]] = field(default_factory=dict)
     attributes: list[Attribute] = field(default_factory=list)
+    sizes: Sizes = field(default_factory=Sizes)
     call: Call = field(init=False)
 
     @property
@@ -95,12 +114,32 @@ class Coupling:
             raise NetmorphError(
                 f"the rule of {self.where} equates axes of {size(left)} and {size(right)} channels; the rule is wrong"
             )
-        unify(left, right)
+        unify(left, right, self.where)
+
+    def follows(self, given: int | None, axis: Axis) -> None:
+        """The integer given to the operator has to be the length of `axis`, also after an edit.
+
+        What PyTorch works out by itself, and -1, which asks it to, need nothing.
+        """
+        if isinstance(given, Size) and given >= 0:
+            self.sizes.equate(given.source, axis, self.where)
+
+    def axis_of(self, given: int) -> Axis:
+        """An axis as long as an integer given to the operator, of the channels that the integer counts."""
+        if isinstance(given, Size):
+            return self.sizes.axis(given.source, self.where)
+        return (Fixed(given, f"a size that the forward works out: {self.where}"),)
+
+    def number(self, given: Any) -> None:
+        """The operator computes with the value of an integer that it was given: where that is a width, it stays."""
+        if isinstance(given, Size) and not isinstance(given.source, Written):
+            self.freeze(self.axis_of(given), f"the operator computes with this width, {int(given)}, as a number")
 
     def use(self, value: Value | None, dim: int, role: Role, fill: Fill | float = Fill.RANDOM) -> None:
-        """Parameter `value` writes, carries or reads the channels of its dimension `dim`."""
-        if value is not None and value.name is not None:
-            uses = self.uses.setdefault((value.name, dim), [])
+        """A parameter, or a rearrangement of one, writes, carries or reads the channels of its dimension `dim`."""
+        origin = value.origins[dim] if value is not None and value.origins else None
+        if origin is not None:
+            uses = self.uses.setdefault(origin, [])
             if Use(role, fill) not in uses:
                 uses.append(Use(role, fill))
 
@@ -143,7 +182,7 @@ class Coupling:
                 if size(axis) != self.shape[dim]:  # one channel for all: it can only stay one
                     freeze(axis, f"a single channel is broadcast: {self.where}")
                 else:
-                    unify(_richest(wide), axis)
+                    unify(_richest(wide), axis, self.where)
             result.append(_richest(wide) if wide else (Fixed(self.shape[dim]),))
         return result
 
@@ -158,37 +197,47 @@ def op_name(op: torch._ops.OpOverload) -> str:
     return str(op).removesuffix(".default")
 
 
-def couple(recording: Recording, coupling: Coupling) -> None:
+def couple(recording: Recording, coupling: Coupling, *, strict: bool = False) -> None:
     """Give axes to every value of a recording by applying each call's rule, in order.
 
+    An operator without a rule freezes whatever goes into it.
+
     Raises:
-        UnknownOp: an operator that has no rule touches channels.
+        UnknownOp: where `strict`, an operator has no rule.
     """
     for value in recording.inputs:
         value.axes = [(Fixed(length, "the model's input"),) for length in value.shape]
     for call in recording.calls:
         coupling.call = call
         _constants(call)
-        _apply(call, coupling)
+        _apply(call, coupling, strict)
+    for found in dict.fromkeys(recording.equal):
+        coupling.sizes.equate(found.left, coupling.sizes.axis(found.right, found.where), found.where)
     for value in recording.outputs:
         _constant(value)
         for axis in value.axes:
             freeze(axis, "the model's output")
 
 
-def _apply(call: Call, coupling: Coupling) -> None:
+def _unknown(call: Call, coupling: Coupling, strict: bool) -> None:
+    advice = f"no rule for operator {call.op}; register one with @netmorph.rule(torch.ops.{call.op})"
+    if strict:
+        raise UnknownOp(
+            f"{advice}, see CONTRIBUTING.md. It is called in module {call.module or '(the model itself)'!r} at "
+            f"{call.location}. netmorph does not guess how an operator couples channels"
+        )
+    for value in _values((call.args, call.kwargs)):
+        for axis in value.axes:
+            coupling.freeze(axis, advice)
+    for output in call.outputs:
+        _constant(output, f"{advice}: {coupling.where}")
+
+
+def _apply(call: Call, coupling: Coupling, strict: bool) -> None:
     function = RULES.get(call.op)
     if function is None:
-        inputs = [v for v in _values((call.args, call.kwargs)) if v.shape]
-        if not inputs:  # makes a tensor from nothing (arange, zeros): no channels come in
-            for output in call.outputs:
-                _constant(output)
-            return
-        raise UnknownOp(
-            f"no rule for operator {call.op} in module {call.module or '(the model itself)'!r} at {call.location}. "
-            f"netmorph does not guess how an operator couples channels; register a rule with "
-            f"@netmorph.rule(torch.ops.{call.op}), see CONTRIBUTING.md"
-        )
+        _unknown(call, coupling, strict)
+        return
     axes = function(coupling, *call.args, **call.kwargs)
     several = len(call.outputs) != 1 or (axes and isinstance(axes[0], list))
     for output, made in zip(call.outputs, axes if several else [axes], strict=True):
@@ -199,9 +248,24 @@ def _apply(call: Call, coupling: Coupling) -> None:
             )
         if output.axes:  # an in-place change of a parameter or buffer
             for old, new in zip(output.axes, made, strict=True):
-                unify(old, new)
+                unify(old, new, coupling.where)
         else:
             output.axes = made
+    if call.op in REARRANGING:
+        _origins(call)
+
+
+def _origins(call: Call) -> None:
+    """A dimension of a rearranged parameter stands for the dimension that its channels come from."""
+    source = next(iter(_values(call.args)), None)
+    if source is None or not any(source.origins):
+        return
+    places = {
+        atom: origin for axis, origin in zip(source.axes, source.origins, strict=True) if origin for atom in atoms(axis)
+    }
+    for output in call.outputs:
+        found = [{places.get(atom) for atom in atoms(axis)} for axis in output.axes]
+        output.origins = [origins.pop() if len(origins) == 1 else None for origins in found]
 
 
 def _constants(call: Call) -> None:
@@ -209,12 +273,10 @@ def _constants(call: Call) -> None:
         _constant(value)
 
 
-def _constant(value: Value) -> None:
-    """A tensor that no recorded operator made: captured from outside, so its sizes are fixed."""
+def _constant(value: Value, reason: str = "a constant tensor that the forward makes or captures") -> None:
+    """A tensor that no operator with a rule made: its sizes are fixed."""
     if not value.axes:
-        value.axes = [
-            (Fixed(length, "a constant tensor that the forward makes or captures"),) for length in value.shape
-        ]
+        value.axes = [(Fixed(length, reason),) for length in value.shape]
 
 
 def _values(tree: Any) -> list[Value]:

@@ -2,44 +2,73 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import torch
 
 from netmorph.graph.axis import Axis, size
-from netmorph.graph.record import Value
-from netmorph.graph.rules import Coupling, rule
+from netmorph.graph.rules import Coupling, Role, rule
+from netmorph.graph.value import Value
 
 aten = torch.ops.aten
 
-UNARY = """
+ACTIVATIONS = """
     relu relu_ relu6 relu6_ gelu gelu_ silu silu_ mish mish_ sigmoid sigmoid_ tanh tanh_ hardswish hardswish_
     hardsigmoid hardsigmoid_ hardtanh hardtanh_ leaky_relu leaky_relu_ elu elu_ selu selu_ celu celu_ softplus
-    log_sigmoid exp exp_ log sqrt sqrt_ rsqrt rsqrt_ abs abs_ neg neg_ square sin cos erf reciprocal
-    sign floor ceil round dropout dropout_ feature_dropout alpha_dropout clone detach detach_ alias
-    contiguous lift_fresh lift_fresh_copy zero_ clamp clamp_ clamp_min clamp_min_ clamp_max logical_not bitwise_not
-    zeros_like ones_like empty_like
+    log_sigmoid logit threshold threshold_ rrelu rrelu_ hardshrink softshrink dropout dropout_ feature_dropout
+    feature_dropout_ alpha_dropout alpha_dropout_ feature_alpha_dropout
 """.split()
-UNARY_OVERLOADS = [
-    aten.pow.Tensor_Scalar, aten.pow_.Scalar, aten.to.dtype, aten.to.device, aten.to.dtype_layout,
-    aten._to_copy.default,
-    aten.fill_.Scalar, aten.rsub.Scalar, aten.eq.Scalar, aten.ne.Scalar, aten.lt.Scalar, aten.le.Scalar,
-    aten.gt.Scalar, aten.ge.Scalar, aten.masked_fill.Scalar,
-]  # fmt: skip
-BINARY = "add add_ sub sub_ mul mul_ div div_ eq ne lt le gt ge".split()
-BINARY_OVERLOADS = [
-    aten.maximum.default, aten.minimum.default, aten.where.self, aten.addcmul.default, aten.addcdiv.default,
-    aten.lerp.Scalar, aten.lerp.Tensor, aten.logical_and.default, aten.logical_or.default, aten.type_as.default,
-    aten.pow.Tensor_Tensor, aten.copy_.default, aten.div.Tensor_mode, aten.expand_as.default, aten.rsub.Tensor,
-    *(getattr(aten, name).Scalar for name in ("add", "sub", "mul", "div")),
-]  # fmt: skip
+FUNCTIONS = """
+    exp exp_ exp2 expm1 log log_ log2 log10 log1p sqrt sqrt_ rsqrt rsqrt_ abs abs_ neg neg_ square square_ reciprocal
+    reciprocal_ sin sin_ cos cos_ tan sinh cosh asin acos atan erf erf_ erfc erfinv sign sgn floor floor_ ceil round
+    trunc frac clamp clamp_ clamp_min clamp_min_ clamp_max clamp_max_ clip clip_ nan_to_num nan_to_num_ isnan isinf
+    isfinite logical_not bitwise_not positive real
+""".split()
+COMBINATIONS = """
+    add add_ sub sub_ mul mul_ div div_ rsub pow pow_ fmod remainder floor_divide maximum minimum fmax fmin atan2 hypot
+    xlogy logaddexp copysign lerp lerp_ addcmul addcmul_ addcdiv addcdiv_ where masked_fill masked_fill_ eq ne lt le gt
+    ge logical_and logical_or logical_xor bitwise_and bitwise_or bitwise_xor bitwise_and_ bitwise_or_ __and__ __or__
+    __xor__ eq_ isclose
+""".split()
+COPIES = """
+    detach_ zero_ fill fill_ expand_as zeros_like ones_like empty_like full_like rand_like randn_like bernoulli
+    bernoulli_ uniform_ normal_ exponential_ random_ resolve_conj resolve_neg
+""".split()
+KEEPING = "alias clone detach contiguous lift_fresh type_as".split()
 
 
-@rule(*(getattr(aten, name).default for name in UNARY))
-@rule(*UNARY_OVERLOADS, *BINARY_OVERLOADS, *(getattr(aten, name).Tensor for name in BINARY))
+def overloads(names: list[str]) -> Iterator[torch._ops.OpOverload]:
+    """Every variant of these operators that returns one tensor and is not given where to write it."""
+    for name in names:
+        packet = getattr(aten, name)
+        for variant in packet.overloads():
+            op = getattr(packet, variant)
+            returned = op._schema.returns
+            elsewhere = any(argument.is_out for argument in op._schema.arguments)
+            if len(returned) == 1 and str(returned[0].type) == "Tensor" and not elsewhere:
+                yield op
+
+
+@rule(*overloads([*ACTIVATIONS, *FUNCTIONS, *COMBINATIONS, *COPIES]), aten.copy_.default)
+@rule(aten.max.other, aten.min.other)
 def pointwise(couple: Coupling, *args: Any, **kwargs: Any) -> list[Axis]:
-    """Each output element depends on the elements at its own place only; numbers do not matter."""
+    """Each output element depends on the elements at its own place only."""
+    for given in (*args, *kwargs.values()):
+        couple.number(given)
     return couple.broadcast(*(a for a in (*args, *kwargs.values()) if isinstance(a, Value)))
+
+
+@rule(*overloads(KEEPING), aten.to.device, aten.to.dtype, aten.to.dtype_layout, rearranges=True)
+def copied(couple: Coupling, x: Value, *args: Any, **kwargs: Any) -> list[Axis]:
+    """The same elements, perhaps in another type or place."""
+    return x.axes
+
+
+@rule(aten.native_dropout.default)
+def native_dropout(couple: Coupling, x: Value, *args: Any) -> list[list[Axis]]:
+    """The result, and what was kept."""
+    return [x.axes, x.axes]
 
 
 @rule(aten.prelu.default)
@@ -47,13 +76,50 @@ def prelu(couple: Coupling, x: Value, weight: Value) -> list[Axis]:
     """One slope per channel (dimension 1), or one for all."""
     if size(weight.axes[0]) > 1 or (len(x.shape) > 1 and x.shape[1] == 1):
         couple.unify(x.axes[1], weight.axes[0])
+        couple.use(weight, 0, Role.CARRY, 0.25)
         couple.attribute("num_parameters", weight.axes[0])
     else:
         couple.freeze(weight.axes[0], "one slope is shared by all channels")
     return x.axes
 
 
+@rule(aten.zeros.default, aten.ones.default, aten.full.default, aten.empty.memory_format, aten.rand.default)
+@rule(aten.randn.default)
+def made(couple: Coupling, shape: list[int], *args: Any, **kwargs: Any) -> list[Axis]:
+    """A new tensor whose sizes the forward gives: they follow whatever they count."""
+    return [couple.axis_of(length) for length in shape]
+
+
 @rule(aten.new_zeros.default, aten.new_ones.default, aten.new_full.default, aten.new_empty.default)
-def constant(couple: Coupling, like: Value, *args: Any, **kwargs: Any) -> list[Axis]:
-    """A new tensor of a given shape; of the old one only the type matters."""
-    return [couple.fixed(dim, "a constant tensor that the forward makes") for dim in range(len(couple.shape))]
+def made_like(couple: Coupling, like: Value, shape: list[int], *args: Any, **kwargs: Any) -> list[Axis]:
+    """A new tensor of given sizes; of the old one only the type matters."""
+    axes: list[Axis] = made(couple, shape)
+    return axes
+
+
+@rule(aten.arange.default, aten.arange.start, aten.arange.start_step, aten.linspace.default, aten.eye.default)
+def counted(couple: Coupling, *args: Any, **kwargs: Any) -> list[Axis]:
+    """Numbers that differ from place to place: nothing that meets them can change."""
+    return [couple.fixed(dim, "its places are counted") for dim in range(len(couple.shape))]
+
+
+@rule(aten._assert_async.default, aten._assert_async.msg, aten.item.default, aten.is_nonzero.default)
+@rule(aten.size.int)
+def no_tensor(couple: Coupling, *args: Any, **kwargs: Any) -> list[list[Axis]]:
+    """Nothing that has axes comes out."""
+    return []
+
+
+@rule(aten.meshgrid.default, aten.meshgrid.indexing)
+def meshgrid(couple: Coupling, values: list[Value], **kwargs: Any) -> list[list[Axis]]:
+    """Coordinates: each tensor's own axis, in all combinations."""
+    for value in values:
+        for axis in value.axes:
+            couple.freeze(axis, "spread over a grid")
+    return [[couple.fixed(dim, "a grid") for dim in range(len(values))] for _ in values]
+
+
+@rule(aten.outer.default)
+def outer(couple: Coupling, left: Value, right: Value) -> list[Axis]:
+    """All products of two vectors."""
+    return [left.axes[0], right.axes[0]]

@@ -8,8 +8,8 @@ from typing import Any
 import torch
 
 from netmorph.graph.axis import Allow, Atom, Axis, size
-from netmorph.graph.record import Value
 from netmorph.graph.rules import Coupling, Role, rule
+from netmorph.graph.value import Value
 
 aten = torch.ops.aten
 
@@ -31,6 +31,10 @@ def batch_norm(
             couple.unify(x.axes[1], value.axes[0])
             couple.use(value, 0, Role.CARRY, fill)
     couple.attribute("num_features", x.axes[1])
+    if mean is None:
+        for place, axis in enumerate(x.axes):
+            if place != 1:
+                couple.limit(axis, Allow.INEXACT, "a norm averages over these channels")
     return x.axes
 
 
@@ -47,6 +51,8 @@ def layer_norm(
     normalized = x.axes[-len(shape) :]
     for axis in normalized:
         couple.limit(axis, Allow.UNIFORM, "a norm averages over these channels")
+    for given, axis in zip(shape, normalized, strict=True):
+        couple.follows(given, axis)
     for value, fill in ((weight, 1.0), (bias, 0.0)):
         if isinstance(value, Value):
             for dim, axis in enumerate(normalized):
@@ -67,8 +73,9 @@ def group_norm(
 ) -> list[Axis]:
     """Statistics over the channels of each group: whole groups are on their own."""
     channels = x.axes[1]
-    blocks, inside = (Atom(groups),), (Atom(size(channels) // groups),)
+    blocks, inside = (Atom(int(groups)),), (Atom(size(channels) // int(groups)),)
     couple.unify(channels, (*blocks, *inside))
+    couple.follows(groups, blocks)
     couple.limit(inside, Allow.UNIFORM, "a group norm averages over the channels of a group")
     for value, fill in ((weight, 1.0), (bias, 0.0)):
         if value is not None:
@@ -79,8 +86,19 @@ def group_norm(
     return x.axes
 
 
-@rule(aten.softmax.int, aten.log_softmax.int, aten._softmax.default, aten._log_softmax.default)
+@rule(aten.softmax.int, aten.log_softmax.int)
 def softmax(couple: Coupling, x: Value, dim: int, *args: Any) -> list[Axis]:
     """Each output depends on all channels of the dimension."""
     couple.limit(x.axes[dim], Allow.INEXACT, "a softmax runs over these channels")
     return x.axes
+
+
+@rule(aten._weight_norm.default)
+def weight_norm(couple: Coupling, direction: Value, length: Value, dim: int = 0) -> list[Axis]:
+    """A weight of given direction and length: normalized over all dimensions but one, or over all (-1)."""
+    for place, axis in enumerate(direction.axes):
+        if place == dim:
+            couple.unify(axis, length.axes[place])
+        else:
+            couple.limit(axis, Allow.INEXACT, "a weight is normalized over these channels")
+    return direction.axes

@@ -1,27 +1,46 @@
-"""Views, permutations, concatenation, cuts and reductions: where channels are, not what they hold."""
+"""Views, permutations and concatenation: where channels are, not what they hold."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
 import torch
 
-from netmorph.graph.axis import Allow, Axis, Fixed, Sum, reshape
-from netmorph.graph.record import Value
+from netmorph.graph.axis import Axis, Fixed, concat, reshape
 from netmorph.graph.rules import Coupling, rule
+from netmorph.graph.value import Value
 
 aten = torch.ops.aten
 
 
-@rule(aten.view.default, aten.reshape.default, aten._unsafe_view.default)
-@rule(aten.flatten.using_ints, aten.unflatten.int)
-def view(couple: Coupling, x: Value, *args: Any) -> list[Axis]:
+@rule(aten.view.default, aten.reshape.default, rearranges=True)
+def view(couple: Coupling, x: Value, shape: Sequence[int]) -> list[Axis]:
     """The same elements in the same order under another shape."""
-    return reshape(x.axes, couple.shape)
+    axes = reshape(x.axes, couple.shape, couple.where)
+    for given, axis in zip(shape, axes, strict=True):
+        couple.follows(given, axis)
+    return axes
 
 
-@rule(aten.unsqueeze.default)
+@rule(aten.flatten.using_ints, aten.ravel.default, rearranges=True)
+def flatten(couple: Coupling, x: Value, *args: Any) -> list[Axis]:
+    """Several dimensions become one."""
+    return reshape(x.axes, couple.shape, couple.where)
+
+
+@rule(aten.unflatten.int, rearranges=True)
+def unflatten(couple: Coupling, x: Value, dim: int, lengths: Sequence[int]) -> list[Axis]:
+    """One dimension becomes several."""
+    axes = reshape(x.axes, couple.shape, couple.where)
+    dim = dim % len(x.shape)
+    for given, axis in zip(lengths, axes[dim : dim + len(lengths)], strict=True):
+        couple.follows(given, axis)
+    return axes
+
+
+@rule(aten.unsqueeze.default, rearranges=True)
 def unsqueeze(couple: Coupling, x: Value, dim: int) -> list[Axis]:
     """A new dimension of size 1."""
     axes = list(x.axes)
@@ -29,7 +48,7 @@ def unsqueeze(couple: Coupling, x: Value, dim: int) -> list[Axis]:
     return axes
 
 
-@rule(aten.squeeze.default, aten.squeeze.dim, aten.squeeze.dims)
+@rule(aten.squeeze.default, aten.squeeze.dim, aten.squeeze.dims, rearranges=True)
 def squeeze(couple: Coupling, x: Value, dims: int | Sequence[int] | None = None) -> list[Axis]:
     """Dimensions of size 1 are taken out; a channel that is the only one has to stay so."""
     places = range(len(x.shape)) if dims is None else [dims] if isinstance(dims, int) else dims
@@ -39,22 +58,22 @@ def squeeze(couple: Coupling, x: Value, dims: int | Sequence[int] | None = None)
     return [axis for place, axis in enumerate(x.axes) if place not in out]
 
 
-@rule(aten.reshape_as.default, aten.view_as.default)
+@rule(aten.reshape_as.default, aten.view_as.default, rearranges=True)
 def view_as(couple: Coupling, x: Value, other: Value) -> list[Axis]:
     """A view in the shape of another tensor, which it therefore always has."""
-    axes = reshape(x.axes, couple.shape)
+    axes = reshape(x.axes, couple.shape, couple.where)
     for one, same in zip(axes, other.axes, strict=True):
         couple.unify(one, same)
     return axes
 
 
-@rule(aten.permute.default)
+@rule(aten.permute.default, rearranges=True)
 def permute(couple: Coupling, x: Value, dims: Sequence[int]) -> list[Axis]:
     """Dimensions change places."""
     return [x.axes[dim] for dim in dims]
 
 
-@rule(aten.transpose.int, aten.swapaxes.default)
+@rule(aten.transpose.int, aten.swapaxes.default, aten.swapdims.default, rearranges=True)
 def transpose(couple: Coupling, x: Value, first: int, second: int) -> list[Axis]:
     """Two dimensions change places."""
     axes = list(x.axes)
@@ -62,7 +81,7 @@ def transpose(couple: Coupling, x: Value, first: int, second: int) -> list[Axis]
     return axes
 
 
-@rule(aten.movedim.int, aten.movedim.intlist)
+@rule(aten.movedim.int, aten.movedim.intlist, aten.moveaxis.int, aten.moveaxis.intlist, rearranges=True)
 def movedim(couple: Coupling, x: Value, source: int | Sequence[int], target: int | Sequence[int]) -> list[Axis]:
     """Some dimensions move to given places, the others keep their order."""
     rank = len(x.shape)
@@ -72,16 +91,58 @@ def movedim(couple: Coupling, x: Value, source: int | Sequence[int], target: int
     return [x.axes[moved[place] if place in moved else next(others)] for place in range(rank)]
 
 
-@rule(aten.t.default, aten.numpy_T.default)
+@rule(aten.t.default, aten.numpy_T.default, rearranges=True)
 def t(couple: Coupling, x: Value) -> list[Axis]:
     """All dimensions in reverse."""
     return x.axes[::-1]
 
 
-@rule(aten.expand.default)
+@rule(aten.mT.default, aten.adjoint.default, rearranges=True)
+def matrix_t(couple: Coupling, x: Value) -> list[Axis]:
+    """The last two dimensions change places."""
+    return [*x.axes[:-2], *x.axes[-2:][::-1]]
+
+
+@rule(aten.expand.default, aten.broadcast_to.default)
 def expand(couple: Coupling, x: Value, shape: Sequence[int], **kwargs: Any) -> list[Axis]:
-    """A size of 1 is repeated; the rest passes."""
-    return couple.broadcast(x)
+    """A size of 1 is repeated as often as its new length says; the rest passes."""
+    axes: list[Axis] = []
+    old = [None] * (len(couple.shape) - len(x.shape)) + list(range(len(x.shape)))
+    for given, length, dim in zip(shape, couple.shape, old, strict=True):
+        if dim is not None and x.shape[dim] == length:
+            couple.follows(given, x.axes[dim])
+            axes.append(x.axes[dim])
+        else:
+            if dim is not None:
+                couple.freeze(x.axes[dim], "a single channel is repeated")
+            axes.append(couple.axis_of(given))
+    return axes
+
+
+@rule(aten.repeat.default, aten.tile.default)
+def repeat(couple: Coupling, x: Value, repeats: Sequence[int]) -> list[Axis]:
+    """Copies of the whole, one behind the other."""
+    counts = [1] * (len(couple.shape) - len(repeats)) + list(repeats)
+    axes = [(Fixed(1),)] * (len(couple.shape) - len(x.shape)) + x.axes
+    return [_times(couple, count, axis, behind=False) for count, axis in zip(counts, axes, strict=True)]
+
+
+@rule(aten.repeat_interleave.self_int)
+def repeat_each(couple: Coupling, x: Value, count: int, dim: int | None = None, **kwargs: Any) -> list[Axis]:
+    """Copies of each place beside it, of the flat tensor where no dimension is given."""
+    axes = reshape(x.axes, [math.prod(x.shape)]) if dim is None else list(x.axes)
+    dim = dim or 0
+    axes[dim] = _times(couple, count, axes[dim], behind=True)
+    return axes
+
+
+def _times(couple: Coupling, count: int, axis: Axis, *, behind: bool) -> Axis:
+    if count <= 1:
+        return axis
+    copies = couple.axis_of(count)
+    if all(isinstance(factor, Fixed) and factor.size == 1 for factor in axis):
+        return copies
+    return (*axis, *copies) if behind else (*copies, *axis)
 
 
 @rule(aten.cat.default, aten.concat.default)
@@ -94,73 +155,42 @@ def concatenate(couple: Coupling, values: Sequence[Value], dim: int = 0) -> list
             if place != dim:
                 couple.unify(one, other)
     axes = list(values[0].axes)
-    axes[dim] = (Sum(tuple(value.axes[dim] for value in values)),) if len(values) > 1 else axes[dim]
+    axes[dim] = concat(*(value.axes[dim] for value in values if value.shape[dim]))
     return axes
 
 
 @rule(aten.stack.default)
 def stack(couple: Coupling, values: Sequence[Value], dim: int = 0) -> list[Axis]:
     """A new dimension in front of `dim`."""
-    axes = couple_all(couple, values)
+    for value in values[1:]:
+        for one, other in zip(values[0].axes, value.axes, strict=True):
+            couple.unify(one, other)
+    axes = list(values[0].axes)
     axes.insert(dim % (len(axes) + 1), (Fixed(len(values), "a fixed number of tensors"),))
     return axes
 
 
-def couple_all(couple: Coupling, values: Sequence[Value]) -> list[Axis]:
-    """The axes that tensors of one shape share."""
-    for value in values[1:]:
-        for one, other in zip(values[0].axes, value.axes, strict=True):
-            couple.unify(one, other)
-    return list(values[0].axes)
+@rule(aten.pixel_shuffle.default)
+def pixel_shuffle(couple: Coupling, x: Value, factor: int) -> list[Axis]:
+    """`[..., C * r * r, H, W]` -> `[..., C, H * r, W * r]`."""
+    channels, window = reshape([x.axes[-3]], (couple.shape[-3], int(factor) ** 2))
+    for axis in (window, *x.axes[-2:]):
+        couple.freeze(axis, "moved into height and width")
+    return [*x.axes[:-3], channels, couple.fixed(-2, "height"), couple.fixed(-1, "width")]
 
 
-@rule(aten.chunk.default, aten.split.Tensor, aten.split_with_sizes.default, aten.unbind.int)
-def pieces(couple: Coupling, x: Value, how: Any = None, dim: int = 0) -> list[list[Axis]]:
-    """Cut at fixed places: that dimension keeps its width."""
-    along = (how or 0) if couple.call.op is aten.unbind.int else dim
-    couple.freeze(x.axes[along], "cut into pieces at fixed places")
-    return [_others(x, along, output) for output in couple.call.outputs]
+@rule(aten.pixel_unshuffle.default)
+def pixel_unshuffle(couple: Coupling, x: Value, factor: int) -> list[Axis]:
+    """`[..., C, H * r, W * r]` -> `[..., C * r * r, H, W]`."""
+    for axis in x.axes[-2:]:
+        couple.freeze(axis, "moved out of height and width")
+    window = Fixed(int(factor) ** 2, "moved out of height and width")
+    return [*x.axes[:-3], (*x.axes[-3], window), couple.fixed(-2, "height"), couple.fixed(-1, "width")]
 
 
-@rule(aten.slice.Tensor, aten.narrow.default)
-def cut(couple: Coupling, x: Value, dim: int = 0, *args: Any) -> list[Axis]:
-    """A slice of all is no change; any other keeps the dimension's width."""
-    if couple.shape != x.shape:
-        couple.freeze(x.axes[dim], "sliced at fixed places")
-        return _others(x, dim, couple.call.outputs[0])
-    return x.axes
-
-
-@rule(aten.select.int)
-def select(couple: Coupling, x: Value, dim: int, index: int) -> list[Axis]:
-    """One place of a dimension."""
-    couple.freeze(x.axes[dim], "picked by its place")
-    return _others(x, dim, couple.call.outputs[0])
-
-
-def _others(x: Value, dim: int, output: Value) -> list[Axis]:
-    dim = dim % len(x.shape)
-    axes = list(x.axes)
-    if len(output.shape) < len(x.shape):
-        del axes[dim]
-    else:
-        axes[dim] = (Fixed(output.shape[dim], "cut at fixed places"),)
-    return axes
-
-
-@rule(aten.mean.dim, aten.sum.dim_IntList, aten.amax.default, aten.amin.default)
-@rule(aten.var.correction, aten.std.correction, aten.var.dim, aten.std.dim, aten.linalg_vector_norm.default)
-def reduce(couple: Coupling, x: Value, dims: Any = None, *args: Any, **kwargs: Any) -> list[Axis]:
-    """Over height and width each channel is on its own. Over channels, copying all equally often keeps a mean."""
-    if couple.call.op is aten.linalg_vector_norm.default:
-        dims = args[0] if args else None
-    places = dims or range(len(x.shape))
-    reduced = {place % len(x.shape) for place in (places if isinstance(places, Sequence | range) else [places])}
-    averages = couple.call.op in (aten.mean.dim, aten.amax.default, aten.amin.default)
-    for place in reduced:
-        allow = Allow.UNIFORM if averages else Allow.INEXACT
-        couple.limit(x.axes[place], allow, "reduced over these channels")
-    keeps = len(couple.shape) == len(x.shape)
-    return [
-        (Fixed(1),) if place in reduced else axis for place, axis in enumerate(x.axes) if keeps or place not in reduced
-    ]
+@rule(aten.channel_shuffle.default)
+def channel_shuffle(couple: Coupling, x: Value, groups: int) -> list[Axis]:
+    """Channels `groups * n` in the order `n * groups`."""
+    blocks, inside = reshape([x.axes[1]], (int(groups), x.shape[1] // int(groups)))
+    couple.follows(groups, blocks)
+    return [x.axes[0], (*inside, *blocks), *x.axes[2:]]

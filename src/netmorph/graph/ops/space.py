@@ -8,21 +8,26 @@ from typing import Any
 import torch
 
 from netmorph.graph.axis import Axis
-from netmorph.graph.record import Value
+from netmorph.graph.ops.elementwise import overloads
 from netmorph.graph.rules import Coupling, rule
+from netmorph.graph.value import Value
 
 aten = torch.ops.aten
 
-POOLING = [
-    aten.max_pool1d.default, aten.max_pool2d.default, aten.max_pool3d.default,
-    aten.avg_pool1d.default, aten.avg_pool2d.default, aten.avg_pool3d.default,
-    aten.adaptive_avg_pool1d.default, aten.adaptive_avg_pool2d.default, aten.adaptive_avg_pool3d.default,
-    aten.upsample_nearest2d.vec, aten.upsample_bilinear2d.vec, aten.upsample_bicubic2d.vec,
-]  # fmt: skip
+POOLING = """
+    max_pool1d max_pool2d max_pool3d avg_pool1d avg_pool2d avg_pool3d
+    adaptive_avg_pool1d adaptive_avg_pool2d adaptive_avg_pool3d
+    reflection_pad1d reflection_pad2d reflection_pad3d replication_pad1d replication_pad2d replication_pad3d
+""".split()
+RESIZING = """
+    upsample_nearest1d upsample_nearest2d upsample_nearest3d upsample_linear1d upsample_bilinear2d upsample_trilinear3d
+    upsample_bicubic2d _upsample_bicubic2d_aa _upsample_bilinear2d_aa _upsample_nearest_exact1d
+    _upsample_nearest_exact2d _upsample_nearest_exact3d
+""".split()
 SPATIAL_RANK = {"1d": 1, "2d": 2, "3d": 3}
 
 
-@rule(*POOLING)
+@rule(*overloads(POOLING), *(getattr(aten, name).vec for name in RESIZING))
 def spatial(couple: Coupling, x: Value, *args: Any, **kwargs: Any) -> list[Axis]:
     """Each channel of each image on its own; the last one to three dimensions change."""
     rank = next(rank for suffix, rank in SPATIAL_RANK.items() if suffix in str(couple.call.op))
@@ -31,7 +36,9 @@ def spatial(couple: Coupling, x: Value, *args: Any, **kwargs: Any) -> list[Axis]
     return [*x.axes[:-rank], *(couple.fixed(dim, "height and width") for dim in range(-rank, 0))]
 
 
-@rule(aten.max_pool2d_with_indices.default, aten.adaptive_max_pool2d.default)
+@rule(aten.max_pool1d_with_indices.default, aten.max_pool2d_with_indices.default)
+@rule(aten.max_pool3d_with_indices.default, aten.adaptive_max_pool1d.default, aten.adaptive_max_pool2d.default)
+@rule(aten.adaptive_max_pool3d.default)
 def spatial_with_indices(couple: Coupling, x: Value, *args: Any, **kwargs: Any) -> list[list[Axis]]:
     """Pooling that also tells where the maxima were."""
     return [spatial(couple, x)] * 2
@@ -46,3 +53,11 @@ def pad(couple: Coupling, x: Value, padding: Sequence[int], *args: Any, **kwargs
             couple.freeze(axes[-1 - index], "padded by a fixed amount")
             axes[-1 - index] = couple.fixed(-1 - index)
     return axes
+
+
+@rule(aten.grid_sampler.default)
+def sampled(couple: Coupling, x: Value, grid: Value, *args: Any) -> list[Axis]:
+    """Each channel read at places that the grid gives."""
+    for axis in (*grid.axes, *x.axes[2:]):
+        couple.freeze(axis, "places to sample at")
+    return [*x.axes[:2], *(couple.fixed(dim, "height and width") for dim in range(2, len(couple.shape)))]

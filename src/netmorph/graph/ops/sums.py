@@ -1,4 +1,4 @@
-"""Sums over channels: linear and convolution read and write them, attention multiplies activations."""
+"""Sums over channels: linear layers, convolutions and embeddings read and write them."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from typing import Any
 
 import torch
 
-from netmorph.graph.axis import Allow, Atom, Axis, size
-from netmorph.graph.record import Value
+from netmorph.graph.axis import Allow, Atom, Axis, atoms, size
 from netmorph.graph.rules import Coupling, Role, rule
+from netmorph.graph.value import Value
 
 aten = torch.ops.aten
 
@@ -54,6 +54,7 @@ def convolution(
     blocks: Axis = ()
     if groups > 1:
         blocks, out = _grouped(couple, channels, weight, groups)
+        couple.follows(groups, blocks)
     else:
         couple.unify(channels, read)
     _check_weight(couple, weight, read)
@@ -64,7 +65,24 @@ def convolution(
     couple.attribute("out_channels", out)
     if blocks:
         couple.attribute("groups", blocks)
-    return [*batch, out, *(couple.fixed(dim, "height and width") for dim in range(-spatial, 0))]
+    return [*batch, out, *along_window(couple, x, spatial)]
+
+
+def along_window(couple: Coupling, x: Value, spatial: int) -> list[Axis]:
+    """The last dimensions, after a window ran along them.
+
+    Channels there (attention over channels by a small convolution, ECA) keep their number where the length stays.
+    """
+    axes: list[Axis] = []
+    for dim in range(-spatial, 0):
+        axis = x.axes[dim]
+        if any(atoms(axis)) and x.shape[dim] == couple.shape[dim]:
+            couple.limit(axis, Allow.INEXACT, "a window runs along these channels")
+            axes.append(axis)
+        else:
+            couple.freeze(axis, "a window runs along this axis")
+            axes.append(couple.fixed(dim, "height and width"))
+    return axes
 
 
 def _grouped(couple: Coupling, channels: Axis, weight: Value, groups: int) -> tuple[Axis, Axis]:
@@ -105,7 +123,8 @@ def transposed_convolution(
         # refines it in every tensor that shares these channels.
         blocks = (Atom(groups),)
         couple.unify(read, (*blocks, Atom(size(read) // groups)))
-        couple.freeze(read, "a grouped transposed convolution")
+        couple.limit(blocks, Allow.INEXACT, "groups of a transposed convolution")
+        couple.follows(groups, blocks)
         out = (*blocks, *out)
     _check_weight(couple, weight, read)
     couple.use(weight, 1, Role.WRITE)
@@ -114,12 +133,12 @@ def transposed_convolution(
     couple.attribute("in_channels", read)
     couple.attribute("out_channels", out)
     batch = x.axes[: len(x.shape) - spatial - 1]
-    return [*batch, out, *(couple.fixed(dim, "height and width") for dim in range(-spatial, 0))]
+    return [*batch, out, *along_window(couple, x, spatial)]
 
 
 def _check_weight(couple: Coupling, weight: Value, read: Axis) -> None:
     """A weight that the forward computes cannot be told to share what it reads between copies."""
-    if weight.name is None:
+    if not any(weight.origins):
         couple.limit(read, Allow.INEXACT, "the weight that reads these channels is no parameter but computed")
 
 
@@ -129,36 +148,6 @@ def _bias(couple: Coupling, bias: Value | None, out: Axis) -> None:
         couple.use(bias, 0, Role.WRITE)
 
 
-@rule(aten.matmul.default, aten.bmm.default, aten.mm.default)
-def matmul(couple: Coupling, left: Value, right: Value) -> list[Axis]:
-    """A sum over channels of two activations; a parameter on the right reads and writes as a linear layer does."""
-    if right.name is not None and len(right.shape) == 2 and len(left.shape) > 1:
-        read, out = right.axes
-        couple.unify(left.axes[-1], read)
-        couple.use(right, 1, Role.WRITE)
-        couple.use(right, 0, Role.READ)
-        return [*left.axes[:-1], out]
-    if len(left.shape) < 2 or len(right.shape) < 2:
-        for axis in (*left.axes, *right.axes):
-            couple.freeze(axis, "a product with a vector")
-        return [couple.fixed(dim) for dim in range(len(couple.shape))]
-    couple.unify(left.axes[-1], right.axes[-2])
-    couple.limit(left.axes[-1], Allow.INEXACT, "two activations are multiplied and summed over the channels")
-    rank = len(couple.shape)
-    batch = [
-        _wider(couple, [v.axes[d] for v in (left, right) if len(v.axes) >= -d], couple.shape[d])
-        for d in range(-rank, -2)
-    ]
-    return [*batch, left.axes[-2], right.axes[-1]]
-
-
-def _wider(couple: Coupling, meeting: list[Axis], length: int) -> Axis:
-    wide = [axis for axis in meeting if size(axis) == length]
-    for axis in wide[1:]:
-        couple.unify(wide[0], axis)
-    return wide[0]
-
-
 @rule(aten.embedding.default)
 def embedding(couple: Coupling, weight: Value, indices: Value, *args: Any, **kwargs: Any) -> list[Axis]:
     """Weight `[count, width]`: rows are picked by the input, the width is written."""
@@ -166,15 +155,3 @@ def embedding(couple: Coupling, weight: Value, indices: Value, *args: Any, **kwa
     couple.use(weight, 1, Role.WRITE)
     couple.attribute("embedding_dim", weight.axes[1])
     return [*indices.axes, weight.axes[1]]
-
-
-@rule(aten.scaled_dot_product_attention.default)
-def attention(couple: Coupling, query: Value, key: Value, value: Value, *args: Any, **kwargs: Any) -> list[Axis]:
-    """`[..., length, width]`: query and key meet in a sum, heads and the value's width pass."""
-    for place in range(len(query.shape) - 2):
-        couple.unify(query.axes[place], key.axes[place])
-        couple.unify(query.axes[place], value.axes[place])
-    couple.unify(key.axes[-2], value.axes[-2])
-    couple.unify(query.axes[-1], key.axes[-1])
-    couple.limit(query.axes[-1], Allow.INEXACT, "query and key are multiplied and summed over these channels")
-    return [*query.axes[:-1], value.axes[-1]]

@@ -1,4 +1,4 @@
-"""The command line: arguments to the engine, and what comes back to the terminal."""
+"""Commands that train networks and search for them: evolve, train, show, report."""
 
 from __future__ import annotations
 
@@ -10,20 +10,9 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
-from rich.text import Text
 
+from netmorph.cli.app import Options, app, console, errors, options, tell
 from netmorph.errors import NetmorphError
-
-app = typer.Typer(
-    name="netmorph",
-    help="Networks whose structure changes while they learn. Gradients move the weights; edits move the network.",
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-    rich_markup_mode="rich",
-)
-console = Console()
-errors = Console(stderr=True)
 
 
 class OptimizerName(StrEnum):
@@ -42,10 +31,6 @@ Data = Annotated[
     ),
 ]
 Model = Annotated[str, typer.Option(help="mlp, lenet5, minivgg, resnet, resnet9, or your own as module:function.")]
-Options = Annotated[
-    list[str] | None,
-    typer.Option("--option", help="An argument of the model's constructor, as name=value. May be repeated."),
-]
 Width = Annotated[
     float | None, typer.Option(help="Width multiplier of a netmorph model; evolve starts at 0.25, train at 1.")
 ]
@@ -147,7 +132,7 @@ def evolve(
         config = EvolveConfig(
             data=DataConfig(data, seed, train_size=train_size, size=_size(resize)),
             model=model,
-            options=_options(option, width),
+            options=_arguments(option, width),
             recipe=Recipe(
                 optimizer=optimizer.value,
                 learning_rate=learning_rate,
@@ -174,12 +159,12 @@ def evolve(
         runs.begun_with(folder, EvolveConfig)  # that it is such a run, before anything is told
         if _given(context, "budget"):
             runs.extend(folder, Budget.parse(budget))
-    _tell(f"Run folder: {folder} (netmorph show {_quoted(folder)} tells how far it is)")
+    tell(f"Run folder: {folder} (netmorph show {_quoted(folder)} tells how far it is)")
     try:
         with EvolutionWatch(console) as watch:
             page = runs.evolve(folder, workers, watch)
     except KeyboardInterrupt:
-        _tell(f"\nInterrupted. Go on with: netmorph evolve --resume {_quoted(folder)}", errors)
+        tell(f"\nInterrupted. Go on with: netmorph evolve --resume {_quoted(folder)}", errors)
         raise typer.Exit(130) from None
     _finish(folder, page)
 
@@ -231,7 +216,7 @@ def train(
         config = TrainConfig(
             data=DataConfig(data, seed, train_size=train_size, size=_size(resize)),
             model=model,
-            options=_options(option, width),
+            options=_arguments(option, width),
             recipe=Recipe(
                 epochs=epochs,
                 batch_size=batch_size,
@@ -252,12 +237,12 @@ def train(
     else:
         _refuse_others(context, {"resume", "threads"})
         folder, config = resume, runs.begun_with(resume, TrainConfig)
-    _tell(f"Run folder: {folder}")
+    tell(f"Run folder: {folder}")
     try:
         with EpochProgress(config.recipe.epochs, console) as progress:
             page = runs.train(folder, threads, progress)
     except KeyboardInterrupt:
-        _tell(f"\nInterrupted. Go on with: netmorph train --resume {_quoted(folder)}", errors)
+        tell(f"\nInterrupted. Go on with: netmorph train --resume {_quoted(folder)}", errors)
         raise typer.Exit(130) from None
     _finish(folder, page)
 
@@ -286,16 +271,7 @@ def report(
     """Write the report of a run: one HTML page that needs nothing else."""
     from netmorph.report import write
 
-    _tell(f"Report: {write(run, out)}")
-
-
-def main() -> None:
-    """The program: errors of the user's making are told in one line, without a traceback."""
-    try:
-        app()
-    except NetmorphError as error:
-        errors.print(Text.assemble(("Error:", "bold red"), f" {error}"), soft_wrap=True)
-        sys.exit(1)
+    tell(f"Report: {write(run, out)}")
 
 
 def _given(context: typer.Context, name: str) -> bool:
@@ -313,18 +289,8 @@ def _refuse_others(context: typer.Context, allowed: set[str]) -> None:
         )
 
 
-def _options(given: list[str] | None, width: float | None) -> dict[str, Any]:
-    return dict(map(_option, given or [])) | ({} if width is None else {"width": width})
-
-
-def _option(text: str) -> tuple[str, Any]:
-    name, equals, value = text.partition("=")
-    if not equals:
-        raise NetmorphError(f"--option takes name=value, such as width=0.5; got {text!r}")
-    try:
-        return name, json.loads(value)
-    except ValueError:
-        return name, value
+def _arguments(given: list[str] | None, width: float | None) -> dict[str, Any]:
+    return options(given) | ({} if width is None else {"width": width})
 
 
 def _size(text: str | None) -> tuple[int, int] | None:
@@ -341,22 +307,13 @@ def _finish(folder: Path, page: Path) -> None:
     from netmorph import runs
 
     show(folder)
-    _tell(f"Best network: {runs.best_network(folder)} (netmorph.load reads it)")
-    _tell(f"Report: {page}")
+    tell(f"Best network: {runs.best_network(folder)} (netmorph.load reads it)")
+    tell(f"Report: {page}")
 
 
 def _command() -> str:
     return shlex.join(["netmorph", *sys.argv[1:]])
 
 
-def _tell(text: str, to: Console = console) -> None:
-    """Print as it is: on one line however narrow the terminal, so that paths and commands can be copied."""
-    to.print(text, markup=False, highlight=False, soft_wrap=True)
-
-
 def _quoted(folder: Path) -> str:
     return shlex.quote(str(folder))
-
-
-if __name__ == "__main__":
-    main()

@@ -1,0 +1,18 @@
+"""The command line: arguments to the engine, and what comes back to the terminal."""
+
+import sys
+
+from rich.text import Text
+
+from netmorph.cli import networks, search  # noqa: F401  (their commands hang on the app)
+from netmorph.cli.app import app, errors
+from netmorph.errors import NetmorphError
+
+
+def main() -> None:
+    """The program: errors of the user's making are told in one line, without a traceback."""
+    try:
+        app()
+    except NetmorphError as error:
+        errors.print(Text.assemble(("Error:", "bold red"), f" {error}"), soft_wrap=True)
+        sys.exit(1)

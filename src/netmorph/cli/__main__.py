@@ -1,0 +1,5 @@
+"""`python -m netmorph.cli`."""
+
+from netmorph.cli import main
+
+main()

@@ -1,0 +1,46 @@
+"""The program itself: its commands hang on `app`, and what they print goes through here."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from netmorph.errors import NetmorphError
+
+app = typer.Typer(
+    name="netmorph",
+    help="Networks whose structure changes while they learn. Gradients move the weights; edits move the network.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+)
+console = Console()
+errors = Console(stderr=True)
+
+Options = Annotated[
+    list[str] | None,
+    typer.Option("--option", help="An argument of the model's constructor, as name=value. May be repeated."),
+]
+
+
+def tell(text: str, to: Console = console) -> None:
+    """Print as it is: on one line however narrow the terminal, so that paths and commands can be copied."""
+    to.print(text, markup=False, highlight=False, soft_wrap=True)
+
+
+def options(given: list[str] | None) -> dict[str, Any]:
+    """The arguments that `--option name=value` stands for; a value is JSON where it reads as such."""
+    return dict(map(_option, given or []))
+
+
+def _option(text: str) -> tuple[str, Any]:
+    name, equals, value = text.partition("=")
+    if not equals:
+        raise NetmorphError(f"--option takes name=value, such as width=0.5; got {text!r}")
+    try:
+        return name, json.loads(value)
+    except ValueError:
+        return name, value

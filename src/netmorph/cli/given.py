@@ -1,0 +1,153 @@
+"""From what the user types for a network to the network, and inputs on which it can be traced."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import json
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import nn
+
+from netmorph import zoo
+from netmorph.edit import LoadError, load
+from netmorph.errors import NetmorphError, require, suggest
+from netmorph.zoo import ModelError
+
+LIBRARIES = ("timm", "torchvision")
+SUFFIX = ".safetensors"
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """A network as asked for on the command line.
+
+    Attributes:
+        model: a network of the zoo, `module:function`, `timm:name`, `torchvision:name`, or a file that `save` wrote.
+        base: what a file's network was built from, in the same words.
+        shape: of one input, without the batch; None for the network's own.
+        options: arguments of the constructor.
+    """
+
+    model: str
+    base: str | None = None
+    shape: tuple[int, ...] | None = None
+    classes: int = 10
+    options: dict[str, Any] | None = None
+
+
+def shape_of(text: str | None) -> tuple[int, ...] | None:
+    """`3x224x224` as numbers."""
+    if text is None:
+        return None
+    try:
+        shape = tuple(map(int, text.lower().split("x")))
+    except ValueError:
+        shape = (0,)
+    if min(shape) < 1:
+        raise NetmorphError(f"--input takes the sizes of one input without the batch, such as 3x224x224; got {text!r}")
+    return shape
+
+
+def network(wanted: Wanted) -> tuple[nn.Module, Any, tuple[Any, ...]]:
+    """The network, example inputs, and the journal of its edits.
+
+    Raises:
+        NetmorphError: there is no such network, or it cannot be built as asked.
+    """
+    if not wanted.model.endswith(SUFFIX):
+        if wanted.base is not None:
+            raise NetmorphError(f"--base is for networks in a file, *{SUFFIX}; got {wanted.model}")
+        model, inputs = _built(wanted, wanted.model)
+        return model, inputs, ()
+    path = Path(wanted.model)
+    if not path.is_file():
+        raise LoadError(f"there is no file {path}")
+    if wanted.base is not None:
+        base, inputs = _built(wanted, wanted.base)
+        model, journal = load(path, lambda: base)
+    else:
+        inputs = _random(wanted.shape or _shape_in(path))
+        model, journal = load(path)
+    return model, inputs, journal
+
+
+def _shape_in(path: Path) -> tuple[int, ...]:
+    """The input shape that a file tells of its base."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            told = json.loads((file.metadata() or {}).get("netmorph", "{}"))
+    except (SafetensorError, OSError, ValueError) as error:
+        raise LoadError(f"{path} is not a network saved by netmorph: {error}") from error
+    shape = ((told.get("base") or {}).get("arguments") or {}).get("input_shape")
+    return tuple(shape) if shape else (3, 32, 32)
+
+
+def _built(wanted: Wanted, name: str) -> tuple[nn.Module, Any]:
+    library, colon, rest = name.partition(":")
+    options = wanted.options or {}
+    if colon and library in LIBRARIES:
+        return _of_library(library, rest, wanted.shape, options)
+    if name in zoo.MODELS:
+        shape = wanted.shape or (3, 32, 32)
+        return zoo.build(name, shape, wanted.classes, **options), _random(shape)  # type: ignore[arg-type]
+    return _own(name, wanted, options)
+
+
+def _own(name: str, wanted: Wanted, options: dict[str, Any]) -> tuple[nn.Module, Any]:
+    """A user's function; it may return the network, or the network and its example inputs."""
+    shape = wanted.shape or (3, 32, 32)
+    function = zoo.resolve(name)
+    arguments = {"input_shape": shape, "classes": wanted.classes}
+    try:
+        takes = inspect.signature(function).parameters
+        all_names = any(parameter.kind is parameter.VAR_KEYWORD for parameter in takes.values())
+        arguments = {key: value for key, value in arguments.items() if key in takes or all_names} | options
+        made = function(**arguments)
+    except Exception as error:  # a user's function can raise anything
+        told = ", ".join(f"{key}={value!r}" for key, value in arguments.items())
+        raise ModelError(f"{name}({told}) failed: {type(error).__name__}: {error}") from error
+    model, inputs = made if isinstance(made, tuple) and len(made) == 2 else (made, _random(shape))
+    if not isinstance(model, nn.Module):
+        raise ModelError(
+            f"{name} returned {type(model).__name__}; it must return a torch.nn.Module, or one and its example inputs"
+        )
+    return model, inputs
+
+
+def _of_library(
+    library: str, name: str, shape: tuple[int, ...] | None, options: dict[str, Any]
+) -> tuple[nn.Module, Any]:
+    package = _imported(library)
+    models = importlib.import_module("torchvision.models") if library == "torchvision" else package
+    if name not in models.list_models():
+        raise ModelError(f"{library} has no model {name!r}{suggest(name, models.list_models())}")
+    create = models.get_model if library == "torchvision" else models.create_model
+    try:
+        model = create(name, **options)
+    except (TypeError, ValueError, RuntimeError, AssertionError, KeyError) as error:
+        raise ModelError(f"{library} cannot build {name} with {options}: {type(error).__name__}: {error}") from error
+    own = model.default_cfg["input_size"] if library == "timm" else (3, 299, 299) if name == "inception_v3" else None
+    return model, _random(shape or own or (3, 224, 224))
+
+
+def _imported(library: str) -> ModuleType:
+    if sys.modules.get(library) is not None:
+        return sys.modules[library]
+    try:
+        return require(library, "vision")
+    except RuntimeError as error:  # compiled for another PyTorch
+        raise NetmorphError(
+            f"{library} is installed but does not fit this PyTorch: {error}. Install the build that belongs to it"
+        ) from error
+
+
+def _random(shape: tuple[int, ...]) -> torch.Tensor:
+    """Two inputs, so that batch norm can be looked at in training mode too."""
+    return torch.randn(2, *shape, generator=torch.Generator().manual_seed(0))

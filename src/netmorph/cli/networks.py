@@ -1,0 +1,164 @@
+"""Commands that look at a network, and hand it on: groups, export."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from netmorph.cli.app import Options, app, options, tell
+from netmorph.errors import NetmorphError
+
+Network = Annotated[
+    str,
+    typer.Argument(
+        help="A network of netmorph (resnet), timm:NAME, torchvision:NAME, your own as module:function, or a file "
+        "that netmorph.save wrote (*.safetensors).",
+    ),
+]
+Input = Annotated[
+    str | None,
+    typer.Option(
+        "--input", help="Sizes of one input without the batch, as 3x224x224; the network's own if it tells them."
+    ),
+]
+Classes = Annotated[int, typer.Option(min=2, help="For a network of netmorph or your own: how many outputs.")]
+BaseOption = Annotated[
+    str | None, typer.Option("--base", help="For a file: the network before its first edit, as MODEL.")
+]
+
+ALLOWED = {
+    "ANY": "yes, exactly",
+    "UNIFORM": "exactly by equal copies",
+    "INEXACT": "not exactly",
+    "FROZEN": "no",
+}
+
+
+@app.command()
+def groups(
+    model: Network,
+    input_shape: Input = None,
+    option: Options = None,
+    classes: Classes = 10,
+    base: BaseOption = None,
+    every: Annotated[bool, typer.Option("--all", help="List each tensor and dimension of every group too.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print everything as JSON.")] = False,
+) -> None:
+    """Which channels of a network must change together, and which may change.
+
+    A group is a set of channels: producers compute them (rows of a convolution or linear layer), carriers act on each
+    (batch norm), consumers sum over them. It is named after the module that first writes it, and that name is what
+    netmorph.widen and netmorph.narrow take. A group that cannot change is listed with the reason.
+
+    Examples:
+
+      netmorph groups resnet --option width=0.5
+
+      netmorph groups torchvision:resnet18 --input 3x64x64
+
+      netmorph groups timm:vit_tiny_patch16_224 --json
+
+      netmorph groups grown.safetensors --base mypackage.nets:build
+
+      netmorph groups mypackage.nets:build     called with input_shape= and classes= if it takes them; it may return
+                                               (network, example inputs)
+    """
+    graph = _traced(model, input_shape, option, classes, base)
+    told = [_told(group) for group in graph.groups.values()]
+    if as_json:
+        sys.stdout.write(json.dumps(told, indent=2) + "\n")
+        return
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
+    table.add_column("group", no_wrap=True)
+    for name in ("channels", "producers", "carriers", "consumers"):
+        table.add_column(name, justify="right")
+    table.add_column("may change", no_wrap=True)
+    table.add_column("because", overflow="fold")
+    for group in told:
+        counts = [str(len(group[role]) or "") for role in ("producers", "carriers", "consumers")]
+        because = escape("; ".join(group["reasons"]))
+        table.add_row(escape(group["name"]), str(group["channels"]), *counts, ALLOWED[group["allows"]], because)
+        for role in ("producers", "carriers", "consumers") if every else ():
+            for place in group[role]:
+                table.add_row(f"  {escape(place)}", "", "", "", "", "", role.removesuffix("s"), style="dim")
+    Console(width=1000).print(table)  # one line a group however narrow the terminal, so that it can be searched
+    free = sum(group["allows"] != "FROZEN" for group in told)
+    tell(f"{len(told)} groups, {free} of them may change")
+
+
+@app.command()
+def export(
+    model: Network,
+    code: Annotated[
+        Path | None, typer.Option(help="Write plain Python here (*.py), and the weights beside it (*.safetensors).")
+    ] = None,
+    onnx: Annotated[Path | None, typer.Option(help="Write ONNX here.")] = None,
+    torch: Annotated[Path | None, typer.Option(help="Write a torch.export program here (*.pt2).")] = None,
+    fixed_batch: Annotated[
+        bool, typer.Option("--fixed-batch", help="ONNX and torch.export: take batches of two only.")
+    ] = False,
+    input_shape: Input = None,
+    option: Options = None,
+    classes: Classes = 10,
+    base: BaseOption = None,
+) -> None:
+    """Write a network in a form that needs no netmorph.
+
+    The Python code defines the same network with the same names of parameters, for training and further edits: sizes
+    that count channels are attributes there. So it also serves a network whose own forward has them written in.
+
+    Examples:
+
+      netmorph export runs/digits-1/networks/7.safetensors --code network.py
+
+      netmorph export grown.safetensors --base torchvision:resnet18 --onnx grown.onnx
+
+      netmorph export timm:vit_tiny_patch16_224 --option pretrained=true --torch vit.pt2
+    """
+    from netmorph import export as exports
+
+    if code is None and onnx is None and torch is None:
+        raise NetmorphError("nothing to write; give --code FILE.py, --onnx FILE.onnx or --torch FILE.pt2")
+    graph = _traced(model, input_shape, option, classes, base)
+    if code is not None:
+        weights = exports.write_code(graph, code)
+        tell(f"Code: {code} (import load from it), weights: {weights}")
+    if torch is not None:
+        exports.write_exported(graph, torch, free_batch=not fixed_batch)
+        tell(f"torch.export: {torch} (torch.export.load reads it)")
+    if onnx is not None:
+        exports.onnx(graph, onnx, free_batch=not fixed_batch)
+        tell(f"ONNX: {onnx}")
+
+
+def _traced(model: str, shape: str | None, option: list[str] | None, classes: int, base: str | None) -> Any:
+    from netmorph.cli.given import Wanted, network, shape_of
+    from netmorph.graph import trace
+
+    built, inputs, journal = network(Wanted(model, base, shape_of(shape), classes, options(option)))
+    return trace(built, inputs, journal)
+
+
+def _told(group: Any) -> dict[str, Any]:
+    from netmorph.graph import Role
+
+    def places(role: Role) -> list[str]:
+        return [f"{site.tensor} dim {site.dim}" for site in group.where(role)]
+
+    return {
+        "name": group.name,
+        "channels": group.size,
+        "allows": group.allow.name,
+        "reasons": list(group.reasons),
+        "producers": places(Role.WRITE),
+        "carriers": places(Role.CARRY),
+        "consumers": places(Role.READ),
+        "attributes": [f"{a.module}.{a.name}".lstrip(".") for a in group.attributes],
+    }

@@ -1,0 +1,117 @@
+"""Deepen by a copy of a block, put behind it."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import torch
+from torch import nn
+
+from netmorph.edit.blocks import THERE, Spec
+from netmorph.edit.depth import DeepenEdit, Start, module_at
+from netmorph.edit.features import arguments, values
+from netmorph.edit.plan import EditError
+from netmorph.graph import Graph, Value
+from netmorph.graph.record import Call
+
+aten = torch.ops.aten
+ADDITIONS = {aten.add, aten.add_}
+PRODUCTS = {aten.mul, aten.mul_}
+# Layers whose result is zero where weight and bias are.
+SCALING = {aten.linear, aten.conv1d, aten.conv2d, aten.conv3d, aten.batch_norm, aten.layer_norm, aten.group_norm}
+REARRANGING = {
+    *(aten.view, aten.reshape, aten.flatten, aten.unflatten, aten.permute, aten.transpose, aten.squeeze),
+    *(aten.unsqueeze, aten.contiguous, aten.clone, aten.slice, aten.roll, aten.dropout, aten.expand),
+}
+# What a residual block may do behind its last addition, given that its input has been through the same.
+ENDING = {aten.relu, aten.relu_, aten.relu6, aten.relu6_, aten.hardtanh, aten.hardtanh_, aten.dropout}
+
+
+def copy_block(graph: Graph, path: str) -> DeepenEdit:
+    """A copy of a residual block behind it that passes its input on: the last scale of each branch is zero.
+
+    That is the weight and bias of the last batch norm, layer scale, linear or convolution layer before each addition.
+    The rest of the copy starts with what the block has learnt.
+
+    Args:
+        path: a module that keeps its input's shape.
+
+    Raises:
+        EditError: no such module, or it does not add branches with such a scale to its input.
+    """
+    own = {f"{path}.{name}" for name, _ in module_at(graph, path).named_parameters()}
+    output = graph.recording.module_outputs.get(path)
+    calls = [call for call in graph.recording.calls if f"{call.module}.".startswith(f"{path}.")]
+    names = _branch_scales(output, {value: call for call in calls for value in call.outputs})
+    if not names or not own.issuperset(names):  # a weight tied to one elsewhere bears that one's name
+        raise EditError(
+            f"no copy of {path!r} passes its input on: to that end it must add branches to its input, each with a last "
+            "norm, layer scale, linear or convolution layer that can be zeroed. stack makes an inexact copy"
+        )
+    inner = [name.removeprefix(f"{path}.") for name in names]
+    return _copy(path, "copy", partial(_zeroed, names=inner), exact=True)
+
+
+def stack(graph: Graph, path: str) -> DeepenEdit:
+    """A plain copy of a block behind it, weights and all. Not exact (stacking: L. Gong et al., ICML 2019).
+
+    Args:
+        path: a module that keeps its input's shape; otherwise `apply` refuses.
+
+    Raises:
+        EditError: no such module.
+    """
+    module_at(graph, path)
+    return _copy(path, "stack", lambda block, generator: None, exact=False)
+
+
+def _copy(path: str, method: str, start: Start, exact: bool) -> DeepenEdit:
+    spec = Spec("chain", parts=(THERE, Spec("copy", {"path": path})))
+    return DeepenEdit(path, spec, method, 1, start, exact)
+
+
+@torch.no_grad()
+def _zeroed(block: nn.Module, generator: torch.Generator, names: list[str]) -> None:
+    for name in names:
+        block.get_parameter(name).zero_()
+
+
+def _branch_scales(value: Value | None, made: dict[Value, Call]) -> list[str] | None:
+    """The parameters to zero so that a value is the block's input, or None where no zeros make it so."""
+    call = made.get(value) if value is not None else None
+    if call is None:
+        return []  # the input itself
+    if call.op.overloadpacket in ENDING:
+        return _branch_scales(call.args[0], made)
+    operands = values(call)
+    if call.op.overloadpacket in ADDITIONS and len(operands) == 2:
+        for stream, branch in (operands, operands[::-1]):
+            here, before = _scale(branch, made), _branch_scales(stream, made)
+            if here and before is not None:
+                return here + before
+    return None
+
+
+def _scale(value: Value, made: dict[Value, Call]) -> list[str] | None:
+    """The parameters of the last scale of a branch."""
+    call = made.get(value)
+    if call is None:
+        return None
+    operands = values(call)
+    if call.op.overloadpacket in SCALING:
+        told = arguments(call)
+        named = [told[name].name for name in ("weight", "bias") if told[name] is not None]
+        return named if named and None not in named else None
+    if call.op.overloadpacket in PRODUCTS:
+        named = [name for operand in operands if (name := _parameter(operand, made))]
+        found = [named, *(_scale(operand, made) for operand in operands)]
+        return next(filter(None, found), None)
+    return _scale(operands[0], made) if call.op.overloadpacket in REARRANGING else None
+
+
+def _parameter(value: Value, made: dict[Value, Call]) -> str | None:
+    """The name of a parameter, also where it was reshaped."""
+    call = made.get(value)
+    if call is not None and call.op.overloadpacket in REARRANGING:
+        return _parameter(values(call)[0], made)
+    return value.name

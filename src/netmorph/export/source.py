@@ -1,0 +1,257 @@
+"""A traced network as Python code that needs nothing but PyTorch."""
+
+from __future__ import annotations
+
+import inspect
+import keyword
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save_file
+from torch import Tensor, nn
+from torch.utils._pytree import keystr, tree_flatten_with_path, tree_leaves
+
+from netmorph.export.body import Body, body, is_list
+from netmorph.export.merge import ExportError, Forward, merged, with_batch
+from netmorph.export.modules import module_statements
+from netmorph.files import atomic_write
+from netmorph.graph import Graph, TraceError
+from netmorph.graph.record import Inputs, run
+from netmorph.graph.value import Value
+
+RESERVED = {"self", "torch", "nn", "F", "batch", "device"}
+TOLERANCE = {torch.float64: 1e-10}  # relative to the largest output; 1e-4 for all other types
+SMALL = 64  # captured tensors up to so many numbers are written into the code
+
+HEADER = '''"""{title}
+
+    from {module} import load
+    network = load()  # with the weights of {module}.safetensors beside this file
+
+It takes {takes}, in that order.{notes}
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+{functional}from safetensors.torch import load_file
+from torch import nn
+
+
+class Network({kind}):
+    def __init__(self) -> None:
+        super().__init__()
+'''
+
+LOAD = '''
+
+def load(path: str | Path | None = None) -> Network:
+    """The network with its weights: those beside this file, or of another file."""
+    network = Network()
+    tensors = load_file(path or Path(__file__).with_suffix(".safetensors"))
+    own = dict(network.named_parameters()) | dict(network.named_buffers())
+    if own.keys() != tensors.keys():
+        raise ValueError(f"the weights are of another network: they differ in {sorted(own.keys() ^ tensors.keys())}")
+    with torch.no_grad():
+        for name, tensor in own.items():
+            tensor.copy_(tensors[name])
+    return network
+'''
+
+
+def code(graph: Graph) -> str:
+    """Python code that defines a traced network, and imports nothing but torch and safetensors.
+
+    The code defines `Network`, an `nn.Module` whose parameters and buffers have the names of the original's, so that
+    either loads the other's `state_dict`; `load()` reads the weights that `write_code` puts beside it. PyTorch's own
+    layers stay what they are; what the rest of the model computes is written out call by call. Sizes that count
+    channels are attributes, so that the network can be traced and edited again. The batch size stays free, and dropout
+    and batch norm follow `.training`, where the model can be recorded that way; the code's first lines tell otherwise.
+    Other sizes of the example inputs are those of the code, which refuses others if it depends on them.
+
+    The code is run before it is given: in eval mode it must compute what the model does, to 1e-10 (float64) or 1e-4.
+
+    Raises:
+        ExportError: the model returns something else than tensors in tuples, lists and dicts, or the code does not
+            compute what the model does.
+    """
+    return _written(graph, "network")[0]
+
+
+def write_code(graph: Graph, path: str | Path) -> Path:
+    """Write `code(graph)` to a file `*.py`, and the weights beside it to `*.safetensors`.
+
+    Returns:
+        The path of the weights.
+
+    Raises:
+        ExportError: see `code`; or the name is not that of a Python file.
+        SaveError: a file could not be written.
+    """
+    path = Path(path)
+    if path.suffix != ".py" or not path.stem.isidentifier():
+        raise ExportError(f"code goes into a file that Python can import, such as network.py; got {path}")
+    text, tensors = _written(graph, path.stem)
+    weights = path.with_suffix(".safetensors")
+    atomic_write(weights, lambda file: save_file(tensors, file))
+
+    def write(file: Path) -> None:
+        file.write_text(text, encoding="utf-8")
+
+    atomic_write(path, write)
+    return weights
+
+
+def _written(graph: Graph, name: str) -> tuple[str, dict[str, Tensor]]:
+    forward = merged(graph)
+    arguments, extraction, inputs = _inputs(graph, forward)
+    made = body(graph.model, forward, inputs)
+    checks = _shape_checks(forward, inputs, made.follows_shape)
+    statements = [*extraction, *checks, *made.statements]
+    text = "".join(
+        (
+            _header(graph, forward, made, name, inputs),
+            _lines(module_statements(graph.model, made)),
+            _lines(_constants(made, forward)),
+            f"\n    def forward({', '.join(['self', *arguments])}):\n",
+            _lines(statements),
+            LOAD,
+        )
+    )
+    tensors = {
+        tensor_name: tensor.detach().to("cpu", copy=True, memory_format=torch.contiguous_format)
+        for tensor_name, tensor in _tensors(graph.model, made, forward).items()
+    }
+    _check(graph, forward, text, tensors)
+    return text, tensors
+
+
+def _lines(statements: list[str]) -> str:
+    return "".join(f"        {line}\n" if line else "\n" for line in statements)
+
+
+def _header(graph: Graph, forward: Forward, made: Body, name: str, inputs: dict[Value, str]) -> str:
+    takes = ", ".join(f"{told} {_shape(value, forward)}" for value, told in inputs.items())
+    text = "\n".join(made.statements)
+    return HEADER.format(
+        title=f"{type(graph.model).__name__}, written by netmorph as plain PyTorch.",
+        module=name,
+        takes=takes,
+        notes=f"\n{forward.note}".replace("\\", "/").replace('"', "'") if forward.note else "",
+        kind="nn.ModuleList" if is_list(graph.model) else "nn.Module",
+        functional="import torch.nn.functional as F\n" if "F." in text else "",
+    )
+
+
+def _shape(value: Value, forward: Forward) -> str:
+    sizes = ["N" if _follows(value, forward) and not dim else str(size) for dim, size in enumerate(value.shape)]
+    return f"[{', '.join(sizes)}]"
+
+
+def _follows(value: Value, forward: Forward) -> bool:
+    return forward.free and bool(value.shape) and value.shape[0] == forward.batch
+
+
+def _shape_checks(forward: Forward, inputs: dict[Value, str], needed: bool) -> list[str]:
+    if not needed and forward.free:
+        return []
+    lines = []
+    for value, name in inputs.items():
+        free = _follows(value, forward)
+        lines += [
+            f"if {name}.shape{'[1:]' if free else ''} != {value.shape[free:]}:",
+            f'    raise ValueError(f"{name} must be {_shape(value, forward)}, not {{tuple({name}.shape)}}")',
+        ]
+    return lines
+
+
+def _inputs(graph: Graph, forward: Forward) -> tuple[list[str], list[str], dict[Value, str]]:
+    """The names of the arguments, statements that take tensors out of nested ones, and the name of each tensor."""
+    given: Inputs = graph.inputs
+    if isinstance(given, dict):
+        named = list(given.items())
+    else:
+        parameters = inspect.signature(graph.model.forward).parameters.values()
+        known = [p.name for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+        named = list(zip([*known, *(f"x{n}" for n in range(len(known), len(given)))], given, strict=False))
+    left = iter(forward.inputs)
+    arguments, extraction, names = [], [], {}
+    for told, value in named:
+        name = f"{told}_" if told in RESERVED or keyword.iskeyword(told) or not told.isidentifier() else told
+        tensors = [(keystr(path), leaf) for path, leaf in tree_flatten_with_path(value)[0] if isinstance(leaf, Tensor)]
+        arguments += [name] if tensors else []
+        for number, (place, _) in enumerate(tensors):
+            inner = f"{name}_{number}" if place else name
+            extraction += [f"{inner} = {name}{place}"] if place else []
+            names[next(left)] = inner
+    return arguments, extraction, names
+
+
+def _constants(made: Body, forward: Forward) -> list[str]:
+    lines = []
+    for value, name in made.constants.items():
+        tensor = forward.constants[value]
+        small = tensor.numel() <= SMALL and not tensor.is_complex()
+        dtype = f"dtype={tensor.dtype}"
+        text = f"torch.tensor({tensor.tolist()}, {dtype})" if small else f"torch.zeros({tuple(tensor.shape)}, {dtype})"
+        text = text.replace("nan", 'float("nan")').replace("inf", 'float("inf")')
+        lines.append(f"self.register_buffer({name!r}, {text}, persistent=False)")
+    return lines
+
+
+def _tensors(model: nn.Module, made: Body, forward: Forward) -> dict[str, Tensor]:
+    held = dict(model.named_parameters()) | dict(model.named_buffers())
+    return held | {name: forward.constants[value] for value, name in made.constants.items()}
+
+
+def _check(graph: Graph, forward: Forward, text: str, tensors: dict[str, Tensor]) -> None:
+    """Run the code, and compare with the model."""
+    space: dict[str, Any] = {"__name__": "network"}
+    with torch.random.fork_rng(devices=[]):
+        exec(compile(text, "<network written by netmorph>", "exec"), space)  # our own text, made of the recording
+        network: nn.Module = space["Network"]()
+    own = dict(network.named_parameters()) | dict(network.named_buffers())
+    if {name: tensor.shape for name, tensor in own.items()} != {name: t.shape for name, t in tensors.items()}:
+        raise ExportError(f"the code has other tensors than the model: {sorted(own.keys() ^ tensors.keys())}")
+    with torch.no_grad():
+        for name, tensor in own.items():
+            tensor.copy_(tensors[name])
+    device = next(graph.model.parameters(), torch.empty(0)).device
+    network.to(device)
+    batches = [forward.batch, forward.batch + 2] if forward.free and forward.batch else [None]
+    for batch in batches:
+        inputs = with_batch(graph.inputs, batch) if batch else graph.inputs
+        expected = [leaf for leaf in tree_leaves(run(graph.model, inputs)) if isinstance(leaf, Tensor)]
+        try:
+            given = run(network, _given(inputs))
+        except TraceError as failure:
+            raise ExportError(f"this network cannot be written as code: what was written fails: {failure}") from failure
+        got = [leaf for leaf in tree_leaves(given) if isinstance(leaf, Tensor)]
+        error = max((_error(*pair) for pair in zip(expected, got, strict=True)), default=0.0)
+        tolerance = max(TOLERANCE.get(tensor.dtype, 1e-4) for tensor in expected)
+        if not error <= tolerance:
+            raise ExportError(
+                f"the code does not compute what the model does: outputs differ by {error:.1e}. Does the model draw "
+                "random numbers in eval mode, or keep something from one call to the next?"
+            )
+
+
+def _given(inputs: Inputs) -> Inputs:
+    """The arguments that the written network takes: those with tensors."""
+    if isinstance(inputs, dict):
+        return {name: value for name, value in inputs.items() if _has_tensor(value)}
+    return tuple(value for value in inputs if _has_tensor(value))
+
+
+def _has_tensor(value: Any) -> bool:
+    return any(isinstance(leaf, Tensor) for leaf in tree_leaves(value))
+
+
+def _error(expected: Tensor, got: Tensor) -> float:
+    if not expected.is_floating_point():
+        return float(not torch.equal(expected, got))
+    scale = expected.abs().max().clamp_min(torch.finfo(expected.dtype).tiny)
+    return float((expected - got).abs().max() / scale) if expected.numel() else 0.0

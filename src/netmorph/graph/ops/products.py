@@ -1,0 +1,164 @@
+"""Products that are summed over channels: of activations with one another, or with parameters that are no layer's."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+
+from netmorph.graph.axis import Allow, Atom, Axis, Fixed, size
+from netmorph.graph.rules import Coupling, Role, rule
+from netmorph.graph.value import Value
+
+aten = torch.ops.aten
+
+
+@rule(aten.matmul.default, aten.bmm.default, aten.mm.default, aten.mv.default, aten.dot.default)
+@rule(aten.vdot.default)
+def matmul(couple: Coupling, left: Value, right: Value) -> list[Axis]:
+    """`[..., n, k] @ [..., k, m]`; a parameter on one side reads `k` and writes the other dimension."""
+    vector = len(right.shape) == 1
+    contract(couple, (left, -1), (right, -1 if vector else -2))
+    axes = [] if vector else [right.axes[-1]]
+    if not vector:
+        _writes(couple, right, len(right.shape) - 1, left)
+    if len(left.shape) > 1:
+        _writes(couple, left, len(left.shape) - 2, right)
+        axes.insert(0, left.axes[-2])
+    stacks = [value.axes[:-2] for value in (left, right)]
+    batch = [
+        _meeting(couple, [stack[d] for stack in stacks if len(stack) >= -d], couple.shape[d - len(axes)])
+        for d in range(-max(map(len, stacks)), 0)
+    ]
+    return [*batch, *axes]
+
+
+@rule(aten.addmm.default, aten.baddbmm.default, aten.addmv.default)
+def added_matmul(couple: Coupling, bias: Value, left: Value, right: Value, **kwargs: Any) -> list[Axis]:
+    """A product added to a bias."""
+    axes: list[Axis] = matmul(couple, left, right)
+    for axis, own, length in zip(axes[::-1], bias.axes[::-1], bias.shape[::-1], strict=False):
+        if length == size(axis):
+            couple.unify(own, axis)
+        else:
+            couple.freeze(own, "a single bias for all")
+    if len(bias.shape) == 1:
+        couple.use(bias, 0, Role.WRITE)
+    return axes
+
+
+def contract(couple: Coupling, left: tuple[Value, int], right: tuple[Value, int]) -> None:
+    """Two tensors are multiplied and summed over one dimension of each."""
+    (one, dim), (other, place) = left, right
+    couple.unify(one.axes[dim], other.axes[place])
+    ours, theirs = _is_parameter(one), _is_parameter(other)
+    if ours != theirs:
+        reader, at = (one, dim) if ours else (other, place)
+        couple.use(reader, at % len(reader.shape), Role.READ)
+    else:
+        couple.limit(one.axes[dim], Allow.INEXACT, "two activations are multiplied and summed over these channels")
+
+
+def _writes(couple: Coupling, value: Value, dim: int, other: Value) -> None:
+    if _is_parameter(value) and not _is_parameter(other):
+        couple.use(value, dim, Role.WRITE)
+
+
+def _is_parameter(value: Value) -> bool:
+    return any(value.origins)
+
+
+def _meeting(couple: Coupling, meeting: Sequence[Axis], length: int) -> Axis:
+    """The axis that several share by broadcasting."""
+    wide = [axis for axis in meeting if size(axis) == length]
+    for axis in meeting:
+        if size(axis) != length:
+            couple.freeze(axis, "a single channel is broadcast")
+        else:
+            couple.unify(wide[0], axis)
+    return wide[0]
+
+
+@rule(aten.einsum.default)
+def einsum(couple: Coupling, equation: str, values: Sequence[Value], **kwargs: Any) -> list[Axis]:
+    """Dimensions of one letter are one; those that the result lacks are summed over."""
+    inputs, output = _letters(equation, [len(value.shape) for value in values])
+    places: dict[str, list[tuple[Value, int]]] = {}
+    for letters, value in zip(inputs, values, strict=True):
+        for dim, letter in enumerate(letters):
+            places.setdefault(letter, []).append((value, dim))
+    lengths = {letter: max(value.shape[dim] for value, dim in found) for letter, found in places.items()}
+    for letter, found in places.items():
+        axis = _meeting(couple, [value.axes[dim] for value, dim in found], lengths[letter])
+        if letter in output:
+            if len(found) == 1:
+                others = next((v for v in values if v is not found[0][0]), found[0][0])
+                _writes(couple, *found[0], others)
+        elif len(found) == 2:
+            contract(couple, *found)
+        else:
+            couple.limit(axis, Allow.INEXACT, "summed over these channels")
+    return [
+        next(value.axes[dim] for value, dim in places[letter] if value.shape[dim] == lengths[letter])
+        for letter in output
+    ]
+
+
+def _letters(equation: str, ranks: Sequence[int]) -> tuple[list[list[str]], list[str]]:
+    """The letters of each operand and of the result; dimensions under an ellipsis get numbers from the right."""
+    left, arrow, right = equation.replace(" ", "").partition("->")
+    terms = left.split(",")
+    inputs = [_spelled(term, rank) for term, rank in zip(terms, ranks, strict=True)]
+    every = [letter for letters in inputs for letter in letters]
+    dots = sorted({letter for letter in every if letter.startswith(".")}, key=lambda name: -int(name[1:]))
+    if arrow:
+        return inputs, _spelled(right, len(right.replace("...", "")) + (len(dots) if "..." in right else 0))
+    return inputs, dots + sorted(letter for letter in set(every) if every.count(letter) == 1 and letter not in dots)
+
+
+def _spelled(term: str, rank: int) -> list[str]:
+    before, dots, behind = term.partition("...")
+    hidden = rank - len(before) - len(behind) if dots else 0
+    return [*before, *(f".{place}" for place in range(hidden, 0, -1)), *behind]
+
+
+@rule(aten.scaled_dot_product_attention.default)
+def attention(
+    couple: Coupling,
+    query: Value,
+    key: Value,
+    value: Value,
+    mask: Value | None = None,
+    dropout: float = 0.0,
+    is_causal: bool = False,
+    *,
+    scale: float | None = None,
+    enable_gqa: bool = False,
+) -> list[Axis]:
+    """`[..., length, width]`: query and key meet in a sum, heads and the value's width pass.
+
+    Where several query heads share one of the key's, PyTorch finds their number itself, so it is free to change.
+    """
+    for place in range(len(query.shape) - 2):
+        couple.unify(key.axes[place], value.axes[place])
+        repeats = query.shape[place] // max(1, key.shape[place])
+        shared: Axis = (Atom(repeats),) if repeats > 1 else ()
+        if repeats > 1 and not enable_gqa:
+            couple.freeze(key.axes[place], "a single key is broadcast over the queries' heads")
+        own = tuple(factor for factor in key.axes[place] if factor != Fixed(1))
+        couple.unify(query.axes[place], (*own, *shared) or key.axes[place])
+    couple.unify(key.axes[-2], value.axes[-2])
+    couple.unify(query.axes[-1], key.axes[-1])
+    couple.limit(query.axes[-1], Allow.INEXACT, "query and key are multiplied and summed over these channels")
+    if scale is None:  # then the narrowed network is not the masked one, nor a widened one the same
+        couple.freeze(query.axes[-1], "attention scales by the root of this width where it is given no scale")
+    couple.attribute("head_dim", query.axes[-1])
+    if isinstance(mask, Value):
+        scores = [*query.axes[:-1], key.axes[-2]]
+        for axis, own, length in zip(scores[::-1], mask.axes[::-1], mask.shape[::-1], strict=False):
+            if length == size(axis):
+                couple.unify(own, axis)
+            else:
+                couple.freeze(own, "one mask for all")
+    return [*query.axes[:-1], value.axes[-1]]

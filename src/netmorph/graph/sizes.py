@@ -1,0 +1,92 @@
+"""Integers of a forward as axes: what an integer has to be after an edit follows from where it comes from.
+
+An attribute that a forward passes as a size is an axis of its own, like a dimension of a parameter. Once it is unified
+with the channels that it counts, it follows every edit of them; a number that is written in the code freezes them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from netmorph.graph.axis import Atom, Axis, Factor, Fixed, Sum, atoms, freeze, resolve, size, unify
+from netmorph.graph.provenance import Difference, Held, Length, Number, Product, Quotient, Source, Total, Written
+
+
+@dataclass
+class Sizes:
+    """The axes of all integers that a forward used as sizes.
+
+    Attributes:
+        held: of the integers that modules hold.
+    """
+
+    held: dict[Held, Axis] = field(default_factory=dict)
+    _known: dict[Source, Axis] = field(default_factory=dict)
+
+    def axis(self, source: Source, where: str) -> Axis:
+        """The axis whose length the integer is.
+
+        Args:
+            where: the operator and line that use it, for messages.
+        """
+        if isinstance(source, Written | Number):  # each place that uses the number tells of itself
+            return self._axis(source, where)
+        if source not in self._known:
+            self._known[source] = self._axis(source, where)
+        return resolve(self._known[source])
+
+    def _axis(self, source: Source, where: str) -> Axis:
+        match source:
+            case Held():
+                return self.held.setdefault(source, (Atom(source.size),))
+            case Length(value, dim):
+                return value.axes[dim] if value.axes else (Fixed(value.shape[dim]),)
+            case Product(left, right):
+                factors = (*self.axis(left, where), *self.axis(right, where))
+                return tuple(f for f in factors if f.size != 1 or isinstance(f, Atom)) or (Fixed(1),)
+            case Total(left, right):
+                return (Sum((self.axis(left, where), self.axis(right, where))),)
+            case Quotient(whole, divisor, length):
+                return self._quotient(self.axis(whole, where), self.axis(divisor, where), length, where)
+            case Difference(whole, part, length):
+                return self._difference(self.axis(whole, where), self.axis(part, where), length, where)
+            case Number(length):
+                return (Fixed(length, f"the forward computes with this width, {length}, as a number: {where}"),)
+            case Written(length):
+                return (Fixed(length, f"the size {length} is written in the code and follows no channels: {where}"),)
+
+    def equate(self, source: Source, axis: Axis, where: str) -> None:
+        """The integer is as long as the axis. The factors of an integer have no order: what both have is left out."""
+        ours, theirs = _apart(self.axis(source, where), resolve(axis))
+        unify(ours, theirs, where)
+
+    def _quotient(self, whole: Axis, divisor: Axis, length: int, where: str) -> Axis:
+        whole, divisor = _apart(whole, divisor)
+        if size(divisor) == 1:
+            return whole or (Fixed(length),)
+        if not any(atoms(whole)):
+            freeze(divisor, "it divides a size that comes from the input")
+            return (Fixed(length),)
+        part: Axis = (Atom(length),)
+        unify(whole, (*divisor, *part), where)
+        return part
+
+    def _difference(self, whole: Axis, part: Axis, length: int, where: str) -> Axis:
+        if not any(atoms(whole)):
+            return (Fixed(length),)
+        rest: Axis = (Atom(length),)
+        unify(whole, (Sum((part, rest)),), where)
+        return rest
+
+
+def _apart(left: Axis, right: Axis) -> tuple[Axis, Axis]:
+    """Two products without the factors that both have; the factors of an integer have no order."""
+    ours: list[Factor] = []
+    theirs = [*right]
+    for factor in left:
+        same = next((f for f in theirs if f is factor or (isinstance(f, Fixed) and f.size == factor.size)), None)
+        if same is None or not isinstance(factor, type(same)):
+            ours.append(factor)
+        else:
+            theirs.remove(same)
+    return tuple(ours), tuple(theirs)

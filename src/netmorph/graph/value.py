@@ -1,0 +1,28 @@
+"""One tensor of a recorded run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import torch
+
+from netmorph.graph.axis import Axis
+
+
+@dataclass(eq=False)
+class Value:
+    """One tensor of a recorded run. `name` is set for parameters and buffers; `axes` are filled in by the op rules.
+
+    Attributes:
+        shape: its sizes.
+        dtype: of its elements.
+        name: of a parameter or buffer.
+        axes: one for each dimension.
+        origins: for each dimension, the parameter or buffer and its dimension that this one is a rearrangement of.
+    """
+
+    shape: tuple[int, ...]
+    dtype: torch.dtype
+    name: str | None = None
+    axes: list[Axis] = field(default_factory=list)
+    origins: list[tuple[str, int] | None] = field(default_factory=list)

@@ -1,0 +1,1 @@
+"""Callbacks that edit a network inside other libraries' training loops; each needs its extra."""

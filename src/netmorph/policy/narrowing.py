@@ -1,0 +1,168 @@
+"""Choose the widths of all groups at once, so that a network costs a given share of what it does."""
+
+from __future__ import annotations
+
+import copy
+import statistics
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from netmorph.edit import EditError, Samples, WidthEdit, narrow_all
+from netmorph.edit.replace import change
+from netmorph.graph import Graph, Group
+from netmorph.graph.record import run
+from netmorph.measure.prediction import predict_flops, predict_parameters
+from netmorph.measure.scores import Score, best, magnitude
+
+Widths = dict[str, int]
+TIMED = 7  # runs whose median is the latency
+
+
+def narrow_to(
+    graph: Graph,
+    *,
+    flops: float | None = None,
+    params: float | None = None,
+    latency: float | None = None,
+    score: Score = magnitude,
+    samples: Samples | None = None,
+    multiple_of: int = 8,
+    minimum: int = 1,
+    smallest: float = 0.1,
+    groups: Iterable[str] | None = None,
+) -> WidthEdit:
+    """An edit that drops the channels of the lowest scores until the network costs at most a share of what it does.
+
+    The scores of all groups are ranked together, each taken over the mean of its group. The widths are in
+    `edit.changes` before anything is applied; `reconstruct` and `recalibrate` repair what dropping breaks.
+
+    Args:
+        flops: the share of FLOPs to keep, above 0 and below 1.
+        params: or that of parameters.
+        latency: or that of the time of a forward on the example inputs, measured on narrowed copies. Exactly one of
+            the three is given.
+        score: one of `netmorph.measure.scores.SCORES`, or any function of (group, samples).
+        samples: what the score looks at, of this graph; needed by scores that look at data.
+        multiple_of: widths are rounded to the nearest multiple; a narrower group keeps all its channels, and no group
+            gets more than it has.
+        minimum: no group gets fewer channels than this.
+        smallest: no group gets fewer than this share of its channels, so that no layer closes the way.
+        groups: the groups that may be narrowed; all that can be where it is left out.
+
+    Raises:
+        EditError: the target cannot be reached; the message tells what can. Or an argument makes no sense.
+        UnknownGroup: no such group.
+    """
+    kind, share = _target({"flops": flops, "params": params, "latency": latency})
+    _check_widths(multiple_of, minimum, smallest)
+    samples = samples or Samples(graph)
+    if samples.graph is not graph:
+        raise EditError("the samples are of another graph; make them again from the current one")
+    chosen = _chosen(graph, groups)
+    scores = {group.name: _scored(score, group, samples) for group in chosen}
+    least = {group.name: _least(group, multiple_of, minimum, smallest) for group in chosen}
+    cost = _cost_of(graph, chosen, kind)
+    whole = cost({})
+
+    owner = torch.cat([torch.full((len(values),), place) for place, values in enumerate(scores.values())])
+    order = owner[torch.cat(list(scores.values())).argsort(stable=True)]  # the groups that lose a channel, one by one
+
+    def widths(dropped: int) -> Widths:
+        """Those without so many channels of the lowest scores, before rounding."""
+        lost = torch.bincount(order[:dropped], minlength=len(scores)).tolist()
+        return {
+            name: _rounded(len(values) - count, len(values), multiple_of, least[name])
+            for (name, values), count in zip(scores.items(), lost, strict=True)
+        }
+
+    too_few, enough = 0, len(order)
+    least_cost = cost(widths(enough))
+    if least_cost > share * whole:
+        raise EditError(
+            f"{kind}={share:g} cannot be reached: with every group at its smallest width, {least_cost / whole:.3f} is "
+            "left. Ask for more, or lower minimum, smallest or multiple_of"
+        )
+    while enough - too_few > 1:
+        middle = (too_few + enough) // 2
+        if cost(widths(middle)) <= share * whole:
+            enough = middle
+        else:
+            too_few = middle
+    kept = {name: best(scores[name], width) for name, width in widths(enough).items() if width < len(scores[name])}
+    return replace(narrow_all(graph, kept), method=getattr(score, "__name__", type(score).__name__))
+
+
+def _target(given: Mapping[str, float | None]) -> tuple[str, float]:
+    targets = [(kind, share) for kind, share in given.items() if share is not None]
+    if len(targets) != 1 or not 0 < targets[0][1] < 1:
+        raise EditError(f"give one of flops, params and latency, a share above 0 and below 1; got {dict(given)}")
+    return targets[0]
+
+
+def _check_widths(multiple_of: int, minimum: int, smallest: float) -> None:
+    if multiple_of < 1 or minimum < 1 or not 0 <= smallest <= 1:
+        raise EditError(
+            "multiple_of and minimum must be at least 1 and smallest between 0 and 1, got "
+            f"multiple_of={multiple_of}, minimum={minimum}, smallest={smallest}"
+        )
+
+
+def _chosen(graph: Graph, names: Iterable[str] | None) -> list[Group]:
+    wanted = graph.groups.keys() if names is None else {graph.group(name).name for name in names}
+    chosen = [group for group in graph.editable() if group.size > 1 and group.name in wanted]
+    if not chosen:
+        raise EditError("there is no group to narrow: all that were asked for are frozen or have a single channel")
+    return chosen
+
+
+def _scored(score: Score, group: Group, samples: Samples) -> Tensor:
+    values = torch.as_tensor(score(group, samples)).detach().to("cpu", torch.float64)
+    if values.shape != (group.size,) or not bool(values.isfinite().all()):
+        raise EditError(
+            f"the score of group {group.name!r} must be {group.size} finite numbers, got shape {tuple(values.shape)}"
+            + ("" if values.isfinite().all() else " with NaN or infinite ones")
+        )
+    mean = values.abs().mean()
+    return values / mean if mean > 0 else values
+
+
+def _least(group: Group, multiple_of: int, minimum: int, smallest: float) -> int:
+    """The smallest width of a group: a multiple, unless its whole width is none."""
+    floor = max(minimum, smallest * group.size, 1)
+    return int(min(group.size, multiple_of * -(-floor // multiple_of)))
+
+
+def _rounded(count: int, size: int, multiple_of: int, least: int) -> int:
+    if count == size:
+        return size
+    return min(size, max(least, multiple_of * round(count / multiple_of)))
+
+
+def _cost_of(graph: Graph, groups: list[Group], kind: str) -> Callable[[Widths], float]:
+    """The cost at some groups' widths, in FLOPs, parameters or seconds."""
+    if kind == "latency":
+        return lambda widths: _seconds(graph, widths)
+    atoms = {group.name: group.atom for group in groups}
+    prediction = predict_flops(graph) if kind == "flops" else predict_parameters(graph)
+    return lambda widths: prediction.at({atoms[name]: width for name, width in widths.items()})
+
+
+def _seconds(graph: Graph, widths: Widths) -> float:
+    """The median time of a forward of a narrowed copy; which channels it keeps makes no difference."""
+    model = copy.deepcopy(graph.model)
+    kept = {name: range(width) for name, width in widths.items() if width < graph.group(name).size}
+    if kept:
+        plan = narrow_all(graph, kept).plan(graph)
+        change(model, plan.modules, plan.tensors, plan.attributes, [])
+    times = []
+    for _ in range(TIMED + 1):
+        begin = time.perf_counter()
+        run(model, graph.inputs)
+        if torch.accelerator.is_available():  # which computes on after the call returns
+            torch.accelerator.synchronize()
+        times.append(time.perf_counter() - begin)
+    return statistics.median(times[1:])  # the first run warms up

@@ -1,0 +1,286 @@
+"""A small model for every op rule: two convolutions, the op under test, a linear layer over all that comes out."""
+
+from __future__ import annotations
+
+import copy
+
+import torch
+import torch.nn.functional as F
+from rule_models import Function, Model, assigned, checked, from_schema, in_rank, tokens, windowed
+from torch import Tensor, nn
+
+from netmorph.graph.ops.elementwise import ACTIVATIONS, COMBINATIONS, COPIES, FUNCTIONS, overloads
+from netmorph.graph.ops.space import POOLING, RESIZING
+
+aten = torch.ops.aten
+CONVOLUTIONS = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
+TRANSPOSED = {1: nn.ConvTranspose1d, 2: nn.ConvTranspose2d, 3: nn.ConvTranspose3d}
+POOLING_WITH_INDICES = [
+    aten.max_pool1d_with_indices.default, aten.max_pool2d_with_indices.default, aten.max_pool3d_with_indices.default,
+    aten.adaptive_max_pool1d.default, aten.adaptive_max_pool2d.default, aten.adaptive_max_pool3d.default,
+]  # fmt: skip
+
+Case = Function | nn.Module | tuple[Function, dict[str, Tensor]]
+ELEMENTWISE: dict[str, Case] = {
+    str(op).removeprefix("aten.").removesuffix(".default"): from_schema(op)
+    for op in overloads([*ACTIVATIONS, *FUNCTIONS, *COMBINATIONS, *COPIES])
+} | {
+    "copy_": lambda x, y: x.clone().copy_(y),
+    "max of two": lambda x, y: torch.max(x, y),
+    "min of two": lambda x, y: torch.min(x, y),
+    "native_dropout": lambda x, y: torch.native_dropout(x, 0.5, False)[0],
+    "prelu": nn.PReLU(4),
+    "prelu shared": nn.PReLU(),
+    "layer scale": (lambda x, y, scale: x * scale, {"scale": torch.rand(4, 1, 1)}),
+    "clone": lambda x, y: x.clone(),
+    "detach": lambda x, y: x.detach(),
+    "contiguous": lambda x, y: x.transpose(1, 3).contiguous(),
+    "lift_fresh": lambda x, y: x * torch.tensor(0.5),
+    "type_as": lambda x, y: x.type_as(y),
+    "to.dtype": lambda x, y: x.to(torch.float64),
+    "to.device": lambda x, y: x.to("cpu", torch.float64),
+    "to.dtype_layout": lambda x, y: x.cpu(),
+    "zeros": lambda x, y: x + torch.zeros(x.shape),
+    "ones": lambda x, y: x + torch.ones(x.shape[1], 1, 1),
+    "full": lambda x, y: x + torch.full((4, 1), 2.0),
+    "empty": lambda x, y: torch.empty(x.shape, dtype=x.dtype).copy_(x),
+    "rand": lambda x, y: x + 0 * torch.rand(x.shape),
+    "randn": lambda x, y: x + 0 * torch.randn(x.shape),
+    "new_zeros": lambda x, y: x + x.new_zeros(2, 1, 4, 4),
+    "new_ones": lambda x, y: x + x.new_ones(()),
+    "new_full": lambda x, y: x + x.new_full((4,), 2.0),
+    "new_empty": lambda x, y: x + x.new_empty(1).fill_(1.0),
+    "arange": lambda x, y: x + torch.arange(4),
+    "arange from": lambda x, y: x + torch.arange(1, 5),
+    "arange in steps": lambda x, y: x + torch.arange(0, 8, 2),
+    "linspace": lambda x, y: x + torch.linspace(0, 1, 4),
+    "eye": lambda x, y: x + torch.eye(4),
+    "arange of channels": lambda x, y: x + torch.arange(x.shape[1])[:, None, None],
+    "item": checked(lambda x: x.amax((0, 2, 3)).sum().item()),
+    "size.int": checked(lambda x: aten.size.int(x, 0)),
+    "is_nonzero": checked(lambda x: bool(x.sum())),
+    "_assert_async": checked(lambda x: torch._assert_async((x > 0.5).any())),
+    "_assert_async with a message": checked(lambda x: torch._assert_async((x > 0.5).any(), "negative")),
+    "meshgrid": lambda x, y: x + torch.meshgrid(torch.arange(4), torch.arange(4), indexing="ij")[0],
+    "meshgrid without indexing": lambda x, y: x + aten.meshgrid.default([torch.arange(4), torch.arange(4)])[0],
+    "outer": lambda x, y: torch.outer(x.mean((0, 2, 3)), y.mean((0, 2, 3)))[None].expand(2, -1, -1),
+}
+CHANNELS: dict[str, Case] = (
+    {f"conv{rank}d": in_rank(rank, CONVOLUTIONS[rank](4, 3, 1)) for rank in (1, 2, 3)}
+    | {f"conv{rank}d same": in_rank(rank, CONVOLUTIONS[rank](4, 3, 3, padding="same")) for rank in (1, 2, 3)}
+    | {f"conv_transpose{rank}d": in_rank(rank, TRANSPOSED[rank](4, 3, 2)) for rank in (1, 2, 3)}
+    | {
+        "depthwise": nn.Conv2d(4, 8, 3, groups=4),
+        "grouped": nn.Conv2d(4, 6, 3, groups=2),
+        "grouped transposed": nn.ConvTranspose2d(4, 6, 3, groups=2),
+        "linear": lambda x, y: F.linear(x.flatten(1), y.flatten(1)),
+        "linear weight": (
+            lambda x, y, w, b: F.linear(x.mean((2, 3)), w, b),
+            {"w": torch.randn(5, 4), "b": torch.ones(5)},
+        ),
+        "linear of a transposed weight": (lambda x, y, w: F.linear(x.mean((2, 3)), w.t()), {"w": torch.randn(4, 5)}),
+        "conv2d of activations": lambda x, y: F.conv2d(x, y),
+        "matmul weight": (lambda x, y, w: x.mean((2, 3)) @ w, {"w": torch.randn(4, 5)}),
+        "mm weight": (lambda x, y, w: torch.mm(x.mean((2, 3)), w), {"w": torch.randn(4, 5)}),
+        "weight matmul": (lambda x, y, w: w @ x.flatten(2), {"w": torch.randn(5, 4)}),
+        "matmul vector": (lambda x, y, w: x.movedim(1, -1) @ w, {"w": torch.randn(4)}),
+        "vector matmul": (lambda x, y, w: w @ x.flatten(2), {"w": torch.randn(4)}),
+        "mv": (lambda x, y, w: torch.mv(x.mean((2, 3)), w)[:, None], {"w": torch.randn(4)}),
+        "dot": (lambda x, y, w: y + torch.dot(x.mean((0, 2, 3)), w), {"w": torch.randn(4)}),
+        "matmul": lambda x, y: x.flatten(2).transpose(1, 2) @ y.flatten(2),
+        "bmm": lambda x, y: torch.bmm(x.flatten(2), y.flatten(2).transpose(1, 2)),
+        "addmm": (
+            lambda x, y, b, w: torch.addmm(b, x.mean((2, 3)), w), {"b": torch.randn(5), "w": torch.randn(4, 5)}
+        ),
+        "baddbmm": lambda x, y: torch.baddbmm(y[:, :, 0], x[:, :, 0], x.mean(1), beta=0.5),
+        "addmv": (lambda x, y, w: torch.addmv(y[:, 0, 0, 0], x.mean((2, 3)), w)[:, None], {"w": torch.randn(4)}),
+        "einsum": lambda x, y: torch.einsum("nchw,nchv->nhwv", x, y),
+        "einsum weight": (lambda x, y, w: torch.einsum("n...hw,...d->nd", x, w), {"w": torch.randn(4, 5)}),
+        "einsum implicit": lambda x, y: torch.einsum("nchw,nchw", x, y) + y,
+        "embedding": (
+            lambda x, y, table: x + F.embedding(torch.tensor([1, 0]), table)[:, :, None, None],
+            {"table": torch.randn(3, 4)},
+        ),
+        "attention": lambda x, y: F.scaled_dot_product_attention(*tokens(x, y, x + y)),
+        "attention with a scale": lambda x, y: F.scaled_dot_product_attention(*tokens(x, y, x + y), scale=0.5),
+        "attention of heads": lambda x, y: F.scaled_dot_product_attention(x, y.exp(), y, attn_mask=y.mean((0, 1))),
+        "attention with a mask": lambda x, y: F.scaled_dot_product_attention(x, x.exp(), x, attn_mask=y),
+        "batch_norm": nn.BatchNorm2d(4),
+        "batch_norm plain": nn.BatchNorm2d(4, affine=False),
+        "batch_norm untracked": nn.BatchNorm2d(4, track_running_stats=False),
+        "instance_norm": nn.InstanceNorm2d(4, affine=True),
+        "layer_norm": (
+            lambda x, y, w, b: F.layer_norm(x.movedim(1, -1), w.shape, w, b),
+            {"w": torch.rand(4), "b": torch.rand(4)},
+        ),
+        "layer_norm of all": nn.LayerNorm((4, 4, 4)),
+        "rms_norm": (lambda x, y, w: F.rms_norm(x.movedim((1,), (-1,)), w.shape, w), {"w": torch.rand(4)}),
+        "group_norm": nn.GroupNorm(2, 4),
+        "group_norm of one": nn.GroupNorm(1, 4),
+        "group_norm of each": nn.GroupNorm(4, 4),
+        "softmax": lambda x, y: x.softmax(1),
+        "softmax of space": lambda x, y: x.flatten(2).softmax(-1),
+        "log_softmax": lambda x, y: x.log_softmax(1),
+        "_weight_norm": (
+            lambda x, y, v, g: F.linear(x.mean((2, 3)), torch._weight_norm(v, g, 0)),
+            {"v": torch.randn(5, 4), "g": torch.rand(5, 1)},
+        ),
+        "_weight_norm of all": (
+            lambda x, y, v, g: F.linear(x.mean((2, 3)), torch._weight_norm(v, g, -1)),
+            {"v": torch.randn(5, 4), "g": torch.rand(())},
+        ),
+    }
+)  # fmt: skip
+SPACE: dict[str, Case] = {
+    str(op).removeprefix("aten."): windowed(op)
+    for op in [*overloads(POOLING), *(getattr(aten, name).vec for name in RESIZING), *POOLING_WITH_INDICES]
+} | {
+    "pad": lambda x, y: F.pad(x, (1, 1, 0, 2)),
+    "pad reflect": nn.Conv2d(4, 3, 3, padding=1, padding_mode="reflect"),
+    "pad channels": lambda x, y: F.pad(x, (0, 0, 0, 0, 1, 1)),
+    "constant_pad_nd": lambda x, y: torch.constant_pad_nd(x, [1, 1], 0.5),
+    "grid_sampler": lambda x, y: F.grid_sample(x, 0.1 * torch.ones(2, 3, 3, 2, dtype=x.dtype), align_corners=False),
+    "unfold": lambda x, y: F.unfold(x, 2),
+    "fold": lambda x, y: F.fold(F.unfold(x, 2), (4, 4), 2) + y,
+    "windows": lambda x, y: x.unfold(2, 2, 1),
+    "pixel_shuffle": lambda x, y: F.pixel_shuffle(torch.stack([x, y, x, y], 2).flatten(1, 2), 2),
+    "pixel_shuffle of few": lambda x, y: F.pixel_shuffle(x, 2),
+    "pixel_unshuffle": lambda x, y: F.pixel_unshuffle(x, 2),
+    "channel_shuffle": lambda x, y: F.channel_shuffle(torch.cat([x, y], 1), 2),
+}
+SHAPES: dict[str, Case] = {
+    "view": lambda x, y: x.view(x.size(0), -1, 2, x.size(3)),
+    "reshape": lambda x, y: x.transpose(1, 2).reshape(x.size(0), -1),
+    "reshape_as": lambda x, y: x.flatten(1).reshape_as(y),
+    "view_as": lambda x, y: x.flatten(1).view_as(y),
+    "unflatten": lambda x, y: x.flatten(1).unflatten(1, (-1, 4, 4)),
+    "ravel": lambda x, y: x.ravel().view(x.shape),
+    "squeeze.dim": lambda x, y: x.mean((2, 3), keepdim=True).squeeze(3),
+    "squeeze.dims": lambda x, y: x.mean((2, 3), keepdim=True).squeeze((2, 3)),
+    "squeeze": lambda x, y: x.mean((2, 3), keepdim=True).squeeze(),
+    "unsqueeze": lambda x, y: x.unsqueeze(1) * 2,
+    "unsqueeze in front of space": lambda x, y: x.unsqueeze(2).squeeze(2),
+    "permute": lambda x, y: x.permute(0, 2, 3, 1),
+    "transpose": lambda x, y: x.transpose(1, -1),
+    "swapaxes": lambda x, y: x.swapaxes(1, 2),
+    "swapdims": lambda x, y: x.swapdims(1, 2),
+    "movedim": lambda x, y: x.movedim(1, 3),
+    "movedim of several": lambda x, y: x.movedim((1, 2), (3, 1)),
+    "moveaxis": lambda x, y: x.moveaxis(1, 3),
+    "moveaxis of several": lambda x, y: x.moveaxis((1, 2), (3, 1)),
+    "t": lambda x, y: x.mean((2, 3)).t().t(),
+    "T": lambda x, y: x.mean((2, 3)).T.T,
+    "mT": lambda x, y: x.flatten(2).mT,
+    "adjoint": lambda x, y: x.flatten(2).adjoint(),
+    "expand": lambda x, y: x.mean((2, 3), keepdim=True).expand(-1, -1, 4, 4) * y,
+    "broadcast_to": lambda x, y: x.mean((2, 3), keepdim=True).broadcast_to(y.shape) * y,
+    "repeat": lambda x, y: x.repeat(1, 2, 1, 1),
+    "tile": lambda x, y: torch.tile(x, (2, 1)),
+    "repeat_interleave": lambda x, y: x.repeat_interleave(2, 1),
+    "repeat_interleave flat": lambda x, y: x.repeat_interleave(2).view(x.size(0), -1),
+    "cat": lambda x, y: torch.cat([x, y], 1),
+    "cat the same": lambda x, y: torch.cat([x, x * y], 1),
+    "cat of space": lambda x, y: torch.cat([x, y], 2),
+    "cat with nothing": lambda x, y: torch.cat([x[:, x.shape[1] :], x], 1),
+    "concat": lambda x, y: torch.concat([x, y], 1),
+    "stack": lambda x, y: torch.stack([x, y], 2),
+}
+CUTS: dict[str, Case] = {
+    "chunk": lambda x, y: torch.cat(x.chunk(2, 1)[::-1], 1) + y,
+    "chunk gates": lambda x, y: x.chunk(2, 1)[0] * x.chunk(2, 1)[1].sigmoid(),
+    "chunk in unequal pieces": lambda x, y: x.chunk(3, 1)[0],
+    "chunk that leaves a rest": lambda x, y: torch.cat([x, x[:, :1]], 1).chunk(2, 1)[0],
+    "split": lambda x, y: x.split(2, 3)[1],
+    "split of channels": lambda x, y: x.split(x.shape[1] // 2, 1)[1] + y.split(x.shape[1] // 2, 1)[0],
+    "split by a number": lambda x, y: x.split(2, 1)[1],
+    "split_with_sizes": lambda x, y: x.split([1, 3], 2)[0],
+    "split_with_sizes of channels": lambda x, y: x.split([1, 3], 1)[1],
+    "split.sizes": lambda x, y: aten.split.sizes(x, [1, 3], 2)[0],
+    "tensor_split": lambda x, y: torch.tensor_split(x, 2, 1)[0],
+    "tensor_split at": lambda x, y: torch.tensor_split(x, [1, 2], 1)[1],
+    "unbind": lambda x, y: x.unbind(2)[0],
+    "slice": lambda x, y: x[:, :, 1:] + y[:, :, :-1],
+    "slice of all": lambda x, y: x[:, 0:] + y,
+    "slice of channels": lambda x, y: x[:, : x.shape[1] // 2] + x[:, x.shape[1] // 2 :],
+    "slice from the end": lambda x, y: x[:, :-1],
+    "slice in steps": lambda x, y: x[:, ::2],
+    "narrow": lambda x, y: x.narrow(2, 0, 2),
+    "narrow of channels": lambda x, y: x.narrow(1, 1, 2),
+    "select": lambda x, y: x[:, :, 0],
+    "select a channel": lambda x, y: x[:, 0] + y.mean(1),
+    "index": lambda x, y: x[:, :, torch.tensor([2, 0])],
+    "index channels": lambda x, y: x[:, torch.tensor([2, 0])],
+    "index by a mask": lambda x, y: x[:, :, torch.eye(4) > 0],
+    "index apart": lambda x, y: x.movedim(1, 2)[:, torch.tensor([0, 1]), :, torch.tensor([2, 3])].transpose(0, 1),
+    "index_select": lambda x, y: x.index_select(2, torch.tensor([2, 0])),
+    "gather": lambda x, y: x.gather(3, (y > 0.5).long()),
+    "gather of channels": lambda x, y: x.gather(1, (y > 0.5).long()),
+    "take_along_dim": lambda x, y: torch.take_along_dim(x, (y > 0.5).long(), 3),
+    "scatter": lambda x, y: x.scatter(3, (y > 0.5).long(), 2.0),
+    "scatter.src": lambda x, y: x.scatter(3, torch.arange(4).expand(2, 4, 4, 4), y),
+    "scatter_add": lambda x, y: x.scatter_add(3, (y > 0.5).long(), y),
+    "index_copy": lambda x, y: x.index_copy(2, torch.tensor([2, 0]), y[:, :, :2]),
+    "index_add": lambda x, y: x.index_add(2, torch.tensor([2, 0]), y[:, :, :2]),
+    "index_put": lambda x, y: x.index_put((torch.tensor([1, 0]), torch.tensor([2, 3])), torch.zeros(1).to(x)),
+    "index_put_": lambda x, y: assigned(x, (slice(None), torch.tensor([1, 2])), y[:, :2]),
+    "write into a slice": lambda x, y: assigned(x, (slice(None), slice(None), slice(0, 2)), y[:, :, :2]),
+    "roll": lambda x, y: x.roll((1, 2), (2, 3)),
+    "roll of channels": lambda x, y: x.roll(1, 1),
+    "roll of all": lambda x, y: x.roll(1),
+    "flip": lambda x, y: x.flip(-1),
+    "sort": lambda x, y: x.sort(-1).values,
+    "topk": lambda x, y: x.topk(2, -1).values,
+    "kthvalue": lambda x, y: x.kthvalue(2, -1).values,
+    "median": lambda x, y: x.median(-1).values,
+    "mode": lambda x, y: x.mode(-1).values,
+    "argsort": lambda x, y: x.argsort(1),
+    "argmax": lambda x, y: x.argmax(1),
+    "argmin": lambda x, y: x.argmin(2),
+    "nonzero": lambda x, y: (x > -1).nonzero().reshape(x.size(0), -1),
+    "cumsum": lambda x, y: x.cumsum(2),
+    "cumprod": lambda x, y: x.cumprod(1),
+    "one_hot": lambda x, y: F.one_hot((x > 0.5).long(), 2),
+    "bincount": lambda x, y: x + torch.bincount((y > 0.5).long().flatten(), minlength=2)[1],
+    "unique_consecutive": lambda x, y: y + aten.unique_consecutive.default((x > -1).long())[0],
+    "tril": lambda x, y: x.tril(),
+    "triu": lambda x, y: x.triu(),
+    "diagonal": lambda x, y: x.diagonal(0, 2, 3),
+    "diagonal of channels": lambda x, y: x.movedim(0, -1).diagonal().permute(1, 0, 2),
+    "glu": nn.GLU(1),
+}
+REDUCTIONS: dict[str, Case] = {
+    name: function
+    for call in ("mean", "sum", "amax", "amin", "var", "std", "logsumexp")
+    for name, function in {
+        call: lambda x, y, call=call: getattr(x, call)((2, 3), keepdim=True),
+        f"{call} of channels": lambda x, y, call=call: getattr(x, call)(1),
+    }.items()
+} | {
+    f"{call} of all": lambda x, y, call=call: x + getattr(y, call)().reshape(1)
+    for call in ("mean", "sum", "max", "min", "std", "norm")
+} | {
+    "max": lambda x, y: x.max(2).values,
+    "min of channels": lambda x, y: x.min(1, keepdim=True).values,
+    "prod": lambda x, y: x.prod(2),
+    "all": lambda x, y: (x > 0.5).all(2),
+    "any of channels": lambda x, y: (x > 0.5).any(1),
+    "all of all": lambda x, y: x + (y > 0.5).all(),
+    "any of all": lambda x, y: x + (y > 0.5).any(),
+    "var correction": lambda x, y: torch.var(x, (2, 3), correction=0),
+    "std correction": lambda x, y: torch.std(x, (2, 3), correction=0),
+    "var_mean": lambda x, y: torch.stack(torch.var_mean(x, (2, 3)), 1),
+    "std_mean": lambda x, y: torch.stack(torch.std_mean(x, (2, 3)), 1),
+    "var_mean correction": lambda x, y: torch.stack(torch.var_mean(x, 1, correction=0), 1),
+    "std_mean correction": lambda x, y: torch.stack(torch.std_mean(x, (2, 3), correction=0), 1),
+    "vector_norm": lambda x, y: torch.linalg.vector_norm(x, dim=(2, 3)),
+    "vector_norm of channels": lambda x, y: x / torch.linalg.vector_norm(x, dim=1, keepdim=True),
+}  # fmt: skip
+CASES: dict[str, Case] = ELEMENTWISE | CHANNELS | SPACE | SHAPES | CUTS | REDUCTIONS
+
+
+def build(name: str) -> tuple[Model, Tensor]:
+    """The case's model in float64, and its input."""
+    torch.manual_seed(0)
+    case = CASES[name]
+    function, parameters = case if isinstance(case, tuple) else (copy.deepcopy(case), {})
+    return Model(function, **parameters).double().eval(), torch.randn(2, 2, 4, 4).double()

@@ -1,0 +1,126 @@
+"""Widths for a given cost."""
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from netmorph import EditError, apply, trace, zoo
+from netmorph.edit import Samples, reconstruct
+from netmorph.graph import Graph, Group
+from netmorph.measure.cost import forward_flops, parameters
+from netmorph.measure.scores import SCORES
+from netmorph.policy import narrow_to
+
+
+def resnet() -> tuple[nn.Module, Graph, Tensor]:
+    torch.manual_seed(0)
+    model, x = zoo.build("resnet", (3, 16, 16), 5, width=1.0, blocks=(1, 1, 1)), torch.randn(2, 3, 16, 16)
+    return model, trace(model, x), x
+
+
+@pytest.mark.parametrize("score", ["magnitude", "interpolative", "random"])
+@pytest.mark.parametrize(("kind", "share"), [("flops", 0.5), ("flops", 0.2), ("params", 0.6)])
+def test_the_share_is_reached_and_no_more_is_dropped_than_that_takes(kind: str, share: float, score: str) -> None:
+    model, graph, x = resnet()
+    count = {"flops": lambda: forward_flops(model, x), "params": lambda: parameters(model)}[kind]
+    before = count()
+    samples = Samples(graph, [x])
+    target: dict[str, Any] = {kind: share}
+    edit = narrow_to(graph, **target, score=SCORES[score], samples=samples, multiple_of=4)
+    sizes = {group.name: group.size for group in graph.editable()}
+    for name, channels in edit.changes.items():
+        assert channels.m % 4 == 0
+        assert channels.m >= 0.1 * sizes[name]
+        values = SCORES[score](graph.group(name), samples)
+        assert float(values[channels.source].min()) >= float(values.sort(descending=True).values[channels.m - 1])
+    assert edit.describe()["method"] == score
+    graph = apply(graph, reconstruct(edit, samples))
+    assert 0.8 * share < count() / before <= share
+    model(x).sum().backward()
+
+
+def test_a_finer_grain_comes_closer() -> None:
+    model, graph, x = resnet()
+    before = forward_flops(model, x)
+    apply(graph, narrow_to(graph, flops=0.5, multiple_of=1))
+    assert 0.49 < forward_flops(model, x) / before <= 0.5
+
+
+def test_latency_is_measured_on_narrowed_copies(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, graph, x = resnet()
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    now = 0
+
+    def counted(model: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        """Stands for a forward whose time is its FLOPs."""
+        nonlocal now
+        now += forward_flops(model, inputs)
+
+    monkeypatch.setattr("netmorph.policy.narrowing.run", counted)
+    monkeypatch.setattr("netmorph.policy.narrowing.time.perf_counter", lambda: now)
+    monkeypatch.setattr("netmorph.policy.narrowing.TIMED", 1)
+    edit = narrow_to(graph, latency=0.6)
+    assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
+    whole = forward_flops(model, x)
+    apply(graph, edit)
+    assert 0.5 < forward_flops(model, x) / whole <= 0.6
+
+
+def test_only_the_given_groups() -> None:
+    _, graph, _ = resnet()
+    wanted = [group.name for group in graph.editable()][1:3]
+    assert set(narrow_to(graph, params=0.9, groups=wanted, multiple_of=2).changes) <= set(wanted)
+
+
+def test_a_score_of_ones_own_and_equal_scores() -> None:
+    _, graph, _ = resnet()
+
+    def later(group: Group, samples: Samples) -> Tensor:
+        return torch.arange(group.size)
+
+    edit = narrow_to(graph, flops=0.5, score=later)
+    assert edit.method == "later"
+    for channels in edit.changes.values():
+        assert channels.source.tolist() == list(range(channels.n - channels.m, channels.n))
+    edit = narrow_to(graph, flops=0.5, score=lambda group, samples: torch.ones(group.size))
+    assert edit.changes
+
+
+def test_what_cannot_be_reached_tells_what_can() -> None:
+    model, graph, x = resnet()
+    whole = forward_flops(model, x)
+    with pytest.raises(EditError, match=r"flops=0.01 cannot be reached: .* smallest width, 0\.\d+ is left") as told:
+        narrow_to(graph, flops=0.01, smallest=0.5)
+    left = float(str(told.value).split("smallest width, ")[1].split()[0])
+    apply(graph, narrow_to(graph, flops=left + 0.001, smallest=0.5))
+    assert forward_flops(model, x) / whole == pytest.approx(left, abs=0.002)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "why"),
+    [
+        ({}, "give one of flops, params and latency"),
+        ({"flops": 0.5, "params": 0.5}, "give one of flops, params and latency"),
+        ({"flops": 1.0}, "a share above 0 and below 1"),
+        ({"flops": 50}, "a share above 0 and below 1"),
+        ({"flops": 0.5, "multiple_of": 0}, "multiple_of and minimum must be at least 1"),
+        ({"flops": 0.5, "groups": ["head"]}, "no group to narrow|no channel group"),
+        (
+            {"flops": 0.5, "score": lambda group, samples: torch.ones(2)},
+            r"must be \d+ finite numbers, got shape \(2,\)",
+        ),
+        ({"flops": 0.5, "score": lambda group, samples: torch.full((group.size,), torch.nan)}, "NaN or infinite"),
+    ],
+)
+def test_what_cannot_be_asked(arguments: dict[str, Any], why: str) -> None:
+    _, graph, _ = resnet()
+    with pytest.raises(ValueError, match=why):
+        narrow_to(graph, **arguments)
+
+
+def test_samples_of_another_graph() -> None:
+    _, graph, _ = resnet()
+    with pytest.raises(EditError, match="samples are of another graph"):
+        narrow_to(graph, flops=0.5, samples=Samples(resnet()[1]))
