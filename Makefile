@@ -40,12 +40,12 @@ bench-narrowing: .venv/.zoo
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt pillow pyyaml safetensors huggingface-hub
 	touch $@
 
-# torchvision only serves the tests and is installed without its dependencies, which ask for a CUDA build of torch.
+# torchvision and timm serve the tests, without their dependencies, which ask for a CUDA build of torch.
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt torch
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --no-deps torchvision
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --no-deps torchvision timm
 	touch $@
 
 clean:

@@ -275,6 +275,23 @@ for _op in (aten.prod.default, aten.prod.dim_int):
     OVER_KEPT[_op] = _filled(_op, 1.0)
 
 
+def _window(op: torch._ops.OpOverload) -> Operator:
+    """A window along channels runs over those that are left, each beside its new neighbours (as attention of ECA)."""
+
+    def operator(kept: Tensor, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+        places = kept.flatten(0, -2).any(0)
+        made: Tensor = op(x[..., places], *args, **kwargs)
+        if bool(places.all()):
+            return made
+        return made.new_zeros(*made.shape[:-1], len(places)).index_copy(-1, places.nonzero().flatten(), made)
+
+    return operator
+
+
+for _op in (aten.conv1d.default, aten.conv1d.padding):
+    OVER_KEPT[_op] = _window(_op)
+
+
 def attention_scaled_by_kept(kept: Tensor, query: Tensor, *args: Any, scale: float | None = None, **kwargs: Any) -> Any:
     """Fused attention as it is in a narrowed network: where no scale is given, it follows from the width kept.
 

@@ -1,23 +1,14 @@
-"""torchvision models beside a CPU build of torch, for which torchvision's compiled part does not load."""
-
-import functools
+"""Networks of torchvision and timm to measure on."""
 
 import torch
 from torch import nn
 
-
-@functools.cache
-def _stub_operators() -> torch.library.Library:
-    # Its Python part only needs these two operators to be declared, before the first import.
-    library = torch.library.Library("torchvision", "FRAGMENT")
-    for name in ("nms", "qnms"):
-        library.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-    return library
+from netmorph.zoo.vision import vision_library
 
 
 def vision_model(name: str) -> tuple[nn.Module, torch.Tensor]:
     """A model with random weights, and one image that it takes."""
-    _stub_operators()
+    vision_library("torchvision")
     from torchvision import models
 
     options = {"init_weights": False} if name in ("inception_v3", "googlenet") else {}
@@ -28,7 +19,7 @@ def vision_model(name: str) -> tuple[nn.Module, torch.Tensor]:
 def zoo_model(suite: str, name: str) -> nn.Module:
     """A classifier of torchvision or timm as its constructor makes it, with random weights and in eval mode."""
     torch.manual_seed(0)
-    _stub_operators()
+    vision_library("torchvision")
     if suite == "torchvision":
         from torchvision import models
 

@@ -234,6 +234,7 @@ def _gap(expected: list[Tensor], found: list[Tensor]) -> float:
 
 def _trained(model: nn.Module, image: Tensor) -> set[str]:
     """The parameters that get a finite gradient in eval mode."""
+    model.eval()  # models that cache what they compute from weights drop it then
     generator = torch.Generator().manual_seed(2)
     model.zero_grad(set_to_none=True)
     results = [leaf for leaf in tree_leaves(model(image)) if isinstance(leaf, Tensor)]

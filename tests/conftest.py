@@ -1,10 +1,18 @@
 """Where tests find real data, and a cache of their own."""
 
+import contextlib
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+
+from netmorph.errors import MissingExtra
+from netmorph.zoo.vision import vision_library
+
+# Lightning, transformers and timm import torchvision, which beside a CPU build of PyTorch has to be imported so.
+with contextlib.suppress(MissingExtra):
+    vision_library("torchvision")
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 

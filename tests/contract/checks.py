@@ -10,6 +10,7 @@ from torch.utils._pytree import tree_leaves
 
 from netmorph.edit import WIDENINGS
 from netmorph.graph import Allow, Graph, Group, Role
+from netmorph.graph.provenance import Size
 
 EXACT = {torch.float64: 1e-12, torch.float32: 1e-5}
 
@@ -44,6 +45,8 @@ def assert_true_attributes(model: nn.Module) -> None:
     for path, module in model.named_modules():
         for name, true in sizes(module).items():
             assert vars(module)[name] == true, f"{path} {module}: {name} should be {true}"
+        for name, held in vars(module).items():
+            assert not isinstance(held, Size), f"{path}: {name} is left with what the tracer knows of it"
 
 
 def sizes(module: nn.Module) -> dict[str, object]:

@@ -6,7 +6,7 @@ import copy
 
 import torch
 import torch.nn.functional as F
-from rule_models import Function, Model, assigned, checked, from_schema, in_rank, tokens, windowed
+from rule_models import Function, Model, Recurrent, assigned, checked, from_schema, in_rank, tokens, windowed
 from torch import Tensor, nn
 
 from netmorph.graph.ops.elementwise import ACTIVATIONS, COMBINATIONS, COPIES, FUNCTIONS, overloads
@@ -86,6 +86,7 @@ CHANNELS: dict[str, Case] = (
         "matmul vector": (lambda x, y, w: x.movedim(1, -1) @ w, {"w": torch.randn(4)}),
         "vector matmul": (lambda x, y, w: w @ x.flatten(2), {"w": torch.randn(4)}),
         "mv": (lambda x, y, w: torch.mv(x.mean((2, 3)), w)[:, None], {"w": torch.randn(4)}),
+        "vdot": (lambda x, y, w: y + torch.vdot(x.mean((0, 2, 3)), w), {"w": torch.randn(4)}),
         "dot": (lambda x, y, w: y + torch.dot(x.mean((0, 2, 3)), w), {"w": torch.randn(4)}),
         "matmul": lambda x, y: x.flatten(2).transpose(1, 2) @ y.flatten(2),
         "bmm": lambda x, y: torch.bmm(x.flatten(2), y.flatten(2).transpose(1, 2)),
@@ -97,6 +98,10 @@ CHANNELS: dict[str, Case] = (
         "einsum": lambda x, y: torch.einsum("nchw,nchv->nhwv", x, y),
         "einsum weight": (lambda x, y, w: torch.einsum("n...hw,...d->nd", x, w), {"w": torch.randn(4, 5)}),
         "einsum implicit": lambda x, y: torch.einsum("nchw,nchw", x, y) + y,
+        "embedding_bag": (
+            lambda x, y, table: x + F.embedding_bag(torch.tensor([[1, 0], [2, 1]]), table)[:, :, None, None],
+            {"table": torch.randn(3, 4)},
+        ),
         "embedding": (
             lambda x, y, table: x + F.embedding(torch.tensor([1, 0]), table)[:, :, None, None],
             {"table": torch.randn(3, 4)},
@@ -220,6 +225,8 @@ CUTS: dict[str, Case] = {
     "scatter.src": lambda x, y: x.scatter(3, torch.arange(4).expand(2, 4, 4, 4), y),
     "scatter_add": lambda x, y: x.scatter_add(3, (y > 0.5).long(), y),
     "index_copy": lambda x, y: x.index_copy(2, torch.tensor([2, 0]), y[:, :, :2]),
+    "index_add_": lambda x, y: x.clone().index_add_(2, torch.tensor([2, 0]), y[:, :, :2]),
+    "index_add along channels": lambda x, y: x.index_add(1, torch.tensor([2, 0]), y[:, :2]),
     "index_add": lambda x, y: x.index_add(2, torch.tensor([2, 0]), y[:, :, :2]),
     "index_put": lambda x, y: x.index_put((torch.tensor([1, 0]), torch.tensor([2, 3])), torch.zeros(1).to(x)),
     "index_put_": lambda x, y: assigned(x, (slice(None), torch.tensor([1, 2])), y[:, :2]),
@@ -275,7 +282,22 @@ REDUCTIONS: dict[str, Case] = {
     "vector_norm": lambda x, y: torch.linalg.vector_norm(x, dim=(2, 3)),
     "vector_norm of channels": lambda x, y: x / torch.linalg.vector_norm(x, dim=1, keepdim=True),
 }  # fmt: skip
-CASES: dict[str, Case] = ELEMENTWISE | CHANNELS | SPACE | SHAPES | CUTS | REDUCTIONS
+RECURRENT: dict[str, Case] = {
+    "lstm": Recurrent(nn.LSTM(4, 3, batch_first=True)),
+    "gru": Recurrent(nn.GRU(4, 3, batch_first=True)),
+    "rnn_tanh": Recurrent(nn.RNN(4, 3, batch_first=True)),
+    "rnn_relu": Recurrent(nn.RNN(4, 3, nonlinearity="relu", batch_first=True)),
+    "lstm packed": Recurrent(nn.LSTM(4, 3, batch_first=True), packed=True),
+    "gru packed": Recurrent(nn.GRU(4, 3, batch_first=True), packed=True),
+    "rnn_tanh packed": Recurrent(nn.RNN(4, 3, batch_first=True), packed=True),
+    "rnn_relu packed": Recurrent(nn.RNN(4, 3, nonlinearity="relu", batch_first=True), packed=True),
+    "lstm_cell": Recurrent(nn.LSTMCell(4, 3)),
+    "gru_cell": Recurrent(nn.GRUCell(4, 3)),
+    "rnn_tanh_cell": Recurrent(nn.RNNCell(4, 3)),
+    "rnn_relu_cell": Recurrent(nn.RNNCell(4, 3, nonlinearity="relu")),
+}
+
+CASES: dict[str, Case] = ELEMENTWISE | CHANNELS | SPACE | SHAPES | CUTS | REDUCTIONS | RECURRENT
 
 
 def build(name: str) -> tuple[Model, Tensor]:

@@ -162,3 +162,21 @@ def checked(check: Callable[[Tensor], Any]) -> Function:
 def tokens(*maps: Tensor) -> list[Tensor]:
     """`[N, H * W, C]`."""
     return [x.flatten(2).transpose(1, 2) for x in maps]
+
+
+class Recurrent(nn.Module):
+    """A recurrent layer over the places of feature maps, one cell on their means, or a layer over packed sequences."""
+
+    def __init__(self, layer: nn.Module, packed: bool = False) -> None:
+        super().__init__()
+        self.layer, self.packed = layer, packed
+
+    def forward(self, x: Tensor) -> Tensor:
+        if isinstance(self.layer, nn.RNNCellBase):
+            made = self.layer(x.mean((2, 3)))
+            return made[0] if isinstance(made, tuple) else made
+        (places,) = tokens(x)
+        if not self.packed:
+            return self.layer(places)[0].mean(1)
+        sequences = nn.utils.rnn.pack_padded_sequence(places, torch.tensor([9, 5]), batch_first=True)
+        return nn.utils.rnn.pad_packed_sequence(self.layer(sequences)[0], batch_first=True)[0].mean(1)

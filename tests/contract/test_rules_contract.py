@@ -59,11 +59,13 @@ LIMITS = {
         is_nonzero
     """,
     Allow.FROZEN: """
+        lstm, gru, rnn_tanh, rnn_relu, lstm packed, gru packed, rnn_tanh packed, rnn_relu packed, lstm_cell, gru_cell,
+        rnn_tanh_cell, rnn_relu_cell,
         attention, arange of channels, pad channels, pixel_shuffle of few, chunk in unequal pieces, chunk that
         leaves a rest, split by a number, split_with_sizes of channels, tensor_split at, slice from the end,
         slice in steps, narrow of channels, select a channel, index channels, gather of channels,
         take_along_dim, scatter,
-        scatter.src, scatter_add, index_copy, index_add, index_put, index_put_, roll of channels, roll of all,
+        scatter.src, scatter_add, index_add along channels, index_put, index_put_, roll of channels, roll of all,
         sort, topk, kthvalue, median, mode, argsort, argmax, argmin, nonzero, cumprod, one_hot,
         unique_consecutive, diagonal of channels
     """,

@@ -1,8 +1,6 @@
 """Networks as people use them: torchvision's, where it is installed."""
 
 import copy
-import sys
-from functools import cache
 from types import ModuleType
 
 import pytest
@@ -28,15 +26,7 @@ SIZES = {
 METHODS = [method for method in WIDENINGS.values() if method is not random_pad]
 
 
-@cache
 def models() -> ModuleType:
-    """torchvision.models; beside a CPU build of torch two operators of its compiled part must be declared."""
-    if "torchvision" not in sys.modules:
-        library = torch.library.Library("torchvision", "FRAGMENT")
-        for name in ("nms", "qnms"):
-            library.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-        models.library = library  # the declarations live as long as it does
-    pytest.importorskip("torchvision")
     return pytest.importorskip("torchvision.models")
 
 

@@ -1,6 +1,5 @@
 """Depth, rank and undo on networks as people use them: torchvision's and timm's, where they are installed."""
 
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -20,17 +19,6 @@ Step = tuple[bool, Callable[[Graph], Any]]  # whether it keeps the function
 
 def loss(model: nn.Module, batch: Tensor) -> Tensor:
     return model(batch).square().mean()
-
-
-@pytest.fixture(scope="module", autouse=True)
-def library() -> Any:
-    """Beside a CPU build of torch, two operators of torchvision's compiled part must be declared before its import."""
-    if "torchvision" in sys.modules:
-        return None
-    declared = torch.library.Library("torchvision", "FRAGMENT")
-    for name in ("nms", "qnms"):
-        declared.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-    return declared
 
 
 def resnet18() -> nn.Module:

@@ -113,17 +113,6 @@ MODELS: dict[str, Maker] = {
 }
 
 
-@pytest.fixture(autouse=True, scope="session")
-def _operators_of_torchvision() -> Any:
-    """Beside a CPU build of torch two operators of torchvision's compiled part must be declared."""
-    if "torchvision" in sys.modules:
-        return None
-    library = torch.library.Library("torchvision", "FRAGMENT")
-    for name in ("nms", "qnms"):
-        library.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-    return library  # the declarations live as long as it does
-
-
 def made(name: str) -> tuple[nn.Module, Any]:
     torch.manual_seed(0)
     model, inputs = MODELS[name]()

@@ -5,10 +5,8 @@ from __future__ import annotations
 import importlib
 import inspect
 import json
-import sys
 from dataclasses import dataclass
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import torch
@@ -17,8 +15,9 @@ from torch import nn
 
 from netmorph import zoo
 from netmorph.edit import LoadError, load
-from netmorph.errors import NetmorphError, require, suggest
+from netmorph.errors import NetmorphError, suggest
 from netmorph.zoo import ModelError
+from netmorph.zoo.vision import vision_library
 
 LIBRARIES = ("timm", "torchvision")
 SUFFIX = ".safetensors"
@@ -124,7 +123,7 @@ def _own(name: str, wanted: Wanted, options: dict[str, Any]) -> tuple[nn.Module,
 def _of_library(
     library: str, name: str, shape: tuple[int, ...] | None, options: dict[str, Any]
 ) -> tuple[nn.Module, Any]:
-    package = _imported(library)
+    package = vision_library(library)
     models = importlib.import_module("torchvision.models") if library == "torchvision" else package
     if name not in models.list_models():
         raise ModelError(f"{library} has no model {name!r}{suggest(name, models.list_models())}")
@@ -135,17 +134,6 @@ def _of_library(
         raise ModelError(f"{library} cannot build {name} with {options}: {type(error).__name__}: {error}") from error
     own = model.default_cfg["input_size"] if library == "timm" else (3, 299, 299) if name == "inception_v3" else None
     return model, _random(shape or own or (3, 224, 224))
-
-
-def _imported(library: str) -> ModuleType:
-    if sys.modules.get(library) is not None:
-        return sys.modules[library]
-    try:
-        return require(library, "vision")
-    except RuntimeError as error:  # compiled for another PyTorch
-        raise NetmorphError(
-            f"{library} is installed but does not fit this PyTorch: {error}. Install the build that belongs to it"
-        ) from error
 
 
 def _random(shape: tuple[int, ...]) -> torch.Tensor:

@@ -83,7 +83,8 @@ def groups(
     table.add_column("because", overflow="fold")
     for group in told:
         counts = [str(len(group[role]) or "") for role in ("producers", "carriers", "consumers")]
-        because = escape("; ".join(group["reasons"]))
+        first, *others = group["reasons"] or [""]
+        because = escape(f"{first} (and {len(others)} more, see --json)" if others else first)
         table.add_row(escape(group["name"]), str(group["channels"]), *counts, ALLOWED[group["allows"]], because)
         for role in ("producers", "carriers", "consumers") if every else ():
             for place in group[role]:

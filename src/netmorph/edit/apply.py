@@ -39,7 +39,7 @@ def apply(
 
     Args:
         graph: the current graph of the model.
-        edit: from `widen`, `narrow`, `residual`, `identity`, `shallow`.
+        edit: from `widen`, `narrow`, `narrow_to`, `residual`, `factorize` or any other function that makes one.
         optimizer: one or several optimizers that train the model. Each stays the same object and goes on with its
             state; without it, a new optimizer is needed after every edit.
         copies: copies of the model with weights of their own (a moving average, `AveragedModel`). They get the same
@@ -108,8 +108,8 @@ def _check_predicted(before: Graph, after: Graph, plan: Plan, edit: Edit) -> Non
     found = disagreement(before.recording, after.recording, plan.sizes) if plan.sizes else None
     if found is not None:
         raise EditError(
-            f"{_title(edit)} is not possible: in the edited forward {found}. It uses a size in a way that tracing cannot "
-            "follow; compute it from the tensor. The network was put back"
+            f"{_title(edit)} is not possible: in the edited forward {found}. It uses a size in a way that "
+            "tracing cannot follow; compute it from the tensor. The network was put back"
         )
 
 

@@ -182,7 +182,7 @@ def _own_base(path: Path, told: Base | None) -> nn.Module:
     if told is None or told.name not in zoo.MODELS:
         where = f"its base is {told.name} with {told.arguments}" if told else "it does not tell its base"
         raise LoadError(
-            f"{path}: {where}. Pass base=, a function that builds the network before its first edit "
+            f"{path}: {where}. Pass base= (--base on the command line), what builds the network before its first edit "
             "(names in files are not imported, so that loading never runs foreign code)"
         )
     try:

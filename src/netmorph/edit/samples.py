@@ -181,6 +181,12 @@ def run(model: nn.Module, batch: Any, loss: Loss | None) -> Any:
     """The loss of the model on a batch, or without a loss what the model returns for it."""
     if loss is not None:
         return loss(model, batch)
+    if isinstance(batch, list):
+        raise EditError(
+            f"a batch is a list of {len(batch)} things, as a DataLoader gives inputs and labels, and nothing tells "
+            "which of them the model takes. Pass loss=lambda model, batch: cross_entropy(model(batch[0]), batch[1]), "
+            "or give batches of inputs alone"
+        )
     if isinstance(batch, dict):
         return model(**batch)
     return model(*batch) if isinstance(batch, tuple) else model(batch)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Container, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
@@ -214,9 +214,10 @@ def _moment(moment: Tensor, power: int, sites: Sequence[Site], channels: Channel
     return moment
 
 
-def _crossing(site: Site, changed: Container[Atom]) -> list[Atom]:
-    """The atoms of the site's axis that change: one axis may run over the channels of several groups."""
-    return [atom for atom in dict.fromkeys(atoms(site.axis)) if atom in changed]
+def _crossing(site: Site, changed: Iterable[Atom]) -> list[Atom]:
+    """The atoms of the site's axis that change, in one order for all sites: an axis may run over several groups."""
+    crossed = set(atoms(site.axis))
+    return [atom for atom in changed if atom in crossed]
 
 
 def _attributes(

@@ -49,6 +49,9 @@ class Fixed:
     size: int
     reason: str = "a size that comes from the input"
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "size", int(self.size))
+
 
 @dataclass(eq=False)
 class Atom:
@@ -57,6 +60,9 @@ class Atom:
     size: int
     limits: list[Limit] = field(default_factory=list)
     becomes: Axis | None = None
+
+    def __post_init__(self) -> None:
+        self.size = int(self.size)  # a rule may have been given an integer that remembers its source
 
     @property
     def allow(self) -> Allow:
@@ -124,16 +130,22 @@ def _resolved_sum(whole: Sum) -> Axis:
     if len(segments) == 1:
         return (*segments[0], *common)
     if not any(isinstance(factor, Atom | Sum) for segment in segments for factor in segment):
-        return (Fixed(sum(size(segment) for segment in segments), "a fixed number of parts"), *common)
+        reasons = (factor.reason for segment in segments for factor in segment if isinstance(factor, Fixed))
+        length = sum(size(segment) for segment in segments)
+        return (Fixed(length, next(reasons, "a fixed number of parts")), *common)
     return (Sum(tuple(segment or (Fixed(1),) for segment in segments)), *common)
 
 
 def atoms(axis: Axis) -> Iterator[Atom]:
     """The atoms of an axis from left to right; one that occurs twice is given twice."""
-    for factor in resolve(axis):
+    yield from _walk(resolve(axis))
+
+
+def _walk(resolved: Axis) -> Iterator[Atom]:
+    for factor in resolved:
         if isinstance(factor, Sum):
             for segment in factor.segments:
-                yield from atoms(segment)
+                yield from _walk(segment)
         elif isinstance(factor, Atom):
             yield factor
 
@@ -174,8 +186,9 @@ def unify(left: Axis, right: Axis, where: str = "") -> None:
             for one, other in zip(left, right, strict=True):  # each factor with the reason of the one that it meets
                 unify((one,), (other,), where)
             return
-        reason = next((f.reason for f in (*left, *right) if isinstance(f, Fixed)), Fixed(1).reason)
-        freeze((*left, *right), reason)
+        fixed = next((f for f in (*left, *right) if isinstance(f, Fixed)), Fixed(1))
+        lone = fixed == Fixed(1)  # a dimension of size 1 that a view or a sum made has no reason of its own
+        freeze((*left, *right), _at("a single channel is broadcast", where) if lone else fixed.reason)
     elif len(left) == 1 and isinstance(left[0], Atom):
         _substitute(left[0], right, where)
     elif len(right) == 1 and isinstance(right[0], Atom):
@@ -331,7 +344,7 @@ def reshape(axes: Sequence[Axis], shape: Sequence[int], where: str = "") -> list
     `shape` is the new shape, without -1. A cut that falls inside a factor splits it; where it cannot be split, what is
     left is frozen and the new axes are fixed.
     """
-    queue = _joined([factor for axis in axes for factor in resolve(axis)])
+    queue = [factor for axis in axes for factor in resolve(axis)]
     result: list[Axis] = []
     for length in shape:
         taken: list[Factor] = []
@@ -343,6 +356,9 @@ def reshape(axes: Sequence[Axis], shape: Sequence[int], where: str = "") -> list
             head = queue.pop(0)
             if missing % head.size:
                 pieces = split(head, missing, where)
+                while pieces is None and queue and (both := _joined(head, queue[0])) is not None:
+                    head, queue = both, queue[1:]
+                    pieces = split(head, missing, where)
                 if pieces is None:
                     return _give_up([*taken, head, *queue], result, shape, where)
                 head, *rest = pieces
@@ -355,16 +371,12 @@ def reshape(axes: Sequence[Axis], shape: Sequence[int], where: str = "") -> list
     return result
 
 
-def _joined(factors: Sequence[Factor]) -> list[Factor]:
-    """Neighbouring fixed sizes as one, which a view may cut anywhere: windows of 7 * 8 places are halves of 28 * 2."""
-    result: list[Factor] = []
-    for factor in factors:
-        reason = _fixed_because(result[-1]) if result else None
-        if reason is not None and _fixed_because(factor) is not None:
-            result[-1] = Fixed(result[-1].size * factor.size, reason)
-        else:
-            result.append(factor)
-    return result
+def _joined(one: Factor, other: Factor) -> Fixed | None:
+    """Neighbouring fixed sizes as one, which a view may cut anywhere: 6 windows of 4 places are 4 parts of 6."""
+    first, second = _fixed_because(one), _fixed_because(other)
+    if first is None or second is None:
+        return None
+    return Fixed(one.size * other.size, first if second in first else f"{first}; {second}")
 
 
 def _fixed_because(factor: Factor) -> str | None:
@@ -388,7 +400,8 @@ def along(tensor: Tensor, dim: int, axis: Axis, changes: Mapping[Atom, Change]) 
     Args:
         tensor: any tensor whose dimension `dim` is laid out as `axis`.
         changes: by atom; each gets a tensor and the dimension that runs over the atom's channels alone, and may change
-            its length.
+            its length. They are made in this order, wherever the atoms are: fresh channels of two atoms cancel in a
+            reader only if the same ones come last there and where they are written.
 
     Returns:
         A tensor of the same rank; every segment and every block of the dimension is changed alike.
@@ -396,7 +409,12 @@ def along(tensor: Tensor, dim: int, axis: Axis, changes: Mapping[Atom, Change]) 
     axis = resolve(axis)
     shape = [*tensor.shape[:dim], *(factor.size for factor in axis), *tensor.shape[dim + 1 :]]
     tensor = tensor.reshape(shape)
-    for place, factor in enumerate(axis, start=dim):
+    turns = {atom: turn for turn, atom in enumerate(changes)}
+    places = sorted(
+        enumerate(axis, start=dim),
+        key=lambda found: min((turns.get(a, len(turns)) for a in atoms(found[1:])), default=0),
+    )
+    for place, factor in places:
         if isinstance(factor, Atom) and factor in changes:
             tensor = changes[factor](tensor, place)
         elif isinstance(factor, Sum):

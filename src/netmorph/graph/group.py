@@ -14,7 +14,7 @@ from torch.utils._pytree import tree_leaves, tree_map
 from netmorph.errors import NetmorphError, suggest
 from netmorph.graph import ops as _ops  # noqa: F401  (fills the table of rules)
 from netmorph.graph.axis import Allow, Atom, Axis, Change, Fixed, Limit, along, atoms, resolve
-from netmorph.graph.record import Inputs, Recording, TraceError, record
+from netmorph.graph.record import Inputs, Recording, TraceError, collector_paused, record
 from netmorph.graph.rules import Attribute, Coupling, Fill, Role, Use, couple
 from netmorph.graph.unwrap import unwrap
 from netmorph.graph.value import Value
@@ -125,6 +125,7 @@ class Graph:
         return [group for group in self.groups.values() if group.allow >= allow]
 
 
+@collector_paused()
 def trace(
     model: nn.Module,
     example_inputs: Any,
@@ -239,12 +240,13 @@ def _groups(tensors: dict[str, Value], coupling: Coupling, modules: dict[str, nn
     for name, value in tensors.items():
         for dim, axis in enumerate(value.axes):
             uses = coupling.uses.get((name, dim), [Use(Role.CARRY, Fill.MEAN)])
-            for atom in dict.fromkeys(atoms(axis)):
+            site = Site(name, dim, resolve(axis), uses[0])
+            for atom in dict.fromkeys(atoms(site.axis)):
                 if len({use.role is Role.READ for use in uses}) > 1:
                     atom.limits.append(
                         Limit(Allow.INEXACT, f"{name} both reads and writes these channels (tied weights)")
                     )
-                sites.setdefault(atom, []).append(Site(name, dim, resolve(axis), uses[0]))
+                sites.setdefault(atom, []).append(site)
                 if (name, dim) in coupling.uses:
                     used[atom] = None
     attributes: dict[Atom, list[Attribute]] = {}

@@ -152,7 +152,7 @@ class Size(int):
         """Follows sums."""
         if not isinstance(other, int):
             return NotImplemented
-        if other == 0:
+        if int(other) == 0:
             return self
         return Size(int(self) + int(other), Total(self.source, source_of(other)), self.equal)
 
@@ -160,7 +160,7 @@ class Size(int):
         """See `__add__`."""
         if not isinstance(other, int):
             return NotImplemented
-        if other == 0:
+        if int(other) == 0:
             return self
         return Size(int(other) + int(self), Total(source_of(other), self.source), self.equal)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import gc
 import random
 import traceback
 from collections import deque
@@ -256,6 +257,18 @@ def untouched(model: nn.Module) -> Iterator[None]:
             for buffer, content in buffers:
                 if not torch.equal(buffer, content):
                     buffer.copy_(content)
+
+
+@contextlib.contextmanager
+def collector_paused() -> Iterator[None]:
+    """Hold the garbage collector back: it would walk all objects of the program again for every few thousand calls."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
 
 
 @contextlib.contextmanager

@@ -4,6 +4,8 @@ A rule is a function of the operator's own arguments, tensors replaced by `Value
 the axes of the output (a list of lists where there are several) and states on the way how the axes couple and which
 changes of width pass. `ops/` is the table; users add entries with the same decorator:
 
+    from netmorph.graph.ops.elementwise import pointwise
+
     @netmorph.rule(torch.ops.mylib.swish.default)
     def swish(couple: Coupling, x: Value) -> list[Axis]:
         return pointwise(couple, x)
@@ -157,10 +159,15 @@ class Coupling:
         limit(axis, allow, f"{reason}: {self.where}")
 
     def attribute(self, name: str, *axes: Axis) -> None:
-        """The calling module may hold the length of these axes in its attribute `name`."""
-        entry = Attribute(self.call.module, name, axes)
-        if entry not in self.attributes:
-            self.attributes.append(entry)
+        """The calling module may hold the length of these axes in its attribute `name`.
+
+        So may the modules whose parameters the call uses: attention reads the weights of layers that it never calls.
+        """
+        owners = [value.name.rpartition(".")[0] for value in values((self.call.args, self.call.kwargs)) if value.name]
+        for module in dict.fromkeys((self.call.module, *owners)):
+            entry = Attribute(module, name, axes)
+            if entry not in self.attributes:
+                self.attributes.append(entry)
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -169,7 +176,7 @@ class Coupling:
 
     def fixed(self, dim: int, reason: str = "a size that comes from the input") -> Axis:
         """A fixed axis as long as dimension `dim` of the output."""
-        return (Fixed(self.shape[dim], reason),)
+        return (Fixed(self.shape[dim], f"{reason}: {self.where}"),)
 
     def broadcast(self, *values: Value) -> list[Axis]:
         """The axes of an element-wise result; what meets is unified."""
@@ -223,10 +230,10 @@ def _unknown(call: Call, coupling: Coupling, strict: bool) -> None:
     advice = f"no rule for operator {call.op}; register one with @netmorph.rule(torch.ops.{call.op})"
     if strict:
         raise UnknownOp(
-            f"{advice}, see CONTRIBUTING.md. It is called in module {call.module or '(the model itself)'!r} at "
+            f"{advice}, see docs/op-rules.md. It is called in module {call.module or '(the model itself)'!r} at "
             f"{call.location}. netmorph does not guess how an operator couples channels"
         )
-    for value in _values((call.args, call.kwargs)):
+    for value in values((call.args, call.kwargs)):
         for axis in value.axes:
             coupling.freeze(axis, advice)
     for output in call.outputs:
@@ -257,7 +264,7 @@ def _apply(call: Call, coupling: Coupling, strict: bool) -> None:
 
 def _origins(call: Call) -> None:
     """A dimension of a rearranged parameter stands for the dimension that its channels come from."""
-    source = next(iter(_values(call.args)), None)
+    source = next(iter(values(call.args)), None)
     if source is None or not any(source.origins):
         return
     places = {
@@ -269,7 +276,7 @@ def _origins(call: Call) -> None:
 
 
 def _constants(call: Call) -> None:
-    for value in _values((call.args, call.kwargs)):
+    for value in values((call.args, call.kwargs)):
         _constant(value)
 
 
@@ -279,5 +286,6 @@ def _constant(value: Value, reason: str = "a constant tensor that the forward ma
         value.axes = [(Fixed(length, reason),) for length in value.shape]
 
 
-def _values(tree: Any) -> list[Value]:
+def values(tree: Any) -> list[Value]:
+    """The tensors anywhere among the arguments of a call."""
     return [leaf for leaf in torch.utils._pytree.tree_leaves(tree) if isinstance(leaf, Value)]

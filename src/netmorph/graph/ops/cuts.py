@@ -156,8 +156,20 @@ def gather(couple: Coupling, x: Value, dim: int, indices: Value, **kwargs: Any) 
     return axes
 
 
-@rule(aten.scatter.src, aten.scatter.value, aten.scatter_add.default, aten.index_copy.default)
-@rule(aten.index_add.default, aten.take_along_dim.default)
+@rule(aten.index_add.default, aten.index_add_.default, aten.index_copy.default)
+def index_add(couple: Coupling, x: Value, dim: int, indices: Value, source: Value, **kwargs: Any) -> list[Axis]:
+    """Places of one dimension get what `source` holds for them; the others pass."""
+    dim %= len(x.shape)
+    for place, (axis, given) in enumerate(zip(x.axes, source.axes, strict=True)):
+        if place == dim:
+            for meeting in (axis, given):
+                couple.freeze(meeting, "written at places given by indices")
+        else:
+            couple.unify(axis, given)
+    return x.axes
+
+
+@rule(aten.scatter.src, aten.scatter.value, aten.scatter_add.default, aten.take_along_dim.default)
 def scatter(couple: Coupling, *args: Any, **kwargs: Any) -> list[Axis]:
     """Places picked element by element: no dimension can change."""
     for value in (a for a in (*args, *kwargs.values()) if isinstance(a, Value)):

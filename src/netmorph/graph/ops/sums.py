@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from netmorph.graph.axis import Allow, Atom, Axis, atoms, size
+from netmorph.graph.axis import Allow, Atom, Axis, Fixed, atoms, size
 from netmorph.graph.rules import Coupling, Role, rule
 from netmorph.graph.value import Value
 
@@ -155,3 +155,17 @@ def embedding(couple: Coupling, weight: Value, indices: Value, *args: Any, **kwa
     couple.use(weight, 1, Role.WRITE)
     couple.attribute("embedding_dim", weight.axes[1])
     return [*indices.axes, weight.axes[1]]
+
+
+@rule(aten.embedding_bag.padding_idx)
+def embedding_bag(couple: Coupling, weight: Value, *args: Any) -> list[list[Axis]]:
+    """Sums, means or maxima of rows: `[bags, width]`, then what only PyTorch itself uses."""
+    couple.freeze(weight.axes[0], "rows are picked by the model's input")
+    couple.use(weight, 1, Role.WRITE)
+    couple.attribute("embedding_dim", weight.axes[1])
+    bags: list[Axis] = [couple.fixed(0, "bags of the model's input"), weight.axes[1]]
+    others: list[list[Axis]] = [
+        [(Fixed(length, "places of the model's input"),) for length in output.shape]
+        for output in couple.call.outputs[1:]
+    ]
+    return [bags, *others]
