@@ -23,6 +23,11 @@ class Model:
     name: str
     input: str
 
+    @property
+    def key(self) -> str:
+        """For records: both suites have a `vgg11_bn`."""
+        return f"{self.suite}/{self.name}"
+
 
 @dataclass(frozen=True)
 class Row:
@@ -60,7 +65,7 @@ class Row:
 def rows(models: Sequence[Model], records: Records) -> list[Row]:
     """The results of those models that netmorph was tried on."""
     found = [
-        (model, records.get(("netmorph", model.name)), records.get(("torch_pruning", model.name))) for model in models
+        (model, records.get(("netmorph", model.key)), records.get(("torch_pruning", model.key))) for model in models
     ]
     return [_row(model, ours, other) for model, ours, other in found if ours]
 
@@ -128,7 +133,7 @@ def summary(found: Sequence[Row]) -> list[tuple[str, str]]:
     ours, other = ([value for value in values if value is not None] for values in (
         [row.seconds for row in timed], [row.other_seconds for row in timed]
     ))  # fmt: skip
-    ratios = {row.model.name: row.left / row.other_left for row in handled if row.left and row.other_left}
+    ratios = {row.model.key: row.left / row.other_left for row in handled if row.left and row.other_left}
     more = {name: ratio for name, ratio in ratios.items() if ratio > 1.1}
     elsewhere = [row.left for row in found if row.other_status != "ok" and row.left is not None]
     slowest = max((row for row in found if row.seconds is not None), key=lambda row: row.seconds or 0, default=None)

@@ -46,13 +46,13 @@ def main(arguments: Sequence[str] = ()) -> None:
     records = read_records(journal)
     sides = options.sides
     again = {"netmorph", "checks"} if options.again or options.only else set()
-    jobs = [(side, model) for side in sides for model in models if side in again or (side, model.name) not in records]
+    jobs = [(side, model) for side in sides for model in models if side in again or (side, model.key) not in records]
     console = Console(width=160)
 
     def work(job: tuple[str, Model]) -> None:
         side, model = job
         record = measure(side, model, options.seconds or SECONDS[side])
-        records[side, model.name] = record
+        records[side, model.key] = record
         with journal.open("a") as file:
             file.write(json.dumps(record) + "\n")
         console.print(f"{model.name} {side}: {record['ended']} after {record['wall_seconds']:.1f} s", highlight=False)
@@ -82,17 +82,17 @@ def read_records(path: Path) -> Records:
     """The last record of each side and model."""
     lines = path.read_text().splitlines() if path.is_file() else []
     found: list[Record] = [json.loads(line) for line in lines]
-    return {(record["side"], record["model"]): record for record in found}
+    return {(record["side"], f"{record['suite']}/{record['model']}"): record for record in found}
 
 
 def together(records: Records) -> Records:
     """What was timed and what was checked of netmorph, as one record a model."""
     joined = {key: record for key, record in records.items() if key[0] != "checks"}
-    for (side, name), record in records.items():
+    for (side, key), record in records.items():
         if side == "checks":
-            timed = joined.get(("netmorph", name), record | {"side": "netmorph", "stages": {}})
+            timed = joined.get(("netmorph", key), record | {"side": "netmorph", "stages": {}})
             ended = record["ended"] if timed["ended"] == "done" else timed["ended"]
-            joined["netmorph", name] = timed | {"stages": timed["stages"] | record["stages"], "ended": ended}
+            joined["netmorph", key] = timed | {"stages": timed["stages"] | record["stages"], "ended": ended}
     return joined
 
 

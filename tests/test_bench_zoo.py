@@ -123,7 +123,7 @@ def test_the_report_counts_what_it_should() -> None:
         record("torch_pruning", "wrong", prune={"status": "fail_forward", "seconds": 9.0, "message": "x", "type": "E"}),
         record("netmorph", "stuck", speed={"type": "UnknownOp", "message": "no rule", "location": "there"}),
     ]
-    found = rows(models, {(entry["side"], entry["model"]): entry for entry in records})
+    found = rows(models, {(entry["side"], f"timm/{entry['model']}"): entry for entry in records})
     assert [row.widened for row in found] == ["exact", "exact", "no trace"]
     assert [row.wrong for row in found] == [False, True, False]
     assert found[1].troubles == {"halve": "differs by 1.0e-01, here"}
@@ -132,9 +132,9 @@ def test_the_report_counts_what_it_should() -> None:
     assert told["(b) every group halved, equal to the masked original"] == "1 of 3 (33%)"
     assert told["results that are wrong without an error"] == "1 wrong"
     assert told["median seconds to trace and halve, where it does"] == "1.50, Torch-Pruning 3.00: 0.50 times"
-    assert "above 1.1: good 1.20" in told["parameters left beside Torch-Pruning's, where it succeeds"]
+    assert "above 1.1: timm/good 1.20" in told["parameters left beside Torch-Pruning's, where it succeeds"]
     assert told["share of parameters left elsewhere"] == "median 0.300"
-    table = markdown(models, {(entry["side"], entry["model"]): entry for entry in records})
+    table = markdown(models, {(entry["side"], f"timm/{entry['model']}"): entry for entry in records})
     assert "| good | 2 + 0 | exact | equal | 1.50 | 3.00 | 0.300 | 0.250 |" in table
 
 

@@ -248,7 +248,18 @@ def test_a_grown_network_is_exported(netmorph: Callable[..., Done], folder: Path
     save("own.safetensors", *load_zoo())
     assert json.loads(netmorph("groups", "own.safetensors", "--json").out)[0]["channels"] == 6
     refused = netmorph("groups", "grown.safetensors")
-    assert (refused.code, "--base" in refused.err) == (1, True)
+    assert refused.code == 1
+    assert re.match(r"Error: grown.safetensors holds .* --base .*mypackage.nets:build", refused.err)
+
+
+def test_an_export_does_not_overwrite_the_network_it_reads(netmorph: Callable[..., Done], folder: Path) -> None:
+    save("own.safetensors", *load_zoo())
+    before = Path("own.safetensors").read_bytes()
+    refused = netmorph("export", "own.safetensors", "--code", "own.py")
+    assert refused.code == 1
+    assert re.match(r"Error: the weights would go into own.safetensors, which exists", refused.err)
+    assert Path("own.safetensors").read_bytes() == before
+    assert not Path("own.py").exists()
 
 
 def load_zoo() -> tuple[torch.nn.Module, tuple[()], Base]:
@@ -329,7 +340,7 @@ def test_networks_of_other_libraries(
         ("groups full/weights.safetensors", "not a network saved by netmorph"),
         ("export lenet5", "nothing to write; give --code"),
         ("export lenet5 --code network.txt", r"such as network.py; got network.txt"),
-        ("export lenet5 --code full/file/network.py", "could not write full/file/network.safetensors"),
+        ("export lenet5 --code full/file/network.py", "could not write full/file/network.py"),
     ],
 )
 def test_a_wrong_input_gets_one_clear_line(

@@ -16,7 +16,7 @@ class MissingExtra(NetmorphError):
 
 def suggest(name: str, known: Iterable[str]) -> str:
     """' (did you mean ...?)' for a message about an unknown name, or nothing."""
-    close = difflib.get_close_matches(name, list(known), n=1)
+    close = difflib.get_close_matches(str(name), filter(None, known), n=1)
     return f" (did you mean {close[0]!r}?)" if close else ""
 
 

@@ -1,9 +1,12 @@
 """Building blocks that are hard to edit, each in a small network: every edit is exact or masked, or refused."""
 
+import math
 import re
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -13,7 +16,7 @@ from torch.nn.utils import parametrizations
 from torch.utils._pytree import tree_leaves
 
 from benchmarks._masked import masked_outputs
-from netmorph.edit import WidthEdit, apply, narrow_all, net2net, r2r
+from netmorph.edit import EditError, WidthEdit, apply, narrow_all, net2net, r2r, widen
 from netmorph.graph import Allow, trace
 
 Forward = Callable[..., Any]
@@ -455,3 +458,93 @@ def test_widths_that_the_forward_computes_with_or_asks_for_are_frozen(run: Forwa
     graph = trace(Net(run, first=nn.Linear(5, 8), out=nn.Linear(8, 2)), torch.randn(2, 5))
     assert graph.group("first").allow == Allow.FROZEN
     assert "test_hard_blocks.py" in graph.group("first").reasons[0]
+
+
+def through_root(net: nn.Module, x: Tensor) -> Tensor:
+    y = net.first(x)
+    return net.out(y / np.sqrt(y.shape[-1]))
+
+
+def filled(net: nn.Module, x: Tensor) -> Tensor:
+    y = net.first(x)
+    return net.out(y / torch.full((1,), y.shape[-1]))
+
+
+@pytest.mark.parametrize("run", [through_root, filled])
+def test_widths_that_enter_numpy_or_a_new_tensor_are_frozen(run: Forward) -> None:
+    graph = trace(Net(run, first=nn.Linear(5, 8), out=nn.Linear(8, 2)), torch.randn(2, 5))
+    assert graph.group("first").allow == Allow.FROZEN
+
+
+def logarithm(net: nn.Module, x: Tensor) -> Tensor:
+    y = net.first(x)
+    return net.out(y / math.log(y.shape[-1]))
+
+
+def counted(net: nn.Module, x: Tensor) -> Tensor:
+    y = net.first(x)
+    return net.out(y / len(y.T))
+
+
+def compared(net: nn.Module, x: Tensor) -> Tensor:
+    y = net.first(x)
+    return net.out(y * (2.0 if y.shape[-1] > 6 else 1.0))
+
+
+def chosen(net: nn.Module, x: Tensor) -> Tensor:
+    y = net.first(x)
+    return net.out(y * (net.one if y.shape[-1] > 6 else net.other))
+
+
+@pytest.mark.parametrize("run", [logarithm, counted, compared, chosen])
+def test_widths_that_become_numbers_out_of_sight_are_found_by_their_effect(run: Forward) -> None:
+    single = {name: nn.Parameter(torch.ones(1)) for name in ("one", "other")}
+    model = Net(run, first=nn.Linear(5, 8), out=nn.Linear(8, 2), **single)
+    x = torch.randn(2, 5)
+    before = outputs(model, x)
+    graph = trace(model, x, auxiliary=False)
+    with pytest.raises(EditError, match=r"computes with \S+ in place of \S+ .*test_hard_blocks\.py"):
+        apply(graph, narrow_all(graph, {"first": range(0, 8, 2)}))
+    assert relative(before, outputs(model, x)) == 0
+
+
+def test_numbers_that_are_read_from_channels_may_change() -> None:
+    def run(net: nn.Module, x: Tensor) -> Tensor:
+        y = net.first(x)
+        return net.out(y / y.abs().max().item())
+
+    graph = trace(Net(run, first=nn.Linear(5, 8), out=nn.Linear(8, 2)), torch.randn(2, 5))
+    apply(graph, narrow_all(graph, {"first": range(0, 8, 2)}))
+
+
+def test_integers_of_numpy_that_a_module_holds_follow() -> None:
+    def run(net: nn.Module, x: Tensor) -> Tensor:
+        return net.out(net.first(x).view(-1, net.width, 2).relu().flatten(1))
+
+    model = Net(run, first=nn.Linear(5, 8), out=nn.Linear(8, 2))
+    model.width = np.int64(4)
+    x = torch.randn(2, 5)
+    graph = trace(model, x)
+    (group,) = graph.editable()
+    graph = apply(graph, widen(graph, group.name, 6))
+    assert model.width == 6
+
+
+@dataclass
+class Answer:
+    scores: Tensor
+    features: Tensor
+
+
+class Answers(dict[str, Tensor]):
+    """A class that PyTorch does not know how to open."""
+
+
+@pytest.mark.parametrize("answer", [Answer, lambda scores, features: Answers(scores=scores, features=features)])
+def test_tensors_in_objects_are_outputs(answer: Callable[[Tensor, Tensor], Any]) -> None:
+    def run(net: nn.Module, x: Tensor) -> Any:
+        y = net.first(x)
+        return net.out(y), answer(net.out(y), y)
+
+    graph = trace(Net(run, first=nn.Linear(5, 8), out=nn.Linear(8, 2)), torch.randn(2, 5))
+    assert graph.group("first").reasons == ("the model's output",)

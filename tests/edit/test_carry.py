@@ -9,7 +9,20 @@ import torch
 from nets import output, same, small, snapshot, trained
 from torch import Tensor, nn
 
-from netmorph import EditError, apply, narrow, net2net, r2r, residual, trace, widen, zero
+from netmorph import (
+    EditError,
+    apply,
+    linearize,
+    merge,
+    narrow,
+    net2net,
+    r2r,
+    residual,
+    trace,
+    undo,
+    widen,
+    zero,
+)
 
 Make = Callable[[Any], torch.optim.Optimizer]
 OPTIMIZERS: dict[str, Make] = {
@@ -275,3 +288,48 @@ def test_inserted_weights_join_weights_and_biases_join_biases() -> None:
         assert {p.dim() > 1 for p in group["params"]} == {wide}
         assert all(names[name] is p for name, p in zip(group["param_names"], group["params"], strict=True))
     assert {id(p) for group in optimizer.param_groups for p in group["params"]} == {id(p) for p in model.parameters()}
+
+
+MOMENTUM: dict[str, Make] = {
+    "adam": lambda p: torch.optim.Adam(p, lr=0.01),
+    "sgd": lambda p: torch.optim.SGD(p, lr=0.01, momentum=0.9),
+}
+
+
+@pytest.mark.parametrize("name", MOMENTUM)
+@pytest.mark.parametrize("widths", [(4, 6, 3, 2), (4, 4, 4, 4)])
+def test_a_merged_layer_starts_without_state(widths: tuple[int, ...], name: str) -> None:
+    """It has the name of the first of the two, but another weight, and mostly another shape."""
+    torch.manual_seed(0)
+    one, two, three, four = widths
+    model, x = (
+        nn.Sequential(nn.Linear(one, two), nn.Linear(two, three), nn.ReLU(), nn.Linear(three, four)),
+        torch.randn(5, one),
+    )
+    optimizer = trained(model, x, MOMENTUM[name](model.parameters()))
+    graph = trace(model, x)
+    before = optimizer.state[model[3].weight]
+    apply(graph, merge(graph, "0"), optimizer)
+    assert model[0].weight not in optimizer.state
+    assert optimizer.state[model[3].weight] is before
+    assert {id(p) for p in optimizer.param_groups[0]["params"]} == {id(p) for p in model.parameters()}
+    trained(model, x, optimizer)
+    assert all(value.shape == p.shape for p, s in optimizer.state.items() for value in s.values() if value.numel() > 1)
+
+
+def test_a_linearized_layer_starts_without_state_and_so_does_its_undoing() -> None:
+    torch.manual_seed(0)
+    model, x = nn.Sequential(nn.Conv2d(3, 3, 3, padding=1), nn.ReLU(), nn.Conv2d(3, 2, 3)), torch.randn(4, 3, 6, 6)
+    optimizer = trained(model, x, MOMENTUM["sgd"]([{"params": [p]} for p in model.parameters()]))
+    weight = model[0].weight
+    momentum = optimizer.state[weight]["momentum_buffer"].clone()
+    graph = trace(model, x)
+    graph = apply(graph, linearize(graph, "0", [x]), optimizer)
+    assert model[0].weight not in optimizer.state
+    trained(model, x, optimizer)
+    assert optimizer.param_groups[0]["params"][0] is model[0].weight
+    undo(graph, optimizer)
+    assert model[0].weight is weight
+    assert torch.equal(optimizer.state[weight]["momentum_buffer"], momentum)
+    assert [id(group["params"][0]) for group in optimizer.param_groups] == [id(p) for p in model.parameters()]
+    trained(model, x, optimizer)

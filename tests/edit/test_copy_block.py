@@ -117,6 +117,28 @@ class Branch(nn.Module):
         return x + self.layer(x.relu())
 
 
+class Activated(nn.Module):
+    """Two branches, an activation behind the first and maybe another behind the second."""
+
+    def __init__(self, end: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        self.a, self.b, self.end = nn.Linear(6, 6), nn.Linear(6, 6), end
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = (x + self.a(x)).relu()
+        return self.end(x + self.b(x))
+
+
+def test_an_activation_in_the_middle_needs_the_same_at_the_end() -> None:
+    torch.manual_seed(0)
+    x = torch.randn(4, 6)
+    graph = trace(nn.Sequential(Activated(torch.relu_), nn.Linear(6, 2)), x)
+    assert apply(graph, copy_block(graph, "0")).journal[-1].error < 1e-6
+    for end in (torch.nn.Identity(), nn.Hardtanh()):
+        with pytest.raises(EditError, match="no activation between two additions but the one that it ends in"):
+            copy_block(trace(nn.Sequential(Activated(end), nn.Linear(6, 2)), x), "0")
+
+
 def test_stacking_is_a_plain_copy() -> None:
     torch.manual_seed(0)
     make, path, shape, _ = BLOCKS["transformer"]

@@ -1,13 +1,30 @@
 """Cases in which a check on the example inputs alone would be fooled."""
 
+import copy
 from collections.abc import Callable
+from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from nets import same, small, snapshot
 from torch import Tensor, nn
 
-from netmorph import EditError, apply, identity, residual, trace, widen
+from netmorph import (
+    EditError,
+    NetmorphError,
+    TraceError,
+    apply,
+    identity,
+    load,
+    narrow,
+    r2r,
+    residual,
+    save,
+    trace,
+    widen,
+)
+from netmorph.files import SaveError
 
 
 class Shifted(nn.Sequential):
@@ -113,3 +130,60 @@ def test_a_group_is_found_by_any_module_that_writes_it() -> None:
     graph = trace(Stream(), torch.randn(2, 3))
     assert next(iter(graph.groups)) == "first"
     assert graph.group("second") is graph.group("first")
+
+
+@pytest.mark.parametrize(
+    ("build", "example", "message"),
+    [
+        (lambda: nn.LazyLinear(4), torch.randn(2, 3), r"'weight' has no size yet; run the model once"),
+        (lambda: nn.Linear(3, 4, device="meta"), torch.randn(2, 3), r"'weight' is on the meta device"),
+        (lambda: nn.Linear(3, 4), torch.randn(2, 3, device="meta"), r"an example input is on the meta device"),
+        (lambda: nn.Linear(3, 4), torch.randn(2, 3).to_sparse(), r"an example input is sparse"),
+    ],
+)
+def test_tensors_without_values_are_refused(build: Callable[[], nn.Module], example: Tensor, message: str) -> None:
+    with pytest.raises(TraceError, match=message):
+        trace(build(), example)
+
+
+def test_what_is_no_argument_of_an_edit_is_told() -> None:
+    model, x = small()
+    graph = trace(model, x)
+    wider = widen(graph, "0", np.int64(graph.groups["0"].size + 1))  # type: ignore[arg-type]
+    twin = copy.deepcopy(model)
+    for given, message in [
+        (lambda: widen(graph, "0", 99, "r2r"), "a method is a function"),  # type: ignore[arg-type]
+        (lambda: widen(graph, model[0], 99), "no channel group"),  # type: ignore[arg-type,index]
+        (lambda: narrow(graph, "0", 2), "given by their indices, as range"),  # type: ignore[arg-type]
+        (lambda: apply(model, wider), "takes a graph"),  # type: ignore[arg-type]
+        (lambda: apply(graph, r2r), "and an edit"),  # type: ignore[arg-type]
+        (lambda: apply(graph, wider, model.parameters()), "not its parameters"),  # type: ignore[arg-type]
+        (lambda: apply(graph, wider, copies=[twin, twin]), "each of them once"),
+        (lambda: apply(graph, wider, copies=twin), "takes a list"),  # type: ignore[arg-type]
+        (lambda: apply(graph, wider, copies=[twin.state_dict()]), "takes modules"),  # type: ignore[list-item]
+        (lambda: load("nowhere", model), "takes a function that builds"),
+    ]:
+        with pytest.raises(NetmorphError, match=message):
+            given()
+
+
+def test_numbers_that_the_file_format_lacks(tmp_path: Path) -> None:
+    with pytest.raises(SaveError, match=r"no complex128 \('weight'\)"):
+        save(tmp_path / "net.safetensors", nn.Linear(3, 4, dtype=torch.complex128))
+    assert not [*tmp_path.iterdir()]
+
+
+def test_marks_on_parameters_stay_and_hooks_on_gradients_are_not_lost() -> None:
+    model, x = small()
+    graph = trace(model, x)
+    weight = model.get_parameter("0.weight")
+    weight.no_decay = True  # type: ignore[attr-defined]
+    wider = widen(graph, "0", graph.groups["0"].size + 2)
+    for register in (weight.register_hook, weight.register_post_accumulate_grad_hook):
+        handle = register(lambda given: None)  # type: ignore[arg-type]
+        with pytest.raises(EditError, match=r"'0\.weight' has hooks on its gradient"):
+            apply(graph, wider)
+        handle.remove()
+    apply(graph, wider)
+    assert model.get_parameter("0.weight") is not weight
+    assert model.get_parameter("0.weight").no_decay  # type: ignore[attr-defined]

@@ -1,15 +1,18 @@
 """What is dropped is rebuilt from what is kept; oracles in float64."""
 
 import copy
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
 from nets import output
 from torch import Tensor, nn
 
-from netmorph import EditError, apply, narrow, narrow_all, trace, widen
+from netmorph import EditError, apply, identity, linearize, narrow, narrow_all, shallow, trace, widen
 from netmorph.edit import Samples, recalibrate, reconstruct
 from netmorph.edit.reconstruct import least_squares, pivots
+from netmorph.graph import Graph
 
 
 def mlp(*, bias: bool = True) -> tuple[nn.Sequential, Tensor]:
@@ -226,6 +229,44 @@ def test_least_squares_on_fewer_samples_than_channels() -> None:
     x = torch.randn(3, 6).double()
     consume = least_squares(x.T @ x, torch.tensor([4, 0, 1, 2]))
     assert torch.allclose(x[:, [4, 0, 1, 2]] @ consume.T, x, atol=1e-8)
+
+
+class TiedToItsTranspose(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(4, 6))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + (x @ self.weight).relu() @ self.weight.T
+
+
+def test_a_weight_that_also_writes_the_channels_only_drops_them() -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(3, 4), TiedToItsTranspose(), nn.Linear(4, 2)).double()
+    x, old = torch.randn(50, 3).double(), model[1].weight.detach().clone()
+    graph = trace(model, x)
+    edit = reconstruct(narrow(graph, "0", [0, 2, 3]), Samples(graph, [x]))
+    assert {tensor for _, tensor, _ in edit.readings} == {"2.weight"}
+    apply(graph, edit)
+    assert torch.equal(model[1].weight, old[[0, 2, 3]])
+
+
+@pytest.mark.parametrize(
+    "look",
+    [
+        lambda graph, data: Samples(graph, data).seen,
+        lambda graph, data: recalibrate(graph.model, data),
+        lambda graph, data: identity(graph, "0", norm=True, data=data),
+        lambda graph, data: shallow(graph, "1", data=data),
+        lambda graph, data: linearize(graph, "1", data),
+    ],
+)
+def test_batches_with_labels_need_a_loss(look: Callable[[Graph, list[Any]], Any]) -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4), nn.Linear(4, 2))
+    x = torch.randn(5, 3)
+    with pytest.raises(EditError, match=r"a batch is a list of 2 things, .* Give batches of inputs alone"):
+        look(trace(model, x), [[x, torch.zeros(5)]])
 
 
 def test_recalibration() -> None:

@@ -279,6 +279,32 @@ def test_what_comes_back_has_the_mode_of_the_network() -> None:
     assert not any(module.training for module in model.modules())
 
 
+@pytest.mark.parametrize("name", ["widen zero", "narrow", "residual", "linearize", "factorize"])
+def test_what_was_frozen_since_stays_frozen(name: str) -> None:
+    model, x = resnet()
+    model.fc.bias.requires_grad_(False)
+    flags = {name: p.requires_grad for name, p in model.named_parameters()}
+    graph = trace(model, x)
+    undo(apply(graph, EDITS[name](graph, x)))
+    assert {name: p.requires_grad for name, p in model.named_parameters()} == flags
+    graph = trace(model, x)
+    graph = apply(graph, EDITS[name](graph, x))
+    model.requires_grad_(False)
+    undo(graph)
+    assert not any(p.requires_grad for p in model.parameters())
+
+
+@pytest.mark.parametrize("name", ["narrow", "linearize", "shallow"])
+def test_a_network_that_was_converted_since(name: str) -> None:
+    model, x = resnet()
+    graph = trace(model, x)
+    graph = apply(graph, EDITS[name](graph, x))
+    model.float()
+    converted = trace(model, x.float(), graph.journal)
+    with pytest.raises(EditError, match=r"were torch\.float64 on cpu, .*and are torch\.float32 on cpu, .* now; what"):
+        undo(converted)
+
+
 @pytest.mark.parametrize("name", ["narrow", "fold"])
 def test_what_is_lost_is_said(name: str) -> None:
     model, x = resnet()

@@ -11,11 +11,13 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
+from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
-from netmorph import apply, residual, trace, widen, zoo
+from netmorph import apply, load, residual, save, trace, widen, zoo
 from netmorph.export import ExportError, code, write_code
+from netmorph.files import SaveError
 from netmorph.graph import Graph
 
 Maker = Callable[[], tuple[nn.Module, Any]]
@@ -294,6 +296,32 @@ def test_other_image_sizes_are_refused_where_the_code_depends_on_them(tmp_path: 
         network(torch.ones(2, 24))
 
 
+class Infinite(nn.Linear):
+    def forward(self, x: Tensor) -> Tensor:
+        limits = torch.tensor([[float("-inf"), 0.5], [float("inf"), 1.0]], dtype=x.dtype)
+        return super().forward(x).clamp(limits[0], limits[1])
+
+
+def test_captured_numbers_that_are_not_finite(tmp_path: Path) -> None:
+    graph = trace(Infinite(3, 2).double(), torch.randn(2, 3).double())
+    assert '[[float("-inf"), 0.5], [float("inf"), 1.0]]' in code(graph)
+    x = torch.randn(3, 3).double()
+    same(written(graph, tmp_path)(x), graph.model(x))
+
+
+class Counting(nn.Linear):
+    """Puts another tensor into the place of a buffer, in training mode; that is no operator."""
+
+    def __init__(self) -> None:
+        super().__init__(3, 2)
+        self.register_buffer("seen", torch.zeros(()))
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.training:
+            self.seen = self.seen + 1
+        return super().forward(x)
+
+
 class Unwritable(nn.Linear):
     def forward(self, x: Tensor) -> Any:
         return super().forward(x), object()
@@ -306,7 +334,11 @@ class Branching(nn.Linear):
 
 @pytest.mark.parametrize(
     ("model", "message"),
-    [(Unwritable(3, 2), "returns object"), (Branching(3, 2), "does not compute what the model does")],
+    [
+        (Unwritable(3, 2), "returns object"),
+        (Branching(3, 2), "does not compute what the model does:"),
+        (Counting(), "what the model does in training mode: buffer seen differs"),
+    ],
 )
 def test_what_cannot_be_written_is_refused(model: nn.Module, message: str, tmp_path: Path) -> None:
     graph = trace(model, torch.randn(2, 3))
@@ -320,3 +352,45 @@ def test_a_file_that_python_could_not_import_is_refused(name: str, tmp_path: Pat
     graph = trace(nn.Linear(3, 2), torch.randn(2, 3))
     with pytest.raises(ExportError, match=r"such as network\.py"):
         write_code(graph, tmp_path / name)
+
+
+def test_what_others_wrote_is_not_overwritten_by_weights(tmp_path: Path) -> None:
+    model = zoo.lenet5((1, 28, 28), 10)
+    graph = trace(model, torch.randn(2, 1, 28, 28))
+    save(tmp_path / "grown.safetensors", model, graph.journal)
+    save_file({"weight": torch.ones(2)}, tmp_path / "other.safetensors")
+    (tmp_path / "broken.safetensors").write_text("no tensors")
+    before = {path: path.read_bytes() for path in tmp_path.iterdir()}
+    for name in ("grown", "other", "broken"):
+        with pytest.raises(ExportError, match=rf"{name}\.safetensors, which exists and holds something else"):
+            write_code(graph, tmp_path / f"{name}.py")
+    assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
+    load(tmp_path / "grown.safetensors", lambda: zoo.lenet5((1, 28, 28), 10))
+
+
+def test_an_older_export_is_replaced(tmp_path: Path) -> None:
+    first, second = nn.Linear(3, 2), nn.Linear(3, 4)  # a network may be a single layer
+    written(trace(first, torch.randn(2, 3)), tmp_path)
+    network = written(trace(second, torch.randn(2, 3)), tmp_path)
+    x = torch.randn(2, 3)
+    torch.testing.assert_close(network(x), second(x))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["network.py", "network.safetensors"]
+
+
+def test_weights_that_cannot_be_written_leave_no_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: Any) -> None:
+        raise OSError("no space left on device")
+
+    monkeypatch.setattr("netmorph.export.source.save_file", full)
+    with pytest.raises(SaveError, match=r"network\.safetensors: no space"):
+        write_code(trace(nn.Sequential(nn.Linear(3, 2)), torch.randn(2, 3)), tmp_path / "network.py")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_weights_of_other_shapes_are_refused_when_loaded(tmp_path: Path) -> None:
+    write_code(trace(nn.Sequential(nn.Linear(3, 2)), torch.randn(2, 3)), tmp_path / "network.py")
+    save_file(
+        {"0.weight": torch.ones(1, 3), "0.bias": torch.ones(2)}, tmp_path / "trained.safetensors"
+    )  # would broadcast
+    with pytest.raises(ValueError, match=r"they differ in \['0.weight'\]"):
+        imported(tmp_path / "network.py").load(tmp_path / "trained.safetensors")

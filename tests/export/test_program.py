@@ -81,3 +81,12 @@ def test_onnx_names_the_missing_extra(monkeypatch: pytest.MonkeyPatch, tmp_path:
     with pytest.raises(MissingExtra, match=r"netmorph\[onnx\]"):
         onnx(edited(), tmp_path / "network.onnx")
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_weights_too_large_for_one_onnx_file_are_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    pytest.importorskip("onnxscript")
+    monkeypatch.setattr("netmorph.export.program.LARGEST", 1000)
+    with pytest.raises(ExportError, match="GiB of weights"):
+        onnx(trace(nn.Linear(30, 9), torch.randn(2, 30)), tmp_path / "network.onnx")
+    assert list(tmp_path.iterdir()) == []

@@ -17,12 +17,10 @@ from netmorph.graph.axis import (
     atoms,
     freeze,
     limit,
-    reshape,
     resolve,
     size,
-    split,
-    unify,
 )
+from netmorph.graph.unify import reshape, split, unify
 
 
 def sizes(axis: Axis) -> list[int]:

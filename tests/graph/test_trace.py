@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules import module as module_hooks
 
-from netmorph import Allow, TraceError, UnknownOp, rule, trace
+from netmorph import Allow, TraceError, UnknownOp, apply, rule, trace, widen
 from netmorph.graph import RULES, Role, UnknownGroup
 from netmorph.graph.ops.elementwise import pointwise
 
@@ -320,3 +320,51 @@ def test_a_frozen_group_says_why() -> None:
     assert group.allow == Allow.FROZEN
     assert "picked by its place: aten.select.int in 1 (" in str(group)
     assert "test_trace.py:" in str(group)
+
+
+class Folding(nn.Linear):
+    """Low-rank weights that `train(False)` folds into the weight in place, and `train()` takes out again."""
+
+    def __init__(self) -> None:
+        super().__init__(4, 6)
+        self.down, self.up, self.folded = nn.Parameter(torch.randn(2, 4)), nn.Parameter(torch.randn(6, 2)), False
+
+    def train(self, mode: bool = True) -> nn.Module:
+        super().train(mode)
+        if self.folded == mode:
+            self.weight.data += (self.up @ self.down).detach() * (-1 if mode else 1)
+            self.folded = not mode
+        return self
+
+    def forward(self, x: Tensor) -> Tensor:
+        made = super().forward(x)
+        return made if self.folded else made + x @ self.down.T @ self.up.T
+
+
+@pytest.mark.parametrize("mode", [True, False])
+def test_weights_that_are_folded_when_the_mode_changes_stay_as_they_are(mode: bool) -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(Folding(), nn.ReLU(), nn.Linear(6, 3)).double().train(mode)
+    x = torch.randn(5, 4).double()
+    before, weight = model(x).detach(), model[0].weight.detach().clone()
+    graph = trace(model, x)
+    assert torch.equal(model[0].weight, weight)
+    assert (model[0].training, model[0].folded) == (mode, not mode)
+    apply(graph, widen(graph, "0", 9))
+    assert (model[0].training, model[0].folded) == (mode, not mode)
+    assert torch.allclose(model(x), before, rtol=0, atol=1e-12)
+
+
+def test_places_of_largest_values_freeze_what_they_count_only_where_they_are_used() -> None:
+    class Largest(nn.Module):
+        def __init__(self, used: bool) -> None:
+            super().__init__()
+            self.first, self.table, self.used = nn.Linear(4, 6), nn.Embedding(6, 3), used
+
+        def forward(self, x: Tensor) -> Tensor:
+            values, places = self.first(x).max(1)
+            return self.table(places) if self.used else values[:, None]
+
+    x = torch.randn(5, 4)
+    assert trace(Largest(used=True), x).group("first").allow == Allow.FROZEN
+    assert trace(Largest(used=False), x, auxiliary=False).group("first").allow == Allow.UNIFORM

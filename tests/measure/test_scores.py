@@ -56,7 +56,9 @@ def test_taylor_is_the_first_order_change_of_the_loss_without_a_channel() -> Non
     model, graph, x = net()
     targets = torch.tensor([0, 1, 2, 0, 1, 2])
     batches = [(x[:3], targets[:3]), (x[3:], targets[3:])]
-    model.conv.weight.requires_grad_(False)  # frozen channels matter as well
+    with torch.no_grad():
+        model.norm.bias.normal_()  # taking a channel out takes its shift out, too
+    model.next.weight.requires_grad_(False)  # frozen weights tell as well
     samples = Samples(graph, batches, loss=lambda net, batch: cross_entropy(net(batch[0]), batch[1]))
     score = taylor(graph.group("conv"), samples)
     small = 1e-6
@@ -66,15 +68,14 @@ def test_taylor_is_the_first_order_change_of_the_loss_without_a_channel() -> Non
             losses = []
             for scale in (1 - small, 1 + small):
                 with torch.no_grad():
-                    bias = model.conv.bias.index_fill(0, torch.tensor(channel), 0)
-                    bias[channel] = scale * model.conv.bias[channel]
-                    weight = model.conv.weight.clone()
-                    weight[channel] *= scale
-                    changed = {"conv.weight": weight, "conv.bias": bias}
+                    columns = model.head.weight.unflatten(1, (4, 16)).clone()
+                    columns[:, channel] *= scale
+                    changed = {"next.weight": model.next.weight.clone(), "head.weight": columns.flatten(1)}
+                    changed["next.weight"][:, channel] *= scale
                     losses.append(cross_entropy(torch.func.functional_call(model.eval(), changed, inputs), labels))
             wanted += abs(float(losses[1] - losses[0])) / (2 * small)
         assert float(score[channel]) == pytest.approx(wanted, rel=1e-5)
-    assert not model.conv.weight.requires_grad
+    assert not model.next.weight.requires_grad
     with pytest.raises(EditError, match="need a loss"):
         taylor(graph.group("conv"), Samples(graph, [x]))
 

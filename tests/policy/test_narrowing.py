@@ -68,6 +68,14 @@ def test_latency_is_measured_on_narrowed_copies(monkeypatch: pytest.MonkeyPatch)
     assert 0.5 < forward_flops(model, x) / whole <= 0.6
 
 
+def test_a_clock_too_noisy_for_a_latency(monkeypatch: pytest.MonkeyPatch) -> None:
+    _, graph, _ = resnet()
+    times = iter([10.0])  # the first forward took long, as something else was running
+    monkeypatch.setattr("netmorph.policy.narrowing._seconds", lambda graph, widths: next(times, 1.0))
+    with pytest.raises(EditError, match=r"latency=0.5: .* the clock is too noisy"):
+        narrow_to(graph, latency=0.5, smallest=1.0)
+
+
 def test_only_the_given_groups() -> None:
     _, graph, _ = resnet()
     wanted = [group.name for group in graph.editable()][1:3]

@@ -72,20 +72,26 @@ def network(wanted: Wanted) -> tuple[nn.Module, Any, tuple[Any, ...]]:
         base, inputs = _built(wanted, wanted.base)
         model, journal = load(path, lambda: base)
     else:
-        inputs = _random(wanted.shape or _shape_in(path))
+        told = _base_in(path)
+        name, arguments = told.get("name"), told.get("arguments") or {}
+        if name not in zoo.MODELS:
+            raise LoadError(
+                f"{path} holds edits and weights; say with --base which network was edited, such as --base "
+                f"{name or 'mypackage.nets:build'} (a name in a file is not imported on its own)"
+            )
+        inputs = _random(wanted.shape or tuple(arguments.get("input_shape") or (3, 32, 32)))
         model, journal = load(path)
     return model, inputs, journal
 
 
-def _shape_in(path: Path) -> tuple[int, ...]:
-    """The input shape that a file tells of its base."""
+def _base_in(path: Path) -> dict[str, Any]:
+    """What a file tells of its base, if anything."""
     try:
         with safe_open(path, framework="pt") as file:
-            told = json.loads((file.metadata() or {}).get("netmorph", "{}"))
-    except (SafetensorError, OSError, ValueError) as error:
-        raise LoadError(f"{path} is not a network saved by netmorph: {error}") from error
-    shape = ((told.get("base") or {}).get("arguments") or {}).get("input_shape")
-    return tuple(shape) if shape else (3, 32, 32)
+            told = json.loads((file.metadata() or {})["netmorph"])
+        return dict(told["base"] or {})
+    except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
+        raise LoadError(f"{path} is not a network saved by netmorph, or it is damaged: {error}") from error
 
 
 def _built(wanted: Wanted, name: str) -> tuple[nn.Module, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
@@ -14,6 +14,9 @@ from rich.table import Table
 
 from netmorph.cli.app import Options, app, options, tell
 from netmorph.errors import NetmorphError
+
+if TYPE_CHECKING:  # PyTorch is imported when a command needs it
+    from netmorph.graph import Graph, Group
 
 Network = Annotated[
     str,
@@ -139,7 +142,7 @@ def export(
         tell(f"ONNX: {onnx}")
 
 
-def _traced(model: str, shape: str | None, option: list[str] | None, classes: int, base: str | None) -> Any:
+def _traced(model: str, shape: str | None, option: list[str] | None, classes: int, base: str | None) -> Graph:
     from netmorph.cli.given import Wanted, network, shape_of
     from netmorph.graph import trace
 
@@ -147,7 +150,7 @@ def _traced(model: str, shape: str | None, option: list[str] | None, classes: in
     return trace(built, inputs, journal)
 
 
-def _told(group: Any) -> dict[str, Any]:
+def _told(group: Group) -> dict[str, Any]:
     from netmorph.graph import Role
 
     def places(role: Role) -> list[str]:

@@ -8,7 +8,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils._pytree import tree_leaves
 
 from netmorph.edit.carry import averages, prepare
 from netmorph.edit.copies import edited, graph_of
@@ -20,7 +19,7 @@ from netmorph.edit.wrapped import all_or_none, renew
 from netmorph.graph import Graph, trace
 from netmorph.graph.axis import atoms
 from netmorph.graph.predict import disagreement
-from netmorph.graph.record import run
+from netmorph.graph.record import run, tensors_in
 
 # The largest relative difference of outputs that rounding may explain, with room for deep networks.
 TOLERANCE = {torch.float64: 1e-10, torch.float32: 1e-4, torch.float16: 5e-2, torch.bfloat16: 5e-2}
@@ -55,9 +54,20 @@ def apply(
     Raises:
         EditError: the edit does not fit; the message tells why. Model, copies and optimizers are as they were.
     """
+    if not isinstance(graph, Graph) or not isinstance(edit, Edit):
+        raise EditError(
+            f"apply takes a graph (from trace or the last apply) and an edit (from widen, say), "
+            f"not {type(graph).__name__} and {type(edit).__name__}"
+        )
     # Parameters that are made in a user's inference mode could never be trained.
     with torch.inference_mode(False), torch.no_grad():
         optimizers = [optimizer] if isinstance(optimizer, torch.optim.Optimizer) else list(optimizer)
+        if any(isinstance(entry, Tensor) for entry in optimizers):
+            raise EditError(
+                "optimizer= takes the optimizer that trains the model, or a list of them, not its parameters"
+            )
+        if isinstance(copies, nn.Module) or len({id(copy) for copy in copies}) < len(copies):
+            raise EditError("copies= takes a list of the model's copies, each of them once")
         return _apply(graph, edit, optimizers, copies)
 
 
@@ -67,6 +77,7 @@ def _apply(graph: Graph, edit: Edit, optimizers: list[torch.optim.Optimizer], co
         _check_current(graph)
         others = [graph_of(graph, copy) for copy in copies]
         plan = edit.plan(graph)
+        _check_hooks(model, plan)
         old = dict(model.named_parameters(remove_duplicate=False))
         names = {id(parameter): name for name, parameter in reversed(old.items())}
         averaged = {key: edited(graph, edit, mean) for key, mean in averages(optimizers, names).items()}
@@ -82,16 +93,21 @@ def _apply(graph: Graph, edit: Edit, optimizers: list[torch.optim.Optimizer], co
         for other in others:
             parts.append(_change_copy(other, edit, undo))
         new = dict(model.named_parameters(remove_duplicate=False))
-        commit = prepare(optimizers, old, new, plan.moments, averaged)
+        commit = prepare(optimizers, old, new, plan.tensors, plan.moments, averaged)
+        remembered = remember(optimizers, old, new)
+        commit(undo)
+        sealed = _sealed(parts, optimizers)
         tell(Entry.of(plan, edit.describe(), 0.0))
-    remembered = remember(optimizers, old, new)
-    commit()
     if graph.wrapper is not None:
         renew(graph.wrapper)
-    first, *rest = parts
-    sealed = [first.sealed(optimizers), *(part.sealed() for part in rest)]
+        sealed = _sealed(parts, optimizers)  # the parameters are those of the first process now
     entry = Entry.of(plan, edit.describe(), error, Before(edit, plan.exact, sealed, remembered))
     return Graph(**(vars(after) | {"journal": (*graph.journal, entry), "wrapper": graph.wrapper}))
+
+
+def _sealed(parts: Sequence[Parts], optimizers: Sequence[torch.optim.Optimizer]) -> list[Parts]:
+    first, *rest = parts
+    return [first.sealed(optimizers), *(part.sealed() for part in rest)]
 
 
 def _change_copy(graph: Graph, edit: Edit, undo: Undo) -> Parts:
@@ -102,6 +118,15 @@ def _change_copy(graph: Graph, edit: Edit, undo: Undo) -> Parts:
     if plan.exact:
         _check_exact(edit, difference(before, run(graph.model, graph.inputs)), graph, before)
     return parts
+
+
+def _check_hooks(model: nn.Module, plan: Plan) -> None:
+    for name, parameter in model.named_parameters():
+        if name in plan.tensors and (parameter._backward_hooks or parameter._post_accumulate_grad_hooks):
+            raise EditError(
+                f"{name!r} has hooks on its gradient, which its successor would lack; remove them before the edit and "
+                "register them again on the new parameter"
+            )
 
 
 def _check_predicted(before: Graph, after: Graph, plan: Plan, edit: Edit) -> None:
@@ -129,7 +154,7 @@ def difference(before: Any, after: Any) -> float:
         EditError: the results have different shapes.
     """
     gaps: list[float] = []
-    for one, other in zip(_tensors(before), _tensors(after), strict=True):
+    for one, other in zip(tensors_in(before), tensors_in(after), strict=True):
         if one.shape != other.shape:
             raise EditError(
                 f"the edit would change an output's shape from {tuple(one.shape)} to {tuple(other.shape)}: the "
@@ -183,13 +208,9 @@ def _title(edit: Edit) -> str:
     return f"{told['kind']} ({told['method']}) of {told['layer']!r} from {told['before']} to {told['after']}"
 
 
-def _tensors(result: Any) -> list[Tensor]:
-    return [leaf for leaf in tree_leaves(result) if isinstance(leaf, Tensor)]
-
-
 def _tolerance(graph: Graph, result: Any) -> float:
     """By the coarsest type in use: a network of bfloat16 weights may well return float32, or norm in float32."""
-    types = {tensor.dtype for tensor in (*_tensors(result), *graph.model.parameters())}
+    types = {tensor.dtype for tensor in (*tensors_in(result), *graph.model.parameters())}
     types |= {
         value.dtype
         for call in graph.recording.calls

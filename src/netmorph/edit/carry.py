@@ -7,13 +7,14 @@ parameter's shape) goes through the edit's maps.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence, Set
+from collections.abc import Callable, Container, Mapping, Sequence, Set
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from netmorph.edit.plan import EditError, Moment
+from netmorph.edit.replace import Undo
 
 # How an optimizer's state of the parameter's shape scales with the gradient. State of another name is refused, not
 # guessed; add a name here where you know it.
@@ -55,15 +56,18 @@ def prepare(
     optimizers: Sequence[torch.optim.Optimizer],
     old: dict[str, nn.Parameter],
     new: dict[str, nn.Parameter],
+    changed: Container[str],
     moments: Mapping[str, Moment],
     averaged: Averages,
-) -> Callable[[], None]:
+) -> Callable[[Undo], None]:
     """Compute the optimizers' next states; the returned function puts them in place and cannot fail.
 
     Args:
         old: the model's parameters before the edit, by name, tied ones under each name.
         new: those after it. Parameters that are the same object are left alone; those of the same name replace each
             other; others are added (to the group of the parameter before them) or dropped.
+        changed: the names of those that carry their state on. One of the same name in a module that took the place of
+            another keeps the place in the optimizer, but starts without state.
         moments: what the edit does to a moment, by the parameter's name.
         averaged: the edited `averages`.
 
@@ -72,8 +76,11 @@ def prepare(
     """
     names = {id(parameter): name for name, parameter in reversed(old.items())}  # the first name of tied ones
     kept = {id(parameter) for parameter in new.values()}
-    successors = {id(p): new[name] for name, p in old.items() if id(p) not in kept and name in new}
-    states = [_next_states(optimizer, names, successors, moments, averaged) for optimizer in optimizers]
+    successors = {
+        id(p): new[name] for name, p in old.items() if id(p) not in kept and name in new and id(new[name]) not in names
+    }
+    carrying = {place: successor for place, successor in successors.items() if names[place] in changed}
+    states = [_next_states(optimizer, names, carrying, moments, averaged) for optimizer in optimizers]
     groups = [group for optimizer in optimizers for group in optimizer.param_groups]
     members = [
         [successors.get(id(p), p) for p in group["params"] if id(p) not in names or id(p) in kept | successors.keys()]
@@ -93,7 +100,8 @@ def prepare(
     labels = {id(p): name for name, p in reversed(new.items())}
     names_after = [_member_names(group, own, labels) for group, own in zip(groups, members, strict=True)]
 
-    def commit() -> None:
+    def commit(undo: Undo) -> None:
+        undo.append(_as_they_are(optimizers))
         for optimizer, state in zip(optimizers, states, strict=True):
             for parameter in old.values():
                 if id(parameter) not in kept:
@@ -105,6 +113,25 @@ def prepare(
                 group["param_names"][:] = member_names
 
     return commit
+
+
+def _as_they_are(optimizers: Sequence[torch.optim.Optimizer]) -> Callable[[], None]:
+    """What puts optimizers back to the states and members that they have now."""
+    states = [dict(optimizer.state) for optimizer in optimizers]
+    keys = ("params", "param_names")
+    members = [
+        [(group[key], list(group[key])) for group in optimizer.param_groups for key in keys if key in group]
+        for optimizer in optimizers
+    ]
+
+    def restore() -> None:
+        for optimizer, state, own in zip(optimizers, states, members, strict=True):
+            optimizer.state.clear()
+            optimizer.state.update(state)
+            for held, before in own:
+                held[:] = before
+
+    return restore
 
 
 def _next_states(

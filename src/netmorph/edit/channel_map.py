@@ -9,7 +9,7 @@ The builders are pure functions `(n, m, generator) -> ChannelMap`; `WIDENINGS` l
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -147,6 +147,8 @@ def keep(n: int, kept: Sequence[int]) -> ChannelMap:
     Raises:
         WidthError: nothing is kept, something is no index, out of range, or given twice.
     """
+    if isinstance(kept, int) or not isinstance(kept, Iterable):
+        raise WidthError(f"kept channels are given by their indices, as range({n // 2 or 1}), got {kept!r}")
     given = torch.as_tensor(kept).flatten()
     if len(given) < 1:
         raise WidthError("a network needs at least 1 channel everywhere; keep at least one index")

@@ -21,6 +21,8 @@ def graph_of(graph: Graph, model: nn.Module) -> Graph:
     Raises:
         EditError: it is the model itself, shares parameters with it, or has another structure.
     """
+    if not isinstance(model, nn.Module):
+        raise EditError(f"copies= takes modules that are copies of the model, not {type(model).__name__}")
     own, _ = unwrap(model)
     shared = {id(p) for p in graph.model.parameters()} & {id(p) for p in own.parameters()}
     if shared:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from typing import Any
 
 import torch
 from torch import nn
@@ -23,8 +24,8 @@ REARRANGING = {
     *(aten.view, aten.reshape, aten.flatten, aten.unflatten, aten.permute, aten.transpose, aten.squeeze),
     *(aten.unsqueeze, aten.contiguous, aten.clone, aten.slice, aten.roll, aten.dropout, aten.expand),
 }
-# What a residual block may do behind its last addition, given that its input has been through the same.
-ENDING = {aten.relu, aten.relu_, aten.relu6, aten.relu6_, aten.hardtanh, aten.hardtanh_, aten.dropout}
+# What a residual block may do behind its last addition: the copy's input has been through the same.
+ENDING = {aten.relu, aten.relu_, aten.relu6, aten.relu6_, aten.hardtanh, aten.hardtanh_}
 
 
 def copy_block(graph: Graph, path: str) -> DeepenEdit:
@@ -46,7 +47,8 @@ def copy_block(graph: Graph, path: str) -> DeepenEdit:
     if not names or not own.issuperset(names):  # a weight tied to one elsewhere bears that one's name
         raise EditError(
             f"no copy of {path!r} passes its input on: to that end it must add branches to its input, each with a last "
-            "norm, layer scale, linear or convolution layer that can be zeroed. stack makes an inexact copy"
+            "norm, layer scale, linear or convolution layer that can be zeroed, and no activation between two "
+            "additions but the one that it ends in. stack makes an inexact copy"
         )
     inner = [name.removeprefix(f"{path}.") for name in names]
     return _copy(path, "copy", partial(_zeroed, names=inner), exact=True)
@@ -78,18 +80,33 @@ def _zeroed(block: nn.Module, generator: torch.Generator, names: list[str]) -> N
 
 def _branch_scales(value: Value | None, made: dict[Value, Call]) -> list[str] | None:
     """The parameters to zero so that a value is the block's input, or None where no zeros make it so."""
-    call = made.get(value) if value is not None else None
+    endings: set[tuple[Any, ...]] = set()
+    while value is not None and (call := made.get(value)) is not None and (ending := _ending(call)) is not None:
+        endings.add(ending)
+        value = call.args[0]
+    return [] if value is None else _stream_scales(value, made, endings)
+
+
+def _stream_scales(value: Value, made: dict[Value, Call], endings: set[tuple[Any, ...]]) -> list[str] | None:
+    """The same before the end of the block: only the activations that it ends in leave its input as it is."""
+    call = made.get(value)
     if call is None:
         return []  # the input itself
-    if call.op.overloadpacket in ENDING:
-        return _branch_scales(call.args[0], made)
+    if call.op.overloadpacket is aten.dropout or _ending(call) in endings:
+        return _stream_scales(call.args[0], made, endings)
     operands = values(call)
     if call.op.overloadpacket in ADDITIONS and len(operands) == 2:
         for stream, branch in (operands, operands[::-1]):
-            here, before = _scale(branch, made), _branch_scales(stream, made)
+            here, before = _scale(branch, made), _stream_scales(stream, made, endings)
             if here and before is not None:
                 return here + before
     return None
+
+
+def _ending(call: Call) -> tuple[Any, ...] | None:
+    """An activation and its numbers, the same in place or not."""
+    packet = call.op.overloadpacket
+    return (str(packet).rstrip("_"), *call.args[1:]) if packet in ENDING else None
 
 
 def _scale(value: Value, made: dict[Value, Call]) -> list[str] | None:

@@ -40,7 +40,17 @@ def passes(graph: Graph, path: str, data: Iterable[Batch] | None = None) -> Iter
 
 
 def as_inputs(batch: Batch) -> Inputs:
-    """What `trace` takes as example inputs, as positional or keyword arguments."""
+    """What `trace` takes as example inputs, as positional or keyword arguments.
+
+    Raises:
+        EditError: the batch is a list, as a `DataLoader` makes of inputs and labels.
+    """
+    if isinstance(batch, list):
+        raise EditError(
+            f"a batch is a list of {len(batch)} things, as a DataLoader gives inputs and labels, and nothing tells "
+            "which of them the model takes. Give batches of inputs alone: [x for x, _ in loader]; or, where there is "
+            "a loss=, pass loss=lambda model, batch: cross_entropy(model(batch[0]), batch[1])"
+        )
     return batch if isinstance(batch, tuple | dict) else (batch,)
 
 

@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from netmorph.edit.blocks import Layer
 from netmorph.edit.channel_map import zero
 from netmorph.edit.copies import graph_of
+from netmorph.edit.layers import groups_of, layer_at
 from netmorph.edit.plan import EditError
-from netmorph.edit.rank import groups_of, layer_at
 from netmorph.edit.replace import change
 from netmorph.edit.samples import Loss
 from netmorph.edit.width import WidthEdit, widen

@@ -24,7 +24,7 @@ from netmorph.edit.plan import Plan
 from netmorph.edit.replace import change
 from netmorph.edit.snapshot import Before, tensors_of
 from netmorph.errors import NetmorphError
-from netmorph.files import atomic_write
+from netmorph.files import SaveError, atomic_write
 
 FORMAT = 2
 
@@ -129,8 +129,12 @@ def save(path: str | Path, model: nn.Module, journal: Journal = (), base: Base |
         journal: `graph.journal`.
 
     Raises:
-        SaveError: the file could not be written (a full disk, say); an older one is untouched.
+        SaveError: the file could not be written (a full disk, say), or its format has no such numbers; an older one is
+            untouched.
     """
+    wide = [name for name, tensor in tensors_of(model).items() if tensor.dtype is torch.complex128]
+    if wide:
+        raise SaveError(f"safetensors files hold no complex128 ({wide[0]!r}); convert with model.to(torch.complex64)")
     # Each tensor gets memory of its own: the format refuses views of one another.
     tensors = {
         name: tensor.detach().to("cpu", copy=True, memory_format=torch.contiguous_format)
@@ -158,6 +162,8 @@ def load(path: str | Path, base: Callable[[], nn.Module] | None = None) -> tuple
         LoadError: not such a file, damaged, of a newer format, without a known base, or of another base; the message
             lists the tensors that differ.
     """
+    if isinstance(base, nn.Module):
+        raise LoadError("base= takes a function that builds the network before its first edit, not a network")
     path = Path(path)
     told, journal, tensors = _read(path)
     model = rebuild(base() if base is not None else _own_base(path, told), journal)

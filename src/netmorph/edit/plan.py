@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from torch import Tensor, nn
 
@@ -44,6 +44,7 @@ class Plan:
     specs: dict[str, dict[str, Any]] = field(default_factory=dict)
 
 
+@runtime_checkable
 class Edit(Protocol):
     """A value that says how one network becomes another. It holds no tensors of the network, only choices."""
 

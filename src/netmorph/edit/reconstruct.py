@@ -20,7 +20,7 @@ from netmorph.edit.channel_map import ChannelMap
 from netmorph.edit.plan import EditError
 from netmorph.edit.samples import ARGUMENTS, CONVOLUTIONS, Loss, Samples, Seen, run
 from netmorph.edit.width import Reading, WidthEdit
-from netmorph.graph import Graph
+from netmorph.graph import Graph, Role
 from netmorph.graph.record import Call, no_fused_attention, untouched
 from netmorph.graph.value import Value
 
@@ -54,10 +54,17 @@ def reconstruct(edit: WidthEdit, samples: Samples) -> WidthEdit:
         raise EditError("the samples are of another graph than the edit: a group has another width; make both again")
     names = {group.name: name for name, group in groups.items()}
     means = _running_means(samples.graph)
+    # A weight that writes the channels as well (tied to its own transpose) cannot take in what only a reader needs.
+    readers = {
+        (group.name, site.tensor, site.dim)
+        for group in groups.values()
+        for site in group.sites
+        if all(use.role is Role.READ for use in site.uses)
+    }
     readings = {
         (names[group], tensor, dim): _reading(seen, edit.changes[names[group]], means.get(tensor, set()))
         for (group, tensor, dim), seen in samples.seen.items()
-        if group in names
+        if (group, tensor, dim) in readers
     }
     return replace(edit, readings=readings)
 

@@ -35,8 +35,8 @@ def change(
     Args:
         modules: by path. A module that is found at several paths is replaced at all of them.
         tensors: parameters and buffers by canonical name (the first of tied ones); replaced wherever they are used.
-            A parameter becomes a new `Parameter` with the same `requires_grad` and no gradient, where it is not given
-            as one.
+            A parameter becomes a new `Parameter` with the same `requires_grad`, the marks that users put on it
+            (`parameter.no_decay = True`) and no gradient, where it is not given as one.
         attributes: `(module, name, value)`.
         undo: gets a step for every change.
     """
@@ -47,6 +47,8 @@ def change(
         old, places = slots[name]
         is_parameter = isinstance(old, nn.Parameter) and not isinstance(tensor, nn.Parameter)
         new = nn.Parameter(tensor, old.requires_grad) if is_parameter else tensor
+        if is_parameter:
+            vars(new).update(vars(old))
         for table, key in places:
             _set(table, key, new, undo)
     for path, attribute, value in attributes:
@@ -58,9 +60,12 @@ def change(
 
 
 def _drop_caches(model: nn.Module) -> None:
-    """Let modules forget what they worked out from their weights: those that do, drop it when their mode is set."""
+    """Let modules forget what they worked out from their weights: those that do, drop it when their mode is set.
+
+    The mode stays: a `train` that folds weights when it changes has nothing to do.
+    """
     modes = [(module, module.training) for module in model.modules()]
-    model.train(False)
+    model.train(model.training)
     for module, mode in modes:
         module.training = mode
 

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from netmorph.edit.features import as_inputs
 from netmorph.edit.plan import EditError
 from netmorph.graph import Graph, Group, Role, Site
 from netmorph.graph.axis import Atom, size
@@ -120,8 +121,9 @@ class Samples:
     def saliency(self) -> dict[str, Tensor]:
         """By editable group, float64 `[n]`: how much the loss would change, to first order, without a channel.
 
-        That is `|sum of weight * gradient|` over all that writes the channel, added up over the batches (Molchanov
-        et al., arXiv 1611.06440, where it is applied to activations).
+        That is `|sum of activation * gradient|` where the channel is read, added up over the batches (Molchanov et al.,
+        arXiv 1611.06440): for a reader's weights `sum of weight * gradient` is the same number. Where nobody reads the
+        channel with weights of its own, all its weights stand in.
 
         Raises:
             EditError: there is no loss.
@@ -144,8 +146,8 @@ class Samples:
                 if gradient is not None
             }
             for group in groups:
-                written = [site for site in group.where(Role.WRITE) if site.tensor in products]
-                sums = [channel_sums(products[site.tensor], site, group.atom) for site in written]
+                sites = [site for site in group.where(Role.READ) or group.sites if site.tensor in products]
+                sums = [channel_sums(products[site.tensor], site, group.atom) for site in sites]
                 result[group.name] += sum(sums, torch.zeros(group.size, dtype=torch.float64)).abs()
         return result
 
@@ -181,15 +183,8 @@ def run(model: nn.Module, batch: Any, loss: Loss | None) -> Any:
     """The loss of the model on a batch, or without a loss what the model returns for it."""
     if loss is not None:
         return loss(model, batch)
-    if isinstance(batch, list):
-        raise EditError(
-            f"a batch is a list of {len(batch)} things, as a DataLoader gives inputs and labels, and nothing tells "
-            "which of them the model takes. Pass loss=lambda model, batch: cross_entropy(model(batch[0]), batch[1]), "
-            "or give batches of inputs alone"
-        )
-    if isinstance(batch, dict):
-        return model(**batch)
-    return model(*batch) if isinstance(batch, tuple) else model(batch)
+    inputs = as_inputs(batch)
+    return model(**inputs) if isinstance(inputs, dict) else model(*inputs)
 
 
 def channel_sums(tensor: Tensor, site: Site, atom: Atom) -> Tensor:

@@ -13,6 +13,8 @@ from torch.utils._pytree import tree_leaves
 
 from netmorph.edit.plan import Edit, Plan
 
+Kind = tuple[torch.device, torch.dtype]
+
 
 @dataclass(frozen=True, eq=False)
 class Remembered:
@@ -38,6 +40,7 @@ class Parts:
         shapes: of the old tensors, also of those in the modules, by name.
         changed: the names of the tensors that the edit changed.
         checksum: of what is there now, see `sealed`.
+        kinds: the devices and types of the whole network's tensors then.
     """
 
     model: nn.Module
@@ -47,6 +50,7 @@ class Parts:
     shapes: dict[str, list[int]]
     changed: tuple[str, ...]
     checksum: int = 0
+    kinds: frozenset[Kind] = frozenset()
 
     @staticmethod
     def of(model: nn.Module, plan: Plan) -> Parts:
@@ -68,7 +72,7 @@ class Parts:
 
     def sealed(self, optimizers: Sequence[torch.optim.Optimizer] = ()) -> Parts:
         """The same with the checksum of what the edit has put in, and of the optimizers' state of that."""
-        return replace(self, checksum=self._checksum(optimizers))
+        return replace(self, checksum=self._checksum(optimizers), kinds=kinds_of(self.model))
 
     def is_untouched(self, optimizers: Sequence[torch.optim.Optimizer] = ()) -> bool:
         """Whether that is still the same: nothing was trained since."""
@@ -125,6 +129,11 @@ def remember(
 
 def _bytes(tensor: Tensor) -> memoryview:
     return tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data
+
+
+def kinds_of(model: nn.Module) -> frozenset[Kind]:
+    """The devices and types of a network's parameters and buffers."""
+    return frozenset((tensor.device, tensor.dtype) for tensor in tensors_of(model).values())
 
 
 def tensors_of(model: nn.Module) -> dict[str, Tensor]:

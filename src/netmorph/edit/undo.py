@@ -11,7 +11,8 @@ as it has an inverse:
 - shallow, linearize: the module comes back as it was when it was taken out, unless its effect was folded into
   neighbours that were trained since.
 
-Anything else (narrowed channels, say) is lost by then, and `undo` says so. What the edit did not touch stays as it is.
+Anything else (narrowed channels, say) is lost by then, and `undo` says so. What the edit did not touch stays as it is,
+and what was frozen since stays frozen.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ from netmorph.edit.depth import DeepenEdit, module_at
 from netmorph.edit.plan import Edit, EditError, Moment, Plan
 from netmorph.edit.rank import FactorizeEdit, merge
 from netmorph.edit.shallow import ShallowEdit
-from netmorph.edit.snapshot import Before, Parts, Remembered, tensors_of
+from netmorph.edit.snapshot import Before, Parts, Remembered, kinds_of, tensors_of
 from netmorph.edit.width import WidthEdit
 from netmorph.graph import Graph, Role, Site
 from netmorph.graph.axis import atoms
@@ -53,7 +54,8 @@ def undo(
         The new graph, with a journal without that edit.
 
     Raises:
-        EditError: there is nothing to undo, or the edit cannot be inverted now. All is as it was.
+        EditError: there is nothing to undo, or the edit cannot be inverted now, or the network was moved to another
+            device or converted to another type since. All is as it was.
     """
     before = graph.journal[-1].before if graph.journal else None
     if before is None or before.parts[0].model is not graph.model:
@@ -65,11 +67,14 @@ def undo(
     edit = UndoEdit(before, tuple(optimizers))
     is_untouched = edit.is_untouched(before.parts[0])
     held = {id(parameter) for parameter in graph.model.parameters()}
+    trained = [pair for parts in before.parts for pair in _trained(parts)]
     after = apply(graph, edit, optimizers, copies)
     parameters = dict(graph.model.named_parameters())
     for parameter in parameters.values():
         if id(parameter) not in held:
             parameter.grad = None  # of a step long gone
+    for parameter, flag in trained:
+        parameter.requires_grad_(flag)
     for remembered in before.optimizers:
         if any(remembered.optimizer is given for given in optimizers):
             _restore(remembered, parameters, is_untouched)
@@ -91,6 +96,8 @@ class UndoEdit:
     def plan(self, graph: Graph) -> Plan:
         """See `Edit`."""
         parts = next((parts for parts in self.before.parts if parts.model is graph.model), None)
+        if parts is not None:
+            _check_not_moved(parts)
         if parts is None or not self.is_untouched(parts):
             return inverse(self.before.edit, graph, self.before)
         return Plan(
@@ -206,6 +213,34 @@ def _lost(edit: Edit) -> EditError:
         f"{told['kind']} ({told['method']}) of {told['layer']!r} cannot be undone any more: what it made was trained "
         "since (or the optimizers and copies are not those that apply was given), and what it left out is not in there"
     )
+
+
+def _check_not_moved(parts: Parts) -> None:
+    now = kinds_of(parts.model)
+    if now != parts.kinds:
+        then, today = (
+            ", ".join(sorted(f"{dtype} on {device}" for device, dtype in kinds)) for kinds in (parts.kinds, now)
+        )
+        raise EditError(
+            f"the network's tensors were {then} when the edit was made, and are {today} now; what the edit replaced "
+            "has stayed as it was. Move or convert the network back, undo the edit, and move it again"
+        )
+
+
+def _trained(parts: Parts) -> list[tuple[nn.Parameter, bool]]:
+    """The `requires_grad` of parameters that come back: frozen (or not) since the edit, they stay so."""
+    current = tensors_of(parts.model)
+    flags = [
+        (old, current[name].requires_grad)
+        for name, old in parts.tensors.items()
+        if isinstance(old, nn.Parameter) and name in current
+    ]
+    for path, module in parts.modules.items():
+        now = [parameter.requires_grad for parameter in parts.model.get_submodule(path).parameters()]
+        if now and not any(now):
+            flags += [(parameter, False) for parameter in module.parameters()]
+    held = {id(parameter) for parameter in parts.model.parameters()}
+    return [(parameter, flag) for parameter, flag in flags if id(parameter) not in held]
 
 
 def _in_mode(modules: dict[str, nn.Module], model: nn.Module) -> dict[str, nn.Module]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -180,12 +181,14 @@ def narrow_all(graph: Graph, kept: Mapping[str, Sequence[int]]) -> WidthEdit:
 
 def _widening(group: Group, name: str, to: int, method: Widening, seed: int) -> ChannelMap:
     _check_free(group)
-    if not isinstance(to, int) or to <= group.size:
+    if not callable(method):
+        raise WidthError(f"a method is a function, such as netmorph.r2r (see netmorph.edit.WIDENINGS), got {method!r}")
+    if not isinstance(to, int | np.integer) or to <= group.size:
         raise WidthError(
             f"widening {name!r} needs more than its {group.size} channels, a whole number, got {to!r}; "
             "see narrow to shrink"
         )
-    channels = method(group.size, to, torch.Generator().manual_seed(seed))
+    channels = method(group.size, int(to), torch.Generator().manual_seed(seed))
     if channels.keeps_function and not channels.is_exact(group.allow):
         hint = (
             f"copy every channel equally often: net2net to a multiple of {group.size}"

@@ -22,8 +22,10 @@ def usable_device(name: str | torch.device) -> torch.device:
 
 
 def check_data(dataset: Dataset) -> None:
-    """Raises:
-    NetmorphError: the training or the validation split is empty.
+    """Refuse data that cannot be trained on or measured with.
+
+    Raises:
+        NetmorphError: the training or the validation split is empty.
     """
     check_split(dataset.train, "training")
     check_split(dataset.validation, "validation")
@@ -50,8 +52,10 @@ def check_output(model: nn.Module, dataset: Dataset) -> None:
 
 
 def check_optimizer(optimizer: torch.optim.Optimizer, model: nn.Module) -> None:
-    """Raises:
-    NetmorphError: a trainable parameter is not in the optimizer and would never move.
+    """Refuse an optimizer that leaves out parameters.
+
+    Raises:
+        NetmorphError: a trainable parameter is not in the optimizer and would never move.
     """
     held = {id(parameter) for group in optimizer.param_groups for parameter in group["params"]}
     missing = [

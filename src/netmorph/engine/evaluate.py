@@ -81,16 +81,20 @@ def reference(model: nn.Module) -> Tensor:
 
 
 def check_split(split: Split, name: str) -> None:
-    """Raises:
-    NetmorphError: there is no image.
+    """Refuse a split without images.
+
+    Raises:
+        NetmorphError: there is no image.
     """
     if len(split.labels) == 0:
         raise NetmorphError(f"the {name} split is empty; take more samples, or another share for the split")
 
 
 def check_logits(logits: object, labels: Tensor, model: nn.Module) -> None:
-    """Raises:
-    NetmorphError: the output is not [N, classes], or a label (of any samples) is outside the classes.
+    """Refuse an output that is not one number for each sample and class.
+
+    Raises:
+        NetmorphError: the output is not [N, classes], or a label (of any samples) is outside the classes.
     """
     expected = "logits of shape [samples, classes] were expected"
     if not isinstance(logits, Tensor):

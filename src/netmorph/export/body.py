@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import keyword
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -62,6 +63,16 @@ def expression(model: nn.Module, path: str) -> str:
         text = f"{text}[{key}]" if is_list(module) and key in module._modules else attribute(text, key)
         module = module._modules.get(key) or module
     return text
+
+
+def literal(value: Any) -> str:
+    """The text of a number, or of numbers in nested lists. `repr` writes `inf` and `nan`, which are no Python names."""
+    match value:
+        case list():
+            return f"[{', '.join(map(literal, value))}]"
+        case float() if not math.isfinite(value):
+            return f'float("{value}")'
+    return repr(value)
 
 
 def body(model: nn.Module, forward: Forward, inputs: dict[Value, str]) -> Body:
@@ -188,9 +199,7 @@ class _Writer:
                 return f"{{{', '.join(f'{key!r}: {self.show(entry)}' for key, entry in value.items())}}}"
             case torch.device():
                 return "device"
-            case float() if value != value or value in (float("inf"), float("-inf")):
-                return f'float("{value}")'
-        return repr(value)
+        return literal(value)
 
     def _tensor(self, value: Value) -> str:
         if value.name is not None:

@@ -31,7 +31,7 @@ def module_statements(model: nn.Module, made: Body) -> list[str]:
             lines += _placed(model, path, "nn.Identity()") if in_list else []
             continue
         first[id(module)] = path
-        text = made.layers.get(path) or (layer_text(module) if _tensor_count(module) else None)
+        text = made.layers.get(path) or (layer_text(module) if path and _tensor_count(module) else None)
         if path:
             lines += _placed(model, path, text or ("nn.ModuleList()" if is_list(module) else "nn.Module()"))
         held = expression(model, path)

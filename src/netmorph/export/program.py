@@ -18,6 +18,8 @@ from netmorph.files import atomic_write
 from netmorph.graph import Graph
 from netmorph.graph.record import untouched
 
+LARGEST = 1536 * 2**20  # bytes of weights; PyTorch's exporter puts more into another file, named after the first
+
 
 def exported(graph: Graph, *, free_batch: bool = True) -> torch.export.ExportedProgram:
     """The network in eval mode as `torch.export` sees it; `torch.export.save` writes it.
@@ -64,7 +66,7 @@ def write_exported(graph: Graph, path: str | Path, *, free_batch: bool = True) -
 
 
 def onnx(graph: Graph, path: str | Path, *, free_batch: bool = True) -> None:
-    """Write the network in eval mode to an ONNX file.
+    """Write the network in eval mode to one ONNX file, which holds up to 1.5 GiB of weights.
 
     Args:
         path: the file, usually `*.onnx`; replaced only when the new one is complete.
@@ -72,7 +74,7 @@ def onnx(graph: Graph, path: str | Path, *, free_batch: bool = True) -> None:
 
     Raises:
         MissingExtra: the packages onnx and onnxscript are not installed.
-        ExportError: the network cannot be exported, or has an operator that ONNX lacks.
+        ExportError: the network cannot be exported, has an operator that ONNX lacks, or is too large.
         SaveError: the file could not be written.
     """
     for package in ("onnx", "onnxscript"):
@@ -86,6 +88,13 @@ def onnx(graph: Graph, path: str | Path, *, free_batch: bool = True) -> None:
             raise ExportError(f"the network cannot be written as ONNX: {type(error).__name__}: {told}") from error
     if made is None:
         raise ExportError("the network cannot be written as ONNX: PyTorch's exporter gave nothing back")
+    held = [value.const_value for value in made.model.graph.initializers.values()]
+    weights = sum(tensor.nbytes for tensor in held if tensor is not None)
+    if weights > LARGEST:
+        raise ExportError(
+            f"the network has {weights / 2**30:.1f} GiB of weights, and one ONNX file takes {LARGEST / 2**30:.1f} GiB; "
+            "write it with write_exported (--torch on the command line) or write_code (--code)"
+        )
     atomic_write(Path(path), lambda file: made.save(file))
 
 

@@ -2,27 +2,32 @@
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 import keyword
+import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.utils._pytree import keystr, tree_flatten_with_path, tree_leaves
 
-from netmorph.export.body import Body, body, is_list
+from netmorph.export.body import Body, body, is_list, literal
 from netmorph.export.merge import ExportError, Forward, merged, with_batch
 from netmorph.export.modules import module_statements
 from netmorph.files import atomic_write
 from netmorph.graph import Graph, TraceError
-from netmorph.graph.record import Inputs, run
+from netmorph.graph.record import Inputs, run, untouched
 from netmorph.graph.value import Value
 
 RESERVED = {"self", "torch", "nn", "F", "batch", "device"}
-TOLERANCE = {torch.float64: 1e-10}  # relative to the largest output; 1e-4 for all other types
+TOLERANCE = {torch.float64: 1e-10}  # relative to the largest number of a tensor; 1e-4 for all other types
 SMALL = 64  # captured tensors up to so many numbers are written into the code
+MARK = "netmorph.export"  # in the metadata of weights that `write_code` wrote: those may be overwritten
 
 HEADER = '''"""{title}
 
@@ -53,8 +58,10 @@ def load(path: str | Path | None = None) -> Network:
     network = Network()
     tensors = load_file(path or Path(__file__).with_suffix(".safetensors"))
     own = dict(network.named_parameters()) | dict(network.named_buffers())
-    if own.keys() != tensors.keys():
-        raise ValueError(f"the weights are of another network: they differ in {sorted(own.keys() ^ tensors.keys())}")
+    shapes, given = ({name: tensor.shape for name, tensor in held.items()} for held in (own, tensors))
+    if shapes != given:
+        different = sorted({name for name, _ in shapes.items() ^ given.items()})
+        raise ValueError(f"the weights are of another network: they differ in {different}")
     with torch.no_grad():
         for name, tensor in own.items():
             tensor.copy_(tensors[name])
@@ -72,7 +79,9 @@ def code(graph: Graph) -> str:
     and batch norm follow `.training`, where the model can be recorded that way; the code's first lines tell otherwise.
     Other sizes of the example inputs are those of the code, which refuses others if it depends on them.
 
-    The code is run before it is given: in eval mode it must compute what the model does, to 1e-10 (float64) or 1e-4.
+    The code is run before it is given. It must compute what the model does, and leave the same in its buffers, to 1e-10
+    (float64) or 1e-4 relative: in eval mode, and in training mode with the same seed, where that mode was recorded and
+    the model gives the same twice.
 
     Raises:
         ExportError: the model returns something else than tensors in tuples, lists and dicts, or the code does not
@@ -84,25 +93,42 @@ def code(graph: Graph) -> str:
 def write_code(graph: Graph, path: str | Path) -> Path:
     """Write `code(graph)` to a file `*.py`, and the weights beside it to `*.safetensors`.
 
+    An older file of code is replaced, and so are weights that this function wrote; any other file that has the name of
+    the weights is refused. Both files are complete before the first one gets its name, the weights.
+
     Returns:
         The path of the weights.
 
     Raises:
-        ExportError: see `code`; or the name is not that of a Python file.
+        ExportError: see `code`; or the name is not that of a Python file; or the file of the weights holds something
+            else.
         SaveError: a file could not be written.
     """
     path = Path(path)
     if path.suffix != ".py" or not path.stem.isidentifier():
         raise ExportError(f"code goes into a file that Python can import, such as network.py; got {path}")
-    text, tensors = _written(graph, path.stem)
     weights = path.with_suffix(".safetensors")
-    atomic_write(weights, lambda file: save_file(tensors, file))
+    if os.path.exists(weights) and not _is_export(weights):
+        raise ExportError(
+            f"the weights would go into {weights}, which exists and holds something else: perhaps the network that "
+            "netmorph.save wrote. Give the code another name, or move that file"
+        )
+    text, tensors = _written(graph, path.stem)
 
     def write(file: Path) -> None:
         file.write_text(text, encoding="utf-8")
+        atomic_write(weights, lambda beside: save_file(tensors, beside, {MARK: f"the weights of {path.name}"}))
 
     atomic_write(path, write)
     return weights
+
+
+def _is_export(path: Path) -> bool:
+    try:
+        with safe_open(path, framework="pt") as file:
+            return MARK in (file.metadata() or {})
+    except (SafetensorError, OSError):
+        return False
 
 
 def _written(graph: Graph, name: str) -> tuple[str, dict[str, Tensor]]:
@@ -196,8 +222,8 @@ def _constants(made: Body, forward: Forward) -> list[str]:
         tensor = forward.constants[value]
         small = tensor.numel() <= SMALL and not tensor.is_complex()
         dtype = f"dtype={tensor.dtype}"
-        text = f"torch.tensor({tensor.tolist()}, {dtype})" if small else f"torch.zeros({tuple(tensor.shape)}, {dtype})"
-        text = text.replace("nan", 'float("nan")').replace("inf", 'float("inf")')
+        shape = tuple(tensor.shape)
+        text = f"torch.tensor({literal(tensor.tolist())}, {dtype})" if small else f"torch.zeros({shape}, {dtype})"
         lines.append(f"self.register_buffer({name!r}, {text}, persistent=False)")
     return lines
 
@@ -222,21 +248,48 @@ def _check(graph: Graph, forward: Forward, text: str, tensors: dict[str, Tensor]
     device = next(graph.model.parameters(), torch.empty(0)).device
     network.to(device)
     batches = [forward.batch, forward.batch + 2] if forward.free and forward.batch else [None]
-    for batch in batches:
+    modes = [(batch, False) for batch in batches] + [(batches[-1], True)] * forward.trains
+    for batch, training in modes:
         inputs = with_batch(graph.inputs, batch) if batch else graph.inputs
-        expected = [leaf for leaf in tree_leaves(run(graph.model, inputs)) if isinstance(leaf, Tensor)]
+        expected = _results(graph.model, inputs, graph.model, training)
         try:
-            given = run(network, _given(inputs))
+            got = _results(network, _given(inputs), graph.model, training)
         except TraceError as failure:
             raise ExportError(f"this network cannot be written as code: what was written fails: {failure}") from failure
-        got = [leaf for leaf in tree_leaves(given) if isinstance(leaf, Tensor)]
-        error = max((_error(*pair) for pair in zip(expected, got, strict=True)), default=0.0)
-        tolerance = max(TOLERANCE.get(tensor.dtype, 1e-4) for tensor in expected)
-        if not error <= tolerance:
+        told = _difference(expected, got)
+        if told and not (training and _difference(expected, _results(graph.model, inputs, graph.model, training))):
             raise ExportError(
-                f"the code does not compute what the model does: outputs differ by {error:.1e}. Does the model draw "
-                "random numbers in eval mode, or keep something from one call to the next?"
+                f"the code does not compute what the model does{' in training mode' if training else ''}: {told}. Does "
+                "the forward depend on values, or keep something from one call to the next?"
             )
+
+
+def _results(network: nn.Module, inputs: Inputs, model: nn.Module, training: bool) -> dict[str, Tensor]:
+    """The outputs, and what the forward leaves in those buffers that the model has, for one and the same seed."""
+    buffers = {}
+
+    @contextlib.contextmanager
+    def kept() -> Iterator[None]:
+        yield
+        held = dict(network.named_buffers())
+        buffers.update({f"buffer {name}": held[name].clone() for name, _ in model.named_buffers() if name in held})
+
+    with untouched(network):
+        torch.manual_seed(0)
+        result = run(network, inputs, training=training, following=kept())
+    outputs = [leaf for leaf in tree_leaves(result) if isinstance(leaf, Tensor)]
+    return {f"output {number}": tensor for number, tensor in enumerate(outputs)} | buffers
+
+
+def _difference(expected: dict[str, Tensor], got: dict[str, Tensor]) -> str:
+    """Where two results differ, or nothing."""
+    if expected.keys() != got.keys():
+        return f"it returns other tensors ({', '.join(sorted(expected.keys() ^ got.keys()))})"
+    for name, tensor in expected.items():
+        error = _error(tensor, got[name])
+        if not error <= TOLERANCE.get(tensor.dtype, 1e-4):
+            return f"{name} differs by {error:.1e} (relative)"
+    return ""
 
 
 def _given(inputs: Inputs) -> Inputs:
@@ -251,7 +304,9 @@ def _has_tensor(value: Any) -> bool:
 
 
 def _error(expected: Tensor, got: Tensor) -> float:
-    if not expected.is_floating_point():
-        return float(not torch.equal(expected, got))
+    if expected.shape != got.shape or not expected.is_floating_point():
+        return 0.0 if torch.equal(expected, got) else float("inf")
+    if torch.isclose(expected, got, rtol=0, atol=0, equal_nan=True).all():  # infinities too
+        return 0.0
     scale = expected.abs().max().clamp_min(torch.finfo(expected.dtype).tiny)
     return float((expected - got).abs().max() / scale) if expected.numel() else 0.0

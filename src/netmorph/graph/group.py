@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +14,7 @@ from torch.utils._pytree import tree_leaves, tree_map
 from netmorph.errors import NetmorphError, suggest
 from netmorph.graph import ops as _ops  # noqa: F401  (fills the table of rules)
 from netmorph.graph.axis import Allow, Atom, Axis, Change, Fixed, Limit, along, atoms, resolve
-from netmorph.graph.record import Inputs, Recording, TraceError, collector_paused, record
+from netmorph.graph.record import Inputs, Recording, TraceError, check_ready, collector_paused, record
 from netmorph.graph.rules import Attribute, Coupling, Fill, Role, Use, couple
 from netmorph.graph.unwrap import unwrap
 from netmorph.graph.value import Value
@@ -28,12 +28,21 @@ class UnknownGroup(NetmorphError):
 
 @dataclass(frozen=True)
 class Site:
-    """One dimension of one parameter or buffer that runs over a group's channels."""
+    """One dimension of one parameter or buffer that runs over a group's channels.
+
+    Attributes:
+        uses: what it is to the channels: one use, unless the weight is tied to another or used in several ways.
+    """
 
     tensor: str
     dim: int
     axis: Axis
-    use: Use
+    uses: tuple[Use, ...]
+
+    @property
+    def use(self) -> Use:
+        """The first use."""
+        return self.uses[0]
 
     def change(self, tensor: Tensor, changes: Mapping[Atom, Change]) -> Tensor:
         """`tensor` with `changes[atom](part, dim)` applied wherever this dimension runs over an atom's channels."""
@@ -42,7 +51,11 @@ class Site:
 
 @dataclass(frozen=True)
 class Group:
-    """Channels that change width together, under the name of the module that first writes them."""
+    """Channels that change width together, under the name of the module that first writes them.
+
+    Where one module writes several groups (heads and their width), the others have the name of the attribute that
+    counts them (`blocks.0.attn.num_heads`), or a number (`conv#2`).
+    """
 
     name: str
     atom: Atom
@@ -150,13 +163,15 @@ def trace(
             network stays editable.
 
     Raises:
-        TraceError: the forward failed, or it returned no tensor.
+        TraceError: the forward failed, or it returned no tensor; or a tensor has no values (lazy, meta) or is sparse.
         UnknownOp: where `strict`, an operator has no rule.
     """
     if not isinstance(model, nn.Module):
         raise TraceError(f"trace needs an nn.Module, not {type(model).__name__}; did you pass a class or a state_dict?")
     model, wrapper = unwrap(model)
-    inputs = _varied(example_inputs if isinstance(example_inputs, tuple | dict) else (example_inputs,))
+    given = example_inputs if isinstance(example_inputs, tuple | dict) else (example_inputs,)
+    check_ready(model, given)
+    inputs = _varied(given)
     coupling = Coupling()
     modules = dict(model.named_modules())
     run = record(model, inputs)
@@ -240,7 +255,7 @@ def _groups(tensors: dict[str, Value], coupling: Coupling, modules: dict[str, nn
     for name, value in tensors.items():
         for dim, axis in enumerate(value.axes):
             uses = coupling.uses.get((name, dim), [Use(Role.CARRY, Fill.MEAN)])
-            site = Site(name, dim, resolve(axis), uses[0])
+            site = Site(name, dim, resolve(axis), tuple(uses))
             for atom in dict.fromkeys(atoms(site.axis)):
                 if len({use.role is Role.READ for use in uses}) > 1:
                     atom.limits.append(
@@ -259,9 +274,12 @@ def _groups(tensors: dict[str, Value], coupling: Coupling, modules: dict[str, nn
     order = sorted(used, key=lambda atom: met.get((sites[atom][0].tensor, sites[atom][0].dim), len(met)))
     groups: dict[str, Group] = {}
     for atom in order:
-        first = sites[atom][0]
-        name = _name(groups, f"{_module(first)}.in" if first.use.role is Role.READ else _module(first))
-        groups[name] = Group(name, atom, tuple(sites[atom]), tuple(attributes.get(atom, ())))
+        first, held = sites[atom][0], attributes.get(atom, [])
+        base = f"{_module(first)}.in" if first.use.role is Role.READ else _module(first)
+        alone = [entry for entry in held if [*map(resolve, entry.axes)] == [(atom,)]]
+        counted = [f"{entry.module}.{entry.name}".lstrip(".") for entry in alone]
+        name = _name(groups, base, counted)
+        groups[name] = Group(name, atom, tuple(sites[atom]), tuple(held))
     return groups
 
 
@@ -270,7 +288,10 @@ def _module(site: Site) -> str:
     return site.tensor.rpartition(".")[0] or site.tensor
 
 
-def _name(taken: dict[str, Group], base: str) -> str:
-    if base not in taken:
-        return base
-    return next(f"{base}#{count}" for count in range(2, len(taken) + 3) if f"{base}#{count}" not in taken)
+def _name(taken: dict[str, Group], base: str, counted: Sequence[str]) -> str:
+    """The base, for the first group of a module; for others the attribute that counts them (`attn.num_heads`).
+
+    A module writes several groups where its output is a product: heads and their width, groups and what is in each.
+    """
+    numbered = [f"{base}#{count}" for count in range(2, len(taken) + 3)]
+    return next(name for name in (base, *counted, *numbered) if name not in taken)

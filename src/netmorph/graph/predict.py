@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from itertools import zip_longest
 
 import torch
+from torch.utils._pytree import tree_leaves
 
 from netmorph.graph.axis import Atom, size
 from netmorph.graph.record import Call, Recording
+from netmorph.graph.value import Value
+
+READS = {torch.ops.aten.item.default, torch.ops.aten._local_scalar_dense.default}
+SIZES = {"int", "List[int]", "Optional[int]", "Optional[List[int]]", "List[Optional[int]]"}
 
 
 def disagreement(before: Recording, after: Recording, sizes: Mapping[Atom, int]) -> str | None:
     """Where the forward of a network with other widths differs from what its axes predict.
 
     The same operators must run in the same order, and every result must have the predicted shape. So a forward that
-    reshapes by a number of its own is found out even where the number happens to fit.
+    reshapes by a number of its own is found out even where the number happens to fit. They must also compute with the
+    same numbers and parameters: a width that reached a number out of sight (`math.log(width)`, `np.sqrt(width)`) or
+    decided between two is found out by its effect.
 
     Args:
         before: a coupled recording of the network before the edit.
@@ -26,6 +33,7 @@ def disagreement(before: Recording, after: Recording, sizes: Mapping[Atom, int])
         The first difference with its source line, or None.
     """
     known = dict(sizes)
+    has_read = False  # numbers that are read from tensors may change with the channels
     for one, other in zip_longest(_calls(before), _calls(after)):
         if one is None or other is None or one.op is not other.op:
             return f"{_name(other)} runs where {_name(one)} ran before ({_place(other or one)})"
@@ -36,7 +44,24 @@ def disagreement(before: Recording, after: Recording, sizes: Mapping[Atom, int])
                     f"{_name(other)} gives shape {made.shape}, but the channels that it works on make it {predicted} "
                     f"({_place(other)})"
                 )
+        has_read = has_read or one.op in READS
+        for was, now in zip_longest(_operands(one), _operands(other)):
+            if was and now and was != now and not has_read:
+                return f"{_name(other)} computes with {now} in place of {was} ({_place(other)})"
     return None
+
+
+def _operands(call: Call) -> Iterator[str]:
+    """The numbers, and the names of parameters and buffers, that an operator computes with; other tensors have none."""
+    schema = call.op._schema.arguments
+    named = [(entry, call.kwargs[entry.name]) for entry in schema if entry.name in call.kwargs]
+    for entry, given in [*zip(schema, call.args, strict=False), *named]:
+        if str(entry.type) not in SIZES:
+            for leaf in tree_leaves(given):
+                if isinstance(leaf, Value):
+                    yield leaf.name or ""
+                elif isinstance(leaf, int | float | complex):
+                    yield repr(leaf)  # that of a NaN equals itself
 
 
 def _calls(recording: Recording) -> list[Call]:

@@ -13,7 +13,7 @@ import gc
 import random
 import traceback
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,7 +25,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map
 
 from netmorph.errors import NetmorphError
-from netmorph.graph.provenance import NOT_USER, Equality, Following, functions_open, source_line
+from netmorph.graph.following import Following, functions_open
+from netmorph.graph.provenance import NOT_USER, Equality, source_line
 from netmorph.graph.value import Value
 
 # What a forward may add to in place: a module's own tables (parameters, buffers, modules, hooks), a user's records.
@@ -60,7 +61,7 @@ class Recording:
 
     Attributes:
         inputs: the tensors among the example inputs, in the order of `tree_leaves`.
-        outputs: those of the result.
+        outputs: those of the result, see `tensors_in`.
         tensors: parameters and buffers by canonical name.
         module_outputs: what each module returned last, where it is one tensor.
         equal: sizes that the forward compared and found equal.
@@ -78,10 +79,49 @@ class Recording:
     result: Any
 
 
+def tensors_in(result: Any) -> list[Tensor]:
+    """The tensors of what a model returned, also those that an object of a user's own class holds (a dataclass)."""
+    leaves = [leaf for found in tree_leaves(result) for leaf in _opened(found)]
+    return [leaf for leaf in leaves if isinstance(leaf, Tensor)]
+
+
+def _opened(leaf: Any) -> list[Any]:
+    if isinstance(leaf, Mapping):
+        return tree_leaves(list(leaf.values()))
+    if isinstance(leaf, Tensor | nn.Module):
+        return [leaf]
+    try:
+        return tree_leaves(vars(leaf))
+    except TypeError:  # a number, a string: nothing is inside
+        return [leaf]
+
+
 def canonical_names(model: nn.Module) -> dict[int, str]:
     """Maps id(tensor) to the first name of each parameter and buffer; tied ones share that name."""
     named = [*model.named_parameters(), *model.named_buffers()]
     return {id(tensor): name for name, tensor in reversed(named)}
+
+
+def check_ready(model: nn.Module, inputs: Inputs) -> None:
+    """Edits need the values of every tensor.
+
+    Raises:
+        TraceError: a parameter, buffer or input is lazy, sparse or on the meta device.
+    """
+    for name, tensor in (*model.named_parameters(), *model.named_buffers()):
+        if nn.parameter.is_lazy(tensor):
+            raise TraceError(f"{name!r} has no size yet; run the model once on an example input, then trace it")
+        _check_values(f"the model's tensor {name!r}", tensor)
+    for tensor in tree_leaves(inputs):
+        if isinstance(tensor, Tensor):
+            _check_values("an example input", tensor)
+
+
+def _check_values(what: str, tensor: Tensor) -> None:
+    if tensor.is_meta:
+        raise TraceError(f"{what} is on the meta device and has no values; trace a model with real weights and inputs")
+    if tensor.layout != torch.strided:
+        raise TraceError(f"{what} is sparse ({tensor.layout}); netmorph edits dense tensors, see Tensor.to_dense()")
 
 
 def record(model: nn.Module, inputs: Inputs, *, training: bool = False) -> Recording:
@@ -103,7 +143,7 @@ def _record(model: nn.Module, inputs: Inputs, training: bool, provenance: bool) 
     recorder = _Recorder(model)
     values = [recorder.enter(tensor) for tensor in tree_leaves(inputs) if isinstance(tensor, Tensor)]
     result = run(model, inputs, training=training, following=recorder.following(provenance))
-    outputs = [recorder.value(leaf) for leaf in tree_leaves(result) if isinstance(leaf, Tensor)]
+    outputs = [recorder.value(tensor) for tensor in tensors_in(result)]
     if not outputs:
         raise TraceError(f"the model returned {type(result).__name__} without a tensor; nothing can be traced")
     return Recording(
@@ -134,7 +174,7 @@ def run(
         TraceError: the forward raised; the message tells where.
     """
     with untouched(model), no_fused_attention(), torch.inference_mode():
-        model.train(training)
+        _set_mode(model, training)
         try:
             with following or contextlib.nullcontext():
                 return model(**inputs) if isinstance(inputs, dict) else model(*inputs)
@@ -144,6 +184,15 @@ def run(
                 f"{'in training mode ' if training else ''}at {user_line(error)}: "
                 f"{type(error).__name__}: {error}. Pass inputs that model(*inputs) accepts"
             ) from error
+
+
+def _set_mode(model: nn.Module, training: bool) -> None:
+    """Only the flags: a `train` of the user's own may do more, such as fold low-rank weights into others in place."""
+    for module in model.modules():
+        if isinstance(module, torch.jit.ScriptModule):
+            module.train(training)
+        else:
+            module.training = training
 
 
 class _Recorder(TorchDispatchMode):

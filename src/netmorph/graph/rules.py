@@ -21,10 +21,11 @@ from typing import Any
 import torch
 
 from netmorph.errors import NetmorphError
-from netmorph.graph.axis import Allow, Atom, Axis, Fixed, atoms, freeze, limit, size, unify
+from netmorph.graph.axis import Allow, Atom, Axis, Fixed, atoms, freeze, limit, size
 from netmorph.graph.provenance import Size, Written
 from netmorph.graph.record import Call, Recording
 from netmorph.graph.sizes import Sizes
+from netmorph.graph.unify import unify
 from netmorph.graph.value import Value
 
 Rule = Callable[..., Any]
@@ -104,6 +105,7 @@ class Coupling:
     attributes: list[Attribute] = field(default_factory=list)
     sizes: Sizes = field(default_factory=Sizes)
     call: Call = field(init=False)
+    read: set[Value] = field(default_factory=set)
 
     @property
     def where(self) -> str:
@@ -131,6 +133,10 @@ class Coupling:
         if isinstance(given, Size):
             return self.sizes.axis(given.source, self.where)
         return (Fixed(given, f"a size that the forward works out: {self.where}"),)
+
+    def is_read(self, value: Value) -> bool:
+        """Whether any operator of the recording, or who called the model, gets this tensor."""
+        return value in self.read
 
     def number(self, given: Any) -> None:
         """The operator computes with the value of an integer that it was given: where that is a width, it stays."""
@@ -212,6 +218,7 @@ def couple(recording: Recording, coupling: Coupling, *, strict: bool = False) ->
     Raises:
         UnknownOp: where `strict`, an operator has no rule.
     """
+    coupling.read.update(recording.outputs, *(values((call.args, call.kwargs)) for call in recording.calls))
     for value in recording.inputs:
         value.axes = [(Fixed(length, "the model's input"),) for length in value.shape]
     for call in recording.calls:

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from netmorph.graph.axis import Atom, Axis, Factor, Fixed, Sum, atoms, freeze, resolve, size, unify
+from netmorph.graph.axis import Atom, Axis, Factor, Fixed, Sum, atoms, freeze, resolve, size
 from netmorph.graph.provenance import Difference, Held, Length, Number, Product, Quotient, Source, Total, Written
+from netmorph.graph.unify import unify
 
 
 @dataclass

@@ -28,8 +28,10 @@ class Every:
     steps: int | None = None
 
     def __post_init__(self) -> None:
-        """Raises:
-        NetmorphError: none or both are set, or not to a positive number.
+        """Check that one of the two is set.
+
+        Raises:
+            NetmorphError: none or both are set, or not to a positive number.
         """
         given = [number for number in (self.epochs, self.steps) if number is not None]
         if len(given) != 1 or given[0] < 1:

@@ -39,7 +39,9 @@ class EditCallback(Callback):
         every_n_steps: int | None = None,
         module: str = "",
     ) -> None:
-        """Args:
+        """Say what to propose, and when to ask.
+
+        Args:
             propose: `(graph, trainer) -> edit`, or None to leave the network as it is. With several processes, it must
                 propose the same edit in each.
             example_inputs: what the edited module takes, as for `trace`.

@@ -40,7 +40,9 @@ class EditCallback(TrainerCallback):
         every_n_steps: int | None = None,
         journal: Journal = (),
     ) -> None:
-        """Args:
+        """Say what to propose, and when to ask.
+
+        Args:
             propose: `(graph, state) -> edit`, or None to leave the network as it is.
             example_inputs: what the model takes, as for `trace`; usually a dict of tensors.
             every_n_epochs, every_n_steps: when to ask; one of the two.
@@ -57,8 +59,10 @@ class EditCallback(TrainerCallback):
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
-        """Raises:
-        EditError: several processes train; the `Trainer` keeps their wrapper out of the callbacks' reach.
+        """Refuses a training by several processes.
+
+        Raises:
+            EditError: several processes train; the `Trainer` keeps their wrapper out of the callbacks' reach.
         """
         if args.world_size > 1:
             raise EditError(

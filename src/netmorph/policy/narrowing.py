@@ -54,7 +54,8 @@ def narrow_to(
         groups: the groups that may be narrowed; all that can be where it is left out.
 
     Raises:
-        EditError: the target cannot be reached; the message tells what can. Or an argument makes no sense.
+        EditError: the target cannot be reached; the message tells what can. Or the times vary too much for a latency.
+            Or an argument makes no sense.
         UnknownGroup: no such group.
     """
     kind, share = _target({"flops": flops, "params": params, "latency": latency})
@@ -93,6 +94,12 @@ def narrow_to(
         else:
             too_few = middle
     kept = {name: best(scores[name], width) for name, width in widths(enough).items() if width < len(scores[name])}
+    if not kept:
+        raise EditError(
+            f"{kind}={share:g}: at its whole width the network was once measured as that much faster than before, so "
+            "the clock is too noisy to choose widths by. Trace with larger inputs, leave the machine idle, or "
+            "give flops"
+        )
     return replace(narrow_all(graph, kept), method=getattr(score, "__name__", type(score).__name__))
 
 

@@ -7,8 +7,9 @@ from typing import Any
 
 import torch
 
-from netmorph.graph.axis import Axis, Fixed, concat, cut, reshape, resolve, size
+from netmorph.graph.axis import Axis, Fixed, concat, resolve, size
 from netmorph.graph.rules import Coupling, rule
+from netmorph.graph.unify import cut, reshape
 from netmorph.graph.value import Value
 
 aten = torch.ops.aten

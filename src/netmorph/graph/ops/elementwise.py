@@ -85,15 +85,17 @@ def prelu(couple: Coupling, x: Value, weight: Value) -> list[Axis]:
 
 @rule(aten.zeros.default, aten.ones.default, aten.full.default, aten.empty.memory_format, aten.rand.default)
 @rule(aten.randn.default)
-def made(couple: Coupling, shape: list[int], *args: Any, **kwargs: Any) -> list[Axis]:
+def made(couple: Coupling, shape: list[int], *fill: Any, **kwargs: Any) -> list[Axis]:
     """A new tensor whose sizes the forward gives: they follow whatever they count."""
+    for given in fill:
+        couple.number(given)
     return [couple.axis_of(length) for length in shape]
 
 
 @rule(aten.new_zeros.default, aten.new_ones.default, aten.new_full.default, aten.new_empty.default)
-def made_like(couple: Coupling, like: Value, shape: list[int], *args: Any, **kwargs: Any) -> list[Axis]:
+def made_like(couple: Coupling, like: Value, shape: list[int], *fill: Any, **kwargs: Any) -> list[Axis]:
     """A new tensor of given sizes; of the old one only the type matters."""
-    axes: list[Axis] = made(couple, shape)
+    axes: list[Axis] = made(couple, shape, *fill)
     return axes
 
 

@@ -20,7 +20,16 @@ AVERAGES = {
 }  # fmt: skip
 
 
-@rule(*AVERAGES)
+@rule(aten.max.dim, aten.min.dim)
+def extremes(couple: Coupling, x: Value, dim: int, keepdim: bool = False) -> list[list[Axis]]:
+    """Largest or smallest values with their places; where the places are used, nothing can change."""
+    made: list[list[Axis]] = _reduced(couple, x, dim)
+    if couple.is_read(couple.call.outputs[1]):
+        couple.freeze(x.axes[dim], "its places are counted")
+    return made
+
+
+@rule(*(AVERAGES - {aten.max.dim, aten.min.dim}))
 @rule(aten.sum.dim_IntList, aten.sum.default, aten.prod.dim_int, aten.logsumexp.default)
 @rule(aten.var.correction, aten.std.correction, aten.var.dim, aten.std.dim)
 @rule(aten.var_mean.correction, aten.std_mean.correction, aten.var_mean.dim, aten.std_mean.dim)

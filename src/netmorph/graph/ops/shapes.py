@@ -8,8 +8,9 @@ from typing import Any
 
 import torch
 
-from netmorph.graph.axis import Axis, Fixed, concat, reshape
+from netmorph.graph.axis import Axis, Fixed, concat
 from netmorph.graph.rules import Coupling, rule
+from netmorph.graph.unify import reshape
 from netmorph.graph.value import Value
 
 aten = torch.ops.aten
