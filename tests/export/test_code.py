@@ -5,7 +5,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
@@ -327,6 +327,11 @@ class Unwritable(nn.Linear):
         return super().forward(x), object()
 
 
+class InAnObject(nn.Linear):
+    def forward(self, x: Tensor) -> Any:
+        return SimpleNamespace(logits=super().forward(x))
+
+
 class Branching(nn.Linear):
     def forward(self, x: Tensor) -> Tensor:
         return super().forward(x) * (2 if len(x) > 3 else 1)
@@ -336,6 +341,7 @@ class Branching(nn.Linear):
     ("model", "message"),
     [
         (Unwritable(3, 2), "returns object"),
+        (InAnObject(3, 2), "returns SimpleNamespace"),
         (Branching(3, 2), "does not compute what the model does:"),
         (Counting(), "what the model does in training mode: buffer seen differs"),
     ],

@@ -17,7 +17,7 @@ from torch.utils._pytree import tree_leaves, tree_map
 
 from netmorph.errors import NetmorphError
 from netmorph.graph import Graph, TraceError, trace
-from netmorph.graph.record import Call, Recording, record
+from netmorph.graph.record import Call, Recording, record, tensors_in
 from netmorph.graph.value import Value
 
 
@@ -228,8 +228,7 @@ def _translated(tree: Any, known: dict[Value, Value]) -> Any:
 
 def _result(run: Recording) -> Any:
     """What the model returned in plain containers, with values for tensors."""
-    tensors = (leaf for leaf in tree_leaves(run.result) if isinstance(leaf, Tensor))
-    values = {id(tensor): value for tensor, value in zip(tensors, run.outputs, strict=True)}
+    values = {id(tensor): value for tensor, value in zip(tensors_in(run.result), run.outputs, strict=True)}
     return _plain(run.result, values)
 
 

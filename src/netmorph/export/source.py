@@ -304,7 +304,9 @@ def _has_tensor(value: Any) -> bool:
 
 
 def _error(expected: Tensor, got: Tensor) -> float:
-    if expected.shape != got.shape or not expected.is_floating_point():
+    if (expected.shape, expected.dtype) != (got.shape, got.dtype):
+        return float("inf")
+    if not expected.is_floating_point():
         return 0.0 if torch.equal(expected, got) else float("inf")
     if torch.isclose(expected, got, rtol=0, atol=0, equal_nan=True).all():  # infinities too
         return 0.0
