@@ -6,9 +6,13 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import torch
 
 from netmorph.errors import MissingExtra
 from netmorph.zoo.vision import vision_library
+
+# Small networks gain nothing from a second thread, and beside other work two of them wait for each other.
+torch.set_num_threads(1)
 
 # Lightning, transformers and timm import torchvision, which beside a CPU build of PyTorch has to be imported so.
 with contextlib.suppress(MissingExtra):
