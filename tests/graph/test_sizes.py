@@ -279,3 +279,23 @@ def test_sizes_inside_a_script_freeze_what_they_count() -> None:
 
 def heads(x: Tensor, count: int, width: int) -> Tensor:
     return x.view(x.size(0), x.size(1), count, width).transpose(1, 2)
+
+
+def test_a_size_that_equals_the_number_of_a_dimension_follows() -> None:
+    """The operator of `x[..., :2]` on three dimensions is given the dimension 2 before the size 2."""
+
+    class Slices(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.hidden, self.first, self.last = 2, nn.Linear(3, 4), nn.Linear(2, 3)
+
+        def forward(self, x: Tensor) -> Tensor:
+            x = self.first(x)
+            return self.last(x[..., : self.hidden] * x[..., self.hidden :])
+
+    model, x = Slices().double(), torch.randn(2, 5, 3).double()
+    before = model(x).detach()
+    graph = trace(model, x)
+    graph = apply(graph, widen_all(graph, {"first": 4}, net2net))
+    assert (model.hidden, model.first.out_features) == (4, 8)
+    assert difference(before, model(x).detach()) <= EXACT

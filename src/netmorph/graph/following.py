@@ -15,6 +15,8 @@ from torch.overrides import TorchFunctionMode
 from netmorph.graph.provenance import Equality, Held, Length, Product, Size, Source, Written, source_line, source_of
 from netmorph.graph.value import Value
 
+DIMENSIONS = {"dim", "dims", "dim0", "dim1", "start_dim", "end_dim", "axis", "axis0", "axis1", "source", "destination"}
+
 
 class Following(TorchFunctionMode):
     """Gives sizes of tensors their source, and keeps the integers that the present call was given.
@@ -48,7 +50,7 @@ class Following(TorchFunctionMode):
             return self._count(args[0], result)
         return result
 
-    def followed(self, arguments: Any) -> Any:
+    def followed(self, op: torch._ops.OpOverload, arguments: Any) -> Any:
         """The arguments of an operator, with integers that the present call was given in place of equal ones.
 
         Of an operator that runs outside of any call that is followed (in a script, or in a forward that cannot be
@@ -73,7 +75,11 @@ class Following(TorchFunctionMode):
             return leaf
 
         args, kwargs = arguments
-        return tuple(follow(arg) for arg in args), {name: follow(arg) for name, arg in kwargs.items()}
+        places = _places(op)
+        return (
+            tuple(arg if at in places else follow(arg) for at, arg in enumerate(args)),
+            {name: arg if name in places else follow(arg) for name, arg in kwargs.items()},
+        )
 
     def _whole(self, tensor: Tensor, index: Any) -> None:
         """A slice that ends with the tensor has to do so always: PyTorch leaves it out, and no operator tells of it."""
@@ -131,6 +137,13 @@ def _as_numbers(given: Iterable[int]) -> None:
 def _product(sources: Sequence[Source]) -> Source:
     first, *others = sources
     return functools.reduce(Product, others, first)
+
+
+@functools.cache
+def _places(op: torch._ops.OpOverload) -> frozenset[int | str]:
+    """The arguments that name dimensions, by position and by name: an equal size is no source of theirs."""
+    named = [(at, entry.name) for at, entry in enumerate(op._schema.arguments) if entry.name in DIMENSIONS]
+    return frozenset(key for pair in named for key in pair)
 
 
 def _integers(tree: Any) -> Iterator[int]:

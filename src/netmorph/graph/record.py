@@ -230,7 +230,7 @@ class _Recorder(TorchDispatchMode):
     def __torch_dispatch__(self, func: torch._ops.OpOverload, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
         seen_args, seen_kwargs = self.sizes.followed(
-            tree_map(lambda leaf: self.value(leaf) if isinstance(leaf, Tensor) else leaf, (args, kwargs))
+            func, tree_map(lambda leaf: self.value(leaf) if isinstance(leaf, Tensor) else leaf, (args, kwargs))
         )
         result = func(*args, **kwargs)
         outputs = tuple(
