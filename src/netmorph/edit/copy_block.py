@@ -10,7 +10,6 @@ from torch import nn
 
 from netmorph.edit.blocks import THERE, Spec
 from netmorph.edit.depth import DeepenEdit, Start, module_at
-from netmorph.edit.features import arguments, values
 from netmorph.edit.plan import EditError
 from netmorph.graph import Graph, Value
 from netmorph.graph.record import Call
@@ -94,7 +93,7 @@ def _stream_scales(value: Value, made: dict[Value, Call], endings: set[tuple[Any
         return []  # the input itself
     if call.op.overloadpacket is aten.dropout or _ending(call) in endings:
         return _stream_scales(call.args[0], made, endings)
-    operands = values(call)
+    operands = call.values
     if call.op.overloadpacket in ADDITIONS and len(operands) == 2:
         for stream, branch in (operands, operands[::-1]):
             here, before = _scale(branch, made), _stream_scales(stream, made, endings)
@@ -114,9 +113,9 @@ def _scale(value: Value, made: dict[Value, Call]) -> list[str] | None:
     call = made.get(value)
     if call is None:
         return None
-    operands = values(call)
+    operands = call.values
     if call.op.overloadpacket in SCALING:
-        told = arguments(call)
+        told = call.named
         named = [told[name].name for name in ("weight", "bias") if told[name] is not None]
         return named if named and None not in named else None
     if call.op.overloadpacket in PRODUCTS:
@@ -130,5 +129,5 @@ def _parameter(value: Value, made: dict[Value, Call]) -> str | None:
     """The name of a parameter, also where it was reshaped."""
     call = made.get(value)
     if call is not None and call.op.overloadpacket in REARRANGING:
-        return _parameter(values(call)[0], made)
+        return _parameter(call.values[0], made)
     return value.name

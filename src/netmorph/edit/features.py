@@ -7,11 +7,10 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from torch import Tensor, nn
-from torch.utils._pytree import tree_leaves
 
 from netmorph.edit.plan import EditError
-from netmorph.graph import Graph, Value
-from netmorph.graph.record import Call, Inputs, run
+from netmorph.graph import Graph
+from netmorph.graph.record import Inputs, run
 
 Batch = Tensor | Inputs
 
@@ -52,18 +51,6 @@ def as_inputs(batch: Batch) -> Inputs:
             "a loss=, pass loss=lambda model, batch: cross_entropy(model(batch[0]), batch[1])"
         )
     return batch if isinstance(batch, tuple | dict) else (batch,)
-
-
-def values(call: Call) -> list[Value]:
-    """The tensors that an operator call takes."""
-    return [leaf for leaf in tree_leaves((call.args, call.kwargs)) if isinstance(leaf, Value)]
-
-
-def arguments(call: Call) -> dict[str, Any]:
-    """An operator call's arguments by name, defaults filled in."""
-    names = [argument.name for argument in call.op._schema.arguments]
-    defaults = {argument.name: argument.default_value for argument in call.op._schema.arguments}
-    return defaults | dict(zip(names, call.args, strict=False)) | call.kwargs
 
 
 def by_channel(tensor: Tensor, spatial: int) -> Tensor:

@@ -17,7 +17,7 @@ from torch.utils._pytree import tree_leaves
 
 from netmorph.edit.blocks import NOTHING, Spec, dense, set_dense
 from netmorph.edit.depth import features, module_at
-from netmorph.edit.features import Batch, arguments, by_channel, passes, values
+from netmorph.edit.features import Batch, by_channel, passes
 from netmorph.edit.plan import EditError, Plan
 from netmorph.graph import Graph, Value
 from netmorph.graph.axis import Atom, Axis, along, atoms, resolve
@@ -176,7 +176,7 @@ def _fold(graph: Graph, path: str) -> tuple[Fold, bool]:
         if readers := _readers(graph, output, atom):
             return partial(_into_readers, graph, readers, atom), all(map(_takes_intercept, readers))
         if writer := _writer(graph, path, atom):
-            return partial(_into_writer, graph, writer, atom), arguments(writer)["bias"] is not None
+            return partial(_into_writer, graph, writer, atom), writer.named["bias"] is not None
     raise EditError(
         f"what {path!r} does cannot be folded into its neighbours: only linear and convolution layers (without groups) "
         "that alone read its output, or that alone write its input, can take it in. linearize keeps it as one layer; "
@@ -188,7 +188,7 @@ def _readers(graph: Graph, output: Value, atom: Atom) -> list[Call]:
     """The layers that read a module's output, if nothing else does."""
     reached, found = {output}, []
     for call in graph.recording.calls:
-        if not reached.intersection(values(call)):
+        if not reached.intersection(call.values):
             continue
         if call.op.overloadpacket in PASSING and all(_runs_over(atom, value.axes) for value in call.outputs):
             reached.update(call.outputs)
@@ -203,10 +203,10 @@ def _writer(graph: Graph, path: str, atom: Atom) -> Call | None:
     """The layer that writes a module's input, if nobody else reads that."""
     inside = [call for call in graph.recording.calls if f"{call.module}.".startswith(f"{path}.")]
     made = {value for call in inside for value in call.outputs}
-    given = {value for call in inside for value in values(call) if value.name is None} - made
+    given = {value for call in inside for value in call.values if value.name is None} - made
     if len(given) != 1 or not given.isdisjoint(graph.recording.outputs):
         return None
-    uses = [call for call in graph.recording.calls if not given.isdisjoint(values(call))]
+    uses = [call for call in graph.recording.calls if not given.isdisjoint(call.values)]
     writers = [call for call in graph.recording.calls if not given.isdisjoint(call.outputs)]
     if len(uses) > len([call for call in uses if call in inside]) or len(writers) != 1:
         return None
@@ -219,7 +219,7 @@ def _into_readers(
 ) -> dict[str, Tensor]:
     tensors: dict[str, Tensor] = {}
     for call in readers:
-        told = arguments(call)
+        told = call.named
         weight = told["weight"]
         old = graph.model.get_parameter(weight.name).double()
         scaled = along(old, 1, weight.axes[1], {atom: lambda part, dim: part * _shaped(intercept, part, dim)})
@@ -230,7 +230,7 @@ def _into_readers(
 
 
 def _into_writer(graph: Graph, writer: Call, atom: Atom, matrix: Tensor, intercept: Tensor) -> dict[str, Tensor]:
-    told = arguments(writer)
+    told = writer.named
     axis = told["weight"].axes[0]
     mix = {atom: lambda part, dim: _mixed(part, dim, matrix)}
     tensors = {told["weight"].name: along(graph.model.get_parameter(told["weight"].name).double(), 0, axis, mix)}
@@ -259,16 +259,16 @@ def _is_plain(graph: Graph, call: Call) -> bool:
     """A linear or convolution layer without groups, whose weights are parameters used by nobody else."""
     if call.op.overloadpacket not in LAYERS:
         return False
-    told = arguments(call)
+    told = call.named
     held = dict(graph.model.named_parameters())
     own = [value for value in (told["weight"], told["bias"]) if value is not None]
-    uses = [value for other in graph.recording.calls for value in values(other)]
+    uses = [value for other in graph.recording.calls for value in other.values]
     return int(told.get("groups", 1)) == 1 and all(value.name in held and uses.count(value) == 1 for value in own)
 
 
 def _takes_intercept(call: Call) -> bool:
     """What pads with zeros would have to pad with the intercept."""
-    told = arguments(call)
+    told = call.named
     padding = told.get("padding", 0)
     pads = padding == "same" if isinstance(padding, str) else any(tree_leaves(padding))
     return told["bias"] is not None and not pads

@@ -154,11 +154,8 @@ def _steps(run: Recording, larger: Recording, batch: int) -> list[Step]:
 
 def _complete(call: Call) -> tuple[tuple[Any, ...], dict[str, Any]]:
     """Positional arguments in full, as their defaults are left out of a recording."""
-    kwargs, args = dict(call.kwargs), list(call.args)
-    for argument in call.op._schema.arguments[len(args) :]:
-        if not argument.kwarg_only:
-            args.append(kwargs.pop(argument.name, argument.default_value))
-    return tuple(args), kwargs
+    positional = [entry.name for entry in call.op._schema.arguments if not entry.kwarg_only]
+    return tuple(call.named[name] for name in positional), {k: v for k, v in call.kwargs.items() if k not in positional}
 
 
 def _marked(one: Any, other: Any, batch: int, where: str) -> Any:

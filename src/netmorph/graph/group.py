@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -293,5 +294,5 @@ def _name(taken: dict[str, Group], base: str, counted: Sequence[str]) -> str:
 
     A module writes several groups where its output is a product: heads and their width, groups and what is in each.
     """
-    numbered = [f"{base}#{count}" for count in range(2, len(taken) + 3)]
-    return next(name for name in (base, *counted, *numbered) if name not in taken)
+    numbered = (f"{base}#{count}" for count in itertools.count(2))
+    return next(name for name in itertools.chain((base, *counted), numbered) if name not in taken)

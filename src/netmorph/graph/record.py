@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import functools
 import gc
 import random
 import traceback
@@ -53,6 +54,18 @@ class Call:
     outputs: tuple[Value, ...]
     module: str
     location: str
+
+    @functools.cached_property
+    def values(self) -> list[Value]:
+        """The tensors anywhere among the arguments, in their order."""
+        return [leaf for leaf in tree_leaves((self.args, self.kwargs)) if isinstance(leaf, Value)]
+
+    @functools.cached_property
+    def named(self) -> dict[str, Any]:
+        """The arguments by name, in the order of the operator's schema, with defaults filled in."""
+        schema = self.op._schema.arguments
+        given = dict(zip((entry.name for entry in schema), self.args, strict=False)) | self.kwargs
+        return {entry.name: given.get(entry.name, entry.default_value) for entry in schema}
 
 
 @dataclass(frozen=True)

@@ -102,7 +102,7 @@ class Coupling:
     """What a rule states while it looks at one call; collects over all calls of a recording."""
 
     uses: dict[tuple[str, int], list[Use]] = field(default_factory=dict)
-    attributes: list[Attribute] = field(default_factory=list)
+    attributes: dict[Attribute, None] = field(default_factory=dict)  # an ordered set
     sizes: Sizes = field(default_factory=Sizes)
     call: Call = field(init=False)
     read: set[Value] = field(default_factory=set)
@@ -169,11 +169,9 @@ class Coupling:
 
         So may the modules whose parameters the call uses: attention reads the weights of layers that it never calls.
         """
-        owners = [value.name.rpartition(".")[0] for value in values((self.call.args, self.call.kwargs)) if value.name]
+        owners = [value.name.rpartition(".")[0] for value in self.call.values if value.name]
         for module in dict.fromkeys((self.call.module, *owners)):
-            entry = Attribute(module, name, axes)
-            if entry not in self.attributes:
-                self.attributes.append(entry)
+            self.attributes[Attribute(module, name, axes)] = None
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -218,12 +216,13 @@ def couple(recording: Recording, coupling: Coupling, *, strict: bool = False) ->
     Raises:
         UnknownOp: where `strict`, an operator has no rule.
     """
-    coupling.read.update(recording.outputs, *(values((call.args, call.kwargs)) for call in recording.calls))
+    coupling.read.update(recording.outputs, *(call.values for call in recording.calls))
     for value in recording.inputs:
         value.axes = [(Fixed(length, "the model's input"),) for length in value.shape]
     for call in recording.calls:
         coupling.call = call
-        _constants(call)
+        for value in call.values:
+            _constant(value)
         _apply(call, coupling, strict)
     for found in dict.fromkeys(recording.equal):
         coupling.sizes.equate(found.left, coupling.sizes.axis(found.right, found.where), found.where)
@@ -240,7 +239,7 @@ def _unknown(call: Call, coupling: Coupling, strict: bool) -> None:
             f"{advice}, see docs/op-rules.md. It is called in module {call.module or '(the model itself)'!r} at "
             f"{call.location}. netmorph does not guess how an operator couples channels"
         )
-    for value in values((call.args, call.kwargs)):
+    for value in call.values:
         for axis in value.axes:
             coupling.freeze(axis, advice)
     for output in call.outputs:
@@ -271,7 +270,7 @@ def _apply(call: Call, coupling: Coupling, strict: bool) -> None:
 
 def _origins(call: Call) -> None:
     """A dimension of a rearranged parameter stands for the dimension that its channels come from."""
-    source = next(iter(values(call.args)), None)
+    source = next(iter(call.values), None)
     if source is None or not any(source.origins):
         return
     places = {
@@ -282,17 +281,7 @@ def _origins(call: Call) -> None:
         output.origins = [origins.pop() if len(origins) == 1 else None for origins in found]
 
 
-def _constants(call: Call) -> None:
-    for value in values((call.args, call.kwargs)):
-        _constant(value)
-
-
 def _constant(value: Value, reason: str = "a constant tensor that the forward makes or captures") -> None:
     """A tensor that no operator with a rule made: its sizes are fixed."""
     if not value.axes:
         value.axes = [(Fixed(length, reason),) for length in value.shape]
-
-
-def values(tree: Any) -> list[Value]:
-    """The tensors anywhere among the arguments of a call."""
-    return [leaf for leaf in torch.utils._pytree.tree_leaves(tree) if isinstance(leaf, Value)]

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from netmorph.graph.axis import Axis, Fixed
-from netmorph.graph.rules import Coupling, rule, values
+from netmorph.graph.rules import Coupling, rule
 
 aten = torch.ops.aten
 
@@ -20,7 +20,7 @@ REASON = "recurrent layers are opaque, their widths stay"
 @rule(aten.lstm_cell.default, aten.gru_cell.default, aten.rnn_tanh_cell.default, aten.rnn_relu_cell.default)
 def recurrent(couple: Coupling, *args: Any, **kwargs: Any) -> Any:
     """Gates of a cell are segments of its weights, and its state meets itself: no width of it can change."""
-    for value in values(args):
+    for value in couple.call.values:
         for axis in value.axes:
             couple.freeze(axis, REASON)
     made: list[list[Axis]] = [[(Fixed(length, REASON),) for length in output.shape] for output in couple.call.outputs]
