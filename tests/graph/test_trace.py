@@ -368,3 +368,17 @@ def test_places_of_largest_values_freeze_what_they_count_only_where_they_are_use
     x = torch.randn(5, 4)
     assert trace(Largest(used=True), x).group("first").allow == Allow.FROZEN
     assert trace(Largest(used=False), x, auxiliary=False).group("first").allow == Allow.UNIFORM
+
+
+def test_nothing_beside_one_is_nothing() -> None:
+    class Empty(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first, self.last = nn.Linear(4, 6), nn.Linear(6, 3)
+
+        def forward(self, x: Tensor) -> Tensor:
+            x = self.first(x)
+            none = x[:0] + x[:1]
+            return self.last(x + none.sum())
+
+    assert trace(Empty(), torch.randn(5, 4)).group("first").allow == Allow.INEXACT

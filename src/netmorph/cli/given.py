@@ -7,6 +7,7 @@ import inspect
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import torch
@@ -138,8 +139,16 @@ def _of_library(
         model = create(name, **options)
     except (TypeError, ValueError, RuntimeError, AssertionError, KeyError) as error:
         raise ModelError(f"{library} cannot build {name} with {options}: {type(error).__name__}: {error}") from error
-    own = model.default_cfg["input_size"] if library == "timm" else (3, 299, 299) if name == "inception_v3" else None
-    return model, _random(shape or own or (3, 224, 224))
+    return model, _random(shape or _own_shape(library, models, name))
+
+
+def _own_shape(library: str, models: ModuleType, name: str) -> tuple[int, ...]:
+    """Of the images that a network was made for, as its library tells."""
+    if library == "timm":
+        shape: tuple[int, ...] = models.get_pretrained_cfg(name).input_size
+        return shape
+    length: int = models.get_model_weights(name).DEFAULT.transforms.keywords["crop_size"]
+    return 3, length, length
 
 
 def _random(shape: tuple[int, ...]) -> torch.Tensor:

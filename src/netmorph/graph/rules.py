@@ -184,18 +184,24 @@ class Coupling:
 
     def broadcast(self, *values: Value) -> list[Axis]:
         """The axes of an element-wise result; what meets is unified."""
-        rank = len(self.shape)
-        result: list[Axis] = []
-        for dim in range(-rank, 0):
-            meeting = [v.axes[dim] for v in values if len(v.axes) >= -dim]
-            wide = [axis for axis in meeting if size(axis) == self.shape[dim]]
-            for axis in meeting:
-                if size(axis) != self.shape[dim]:  # one channel for all: it can only stay one
-                    freeze(axis, f"a single channel is broadcast: {self.where}")
-                else:
-                    unify(_richest(wide), axis, self.where)
-            result.append(_richest(wide) if wide else (Fixed(self.shape[dim]),))
-        return result
+        return self.broadcast_axes([value.axes for value in values])
+
+    def broadcast_axes(self, tensors: Sequence[Sequence[Axis]]) -> list[Axis]:
+        """The same for tensors that are known by their axes."""
+        rank = max(map(len, tensors), default=0)
+        return [self.meet([axes[dim] for axes in tensors if len(axes) >= -dim]) for dim in range(-rank, 0)]
+
+    def meet(self, meeting: Sequence[Axis]) -> Axis:
+        """The axis that dimensions share by broadcasting: the long ones are unified, a single one has to stay so."""
+        lengths = {size(axis) for axis in meeting}
+        length = max(lengths) if min(lengths) else 0  # nothing beside one is nothing
+        wide = _richest([axis for axis in meeting if size(axis) == length])
+        for axis in meeting:
+            if size(axis) == length:
+                unify(wide, axis, self.where)
+            else:
+                self.freeze(axis, "a single channel is broadcast")
+        return wide
 
 
 def _richest(axes: Sequence[Axis]) -> Axis:

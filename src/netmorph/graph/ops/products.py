@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from netmorph.graph.axis import Allow, Atom, Axis, Fixed, size
+from netmorph.graph.axis import Allow, Atom, Axis, Fixed
 from netmorph.graph.rules import Coupling, Role, rule
 from netmorph.graph.value import Value
 
@@ -26,23 +26,14 @@ def matmul(couple: Coupling, left: Value, right: Value) -> list[Axis]:
     if len(left.shape) > 1:
         _writes(couple, left, len(left.shape) - 2, right)
         axes.insert(0, left.axes[-2])
-    stacks = [value.axes[:-2] for value in (left, right)]
-    batch = [
-        _meeting(couple, [stack[d] for stack in stacks if len(stack) >= -d], couple.shape[d - len(axes)])
-        for d in range(-max(map(len, stacks)), 0)
-    ]
-    return [*batch, *axes]
+    return [*couple.broadcast_axes([left.axes[:-2], right.axes[:-2]]), *axes]
 
 
 @rule(aten.addmm.default, aten.baddbmm.default, aten.addmv.default)
 def added_matmul(couple: Coupling, bias: Value, left: Value, right: Value, **kwargs: Any) -> list[Axis]:
     """A product added to a bias."""
     axes: list[Axis] = matmul(couple, left, right)
-    for axis, own, length in zip(axes[::-1], bias.axes[::-1], bias.shape[::-1], strict=False):
-        if length == size(axis):
-            couple.unify(own, axis)
-        else:
-            couple.freeze(own, "a single bias for all")
+    couple.broadcast_axes([axes, bias.axes])
     if len(bias.shape) == 1:
         couple.use(bias, 0, Role.WRITE)
     return axes
@@ -69,17 +60,6 @@ def _is_parameter(value: Value) -> bool:
     return any(value.origins)
 
 
-def _meeting(couple: Coupling, meeting: Sequence[Axis], length: int) -> Axis:
-    """The axis that several share by broadcasting."""
-    wide = [axis for axis in meeting if size(axis) == length]
-    for axis in meeting:
-        if size(axis) != length:
-            couple.freeze(axis, "a single channel is broadcast")
-        else:
-            couple.unify(wide[0], axis)
-    return wide[0]
-
-
 @rule(aten.einsum.default)
 def einsum(couple: Coupling, equation: str, values: Sequence[Value], **kwargs: Any) -> list[Axis]:
     """Dimensions of one letter are one; those that the result lacks are summed over."""
@@ -90,7 +70,7 @@ def einsum(couple: Coupling, equation: str, values: Sequence[Value], **kwargs: A
             places.setdefault(letter, []).append((value, dim))
     lengths = {letter: max(value.shape[dim] for value, dim in found) for letter, found in places.items()}
     for letter, found in places.items():
-        axis = _meeting(couple, [value.axes[dim] for value, dim in found], lengths[letter])
+        axis = couple.meet([value.axes[dim] for value, dim in found])
         if letter in output:
             if len(found) == 1:
                 others = next((v for v in values if v is not found[0][0]), found[0][0])
@@ -155,10 +135,5 @@ def attention(
         couple.freeze(query.axes[-1], "attention scales by the root of this width where it is given no scale")
     couple.attribute("head_dim", query.axes[-1])
     if isinstance(mask, Value):
-        scores = [*query.axes[:-1], key.axes[-2]]
-        for axis, own, length in zip(scores[::-1], mask.axes[::-1], mask.shape[::-1], strict=False):
-            if length == size(axis):
-                couple.unify(own, axis)
-            else:
-                couple.freeze(own, "one mask for all")
+        couple.broadcast_axes([[*query.axes[:-1], key.axes[-2]], mask.axes])
     return [*query.axes[:-1], value.axes[-1]]
