@@ -24,12 +24,17 @@ def test_shuffled_batches_keep_images_with_their_labels():
     assert all(torch.equal(images[:, 0, 0, 0].long(), labels) for images, labels in found)
 
 
-@pytest.mark.parametrize("generator", [None, torch.Generator()])
-def test_drop_last(generator):
-    assert [len(labels) for _, labels in batches(numbered(10), 4, generator=generator, drop_last=True)] == [
-        4,
-        4,
-    ]
+def test_shares_of_shuffled_batches_are_equal_and_make_up_the_batches():
+    shares = [batches(numbered(11), 4, generator=torch.Generator().manual_seed(0), share=(k, 2)) for k in range(2)]
+    parts = [[labels.tolist() for _, labels in share] for share in shares]
+    assert [[len(labels) for labels in part] for part in parts] == [[2, 2, 1]] * 2
+    whole = [labels.tolist() for _, labels in batches(numbered(11), 4, generator=torch.Generator().manual_seed(0))]
+    assert [sorted(first + second) for first, second in zip(*parts, strict=True)][:2] == list(map(sorted, whole[:2]))
+
+
+def test_shares_in_order_miss_no_image():
+    found = [labels.tolist() for k in range(3) for _, labels in batches(numbered(7), 6, share=(k, 3))]
+    assert found == [[0, 3], [6], [1, 4], [2, 5]]
 
 
 def test_the_generator_goes_on_from_epoch_to_epoch():
@@ -38,10 +43,10 @@ def test_the_generator_goes_on_from_epoch_to_epoch():
     assert not torch.equal(first, second)
 
 
-@pytest.mark.parametrize(("options", "message"), [((0,), "at least 1"), ((20,), "no batch of 20")])
-def test_impossible_batches_are_refused_before_the_first(options, message):
-    with pytest.raises(DataError, match=message):
-        batches(numbered(10), *options, drop_last=True)
+@pytest.mark.parametrize(("size", "shares"), [(0, 1), (5, 2)])
+def test_impossible_batches_are_refused_before_the_first(size, shares):
+    with pytest.raises(DataError, match=f"at least 1 and a multiple of the {shares} shares, got {size}"):
+        batches(numbered(10), size, share=(0, shares))
 
 
 def test_split_refuses_what_is_no_uint8_image():

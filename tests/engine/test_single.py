@@ -85,5 +85,5 @@ def test_other_data_under_a_training_is_noticed(tmp_path: Path) -> None:
 
     with pytest.raises(KeyboardInterrupt):
         run(tmp_path, on_epoch=stop)
-    with pytest.raises(CheckpointError, match="belongs to another run"):
+    with pytest.raises(CheckpointError, match="divided otherwise"):
         run(tmp_path, replace(TRAIN, data=replace(TRAIN.data, seed=1)))

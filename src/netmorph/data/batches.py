@@ -7,42 +7,40 @@ import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor
 
-from netmorph.data.dataset import DataError, Split
+from netmorph.data.dataset import DataError, Part
 
 
 def batches(
-    split: Split, batch_size: int, *, generator: Generator | None = None, drop_last: bool = False
+    part: Part, batch_size: int, *, generator: Generator | None = None, share: tuple[int, int] = (0, 1)
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """Cut a split into batches by slicing its tensors: no workers, no copies of single images.
+    """Cut a part of a data set into batches.
 
     Args:
-        split: on any device; the batches lie there too.
-        batch_size: images in a batch; the last one may be smaller.
-        generator: shuffles the images; without it they come in order, as views of the split.
-        drop_last: leave a smaller last batch out.
+        part: in memory on any device, or streamed; the batches lie where it gives them.
+        batch_size: images in a batch, over all shares together; the last one may be smaller.
+        generator: shuffles the images; without it they come in order. What it draws is drawn at once.
+        share: (k, n) gives the k-th of n shares of every batch, from 0. Shuffled shares are equal, and what makes
+            them unequal is left out.
 
     Returns:
         Pairs of images uint8 [B, C, H, W] and labels int64 [B].
 
     Raises:
-        DataError: a batch size below 1, or no batch left because the split is smaller than one batch.
+        DataError: a batch size that is below 1, or not a multiple of the number of shares.
     """
-    if batch_size < 1:
-        raise DataError(f"batch_size must be at least 1, got {batch_size}")
-    if drop_last and len(split) < batch_size:
-        raise DataError(f"{len(split)} images make no batch of {batch_size}; lower batch_size or keep the last batch")
-    return _cut(split, batch_size, generator, len(split) - len(split) % batch_size if drop_last else len(split))
-
-
-def _cut(split: Split, batch_size: int, generator: Generator | None, count: int) -> Iterator[tuple[Tensor, Tensor]]:
-    if generator is None:
-        for start in range(0, count, batch_size):
-            chosen = slice(start, min(start + batch_size, count))
-            yield split.images[chosen], split.labels[chosen]
-        return
-    order = torch.randperm(len(split), generator=generator, device=generator.device)[:count]
-    for indices in torch.split(order.to(split.images.device), batch_size):
-        yield split.images.index_select(0, indices), split.labels.index_select(0, indices)
+    number, shares = share
+    if batch_size < 1 or batch_size % shares:
+        raise DataError(f"batch_size must be at least 1 and a multiple of the {shares} shares, got {batch_size}")
+    seed = order = None
+    if generator is not None:
+        order = torch.randperm(len(part), generator=generator, device=generator.device)
+        # From a copy: what the generator draws next is the same for images in memory, which need no seed.
+        ahead = generator.clone_state()
+        seed = int(torch.randint(2**62, (), generator=ahead, device=ahead.device))
+    if shares > 1:
+        order = torch.arange(len(part)) if order is None else order[: len(part) - len(part) % shares]
+        order = order[number::shares]
+    return part.cut(batch_size // shares, order, seed)
 
 
 def normalize(

@@ -1,6 +1,8 @@
-"""What training reads: images and labels as tensors in memory, in three splits."""
+"""What training reads: labelled images in three parts, as tensors in memory or read as they are needed."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -12,9 +14,33 @@ class DataError(NetmorphError):
     """The data cannot be found, read or split as asked."""
 
 
+class Part(Protocol):
+    """Labelled images that can be read in batches: a `Split` in memory, or a folder that is streamed."""
+
+    @property
+    def labels(self) -> Tensor:
+        """int64 [N], indices into the data set's classes."""
+
+    def __len__(self) -> int:
+        """N."""
+
+    def head(self, count: int) -> Tensor:
+        """The first images, uint8 [count, C, H, W], the same in every call."""
+
+    def cut(
+        self, batch_size: int, order: Tensor | None = None, seed: int | None = None
+    ) -> Iterator[tuple[Tensor, Tensor]]:
+        """Images uint8 [B, C, H, W] and labels int64 [B], batch by batch; the last may be smaller.
+
+        Args:
+            order: indices int64 [M] of the images to read, in that order; None reads all as they lie.
+            seed: of what is random in reading an image (where it is cropped); None: nothing is.
+        """
+
+
 @dataclass(frozen=True, eq=False)
 class Split:
-    """Labelled images.
+    """Labelled images in memory, on any device.
 
     Attributes:
         images: uint8 [N, C, H, W].
@@ -36,6 +62,24 @@ class Split:
     def __len__(self) -> int:
         return len(self.labels)
 
+    def head(self, count: int) -> Tensor:
+        """The first images, uint8 [count, C, H, W]."""
+        return self.images[:count]
+
+    def cut(
+        self, batch_size: int, order: Tensor | None = None, seed: int | None = None
+    ) -> Iterator[tuple[Tensor, Tensor]]:
+        """Batches by slicing, on the split's device: no workers, no copies of single images. See `Part`."""
+        if order is None:
+            yield from zip(self.images.split(batch_size), self.labels.split(batch_size), strict=True)
+            return
+        for indices in order.to(self.images.device).split(batch_size):
+            yield self.images.index_select(0, indices), self.labels.index_select(0, indices)
+
+    def to(self, device: torch.device) -> "Split":
+        """The same images on another device."""
+        return Split(self.images.to(device), self.labels.to(device))
+
     def select(self, indices: Tensor) -> "Split":
         """The images and labels at `indices` (int64 [M]), in that order."""
         return Split(self.images.index_select(0, indices), self.labels.index_select(0, indices))
@@ -47,7 +91,7 @@ class Dataset:
 
     Attributes:
         name: the name it was loaded by, or its folder's name.
-        train, validation, test: disjoint splits.
+        train, validation, test: disjoint parts.
         classes: names, by label.
         mean, std: per channel over the train split, pixels in 0..1; a constant channel has std 1.
         fingerprint: SHA-256 of the images and labels before they were split. It does not depend on the seed:
@@ -55,9 +99,9 @@ class Dataset:
     """
 
     name: str
-    train: Split
-    validation: Split
-    test: Split
+    train: Part
+    validation: Part
+    test: Part
     classes: tuple[str, ...]
     mean: tuple[float, ...]
     std: tuple[float, ...]
@@ -66,7 +110,7 @@ class Dataset:
     @property
     def input_shape(self) -> tuple[int, int, int]:
         """Channels, height and width of one image."""
-        channels, height, width = self.train.images.shape[1:]
+        channels, height, width = self.train.head(1).shape[1:]
         return channels, height, width
 
 

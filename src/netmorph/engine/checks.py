@@ -4,7 +4,9 @@ import torch
 from torch import nn
 
 from netmorph.data import Dataset
-from netmorph.engine.evaluate import check_logits, check_split, mode, prepare, reference
+from netmorph.engine.evaluate import check_logits, check_part, mode, prepare, reference
+from netmorph.engine.parallel import World
+from netmorph.engine.recipe import Recipe
 from netmorph.engine.wording import listed
 from netmorph.errors import NetmorphError
 
@@ -27,8 +29,25 @@ def check_data(dataset: Dataset) -> None:
     Raises:
         NetmorphError: the training or the validation split is empty.
     """
-    check_split(dataset.train, "training")
-    check_split(dataset.validation, "validation")
+    check_part(dataset.train, "training")
+    check_part(dataset.validation, "validation")
+
+
+def check_recipe(recipe: Recipe, dataset: Dataset, world: World) -> None:
+    """Refuse a recipe that does not fit the data or the processes.
+
+    Raises:
+        NetmorphError: not one weight a class, or batches that cannot be shared equally.
+    """
+    weights = recipe.class_weights
+    if weights is not None and len(weights) != len(dataset.classes):
+        raise NetmorphError(
+            f"class_weights has {len(weights)} numbers for {len(dataset.classes)} classes; give one each"
+        )
+    if recipe.batch_size % world.size:
+        raise NetmorphError(
+            f"batches of {recipe.batch_size} cannot be shared equally by {world.size} processes; take a multiple"
+        )
 
 
 def check_output(model: nn.Module, dataset: Dataset) -> None:
@@ -38,7 +57,7 @@ def check_output(model: nn.Module, dataset: Dataset) -> None:
         NetmorphError: it does not take them, its output is not [2, classes], or a label is outside its
             classes.
     """
-    inputs = prepare(dataset.train.images[:2], dataset, reference(model))
+    inputs = prepare(dataset.train.head(2), dataset, reference(model))
     with mode(model, training=False), torch.no_grad(), torch.random.fork_rng(devices=[]):
         try:
             logits = model(inputs)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from netmorph.data import Dataset, Split, batches, normalize
+from netmorph.data import Dataset, Part, batches, normalize
 from netmorph.errors import NetmorphError
 
 
@@ -22,30 +22,37 @@ class Metrics:
 
 
 def evaluate(
-    model: nn.Module, split: Split, dataset: Dataset, *, batch_size: int = 1024, bf16: bool = False
+    model: nn.Module,
+    part: Part,
+    dataset: Dataset,
+    *,
+    batch_size: int = 1024,
+    bf16: bool = False,
+    share: tuple[int, int] = (0, 1),
 ) -> Metrics:
     """Measure a model in eval mode, on the device where it is; its mode is as before afterwards.
 
     Args:
         model: takes normalized images [N, C, H, W] and gives logits [N, classes].
-        split: any images of the data set, for instance `dataset.test`.
+        part: any images of the data set, for instance `dataset.test`.
         dataset: gives the mean and standard deviation for normalization.
+        share: (k, n) measures the k-th of n shares of the images.
 
     Raises:
-        NetmorphError: the split is empty, or a label or the output does not fit.
+        NetmorphError: the part is empty, or a label or the output does not fit.
     """
-    logits = _logits(model, split, dataset, batch_size, bf16)
-    labels = split.labels.to(logits.device)
+    logits, labels = _logits(model, part, dataset, batch_size, bf16, share)
     loss = functional.cross_entropy(logits, labels).item()
     return Metrics(loss, int((logits.argmax(1) == labels).sum()) / len(labels), len(labels))
 
 
-def predict(model: nn.Module, split: Split, dataset: Dataset, *, batch_size: int = 1024, bf16: bool = False) -> Tensor:
+def predict(model: nn.Module, part: Part, dataset: Dataset, *, batch_size: int = 1024, bf16: bool = False) -> Tensor:
     """Class probabilities [N, classes] on the CPU, in float32 or wider.
 
     Their mean over several models is the ensemble's. Arguments and errors are those of `evaluate`.
     """
-    return _logits(model, split, dataset, batch_size, bf16).softmax(1).cpu()
+    logits, _ = _logits(model, part, dataset, batch_size, bf16, (0, 1))
+    return logits.softmax(1).cpu()
 
 
 @contextmanager
@@ -65,14 +72,17 @@ def autocast(device: torch.device, bf16: bool) -> AbstractContextManager[object]
     return torch.autocast(device.type, torch.bfloat16) if bf16 else nullcontext()
 
 
-def prepare(images: Tensor, dataset: Dataset, like: Tensor) -> Tensor:
+def prepare(
+    images: Tensor, dataset: Dataset, like: Tensor, memory_format: torch.memory_format = torch.contiguous_format
+) -> Tensor:
     """uint8 images [N, C, H, W] as a model's input: on the device and in the dtype of `like`, normalized."""
-    return normalize(images.to(like.device, non_blocking=True), dataset.mean, dataset.std, dtype=like.dtype)
+    images = images.to(like.device, non_blocking=True)
+    return normalize(images, dataset.mean, dataset.std, dtype=like.dtype, memory_format=memory_format)
 
 
 def examples(dataset: Dataset, model: nn.Module, count: int = 8) -> Tensor:
     """A few training images as the model takes them, to trace it with."""
-    return prepare(dataset.train.images[:count], dataset, reference(model))
+    return prepare(dataset.train.head(count), dataset, reference(model))
 
 
 def reference(model: nn.Module) -> Tensor:
@@ -80,13 +90,13 @@ def reference(model: nn.Module) -> Tensor:
     return next((parameter for parameter in model.parameters() if parameter.is_floating_point()), torch.empty(0))
 
 
-def check_split(split: Split, name: str) -> None:
-    """Refuse a split without images.
+def check_part(part: Part, name: str) -> None:
+    """Refuse a part without images.
 
     Raises:
         NetmorphError: there is no image.
     """
-    if len(split.labels) == 0:
+    if len(part) == 0:
         raise NetmorphError(f"the {name} split is empty; take more samples, or another share for the split")
 
 
@@ -109,13 +119,18 @@ def check_logits(logits: object, labels: Tensor, model: nn.Module) -> None:
         )
 
 
-def _logits(model: nn.Module, split: Split, dataset: Dataset, batch_size: int, bf16: bool) -> Tensor:
-    check_split(split, "given")
+def _logits(
+    model: nn.Module, part: Part, dataset: Dataset, batch_size: int, bf16: bool, share: tuple[int, int]
+) -> tuple[Tensor, Tensor]:
+    """Logits [N, classes] in float32 or wider, and the labels [N], on the model's device."""
+    check_part(part, "given")
     like = reference(model)
-    logits = []
+    found, labels = [], []
     with mode(model, training=False), torch.no_grad(), autocast(like.device, bf16):
-        for images, _ in batches(split, batch_size):
-            logits.append(model(prepare(images, dataset, like)))
-            check_logits(logits[-1], split.labels, model)
-    whole = torch.cat(logits)
-    return whole.to(torch.promote_types(whole.dtype, torch.float32))
+        for images, targets in batches(part, batch_size * share[1], share=share):
+            logits = model(prepare(images, dataset, like))
+            check_logits(logits, part.labels, model)
+            found.append(logits)
+            labels.append(targets)
+    whole = torch.cat(found)
+    return whole.to(torch.promote_types(whole.dtype, torch.float32)), torch.cat(labels).to(whole.device)

@@ -8,6 +8,8 @@ from torch.utils._pytree import tree_leaves
 
 from netmorph.errors import NetmorphError
 
+REMEDY = "Lower the learning rate, clip the gradients (clip_norm) or look at the data"
+
 
 class NotFinite(NetmorphError):
     """A loss is NaN or infinite; the model is left as it was then, for a look at it."""

@@ -19,18 +19,30 @@ class Recipe:
         batch_size: samples a step.
         optimizer: a name in `OPTIMIZERS`.
         learning_rate: the highest rate, reached after the warm-up.
-        momentum: used by sgd (Nesterov).
+        momentum: used by sgd.
+        nesterov: sgd looks ahead (Nesterov's momentum).
         weight_decay: coupled for sgd and adam, decoupled for adamw.
         schedule: a name in `SCHEDULES`.
         warmup: share of all steps during which the rate rises from zero; cosine after 0.3 is a one-cycle
             schedule.
         pad: pixels of zero padding before a random crop; 0 is no cropping.
         flip: mirror half of the images left to right.
+        mixup: alpha of the Beta distribution from which images are blended with others of their batch; 0 is none.
+        cutmix: alpha of the Beta distribution of the area pasted in from other images; 0 is none. With both, each
+            batch draws one of them.
         label_smoothing: share of the target spread over all classes.
+        class_weights: what the loss of each class counts, one number a class; None weighs all alike.
+        accumulate: compute each batch in so many parts, one after another, which needs less memory; the step is
+            that of the whole batch (but batch normalization sees a part at a time).
         clip_norm: largest norm of all gradients together; None does not clip.
+        ema: decay, for each step, of a moving average of the weights; what is validated and kept is the average.
+            None keeps the weights themselves.
         patience: stop after so many epochs without a better one; None never stops early.
         bf16: run the forward pass under bfloat16 autocast.
-        channels_last: lay images and filters out channel by channel, which is faster for most convolutions.
+        channels_last: lay images and filters out with the channels of a pixel side by side, which is faster for
+            most convolutions.
+        compile: compile the forward and backward passes of training with `torch.compile`, which needs a C++
+            compiler and up to minutes at the start.
 
     Raises:
         NetmorphError: a value is out of range, or a name is unknown.
@@ -41,18 +53,27 @@ class Recipe:
     optimizer: str = "adamw"
     learning_rate: float = 1e-3
     momentum: float = 0.9
+    nesterov: bool = True
     weight_decay: float = 0.01
     schedule: str = "cosine"
     warmup: float = 0.0
     pad: int = 0
     flip: bool = False
+    mixup: float = 0.0
+    cutmix: float = 0.0
     label_smoothing: float = 0.0
+    class_weights: tuple[float, ...] | None = None
+    accumulate: int = 1
     clip_norm: float | None = None
+    ema: float | None = None
     patience: int | None = None
     bf16: bool = False
     channels_last: bool = False
+    compile: bool = False
 
     def __post_init__(self) -> None:
+        if self.class_weights is not None:
+            object.__setattr__(self, "class_weights", tuple(self.class_weights))  # JSON gives a list
         _known("optimizer", self.optimizer, OPTIMIZERS)
         _known("schedule", self.schedule, SCHEDULES)
         _within("epochs", self.epochs, self.epochs >= 1, "at least 1")
@@ -63,6 +84,13 @@ class Recipe:
         _within("warmup", self.warmup, 0 <= self.warmup < 1, "a share of the run, from 0 to below 1")
         _within("pad", self.pad, self.pad >= 0, "0 or more pixels")
         _within("label_smoothing", self.label_smoothing, 0 <= self.label_smoothing < 1, "from 0 to below 1")
+        for name, value in (("mixup", self.mixup), ("cutmix", self.cutmix)):
+            _within(name, value, 0 <= value < math.inf, "0 or more")
+        weights = self.class_weights or (1.0,)
+        valid = all(0 <= weight < math.inf for weight in weights) and any(weights)
+        _within("class_weights", self.class_weights, valid, "0 or more each, one of them above 0")
+        _within("accumulate", self.accumulate, 1 <= self.accumulate <= self.batch_size, "from 1 to the batch size")
+        _within("ema", self.ema, self.ema is None or 0 < self.ema < 1, "between 0 and 1, or None")
         _within("clip_norm", self.clip_norm, self.clip_norm is None or self.clip_norm > 0, "above 0, or None")
         _within("patience", self.patience, self.patience is None or self.patience >= 1, "at least 1, or None")
 
@@ -100,7 +128,7 @@ def _sgd(parameters: Iterable[nn.Parameter], recipe: Recipe) -> torch.optim.Opti
         recipe.learning_rate,
         momentum=recipe.momentum,
         weight_decay=recipe.weight_decay,
-        nesterov=recipe.momentum > 0,
+        nesterov=recipe.nesterov and recipe.momentum > 0,
         fused=True,
     )
 

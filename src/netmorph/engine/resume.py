@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from netmorph.engine.average import MovingAverage
 from netmorph.engine.checkpoint import CheckpointError, load, save
 from netmorph.engine.history import Epoch, History
 from netmorph.engine.optimizer_state import pack_optimizer, unpack_optimizer
@@ -22,26 +23,36 @@ class Snapshot:
     optimizer_meta: dict[str, Any]
 
     @classmethod
-    def take(cls, model: nn.Module, optimizer: torch.optim.Optimizer) -> "Snapshot":
-        """Copy the present state."""
+    def take(cls, model: nn.Module, optimizer: torch.optim.Optimizer, of: nn.Module | None = None) -> "Snapshot":
+        """Copy the present state.
+
+        Args:
+            of: the model whose parameters the optimizer holds, if `model` is its moving average.
+        """
         copies = {name: tensor.detach().clone() for name, tensor in _tensors(model).items()}
-        return cls(copies, *pack_optimizer(optimizer, model))
+        return cls(copies, *pack_optimizer(optimizer, of or model))
 
     def put_back(self, model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
         """Copy the state into the same tensors of a model, and into its optimizer."""
         unpack_optimizer(optimizer, model, self.optimizer, self.optimizer_meta)
-        with torch.no_grad():
-            for name, tensor in _tensors(model).items():
-                tensor.copy_(self.model[name])
+        _fill(model, self.model)
 
 
-def save_progress(path: Path, identity: dict[str, Any], history: History, last: Snapshot, best: Snapshot) -> None:
+def save_progress(
+    path: Path,
+    identity: dict[str, Any],
+    history: History,
+    last: Snapshot,
+    best: Snapshot,
+    average: MovingAverage | None,
+) -> None:
     """Write a checkpoint after an epoch.
 
     Args:
         identity: JSON-able values that must be the same when the run goes on.
         last: the state after the last epoch.
         best: the state after the best one; stored once if it is the same object as `last`.
+        average: of the weights after the last epoch, if there is one.
 
     Raises:
         SaveError: the file cannot be written; the checkpoint before is still there.
@@ -53,7 +64,10 @@ def save_progress(path: Path, identity: dict[str, Any], history: History, last: 
         for part, members in (("model", snapshot.model), ("optimizer", snapshot.optimizer))
         for name, tensor in members.items()
     }
+    if average is not None:
+        tensors |= {f"average/{name}": tensor for name, tensor in _tensors(average.model).items()}
     meta = {
+        "average steps": 0 if average is None else average.steps,
         "identity": identity,
         "history": [asdict(epoch) for epoch in history],
         "optimizer": {moment: snapshot.optimizer_meta for moment, snapshot in snapshots.items()},
@@ -62,9 +76,13 @@ def save_progress(path: Path, identity: dict[str, Any], history: History, last: 
 
 
 def load_progress(
-    path: Path, identity: dict[str, Any], model: nn.Module, optimizer: torch.optim.Optimizer
+    path: Path,
+    identity: dict[str, Any],
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    average: MovingAverage | None,
 ) -> tuple[History, Snapshot]:
-    """Put a checkpoint's last state into the model and the optimizer; give the history and the best state.
+    """Put a checkpoint's last state into model, optimizer and average; give the history and the best state.
 
     Raises:
         CheckpointError: the checkpoint is damaged, or belongs to another recipe, seed, data set or model.
@@ -73,6 +91,7 @@ def load_progress(
     tensors, meta = load(path)
     if "identity" not in meta:
         raise CheckpointError(f"{path} is no checkpoint of a training run; choose another file")
+    _check_data(path, meta["identity"], identity)
     different = _differences(meta["identity"], identity)
     if different:
         raise CheckpointError(
@@ -90,11 +109,34 @@ def load_progress(
             "Build the same network, or give another file"
         )
     last.put_back(model, optimizer)
+    if average is not None:
+        _fill(average.model, _below(tensors, "average/"))
+        average.steps = meta["average steps"]
     return History(Epoch(**epoch) for epoch in meta["history"]), snapshots.get("best", last)
 
 
 def _tensors(model: nn.Module) -> dict[str, Tensor]:
     return {**dict(model.named_parameters()), **dict(model.named_buffers())}
+
+
+def _fill(model: nn.Module, values: dict[str, Tensor]) -> None:
+    with torch.no_grad():
+        for name, tensor in _tensors(model).items():
+            tensor.copy_(values[name])
+
+
+def _check_data(path: Path, stored: dict[str, Any], given: dict[str, Any]) -> None:
+    """Say of data that changed what happened, where a list of differing checksums would not."""
+    if stored["data"] != given["data"]:
+        raise CheckpointError(
+            f"the data set has changed since {path} was written: its checksum was {stored['data'][:12]}, now it is "
+            f"{given['data'][:12]}. Put the files back as they were, or start a new run"
+        )
+    if stored["split of the data"] != given["split of the data"]:
+        raise CheckpointError(
+            f"the images of the data set are divided otherwise than when {path} was written; give the same seed, "
+            "validation share and number of training images, or start a new run"
+        )
 
 
 def _signature(tensors: dict[str, Tensor]) -> dict[str, str]:

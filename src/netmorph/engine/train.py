@@ -1,33 +1,33 @@
-"""Train a network: the loop, from the first epoch to the best weights."""
+"""Train a network: the loop over epochs, from the first one to the best weights."""
 
 import hashlib
 import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
-from itertools import islice
+from dataclasses import asdict, replace
 from pathlib import Path
 from time import perf_counter
 from typing import Any
 
-import numpy as np
 import torch
-from torch import Tensor, nn
-from torch.nn import functional
+from torch import nn
 
-from netmorph.data import Dataset, augment, batches
+from netmorph.data import Dataset, Split
+from netmorph.engine.average import MovingAverage
 from netmorph.engine.checkpoint import CheckpointError, exists
-from netmorph.engine.checks import check_data, check_optimizer, check_output, usable_device
-from netmorph.engine.evaluate import Metrics, autocast, evaluate, mode, prepare, reference
+from netmorph.engine.checks import check_data, check_optimizer, check_output, check_recipe, usable_device
+from netmorph.engine.evaluate import Metrics, evaluate, mode, prepare, reference
+from netmorph.engine.fit import Trainee, fit
 from netmorph.engine.history import Epoch, History
-from netmorph.engine.nonfinite import NotFinite, first_nonfinite
-from netmorph.engine.recipe import Recipe, build_optimizer, learning_rate_at
+from netmorph.engine.nonfinite import REMEDY, NotFinite, first_nonfinite
+from netmorph.engine.parallel import ALONE, World, in_step, share_buffers, total
+from netmorph.engine.recipe import Recipe, build_optimizer
 from netmorph.engine.resume import Snapshot, load_progress, save_progress
 from netmorph.errors import NetmorphError
 
-# Reading a loss from an accelerator waits for all its work, so several are read together.
-STEPS_PER_READ = 32
-REMEDY = "Lower the learning rate, clip the gradients (clip_norm) or look at the data"
+
+class OutOfMemory(NetmorphError):
+    """Training needs more memory than the device has."""
 
 
 def train(
@@ -41,52 +41,65 @@ def train(
     checkpoint: Path | None = None,
     resume: bool = False,
     on_epoch: Callable[[Epoch], None] | None = None,
+    world: World = ALONE,
 ) -> History:
     """Train a model to classify images, in place.
 
-    At the end the model holds the weights of the best epoch, `history.best`, and the optimizer its state of
-    the same moment, so that further training goes on from there. The model stays on `device`; the mode of
-    every module is as before. The caller's random state is neither used nor changed: on the CPU, the same
-    model, seed and number of threads give the same numbers, bit for bit.
+    At the end the model holds the weights of the best epoch, `history.best` (those of the moving average, if the
+    recipe asks for one), and the optimizer its state of the same moment, so that further training goes on from
+    there. The model stays on `device`; the mode of every module is as before. The caller's random state is
+    neither used nor changed: on the CPU, the same model, seed and number of threads give the same numbers, bit
+    for bit.
 
     The recipe sets the learning rate of every parameter group. A last batch of a single sample is left out,
     because batch normalization cannot train on one.
 
     Args:
         model: takes normalized images [N, C, H, W] and gives logits [N, classes].
-        dataset: its training split is learnt, its validation split chooses the best epoch.
+        dataset: its training part is learnt, its validation part chooses the best epoch. Images in memory are
+            moved to the device as a whole.
         seed: decides the order of the samples, augmentation and dropout; 0 or more.
         optimizer: goes on with its state and options (of an edited network, say); None builds the recipe's.
         checkpoint: a file to write after each epoch.
         resume: go on from `checkpoint`, exactly as if the run had never stopped; start if there is none yet.
-        on_epoch: called after each epoch, when its checkpoint is written.
+        on_epoch: called after each epoch, when its checkpoint is written; in the first process only.
+        world: the processes that train together, see `netmorph.engine.parallel.joined`. Each computes its share of
+            every batch.
 
     Raises:
-        NetmorphError: the data, the model's output, the optimizer or the device does not fit; nothing is
-            trained yet.
+        NetmorphError: the data, the recipe, the model's output, the optimizer or the device does not fit; nothing
+            is trained yet.
         CheckpointError: the checkpoint is damaged or belongs to another run, or exists without `resume`.
         NotFinite: a loss is NaN or infinite; the model keeps the weights of that moment.
+        OutOfMemory: the message says what to lower.
         SaveError: a checkpoint cannot be written.
     """
     device = usable_device(device)
     check_data(dataset)
+    check_recipe(recipe, dataset, world)
     _check_request(seed, checkpoint, resume)
+    dataset = _resident(dataset, device)
     _place(model, device, recipe, optimizer)
     optimizer = optimizer or build_optimizer(model, recipe)
     check_optimizer(optimizer, model)
     check_output(model, dataset)
 
-    identity = _identity(dataset, recipe, seed)
+    average = None if recipe.ema is None else MovingAverage(model, recipe.ema)
+    judged = model if average is None else average.model
+    identity = _identity(dataset, recipe, seed, world)
     history, best = History(), Snapshot.take(model, optimizer)
     if checkpoint is not None and resume and exists(checkpoint):
-        history, best = load_progress(checkpoint, identity, model, optimizer)
+        history, best = load_progress(checkpoint, identity, model, optimizer, average)
+    forward = in_step(model, world)
+    trainee = Trainee(model, torch.compile(forward) if recipe.compile else forward, optimizer, average, world)
 
     while not _finished(history, recipe):
         number = len(history) + 1
         started = perf_counter()
-        fitted = _fit(model, dataset, recipe, optimizer, seed, number)
-        validated = evaluate(model, dataset.validation, dataset, bf16=recipe.bf16)
-        _check_validation(validated, number, model, dataset)
+        with _advice_on_memory(recipe, number):
+            fitted = _fit(trainee, dataset, recipe, seed, number)
+            share_buffers(judged, world)
+            validated = _validate(judged, dataset, recipe, number, world)
         epoch = Epoch(
             epoch=number,
             train_loss=fitted.loss,
@@ -97,13 +110,12 @@ def train(
             seconds=perf_counter() - started,
         )
         history = History((*history, epoch))
-        if history.best is epoch or checkpoint is not None:
-            last = Snapshot.take(model, optimizer)
         if history.best is epoch:
-            best = last
-        if checkpoint is not None:
-            save_progress(checkpoint, identity, history, last, best)
-        if on_epoch is not None:
+            best = Snapshot.take(judged, optimizer, of=model)
+        if checkpoint is not None and world.rank == 0:
+            last = best if history.best is epoch and average is None else Snapshot.take(model, optimizer)
+            save_progress(checkpoint, identity, history, last, best, average)
+        if on_epoch is not None and world.rank == 0:
             on_epoch(epoch)
 
     best.put_back(model, optimizer)
@@ -117,81 +129,46 @@ def _finished(history: History, recipe: Recipe) -> bool:
     return len(history) >= recipe.epochs or (recipe.patience is not None and waited >= recipe.patience)
 
 
-def _fit(
-    model: nn.Module,
-    dataset: Dataset,
-    recipe: Recipe,
-    optimizer: torch.optim.Optimizer,
-    seed: int,
-    epoch: int,
-) -> Metrics:
-    """One pass over the training split."""
-    like = reference(model)
-    full, rest = divmod(len(dataset.train), recipe.batch_size)
-    steps = max(1, full + int(rest > 1))
-    steps_per_read = 1 if like.device.type == "cpu" else STEPS_PER_READ
-    correct = torch.zeros((), dtype=torch.int64, device=like.device)
-    losses: list[Tensor] = []
-    sizes: list[int] = []
-    with mode(model, training=True), _seeded(seed, epoch, like.device) as generator:
-        shuffled = batches(dataset.train, recipe.batch_size, generator=generator)
-        for step, (images, labels) in enumerate(islice(shuffled, steps)):
-            rate = learning_rate_at(recipe, (epoch - 1 + step / steps) / recipe.epochs)
-            for group in optimizer.param_groups:
-                group["lr"] = rate
-            if recipe.pad or recipe.flip:
-                images = augment(images, generator, pad=recipe.pad, flip=recipe.flip)
-            inputs = prepare(images, dataset, like)
-            targets = labels.to(like.device, non_blocking=True)
-            with autocast(like.device, recipe.bf16):
-                logits = model(inputs)
-                loss = functional.cross_entropy(logits, targets, label_smoothing=recipe.label_smoothing)
-
-            losses.append(loss.detach())
-            sizes.append(len(labels))
-            correct += (logits.detach().argmax(1) == targets).sum()
-            if (step + 1) % steps_per_read == 0 or step + 1 == steps:
-                _check_losses(losses, step - step % steps_per_read, epoch, model, inputs)
-
-            optimizer.zero_grad()
-            loss.backward()
-            if recipe.clip_norm is not None:
-                nn.utils.clip_grad_norm_(model.parameters(), recipe.clip_norm)
-            optimizer.step()
-    count = sum(sizes)
-    total = torch.stack(losses).double().cpu() @ torch.tensor(sizes, dtype=torch.float64)
-    return Metrics(total.item() / count, correct.item() / count, count)
+def _fit(trainee: Trainee, dataset: Dataset, recipe: Recipe, seed: int, epoch: int) -> Metrics:
+    """One epoch; where reading each loss would hold an accelerator up, a NaN is found by living the epoch again."""
+    if reference(trainee.model).device.type == "cpu":
+        return fit(trainee, dataset, recipe, seed=seed, epoch=epoch, watch=True)
+    before = Snapshot.take(trainee.model, trainee.optimizer)
+    fitted = fit(trainee, dataset, recipe, seed=seed, epoch=epoch, watch=False)
+    if not math.isfinite(fitted.loss):
+        before.put_back(trainee.model, trainee.optimizer)
+        fit(trainee, dataset, recipe, seed=seed, epoch=epoch, watch=True)
+        raise NotFinite(f"a loss was {fitted.loss} in epoch {epoch}, but not when the epoch was repeated. {REMEDY}")
+    return fitted
 
 
-def _check_losses(losses: list[Tensor], start: int, epoch: int, model: nn.Module, inputs: Tensor) -> None:
-    """Raise if a loss from step `start` on is not finite; the latest inputs show which module makes it so."""
-    for step, loss in enumerate(losses[start:], start + 1):
-        if not math.isfinite(loss.item()):
-            where = first_nonfinite(model, inputs)
-            raise NotFinite(f"the loss is {loss.item()} in epoch {epoch}, training step {step}: {where}. {REMEDY}")
-
-
-def _check_validation(validated: Metrics, epoch: int, model: nn.Module, dataset: Dataset) -> None:
-    if not math.isfinite(validated.loss):
+def _validate(model: nn.Module, dataset: Dataset, recipe: Recipe, epoch: int, world: World) -> Metrics:
+    found = evaluate(model, dataset.validation, dataset, bf16=recipe.bf16, share=world.share)
+    if world.size > 1:
+        sums = [found.loss * found.count, found.accuracy * found.count, found.count]
+        loss, hits, count = total(torch.tensor(sums, dtype=torch.float64), world).tolist()
+        found = Metrics(loss / count, hits / count, int(count))
+    if not math.isfinite(found.loss):
         with mode(model, training=False):
-            where = first_nonfinite(model, prepare(dataset.validation.images[:64], dataset, reference(model)))
-        raise NotFinite(f"the loss is {validated.loss} in the validation of epoch {epoch}: {where}. {REMEDY}")
+            where = first_nonfinite(model, prepare(dataset.validation.head(64), dataset, reference(model)))
+        raise NotFinite(f"the loss is {found.loss} in the validation of epoch {epoch}: {where}. {REMEDY}")
+    return found
 
 
 @contextmanager
-def _seeded(seed: int, epoch: int, device: torch.device) -> Iterator[torch.Generator]:
-    """Random numbers that depend on nothing but seed and epoch, so that a resumed run needs no stored state.
-
-    Gives a generator for the data, and seeds torch's own for dropout until the block ends.
-    """
-    for_data, for_model = np.random.SeedSequence([seed, epoch]).generate_state(2)
-    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-        # Not torch.manual_seed, which reaches for every device and takes a hundred microseconds.
-        torch.default_generator.manual_seed(int(for_model))
-        if device.type == "cuda":
-            with torch.cuda.device(device):
-                torch.cuda.manual_seed(int(for_model))
-        yield torch.Generator().manual_seed(int(for_data))
+def _advice_on_memory(recipe: Recipe, epoch: int) -> Iterator[None]:
+    try:
+        yield
+    except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
+        # On the CPU, PyTorch says it with a plain RuntimeError.
+        if type(error) is RuntimeError and "can't allocate memory" not in str(error):
+            raise
+        advice = [f"accumulate={2 * recipe.accumulate} (the same steps, each in smaller parts)"]
+        advice += [] if recipe.bf16 else ["bf16"]
+        raise OutOfMemory(
+            f"out of memory in epoch {epoch}, with batches of {recipe.batch_size} in {recipe.accumulate} parts: "
+            f"{str(error).splitlines()[0]}. Try {', '.join(advice)}, a lower batch_size or width, or smaller images"
+        ) from error
 
 
 def _check_request(seed: int, checkpoint: Path | None, resume: bool) -> None:
@@ -201,6 +178,16 @@ def _check_request(seed: int, checkpoint: Path | None, resume: bool) -> None:
         raise NetmorphError("resume needs the checkpoint to go on from; give its path")
     if checkpoint is not None and not resume and exists(checkpoint):
         raise CheckpointError(f"{checkpoint} exists; resume from it, delete it, or give another path")
+
+
+def _resident(dataset: Dataset, device: torch.device) -> Dataset:
+    """The data set with what is in memory moved to an accelerator: every batch is then cut there."""
+    if device.type == "cpu":
+        return dataset
+    train, validation = (
+        part.to(device) if isinstance(part, Split) else part for part in (dataset.train, dataset.validation)
+    )
+    return replace(dataset, train=train, validation=validation)
 
 
 def _place(model: nn.Module, device: torch.device, recipe: Recipe, optimizer: torch.optim.Optimizer | None) -> None:
@@ -213,8 +200,9 @@ def _place(model: nn.Module, device: torch.device, recipe: Recipe, optimizer: to
         optimizer.load_state_dict(optimizer.state_dict())
 
 
-def _identity(dataset: Dataset, recipe: Recipe, seed: int) -> dict[str, Any]:
+def _identity(dataset: Dataset, recipe: Recipe, seed: int, world: World) -> dict[str, Any]:
     """What must be the same when a run goes on."""
     labels = (dataset.train.labels, dataset.validation.labels)
-    split = [hashlib.sha256(part.numpy().tobytes()).hexdigest() for part in labels]
-    return {**asdict(recipe), "seed": seed, "data": dataset.fingerprint, "split of the data": split}
+    split = [hashlib.sha256(part.cpu().numpy().tobytes()).hexdigest() for part in labels]
+    told = {**asdict(recipe), "seed": seed, "data": dataset.fingerprint, "split of the data": split}
+    return told if world.size == 1 else {**told, "processes": world.size}

@@ -1,0 +1,173 @@
+"""One epoch of training: from shuffled batches to moved weights."""
+
+import math
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import islice, pairwise
+
+import numpy as np
+import torch
+from torch import Generator, Tensor, nn
+from torch.nn import functional
+
+from netmorph.data import Dataset, augment, batches
+from netmorph.data.mixing import cutmix, mixup, random_box
+from netmorph.engine.average import MovingAverage
+from netmorph.engine.evaluate import Metrics, autocast, mode, prepare, reference
+from netmorph.engine.nonfinite import REMEDY, NotFinite, first_nonfinite
+from netmorph.engine.parallel import World, total
+from netmorph.engine.recipe import Recipe, learning_rate_at
+
+
+@dataclass(frozen=True)
+class Trainee:
+    """What moves while a network is trained.
+
+    Attributes:
+        model: the network.
+        forward: what calls it: the network itself, or wrapped for data parallel training, or compiled.
+        optimizer: moves its weights.
+        average: follows its weights, if the recipe asks for that.
+        world: the processes that train it.
+    """
+
+    model: nn.Module
+    forward: Callable[[Tensor], Tensor]
+    optimizer: torch.optim.Optimizer
+    average: MovingAverage | None
+    world: World
+
+
+@dataclass(frozen=True)
+class _Draws:
+    """Where random numbers come from: the order of the images is one for all processes, the rest each one's own."""
+
+    order: Generator
+    images: Generator
+    mixing: np.random.Generator
+
+
+def fit(trainee: Trainee, dataset: Dataset, recipe: Recipe, *, seed: int, epoch: int, watch: bool) -> Metrics:
+    """One pass over the training part; nothing in it waits for an accelerator unless each loss is watched.
+
+    Args:
+        epoch: its number, from 1; with the seed it decides everything random.
+        watch: look at each loss before the weights move.
+
+    Returns:
+        Means over the epoch's batches, of all processes, while the weights moved. Without `watch` the loss may
+        be NaN.
+
+    Raises:
+        NotFinite: a loss that is watched is NaN or infinite; the model keeps the weights of that moment.
+    """
+    model, optimizer, world = trainee.model, trainee.optimizer, trainee.world
+    like = reference(model)
+    weights = None if recipe.class_weights is None else like.new_tensor(recipe.class_weights)
+    full, rest = divmod(len(dataset.train), recipe.batch_size)
+    # A last batch of one sample for each process is left out: batch normalization cannot train on one.
+    steps = max(1, full + int(rest >= 2 * world.size))
+    losses: list[Tensor] = []
+    sizes: list[int] = []
+    correct = torch.zeros((), dtype=torch.int64, device=like.device)
+
+    with mode(model, training=True), _seeded(seed, epoch, world.rank, like.device) as draws:
+        shuffled = batches(dataset.train, recipe.batch_size, generator=draws.order, share=world.share)
+        for step, (images, labels) in enumerate(islice(shuffled, steps)):
+            rate = learning_rate_at(recipe, (epoch - 1 + step / steps) / recipe.epochs)
+            for group in optimizer.param_groups:
+                group["lr"] = rate
+            labels = labels.to(like.device, non_blocking=True)
+            inputs, targets = _inputs(images, labels, dataset, recipe, draws, like)
+            optimizer.zero_grad()
+            loss = torch.zeros((), device=like.device)
+            for part in _parts(len(labels), recipe):
+                with autocast(like.device, recipe.bf16):
+                    logits = trainee.forward(inputs[part])
+                    lost = _loss(logits, targets[part], weights, recipe) / _count(targets, weights)
+                if watch and not math.isfinite(lost.item()):
+                    where = first_nonfinite(model, inputs[part])
+                    raise NotFinite(
+                        f"the loss is {lost.item()} in epoch {epoch}, training step {step + 1}: {where}. {REMEDY}"
+                    )
+                lost.backward()
+                loss += lost.detach()
+                correct += (logits.detach().argmax(1) == labels[part]).sum()
+            losses.append(loss)
+            sizes.append(len(labels))
+            if recipe.clip_norm is not None:
+                nn.utils.clip_grad_norm_(model.parameters(), recipe.clip_norm)
+            optimizer.step()
+            if trainee.average is not None:
+                trainee.average.update()
+
+    counts = torch.tensor(sizes, dtype=torch.float64, device=like.device)
+    sums = torch.stack((torch.stack(losses).double() @ counts, correct.double(), counts.sum()))
+    loss_sum, hits, seen = total(sums, world).tolist()
+    return Metrics(loss_sum / seen, hits / seen, int(seen))
+
+
+def _inputs(
+    images: Tensor, labels: Tensor, dataset: Dataset, recipe: Recipe, draws: _Draws, like: Tensor
+) -> tuple[Tensor, Tensor]:
+    """A batch as the model takes it, augmented, and its targets: labels, or probabilities where images are mixed."""
+    if recipe.pad or recipe.flip:
+        images = augment(images, draws.images, pad=recipe.pad, flip=recipe.flip)
+    layout = torch.channels_last if recipe.channels_last else torch.contiguous_format
+    inputs = prepare(images, dataset, like, layout)
+    if not recipe.mixup and not recipe.cutmix:
+        return inputs, labels
+    targets = functional.one_hot(labels, len(dataset.classes)).to(inputs.dtype)
+    paste = recipe.cutmix and (not recipe.mixup or draws.mixing.random() < 0.5)
+    alpha = recipe.cutmix if paste else recipe.mixup
+    share = draws.mixing.beta(alpha, alpha)
+    if paste:
+        return cutmix(inputs, targets, random_box(inputs.shape[2], inputs.shape[3], share, draws.mixing))
+    return mixup(inputs, targets, share)
+
+
+def _loss(logits: Tensor, targets: Tensor, weights: Tensor | None, recipe: Recipe) -> Tensor:
+    """The sum of the cross-entropy over a part of a batch, in nats."""
+    if weights is not None:
+        weights = weights.to(logits.dtype)
+    return functional.cross_entropy(logits, targets, weights, reduction="sum", label_smoothing=recipe.label_smoothing)
+
+
+def _count(targets: Tensor, weights: Tensor | None) -> Tensor | int:
+    """What the loss of a batch is divided by: its samples, or what they count."""
+    if weights is None:
+        return len(targets)
+    return (targets @ weights).sum() if targets.is_floating_point() else weights[targets].sum()
+
+
+def _parts(count: int, recipe: Recipe) -> list[slice]:
+    """A batch of so many samples in equal parts, none larger than those of a full batch."""
+    size = math.ceil(recipe.batch_size / recipe.accumulate)
+    parts = math.ceil(count / size)
+    if size > 1:
+        parts = min(parts, max(1, count // 2))  # batch normalization cannot train on one sample
+    ends = [count * number // parts for number in range(parts + 1)]
+    return [slice(start, end) for start, end in pairwise(ends)]
+
+
+@contextmanager
+def _seeded(seed: int, epoch: int, rank: int, device: torch.device) -> Iterator[_Draws]:
+    """Random numbers that depend on nothing but these, so that a resumed run needs no stored state.
+
+    Seeds torch's own generator, too, for dropout, until the block ends.
+    """
+    (for_order,) = np.random.SeedSequence([seed, epoch]).generate_state(1)
+    _, for_model, for_images, for_mixing = map(int, np.random.SeedSequence([seed, epoch, rank]).generate_state(4))
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        # Not torch.manual_seed, which reaches for every device and takes a hundred microseconds.
+        torch.default_generator.manual_seed(for_model)
+        if device.type == "cuda":
+            with torch.cuda.device(device):
+                torch.cuda.manual_seed(for_model)
+        # Drawn where they are used: nothing then has to be copied to an accelerator in every step.
+        yield _Draws(
+            torch.Generator(device).manual_seed(int(for_order)),
+            torch.Generator(device).manual_seed(for_images),
+            np.random.default_rng(for_mixing),
+        )
