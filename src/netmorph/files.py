@@ -13,11 +13,15 @@ class SaveError(NetmorphError):
     """A file could not be written; what stood there before is untouched."""
 
 
-def atomic_write(path: Path, write: Callable[[Path], None]) -> None:
+def atomic_write(path: Path, write: Callable[[Path], None], *, keep: Path | None = None) -> None:
     """Let `write` fill a temporary file beside `path`, then put it in the place of `path` in one step.
 
     The file reaches the disk before it gets its name, so that after a crash `path` holds either the old content
-    or the new one.
+    or the new one. A process that is killed meanwhile leaves the temporary file, see `remove_unfinished`.
+
+    Args:
+        keep: the name that the file now at `path` gets. There are two steps then, and a crash between them leaves
+            the old content at `keep` and nothing at `path`.
 
     Raises:
         SaveError: the file could not be written (disk full, no permission). `path` is as it was.
@@ -33,6 +37,8 @@ def atomic_write(path: Path, write: Callable[[Path], None]) -> None:
         temporary.chmod(0o666 & ~_umask())  # mkstemp makes files that nobody else can read
         with open(temporary, "rb+") as file:
             os.fsync(file.fileno())
+        if keep is not None and path.exists():
+            os.replace(path, keep)
         os.replace(temporary, path)
     except BaseException as error:
         if temporary is not None:
@@ -46,6 +52,15 @@ def atomic_write(path: Path, write: Callable[[Path], None]) -> None:
         raise
 
 
+def remove_unfinished(folder: Path, name: str = "*") -> None:
+    """Remove the temporary files that killed processes left in `folder` when they wrote `name` (any file if not given).
+
+    Only for a caller who knows that no other process writes these files now.
+    """
+    for file in folder.glob(f".{name}.*.tmp"):
+        file.unlink(missing_ok=True)
+
+
 def _umask() -> int:
     current = os.umask(0)
     os.umask(current)
@@ -55,3 +70,12 @@ def _umask() -> int:
 def _is_write_failure(error: BaseException) -> bool:
     # safetensors reports an I/O error (a full disk, say) as its own SafetensorError.
     return isinstance(error, OSError) or type(error).__name__ == "SafetensorError"
+
+
+def write_text(path: Path, text: str) -> None:
+    """`atomic_write` of a text in UTF-8."""
+
+    def write(file: Path) -> None:
+        file.write_text(text, encoding="utf-8")
+
+    atomic_write(path, write)

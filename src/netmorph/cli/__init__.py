@@ -4,7 +4,7 @@ import sys
 
 from rich.text import Text
 
-from netmorph.cli import networks, search  # noqa: F401  (their commands hang on the app)
+from netmorph.cli import find_rate, networks, reproduce, search  # noqa: F401  (their commands hang on the app)
 from netmorph.cli.app import app, errors
 from netmorph.errors import NetmorphError
 

@@ -1,0 +1,81 @@
+"""The tables of a study as Markdown, and their place in a page."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from netmorph.errors import NetmorphError
+from netmorph.files import write_text
+from netmorph.reproduce.rows import Row, Study
+from netmorph.reproduce.runs import Outcome
+
+
+def page(study: Study, found: Sequence[Outcome]) -> str:
+    """What was published and what came out, in Markdown; rows that were not run are left out."""
+    by_row = {row.name: [outcome for outcome in found if outcome.row == row.name] for row in study.rows}
+    parts = [f"### {study.title}", f"    netmorph reproduce {study.name}", study.preface]
+    for title, rows in (
+        ("The published hyper-parameters:", study.reproduced),
+        (
+            "The same networks with better recipes, in at most half the epochs or for the published ones:",
+            study.improved,
+        ),
+    ):
+        lines = [_line(row, by_row[row.name]) for row in rows if by_row[row.name]]
+        if lines:
+            parts += [title, "\n".join([_HEAD, *lines])]
+    if found:
+        parts.append(_where(found))
+    return "\n\n".join(parts) + "\n"
+
+
+def insert(text: str, name: str, into: Path) -> None:
+    """Put a text between the marks `<!-- NAME -->` and `<!-- /NAME -->` of a page.
+
+    Raises:
+        NetmorphError: the page is missing, or has no such marks.
+    """
+    start, end = f"<!-- {name} -->", f"<!-- /{name} -->"
+    try:
+        whole = into.read_text()
+    except OSError as error:
+        raise NetmorphError(f"cannot read {into}: {error}") from error
+    if whole.count(start) != 1 or whole.count(end) != 1 or whole.index(start) > whole.index(end):
+        raise NetmorphError(f"{into} must hold {start} and {end}, once each, to show where the tables go")
+    before, after = whole.split(start)[0], whole.split(end)[1]
+    write_text(into, f"{before}{start}\n\n{text}\n{end}{after}")
+
+
+_HEAD = """\
+| row | epochs | published | netmorph | range | runs | in bf16 | seconds a run | published accuracy after |
+|---|---|---|---|---|---|---|---|---|"""
+
+
+def _line(row: Row, runs: Sequence[Outcome]) -> str:
+    accuracies = [outcome.accuracy for outcome in runs]
+    mean = sum(accuracies) / len(runs)
+    seconds = sum(outcome.seconds for outcome in runs) / len(runs)
+    reached = [outcome.seconds_to(row.published.accuracy) for outcome in runs]
+    first = [time for time in reached if time is not None]
+    told = f"{sum(first) / len(first):.0f} s" if len(first) == len(runs) else f"{len(first)} of {len(runs)} runs"
+    cells = (
+        row.name,
+        f"{row.recipe.epochs} (published: {row.published.epochs})",
+        f"{row.published.accuracy:.2%}",
+        f"**{mean:.2%}**",
+        f"{min(accuracies):.2%} to {max(accuracies):.2%}" if len(runs) > 1 else "",
+        str(len(runs)),
+        "yes" if row.recipe.bf16 else "no",
+        f"{seconds:.0f}",
+        told,
+    )
+    return f"| {' | '.join(cells)} |"
+
+
+def _where(found: Sequence[Outcome]) -> str:
+    """Machines and versions, each once."""
+    told = dict.fromkeys(
+        f"{outcome.machine['platform']}, {outcome.threads} of {outcome.machine['cores']} cores; "
+        + ", ".join(f"{name} {version}" for name, version in outcome.versions.items())
+        for outcome in found
+    )
+    return "Made on: " + "; ".join(told) + "."

@@ -1,0 +1,119 @@
+"""Train the rows of a table, each with its seeds; what is done is kept in a folder and never done twice."""
+
+import itertools
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from netmorph import zoo
+from netmorph.data import Dataset, load
+from netmorph.engine.history import Epoch, History
+from netmorph.engine.machine import machine, versions
+from netmorph.engine.recipe import Recipe
+from netmorph.engine.train import train
+from netmorph.errors import NetmorphError
+from netmorph.files import write_text
+from netmorph.reproduce.rows import Row
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """One training run of a row.
+
+    Attributes:
+        row: the row's name.
+        seed: of the weights, the order of the images, augmentation, and of which images are used if not all.
+        threads: of the process.
+        parameters: of the network.
+        history: its epochs.
+        machine, versions: where it was run.
+    """
+
+    row: str
+    seed: int
+    threads: int
+    parameters: int
+    history: History
+    machine: dict[str, Any]
+    versions: dict[str, str]
+
+    @property
+    def accuracy(self) -> float:
+        """Validation accuracy of the best epoch, as the published tables count it."""
+        return self.history.best.validation_accuracy
+
+    @property
+    def seconds(self) -> float:
+        """Wall time of training and validation."""
+        return sum(epoch.seconds for epoch in self.history)
+
+    def seconds_to(self, accuracy: float) -> float | None:
+        """Wall time until an epoch reached this validation accuracy; None if none did."""
+        spent = 0.0
+        for epoch in self.history:
+            spent += epoch.seconds
+            if epoch.validation_accuracy >= accuracy:
+                return spent
+        return None
+
+
+def run(row: Row, seed: int, folder: Path, on_epoch: Callable[[Epoch], None] = lambda epoch: None) -> Outcome:
+    """Train a row with one seed, go on from its checkpoint, or read what it gave before.
+
+    Args:
+        folder: keeps checkpoints and outcomes.
+
+    Raises:
+        NetmorphError: the data cannot be loaded, or see `netmorph.engine.train.train`.
+    """
+    path = _path(folder, row, seed)
+    if path.exists():
+        return _read(path, row)
+    dataset = published_split(row, seed)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = zoo.build(row.network, dataset.input_shape, len(dataset.classes))
+    checkpoint = path.with_suffix(".checkpoint")
+    checkpoint.parent.mkdir(parents=True, exist_ok=True)
+    history = train(model, dataset, row.recipe, seed=seed, checkpoint=checkpoint, resume=True, on_epoch=on_epoch)
+    count = sum(parameter.numel() for parameter in model.parameters())
+    outcome = Outcome(row.name, seed, torch.get_num_threads(), count, history, machine(), versions())
+    told = {**asdict(outcome), "recipe": asdict(row.recipe), "history": [asdict(epoch) for epoch in history]}
+    write_text(path, json.dumps(told))
+    for file in checkpoint.parent.glob(f"{checkpoint.name}*"):
+        file.unlink()
+    return outcome
+
+
+def outcomes(rows: tuple[Row, ...], folder: Path) -> Iterator[Outcome]:
+    """What a folder holds of these rows, seed by seed."""
+    for row in rows:
+        for seed in itertools.count():
+            if not (path := _path(folder, row, seed)).exists():
+                break
+            yield _read(path, row)
+
+
+def published_split(row: Row, seed: int) -> Dataset:
+    """The row's training images, with the published test images in the place of validation images."""
+    dataset = load(row.data, seed=seed, validation=0, train_size=row.train_size)
+    dataset = replace(dataset, validation=dataset.test)
+    if row.normalize is None:
+        return dataset
+    mean, std = row.normalize
+    return replace(dataset, mean=(mean,) * dataset.input_shape[0], std=(std,) * dataset.input_shape[0])
+
+
+def _path(folder: Path, row: Row, seed: int) -> Path:
+    return folder / f"{row.name}.{seed}.json"
+
+
+def _read(path: Path, row: Row) -> Outcome:
+    told = json.loads(path.read_text())
+    if Recipe(**told.pop("recipe")) != row.recipe:
+        raise NetmorphError(f"{path} was run with another recipe; delete it, or give another folder")
+    return Outcome(**{**told, "history": History(Epoch(**epoch) for epoch in told["history"])})
