@@ -68,8 +68,8 @@ REPRODUCED = (
 )
 
 
-def _better(epochs: int, batch_size: int, rate: float, *, crop: bool, bf16: bool, **options: float) -> Recipe:
-    """SGD with Nesterov momentum and weight decay; the rate rises for a fifth of the run and falls to zero."""
+def _better(epochs: int, batch_size: int, rate: float, *, pad: int, flip: bool, bf16: bool) -> Recipe:
+    """SGD with Nesterov momentum and weight decay; the rate rises for a fifth of the run, then falls to zero."""
     return Recipe(
         epochs=epochs,
         batch_size=batch_size,
@@ -78,24 +78,23 @@ def _better(epochs: int, batch_size: int, rate: float, *, crop: bool, bf16: bool
         weight_decay=5e-4,
         schedule="linear",
         warmup=0.2,
-        pad=4 if crop else 0,
-        flip=crop,
+        pad=pad,
+        flip=flip,
         bf16=bf16,
         channels_last=True,
-        **options,  # type: ignore[arg-type]
     )
 
 
 IMPROVED = (
-    _mnist("lenet5", LENET_MNIST, _better(2, 64, 0.05, crop=False, bf16=False), "-2-epochs"),
-    _mnist("lenet5", LENET_MNIST, _better(5, 64, 0.05, crop=False, bf16=False), "-5-epochs"),
-    _mnist("minivgg", VGG_MNIST, _better(2, 64, 0.05, crop=False, bf16=True), "-2-epochs"),
-    _mnist("minivgg", VGG_MNIST, _better(5, 64, 0.05, crop=False, bf16=True), "-5-epochs"),
-    _mnist("lenet5", LENET_160, _better(50, 16, 0.05, crop=False, bf16=False), "-50-epochs", train_size=160),
-    _mnist("minivgg", VGG_160, _better(50, 16, 0.05, crop=False, bf16=True), "-50-epochs", train_size=160),
-    _cifar10("lenet5", LENET_SGD, _better(12, 100, 0.02, crop=True, bf16=False), "-12-epochs"),
-    _cifar10("minivgg", VGG_SGD, _better(12, 100, 0.05, crop=True, bf16=True), "-12-epochs"),
-    _cifar10("resnet", RESNET_ADAM, _better(10, 128, 0.2, crop=True, bf16=True), "-10-epochs"),
+    _mnist("lenet5", LENET_MNIST, _better(2, 64, 0.05, pad=0, flip=False, bf16=False), "-2-epochs"),
+    _mnist("lenet5", LENET_MNIST, _better(5, 64, 0.05, pad=2, flip=False, bf16=False), "-5-epochs"),
+    _mnist("minivgg", VGG_MNIST, _better(2, 64, 0.05, pad=0, flip=False, bf16=True), "-2-epochs"),
+    _mnist("minivgg", VGG_MNIST, _better(5, 64, 0.05, pad=2, flip=False, bf16=True), "-5-epochs"),
+    _mnist("lenet5", LENET_160, _better(50, 16, 0.05, pad=2, flip=False, bf16=False), "-50-epochs", train_size=160),
+    _mnist("minivgg", VGG_160, _better(50, 16, 0.05, pad=2, flip=False, bf16=True), "-50-epochs", train_size=160),
+    _cifar10("lenet5", LENET_SGD, _better(12, 50, 0.03, pad=4, flip=True, bf16=False), "-12-epochs"),
+    _cifar10("minivgg", VGG_SGD, _better(12, 50, 0.05, pad=4, flip=True, bf16=True), "-12-epochs"),
+    _cifar10("resnet", RESNET_ADAM, _better(10, 50, 0.1, pad=4, flip=True, bf16=True), "-10-epochs"),
 )
 
 CNN_TUTORIAL = Study("cnn-tutorial", "A CNN tutorial's table", PREFACE, REPRODUCED, IMPROVED)
