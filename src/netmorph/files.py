@@ -53,12 +53,16 @@ def atomic_write(path: Path, write: Callable[[Path], None], *, keep: Path | None
 
 
 def remove_unfinished(folder: Path, name: str = "*") -> None:
-    """Remove the temporary files that killed processes left in `folder` when they wrote `name` (any file if not given).
+    """Remove the temporary files that killed processes left in `folder`.
 
     Only for a caller who knows that no other process writes these files now.
+
+    Args:
+        name: a glob pattern of the files that were to be written.
     """
     for file in folder.glob(f".{name}.*.tmp"):
-        file.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # they take space, and do no other harm
+            file.unlink()
 
 
 def _umask() -> int:

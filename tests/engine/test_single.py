@@ -87,3 +87,12 @@ def test_other_data_under_a_training_is_noticed(tmp_path: Path) -> None:
         run(tmp_path, on_epoch=stop)
     with pytest.raises(CheckpointError, match="divided otherwise"):
         run(tmp_path, replace(TRAIN, data=replace(TRAIN.data, seed=1)))
+
+
+def test_what_a_killed_training_left_half_written_is_removed(tmp_path: Path) -> None:
+    (tmp_path / "networks").mkdir()
+    left = [tmp_path / ".report.html.abc.tmp", tmp_path / "networks" / ".1.trained.safetensors.abc.tmp"]
+    for file in left:
+        file.write_bytes(b"half")
+    run(tmp_path)
+    assert not any(file.exists() for file in left)

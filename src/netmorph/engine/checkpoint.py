@@ -1,9 +1,15 @@
-"""Checkpoints: tensors and plain values in one safetensors file, checked when they are read."""
+"""Checkpoints: tensors and plain values in one safetensors file, checked when they are read.
 
-import hashlib
+One process writes a checkpoint. It may be killed at any moment: at `path`, or else at `previous(path)`, there is always
+a whole one.
+"""
+
+import contextlib
+import glob
 import json
 import os
 import warnings
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,7 +20,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from netmorph.errors import NetmorphError
-from netmorph.files import atomic_write
+from netmorph.files import atomic_write, remove_unfinished
 
 
 class CheckpointError(NetmorphError):
@@ -40,37 +46,38 @@ def save(path: Path, tensors: Mapping[str, Tensor], meta: Mapping[str, Any]) -> 
     Raises:
         SaveError: the file cannot be written; the newest checkpoint is as it was.
     """
-    # safetensors refuses tensors that share memory or are not contiguous.
-    whole = {name: tensor.detach().to("cpu", copy=True).contiguous() for name, tensor in tensors.items()}
     text = json.dumps(meta, allow_nan=False)
-
-    def write(temporary: Path) -> None:
-        save_file(whole, temporary, metadata={"netmorph": text, "checksum": _checksum(whole, text)})
-        if path.exists():
-            os.replace(path, previous(path))
-
-    atomic_write(path, write)
+    whole = _apart(tensors)
+    metadata = {"netmorph": text, "checksum": _checksum(whole, text)}
+    remove_unfinished(path.parent, glob.escape(path.name))
+    atomic_write(path, lambda temporary: save_file(whole, temporary, metadata), keep=previous(path))
 
 
 def load(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Read the newest checkpoint that is whole: tensors on the CPU, and the plain values.
 
-    If the newest one is damaged, a warning says so and the previous one is read. No code in the file is run.
+    If the newest one is damaged, a warning says so, and the previous one is read and takes its place. No code in the
+    file is run.
 
     Raises:
         CheckpointError: neither is there, or neither is whole.
     """
+    before = previous(path)
     try:
         return _read(path)
-    except FileNotFoundError:
-        if not previous(path).exists():
-            raise CheckpointError(f"there is no checkpoint {path}; start without resuming") from None
-        return _read(previous(path))
+    except FileNotFoundError as error:
+        if not before.exists():
+            raise CheckpointError(f"there is no checkpoint {path}; start without resuming") from error
     except CheckpointError as error:
-        if not previous(path).exists():
+        if not before.exists():
             raise
-        warnings.warn(f"{error}. Going on from the one before, {previous(path)}", stacklevel=2)
-        return _read(previous(path))
+        warnings.warn(f"{error}. Going on from the one before instead, {before}", stacklevel=2)
+    found = _read(before)
+    # Otherwise the next `save` would put the damaged one in the place of the only whole one. Where nothing can be
+    # renamed, nothing can be saved either.
+    with contextlib.suppress(OSError):
+        os.replace(before, path)
+    return found
 
 
 def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -79,18 +86,40 @@ def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
             stored = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118, not a dict
     except SafetensorError as error:
-        raise CheckpointError(f"{path} is damaged ({error}); delete it and start again") from error
+        raise _damaged(path, error) from error
     if "checksum" not in stored or "netmorph" not in stored:
         raise CheckpointError(f"{path} is not a checkpoint of netmorph; choose another file")
     if stored["checksum"] != _checksum(tensors, stored["netmorph"]):
-        raise CheckpointError(f"{path} is damaged (its checksum differs); delete it and start again")
-    return tensors, json.loads(stored["netmorph"])
+        raise _damaged(path, "its checksum differs")
+    try:
+        return tensors, json.loads(stored["netmorph"])
+    except ValueError as error:
+        raise _damaged(path, error) from error
+
+
+def _damaged(path: Path, reason: object) -> CheckpointError:
+    return CheckpointError(f"{path} is damaged ({reason}); delete it to start again")
+
+
+def _apart(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors on the CPU, as safetensors takes them: contiguous, and no two in the same memory."""
+    apart: dict[str, Tensor] = {}
+    taken = set()
+    for name, tensor in tensors.items():
+        tensor = tensor.detach().cpu().contiguous()
+        # Only what shares memory is copied: a checkpoint is as large as the model and its optimizer together.
+        if tensor.untyped_storage().data_ptr() in taken:
+            tensor = tensor.clone()
+        taken.add(tensor.untyped_storage().data_ptr())
+        apart[name] = tensor
+    return apart
 
 
 def _checksum(tensors: Mapping[str, Tensor], text: str) -> str:
-    digest = hashlib.sha256(text.encode())
+    """CRC-32, which finds damage; SHA-256 would take more than twice the time to resist forgery, too."""
+    checksum = zlib.crc32(text.encode())
     for name in sorted(tensors):
         tensor = tensors[name]
-        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
-    return digest.hexdigest()
+        checksum = zlib.crc32(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode(), checksum)
+        checksum = zlib.crc32(tensor.reshape(-1).view(torch.uint8).numpy().data, checksum)
+    return f"{checksum:08x}"

@@ -8,22 +8,34 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
+from netmorph.data import Dataset
 from netmorph.engine import train as training
 from netmorph.engine.conclude import conclude
 from netmorph.engine.config import TrainConfig
-from netmorph.engine.history import Epoch
+from netmorph.engine.history import Epoch, History
+from netmorph.engine.parallel import ALONE, World, from_first, own_device
 from netmorph.engine.records import EpochRecord, NetworkRecord, Records
 from netmorph.engine.shelf import TRAINED, Shelf
+from netmorph.files import remove_unfinished
 from netmorph.measure.cost import cost
 
 ONLY = 1  # the id of the only network
+CHECKPOINT = "checkpoint"
 
 
 def train_single(
-    folder: Path, config: TrainConfig, records: Records, on_epoch: Callable[[Epoch], None] = lambda epoch: None
+    folder: Path,
+    config: TrainConfig,
+    records: Records,
+    on_epoch: Callable[[Epoch], None] = lambda epoch: None,
+    world: World = ALONE,
 ) -> dict[str, Any]:
     """Train the config's network, or go on from its checkpoint; keep the best epoch and test it.
+
+    Args:
+        world: the processes that train it together. This is the first one's part; the others do `train_along`.
 
     Returns:
         The result, see `netmorph.report.summary`; the network is its "best", and there are no baselines.
@@ -32,24 +44,16 @@ def train_single(
         NetmorphError: see `netmorph.engine.train.train`.
     """
     result = records.meta("result")
+    from_first(lambda: None if result else (folder, config), world)
     if result is not None:
         return dict(result)
     dataset = config.data.load()
     shelf = Shelf(folder, config.base(dataset), config.recipe)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(config.seed)
-        model = shelf.base.build()
+    for place in (folder, shelf.folder):
+        remove_unfinished(place)
+    model = _network(config, dataset)
     price = cost(model, dataset.input_shape)
-    history = training.train(
-        model,
-        dataset,
-        config.recipe,
-        seed=config.seed,
-        device=config.device,
-        checkpoint=folder / "checkpoint",
-        resume=True,
-        on_epoch=on_epoch,
-    )
+    history = _trained(model, dataset, folder, config, on_epoch, world)
     shelf.put(ONLY, TRAINED, model, (), None)
     best = history.best
     # The seconds of the epochs, because those of an interrupted session are known nowhere else.
@@ -79,3 +83,39 @@ def train_single(
         records.set_meta("result", conclude(records, shelf, dataset, seconds))
         records.set_meta("status", "finished")
     return dict(records.meta("result"))
+
+
+def train_along(world: World) -> None:
+    """Take part in what the first process of the world trains with `train_single`."""
+    told: tuple[Path, TrainConfig] | None = from_first(lambda: None, world)
+    if told is not None:
+        folder, config = told
+        dataset = config.data.load()
+        _trained(_network(config, dataset), dataset, folder, config, lambda epoch: None, world)
+
+
+def _network(config: TrainConfig, dataset: Dataset) -> nn.Module:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(config.seed)
+        return config.base(dataset).build()
+
+
+def _trained(
+    model: nn.Module,
+    dataset: Dataset,
+    folder: Path,
+    config: TrainConfig,
+    on_epoch: Callable[[Epoch], None],
+    world: World,
+) -> History:
+    return training.train(
+        model,
+        dataset,
+        config.recipe,
+        seed=config.seed,
+        device=own_device(config.device, world),
+        checkpoint=folder / CHECKPOINT,
+        resume=True,
+        on_epoch=on_epoch,
+        world=world,
+    )
