@@ -83,7 +83,7 @@ def test_folders_without_data(tmp_path):
 
 def test_a_constant_channel_has_std_one():
     images = torch.full((4, 1, 2, 2), 51, dtype=torch.uint8)
-    mean, std = loading._statistics(images)
+    mean, std = loading.channel_statistics(images)
     assert mean == pytest.approx((0.2,))
     assert std == (1.0,)
 
@@ -93,7 +93,7 @@ def test_a_constant_channel_has_std_one():
 
 def test_a_second_load_decodes_nothing(pictures, tmp_path, monkeypatch):
     first = data.load(pictures, cache=tmp_path / "cache")
-    monkeypatch.setattr("netmorph.data.images._decode", None)
+    monkeypatch.setattr("netmorph.data.images.decode_image", None)
     again = data.load(pictures, cache=tmp_path / "cache")
     assert torch.equal(first.train.images, again.train.images)
     assert torch.equal(first.test.labels, again.test.labels)

@@ -21,6 +21,17 @@ def png(pixels: np.ndarray) -> bytes:
     return file.getvalue()
 
 
+def jpeg(seed: int, height: int, width: int, mode: str = "RGB", tint: int = 0) -> bytes:
+    """A picture with large and small structure; the tint makes one channel brighter."""
+    generator = np.random.default_rng(seed)
+    coarse = Image.fromarray(generator.integers(0, 160, (4, 5, 3), dtype=np.uint8)).resize((width, height), 3)
+    pixels = np.asarray(coarse).astype(int) + generator.integers(0, 15, (height, width, 3))
+    pixels[..., tint] += 80
+    file = io.BytesIO()
+    Image.fromarray(pixels.astype(np.uint8)).convert(mode).save(file, "JPEG", quality=90)
+    return file.getvalue()
+
+
 def write_parquet(path: Path, images: list[bytes | None], labels: list[int | None]) -> None:
     features = {"image": {"_type": "Image"}, "label": {"names": ["cat", "dog"], "_type": "ClassLabel"}}
     cells = [{"bytes": content, "path": None} for content in images]

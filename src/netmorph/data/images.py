@@ -1,7 +1,8 @@
 """Encoded images (PNG, JPEG, ...) -> one uint8 tensor."""
 
 import io
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from typing import Any
 
 import numpy as np
 import torch
@@ -39,7 +40,7 @@ def decode_images(encoded: Iterable[tuple[str, bytes]], count: int, size: Size |
     images: NDArray[np.uint8] | None = None
     first = ""
     for row, (where, content) in enumerate(encoded):
-        image = _decode(where, content, size)
+        image = _channels_first(decode_image(where, content, lambda opened, mode: _resized(opened, mode, size)))
         if images is None:
             images, first = np.empty((count, *image.shape), np.uint8), where
         elif image.shape != images.shape[1:]:
@@ -57,17 +58,24 @@ def resize_images(images: Tensor, size: Size | None) -> Tensor:
     return F.interpolate(images, size, mode="bilinear", antialias=True)
 
 
-def _decode(where: str, content: bytes, size: Size | None) -> NDArray[np.uint8]:
-    """One image, [C, H, W]."""
+def decode_image(where: str, content: bytes, read: Callable[[Any, str], Any]) -> NDArray[np.uint8]:
+    """The pixels [H, W] or [H, W, C] of one image; the array can be written to.
+
+    Args:
+        where: the image stands, for messages.
+        content: of its file.
+        read: from the opened Pillow image, nothing of it decoded yet, and the mode it should be read as, "L" or
+            "RGB", to the one whose pixels are wanted.
+
+    Raises:
+        DataError: it cannot be decoded, or has more than 8 bits a channel.
+    """
     pillow = require("PIL.Image", "data")
     try:
         with pillow.open(io.BytesIO(content), formats=_FORMATS) as image:
             mode = _MODES.get(image.mode)
             if mode is not None:
-                image = image if image.mode == mode else image.convert(mode)
-                if size is not None:
-                    image = image.resize((size[1], size[0]), pillow.Resampling.BILINEAR)
-                pixels = np.asarray(image)
+                pixels = np.array(read(image, mode))
     # Pillow's decoders meet arbitrary bytes here, and raise whatever their format's parser runs into.
     except Exception as error:
         known = not isinstance(error, pillow.UnidentifiedImageError)  # which tells of a buffer, not of a file
@@ -78,6 +86,17 @@ def _decode(where: str, content: bytes, size: Size | None) -> NDArray[np.uint8]:
             f"{where} has Pillow mode {image.mode!r}; supported are {', '.join(_MODES)} (8 bits a channel): "
             "convert that image"
         )
+    return pixels
+
+
+def _resized(image: Any, mode: str, size: Size | None) -> Any:
+    image = image if image.mode == mode else image.convert(mode)
+    if size is None:
+        return image
+    return image.resize((size[1], size[0]), require("PIL.Image", "data").Resampling.BILINEAR)
+
+
+def _channels_first(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return pixels[None] if pixels.ndim == 2 else np.moveaxis(pixels, 2, 0)
 
 

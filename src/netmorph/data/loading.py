@@ -11,9 +11,7 @@ from netmorph.data.images import Size
 from netmorph.data.layouts import find_layout
 from netmorph.data.named import NAMES, find_folder, read_digits, unknown_name
 from netmorph.data.source import Source, check_source
-from netmorph.data.splitting import balanced_subset, hold_out
-
-TEST_FRACTION = 0.2
+from netmorph.data.splitting import split_parts
 
 
 def load(
@@ -45,18 +43,29 @@ def load(
         DataError: the data cannot be found, read or split as asked.
         MissingExtra: a package that reads this data is not installed.
     """
-    if not 0 <= validation < 1:
-        raise DataError(f"validation must be a fraction of at least 0 and below 1, got {validation}")
-    if size is not None and min(size) < 1:
-        raise DataError(f"size must be a height and a width of at least 1, got {size}")
+    check_request(validation, size)
     if source in NAMES:
         name = str(source)
         content, fingerprint = _read_named(name, size, cache or user_cache() / "tensors")
     else:
-        folder = _existing_folder(source)
+        folder = existing_folder(source)
         name = folder.resolve().name
         content, fingerprint = _read_folder(folder, size, cache or user_cache() / "tensors")
-    return _split(content, name, fingerprint, seed, validation, train_size)
+    train, held_out, test = split_parts(content.parts, content.classes, seed, validation, train_size)
+    mean, std = channel_statistics(train.images)
+    return Dataset(name, train, held_out, test, content.classes, mean, std, fingerprint)
+
+
+def check_request(validation: float, size: Size | None) -> None:
+    """Refuse a fraction or a size that cannot be meant.
+
+    Raises:
+        DataError: which one, and what was given.
+    """
+    if not 0 <= validation < 1:
+        raise DataError(f"validation must be a fraction of at least 0 and below 1, got {validation}")
+    if size is not None and min(size) < 1:
+        raise DataError(f"size must be a height and a width of at least 1, got {size}")
 
 
 def _read_named(name: str, size: Size | None, cache: Path) -> tuple[Source, str]:
@@ -65,7 +74,12 @@ def _read_named(name: str, size: Size | None, cache: Path) -> tuple[Source, str]
     return _read_folder(find_folder(name), size, cache)
 
 
-def _existing_folder(source: str | Path) -> Path:
+def existing_folder(source: str | Path) -> Path:
+    """The folder that is meant.
+
+    Raises:
+        DataError: there is none of that name.
+    """
     folder = Path(source).expanduser()
     if folder.is_dir():
         return folder
@@ -88,29 +102,7 @@ def _read_folder(folder: Path, size: Size | None, cache: Path) -> tuple[Source, 
     return cached(cache, folder.name, identity=f"{folder} {size}", state=folder_state(folder), read=checked)
 
 
-def _split(
-    source: Source, name: str, fingerprint: str, seed: int, validation: float, train_size: int | None
-) -> Dataset:
-    generator = torch.Generator().manual_seed(seed)
-    parts = dict(source.parts)
-    # The test split comes first: neither `validation` nor `train_size` changes it.
-    for part, fraction in (("test", TEST_FRACTION), ("validation", validation)):
-        if part not in parts:
-            kept, held = hold_out(parts["train"].labels, fraction, source.classes, generator)
-            parts[part], parts["train"] = parts["train"].select(held), parts["train"].select(kept)
-    train = parts["train"]
-    if train_size is not None:
-        if not len(source.classes) <= train_size <= len(train):
-            raise DataError(
-                f"train_size must be between {len(source.classes)}, one image a class, and {len(train)}, all "
-                f"train images that validation and test leave; got {train_size}"
-            )
-        train = train.select(balanced_subset(train.labels, train_size, generator))
-    mean, std = _statistics(train.images)
-    return Dataset(name, train, parts["validation"], parts["test"], source.classes, mean, std, fingerprint)
-
-
-def _statistics(images: Tensor) -> tuple[tuple[float, ...], tuple[float, ...]]:
+def channel_statistics(images: Tensor) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Mean and standard deviation of each channel, pixels in 0..1, from exact counts of the 256 values."""
     values = torch.arange(256, dtype=torch.float64) / 255
     means, stds = [], []

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
+from torch import Tensor
 
 from netmorph.data.dataset import DataError, Split
 
@@ -24,8 +25,12 @@ class Source:
 
 def numbered_classes(parts: Mapping[str, Split]) -> tuple[str, ...]:
     """Class names for labels that come without: "0", "1", ... up to the largest label."""
-    largest = max((int(part.labels.max()) for part in parts.values() if len(part)), default=-1)
-    return tuple(str(label) for label in range(largest + 1))
+    return numbered(torch.cat([part.labels for part in parts.values()]))
+
+
+def numbered(labels: Tensor) -> tuple[str, ...]:
+    """Names of classes for labels: "0", "1", ... up to the largest."""
+    return tuple(str(label) for label in range(int(labels.max()) + 1 if len(labels) else 0))
 
 
 def check_source(source: Source, where: object) -> None:
@@ -36,23 +41,33 @@ def check_source(source: Source, where: object) -> None:
     """
     shape = tuple(source.parts["train"].images.shape[1:])
     for name, part in source.parts.items():
-        if len(part) == 0:
-            raise DataError(f"{where}: the {name} images are empty; add images or remove that part")
-        if tuple(part.images.shape[1:]) != shape:
+        if len(part) and tuple(part.images.shape[1:]) != shape:
             raise DataError(
                 f"{where}: train images are {list(shape)} (channels, height, width) but {name} images are "
                 f"{list(part.images.shape[1:])}; give them one size (load(..., size=(H, W)) resizes) and mode"
             )
-        low, high = int(part.labels.min()), int(part.labels.max())
-        if low < 0 or high >= len(source.classes):
+    check_labels({name: part.labels for name, part in source.parts.items()}, source.classes, where)
+
+
+def check_labels(labels: Mapping[str, Tensor], classes: tuple[str, ...], where: object) -> None:
+    """Refuse labels, by part, that no classifier can be trained on.
+
+    Raises:
+        DataError: an empty part, a label without a class, or a single class.
+    """
+    for name, given in labels.items():
+        if len(given) == 0:
+            raise DataError(f"{where}: the {name} images are empty; add images or remove that part")
+        low, high = int(given.min()), int(given.max())
+        if low < 0 or high >= len(classes):
             raise DataError(
-                f"{where}: {name} labels run from {low} to {high}, but there are {len(source.classes)} "
-                f"classes; labels must be 0 to {len(source.classes) - 1}"
+                f"{where}: {name} labels run from {low} to {high}, but there are {len(classes)} "
+                f"classes; labels must be 0 to {len(classes) - 1}"
             )
-    present = torch.unique(source.parts["train"].labels).tolist()
+    present = torch.unique(labels["train"]).tolist()
     if len(present) < 2:
         raise DataError(
-            f"{where}: every train image is of class {source.classes[present[0]]!r}; "
+            f"{where}: every train image is of class {classes[present[0]]!r}; "
             "a classifier needs images of at least two classes"
         )
 

@@ -1,11 +1,65 @@
 """Random splits that keep every class in every part: pure functions of labels and a generator."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Protocol, Self, TypeVar
 
 import torch
 from torch import Generator, Tensor
 
 from netmorph.data.dataset import DataError
+
+TEST_FRACTION = 0.2
+
+
+class Selectable(Protocol):
+    """Labelled images of which some can be picked."""
+
+    @property
+    def labels(self) -> Tensor:
+        """int64 [N]."""
+
+    def select(self, indices: Tensor) -> Self:
+        """The images and labels at `indices` (int64 [M]), in that order."""
+
+
+Images = TypeVar("Images", bound=Selectable)
+
+
+def split_parts(
+    published: Mapping[str, Images],
+    classes: Sequence[str],
+    seed: int,
+    validation: float,
+    train_size: int | None,
+) -> tuple[Images, Images, Images]:
+    """Train, validation and test; what was not published apart is held out of the train images, class by class.
+
+    Args:
+        published: "train", and "validation" and "test" where they exist.
+        classes: names by label, for messages.
+        seed: decides what is held out.
+        validation: the fraction held out for validation; for test it is `TEST_FRACTION`.
+        train_size: keep so many train images, evenly over the classes; None keeps all.
+
+    Raises:
+        DataError: a class with too few images, or a `train_size` out of range.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    parts = dict(published)
+    # The test split comes first: neither `validation` nor `train_size` changes it.
+    for part, fraction in (("test", TEST_FRACTION), ("validation", validation)):
+        if part not in parts:
+            kept, held = hold_out(parts["train"].labels, fraction, classes, generator)
+            parts[part], parts["train"] = parts["train"].select(held), parts["train"].select(kept)
+    train = parts["train"]
+    if train_size is not None:
+        if not len(classes) <= train_size <= len(train.labels):
+            raise DataError(
+                f"train_size must be between {len(classes)}, one image a class, and {len(train.labels)}, all "
+                f"train images that validation and test leave; got {train_size}"
+            )
+        train = train.select(balanced_subset(train.labels, train_size, generator))
+    return train, parts["validation"], parts["test"]
 
 
 def hold_out(labels: Tensor, fraction: float, classes: Sequence[str], generator: Generator) -> tuple[Tensor, Tensor]:

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from netmorph.data.dataset import DataError, Split
 from netmorph.data.images import EXTENSIONS, Size, decode_images
@@ -19,11 +20,21 @@ _FOLDERS = {
 
 def matches(folder: Path) -> bool:
     """Whether there are images in folders below this one."""
-    return any(_images(below) for below in _folders(folder))
+    return any(_is_image(path) for below in _folders(folder) for path in below.rglob("*"))
 
 
 def read(folder: Path, size: Size | None) -> Source:
     """Read the images, classes in the order of their folders' names."""
+    listed, classes = list_images(folder)
+    return Source({part: _read_part(paths, labels, size) for part, (paths, labels) in listed.items()}, classes)
+
+
+def list_images(folder: Path) -> tuple[dict[str, tuple[list[Path], Tensor]], tuple[str, ...]]:
+    """The files and labels (int64) of each part, and the names of the classes; no file is opened.
+
+    Raises:
+        DataError: images without a class folder, a class folder without images, or without train images.
+    """
     below = {path.name: path for path in _folders(folder)}
     if "train" in below and _folders(below["train"]):
         roots = {_FOLDERS[name]: path for name, path in below.items() if name in _FOLDERS}
@@ -35,10 +46,10 @@ def read(folder: Path, size: Size | None) -> Source:
     else:
         roots = {"train": folder}
     classes = tuple(path.name for path in _folders(roots["train"]))
-    return Source({part: _read_part(root, classes, size) for part, root in roots.items()}, classes)
+    return {part: _list_part(root, classes) for part, root in roots.items()}, classes
 
 
-def _read_part(root: Path, classes: tuple[str, ...], size: Size | None) -> Split:
+def _list_part(root: Path, classes: tuple[str, ...]) -> tuple[list[Path], Tensor]:
     paths: list[Path] = []
     labels: list[int] = []
     for folder in _folders(root):
@@ -51,8 +62,12 @@ def _read_part(root: Path, classes: tuple[str, ...], size: Size | None) -> Split
         labels += [classes.index(folder.name)] * len(found)
     if not paths:
         raise DataError(f"the images in {root} have no labels: put each into a folder named after its class")
+    return paths, torch.tensor(labels)
+
+
+def _read_part(paths: list[Path], labels: Tensor, size: Size | None) -> Split:
     images = decode_images(((str(path), path.read_bytes()) for path in paths), len(paths), size)
-    return Split(images, torch.tensor(labels))
+    return Split(images, labels)
 
 
 def _folders(folder: Path) -> list[Path]:
@@ -60,8 +75,8 @@ def _folders(folder: Path) -> list[Path]:
 
 
 def _images(folder: Path) -> list[Path]:
-    return sorted(
-        path
-        for path in folder.rglob("*")
-        if path.suffix.lower() in EXTENSIONS and not path.name.startswith(".") and path.is_file()
-    )
+    return sorted(filter(_is_image, folder.rglob("*")))
+
+
+def _is_image(path: Path) -> bool:
+    return path.suffix.lower() in EXTENSIONS and not path.name.startswith(".") and path.is_file()

@@ -23,12 +23,22 @@ def matches(folder: Path) -> bool:
 
 def read(folder: Path, size: Size | None) -> Source:
     """Read columns `image` ({bytes, path}) and `label` (integer); class names from the schema where given."""
+    files = find_files(folder)
+    parts = {part: _read_part(paths, size) for part, paths in files.items()}
+    return Source(parts, _class_names(files["train"][0]) or numbered_classes(parts))
+
+
+def find_files(folder: Path) -> dict[str, list[Path]]:
+    """The files of each part that is there.
+
+    Raises:
+        DataError: none is named as train's.
+    """
     folder = folder if any(folder.glob("*.parquet")) else folder / "data"
     files = {part: sorted(folder.glob(pattern)) for part, pattern in _PATTERNS.items()}
     if not files["train"]:
         raise DataError(f"{folder} has parquet files but none named train-*.parquet; rename the training files")
-    parts = {part: _read_part(paths, size) for part, paths in files.items() if paths}
-    return Source(parts, _class_names(files["train"][0]) or numbered_classes(parts))
+    return {part: paths for part, paths in files.items() if paths}
 
 
 def _read_part(paths: list[Path], size: Size | None) -> Split:

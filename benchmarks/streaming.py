@@ -1,0 +1,120 @@
+"""Images per second from a folder of JPEGs: `stream` beside a plain DataLoader that decodes each image in every epoch.
+
+Both read with the same number of workers, give the same kind of batches (random resized crops, float32, normalized),
+and do nothing else with them.
+"""
+
+import io
+import os
+import tempfile
+import warnings
+from collections.abc import Iterable
+from pathlib import Path
+from time import perf_counter
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+from torch.utils.data import DataLoader
+from torch.utils.data import Dataset as MapDataset
+
+from netmorph.data import batches, normalize, stream
+from netmorph.data.crops import random_crop
+
+CLASSES = 4
+IMAGES = 1024  # in all
+PICTURES = 32  # different ones
+HEIGHT, WIDTH = 375, 500
+SIZE = 224
+BATCH = 64
+EPOCHS = 3
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
+
+def main() -> None:
+    warnings.filterwarnings("ignore", message="This DataLoader will create")
+    cores = os.cpu_count() or 1
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(folder)
+        mean_bytes = write_images(root / "images")
+        print(
+            f"torch {torch.__version__}, {cores} cores; {IMAGES} JPEGs of {WIDTH}x{HEIGHT}, {mean_bytes / 1000:.0f} kB "
+            f"each, to crops of {SIZE}x{SIZE}; images per second (ratio to the plain loader's same epoch)"
+        )
+        print(f"{'':<34}" + "".join(f"{f'epoch {epoch + 1}':>18}" for epoch in range(EPOCHS)))
+        for workers in sorted({0, cores}):
+            plain = plain_loader(root / "images", workers)
+            streamed = streamed_epochs(root / "images", root / str(workers), workers, None)
+            uncached = streamed_epochs(root / "images", root / str(workers), workers, 0)
+            baseline = [images_per_second(plain) for _ in range(EPOCHS)]
+            report(f"plain DataLoader, {workers} workers", baseline, baseline)
+            report(f"stream, {workers} workers", [images_per_second(epoch) for epoch in streamed], baseline)
+            report(f"stream, {workers} workers, no cache", [images_per_second(epoch) for epoch in uncached], baseline)
+
+
+def report(name: str, speeds: list[float], baseline: list[float]) -> None:
+    cells = (f"{speed:>10.0f} ({speed / base:4.2f}x)" for speed, base in zip(speeds, baseline, strict=True))
+    print(f"{name:<34}" + "".join(f"{cell:>18}" for cell in cells), flush=True)
+
+
+def images_per_second(epoch: Iterable[tuple[Tensor, Tensor]]) -> float:
+    started = perf_counter()
+    count = sum(len(labels) for _, labels in epoch)
+    return count / (perf_counter() - started)
+
+
+def streamed_epochs(
+    root: Path, cache: Path, workers: int, cache_limit: int | None
+) -> Iterable[Iterable[tuple[Tensor, Tensor]]]:
+    dataset = stream(
+        root, size=SIZE, mean=MEAN, std=STD, validation=0, workers=workers, cache=cache, cache_limit=cache_limit
+    )
+    dataset.train.head(1)
+    for epoch in range(EPOCHS):
+        shuffled = batches(dataset.train, BATCH, generator=torch.Generator().manual_seed(epoch))
+        yield ((normalize(images, MEAN, STD), labels) for images, labels in shuffled)
+
+
+class PlainFolder(MapDataset[tuple[Tensor, int]]):
+    """What tutorials do: decode, crop and convert one image after another."""
+
+    def __init__(self, root: Path) -> None:
+        self.paths = sorted((root / "train").glob("*/*.JPEG"))
+        self.generator = np.random.default_rng(0)
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, int]:
+        with Image.open(self.paths[index]) as file:
+            image = file.convert("RGB")
+        top, left, height, width = random_crop((image.height, image.width), self.generator)
+        box = (left, top, left + width, top + height)
+        cropped = image.resize((SIZE, SIZE), Image.Resampling.BILINEAR, box=box)
+        scaled = torch.from_numpy(np.array(cropped)).permute(2, 0, 1).contiguous().float().div_(255)
+        normalized = scaled.sub_(torch.tensor(MEAN).view(3, 1, 1)).div_(torch.tensor(STD).view(3, 1, 1))
+        return normalized, int(self.paths[index].parent.name)
+
+
+def plain_loader(root: Path, workers: int) -> DataLoader[tuple[Tensor, int]]:
+    return DataLoader(PlainFolder(root), BATCH, shuffle=True, num_workers=workers, persistent_workers=workers > 0)
+
+
+def write_images(root: Path) -> float:
+    """Pictures with the noise and detail that make JPEGs as large as ImageNet's; returns the mean size in bytes."""
+    generator = np.random.default_rng(0)
+    contents = []
+    for _ in range(PICTURES):
+        coarse = Image.fromarray(generator.integers(0, 256, (24, 32, 3), dtype=np.uint8))
+        pixels = np.asarray(coarse.resize((WIDTH, HEIGHT), Image.Resampling.BICUBIC)).astype(int)
+        pixels += generator.integers(-20, 21, pixels.shape)
+        file = io.BytesIO()
+        Image.fromarray(pixels.clip(0, 255).astype(np.uint8)).save(file, "JPEG", quality=90)
+        contents.append(file.getvalue())
+    for part, count in (("train", IMAGES), ("val", CLASSES), ("test", CLASSES)):
+        for label in range(CLASSES):
+            (root / part / str(label)).mkdir(parents=True)
+        for number in range(count):
+            (root / part / str(number % CLASSES) / f"{number}.JPEG").write_bytes(contents[number % PICTURES])
+    return sum(map(len, contents)) / PICTURES
