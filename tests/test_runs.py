@@ -1,3 +1,4 @@
+import csv
 import json
 import os
 import random
@@ -73,6 +74,14 @@ def told(folder: Path) -> tuple[Any, ...]:
         epochs = [replace(epoch, seconds=0.0) for network in networks for epoch in records.epochs(network.id)]
         result = {key: value for key, value in (records.meta("result") or {}).items() if key != "seconds"}
         return networks, epochs, result, records.meta("round")
+
+
+def logged(folder: Path) -> list[dict[str, float]]:
+    """The rows of metrics.jsonl, which metrics.csv has too, apart from the seconds."""
+    rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    with open(folder / "metrics.csv", newline="") as file:
+        assert [{name: float(value) for name, value in row.items()} for row in csv.DictReader(file)] == rows
+    return [{name: value for name, value in row.items() if name != "seconds"} for row in rows]
 
 
 def state(folder: Path) -> str | None:
@@ -220,8 +229,40 @@ def test_a_training_killed_at_any_moment_goes_on_to_the_same_numbers(tmp_path: P
             process.kill()
         assert process.returncode == -signal.SIGKILL
         assert state(cut) == "interrupted"
+        # What was said of an epoch is in the logs by then.
+        assert len(logged(cut)) >= epochs
     runs.train(cut, 1, lambda epoch: None)
     assert told(cut) == told(whole)
+    assert logged(cut) == logged(whole)
+    assert [row["epoch"] for row in logged(cut)] == [1, 2, 3, 4, 5]
+
+
+def test_a_finished_training_keeps_its_logs(tmp_path: Path) -> None:
+    folder = runs.create(tmp_path / "run", TRAIN, "")
+    runs.train(folder, 1, lambda epoch: None)
+    before = logged(folder)
+    for checkpoint in folder.glob("checkpoint*"):  # to save space
+        checkpoint.unlink()
+    runs.train(folder, 1, lambda epoch: None)
+    assert logged(folder) == before
+
+
+def test_tensorboard_is_written_on_request_and_kept_up_when_a_run_goes_on(tmp_path: Path) -> None:
+    accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+
+    def stop(epoch: Any) -> None:
+        if epoch.epoch == 3:
+            raise KeyboardInterrupt
+
+    folder = runs.create(tmp_path / "run", TRAIN, "")
+    assert not (folder / "tensorboard").exists()
+    with pytest.raises(KeyboardInterrupt):
+        runs.train(folder, 1, stop, tensorboard=True)
+    runs.train(folder, 1, lambda epoch: None)
+    events = accumulator.EventAccumulator(str(folder / "tensorboard")).Reload()
+    seen = [(event.step, event.value) for event in events.Scalars("loss/validation")]
+    assert seen == [(row["epoch"], pytest.approx(row["validation_loss"])) for row in logged(folder)]
+    assert len(seen) == 5
 
 
 def kill_and_resume(folder: Path, moments: list[float]) -> None:

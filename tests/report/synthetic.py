@@ -6,8 +6,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from netmorph.engine.merit import best, front
 from netmorph.engine.records import EditRecord, EpochRecord, NetworkRecord, Records
+from netmorph.measure.classification import classification_report
 
 KINDS = {  # kind -> whether it is exact
     "widen r2r": True,
@@ -142,6 +145,15 @@ def ensemble(members: list[NetworkRecord]) -> dict[str, Any]:
     }
 
 
+def classified(classes: int = 10, samples: int = 300, seed: int = 0) -> dict[str, Any]:
+    """A classification report: every fifth sample is taken for the next class, or the one after it."""
+    generator = torch.Generator().manual_seed(seed)
+    labels = torch.randint(classes, (samples,), generator=generator)
+    wrong = (labels + torch.randint(1, 3, (samples,), generator=generator)) % classes
+    predictions = torch.where(torch.rand(samples, generator=generator) < 0.2, wrong, labels)
+    return classification_report(labels, predictions, [f"class {label}" for label in range(classes)])
+
+
 def write_run(folder: Path, rounds: int = 6, children: int = 8, keep: int = 4, finished: bool = True) -> Path:
     """Write a run with all three arms (finished) or the evolution alone (running)."""
     run = Run()
@@ -196,6 +208,7 @@ def write_run(folder: Path, rounds: int = 6, children: int = 8, keep: int = 4, f
             "training_flops": budget,
             "seconds": 118.2,
             "front": [network.id for network in front(evolved)],
+            "classification": classified(),
         },
     }
     return run.save(folder, survivors + [network.id for network in tried[:keep]], meta)

@@ -1,6 +1,6 @@
 import pytest
 
-from netmorph.report.numbers import compact, duration, flops, percent
+from netmorph.report.numbers import compact, duration, flops, percent, power_of_ten
 
 
 @pytest.mark.parametrize(
@@ -29,3 +29,7 @@ def test_percent_and_duration() -> None:
     assert percent(0.98712) == "98.71%"
     assert percent(None) == "–"
     assert [duration(s) for s in (None, 1.5, 75, 3725)] == ["–", "1.5 s", "1 min 15 s", "1 h 2 min"]
+
+
+def test_power_of_ten() -> None:
+    assert [power_of_ten(value) for value in (1e-12, 0.1, 1.0, 100.0)] == ["10⁻¹²", "10⁻¹", "10⁰", "10²"]

@@ -6,12 +6,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from synthetic import START, Run, write_run
+import torch
+from synthetic import START, Run, classified, ensemble, entry, write_run
 
 from netmorph.engine.records import EditRecord, EpochRecord, NetworkRecord, Records, RecordsError
-from netmorph.report import write
+from netmorph.errors import NetmorphError
+from netmorph.measure.classification import classification_report
+from netmorph.report import write, write_figures
 
-SECTIONS = ["tradeoff", "lineage", "curves", "spending", "edits", "ensemble"]
+SECTIONS = ["tradeoff", "lineage", "curves", "spending", "edits", "ensemble", "confusion"]
 
 
 class Elements(HTMLParser):
@@ -48,7 +51,7 @@ def page(finished_run: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
 
 def test_the_page_has_every_section_and_figure(page: str) -> None:
     ids = [attributes.get("id") for _, attributes in Elements(page).found]
-    assert {"result", *SECTIONS, "networks", "making"} <= set(ids)
+    assert {"result", *SECTIONS, "classes", "networks", "making"} <= set(ids)
     assert list(figures(page)) == SECTIONS
     assert "Nothing to show yet" not in page
 
@@ -91,8 +94,8 @@ def test_the_headline_and_the_table_hold_the_result(finished_run: Path, page: st
         result = records.meta("result")
     head, numbers = page.split('id="result"')[0], page.split('id="result"')[1].split("</table>")[0]
     baselines = result["baselines"]
-    for entry in (result["best"], result["ensemble"], baselines["alone"], baselines["random"]["ensemble"]):
-        text = f"{100 * entry['test_accuracy']:.2f}%"
+    for tested in (result["best"], result["ensemble"], baselines["alone"], baselines["random"]["ensemble"]):
+        text = f"{100 * tested['test_accuracy']:.2f}%"
         assert text in head
         assert text in numbers
 
@@ -111,8 +114,8 @@ def test_a_running_run_shows_what_there_is(running_run: Path, tmp_path: Path) ->
     page = write(running_run, tmp_path / "page.html").read_text("utf-8")
     assert '<span class="status">running</span>' in page
     assert "17 networks trained so far" in page
-    assert list(figures(page)) == SECTIONS[:-1]
-    assert page.count("Nothing to show yet") == 1
+    assert list(figures(page)) == SECTIONS[:-2]
+    assert page.count("Nothing to show yet") == 2
 
 
 def test_a_single_network(tmp_path: Path) -> None:
@@ -179,3 +182,74 @@ def test_a_folder_without_a_run(tmp_path: Path) -> None:
     with pytest.raises(RecordsError, match="no run in"):
         write(tmp_path)
     assert list(tmp_path.iterdir()) == []
+
+
+# -- the training of one network ---------------------------------------------------------------------------------------
+
+
+def write_training(folder: Path, classes: int = 10) -> Path:
+    network, run = replace(START, survivor=True), Run()
+    network = run.train(network, 0.3, 0.9, epochs=12)
+    tested = entry(network)
+    result = {
+        "best": tested,
+        "ensemble": ensemble([network]),
+        "members": [tested],
+        "baselines": {},
+        "training_flops": network.training_flops,
+        "seconds": 8.0,
+        "front": [network.id],
+        "classification": classified(classes, samples=30 * classes),
+    }
+    meta = {"status": "finished", "round": 0, "config": {"task": "train"}, "result": result}
+    return run.save(folder, [network.id], meta)
+
+
+def test_a_training_shows_its_curves_and_its_classes_and_nothing_of_a_search(tmp_path: Path) -> None:
+    page = write(write_training(tmp_path / "run")).read_text("utf-8")
+    assert list(figures(page)) == ["learning", "confusion"]
+    assert "netmorph train" in page
+    for word in ("nsemble", "evolution", "All 1 networks", "Nothing to show yet"):
+        assert word not in page
+    rows = page.split('id="classes"')[1].split("</table>")[0]
+    assert [f"<td>class {label}</td>" in rows for label in range(10)] == [True] * 10
+    assert "mean of the classes" in rows
+
+
+def test_a_thousand_classes_stay_readable(tmp_path: Path) -> None:
+    page = write(write_training(tmp_path / "run", classes=1000)).read_text("utf-8")
+    first, everything = page.split('id="classes"')[1].split("<details>")
+    assert first.count("<td>class ") == 10
+    assert everything.count("<td>class ") == 1000
+    matrix = "".join(figures(page)["confusion"].itertext())
+    assert "25 of 1000 classes" in matrix
+    assert len(set(re.findall(r"class \d+", matrix))) <= 25 + 2 * 15
+
+
+def test_a_training_that_has_not_begun_has_a_page(tmp_path: Path) -> None:
+    folder = Run().save(tmp_path / "run", [], {"status": "interrupted", "round": 0, "config": {"task": "train"}})
+    assert write(folder).read_text("utf-8").count("Nothing to show yet") == 2
+
+
+def test_figures_are_written_as_files(finished_run: Path, tmp_path: Path) -> None:
+    run = write_training(tmp_path / "run")
+    assert write_figures(run) == [run / "figures" / "learning.png", run / "figures" / "confusion.png"]
+    assert all(path.read_bytes().startswith(b"\x89PNG") for path in (run / "figures").iterdir())
+    (tree, *_) = write_figures(finished_run, ".svg", tmp_path / "elsewhere")
+    assert tree == tmp_path / "elsewhere" / "tradeoff.svg"
+    assert ElementTree.parse(tree).getroot().tag.endswith("svg")
+
+
+def test_a_kind_of_figure_that_nobody_draws_is_refused(finished_run: Path, tmp_path: Path) -> None:
+    with pytest.raises(NetmorphError, match=r"png.*svg.*got 'doc'"):
+        write_figures(finished_run, "doc", tmp_path / "figures")
+    assert not (tmp_path / "figures").exists()
+
+
+def test_perfect_predictions_are_drawn(tmp_path: Path) -> None:
+    folder = write_training(tmp_path / "run")
+    with Records.resume(folder) as records:
+        labels = torch.arange(300) % 30
+        report = classification_report(labels, labels, [f"class {label}" for label in range(30)])
+        records.set_meta("result", records.meta("result") | {"classification": report})
+    assert "No errors" in "".join(figures(write(folder).read_text("utf-8"))["confusion"].itertext())

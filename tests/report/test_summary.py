@@ -1,13 +1,16 @@
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 
-from rich.console import Console
-from synthetic import START
+import torch
+from rich.console import Console, RenderableType
+from synthetic import START, classified, write_run
 
 from netmorph.engine.merit import best, front
 from netmorph.engine.records import Records
-from netmorph.report.summary import ancestry, summary, table
+from netmorph.measure.classification import classification_report
+from netmorph.report.summary import ancestry, class_rows, class_table, summary, table, view
 
 
 def test_a_finished_run_gives_its_result(finished_run: Path) -> None:
@@ -69,6 +72,50 @@ def test_table_names_every_line(finished_run: Path) -> None:
         assert name in text
     assert f"{100 * result['ensemble']['test_accuracy']:.2f}%" in text
     assert all(f"Member {member['id']}" in text for member in result["members"])
+
+
+def printed(what: RenderableType) -> str:
+    console = Console(width=160)
+    with console.capture() as capture:
+        console.print(what)
+    return capture.get()
+
+
+def test_the_view_of_a_tested_run_has_its_classes(finished_run: Path, running_run: Path) -> None:
+    with Records.open(finished_run) as records:
+        text = printed(view(records))
+        report = records.meta("result")["classification"]
+    assert "Ensemble of the survivors" in text
+    row = next(line for line in text.splitlines() if line.startswith("│ class 7 "))
+    assert f"{100 * report['classes'][7]['f1']:.2f}%" in row
+    with Records.open(running_run) as records:
+        assert "mean of the classes" not in printed(view(records))
+
+
+def test_of_many_classes_the_worst_are_shown() -> None:
+    report = classified(classes=200, samples=6000)
+    text = printed(class_table(report))
+    names = re.findall(r"^│ (class \d+) ", text, re.MULTILINE)
+    assert names == [entry["name"] for entry in sorted(report["classes"], key=lambda entry: entry["f1"])[:10]]
+    assert "The 10 worst of 200 classes" in text
+    assert "6000" in text
+
+
+def test_what_a_class_is_taken_for_is_its_most_frequent_error() -> None:
+    labels = torch.tensor([0, 0, 0, 0, 1, 2, 2])
+    predictions = torch.tensor([1, 2, 2, 0, 1, 2, 2])
+    rows = class_rows(classification_report(labels, predictions, ("[red]", "b", "c")))
+    assert [row["taken_for"] for row in rows] == ["c (2)", "", ""]
+    assert "[red]" in printed(class_table(classification_report(labels, predictions, ("[red]", "b", "c"))))
+
+
+def test_a_result_of_before_there_were_classes(tmp_path: Path) -> None:
+    folder = write_run(tmp_path / "run", rounds=2)
+    with Records.resume(folder) as records:
+        result = records.meta("result")
+        del result["classification"]
+        records.set_meta("result", result)
+        assert "Best network" in printed(view(records))
 
 
 def test_front_keeps_what_no_cheaper_network_beats() -> None:

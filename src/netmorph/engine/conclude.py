@@ -13,6 +13,7 @@ from netmorph.engine.evaluate import predict
 from netmorph.engine.merit import by_merit, front, spent
 from netmorph.engine.records import NetworkRecord, Records
 from netmorph.engine.shelf import Shelf
+from netmorph.measure.classification import classification_report
 
 
 def conclude(records: Records, shelf: Shelf, dataset: Dataset, seconds: float) -> dict[str, Any]:
@@ -46,6 +47,7 @@ def conclude(records: Records, shelf: Shelf, dataset: Dataset, seconds: float) -
         "training_flops": spent(evolved),
         "seconds": seconds,
         "front": [network.id for network in front(evolved)],
+        "classification": tested.classification(members),
     }
 
 
@@ -74,10 +76,16 @@ class _Tested:
             "members": [network.id for network in networks],
         }
 
+    def classification(self, networks: Sequence[NetworkRecord]) -> dict[str, Any]:
+        """How well each class is recognized by the networks together."""
+        return classification_report(self._dataset.test.labels, self._predictions(networks), self._dataset.classes)
+
     def _accuracy(self, networks: Sequence[NetworkRecord]) -> float:
-        """Of the mean of their probabilities."""
-        mean = torch.stack([self._probabilities(network.id) for network in networks]).mean(0)
-        return (mean.argmax(1) == self._dataset.test.labels).double().mean().item()
+        return (self._predictions(networks) == self._dataset.test.labels).double().mean().item()
+
+    def _predictions(self, networks: Sequence[NetworkRecord]) -> Tensor:
+        """The classes that the mean of their probabilities says, int64 [N]."""
+        return torch.stack([self._probabilities(network.id) for network in networks]).mean(0).argmax(1)
 
     def _probabilities(self, network: int) -> Tensor:
         if network not in self._known:

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
 import html
 import io
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from netmorph.engine.records import NetworkRecord
-from netmorph.errors import require
+from netmorph.errors import NetmorphError, require
+from netmorph.files import atomic_write
 from netmorph.report.numbers import compact, flops, percent
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+
+# Fills a figure (its unit is the px) and returns the tooltip of each artist with a gid.
+Drawing = Callable[["Figure"], Mapping[str, str]]
 
 # Okabe and Ito's colours, which colour-blind readers tell apart; markers differ as well.
 ACCENT, ORANGE, GREEN = "#0072b2", "#d55e00", "#009e73"
@@ -49,19 +55,15 @@ _STYLE = {
 }
 
 
-def svg(draw: Callable[[Figure], Mapping[str, str]], name: str, title: str, height: float) -> str:
+def svg(draw: Drawing, name: str, title: str, height: float) -> str:
     """Draw a figure 1000 px wide as an SVG element to put into a page.
 
     Args:
-        draw: fills the figure (its unit is the px) and returns the tooltip of each artist with a gid.
+        draw: see `Drawing`.
         name: set before each id, so that the figures of one page do not clash.
         title: what the figure shows, for readers who cannot see it.
     """
-    matplotlib = require("matplotlib", extra="report")
-    new_figure = require("matplotlib.figure", extra="report").Figure
-    with matplotlib.rc_context(_STYLE):
-        figure = new_figure(figsize=(WIDTH / 72, height / 72), layout="constrained")
-        tooltips = draw(figure)
+    with _drawn(draw, height) as (figure, tooltips):
         buffer = io.StringIO()
         nothing = dict.fromkeys(("Creator", "Date", "Format", "Type"))
         figure.savefig(buffer, format="svg", transparent=True, metadata=nothing)
@@ -76,6 +78,38 @@ def svg(draw: Callable[[Figure], Mapping[str, str]], name: str, title: str, heig
     text = text.replace("<svg ", head, 1)
     end_of_tag = text.index(">") + 1
     return f'{text[:end_of_tag]}<title id="{name}-title">{html.escape(title)}</title>{text[end_of_tag:]}'
+
+
+def save(draw: Drawing, path: Path, height: float) -> None:
+    """Draw a figure 1000 px wide into a file: png, svg, pdf or what else matplotlib knows, by its suffix.
+
+    Raises:
+        NetmorphError: a suffix that is unknown.
+        MissingExtra: matplotlib is not installed.
+        SaveError: the file cannot be written.
+    """
+    kind = image_format(path.suffix)
+    with _drawn(draw, height) as (figure, _):
+        atomic_write(path, lambda file: figure.savefig(file, format=kind, dpi=144, facecolor="white"))
+
+
+def image_format(suffix: str) -> str:
+    """The format that a file's suffix names, with or without its dot; see `save`."""
+    known = require("matplotlib.backend_bases", extra="report").FigureCanvasBase.get_supported_filetypes()
+    kind = suffix.removeprefix(".").lower()
+    if kind not in known:
+        raise NetmorphError(f"figures can be files of the kind {', '.join(known)}; got {suffix!r}")
+    return kind
+
+
+@contextlib.contextmanager
+def _drawn(draw: Drawing, height: float) -> Iterator[tuple[Figure, Mapping[str, str]]]:
+    """The figure and its tooltips, to be saved before the block ends: the style counts then, too."""
+    matplotlib = require("matplotlib", extra="report")
+    new_figure = require("matplotlib.figure", extra="report").Figure
+    with matplotlib.rc_context(_STYLE):
+        figure = new_figure(figsize=(WIDTH / 72, height / 72), layout="constrained")
+        yield figure, draw(figure)
 
 
 def describe(network: NetworkRecord) -> str:

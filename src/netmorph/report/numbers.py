@@ -1,5 +1,7 @@
 """Numbers as people read them."""
 
+import math
+
 _SPACE = "\u00a0"  # a number and its unit stay on one line
 _UNITS = ((1e18, "E"), (1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
 
@@ -17,6 +19,11 @@ def compact(count: float | None) -> str:
         if abs(count) >= 0.9995 * size:  # what rounds to 1000 of the smaller unit is 1 of this one
             return f"{count / size:.3g}{_SPACE}{unit}"
     return f"{count:.3g}"
+
+
+def power_of_ten(value: float) -> str:
+    """0.001 -> "10⁻³"; what lies between two powers is shown as the nearer one."""
+    return "10" + str(round(math.log10(value))).translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))
 
 
 def flops(count: float | None) -> str:

@@ -3,35 +3,19 @@
 from __future__ import annotations
 
 import json
-import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from functools import partial
+from collections.abc import Iterable, Mapping, Sequence
 from importlib import resources
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from netmorph.engine.merit import best, trained
+from netmorph.engine.merit import trained
 from netmorph.engine.records import NetworkRecord, Records
 from netmorph.errors import require
 from netmorph.files import atomic_write
-from netmorph.report import lineage, plots
-from netmorph.report.figures import svg
+from netmorph.report.figures import image_format, save
 from netmorph.report.numbers import compact, duration, flops, percent
-from netmorph.report.summary import ancestry, rows, summary
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
-
-@dataclass(frozen=True)
-class Section:
-    """A figure of the page. `svg` is None while the run has nothing to show in it."""
-
-    id: str
-    title: str
-    caption: str
-    svg: str | None
+from netmorph.report.sections import sections
+from netmorph.report.summary import FEW, class_rows, is_training, rows, summary, worst
 
 
 def write(run_folder: Path, out: Path | None = None) -> Path:
@@ -53,6 +37,33 @@ def write(run_folder: Path, out: Path | None = None) -> Path:
     return path
 
 
+def write_figures(run_folder: Path, suffix: str = "png", folder: Path | None = None) -> list[Path]:
+    """Write each figure of a run's report as a file of its own, for papers and slides.
+
+    Args:
+        suffix: png, svg, pdf or what else matplotlib can write.
+        folder: where to; `figures` in the run's folder if not given.
+
+    Returns:
+        The files; there is none for a figure that has nothing to show yet.
+
+    Raises:
+        NetmorphError: a suffix that is unknown.
+        RecordsError: the folder holds no run.
+        MissingExtra: matplotlib is not installed.
+        SaveError: a file could not be written.
+    """
+    kind = image_format(suffix)
+    folder = Path(run_folder) / "figures" if folder is None else Path(folder)
+    written = []
+    with Records.open(run_folder) as records:
+        for section in sections(records, summary(records)):
+            if section.draw is not None:
+                written.append(folder / f"{section.id}.{kind}")
+                save(section.draw, written[-1], section.height)
+    return written
+
+
 def page(records: Records) -> str:
     """The page about a run as HTML."""
     jinja2 = require("jinja2", extra="report")
@@ -62,12 +73,18 @@ def page(records: Records) -> str:
     environment.filters.update(percent=percent, compact=compact, flops=flops)
     template = environment.from_string(resources.files(__package__).joinpath("page.html").read_text("utf-8"))
     found, networks = summary(records), records.networks()
+    report = found.get("classification")
+    classes = [] if report is None else class_rows(report)
     text: str = template.render(
         title=records.meta("title") or records.path.resolve().parent.name,
         headline=headline(found, networks),
         status=found["status"],
         rows=rows(found),
-        sections=sections(records, found, networks),
+        sections=sections(records, found),
+        report=report,
+        classes=classes,
+        worst=worst(classes) if len(classes) > FEW else classes,
+        task="train" if is_training(records) else "evolve",
         networks=networks,
         best=(found["best"] or {}).get("id"),
         making=making(records, found),
@@ -96,7 +113,7 @@ def headline(found: Mapping[str, Any], networks: Sequence[NetworkRecord]) -> lis
         f"The best network reaches {percent(champion['test_accuracy'])} on the test set, with "
         f"{compact(champion['parameters'])} parameters and {flops(champion['flops'])} per sample."
     ]
-    if together:
+    if together and len(together["members"]) > 1:
         count = len(together["members"])
         sentences.insert(
             0,
@@ -107,89 +124,15 @@ def headline(found: Mapping[str, Any], networks: Sequence[NetworkRecord]) -> lis
     return sentences
 
 
-def sections(records: Records, found: Mapping[str, Any], networks: Sequence[NetworkRecord]) -> list[Section]:
-    """The figures of the page in their order."""
-    evolved = [network for network in networks if network.arm == "evolve"]
-    alone = [network for network in networks if network.arm == "alone"]
-    champion = best(evolved) if found["best"] is None else next(n for n in evolved if n.id == found["best"]["id"])
-    ready = champion is not None
-    id = champion.id if champion else -1
-    on_front = sorted((n for n in evolved if n.id in found["front"]), key=lambda n: n.flops)
-    chain = ancestry(networks, id)
-    baseline = ancestry(networks, alone[-1].id) if alone else []
-    epochs = {network.id: records.epochs(network.id) for network in chain + baseline}
-    learned = any(math.isfinite(epoch.validation_accuracy) for n in chain for epoch in epochs[n.id])
-    edited = any(network.edits for network in evolved)
-    tested = found["ensemble"] is not None and found["ensemble"]["test_accuracy"] is not None
-    tree_height = lineage.height(evolved, id) if ready else 0
-    edits_height = 90 + 34 * len({edit.kind for network in evolved for edit in network.edits})
-    ensemble_height = 80 + 32 * (len(found["members"]) + 4)
-    return [
-        _section(
-            "tradeoff",
-            "Accuracy against FLOPs",
-            "Every trained network of the run; what lies below the axis is drawn on its edge. The line joins "
-            "the evolution's Pareto front: no other evolved network is as accurate for as few FLOPs.",
-            ready,
-            partial(plots.tradeoff, networks=networks, front=on_front, best=id),
-            460,
-        ),
-        _section(
-            "lineage",
-            "Lineage",
-            "Each network and the edits that made it from its parent; the blue line leads to the best one. "
-            "Where space is short an edit is its first letter: W widen, N narrow, D deepen, S shallow. "
-            "Hover over a node for its numbers.",
-            ready,
-            partial(lineage.lineage, networks=evolved, best=id),
-            tree_height,
-        ),
-        _section(
-            "curves",
-            "Learning curves",
-            "Validation accuracy after each epoch along the ancestry of the best network. Dashed lines mark "
-            "the edits. Beside it the start network trained on alone, at the same training FLOPs.",
-            learned and any(network.training_flops for network in chain),
-            partial(plots.curves, chain=chain, alone=baseline, epochs=epochs),
-            540,
-        ),
-        _section(
-            "spending",
-            "What the training FLOPs bought",
-            "The best network each arm had found so far, by all the training FLOPs it had spent.",
-            ready,
-            partial(plots.spending, networks=networks),
-            360,
-        ),
-        _section(
-            "edits",
-            "What the edits did",
-            "Left: the change in validation accuracy at the edit, before any training; exact edits sit on "
-            "zero. Right: how far the outputs moved.",
-            edited,
-            partial(plots.edits, networks=evolved),
-            edits_height,
-        ),
-        _section(
-            "ensemble",
-            "The ensemble against its members",
-            "Accuracy on the held-out test set, which was used once, at the end.",
-            tested,
-            partial(plots.ensemble, found=found),
-            ensemble_height,
-        ),
-    ]
-
-
 def making(records: Records, found: Mapping[str, Any]) -> list[tuple[str, str]]:
     """How the run was made: names and values."""
     baselines = found["baselines"]
     spent = {
-        "evolution": found["training_flops"],
-        **{name: (baselines.get(name) or {}).get("training_flops") for name in ("alone", "random")},
+        "training" if is_training(records) else "training, evolution": found["training_flops"],
+        **{f"training, {name}": (baselines.get(name) or {}).get("training_flops") for name in ("alone", "random")},
     }
     facts = [("command", records.meta("command")), ("wall time", duration(found["seconds"]))]
-    facts += [(f"training, {name}", flops(count)) for name, count in spent.items() if count is not None]
+    facts += [(name, flops(count)) for name, count in spent.items() if count is not None]
     for key in ("config", "machine", "versions"):
         facts += list(_flat(key, records.meta(key)))
     return [(name, value) for name, value in facts if value is not None]
@@ -197,17 +140,6 @@ def making(records: Records, found: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 def _write_text(file: Path, text: str) -> None:
     file.write_text(text, encoding="utf-8")
-
-
-def _section(
-    id: str,
-    title: str,
-    caption: str,
-    ready: bool,
-    draw: Callable[[Figure], Mapping[str, str]],
-    height: float,
-) -> Section:
-    return Section(id, title, caption, svg(draw, id, f"{title}. {caption}", height) if ready else None)
 
 
 def _flat(name: str, value: Any) -> Iterable[tuple[str, str]]:

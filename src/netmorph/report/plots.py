@@ -20,7 +20,7 @@ from netmorph.report.figures import (
     flops_axis,
     legend_above,
 )
-from netmorph.report.numbers import compact, percent
+from netmorph.report.numbers import compact, percent, power_of_ten
 from netmorph.report.summary import ancestry
 
 if TYPE_CHECKING:
@@ -181,7 +181,7 @@ def edits(figure: Figure, networks: Iterable[NetworkRecord]) -> Mapping[str, str
     left.set_ylim(-0.6, len(kinds) - 0.4)
     left.set_xlabel("validation accuracy after the edit minus before (points)")
     right.set_xscale("log")
-    right.xaxis.set_major_formatter(lambda value, position: _power_of_ten(value))
+    right.xaxis.set_major_formatter(lambda value, position: power_of_ten(value))
     right.xaxis.set_minor_formatter(lambda value, position: "")
     right.axvspan(SMALLEST_ERROR, 1e-5, color=ACCENT, alpha=0.06, lw=0)
     right.text(9e-6, len(kinds) - 0.38, "rounding (float32)", ha="right", va="bottom", color=GREY, fontsize=11)
@@ -228,10 +228,6 @@ def ensemble(figure: Figure, found: Mapping[str, Any]) -> Mapping[str, str]:
     axes.xaxis.set_major_formatter(lambda value, position: f"{100 * value:.3g}%")
     axes.set_xlabel("test accuracy")
     return {}
-
-
-def _power_of_ten(value: float) -> str:
-    return "10" + str(round(math.log10(value))).translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))
 
 
 def _curve(chain: Sequence[NetworkRecord], epochs: Mapping[int, Sequence[EpochRecord]]) -> tuple[Curve, list[float]]:

@@ -1,14 +1,20 @@
 """What a run found, as plain data and as a table for the terminal."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from rich.console import Group
+from rich.markup import escape
 from rich.table import Table
 
 from netmorph.engine.lock import in_use
 from netmorph.engine.merit import best, front, spent, trained
 from netmorph.engine.records import NetworkRecord, Records
 from netmorph.report.numbers import compact, percent
+
+# Of more classes than FEW, tables show the WORST first or only.
+FEW, WORST = 20, 10
+Error = tuple[int, int, int]
 
 
 def summary(records: Records) -> dict[str, Any]:
@@ -22,8 +28,10 @@ def summary(records: Records) -> dict[str, Any]:
         "baselines": {"alone": the keys of "best" and "training_flops",
         "random": {"best", "ensemble", "training_flops", "networks" (how many)}}, without an arm that has no
         trained network yet;
-        "training_flops" of the evolution, "seconds" of wall time, "front" (ids of the Pareto front).
-        Test accuracies are None until the run is finished: the test set is used once.
+        "training_flops" of the evolution, "seconds" of wall time, "front" (ids of the Pareto front);
+        "classification" of the test set by the survivors together, see
+        `netmorph.measure.classification.classification_report`.
+        Test accuracies and the classification are None until the run is finished: the test set is used once.
     """
     known = records.meta("result") or _so_far(records)
     return {"status": status(records), "round": records.meta("round"), **known}
@@ -39,10 +47,15 @@ def rows(found: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
     """The lines of the summary's table: a name and an entry of `found` each."""
     baselines = found["baselines"]
     random = baselines.get("random") or {}
-    lines = [
-        ("Ensemble of the survivors", found["ensemble"], {"training_flops": found["training_flops"]}),
+    spent = {"training_flops": found["training_flops"]}
+    survivors = [
+        ("Ensemble of the survivors", found["ensemble"], spent),
         ("Best network", found["best"], {}),
         *((f"Member {member['id']}", member, {}) for member in found["members"]),
+    ]
+    lines = [
+        # A single survivor is the ensemble, the best network and the only member.
+        *(survivors if len(found["members"]) > 1 else [("Best network", found["best"], spent)]),
         ("Start network trained on alone", baselines.get("alone"), {}),
         ("Random search, ensemble", random.get("ensemble"), {"training_flops": random.get("training_flops")}),
         ("Random search, best", random.get("best"), {}),
@@ -68,6 +81,62 @@ def table(records: Records) -> Table:
             compact(entry.get("training_flops")),
         )
     return view
+
+
+def view(records: Records) -> Group:
+    """What the terminal shows of a run: the table of the networks and, once they are tested, of the classes."""
+    report = summary(records).get("classification")
+    return Group(table(records)) if report is None else Group(table(records), "", class_table(report))
+
+
+def class_table(report: Mapping[str, Any]) -> Table:
+    """Precision, recall and F1 of each class on the test set, or of many classes the worst, as a table.
+
+    Args:
+        report: see `netmorph.measure.classification.classification_report`.
+    """
+    classes = class_rows(report)
+    view = Table(title_justify="left")
+    if len(classes) <= FEW:
+        view.title, shown = "Classes on the test set", classes
+    else:
+        view.title, shown = f"The {WORST} worst of {len(classes)} classes on the test set, by F1", worst(classes)
+    view.add_column("class")
+    for column in ("precision", "recall", "F1", "samples"):
+        view.add_column(column, justify="right")
+    view.add_column("most often taken for")
+    for entry in shown:
+        view.add_row(escape(entry["name"]), *_shares(entry), str(entry["support"]), escape(entry["taken_for"]))
+    view.add_section()
+    total = str(sum(entry["support"] for entry in classes))
+    view.add_row("mean of the classes", *_shares(report["macro"]), total, "")
+    view.add_row("mean of the samples", *_shares(report["weighted"]), total, "")
+    return view
+
+
+def class_rows(report: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The "classes" of a report, each with what it is "taken_for" most often."""
+    names = [entry["name"] for entry in report["classes"]]
+    taken: dict[int, str] = {}
+    for true, predicted, count in errors_of(report):
+        taken.setdefault(true, f"{names[predicted]} ({count})")
+    return [{**entry, "taken_for": taken.get(label, "")} for label, entry in enumerate(report["classes"])]
+
+
+def worst(classes: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The rows of the classes with the lowest F1, of those that have samples."""
+    return sorted((entry for entry in classes if entry["support"]), key=lambda entry: float(entry["f1"]))[:WORST]
+
+
+def errors_of(report: Mapping[str, Any]) -> list[Error]:
+    """The errors in a report as (true class, predicted class, count), the most frequent first."""
+    errors = [(true, predicted, count) for true, predicted, count in report["confusion"] if true != predicted]
+    return sorted(errors, key=lambda error: -error[2])
+
+
+def is_training(records: Records) -> bool:
+    """Whether the run is the training of one network, and no evolution."""
+    return bool((records.meta("config") or {}).get("task") == "train")
 
 
 def ancestry(networks: Iterable[NetworkRecord], last: int) -> list[NetworkRecord]:
@@ -104,6 +173,7 @@ def _so_far(records: Records) -> dict[str, Any]:
         "training_flops": spent(evolved),
         "seconds": records.meta("seconds"),
         "front": [network.id for network in front(evolved)],
+        "classification": None,
     }
 
 
@@ -126,3 +196,7 @@ def _ensemble(members: Sequence[NetworkRecord]) -> dict[str, Any] | None:
         "flops": sum(network.flops for network in members),
         "members": [network.id for network in members],
     }
+
+
+def _shares(entry: Mapping[str, Any]) -> list[str]:
+    return [percent(entry[column]) for column in ("precision", "recall", "f1")]

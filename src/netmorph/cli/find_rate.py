@@ -1,0 +1,132 @@
+"""The command that looks for a learning rate: lr-find."""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+from dataclasses import asdict
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.table import Table
+
+from netmorph.cli.app import Options, app, console, errors, tell
+from netmorph.cli.options import (
+    BatchSize,
+    Bf16,
+    Data,
+    Decay,
+    Device,
+    Flip,
+    Model,
+    Optimizer,
+    OptimizerName,
+    Pad,
+    Resize,
+    Seed,
+    TrainSize,
+    Width,
+    arguments,
+    size,
+)
+
+if TYPE_CHECKING:  # PyTorch is imported when a command needs it
+    from netmorph.engine.lr_finder import RangeTest
+
+LINES = 12
+HEIGHT = 420
+
+
+@app.command("lr-find")
+def find(
+    data: Data = "digits",
+    model: Model = "lenet5",
+    option: Options = None,
+    width: Width = None,
+    low: Annotated[float, typer.Option(help="The first learning rate.")] = 1e-6,
+    high: Annotated[float, typer.Option(help="The last one, unless the loss diverges before.")] = 10.0,
+    steps: Annotated[int, typer.Option(help="Training steps from one to the other.")] = 100,
+    batch_size: BatchSize = 64,
+    optimizer: Optimizer = OptimizerName.adamw,
+    momentum: Annotated[float, typer.Option(help="Momentum of sgd.")] = 0.9,
+    weight_decay: Decay = 0.01,
+    label_smoothing: Annotated[float, typer.Option(help="Share of the target spread over all classes.")] = 0.0,
+    pad: Pad = 0,
+    flip: Flip = False,
+    bf16: Bf16 = False,
+    train_size: TrainSize = None,
+    resize: Resize = None,
+    seed: Seed = 0,
+    threads: Annotated[int | None, typer.Option(min=1, help="Threads of this process; all cores if not given.")] = None,
+    device: Device = "cpu",
+    figure: Annotated[
+        Path | None, typer.Option(help="Draw the loss by the learning rate here: a png, svg or pdf.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print every step as JSON.")] = False,
+) -> None:
+    """Suggest a learning rate, by a range test of some seconds.
+
+    A network is trained for some steps while the learning rate rises from low to high, until the loss diverges. The
+    suggestion is a third of the rate at which the loss, smoothed, is lowest. Give the options that the training will
+    have: the right rate depends on the network, the optimizer, the batch size and the augmentation.
+
+    Examples:
+
+      netmorph lr-find --optimizer sgd
+
+      netmorph lr-find --data ~/cifar10 --model resnet --pad 4 --flip --figure rates.png
+    """
+    import torch
+
+    from netmorph.engine.config import DataConfig, base
+    from netmorph.engine.lr_finder import find_learning_rate
+    from netmorph.engine.recipe import Recipe
+    from netmorph.engine.threads import available_cores, set_threads
+    from netmorph.report.figures import image_format, save
+    from netmorph.report.training import range_test
+
+    if figure is not None:
+        image_format(figure.suffix)  # before the work, not after
+    recipe = Recipe(
+        batch_size=batch_size,
+        optimizer=optimizer.value,
+        momentum=momentum,
+        weight_decay=weight_decay,
+        label_smoothing=label_smoothing,
+        pad=pad,
+        flip=flip,
+        bf16=bf16,
+    )
+    set_threads(available_cores() if threads is None else threads)
+    dataset = DataConfig(data, seed, train_size=train_size, size=size(resize)).load()
+    torch.manual_seed(seed)
+    network = base(model, arguments(option, width), dataset).build()
+    found = find_learning_rate(network, dataset, recipe, low=low, high=high, steps=steps, seed=seed, device=device)
+    if figure is not None:
+        save(partial(range_test, found=found), figure, HEIGHT)
+        tell(f"Figure: {figure}", errors)
+    if as_json:
+        sys.stdout.write(json.dumps(asdict(found), indent=2) + "\n")
+        return
+    console.print(_table(found))
+    if found.at_the_end:
+        tell(f"The loss still falls at the end of the range: a --high above {high:g} may show a better rate.")
+    tell(f"Suggested learning rate: {found.suggestion:.2g}")
+
+
+def _table(found: RangeTest) -> Table:
+    """Some of the steps, among them those that matter."""
+    lowest = found.smoothed.index(min(found.smoothed))
+    nearest = min(range(len(found.rates)), key=lambda step: abs(math.log(found.rates[step] / found.suggestion)))
+    told = {lowest: "lowest", nearest: "suggestion"}
+    view = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
+    view.add_column("learning rate", justify="right")
+    view.add_column("training loss, smoothed", justify="right")
+    view.add_column("")
+    every = math.ceil(len(found.rates) / LINES)
+    for step in sorted({*range(0, len(found.rates), every), *told}):
+        view.add_row(f"{found.rates[step]:.1e}", f"{found.smoothed[step]:.4f}", told.get(step, ""))
+    return view

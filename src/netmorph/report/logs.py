@@ -1,0 +1,165 @@
+"""A training's epochs as files while it runs: CSV, JSON lines, TensorBoard.
+
+Each log is a callback, `on_epoch` of `netmorph.engine.train.train` (`every` joins several), and holds the whole history
+at any time: a training that was killed and resumed leaves the same rows as one that never stopped.
+
+    history = recorded(Path("checkpoint"))
+    log = csv_log(Path("metrics.csv"), history)
+    train(model, dataset, recipe, checkpoint=Path("checkpoint"), resume=True, on_epoch=log)
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, fields
+from pathlib import Path
+from types import TracebackType
+
+from netmorph.engine import checkpoint as checkpoints
+from netmorph.engine.history import Epoch, History
+from netmorph.errors import NetmorphError, require
+from netmorph.files import atomic_write
+
+OnEpoch = Callable[[Epoch], None]
+
+
+def as_csv(epochs: Iterable[Epoch]) -> str:
+    """A header of the fields of `Epoch`, and one row for each; numbers are read back as the same bits."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, [field.name for field in fields(Epoch)], lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(map(asdict, epochs))
+    return text.getvalue()
+
+
+def as_jsonl(epochs: Iterable[Epoch]) -> str:
+    """One JSON object a line, with the fields of `Epoch`."""
+    return "".join(json.dumps(asdict(epoch)) + "\n" for epoch in epochs)
+
+
+def csv_log(path: Path, history: Iterable[Epoch] | None = None) -> FileLog:
+    """A log as CSV; see `FileLog`."""
+    return FileLog(path, as_csv, history)
+
+
+def jsonl_log(path: Path, history: Iterable[Epoch] | None = None) -> FileLog:
+    """A log as JSON lines; see `FileLog`."""
+    return FileLog(path, as_jsonl, history)
+
+
+class FileLog:
+    """A small file of all epochs, written anew and in one step after each.
+
+    Args:
+        path: the file.
+        render: epochs -> its content.
+        history: the epochs before, of a training that goes on (see `recorded`); the file becomes these at once.
+            None for a new training, which takes no other one's file.
+
+    Raises:
+        NetmorphError: there is such a file, and no history was given.
+        SaveError: the file cannot be written.
+    """
+
+    def __init__(
+        self, path: Path, render: Callable[[Sequence[Epoch]], str], history: Iterable[Epoch] | None = None
+    ) -> None:
+        if history is None and path.exists():
+            raise NetmorphError(
+                f"{path} exists; give the history of the training that it belongs to, delete it, or take another path"
+            )
+        self._path = path
+        self._render = render
+        self._epochs = list(history or ())
+        if history is not None:
+            self._write()
+
+    def __call__(self, epoch: Epoch) -> None:
+        """Add an epoch."""
+        self._epochs.append(epoch)
+        self._write()
+
+    def _write(self) -> None:
+        text = self._render(self._epochs)
+        atomic_write(self._path, lambda file: _put(file, text))
+
+
+class TensorBoardLog:
+    """TensorBoard's event files in a folder; a context manager, whose end closes them.
+
+    Args:
+        folder: what `tensorboard --logdir` is given.
+        history: the epochs before, of a training that goes on (see `recorded`). All are written again, and
+            TensorBoard is told to forget what earlier sessions wrote, so that none is missing or there twice.
+
+    Raises:
+        MissingExtra: tensorboard is not installed.
+    """
+
+    def __init__(self, folder: Path, history: Iterable[Epoch] = ()) -> None:
+        require("tensorboard", extra="tensorboard")
+        new_writer = require("torch.utils.tensorboard", extra="tensorboard").SummaryWriter
+        self._writer = new_writer(str(folder), purge_step=1)
+        for epoch in history:
+            self(epoch)
+
+    def __enter__(self) -> TensorBoardLog:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __call__(self, epoch: Epoch) -> None:
+        """Add an epoch; it is in the file when this returns."""
+        for tag, value in _scalars(epoch).items():
+            self._writer.add_scalar(tag, value, epoch.epoch)
+        self._writer.flush()
+
+    def close(self) -> None:
+        """Close the event file."""
+        self._writer.close()
+
+
+def every(*callbacks: OnEpoch) -> OnEpoch:
+    """One callback that calls several, in order."""
+
+    def call(epoch: Epoch) -> None:
+        for callback in callbacks:
+            callback(epoch)
+
+    return call
+
+
+def recorded(checkpoint: Path) -> History:
+    """The epochs in the checkpoint of a training; empty if there is none yet.
+
+    Raises:
+        CheckpointError: it is damaged, or no checkpoint of a training.
+    """
+    if not checkpoints.exists(checkpoint):
+        return History()
+    _, meta = checkpoints.load(checkpoint)
+    if "history" not in meta:
+        raise checkpoints.CheckpointError(f"{checkpoint} is no checkpoint of a training run; choose another file")
+    return History(Epoch(**epoch) for epoch in meta["history"])
+
+
+def _scalars(epoch: Epoch) -> dict[str, float]:
+    """Train and validation of one quantity share the first part of the tag, and so a page of TensorBoard."""
+    return {
+        "loss/train": epoch.train_loss,
+        "loss/validation": epoch.validation_loss,
+        "accuracy/train": epoch.train_accuracy,
+        "accuracy/validation": epoch.validation_accuracy,
+        "learning_rate": epoch.learning_rate,
+        "seconds": epoch.seconds,
+    }
+
+
+def _put(file: Path, text: str) -> None:
+    file.write_text(text, encoding="utf-8")

@@ -1,0 +1,139 @@
+"""Which figures a run's report has, in their order, and which of them have something to show."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from netmorph.engine.merit import best
+from netmorph.engine.records import NetworkRecord, Records
+from netmorph.report import lineage, plots, training
+from netmorph.report.figures import Drawing, svg
+from netmorph.report.summary import ancestry, is_training
+
+
+@dataclass(frozen=True)
+class Section:
+    """A figure of the report.
+
+    Attributes:
+        draw: draws it; None while the run has nothing to show in it.
+        height: of the figure, in px.
+    """
+
+    id: str
+    title: str
+    caption: str
+    draw: Drawing | None
+    height: float
+
+    def svg(self) -> str:
+        """The figure as an element of the page, if there is one."""
+        return "" if self.draw is None else svg(self.draw, self.id, f"{self.title}. {self.caption}", self.height)
+
+
+def sections(records: Records, found: Mapping[str, Any]) -> list[Section]:
+    """The figures of a run; `found` is its summary."""
+    networks = records.networks()
+    if is_training(records):
+        own, predicted_by = _of_training(records, networks), ""
+    else:
+        own, predicted_by = _of_evolution(records, found, networks), ", by the ensemble of the survivors"
+    report = found.get("classification")
+    return [
+        *own,
+        Section(
+            "confusion",
+            "Confusions",
+            f"On the test set{predicted_by}. In the matrix each row is a true class, each column what it was taken "
+            "for; right answers are blue, errors orange, the darker the larger their share of the true class.",
+            None if report is None else partial(training.confusion, report=report),
+            0 if report is None else training.confusion_height(report),
+        ),
+    ]
+
+
+def _of_training(records: Records, networks: Sequence[NetworkRecord]) -> list[Section]:
+    epochs = [epoch for network in networks for epoch in records.epochs(network.id)]
+    return [
+        Section(
+            "learning",
+            "Learning curves",
+            "Training values are means over an epoch while the weights move, with augmentation and label smoothing if "
+            "there are any; validation follows each epoch, without. The ring marks the epoch that was kept.",
+            partial(training.learning, epochs=epochs) if epochs else None,
+            360,
+        )
+    ]
+
+
+def _of_evolution(records: Records, found: Mapping[str, Any], networks: Sequence[NetworkRecord]) -> list[Section]:
+    evolved = [network for network in networks if network.arm == "evolve"]
+    alone = [network for network in networks if network.arm == "alone"]
+    champion = best(evolved) if found["best"] is None else next(n for n in evolved if n.id == found["best"]["id"])
+    ready = champion is not None
+    id = champion.id if champion else -1
+    on_front = sorted((n for n in evolved if n.id in found["front"]), key=lambda n: n.flops)
+    chain = ancestry(networks, id)
+    baseline = ancestry(networks, alone[-1].id) if alone else []
+    epochs = {network.id: records.epochs(network.id) for network in chain + baseline}
+    learned = any(math.isfinite(epoch.validation_accuracy) for n in chain for epoch in epochs[n.id])
+    edited = any(network.edits for network in evolved)
+    tested = found["ensemble"] is not None and found["ensemble"]["test_accuracy"] is not None
+    tree_height = lineage.height(evolved, id) if ready else 0
+    edits_height = 90 + 34 * len({edit.kind for network in evolved for edit in network.edits})
+    ensemble_height = 80 + 32 * (len(found["members"]) + 4)
+    return [
+        Section(
+            "tradeoff",
+            "Accuracy against FLOPs",
+            "Every trained network of the run; what lies below the axis is drawn on its edge. The line joins "
+            "the evolution's Pareto front: no other evolved network is as accurate for as few FLOPs.",
+            partial(plots.tradeoff, networks=networks, front=on_front, best=id) if ready else None,
+            460,
+        ),
+        Section(
+            "lineage",
+            "Lineage",
+            "Each network and the edits that made it from its parent; the blue line leads to the best one. "
+            "Where space is short an edit is its first letter: W widen, N narrow, D deepen, S shallow. "
+            "Hover over a node for its numbers.",
+            partial(lineage.lineage, networks=evolved, best=id) if ready else None,
+            tree_height,
+        ),
+        Section(
+            "curves",
+            "Learning curves",
+            "Validation accuracy after each epoch along the ancestry of the best network. Dashed lines mark "
+            "the edits. Beside it the start network trained on alone, at the same training FLOPs.",
+            partial(plots.curves, chain=chain, alone=baseline, epochs=epochs)
+            if learned and any(network.training_flops for network in chain)
+            else None,
+            540,
+        ),
+        Section(
+            "spending",
+            "What the training FLOPs bought",
+            "The best network each arm had found so far, by all the training FLOPs it had spent.",
+            partial(plots.spending, networks=networks) if ready else None,
+            360,
+        ),
+        Section(
+            "edits",
+            "What the edits did",
+            "Left: the change in validation accuracy at the edit, before any training; exact edits sit on "
+            "zero. Right: how far the outputs moved.",
+            partial(plots.edits, networks=evolved) if edited else None,
+            edits_height,
+        ),
+        Section(
+            "ensemble",
+            "The ensemble against its members",
+            "Accuracy on the held-out test set, which was used once, at the end.",
+            partial(plots.ensemble, found=found) if tested else None,
+            ensemble_height,
+        ),
+    ]
