@@ -1,5 +1,10 @@
-"""Every policy, on every zoo network: only exact edits, within its bounds, by its seed alone."""
+"""Every policy, on every zoo network: only exact edits, within its bounds, by its seed alone.
 
+A learning-rate policy changes no output by itself, moves nothing further than the schedule would, outlives the next
+edit and a checkpoint, and leaves nothing behind.
+"""
+
+import copy
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -14,11 +19,14 @@ from checks import EXACT, assert_true_attributes, outputs, relative
 from torch import Tensor, nn
 
 from netmorph import zoo
+from netmorph.edit import apply, residual, widen_all
 from netmorph.engine.config import DataConfig, EvolveConfig
 from netmorph.engine.jobs import Birth, Born, Training, Worker
 from netmorph.engine.recipe import Recipe
 from netmorph.graph import Graph, trace
 from netmorph.policy import Mutation, mutate
+from netmorph.policy.learning_rate import POLICIES as LEARNING_RATES
+from netmorph.policy.learning_rate import Pace
 
 
 class Policy(NamedTuple):
@@ -128,3 +136,55 @@ def test_no_child_exceeds_the_cap_of_its_run(name: str, tmp_path: Path) -> None:
         born = worker(replace(birth, id=id))
         assert isinstance(born, Born)
         assert start.cost.flops <= born.cost.flops <= 1.3 * start.cost.flops
+
+
+def grown(name: str) -> tuple[Graph, torch.optim.Optimizer, Tensor]:
+    """A network that was trained for a step, widened everywhere and deepened, with the optimizer that goes on."""
+    model, x = network(name)
+    optimizer = torch.optim.Adam(model.parameters(), 1e-3)
+    train_once(model, optimizer, x)
+    return widened(trace(model, x), optimizer), optimizer, x
+
+
+def widened(graph: Graph, optimizer: torch.optim.Optimizer) -> Graph:
+    sizes = {group.name: group.size + 2 for group in graph.editable()}
+    return apply(graph, widen_all(graph, sizes), optimizer)
+
+
+def train_once(model: nn.Module, optimizer: torch.optim.Optimizer, x: Tensor) -> list[Tensor]:
+    """By how much a step moves each parameter."""
+    before = [parameter.detach().clone() for parameter in model.parameters()]
+    optimizer.zero_grad()
+    model.eval()(x).square().sum().backward()
+    optimizer.step()
+    return [new.detach() - old for new, old in zip(model.parameters(), before, strict=True)]
+
+
+@pytest.mark.parametrize("policy", LEARNING_RATES)
+@pytest.mark.parametrize("name", NETWORKS)
+def test_a_learning_rate_policy_only_slows_down(name: str, policy: str) -> None:
+    graph, optimizer, x = grown(name)
+    model, pace, before = graph.model, Pace(optimizer), outputs(graph.model, x)
+    plain = copy.deepcopy((model, optimizer))  # a copied optimizer has no hooks
+    LEARNING_RATES[policy](pace, graph)
+    assert all(torch.equal(one, other) for one, other in zip(before, outputs(model, x), strict=True))
+    moves = zip(train_once(model, optimizer, x), train_once(*plain, x), strict=True)
+    assert all(bool((slow.abs() <= fast.abs() + 1e-15).all()) for slow, fast in moves)
+    assert [group["lr"] for group in optimizer.param_groups] == [1e-3]
+
+    graph = widened(graph, optimizer)
+    graph = apply(graph, residual(graph, after=next(path for path in graph.channels if "relu" in path)), optimizer)
+    LEARNING_RATES[policy](pace, graph)
+    train_once(graph.model, optimizer, x)
+    stored = copy.deepcopy((graph.model, optimizer))
+    resumed = torch.optim.Adam(stored[0].parameters(), 0.5)
+    again = Pace(resumed)
+    resumed.load_state_dict(stored[1].state_dict())
+    ours, theirs = (train_once(graph.model, optimizer, x), train_once(stored[0], resumed, x))
+    torch.testing.assert_close(ours, theirs, rtol=1e-6, atol=1e-12)
+
+    for one in (pace, again):
+        one.remove()
+    fresh = torch.optim.Adam(graph.model.parameters(), 1e-3)
+    assert [group.keys() for group in optimizer.param_groups] == [group.keys() for group in fresh.param_groups]
+    assert {key for state in optimizer.state.values() for key in state} == {"step", "exp_avg", "exp_avg_sq"}

@@ -58,6 +58,11 @@ class ChannelMap:
         """BoolTensor `[m]`."""
         return self.source == FRESH
 
+    @property
+    def is_new(self) -> Tensor:
+        """BoolTensor `[m]`: fresh, or a copy of a channel behind its first one."""
+        return self.is_fresh | (self.source[:, None] == self.source).tril(-1).any(1)
+
     @cached_property
     def rows(self) -> Tensor:
         """LongTensor `[m]`: where each new channel lies among the `n` old ones and, behind them, the fresh classes."""

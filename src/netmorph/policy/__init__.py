@@ -1,7 +1,21 @@
-"""What to change next: mutation by exact edits, selection by Pareto rank, widths for a given cost."""
+"""What to change next, and how fast to learn then.
 
+Mutation by exact edits, selection by Pareto rank, widths for a given cost, learning rates after growth.
+"""
+
+from netmorph.policy.learning_rate import Pace, divide, keep, parameter_ratio, warm_up
 from netmorph.policy.mutation import Mutation, mutate
 from netmorph.policy.narrowing import narrow_to
 from netmorph.policy.selection import select
 
-__all__ = ["Mutation", "mutate", "narrow_to", "select"]
+__all__ = [
+    "Mutation",
+    "Pace",
+    "divide",
+    "keep",
+    "mutate",
+    "narrow_to",
+    "parameter_ratio",
+    "select",
+    "warm_up",
+]

@@ -1,0 +1,64 @@
+"""Which entries of a network's parameters the last edit made."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from netmorph.edit.plan import EditError
+from netmorph.edit.tensors import spread
+from netmorph.edit.width import WidthEdit
+from netmorph.graph import Graph
+
+
+def new_entries(graph: Graph) -> dict[str, Tensor]:
+    """The entries that the last edit added: bool tensors of the parameters' shapes, by name; only those with any.
+
+    New are fresh channels, copies of a channel behind its first one (a warm-up tells these apart from it), and the
+    parameters of modules that were put in. Narrowing adds nothing.
+
+    Args:
+        graph: as the last `apply` returned it; the network may have been trained since.
+
+    Raises:
+        EditError: the journal holds no edit that was made in this process, or `forget` dropped what it replaced; or
+            the edit is one of the user's that resizes tensors, of which nothing is known.
+    """
+    before = graph.journal[-1].before if graph.journal else None
+    if before is None or before.parts[0].model is not graph.model:
+        raise EditError(
+            "what is new in this network is not known: that takes the graph that apply returned, before forget and "
+            "not from a file"
+        )
+    parts, edit = before.parts[0], before.edit
+    parameters = dict(graph.model.named_parameters())
+    there = {id(parameter) for module in parts.modules.values() for parameter in module.parameters()}
+    inserted = {id(p) for path in parts.modules for p in graph.model.get_submodule(path).parameters()} - there
+    found = {name: torch.full_like(p, id(p) in inserted, dtype=torch.bool) for name, p in parameters.items()}
+    if isinstance(edit, WidthEdit):
+        for name, channels in edit.changes.items():
+            group = graph.group(name)
+            if group.size != channels.m:
+                raise EditError(
+                    f"group {name!r} has {group.size} channels, and the last edit made {channels.m}; give the graph "
+                    "that apply returned"
+                )
+            mark = partial(_marked, new=channels.is_new)
+            for site in group.sites:
+                if site.tensor in found:
+                    found[site.tensor] = site.change(found[site.tensor], {group.atom: mark})
+    else:
+        now = {name: list(parameter.shape) for name, parameter in parameters.items()}
+        resized = [name for name in parts.changed if name in now and parts.shapes.get(name, now[name]) != now[name]]
+        if resized:
+            raise EditError(
+                f"{type(edit).__name__} resizes {resized[0]!r} in its own way, so which entries are new is not known; "
+                "a WidthEdit tells it by its channel maps"
+            )
+    return {name: entries for name, entries in found.items() if entries.any()}
+
+
+def _marked(entries: Tensor, dim: int, new: Tensor) -> Tensor:
+    return entries | spread(new, entries, dim)

@@ -1,0 +1,96 @@
+"""What the last edit added to the parameters."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import netmorph
+from netmorph.edit import EditError, Plan, new_entries
+from netmorph.graph import Graph
+
+
+def network() -> tuple[nn.Module, Graph]:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten(), nn.Linear(16, 2))
+    return model, netmorph.trace(model, torch.randn(2, 3, 4, 4))
+
+
+def places(entries: dict[str, Tensor], name: str, dim: int) -> list[int]:
+    """Where along a dimension everything is new; elsewhere nothing may be."""
+    across = entries[name].movedim(dim, 0).flatten(1) if entries[name].dim() > 1 else entries[name][:, None]
+    assert torch.equal(across.any(1), across.all(1))
+    return [int(place) for place in across.all(1).nonzero()]
+
+
+@pytest.mark.parametrize("method", [netmorph.r2r, netmorph.net2net, netmorph.random_pad])
+def test_channels_behind_the_old_ones_are_new(method: Any) -> None:
+    _, graph = network()
+    entries = new_entries(netmorph.apply(graph, netmorph.widen(graph, "0", 6, method)))
+    assert entries.keys() == {"0.weight", "0.bias", "1.weight", "1.bias", "4.weight"}
+    assert all(places(entries, name, 0) == [4, 5] for name in entries if name != "4.weight")
+    assert places(entries, "4.weight", 1) == list(range(16, 24))  # a channel owns four columns behind the flatten
+
+
+def test_a_weight_between_two_widened_groups_is_new_on_both_sides() -> None:
+    model = nn.Sequential(nn.Linear(3, 2), nn.ReLU(), nn.Linear(2, 2), nn.ReLU(), nn.Linear(2, 2))
+    graph = netmorph.trace(model, torch.randn(2, 3))
+    entries = new_entries(netmorph.apply(graph, netmorph.widen_all(graph, {"0": 3, "2": 4})))
+    assert entries["2.weight"].tolist() == [[False, False, True]] * 2 + [[True] * 3] * 2
+
+
+def test_an_inserted_block_is_new_and_what_it_stands_behind_is_not() -> None:
+    model, graph = network()
+    entries = new_entries(netmorph.apply(graph, netmorph.residual(graph, after="0")))
+    inside = {name for name, _ in model.named_parameters() if name.startswith("0.1.")}
+    assert entries.keys() == inside
+    assert len(inside) == 4
+    assert all(entry.all() for entry in entries.values())
+
+
+def test_narrowing_adds_nothing() -> None:
+    _, graph = network()
+    assert new_entries(netmorph.apply(graph, netmorph.narrow(graph, "0", [2, 0]))) == {}
+
+
+def test_only_the_last_edit_counts_also_after_undo() -> None:
+    _, graph = network()
+    graph = netmorph.apply(graph, netmorph.widen(graph, "0", 6))
+    first = new_entries(graph)
+    graph = netmorph.apply(graph, netmorph.residual(graph, after="2"))
+    assert all(name.startswith("2.1.") for name in new_entries(graph))
+    again = new_entries(netmorph.undo(graph))
+    assert again.keys() == first.keys()
+    assert all(torch.equal(again[name], first[name]) for name in first)
+
+
+def test_what_is_not_known() -> None:
+    _, graph = network()
+    with pytest.raises(EditError, match="takes the graph that apply returned"):
+        new_entries(graph)
+    graph = netmorph.apply(graph, netmorph.widen(graph, "0", 6))
+    with pytest.raises(EditError, match="takes the graph that apply returned"):
+        new_entries(netmorph.forget(graph))
+
+
+@dataclass(frozen=True)
+class Doubled:
+    """Resizes tensors without channel maps."""
+
+    def plan(self, graph: Graph) -> Plan:
+        names = ("0.weight", "0.bias", "2.weight")
+        old = {name: graph.model.get_parameter(name).detach() for name in names}
+        tensors = {name: torch.cat([tensor, tensor], int(name == "2.weight")) for name, tensor in old.items()}
+        attributes: list[tuple[str, str, Any]] = [("0", "out_features", 6), ("2", "in_features", 6)]
+        return Plan(exact=False, tensors=tensors, attributes=attributes)
+
+    def describe(self) -> dict[str, Any]:
+        return {"kind": "double", "method": "cat", "layer": "0", "before": 3, "after": 6}
+
+
+def test_a_users_edit_that_resizes_tensors_in_its_own_way() -> None:
+    graph = netmorph.trace(nn.Sequential(nn.Linear(2, 3), nn.ReLU(), nn.Linear(3, 2)), torch.randn(2, 2))
+    with pytest.raises(EditError, match=r"Doubled resizes '0.weight' in its own way"):
+        new_entries(netmorph.apply(graph, Doubled()))
