@@ -17,7 +17,7 @@ from netmorph.engine.average import MovingAverage
 from netmorph.engine.evaluate import Metrics, autocast, mode, prepare, reference
 from netmorph.engine.nonfinite import REMEDY, NotFinite, first_nonfinite
 from netmorph.engine.parallel import World, total
-from netmorph.engine.recipe import Recipe, learning_rate_at
+from netmorph.engine.recipe import Recipe, image_scale_at, learning_rate_at
 
 
 @dataclass(frozen=True)
@@ -64,10 +64,12 @@ def fit(trainee: Trainee, dataset: Dataset, recipe: Recipe, *, seed: int, epoch:
     """
     model, optimizer, world = trainee.model, trainee.optimizer, trainee.world
     like = reference(model)
-    weights = None if recipe.class_weights is None else like.new_tensor(recipe.class_weights)
+    wide = torch.promote_types(like.dtype, torch.float32)
+    weights = None if recipe.class_weights is None else like.new_tensor(recipe.class_weights, dtype=wide)
     full, rest = divmod(len(dataset.train), recipe.batch_size)
     # A last batch of one sample for each process is left out: batch normalization cannot train on one.
     steps = max(1, full + int(rest >= 2 * world.size))
+    scale = image_scale_at(recipe, epoch)
     losses: list[Tensor] = []
     sizes: list[int] = []
     correct = torch.zeros((), dtype=torch.int64, device=like.device)
@@ -79,13 +81,14 @@ def fit(trainee: Trainee, dataset: Dataset, recipe: Recipe, *, seed: int, epoch:
             for group in optimizer.param_groups:
                 group["lr"] = rate
             labels = labels.to(like.device, non_blocking=True)
-            inputs, targets = _inputs(images, labels, dataset, recipe, draws, like)
+            inputs, targets = _inputs(images, labels, dataset, recipe, draws, like, scale)
             optimizer.zero_grad()
             loss = torch.zeros((), device=like.device)
-            for part in _parts(len(labels), recipe):
+            count = _count(targets, weights, world)
+            for part in _parts(len(labels), recipe.batch_size // world.size, recipe.accumulate):
                 with autocast(like.device, recipe.bf16):
                     logits = trainee.forward(inputs[part])
-                    lost = _loss(logits, targets[part], weights, recipe) / _count(targets, weights)
+                lost = _loss(logits, targets[part], weights, recipe.label_smoothing) / count
                 if watch and not math.isfinite(lost.item()):
                     where = first_nonfinite(model, inputs[part])
                     raise NotFinite(
@@ -102,23 +105,28 @@ def fit(trainee: Trainee, dataset: Dataset, recipe: Recipe, *, seed: int, epoch:
             if trainee.average is not None:
                 trainee.average.update()
 
-    counts = torch.tensor(sizes, dtype=torch.float64, device=like.device)
-    sums = torch.stack((torch.stack(losses).double() @ counts, correct.double(), counts.sum()))
+    # On the CPU, because not every accelerator has numbers this wide.
+    counts = torch.tensor(sizes, dtype=torch.float64)
+    sums = torch.stack((torch.stack(losses).cpu().double() @ counts, correct.cpu().double(), counts.sum()))
     loss_sum, hits, seen = total(sums, world).tolist()
     return Metrics(loss_sum / seen, hits / seen, int(seen))
 
 
 def _inputs(
-    images: Tensor, labels: Tensor, dataset: Dataset, recipe: Recipe, draws: _Draws, like: Tensor
+    images: Tensor, labels: Tensor, dataset: Dataset, recipe: Recipe, draws: _Draws, like: Tensor, scale: float
 ) -> tuple[Tensor, Tensor]:
     """A batch as the model takes it, augmented, and its targets: labels, or probabilities where images are mixed."""
     if recipe.pad or recipe.flip:
         images = augment(images, draws.images, pad=recipe.pad, flip=recipe.flip)
     layout = torch.channels_last if recipe.channels_last else torch.contiguous_format
     inputs = prepare(images, dataset, like, layout)
+    if scale < 1:
+        sides = [max(1, round(side * scale)) for side in inputs.shape[2:]]
+        inputs = functional.interpolate(inputs, sides, mode="bilinear")
     if not recipe.mixup and not recipe.cutmix:
         return inputs, labels
-    targets = functional.one_hot(labels, len(dataset.classes)).to(inputs.dtype)
+    wide = torch.promote_types(inputs.dtype, torch.float32)
+    targets = functional.one_hot(labels, len(dataset.classes)).to(wide)
     paste = recipe.cutmix and (not recipe.mixup or draws.mixing.random() < 0.5)
     alpha = recipe.cutmix if paste else recipe.mixup
     share = draws.mixing.beta(alpha, alpha)
@@ -127,26 +135,30 @@ def _inputs(
     return mixup(inputs, targets, share)
 
 
-def _loss(logits: Tensor, targets: Tensor, weights: Tensor | None, recipe: Recipe) -> Tensor:
-    """The sum of the cross-entropy over a part of a batch, in nats."""
-    if weights is not None:
-        weights = weights.to(logits.dtype)
-    return functional.cross_entropy(logits, targets, weights, reduction="sum", label_smoothing=recipe.label_smoothing)
+def _loss(logits: Tensor, targets: Tensor, weights: Tensor | None, label_smoothing: float) -> Tensor:
+    """The sum of the cross-entropy over a part of a batch, in nats; in float32 or wider."""
+    logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
+    return functional.cross_entropy(logits, targets, weights, reduction="sum", label_smoothing=label_smoothing)
 
 
-def _count(targets: Tensor, weights: Tensor | None) -> Tensor | int:
-    """What the loss of a batch is divided by: its samples, or what they count."""
+def _count(targets: Tensor, weights: Tensor | None, world: World) -> Tensor | int:
+    """What the loss of a batch is divided by: its samples, or what they count; the mean of all processes."""
     if weights is None:
         return len(targets)
-    return (targets @ weights).sum() if targets.is_floating_point() else weights[targets].sum()
+    count = (targets @ weights).sum() if targets.is_floating_point() else weights[targets].sum()
+    count = total(count, world) / world.size
+    return torch.where(count > 0, count, 1)  # a batch whose classes count nothing moves nothing
 
 
-def _parts(count: int, recipe: Recipe) -> list[slice]:
-    """A batch of so many samples in equal parts, none larger than those of a full batch."""
-    size = math.ceil(recipe.batch_size / recipe.accumulate)
+def _parts(count: int, full: int, accumulate: int) -> list[slice]:
+    """A batch of `count` samples in equal parts, as large as those of a full batch that is cut into `accumulate`.
+
+    No part is a single sample, which batch normalization cannot train on, unless that is what was asked for.
+    """
+    size = math.ceil(full / accumulate)
     parts = math.ceil(count / size)
     if size > 1:
-        parts = min(parts, max(1, count // 2))  # batch normalization cannot train on one sample
+        parts = min(parts, max(1, count // 2))
     ends = [count * number // parts for number in range(parts + 1)]
     return [slice(start, end) for start, end in pairwise(ends)]
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
+from netmorph.engine.muon import Muon
 from netmorph.errors import NetmorphError, suggest
 
 
@@ -19,14 +20,17 @@ class Recipe:
         batch_size: samples a step.
         optimizer: a name in `OPTIMIZERS`.
         learning_rate: the highest rate, reached after the warm-up.
-        momentum: used by sgd.
+        momentum: used by sgd and muon.
         nesterov: sgd looks ahead (Nesterov's momentum).
-        weight_decay: coupled for sgd and adam, decoupled for adamw.
+        weight_decay: coupled for sgd and adam, decoupled for adamw and muon.
         schedule: a name in `SCHEDULES`.
         warmup: share of all steps during which the rate rises from zero; cosine after 0.3 is a one-cycle
             schedule.
         pad: pixels of zero padding before a random crop; 0 is no cropping.
         flip: mirror half of the images left to right.
+        first_size: side of the images in the first epoch, as a share of their own; it grows evenly, to 1 after two
+            thirds of the epochs. Small images cost less, and the first epochs need no detail. For networks that
+            take images of any size. Source: M. Tan and Q. Le, EfficientNetV2, 2021, section 4.
         mixup: alpha of the Beta distribution from which images are blended with others of their batch; 0 is none.
         cutmix: alpha of the Beta distribution of the area pasted in from other images; 0 is none. With both, each
             batch draws one of them.
@@ -59,6 +63,7 @@ class Recipe:
     warmup: float = 0.0
     pad: int = 0
     flip: bool = False
+    first_size: float = 1.0
     mixup: float = 0.0
     cutmix: float = 0.0
     label_smoothing: float = 0.0
@@ -84,6 +89,7 @@ class Recipe:
         _within("warmup", self.warmup, 0 <= self.warmup < 1, "a share of the run, from 0 to below 1")
         _within("pad", self.pad, self.pad >= 0, "0 or more pixels")
         _within("label_smoothing", self.label_smoothing, 0 <= self.label_smoothing < 1, "from 0 to below 1")
+        _within("first_size", self.first_size, 0 < self.first_size <= 1, "a share of the side, above 0 and up to 1")
         for name, value in (("mixup", self.mixup), ("cutmix", self.cutmix)):
             _within(name, value, 0 <= value < math.inf, "0 or more")
         weights = self.class_weights or (1.0,)
@@ -119,6 +125,15 @@ def learning_rate_at(recipe: Recipe, progress: float) -> float:
     return recipe.learning_rate * SCHEDULES[recipe.schedule]((progress - recipe.warmup) / (1 - recipe.warmup))
 
 
+def image_scale_at(recipe: Recipe, epoch: int) -> float:
+    """The side of the training images in an epoch, from 1, as a share of their own side.
+
+    The same for all steps of an epoch, because kernels are prepared anew for every shape.
+    """
+    full = math.ceil(recipe.epochs * 2 / 3)
+    return 1.0 if epoch > full else recipe.first_size + (1 - recipe.first_size) * (epoch - 1) / full
+
+
 # Fused: one kernel for all parameters, which for a small network saves as much time as its forward pass takes.
 
 
@@ -139,6 +154,10 @@ def _adam(parameters: Iterable[nn.Parameter], recipe: Recipe) -> torch.optim.Opt
 
 def _adamw(parameters: Iterable[nn.Parameter], recipe: Recipe) -> torch.optim.Optimizer:
     return torch.optim.AdamW(parameters, recipe.learning_rate, weight_decay=recipe.weight_decay, fused=True)
+
+
+def _muon(parameters: Iterable[nn.Parameter], recipe: Recipe) -> torch.optim.Optimizer:
+    return Muon(parameters, recipe.learning_rate, recipe.momentum, weight_decay=recipe.weight_decay)
 
 
 def _constant(progress: float) -> float:
@@ -162,6 +181,7 @@ OPTIMIZERS: dict[str, Callable[[Iterable[nn.Parameter], Recipe], torch.optim.Opt
     "sgd": _sgd,
     "adam": _adam,
     "adamw": _adamw,
+    "muon": _muon,
 }
 
 # From the progress after the warm-up, 0 to 1, to a factor of the learning rate.

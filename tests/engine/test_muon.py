@@ -1,0 +1,90 @@
+"""Muon: orthogonal updates of matrices, AdamW's for the rest, and edits in between."""
+
+import pytest
+import torch
+from torch import nn
+
+import netmorph
+from netmorph.engine.muon import ADAMW_RMS, Muon, orthogonal
+from netmorph.engine.recipe import Recipe, build_optimizer
+
+
+@pytest.mark.parametrize("shape", [(8, 8), (5, 40), (40, 5), (1, 9)])
+def test_singular_values_come_near_one_and_their_vectors_stay(shape: tuple[int, int]) -> None:
+    generator = torch.Generator().manual_seed(0)
+    matrix = torch.randn(shape, generator=generator, dtype=torch.float64)
+    result = orthogonal(matrix)
+    left, _, right = torch.linalg.svd(matrix, full_matrices=False)
+    inner = left.T @ result @ right.T
+    assert torch.allclose(inner, inner.diag().diag(), atol=1e-10)
+    if min(shape) < max(shape):  # of a square one, the smallest value can be too small to come up
+        assert 0.6 < inner.diag().min() <= inner.diag().max() < 1.3
+
+
+def test_a_gradient_of_zero_moves_nothing() -> None:
+    assert torch.equal(orthogonal(torch.zeros(3, 4)), torch.zeros(3, 4))
+
+
+def test_parameters_of_one_dimension_move_as_with_adamw() -> None:
+    ours, theirs = (nn.Parameter(torch.linspace(-1, 1, 7, dtype=torch.float64)) for _ in range(2))
+    muon = Muon([ours], lr=0.01, weight_decay=0.1)
+    adamw = torch.optim.AdamW([theirs], lr=0.01, weight_decay=0.1)
+    for step in range(5):
+        ours.grad = torch.sin(ours.detach() * (step + 1))
+        theirs.grad = ours.grad.clone()
+        muon.step()
+        adamw.step()
+    assert torch.allclose(ours, theirs, atol=1e-12)
+
+
+def test_matrices_move_by_the_orthogonal_part_of_nesterovs_momentum() -> None:
+    generator = torch.Generator().manual_seed(0)
+    weight = nn.Parameter(torch.randn(4, 3, 2, 2, generator=generator, dtype=torch.float64))
+    start, gradients = weight.detach().clone(), torch.randn(2, 4, 3, 2, 2, generator=generator, dtype=torch.float64)
+    optimizer = Muon([weight], lr=0.1, momentum=0.9, weight_decay=0.5)
+    for gradient in gradients:
+        weight.grad = gradient
+        optimizer.step()
+    buffers = [0.1 * gradients[0], 0.1 * gradients[1] + 0.09 * gradients[0]]
+    for gradient, buffer in zip(gradients, buffers, strict=True):
+        ahead = 0.1 * gradient + 0.9 * buffer
+        start = start * (1 - 0.1 * 0.5) - 0.1 * ADAMW_RMS * 12**0.5 * orthogonal(ahead.flatten(1)).view_as(start)
+    assert torch.allclose(weight, start, atol=1e-12)
+
+
+def test_an_update_is_about_as_large_as_adamws() -> None:
+    weight = nn.Parameter(torch.zeros(32, 16, 3, 3))
+    weight.grad = torch.randn(weight.shape, generator=torch.Generator().manual_seed(0))
+    Muon([weight], lr=1.0, weight_decay=0.0).step()
+    assert weight.detach().square().mean().sqrt().item() == pytest.approx(ADAMW_RMS, rel=0.2)
+
+
+def test_it_goes_on_after_an_edit() -> None:
+    model = nn.Sequential(nn.Linear(6, 5), nn.ReLU(), nn.Linear(5, 3))
+    optimizer = build_optimizer(model, Recipe(optimizer="muon", learning_rate=0.01))
+    inputs, labels = torch.randn(16, 6, generator=torch.Generator().manual_seed(0)), torch.arange(16) % 3
+
+    def step() -> None:
+        optimizer.zero_grad()
+        nn.functional.cross_entropy(model(inputs), labels).backward()
+        optimizer.step()
+
+    step()
+    graph = netmorph.trace(model, inputs)
+    netmorph.apply(graph, netmorph.widen(graph, "0", 8), optimizer)
+    assert optimizer.state[model[0].weight]["momentum_buffer"].shape == (8, 6)
+    before = [parameter.detach().clone() for parameter in model.parameters()]
+    step()
+    moved = [(old - new).abs().max() for old, new in zip(before, model.parameters(), strict=True)]
+    assert all(0 < distance < 0.05 for distance in moved)
+
+
+def test_a_closure_gives_its_loss() -> None:
+    weight = nn.Parameter(torch.ones(2, 2))
+
+    def closure() -> float:
+        weight.grad = torch.ones(2, 2)
+        return 3.5
+
+    assert Muon([weight]).step(closure) == 3.5
+    assert not torch.equal(weight, torch.ones(2, 2))
