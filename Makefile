@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: run test test-slow check bench bench-zoo bench-narrowing clean
+.PHONY: run test test-slow check bench bench-zoo bench-narrowing bench-engine clean
 
 run: $(READY)
 	$(BIN)/netmorph evolve --data digits
@@ -33,6 +33,13 @@ bench-zoo: .venv/.zoo
 bench-narrowing: export NETMORPH_DATA ?= $(abspath ../shared/data)
 bench-narrowing: .venv/.zoo
 	$(BIN)/python -m benchmarks.narrowing $(OPTIONS)
+
+# Training loops beside each other on MNIST and CIFAR-10, then many networks at once beside one after another. About a quarter
+# of an hour; for undisturbed figures nothing else should run. `make bench-engine OPTIONS="--networks lenet5 --threads 1"`
+bench-engine: export NETMORPH_DATA ?= $(abspath ../shared/data)
+bench-engine: $(READY)
+	$(BIN)/python -m benchmarks.engine $(OPTIONS)
+	$(BIN)/python -m benchmarks many
 
 # Like torchvision below, timm and Torch-Pruning are installed without their dependencies.
 .venv/.zoo: $(READY)

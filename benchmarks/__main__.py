@@ -1,4 +1,4 @@
-"""Run every benchmark of this package that takes minutes, or those named on the command line."""
+"""Run every benchmark of this package that takes minutes on a CPU, or those named on the command line."""
 
 import importlib
 import pkgutil
@@ -6,12 +6,13 @@ import sys
 
 import benchmarks
 
-HOURS = {"narrowing", "zoo"}
+# They need a GPU, or hours.
+APART = {"gpu", "narrowing", "zoo"}
 
 
 def main(names: list[str]) -> None:
     found = sorted(module.name for module in pkgutil.iter_modules(benchmarks.__path__))
-    for name in names or [name for name in found if not name.startswith("_") and name not in HOURS]:
+    for name in names or [name for name in found if not name.startswith("_") and name not in APART]:
         print(f"== {name}", flush=True)
         importlib.import_module(f"benchmarks.{name}").main()
 
