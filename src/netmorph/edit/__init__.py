@@ -17,6 +17,7 @@ from netmorph.edit.copy_block import copy_block, stack
 from netmorph.edit.depth import DEEPENINGS, DeepenEdit, identity, places, residual
 from netmorph.edit.gradmax import gradmax
 from netmorph.edit.journal import Base, Entry, Journal, LoadError, load, rebuild, save
+from netmorph.edit.new_entries import new_entries
 from netmorph.edit.plan import Edit, EditError, Plan
 from netmorph.edit.rank import (
     FACTORINGS,
@@ -69,6 +70,7 @@ __all__ = [
     "narrow",
     "narrow_all",
     "net2net",
+    "new_entries",
     "places",
     "pointwise_first",
     "r2r",

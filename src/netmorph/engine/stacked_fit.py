@@ -1,0 +1,136 @@
+"""One epoch of N stacked networks: what `fit` and `evaluate` do for one."""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
+from itertools import islice
+
+import torch
+from torch import Generator, Tensor
+from torch.nn import functional
+
+from netmorph.data import Dataset, augment, batches
+from netmorph.engine.evaluate import Metrics, autocast, mode, prepare
+from netmorph.engine.fit import _seeded
+from netmorph.engine.recipe import Recipe, learning_rate_at
+from netmorph.engine.stacked import Stack, StackedOptimizer
+
+# Gets the losses [N] before the weights move, the inputs [N, B, C, H, W] or [B, C, H, W] they were computed from, and
+# when that is, in words; raises if it does not like them.
+Watch = Callable[[Tensor, Tensor, str], None]
+
+# Images of one validation batch, over all networks, and the fewest of each.
+VALIDATED = 1024
+FEWEST = 64
+
+
+def fit_stack(
+    stack: Stack,
+    optimizer: StackedOptimizer,
+    dataset: Dataset,
+    recipes: Sequence[Recipe],
+    *,
+    seeds: Sequence[int],
+    epoch: int,
+    watch: Watch,
+) -> list[Metrics]:
+    """One pass over the training part, each network in the order of its own seed.
+
+    Args:
+        recipes: one a network; they differ in the learning rate, its course and the weight decay at most.
+        epoch: its number, from 1.
+        watch: looks at each step's losses; on an accelerator, which that would hold up, at the epoch's means.
+
+    Returns:
+        For each network, means over the epoch's batches, while the weights moved.
+    """
+    recipe, like = recipes[0], stack.like
+    rates = rates_of(recipes, epoch, len(dataset.train)).to(like.device)
+    weights = None if recipe.class_weights is None else like.new_tensor(recipe.class_weights)
+    losses: list[Tensor] = []
+    sizes: list[int] = []
+    correct = torch.zeros(len(recipes), dtype=torch.int64, device=like.device)
+
+    with mode(stack.template, training=True), ExitStack() as entered:
+        # The last one seeds the dropout of all: what is random inside the batch differs from network to network.
+        draws = [entered.enter_context(_seeded(seed, epoch, 0, like.device)) for seed in seeds]
+        shuffled = _together(dataset, recipe, [(each.order, each.images) for each in draws])
+        for step, (images, labels) in enumerate(islice(shuffled, len(rates))):
+            labels = labels.to(like.device, non_blocking=True)
+            inputs = prepare(images.flatten(0, 1), dataset, like).unflatten(0, labels.shape)
+            with autocast(like.device, recipe.bf16):
+                logits = stack(inputs)
+                lost = _losses(logits, labels, weights, recipe.label_smoothing)
+            if like.device.type == "cpu":
+                watch(lost, inputs, f"epoch {epoch}, training step {step + 1}")
+            lost.sum().backward()
+            losses.append(lost.detach())
+            sizes.append(labels.shape[1])
+            correct += (logits.detach().argmax(2) == labels).sum(1)
+            optimizer.step(rates[step])
+        counts = torch.tensor(sizes, dtype=torch.float64, device=like.device)
+        means = counts @ torch.stack(losses).double() / counts.sum()
+        watch(means, inputs, f"epoch {epoch}")
+    return _metrics(means, correct, sum(sizes))
+
+
+def evaluate_stack(stack: Stack, dataset: Dataset, *, bf16: bool, when: str, watch: Watch) -> list[Metrics]:
+    """The loss and the accuracy of each network on the validation part."""
+    like, part = stack.like, dataset.validation
+    found: list[Tensor] = []
+    truth: list[Tensor] = []
+    with mode(stack.template, training=False), torch.no_grad(), autocast(like.device, bf16):
+        for images, labels in batches(part, max(FEWEST, VALIDATED // len(stack))):
+            inputs = prepare(images, dataset, like)
+            found.append(stack(inputs, shared=True))
+            truth.append(labels.to(like.device))
+        logits, labels = torch.cat(found, 1), torch.cat(truth).expand(len(stack), -1)
+        logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
+        losses = _losses(logits, labels, None, 0.0)
+        watch(losses, inputs, when)
+    return _metrics(losses, (logits.argmax(2) == labels).sum(1), len(part))
+
+
+def rates_of(recipes: Sequence[Recipe], epoch: int, count: int) -> Tensor:
+    """The learning rates of an epoch over `count` samples, float64 [steps, N]; see `fit` for the number of steps."""
+    full, rest = divmod(count, recipes[0].batch_size)
+    steps = max(1, full + int(rest >= 2))
+    progress = [(epoch - 1 + step / steps) / recipes[0].epochs for step in range(steps)]
+    rates = [[learning_rate_at(recipe, done) for recipe in recipes] for done in progress]
+    return torch.tensor(rates, dtype=torch.float64)
+
+
+def _together(
+    dataset: Dataset, recipe: Recipe, draws: Sequence[tuple[Generator, Generator]]
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """The batches of all networks side by side, cut from the data at once: images [N, B, C, H, W] and labels [N, B].
+
+    Args:
+        draws: what each network draws the order of its images from (as `batches` does), and what its crops and flips.
+    """
+    part, count = dataset.train, len(draws)
+    orders = [torch.randperm(len(part), generator=order, device=order.device) for order, _ in draws]
+    order = torch.cat([chosen.flatten() for chosen in torch.stack(orders).split(recipe.batch_size, 1)])
+    for images, labels in part.cut(count * recipe.batch_size, order):
+        images, labels = images.unflatten(0, (count, -1)), labels.unflatten(0, (count, -1))
+        if recipe.pad or recipe.flip:
+            images = torch.stack(
+                [
+                    augment(each, generator, pad=recipe.pad, flip=recipe.flip)
+                    for each, (_, generator) in zip(images, draws, strict=True)
+                ]
+            )
+        yield images, labels
+
+
+def _losses(logits: Tensor, labels: Tensor, weights: Tensor | None, label_smoothing: float) -> Tensor:
+    """The mean cross-entropy of each network [N], in nats, of logits [N, B, classes] and labels [N, B]."""
+    if weights is not None:
+        weights = weights.to(logits.dtype)
+    losses = functional.cross_entropy(
+        logits.flatten(0, 1), labels.flatten(), weights, reduction="none", label_smoothing=label_smoothing
+    ).view(labels.shape)
+    return losses.mean(1) if weights is None else losses.sum(1) / weights[labels].sum(1)
+
+
+def _metrics(losses: Tensor, correct: Tensor, count: int) -> list[Metrics]:
+    return [Metrics(loss, hits / count, count) for loss, hits in zip(losses.tolist(), correct.tolist(), strict=True)]
