@@ -102,7 +102,7 @@ def find_learning_rate(
     for step, batch in zip(range(steps), _forever(dataset, recipe, seed), strict=False):
         rate = low * (high / low) ** (step / (steps - 1))
         # One batch as an epoch, with one rate: the very step that training takes.
-        one_step = replace(recipe, learning_rate=rate, schedule="constant", warmup=0.0)
+        one_step = replace(recipe, learning_rate=rate, schedule="constant", warmup=0.0, first_size=1.0)
         try:
             metrics = fit(trainee, replace(dataset, train=batch), one_step, seed=seed, epoch=step + 1, watch=True)
         except NotFinite as error:

@@ -27,7 +27,7 @@ from netmorph.graph import TraceError
 
 # What each stacked network may have its own of, and what none may ask for.
 OWN = ("learning_rate", "weight_decay", "schedule", "warmup")
-UNSUPPORTED = ("mixup", "cutmix", "accumulate", "ema", "patience", "compile")
+UNSUPPORTED = ("first_size", "mixup", "cutmix", "accumulate", "ema", "patience", "compile")
 # Steps that are timed, and how often, before one way is chosen.
 STEPS = 4
 RUNS = 2
