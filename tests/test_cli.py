@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,8 +15,12 @@ import pytest
 import torch
 
 from netmorph import Base, apply, cli, save, trace, widen
+from netmorph.cli.options import OptimizerName
+from netmorph.engine.config import TrainConfig
+from netmorph.engine.recipe import OPTIMIZERS, Recipe
 from netmorph.engine.records import Records
 from netmorph.report.summary import summary
+from netmorph.runs import config_of
 
 QUICK = ["--train-size", "160", "--model", "mlp", "--width", "0.125", "--epochs", "1", "--batch-size", "32"]
 EVOLVE = [
@@ -132,7 +137,19 @@ def started(*arguments: str) -> "subprocess.Popen[str]":
     [
         ([], ["evolve", "train", "show", "report", "groups", "export"]),
         (["evolve"], ["--budget", "--data", "--model", "--resume", "kill -9", "netmorph evolve --resume"]),
-        (["train"], ["--epochs", "--schedule", "--resume", "checkpoint"]),
+        (
+            ["train"],
+            [
+                "--epochs",
+                "--schedule",
+                "--resume",
+                "checkpoint",
+                "torchrun",
+                "--no-nesterov",
+                "Regularization",
+                "Speed",
+            ],
+        ),
         (["show"], ["--json", "The run's folder"]),
         (["report"], ["--out", "The run's folder"]),
         (["groups"], ["--input", "--base", "--json", "producers", "netmorph groups torchvision:resnet18"]),
@@ -192,6 +209,89 @@ def test_train_and_resume(netmorph: Callable[..., Done]) -> None:
     assert netmorph(*TRAIN).code == 0
     assert netmorph(*TRAIN).code == 0
     assert sorted(os.listdir("runs")) == ["digits-1", "digits-2"]
+
+
+def test_every_option_of_train_is_in_the_recipe_of_the_run(netmorph: Callable[..., Done], folder: Path) -> None:
+    (folder / "mynet.py").write_text(MODELS)
+    told = Recipe(
+        epochs=1,
+        batch_size=32,
+        optimizer="sgd",
+        learning_rate=0.02,
+        momentum=0.8,
+        nesterov=False,
+        weight_decay=0.001,
+        schedule="linear",
+        warmup=0.2,
+        pad=1,
+        flip=True,
+        mixup=0.2,
+        cutmix=1.0,
+        label_smoothing=0.1,
+        class_weights=(1.0,) * 9 + (2.5,),
+        accumulate=2,
+        clip_norm=1.0,
+        ema=0.9,
+        patience=3,
+        bf16=True,
+        channels_last=True,
+        first_size=1.0,
+    )
+    given = {**asdict(told), "class_weights": ",".join(map(str, told.class_weights or ()))}
+    flags = {True: "--{}", False: "--no-{}"}
+    arguments = [
+        text
+        for name, value in given.items()
+        if name not in ("compile", "bf16", "channels_last")
+        for text in (
+            [flags[value].format(name)] if isinstance(value, bool) else [f"--{name.replace('_', '-')}", str(value)]
+        )
+    ]
+    done = netmorph("train", "--data", "digits", "--train-size", "160", "--model", "mynet:build", *arguments, "--fast")
+    assert done.code == 0, done.err
+    with Records.open(folder / "runs" / "digits-1") as records:
+        assert config_of(records, TrainConfig).recipe == told
+    refused = netmorph("train", "--resume", "runs/digits-1", "--ema", "0.5")
+    assert re.match("Error: --ema cannot be given with --resume: a run goes on as it began", refused.err)
+
+
+def test_every_optimizer_can_be_named() -> None:
+    assert [*OptimizerName] == [*OPTIMIZERS]
+
+
+def test_balanced_classes_and_tensorboard(netmorph: Callable[..., Done], folder: Path) -> None:
+    pytest.importorskip("tensorboard")
+    done = netmorph(*TRAIN, "--class-weights", "balanced", "--tensorboard", "--run", "run")
+    assert done.code == 0, done.err
+    with Records.open(folder / "run") as records:
+        weights = config_of(records, TrainConfig).recipe.class_weights
+    assert weights == pytest.approx((1.0,) * 10), "160 images, 16 of each class"
+    assert len(list((folder / "run" / "tensorboard").iterdir())) == 1
+
+
+def test_a_folder_is_streamed(netmorph: Callable[..., Done], folder: Path) -> None:
+    pillow = pytest.importorskip("PIL.Image")
+    for name, shade in (("dark", 20), ("light", 220)):
+        (folder / "photos" / name).mkdir(parents=True)
+        for number in range(20):
+            pillow.new("RGB", (12, 10), (shade + number,) * 3).save(folder / "photos" / name / f"{number}.png")
+    arguments = [
+        "--stream",
+        "--data",
+        "photos",
+        "--resize",
+        "8x8",
+        "--epochs",
+        "4",
+        "--lr",
+        "0.02",
+        "--batch-size",
+        "8",
+    ]
+    done = netmorph("train", *arguments, "--model", "mlp", "--width", "0.25", "--threads", "1", "--run", "run")
+    assert done.code == 0, done.err
+    assert json.loads(netmorph("show", "run", "--json").out)["best"]["test_accuracy"] == 1.0
+    assert netmorph("train", "--resume", "run").code == 0
 
 
 def test_a_users_own_module_in_the_current_folder(folder: Path) -> None:
@@ -325,6 +425,21 @@ def test_networks_of_other_libraries(
         ("train --patience 0", "patience must be at least 1"),
         ("train --model mynet:raising", "KeyError: 'a thing'"),
         ("train --resume nowhere", "no run in nowhere"),
+        ("train --first-size 0", "first_size must be a share"),
+        ("train --first-size 0.5", r"does not take images of shape \(1, 4, 4\).*Leave first_size at 1"),
+        ("train --class-weights rare", "--class-weights takes balanced, or a number for each class.*'rare'"),
+        ("train --class-weights 1,2", "class_weights has 2 numbers for 10 classes"),
+        ("train --class-weights 0,0", "one of them above 0"),
+        ("train --accumulate 100", "accumulate must be from 1 to the batch size; 100"),
+        ("train --ema 1", "ema must be between 0 and 1"),
+        ("train --mixup -1", "mixup must be 0 or more"),
+        ("train --cutmix nan", "cutmix must be 0 or more"),
+        ("train --label-smoothing 1", "label_smoothing must be from 0"),
+        ("train --warmup 1", "warmup must be a share of the run"),
+        ("train --clip-norm 0", "clip_norm must be above 0"),
+        ("train --stream", "digits fits in memory and is not streamed"),
+        ("train --stream --data one", r"give their size \(--resize 224x224\)"),
+        ("train --stream --data some/where --resize 8x8", "there is no folder some/where"),
         ("show nowhere", "no run in nowhere"),
         ("show nowhere --json", "no run in nowhere"),
         ("report nowhere", "no run in nowhere"),
@@ -363,7 +478,15 @@ def test_a_wrong_input_gets_one_clear_line(
 
 @pytest.mark.parametrize(
     "arguments",
-    ["evolve --epochs 0", "evolve --workers 0", "evolve --population 0", "evolve --seed -1", "evolve --optimizer sdg"],
+    [
+        "evolve --epochs 0",
+        "evolve --workers 0",
+        "evolve --population 0",
+        "evolve --seed -1",
+        "evolve --optimizer sdg",
+        "train --mixup much",
+        "train --accumulate 1.5",
+    ],
 )
 def test_usage_errors_name_the_option(netmorph: Callable[..., Done], folder: Path, arguments: str) -> None:
     done = netmorph(*arguments.split())

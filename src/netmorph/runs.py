@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import TypeVar
 
 from netmorph import report
+from netmorph.engine import single
 from netmorph.engine.budget import Budget
-from netmorph.engine.checks import check_data, check_output, usable_device
+from netmorph.engine.checks import check_data, check_output, check_recipe, usable_device
 from netmorph.engine.config import Config, EvolveConfig, TrainConfig, as_json, from_json
 from netmorph.engine.evaluate import examples
 from netmorph.engine.evolve import Progress
@@ -22,13 +23,15 @@ from netmorph.engine.history import Epoch
 from netmorph.engine.jobs import handler
 from netmorph.engine.lock import RunLock
 from netmorph.engine.machine import machine, versions
+from netmorph.engine.parallel import ALONE, World, own_device
+from netmorph.engine.recipe import image_scale_at
 from netmorph.engine.records import Records
 from netmorph.engine.shelf import network_file
-from netmorph.engine.single import train_single
 from netmorph.engine.threads import available_cores, set_threads
 from netmorph.errors import NetmorphError, require
 from netmorph.graph import trace
 from netmorph.measure.cost import cost
+from netmorph.report.logs import OnEpoch, TensorBoardLog, csv_log, every, jsonl_log, recorded
 from netmorph.zoo import MODELS
 
 # Samples that each child sees by default: an epoch of MNIST or CIFAR-10 is about two of these.
@@ -70,24 +73,30 @@ def settle(
     )
 
 
-def create(folder: Path, config: Config, command: str) -> Path:
-    """Start a run's folder, once data and model are known to work together; nothing is trained yet.
+def create(folder: Path, config: Config, command: str, world: World = ALONE) -> Path:
+    """Start a run's folder, once data, recipe and model are known to work together; nothing is trained yet.
+
+    Args:
+        world: the processes that will work together; the first one creates the folder.
 
     Raises:
-        NetmorphError: the data cannot be loaded, the model cannot be built, run on it or (to evolve it) traced, the
-            device cannot be used, or the folder is not free.
+        NetmorphError: the data cannot be loaded, the recipe does not fit it, the model cannot be built, run on it or
+            (to evolve it) traced, the device cannot be used, or the folder is not free.
     """
     if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
         raise RunError(f"{folder} is not an empty folder; resume the run in it, or choose another folder")
     for package in ("matplotlib", "jinja2"):  # before hours of training, not after
         require(package, "report")
-    usable_device(config.device)
+    usable_device(own_device(config.device, world))
     config = replace(config, data=config.data.absolute())
     dataset = config.data.load()
     check_data(dataset)
+    check_recipe(config.recipe, dataset, world)
     model = config.base(dataset).build()
     price = cost(model, dataset.input_shape)
     check_output(model, dataset)
+    if config.recipe.first_size < 1:
+        check_output(model, dataset, image_scale_at(config.recipe, 1))
     if isinstance(config, EvolveConfig):
         require("moocore", "evolve")
         if config.max_flops is not None and price.flops > config.max_flops:
@@ -158,17 +167,40 @@ def best_network(folder: Path) -> Path:
         return network_file(folder, records.meta("result")["best"]["id"])
 
 
-def train(folder: Path, threads: int | None, on_epoch: Callable[[Epoch], None]) -> Path:
+def train(
+    folder: Path,
+    threads: int | None,
+    on_epoch: Callable[[Epoch], None],
+    tensorboard: bool = False,
+    world: World = ALONE,
+) -> Path:
     """Start or go on with the training in a folder, and write its report.
+
+    After each epoch metrics.csv and metrics.jsonl in the folder hold all epochs so far.
+
+    Args:
+        threads: of this process; None takes all cores, or its share of them.
+        tensorboard: log to the folder tensorboard in it, too; a training that has begun to keeps to it.
+        world: the processes that train together. This is the first one's part; the others do `train_along`.
 
     Raises:
         RunInUse: another process works in the folder.
         NetmorphError: see `netmorph.engine.train.train`.
     """
     with _working(folder) as records:
-        set_threads(available_cores() if threads is None else threads)
-        train_single(folder, config_of(records, TrainConfig), records, on_epoch)
+        config = config_of(records, TrainConfig)
+        _set_threads(threads, world)
+        with contextlib.ExitStack() as opened:
+            # A finished run keeps its logs, also without the checkpoint that they would be made from.
+            logs = [] if records.meta("result") else _logs(folder, tensorboard, opened)
+            single.train_single(folder, config, records, every(*logs, on_epoch), world)
     return report.write(folder)
+
+
+def train_along(threads: int | None, world: World) -> None:
+    """Take part in what the first process trains with `train`; nothing is recorded here."""
+    _set_threads(threads, world)
+    single.train_along(world)
 
 
 def begun_with(folder: Path, kind: type[Kind]) -> Kind:
@@ -180,6 +212,19 @@ def begun_with(folder: Path, kind: type[Kind]) -> Kind:
     """
     with reading(folder) as records:
         return config_of(records, kind)
+
+
+def _logs(folder: Path, tensorboard: bool, opened: contextlib.ExitStack) -> list[OnEpoch]:
+    """What keeps the epochs of a training in its folder; `opened` closes it."""
+    history, board = recorded(folder / single.CHECKPOINT), folder / "tensorboard"
+    logs: list[OnEpoch] = [csv_log(folder / "metrics.csv", history), jsonl_log(folder / "metrics.jsonl", history)]
+    if tensorboard or board.exists():
+        logs.append(opened.enter_context(TensorBoardLog(board, history)))
+    return logs
+
+
+def _set_threads(threads: int | None, world: World) -> None:
+    set_threads(max(1, available_cores() // world.local_size) if threads is None else threads)
 
 
 @contextlib.contextmanager

@@ -1,3 +1,4 @@
+import numpy as np
 import pytest
 import torch
 
@@ -20,5 +21,5 @@ def test_a_class_without_images_counts_nothing():
 def test_it_is_the_formula_of_scikit_learn():
     utils = pytest.importorskip("sklearn.utils.class_weight")
     labels = torch.randint(5, (200,), generator=torch.Generator().manual_seed(0))
-    expected = utils.compute_class_weight("balanced", classes=range(5), y=labels.numpy())
+    expected = utils.compute_class_weight("balanced", classes=np.arange(5), y=labels.numpy())
     assert balanced_weights(labels, 5) == pytest.approx(expected.tolist())

@@ -81,6 +81,10 @@ def test_networks_and_ensembles_are_tested_as_by_hand(run) -> None:
     assert found["training_flops"] == 6000
     assert found["seconds"] == 12.5
     assert found["front"] == [1, 2, 3]
+    classes = found["classification"]
+    assert classes["accuracy"] == found["ensemble"]["test_accuracy"]
+    assert [entry["name"] for entry in classes["classes"]] == list(CLASSES)
+    assert sum(count for *_, count in classes["confusion"]) == len(DATA.test)
     alone, random = found["baselines"]["alone"], found["baselines"]["random"]
     assert (alone["id"], alone["test_accuracy"], alone["training_flops"]) == (4, accuracy(models[4]), 5000)
     assert (random["best"]["id"], random["networks"], random["training_flops"]) == (5, 1, 5000)

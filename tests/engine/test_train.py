@@ -2,18 +2,24 @@
 
 import dataclasses
 import math
+import os
+import shutil
 
 import pytest
 import torch
 from torch import nn
 
 from netmorph.data import Split
+from netmorph.engine import train as training
+from netmorph.engine.average import MovingAverage
 from netmorph.engine.evaluate import evaluate
+from netmorph.engine.fit import Trainee
 from netmorph.engine.history import Epoch, History
 from netmorph.engine.nonfinite import NotFinite
 from netmorph.engine.optimizer_state import pack_optimizer
+from netmorph.engine.parallel import ALONE, World
 from netmorph.engine.recipe import Recipe, build_optimizer, learning_rate_at
-from netmorph.engine.train import train
+from netmorph.engine.train import OutOfMemory, train
 from netmorph.errors import NetmorphError
 from tests.engine.small import dataset, network
 
@@ -23,7 +29,7 @@ def same_weights(one: nn.Module, other: nn.Module) -> bool:
     return all(torch.equal(mine[name], theirs[name]) for name in mine)
 
 
-@pytest.mark.parametrize("optimizer", ["sgd", "adam", "adamw"])
+@pytest.mark.parametrize("optimizer", ["sgd", "adam", "adamw", "muon"])
 def test_it_learns(optimizer):
     data, model = dataset(), network()
     before = evaluate(model, data.test, data)
@@ -35,7 +41,16 @@ def test_it_learns(optimizer):
 
 
 @pytest.mark.parametrize(
-    "options", [{}, {"pad": 1, "flip": True}, {"bf16": True}, {"channels_last": True}, {"clip_norm": 1.0}]
+    "options",
+    [
+        {},
+        {"pad": 1, "flip": True},
+        {"bf16": True},
+        {"channels_last": True},
+        {"clip_norm": 1.0, "accumulate": 3},
+        {"mixup": 0.2, "cutmix": 1.0},
+        {"class_weights": (1.0, 0.5, 2.0), "label_smoothing": 0.1, "ema": 0.9},
+    ],
 )
 def test_same_seed_same_numbers(options):
     recipe = Recipe(epochs=2, batch_size=16, **options)
@@ -159,6 +174,13 @@ def test_schedules():
         ({"label_smoothing": 1.0}, "label_smoothing"),
         ({"clip_norm": 0.0}, "clip_norm"),
         ({"patience": 0}, "patience"),
+        ({"mixup": -0.1}, "mixup must be 0 or more"),
+        ({"cutmix": math.inf}, "cutmix must be 0 or more"),
+        ({"class_weights": (1.0, -1.0)}, "class_weights must be 0 or more each"),
+        ({"class_weights": (0.0, 0.0)}, "one of them above 0"),
+        ({"accumulate": 0}, "accumulate must be from 1 to the batch size; 0"),
+        ({"accumulate": 65}, "accumulate"),
+        ({"ema": 1.0}, "ema must be between 0 and 1"),
     ],
 )
 def test_a_recipe_is_checked(options, message):
@@ -203,6 +225,8 @@ def empty(part):
         (network, dataset, {"seed": -1}, "seed must be 0 or more"),
         (network, dataset, {"device": "nonsense"}, "device 'nonsense' cannot be used"),
         (network, dataset, {"resume": True}, "resume needs the checkpoint"),
+        (network, dataset, {"world": World(1, 3)}, "batches of 64 cannot be shared equally by 3 processes"),
+        (network, lambda: dataset(validation=1), {"world": World(1, 2)}, "a split of 1 images cannot be shared by 2"),
     ],
 )
 def test_what_does_not_fit_is_refused_and_nothing_changes(model, data, options, message):
@@ -211,6 +235,11 @@ def test_what_does_not_fit_is_refused_and_nothing_changes(model, data, options, 
     with pytest.raises(NetmorphError, match=message):
         train(model, data(), Recipe(epochs=1), **options)
     assert all(torch.equal(before[name], tensor) for name, tensor in model.state_dict().items())
+
+
+def test_class_weights_that_do_not_fit_the_classes_are_refused():
+    with pytest.raises(NetmorphError, match="class_weights has 2 numbers for 3 classes"):
+        train(network(), dataset(), Recipe(epochs=1, class_weights=(1.0, 2.0)))
 
 
 def test_an_optimizer_that_misses_a_parameter_is_refused():
@@ -263,3 +292,178 @@ def test_a_nan_in_validation_is_named():
     model[1].momentum = math.nan
     with pytest.raises(NotFinite, match=r"validation of epoch 1: 'running_mean' of '1' \(BatchNorm2d\)"):
         train(model, dataset(), Recipe(epochs=1))
+
+
+def exploding(**options):
+    return Recipe(epochs=1, batch_size=16, optimizer="sgd", learning_rate=1e38, **options)
+
+
+@pytest.mark.parametrize("options", [{}, {"accumulate": 2, "clip_norm": 1e30, "ema": 0.9}])
+def test_where_losses_are_not_read_a_nan_is_found_by_repeating_the_epoch(options):
+    """The path of an accelerator, on the CPU: the same message and the same weights as when each loss is watched."""
+    recipe, found = exploding(**options), []
+    for one_epoch in (training._fit, training._fit_unwatched):
+        model = network()
+        average = MovingAverage(model, recipe.ema) if recipe.ema else None
+        trainee = Trainee(model, model, build_optimizer(model, recipe), average, ALONE)
+        with pytest.raises(NotFinite, match=r"epoch 1, training step \d+: .*not finite") as error:
+            one_epoch(trainee, dataset(), recipe, 3, 1)
+        found.append((str(error.value), {name: tensor.clone() for name, tensor in model.state_dict().items()}))
+    (watched, weights), (repeated, same) = found
+    assert watched == repeated
+    assert all(torch.equal(weights[name].nan_to_num(), same[name].nan_to_num()) for name in weights)
+
+
+def test_a_nan_that_does_not_come_back_is_told():
+    model = network()
+    model[3].register_forward_hook(lambda module, inputs, output: output * next(factors))
+    factors = iter([1, 1, math.nan, *[1] * 100])
+    trainee = Trainee(model, model, build_optimizer(model, Recipe()), None, ALONE)
+    with pytest.raises(NotFinite, match="nan in epoch 4, but not when the epoch was repeated"):
+        training._fit_unwatched(trainee, dataset(), Recipe(batch_size=16), 3, 4)
+
+
+def test_an_unwatched_epoch_is_the_same_epoch():
+    recipe, models = Recipe(batch_size=16, ema=0.9), (network(), network())
+    for model, one_epoch in zip(models, (training._fit, training._fit_unwatched), strict=True):
+        one_epoch(Trainee(model, model, build_optimizer(model, recipe), None, ALONE), dataset(), recipe, 3, 1)
+    assert same_weights(*models)
+
+
+# Memory that runs out.
+
+
+def accelerator_full(module, inputs, output):
+    if module.training:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB.\nGPU 0 has a total capacity of")
+
+
+def memory_full(module, inputs, output):
+    if module.training:
+        torch.empty(2**60, dtype=torch.uint8)
+
+
+def no_words(module, inputs, output):
+    if module.training:
+        raise MemoryError
+
+
+@pytest.mark.parametrize(
+    ("hook", "options", "message"),
+    [
+        (
+            accelerator_full,
+            {},
+            r"epoch 1, with batches of 16 in 1 parts: CUDA out of memory. Tried to allocate 20.00 GiB.. Try "
+            r"accumulate=2 \(.*\), bf16, a lower batch_size or width, or smaller images$",
+        ),
+        (
+            memory_full,
+            {"accumulate": 4, "bf16": True},
+            r"in 4 parts: .*can't allocate memory.* Try accumulate=8 \(.*\), a",
+        ),
+        (no_words, {"accumulate": 16}, r"in 16 parts: MemoryError\. Try bf16, a lower"),
+    ],
+)
+def test_out_of_memory_says_what_to_lower(hook, options, message):
+    model = network()
+    model[3].register_forward_hook(hook)
+    with pytest.raises(OutOfMemory, match=message):
+        train(model, dataset(), Recipe(batch_size=16, **options))
+
+
+@pytest.mark.parametrize("kind", [RuntimeError, NotImplementedError, ZeroDivisionError])
+def test_other_errors_of_a_network_are_its_own(kind):
+    def fail(module, inputs, output):
+        if module.training:
+            raise kind("a shape")
+
+    model = network()
+    model[3].register_forward_hook(fail)
+    with pytest.raises(kind, match=r"^a shape$"):
+        train(model, dataset(), Recipe())
+
+
+# Data that is not in memory.
+
+
+class Streamed:
+    """A part that reads its images one by one, each time from its own place."""
+
+    def __init__(self, split):
+        self.files = [image.numpy().tobytes() for image in split.images]
+        self.shape = split.images.shape[1:]
+        self.labels = split.labels
+        self.seeds = []
+
+    def __len__(self):
+        return len(self.files)
+
+    def head(self, count):
+        return self._read(range(count))
+
+    def cut(self, batch_size, order=None, seed=None):
+        self.seeds.append(seed)
+        order = torch.arange(len(self)) if order is None else order
+        for indices in order.split(batch_size):
+            yield self._read(indices.tolist()), self.labels[indices]
+
+    def _read(self, indices):
+        images = [torch.frombuffer(bytearray(self.files[index]), dtype=torch.uint8) for index in indices]
+        return torch.stack(images).view(-1, *self.shape)
+
+
+def streamed(data):
+    parts = {name: Streamed(getattr(data, name)) for name in ("train", "validation", "test")}
+    return dataclasses.replace(data, **parts)
+
+
+def test_streamed_images_train_like_the_same_in_memory():
+    recipe = Recipe(epochs=3, batch_size=16, pad=1, flip=True, mixup=0.2, accumulate=2, ema=0.9)
+    memory, stream, models = dataset(), streamed(dataset()), (network(), network())
+    histories = [train(model, data, recipe, seed=3) for model, data in zip(models, (memory, stream), strict=True)]
+    assert histories[0] == histories[1]
+    assert same_weights(*models)
+    assert evaluate(models[0], memory.test, memory) == evaluate(models[0], stream.test, stream)
+    assert len(set(stream.train.seeds)) == 3, "an epoch each"
+    assert set(stream.validation.seeds) == {None}
+
+
+def test_a_split_moves_with_its_labels():
+    moved = dataset().train.to(torch.device("meta"))
+    assert moved.images.device == moved.labels.device == torch.device("meta")
+    assert len(moved) == 90
+
+
+# Compiled.
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")  # of the compiler's own libraries
+def test_compiled_it_computes_the_same_up_to_rounding():
+    if shutil.which(os.environ.get("CXX", "g++")) is None:
+        pytest.skip("no C++ compiler")
+    recipe = Recipe(epochs=2, batch_size=16, optimizer="sgd", learning_rate=0.05, accumulate=2, ema=0.9)
+    data, models = dataset(train=83), (plain(), plain())
+    histories = [
+        train(model, data, dataclasses.replace(recipe, compile=compiled))
+        for model, compiled in zip(models, (False, True), strict=True)
+    ]
+    for one, other in zip(*histories, strict=True):
+        assert one.train_loss == pytest.approx(other.train_loss, rel=1e-5)
+        assert one.validation_loss == pytest.approx(other.validation_loss, rel=1e-5)
+    for name, tensor in models[0].state_dict().items():
+        torch.testing.assert_close(models[1].state_dict()[name], tensor, rtol=1e-4, atol=1e-6)
+    assert list(models[1].state_dict()) == list(models[0].state_dict())
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+def test_a_compiler_that_is_missing_is_told(monkeypatch):
+    monkeypatch.setattr("torch._inductor.config.cpp.cxx", (None, "no-such-compiler"))
+    with pytest.raises(NetmorphError, match=r"torch\.compile failed: .*no-such-compiler.*Leave compile out"):
+        train(plain(), dataset(train=32), Recipe(epochs=1, compile=True))
+
+
+def plain():
+    return nn.Sequential(*(layer for layer in network() if not isinstance(layer, nn.Dropout)))

@@ -4,7 +4,14 @@ import sys
 
 from rich.text import Text
 
-from netmorph.cli import find_rate, networks, reproduce, search  # noqa: F401  (their commands hang on the app)
+from netmorph.cli import (  # noqa: F401  (their commands hang on the app)
+    evolve,
+    find_rate,
+    networks,
+    reproduce,
+    show,
+    train,
+)
 from netmorph.cli.app import app, errors
 from netmorph.errors import NetmorphError
 

@@ -22,7 +22,11 @@ errors = Console(stderr=True)
 
 Options = Annotated[
     list[str] | None,
-    typer.Option("--option", help="An argument of the model's constructor, as name=value. May be repeated."),
+    typer.Option(
+        "--option",
+        help="An argument of the model's constructor, as name=value. May be repeated.",
+        rich_help_panel="Network",
+    ),
 ]
 
 

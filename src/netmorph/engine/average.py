@@ -1,10 +1,10 @@
 """A moving average of the weights of a network in training."""
 
 import copy
-import itertools
+from itertools import compress
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 # So the first steps, from random weights, are forgotten: after n steps the average reaches back n / 9 at most.
 WARMUP = 9
@@ -27,21 +27,21 @@ class MovingAverage:
         self.model = copy.deepcopy(model).requires_grad_(False)
         self.steps = 0
         self._decay = decay
-        self._pairs = [
-            (own.detach(), other.detach()) for own, other in zip(_tensors(self.model), _tensors(model), strict=True)
-        ]
+        self._own = list(self.model.parameters())
+        self._followed = list(model.parameters())
+        # By name, because a module may put another tensor in the place of a buffer in each forward.
+        places = [name.rpartition(".") for name, _ in model.named_buffers()]
+        self._buffers = [(self.model.get_submodule(path), model.get_submodule(path), name) for path, _, name in places]
 
     @torch.no_grad()
     def update(self) -> None:
         """Take in the model's present weights."""
+        mine: list[Tensor] = [*self._own, *(getattr(module, name) for module, _, name in self._buffers)]
+        theirs: list[Tensor] = [*self._followed, *(getattr(module, name) for _, module, name in self._buffers)]
         decay = min(self._decay, (1 + self.steps) / (1 + WARMUP + self.steps))
-        floating = [(own, other) for own, other in self._pairs if own.is_floating_point()]
-        torch._foreach_lerp_([own for own, _ in floating], [other for _, other in floating], 1 - decay)
-        for own, other in self._pairs:
-            if not own.is_floating_point():
+        floating = [tensor.is_floating_point() for tensor in mine]
+        torch._foreach_lerp_(list(compress(mine, floating)), list(compress(theirs, floating)), 1 - decay)
+        for own, other, is_floating in zip(mine, theirs, floating, strict=True):
+            if not is_floating:
                 own.copy_(other)
         self.steps += 1
-
-
-def _tensors(model: nn.Module) -> "itertools.chain[torch.Tensor]":
-    return itertools.chain(model.parameters(), model.buffers())

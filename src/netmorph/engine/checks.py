@@ -1,11 +1,14 @@
 """What must hold before the first training step; each failure says what to do about it."""
 
+from typing import Any
+
 import torch
 from torch import nn
 
 from netmorph.data import Dataset
 from netmorph.engine.evaluate import check_logits, check_part, mode, prepare, reference
-from netmorph.engine.parallel import World
+from netmorph.engine.fit import shrink
+from netmorph.engine.parallel import World, from_first
 from netmorph.engine.recipe import Recipe
 from netmorph.engine.wording import listed
 from netmorph.errors import NetmorphError
@@ -37,7 +40,7 @@ def check_recipe(recipe: Recipe, dataset: Dataset, world: World) -> None:
     """Refuse a recipe that does not fit the data or the processes.
 
     Raises:
-        NetmorphError: not one weight a class, or batches that cannot be shared equally.
+        NetmorphError: not one weight a class, batches that cannot be shared equally, or fewer images than processes.
     """
     weights = recipe.class_weights
     if weights is not None and len(weights) != len(dataset.classes):
@@ -48,23 +51,48 @@ def check_recipe(recipe: Recipe, dataset: Dataset, world: World) -> None:
         raise NetmorphError(
             f"batches of {recipe.batch_size} cannot be shared equally by {world.size} processes; take a multiple"
         )
+    fewest = min(len(dataset.train), len(dataset.validation))
+    if fewest < world.size:
+        raise NetmorphError(f"a split of {fewest} images cannot be shared by {world.size} processes; start fewer")
 
 
-def check_output(model: nn.Module, dataset: Dataset) -> None:
+def check_alike(identity: dict[str, Any], world: World) -> None:
+    """Refuse processes that would train something else each.
+
+    Args:
+        identity: what must be the same in all of them.
+
+    Raises:
+        NetmorphError: it is not.
+    """
+    first = from_first(lambda: identity, world)
+    different = [name for name in first if identity.get(name) != first[name]]
+    if different:
+        raise NetmorphError(
+            f"process {world.rank} differs from the first one in {listed(different)}; give all the same recipe, "
+            "seed and data"
+        )
+
+
+def check_output(model: nn.Module, dataset: Dataset, scale: float = 1.0) -> None:
     """Call the model, where it is, on two training images in eval mode.
+
+    Args:
+        scale: of their sides, see `netmorph.engine.fit.shrink`.
 
     Raises:
         NetmorphError: it does not take them, its output is not [2, classes], or a label is outside its
             classes.
     """
-    inputs = prepare(dataset.train.head(2), dataset, reference(model))
+    inputs = shrink(prepare(dataset.train.head(2), dataset, reference(model)), scale)
     with mode(model, training=False), torch.no_grad(), torch.random.fork_rng(devices=[]):
         try:
             logits = model(inputs)
         except Exception as error:  # a user's forward can raise anything
+            remedy = f"Build it for the data set {dataset.name!r}" if scale == 1 else "Leave first_size at 1"
             raise NetmorphError(
                 f"{type(model).__name__} does not take images of shape {tuple(inputs.shape[1:])}: "
-                f"{type(error).__name__}: {error}. Build it for the data set {dataset.name!r}"
+                f"{type(error).__name__}: {error}. {remedy}"
             ) from error
     labels = torch.cat([dataset.train.labels, dataset.validation.labels])
     check_logits(logits, labels, model)

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from netmorph.data import NAMES, Dataset, load
+from netmorph.data import NAMES, DataError, Dataset, load, stream
 from netmorph.edit import Base
 from netmorph.engine.budget import Budget
 from netmorph.engine.recipe import Recipe
@@ -17,23 +17,32 @@ from netmorph.policy import Mutation
 
 @dataclass(frozen=True)
 class DataConfig:
-    """Which data, and how it is split; see `netmorph.data.load`."""
+    """Which data, and how it is split; see `netmorph.data.load`, or `netmorph.data.stream` if `streamed`."""
 
     source: str = "digits"
     seed: int = 0
     validation: float = 0.15
     train_size: int | None = None
     size: tuple[int, int] | None = None
+    streamed: bool = False
 
     def load(self) -> Dataset:
-        """The data set."""
-        return load(
-            self.source,
-            seed=self.seed,
-            validation=self.validation,
-            train_size=self.train_size,
-            size=self.size and (self.size[0], self.size[1]),
-        )
+        """The data set.
+
+        Raises:
+            DataError: it cannot be found, read or split as asked, or is streamed without a size.
+        """
+        size = self.size and (self.size[0], self.size[1])
+        split: dict[str, Any] = {"seed": self.seed, "validation": self.validation, "train_size": self.train_size}
+        if not self.streamed:
+            return load(self.source, size=size, **split)
+        if self.source in NAMES:
+            raise DataError(f"{self.source} fits in memory and is not streamed; leave stream out, or give a folder")
+        if size is None:
+            raise DataError(
+                "streamed images have to be cropped and resized for the network; give their size (--resize 224x224)"
+            )
+        return stream(self.source, size=size, **split)
 
     def absolute(self) -> DataConfig:
         """The same, findable from any folder."""

@@ -112,6 +112,14 @@ def fit(trainee: Trainee, dataset: Dataset, recipe: Recipe, *, seed: int, epoch:
     return Metrics(loss_sum / seen, hits / seen, int(seen))
 
 
+def shrink(inputs: Tensor, scale: float) -> Tensor:
+    """Images [N, C, H, W] with sides of this share of their own."""
+    if scale == 1:
+        return inputs
+    sides = [max(1, round(side * scale)) for side in inputs.shape[2:]]
+    return functional.interpolate(inputs, sides, mode="bilinear")
+
+
 def _inputs(
     images: Tensor, labels: Tensor, dataset: Dataset, recipe: Recipe, draws: _Draws, like: Tensor, scale: float
 ) -> tuple[Tensor, Tensor]:
@@ -119,10 +127,7 @@ def _inputs(
     if recipe.pad or recipe.flip:
         images = augment(images, draws.images, pad=recipe.pad, flip=recipe.flip)
     layout = torch.channels_last if recipe.channels_last else torch.contiguous_format
-    inputs = prepare(images, dataset, like, layout)
-    if scale < 1:
-        sides = [max(1, round(side * scale)) for side in inputs.shape[2:]]
-        inputs = functional.interpolate(inputs, sides, mode="bilinear")
+    inputs = shrink(prepare(images, dataset, like, layout), scale)
     if not recipe.mixup and not recipe.cutmix:
         return inputs, labels
     wide = torch.promote_types(inputs.dtype, torch.float32)

@@ -11,6 +11,7 @@ from netmorph.engine.average import MovingAverage
 from netmorph.engine.checkpoint import CheckpointError, load, save
 from netmorph.engine.history import Epoch, History
 from netmorph.engine.optimizer_state import pack_optimizer, unpack_optimizer
+from netmorph.engine.parallel import World, from_first
 from netmorph.engine.wording import listed
 
 
@@ -81,14 +82,17 @@ def load_progress(
     model: nn.Module,
     optimizer: torch.optim.Optimizer,
     average: MovingAverage | None,
+    world: World,
 ) -> tuple[History, Snapshot]:
     """Put a checkpoint's last state into model, optimizer and average; give the history and the best state.
+
+    The first process reads it for all.
 
     Raises:
         CheckpointError: the checkpoint is damaged, or belongs to another recipe, seed, data set or model.
         OptimizerStateError: it belongs to another optimizer.
     """
-    tensors, meta = load(path)
+    tensors, meta = from_first(lambda: load(path), world)
     if "identity" not in meta:
         raise CheckpointError(f"{path} is no checkpoint of a training run; choose another file")
     _check_data(path, meta["identity"], identity)

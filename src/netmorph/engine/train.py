@@ -1,6 +1,7 @@
 """Train a network: the loop over epochs, from the first one to the best weights."""
 
 import hashlib
+import json
 import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -15,13 +16,20 @@ from torch import nn
 from netmorph.data import Dataset, Split
 from netmorph.engine.average import MovingAverage
 from netmorph.engine.checkpoint import CheckpointError, exists
-from netmorph.engine.checks import check_data, check_optimizer, check_output, check_recipe, usable_device
+from netmorph.engine.checks import (
+    check_alike,
+    check_data,
+    check_optimizer,
+    check_output,
+    check_recipe,
+    usable_device,
+)
 from netmorph.engine.evaluate import Metrics, evaluate, mode, prepare, reference
 from netmorph.engine.fit import Trainee, fit
 from netmorph.engine.history import Epoch, History
 from netmorph.engine.nonfinite import REMEDY, NotFinite, first_nonfinite
-from netmorph.engine.parallel import ALONE, World, in_step, share_buffers, total
-from netmorph.engine.recipe import Recipe, build_optimizer
+from netmorph.engine.parallel import ALONE, World, from_first, in_step, share_buffers, total
+from netmorph.engine.recipe import Recipe, build_optimizer, image_scale_at
 from netmorph.engine.resume import Snapshot, load_progress, save_progress
 from netmorph.errors import NetmorphError
 
@@ -64,7 +72,7 @@ def train(
         resume: go on from `checkpoint`, exactly as if the run had never stopped; start if there is none yet.
         on_epoch: called after each epoch, when its checkpoint is written; in the first process only.
         world: the processes that train together, see `netmorph.engine.parallel.joined`. Each computes its share of
-            every batch.
+            every batch; the first one reads and writes the checkpoint.
 
     Raises:
         NetmorphError: the data, the recipe, the model's output, the optimizer or the device does not fit; nothing
@@ -83,20 +91,23 @@ def train(
     optimizer = optimizer or build_optimizer(model, recipe)
     check_optimizer(optimizer, model)
     check_output(model, dataset)
+    if recipe.first_size < 1:
+        check_output(model, dataset, image_scale_at(recipe, 1))
 
+    forward = in_step(model, world)  # before anything is copied from the model: it gets the first one's weights here
     average = None if recipe.ema is None else MovingAverage(model, recipe.ema)
     judged = model if average is None else average.model
     identity = _identity(dataset, recipe, seed, world)
+    check_alike(identity, world)
     history, best = History(), Snapshot.take(model, optimizer)
-    if checkpoint is not None and resume and exists(checkpoint):
-        history, best = load_progress(checkpoint, identity, model, optimizer, average)
-    forward = in_step(model, world)
+    if checkpoint is not None and resume and from_first(lambda: exists(checkpoint), world):
+        history, best = load_progress(checkpoint, identity, model, optimizer, average, world)
     trainee = Trainee(model, torch.compile(forward) if recipe.compile else forward, optimizer, average, world)
 
     while not _finished(history, recipe):
         number = len(history) + 1
         started = perf_counter()
-        with _advice_on_memory(recipe, number):
+        with _advice(recipe, number):
             fitted = _fit(trainee, dataset, recipe, seed, number)
             share_buffers(judged, world)
             validated = _validate(judged, dataset, recipe, number, world)
@@ -130,9 +141,14 @@ def _finished(history: History, recipe: Recipe) -> bool:
 
 
 def _fit(trainee: Trainee, dataset: Dataset, recipe: Recipe, seed: int, epoch: int) -> Metrics:
-    """One epoch; where reading each loss would hold an accelerator up, a NaN is found by living the epoch again."""
+    """One epoch; reading each loss would hold an accelerator up."""
     if reference(trainee.model).device.type == "cpu":
         return fit(trainee, dataset, recipe, seed=seed, epoch=epoch, watch=True)
+    return _fit_unwatched(trainee, dataset, recipe, seed, epoch)
+
+
+def _fit_unwatched(trainee: Trainee, dataset: Dataset, recipe: Recipe, seed: int, epoch: int) -> Metrics:
+    """One epoch; where a NaN came from is found by living it again."""
     before = Snapshot.take(trainee.model, trainee.optimizer)
     fitted = fit(trainee, dataset, recipe, seed=seed, epoch=epoch, watch=False)
     if not math.isfinite(fitted.loss):
@@ -156,19 +172,26 @@ def _validate(model: nn.Module, dataset: Dataset, recipe: Recipe, epoch: int, wo
 
 
 @contextmanager
-def _advice_on_memory(recipe: Recipe, epoch: int) -> Iterator[None]:
+def _advice(recipe: Recipe, epoch: int) -> Iterator[None]:
+    """Say what to do about errors of PyTorch that are no fault of the network."""
     try:
         yield
-    except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
+    except (MemoryError, RuntimeError) as error:
+        told = (str(error) or type(error).__name__).splitlines()[0]
         # On the CPU, PyTorch says it with a plain RuntimeError.
-        if type(error) is RuntimeError and "can't allocate memory" not in str(error):
-            raise
-        advice = [f"accumulate={2 * recipe.accumulate} (the same steps, each in smaller parts)"]
-        advice += [] if recipe.bf16 else ["bf16"]
-        raise OutOfMemory(
-            f"out of memory in epoch {epoch}, with batches of {recipe.batch_size} in {recipe.accumulate} parts: "
-            f"{str(error).splitlines()[0]}. Try {', '.join(advice)}, a lower batch_size or width, or smaller images"
-        ) from error
+        if isinstance(error, MemoryError | torch.OutOfMemoryError) or "can't allocate memory" in told:
+            advice = [] if recipe.bf16 else ["bf16"]
+            if 2 * recipe.accumulate <= recipe.batch_size:
+                advice.insert(0, f"accumulate={2 * recipe.accumulate} (the same steps, each in smaller parts)")
+            raise OutOfMemory(
+                f"out of memory in epoch {epoch}, with batches of {recipe.batch_size} in {recipe.accumulate} parts: "
+                f"{told}. Try {', '.join([*advice, 'a lower batch_size or width'])}, or smaller images"
+            ) from error
+        if recipe.compile and type(error).__module__.startswith(("torch._dynamo", "torch._inductor")):
+            raise NetmorphError(
+                f"torch.compile failed: {told}. Leave compile out, or see whether a C++ compiler is installed"
+            ) from error
+        raise
 
 
 def _check_request(seed: int, checkpoint: Path | None, resume: bool) -> None:
@@ -204,5 +227,7 @@ def _identity(dataset: Dataset, recipe: Recipe, seed: int, world: World) -> dict
     """What must be the same when a run goes on."""
     labels = (dataset.train.labels, dataset.validation.labels)
     split = [hashlib.sha256(part.cpu().numpy().tobytes()).hexdigest() for part in labels]
-    told = {**asdict(recipe), "seed": seed, "data": dataset.fingerprint, "split of the data": split}
+    # As JSON gives it back: a tuple comes back as a list.
+    values = json.loads(json.dumps(asdict(recipe)))
+    told = {**values, "seed": seed, "data": dataset.fingerprint, "split of the data": split}
     return told if world.size == 1 else {**told, "processes": world.size}

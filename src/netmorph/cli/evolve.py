@@ -1,0 +1,174 @@
+"""The command that searches: evolve."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from netmorph.cli.app import Options, app, console, errors, tell
+from netmorph.cli.options import (
+    OPTIMIZATION,
+    SPEED,
+    Bf16,
+    Data,
+    Decay,
+    Device,
+    Flip,
+    Model,
+    Optimizer,
+    OptimizerName,
+    Pad,
+    Rate,
+    Resize,
+    Resume,
+    RunOption,
+    Seed,
+    TrainSize,
+    Width,
+    arguments,
+    command_line,
+    given,
+    quoted,
+    recipe,
+    refuse_others,
+    size,
+)
+from netmorph.cli.show import finish
+
+SEARCH = "Search"
+
+
+@app.command()
+def evolve(
+    context: typer.Context,
+    data: Data = "digits",
+    train_size: TrainSize = None,
+    resize: Resize = None,
+    pad: Pad = 0,
+    flip: Flip = False,
+    model: Model = "lenet5",
+    width: Width = None,
+    option: Options = None,
+    budget: Annotated[
+        str,
+        typer.Option(
+            help="When to end: a time for the whole run with its baselines (90s, 10m, 1h30m), rounds (8rounds), or "
+            "training FLOPs of the evolution (3e14flops). The founders and one round are always made.",
+            rich_help_panel=SEARCH,
+        ),
+    ] = "2m",
+    population: Annotated[
+        int,
+        typer.Option(min=1, help="Networks that live on after each round; the final ensemble.", rich_help_panel=SEARCH),
+    ] = 4,
+    founders: Annotated[
+        int,
+        typer.Option(
+            min=1,
+            help="Start networks, alike but for their weights; no line takes over the population.",
+            rich_help_panel=SEARCH,
+        ),
+    ] = 4,
+    children: Annotated[int, typer.Option(min=1, help="Networks made in each round.", rich_help_panel=SEARCH)] = 6,
+    edits: Annotated[int, typer.Option(min=1, help="At most so many edits a child.", rich_help_panel=SEARCH)] = 4,
+    locality: Annotated[
+        float, typer.Option(help="At most this share of a child's parameters is new.", rich_help_panel=SEARCH)
+    ] = 0.75,
+    max_flops: Annotated[
+        float | None, typer.Option(help="Forward FLOPs that no child may exceed.", rich_help_panel=SEARCH)
+    ] = None,
+    epochs: Annotated[
+        int | None,
+        typer.Option(
+            min=1, help="Epochs of each child; by the data's size if not given.", rich_help_panel=OPTIMIZATION
+        ),
+    ] = None,
+    start_epochs: Annotated[
+        int | None,
+        typer.Option(
+            min=1, help="Epochs of the founders; three times a child's if not given.", rich_help_panel=OPTIMIZATION
+        ),
+    ] = None,
+    batch_size: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="Images a training step; 32 or 64 by the data's size if not given.",
+            rich_help_panel=OPTIMIZATION,
+        ),
+    ] = None,
+    learning_rate: Rate = 5e-3,
+    optimizer: Optimizer = OptimizerName.adamw,
+    weight_decay: Decay = 0.01,
+    bf16: Bf16 = False,
+    workers: Annotated[
+        int | None,
+        typer.Option(min=1, help="Worker processes; as many as the cores allow if not given.", rich_help_panel=SPEED),
+    ] = None,
+    threads: Annotated[
+        int, typer.Option(min=1, help="Threads of each worker; more for large networks.", rich_help_panel=SPEED)
+    ] = 1,
+    device: Device = "cpu",
+    seed: Seed = 0,
+    run: RunOption = None,
+    resume: Resume = None,
+) -> None:
+    """Grow a population from a small network, by exact edits with inherited weights.
+
+    Each round the best networks, by validation accuracy against FLOPs, get children: copies that are widened or
+    deepened without changing what they compute, and trained on for a few epochs. Beside them, with as many training
+    FLOPs, the start network is trained on alone, and random networks are trained from scratch.
+
+    Ctrl-C, or even kill -9, loses at most the networks in training: go on with --resume.
+
+    Examples:
+
+      netmorph evolve                                     the embedded digits, 2 minutes
+
+      netmorph evolve --data ~/mnist --budget 10m         a folder of yours
+
+      netmorph evolve --model mypackage.nets:build        called as build(input_shape=..., classes=...)
+
+      netmorph evolve --resume runs/digits-1              after an interruption
+
+      netmorph evolve --resume runs/digits-1 --budget 1h  and for longer
+    """
+    from netmorph import runs
+    from netmorph.engine.budget import Budget
+    from netmorph.engine.config import DataConfig, EvolveConfig
+    from netmorph.policy import Mutation
+    from netmorph.watch import EvolutionWatch
+
+    if resume is None:
+        config = EvolveConfig(
+            data=DataConfig(data, seed, train_size=train_size, size=size(resize)),
+            model=model,
+            options=arguments(option, width),
+            recipe=recipe(context),
+            founders=founders,
+            population=population,
+            children=children,
+            mutation=Mutation(edits=edits, locality=locality),
+            max_flops=max_flops,
+            budget=Budget.parse(budget),
+            seed=seed,
+            device=device,
+            threads=threads,
+        )
+        config = runs.settle(config, epochs=epochs, start_epochs=start_epochs, batch_size=batch_size)
+        folder = runs.create(run or runs.free_folder(data), config, command_line())
+    else:
+        folder = resume
+        refuse_others(context, {"resume", "budget", "workers"})
+        runs.begun_with(folder, EvolveConfig)  # that it is such a run, before anything is told
+        if given(context, "budget"):
+            runs.extend(folder, Budget.parse(budget))
+    tell(f"Run folder: {folder} (netmorph show {quoted(folder)} tells how far it is)")
+    try:
+        with EvolutionWatch(console) as watch:
+            page = runs.evolve(folder, workers, watch)
+    except KeyboardInterrupt:
+        tell(f"\nInterrupted. Go on with: netmorph evolve --resume {quoted(folder)}", errors)
+        raise typer.Exit(130) from None
+    finish(folder, page)

@@ -1,0 +1,173 @@
+"""What commands that train have in common: their options, and what these stand for."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from dataclasses import fields
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from netmorph.cli.app import options
+from netmorph.errors import NetmorphError
+
+if TYPE_CHECKING:  # PyTorch is imported when a command needs it
+    from netmorph.engine.recipe import Recipe
+
+# Panels of --help.
+DATA, NETWORK, OPTIMIZATION = "Data", "Network", "Optimization"
+REGULARIZATION, SPEED, RUN = "Regularization", "Speed", "Run"
+
+
+class OptimizerName(StrEnum):
+    """The optimizers that a recipe names."""
+
+    sgd = "sgd"
+    adam = "adam"
+    adamw = "adamw"
+    muon = "muon"
+
+
+Data = Annotated[
+    str,
+    typer.Option(
+        help="digits (embedded), mnist, kmnist, fashion_mnist, cifar10, or a folder: Hugging Face parquet, "
+        "the original files, or images in one folder a class.",
+        rich_help_panel=DATA,
+    ),
+]
+TrainSize = Annotated[
+    int | None, typer.Option(help="Use only so many training images, evenly over the classes.", rich_help_panel=DATA)
+]
+Resize = Annotated[str | None, typer.Option(help="Resize every image, as HEIGHTxWIDTH.", rich_help_panel=DATA)]
+Pad = Annotated[
+    int,
+    typer.Option(
+        help="Crop training images at random after padding by so many pixels; 4 is usual for 32x32.",
+        rich_help_panel=DATA,
+    ),
+]
+Flip = Annotated[
+    bool,
+    typer.Option("--flip", help="Mirror half of the training images; not for digits or text.", rich_help_panel=DATA),
+]
+
+Model = Annotated[
+    str,
+    typer.Option(
+        help="mlp, lenet5, minivgg, resnet, resnet9, or your own as module:function.", rich_help_panel=NETWORK
+    ),
+]
+Width = Annotated[
+    float | None,
+    typer.Option(
+        help="Width multiplier of a netmorph model; evolve starts at 0.25, train at 1.", rich_help_panel=NETWORK
+    ),
+]
+
+BatchSize = Annotated[int, typer.Option(min=1, help="Images a training step.", rich_help_panel=OPTIMIZATION)]
+Rate = Annotated[
+    float,
+    typer.Option(
+        "--learning-rate",
+        "--lr",
+        help="Highest learning rate; netmorph lr-find suggests one.",
+        rich_help_panel=OPTIMIZATION,
+    ),
+]
+Optimizer = Annotated[OptimizerName, typer.Option(help="What moves the weights.", rich_help_panel=OPTIMIZATION)]
+Momentum = Annotated[float, typer.Option(help="Momentum of sgd and muon.", rich_help_panel=OPTIMIZATION)]
+Decay = Annotated[
+    float,
+    typer.Option(
+        help="Weight decay: 0.01 to 0.05 for adamw, 0.0005 for sgd are usual.", rich_help_panel=REGULARIZATION
+    ),
+]
+Smoothing = Annotated[
+    float,
+    typer.Option(
+        help="Share of the target spread over all classes; 0.1 helps most classifiers.", rich_help_panel=REGULARIZATION
+    ),
+]
+
+Bf16 = Annotated[
+    bool,
+    typer.Option(
+        "--bf16",
+        help="Compute in bfloat16: faster on GPUs and on CPUs with AMX, slower elsewhere.",
+        rich_help_panel=SPEED,
+    ),
+]
+Device = Annotated[str, typer.Option(help="cpu, cuda, cuda:1, ...", rich_help_panel=SPEED)]
+Threads = Annotated[
+    int | None,
+    typer.Option(min=1, help="Threads of this process; all cores if not given.", rich_help_panel=SPEED),
+]
+
+Seed = Annotated[int, typer.Option(min=0, help="Same seed, same machine: same numbers.", rich_help_panel=RUN)]
+RunOption = Annotated[
+    Path | None,
+    typer.Option("--run", "--run-folder", help="Folder for the new run; runs/NAME-N by default.", rich_help_panel=RUN),
+]
+Resume = Annotated[
+    Path | None,
+    typer.Option(help="Go on with this run, with the options it began with.", rich_help_panel=RUN),
+]
+
+
+def recipe(context: typer.Context, **read: Any) -> Recipe:
+    """The recipe that the command's options tell: those with the names of its fields.
+
+    Args:
+        read: fields whose options have to be read in another way.
+    """
+    from netmorph.engine.recipe import Recipe
+
+    names = {field.name for field in fields(Recipe)}
+    told = {name: value for name, value in context.params.items() if name in names and value is not None}
+    return Recipe(**{**told, **read})
+
+
+def arguments(given: list[str] | None, width: float | None) -> dict[str, Any]:
+    """Of the network's constructor."""
+    return options(given) | ({} if width is None else {"width": width})
+
+
+def size(text: str | None) -> tuple[int, int] | None:
+    """`--resize` as numbers."""
+    if text is None:
+        return None
+    try:
+        height, width = map(int, text.lower().split("x"))
+    except ValueError:
+        raise NetmorphError(f"--resize takes HEIGHTxWIDTH, such as 16x16; got {text!r}") from None
+    return height, width
+
+
+def given(context: typer.Context, name: str) -> bool:
+    """Whether the user wrote this option."""
+    source = context.get_parameter_source(name)
+    return source is not None and source.name == "COMMANDLINE"
+
+
+def refuse_others(context: typer.Context, allowed: set[str]) -> None:
+    """A run goes on as it began; an option that would be ignored is an error."""
+    others = [f"--{name.replace('_', '-')}" for name in context.params if name not in allowed and given(context, name)]
+    if others:
+        raise NetmorphError(
+            f"{', '.join(others)} cannot be given with --resume: a run goes on as it began. "
+            "Leave it out, or start a new run"
+        )
+
+
+def command_line() -> str:
+    """What the user typed, for the records."""
+    return shlex.join(["netmorph", *sys.argv[1:]])
+
+
+def quoted(folder: Path) -> str:
+    """A folder as a shell takes it."""
+    return shlex.quote(str(folder))

@@ -1,0 +1,50 @@
+"""Commands that tell what a run has found: show, report."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from netmorph.cli.app import app, console, tell
+
+RunArgument = Annotated[Path, typer.Argument(help="The run's folder.")]
+
+
+@app.command()
+def show(
+    run: RunArgument,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the numbers as JSON.")] = False,
+) -> None:
+    """What a run has found, also while it is running."""
+    from netmorph import runs
+    from netmorph.report.summary import summary, table
+
+    with runs.reading(run) as records:
+        if as_json:
+            sys.stdout.write(json.dumps(summary(records), indent=2) + "\n")
+        else:
+            console.print(table(records))
+
+
+@app.command()
+def report(
+    run: RunArgument,
+    out: Annotated[Path | None, typer.Option(help="The page; RUN/report.html by default.")] = None,
+) -> None:
+    """Write the report of a run: one HTML page that needs nothing else."""
+    from netmorph.report import write
+
+    tell(f"Report: {write(run, out)}")
+
+
+def finish(folder: Path, page: Path) -> None:
+    """What a command that has finished a run tells at its end."""
+    from netmorph import runs
+
+    show(folder)
+    tell(f"Best network: {runs.best_network(folder)} (netmorph.load reads it)")
+    tell(f"Report: {page}")

@@ -1,0 +1,260 @@
+"""The command that trains one network: train."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from netmorph.cli.app import Options, app, console, errors, tell
+from netmorph.cli.options import (
+    DATA,
+    OPTIMIZATION,
+    REGULARIZATION,
+    RUN,
+    SPEED,
+    BatchSize,
+    Bf16,
+    Data,
+    Decay,
+    Device,
+    Flip,
+    Model,
+    Momentum,
+    Optimizer,
+    OptimizerName,
+    Pad,
+    Rate,
+    Resize,
+    Resume,
+    RunOption,
+    Seed,
+    Smoothing,
+    Threads,
+    TrainSize,
+    Width,
+    arguments,
+    command_line,
+    quoted,
+    recipe,
+    refuse_others,
+    size,
+)
+from netmorph.cli.show import finish
+from netmorph.errors import NetmorphError
+
+if TYPE_CHECKING:  # PyTorch is imported when a command needs it
+    from netmorph.engine.config import DataConfig
+
+BALANCED = "balanced"
+
+
+@app.command()
+def train(
+    context: typer.Context,
+    data: Data = "digits",
+    stream: Annotated[
+        bool,
+        typer.Option(
+            "--stream",
+            help="Leave the images on disk and read them as they are needed, cropped at random; for folders larger "
+            "than memory. Needs --resize.",
+            rich_help_panel=DATA,
+        ),
+    ] = False,
+    train_size: TrainSize = None,
+    resize: Resize = None,
+    pad: Pad = 0,
+    flip: Flip = False,
+    model: Model = "lenet5",
+    width: Width = None,
+    option: Options = None,
+    epochs: Annotated[
+        int, typer.Option(min=1, help="Passes over the training data.", rich_help_panel=OPTIMIZATION)
+    ] = 10,
+    batch_size: BatchSize = 64,
+    optimizer: Optimizer = OptimizerName.adamw,
+    learning_rate: Rate = 1e-3,
+    schedule: Annotated[
+        str,
+        typer.Option(
+            help="Learning rate over time: constant, linear, cosine, step (a tenth after a half, again after three "
+            "quarters).",
+            rich_help_panel=OPTIMIZATION,
+        ),
+    ] = "cosine",
+    warmup: Annotated[
+        float,
+        typer.Option(
+            help="Share of the run in which the learning rate rises from 0; 0.05 lets higher rates work, 0.3 with "
+            "cosine is one-cycle.",
+            rich_help_panel=OPTIMIZATION,
+        ),
+    ] = 0.0,
+    momentum: Momentum = 0.9,
+    nesterov: Annotated[bool, typer.Option(help="Nesterov's momentum for sgd.", rich_help_panel=OPTIMIZATION)] = True,
+    clip_norm: Annotated[
+        float | None,
+        typer.Option(
+            help="Largest norm of the gradients; 1.0 where a loss becomes NaN or jumps.", rich_help_panel=OPTIMIZATION
+        ),
+    ] = None,
+    patience: Annotated[
+        int | None,
+        typer.Option(help="Stop after so many epochs without a better one.", rich_help_panel=OPTIMIZATION),
+    ] = None,
+    weight_decay: Decay = 0.01,
+    label_smoothing: Smoothing = 0.0,
+    mixup: Annotated[
+        float,
+        typer.Option(
+            help="Blend images in pairs, by a share of Beta(this, this); 0.2 is usual, for long trainings.",
+            rich_help_panel=REGULARIZATION,
+        ),
+    ] = 0.0,
+    cutmix: Annotated[
+        float,
+        typer.Option(
+            help="Paste a box of one image into another; 1.0 is usual, for long trainings. With --mixup each batch "
+            "draws one of both.",
+            rich_help_panel=REGULARIZATION,
+        ),
+    ] = 0.0,
+    ema: Annotated[
+        float | None,
+        typer.Option(
+            help="Validate and keep a moving average of the weights with this decay a step; 0.99 for short "
+            "trainings, 0.999 or more for long ones.",
+            rich_help_panel=REGULARIZATION,
+        ),
+    ] = None,
+    class_weights: Annotated[
+        str | None,
+        typer.Option(
+            help="What each class counts in the loss, as 1,2,0.5 in the order of the classes; balanced weighs rare "
+            "classes up.",
+            rich_help_panel=REGULARIZATION,
+        ),
+    ] = None,
+    device: Device = "cpu",
+    threads: Threads = None,
+    fast: Annotated[
+        bool,
+        typer.Option(
+            "--fast",
+            help="--bf16 --channels-last: the same network in less time on a GPU or a CPU with AMX, with the rounding "
+            "of bfloat16.",
+            rich_help_panel=SPEED,
+        ),
+    ] = False,
+    bf16: Bf16 = False,
+    channels_last: Annotated[
+        bool,
+        typer.Option(
+            "--channels-last",
+            help="Lay the channels of a pixel side by side: faster for most convolutions.",
+            rich_help_panel=SPEED,
+        ),
+    ] = False,
+    compile: Annotated[
+        bool,
+        typer.Option(
+            "--compile",
+            help="Use torch.compile: up to minutes at the start, then faster. Needs a C++ compiler.",
+            rich_help_panel=SPEED,
+        ),
+    ] = False,
+    first_size: Annotated[
+        float,
+        typer.Option(
+            help="Side of the images in the first epoch, as a share; it grows to 1 over two thirds of the run. 0.75 "
+            "saves time; for networks that take images of any size (resnet).",
+            rich_help_panel=SPEED,
+        ),
+    ] = 1.0,
+    accumulate: Annotated[
+        int,
+        typer.Option(help="Compute each batch in so many parts: the same steps in less memory.", rich_help_panel=SPEED),
+    ] = 1,
+    seed: Seed = 0,
+    run: RunOption = None,
+    resume: Resume = None,
+    tensorboard: Annotated[
+        bool,
+        typer.Option("--tensorboard", help="Log for TensorBoard, to RUN/tensorboard.", rich_help_panel=RUN),
+    ] = False,
+) -> None:
+    """Train one network, keep its best epoch, and test it.
+
+    A checkpoint is written after every epoch: --resume goes on exactly as if nothing had happened, also after Ctrl-C
+    or kill -9. The run's folder gets metrics.csv, metrics.jsonl and report.html.
+
+    torchrun trains with several processes, each with its share of every batch. (It takes --run for an option of its
+    own: write --run-folder there.)
+
+    Examples:
+
+      netmorph train --epochs 20
+
+      netmorph train --data cifar10 --model resnet --epochs 10 --optimizer sgd --lr 0.1 --weight-decay 5e-4
+        --batch-size 128 --warmup 0.2 --pad 4 --flip --label-smoothing 0.1 --fast
+
+      netmorph train --data ~/imagenet --stream --resize 224x224 --flip --model mypackage.nets:build --fast
+
+      torchrun --nproc-per-node 2 -m netmorph.cli train --data cifar10 --model resnet --device cuda
+
+      netmorph train --resume runs/digits-1
+    """
+    from netmorph import runs
+    from netmorph.engine.config import DataConfig, TrainConfig
+    from netmorph.engine.parallel import joined
+    from netmorph.watch import EpochProgress
+
+    with joined() as world:
+        if world.rank > 0:  # of the processes that torchrun started; the first one tells them, and the user, all
+            try:
+                runs.train_along(threads, world)
+            except KeyboardInterrupt:
+                raise typer.Exit(130) from None
+            return
+        if resume is None:
+            source = DataConfig(data, seed, train_size=train_size, size=size(resize), streamed=stream)
+            weights = _class_weights(class_weights, source)
+            config = TrainConfig(
+                data=source,
+                model=model,
+                options=arguments(option, width),
+                recipe=recipe(context, bf16=bf16 or fast, channels_last=channels_last or fast, class_weights=weights),
+                seed=seed,
+                device=device,
+            )
+            folder = runs.create(run or runs.free_folder(data), config, command_line(), world)
+        else:
+            refuse_others(context, {"resume", "threads", "tensorboard"})
+            folder, config = resume, runs.begun_with(resume, TrainConfig)
+        tell(f"Run folder: {folder}")
+        try:
+            with EpochProgress(config.recipe.epochs, console) as progress:
+                page = runs.train(folder, threads, progress, tensorboard, world)
+        except KeyboardInterrupt:
+            program = "netmorph" if world.size == 1 else f"torchrun --nproc-per-node {world.local_size} -m netmorph.cli"
+            tell(f"\nInterrupted. Go on with: {program} train --resume {quoted(folder)}", errors)
+            raise typer.Exit(130) from None
+        finish(folder, page)
+
+
+def _class_weights(text: str | None, data: DataConfig) -> tuple[float, ...] | None:
+    """The numbers that `--class-weights` stands for."""
+    from netmorph.data.balance import balanced_weights
+
+    if text is None:
+        return None
+    if text == BALANCED:
+        dataset = data.load()
+        return balanced_weights(dataset.train.labels, len(dataset.classes))
+    try:
+        return tuple(map(float, text.split(",")))
+    except ValueError:
+        raise NetmorphError(
+            f"--class-weights takes {BALANCED}, or a number for each class, such as 1,2,0.5; got {text!r}"
+        ) from None
