@@ -37,7 +37,7 @@ EVOLVE = EvolveConfig(
     children=3,
     budget=Budget(rounds=2),
 )
-TRAIN = TrainConfig(EVOLVE.data, EVOLVE.model, EVOLVE.options, replace(EVOLVE.recipe, epochs=5))
+TRAIN = TrainConfig(EVOLVE.data, EVOLVE.model, EVOLVE.options, replace(EVOLVE.recipe, epochs=5), threads=1)
 
 WORK = """
 import sys
@@ -48,7 +48,7 @@ if __name__ == "__main__":
     if kind == "evolve":
         runs.evolve(folder, 2, lambda progress: print(progress, flush=True))
     else:
-        runs.train(folder, 1, lambda epoch: print(epoch, flush=True))
+        runs.train(folder, lambda epoch: print(epoch, flush=True))
 """
 
 
@@ -119,7 +119,7 @@ def test_a_folder_of_data_is_found_again_from_elsewhere(tmp_path: Path, monkeypa
     monkeypatch.chdir(tmp_path)
     folder = runs.create(tmp_path / "run", replace(TRAIN, data=DataConfig("images")), "")
     monkeypatch.chdir("/")
-    assert runs.train(folder, 1, lambda epoch: None).exists()
+    assert runs.train(folder, lambda epoch: None).exists()
 
 
 @pytest.mark.parametrize(
@@ -173,7 +173,7 @@ def test_what_is_not_given_follows_from_the_size_of_the_data() -> None:
 
 def test_a_run_of_another_command_is_left_alone(tmp_path: Path) -> None:
     folder = runs.create(tmp_path / "run", TRAIN, "")
-    runs.train(folder, 1, lambda epoch: None)
+    runs.train(folder, lambda epoch: None)
     with pytest.raises(runs.RunError, match="is a run of `netmorph train`; resume it with that command"):
         runs.evolve(folder, 1, lambda progress: None)
     assert state(folder) == "finished"
@@ -200,7 +200,7 @@ def test_a_run_in_use_is_refused_and_shown_as_running(tmp_path: Path) -> None:
     with RunLock(folder):
         assert state(folder) == "running"
         with pytest.raises(RunInUse, match=f"in use by process {os.getpid()}"):
-            runs.train(folder, 1, lambda epoch: None)
+            runs.train(folder, lambda epoch: None)
     assert state(folder) == "interrupted"
 
 
@@ -211,16 +211,16 @@ def test_an_interruption_is_noted_and_mended(tmp_path: Path) -> None:
 
     folder = runs.create(tmp_path / "run", TRAIN, "")
     with pytest.raises(KeyboardInterrupt):
-        runs.train(folder, 1, stop)
+        runs.train(folder, stop)
     assert state(folder) == "interrupted"
     assert runs.begun_with(folder, TrainConfig) == TRAIN
-    assert runs.train(folder, 1, lambda epoch: None) == folder / "report.html"
+    assert runs.train(folder, lambda epoch: None) == folder / "report.html"
     assert state(folder) == "finished"
 
 
 def test_a_training_killed_at_any_moment_goes_on_to_the_same_numbers(tmp_path: Path) -> None:
     whole, cut = (runs.create(tmp_path / name, TRAIN, "") for name in ("whole", "cut"))
-    runs.train(whole, 1, lambda epoch: None)
+    runs.train(whole, lambda epoch: None)
     for epochs in (1, 3):
         with work("train", cut) as process:
             assert process.stdout is not None
@@ -231,7 +231,7 @@ def test_a_training_killed_at_any_moment_goes_on_to_the_same_numbers(tmp_path: P
         assert state(cut) == "interrupted"
         # What was said of an epoch is in the logs by then.
         assert len(logged(cut)) >= epochs
-    runs.train(cut, 1, lambda epoch: None)
+    runs.train(cut, lambda epoch: None)
     assert told(cut) == told(whole)
     assert logged(cut) == logged(whole)
     assert [row["epoch"] for row in logged(cut)] == [1, 2, 3, 4, 5]
@@ -239,11 +239,11 @@ def test_a_training_killed_at_any_moment_goes_on_to_the_same_numbers(tmp_path: P
 
 def test_a_finished_training_keeps_its_logs(tmp_path: Path) -> None:
     folder = runs.create(tmp_path / "run", TRAIN, "")
-    runs.train(folder, 1, lambda epoch: None)
+    runs.train(folder, lambda epoch: None)
     before = logged(folder)
     for checkpoint in folder.glob("checkpoint*"):  # to save space
         checkpoint.unlink()
-    runs.train(folder, 1, lambda epoch: None)
+    runs.train(folder, lambda epoch: None)
     assert logged(folder) == before
 
 
@@ -257,8 +257,8 @@ def test_tensorboard_is_written_on_request_and_kept_up_when_a_run_goes_on(tmp_pa
     folder = runs.create(tmp_path / "run", TRAIN, "")
     assert not (folder / "tensorboard").exists()
     with pytest.raises(KeyboardInterrupt):
-        runs.train(folder, 1, stop, tensorboard=True)
-    runs.train(folder, 1, lambda epoch: None)
+        runs.train(folder, stop, tensorboard=True)
+    runs.train(folder, lambda epoch: None)
     events = accumulator.EventAccumulator(str(folder / "tensorboard")).Reload()
     seen = [(event.step, event.value) for event in events.Scalars("loss/validation")]
     assert seen == [(row["epoch"], pytest.approx(row["validation_loss"])) for row in logged(folder)]
@@ -343,7 +343,7 @@ def test_a_full_disk_is_explained_and_the_run_goes_on_later(tmp_path: Path) -> N
     assert re.search(r"SaveError: could not write .*checkpoint: .*Free some space", errors)
     assert state(full) == "interrupted"
     for folder in (whole, full):
-        runs.train(folder, 1, lambda epoch: None)
+        runs.train(folder, lambda epoch: None)
     assert told(full) == told(whole)
 
 
@@ -366,9 +366,9 @@ def test_a_report_that_cannot_be_written_does_not_undo_the_run(tmp_path: Path, m
     with monkeypatch.context() as patch:
         patch.setattr(runs.report, "write", full)
         with pytest.raises(SaveError):
-            runs.train(folder, 1, lambda epoch: None)
+            runs.train(folder, lambda epoch: None)
     assert state(folder) == "finished"
-    assert runs.train(folder, 1, lambda epoch: None).exists()
+    assert runs.train(folder, lambda epoch: None).exists()
 
 
 def test_a_finished_run_goes_on_with_another_budget(tmp_path: Path) -> None:

@@ -27,7 +27,7 @@ from netmorph.engine.parallel import ALONE, World, own_device
 from netmorph.engine.recipe import image_scale_at
 from netmorph.engine.records import Records
 from netmorph.engine.shelf import network_file
-from netmorph.engine.threads import available_cores, set_threads
+from netmorph.engine.threads import set_threads
 from netmorph.errors import NetmorphError, require
 from netmorph.graph import trace
 from netmorph.measure.cost import cost
@@ -169,7 +169,6 @@ def best_network(folder: Path) -> Path:
 
 def train(
     folder: Path,
-    threads: int | None,
     on_epoch: Callable[[Epoch], None],
     tensorboard: bool = False,
     world: World = ALONE,
@@ -179,7 +178,6 @@ def train(
     After each epoch metrics.csv and metrics.jsonl in the folder hold all epochs so far.
 
     Args:
-        threads: of this process; None takes all cores, or its share of them.
         tensorboard: log to the folder tensorboard in it, too; a training that has begun to keeps to it.
         world: the processes that train together. This is the first one's part; the others do `train_along`.
 
@@ -189,18 +187,11 @@ def train(
     """
     with _working(folder) as records:
         config = config_of(records, TrainConfig)
-        _set_threads(threads, world)
         with contextlib.ExitStack() as opened:
             # A finished run keeps its logs, also without the checkpoint that they would be made from.
             logs = [] if records.meta("result") else _logs(folder, tensorboard, opened)
             single.train_single(folder, config, records, every(*logs, on_epoch), world)
     return report.write(folder)
-
-
-def train_along(threads: int | None, world: World) -> None:
-    """Take part in what the first process trains with `train`; nothing is recorded here."""
-    _set_threads(threads, world)
-    single.train_along(world)
 
 
 def begun_with(folder: Path, kind: type[Kind]) -> Kind:
@@ -221,10 +212,6 @@ def _logs(folder: Path, tensorboard: bool, opened: contextlib.ExitStack) -> list
     if tensorboard or board.exists():
         logs.append(opened.enter_context(TensorBoardLog(board, history)))
     return logs
-
-
-def _set_threads(threads: int | None, world: World) -> None:
-    set_threads(max(1, available_cores() // world.local_size) if threads is None else threads)
 
 
 @contextlib.contextmanager

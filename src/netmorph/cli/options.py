@@ -97,7 +97,7 @@ Bf16 = Annotated[
     bool,
     typer.Option(
         "--bf16",
-        help="Compute in bfloat16: faster on GPUs and on CPUs with AMX, slower elsewhere.",
+        help="Compute in bfloat16: faster on GPUs and on CPUs with AVX512-BF16 or AMX, slower elsewhere.",
         rich_help_panel=SPEED,
     ),
 ]

@@ -41,7 +41,7 @@ from netmorph.cli.options import (
     size,
 )
 from netmorph.cli.show import finish
-from netmorph.errors import NetmorphError
+from netmorph.errors import NetmorphError, require
 
 if TYPE_CHECKING:  # PyTorch is imported when a command needs it
     from netmorph.engine.config import DataConfig
@@ -142,8 +142,8 @@ def train(
         bool,
         typer.Option(
             "--fast",
-            help="--bf16 --channels-last: the same network in less time on a GPU or a CPU with AMX, with the rounding "
-            "of bfloat16.",
+            help="--bf16 --channels-last: twice as fast for convolutional networks where the processor multiplies "
+            "bfloat16, with its rounding.",
             rich_help_panel=SPEED,
         ),
     ] = False,
@@ -208,12 +208,16 @@ def train(
     from netmorph import runs
     from netmorph.engine.config import DataConfig, TrainConfig
     from netmorph.engine.parallel import joined
+    from netmorph.engine.single import train_along
+    from netmorph.engine.threads import available_cores
     from netmorph.watch import EpochProgress
 
+    if tensorboard:
+        require("tensorboard", "tensorboard")
     with joined() as world:
         if world.rank > 0:  # of the processes that torchrun started; the first one tells them, and the user, all
             try:
-                runs.train_along(threads, world)
+                train_along(world)
             except KeyboardInterrupt:
                 raise typer.Exit(130) from None
             return
@@ -227,15 +231,17 @@ def train(
                 recipe=recipe(context, bf16=bf16 or fast, channels_last=channels_last or fast, class_weights=weights),
                 seed=seed,
                 device=device,
+                # Part of what decides the numbers, because sums depend on it.
+                threads=threads or max(1, available_cores() // world.local_size),
             )
             folder = runs.create(run or runs.free_folder(data), config, command_line(), world)
         else:
-            refuse_others(context, {"resume", "threads", "tensorboard"})
+            refuse_others(context, {"resume", "tensorboard"})
             folder, config = resume, runs.begun_with(resume, TrainConfig)
         tell(f"Run folder: {folder}")
         try:
             with EpochProgress(config.recipe.epochs, console) as progress:
-                page = runs.train(folder, threads, progress, tensorboard, world)
+                page = runs.train(folder, progress, tensorboard, world)
         except KeyboardInterrupt:
             program = "netmorph" if world.size == 1 else f"torchrun --nproc-per-node {world.local_size} -m netmorph.cli"
             tell(f"\nInterrupted. Go on with: {program} train --resume {quoted(folder)}", errors)

@@ -102,7 +102,11 @@ class EvolveConfig:
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """One network's training; the fields are those of `EvolveConfig`."""
+    """One network's training; the fields are those of `EvolveConfig`, but for one.
+
+    Attributes:
+        threads: of each process that trains; None takes all cores, or its share of them.
+    """
 
     data: DataConfig = field(default_factory=DataConfig)
     model: str = "lenet5"
@@ -110,9 +114,12 @@ class TrainConfig:
     recipe: Recipe = field(default_factory=Recipe)
     seed: int = 0
     device: str = "cpu"
+    threads: int | None = None
 
     def __post_init__(self) -> None:
         _check_seed(self.seed)
+        if self.threads is not None and self.threads < 1:
+            raise NetmorphError(f"threads must be at least 1, got {self.threads}")
 
     def base(self, dataset: Dataset) -> Base:
         """The network's constructor."""

@@ -17,7 +17,7 @@ from netmorph.engine.average import MovingAverage
 from netmorph.engine.evaluate import Metrics, autocast, mode, prepare, reference
 from netmorph.engine.nonfinite import REMEDY, NotFinite, first_nonfinite
 from netmorph.engine.parallel import World, total
-from netmorph.engine.recipe import Recipe, image_scale_at, learning_rate_at
+from netmorph.engine.recipe import Recipe, image_scale_at, learning_rate_at, scaled_side
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ def fit(trainee: Trainee, dataset: Dataset, recipe: Recipe, *, seed: int, epoch:
     sizes: list[int] = []
     correct = torch.zeros((), dtype=torch.int64, device=like.device)
 
-    with mode(model, training=True), _seeded(seed, epoch, world.rank, like.device) as draws:
+    with mode(model, training=True), seeded(seed, epoch, world.rank, like.device) as draws:
         shuffled = batches(dataset.train, recipe.batch_size, generator=draws.order, share=world.share)
         for step, (images, labels) in enumerate(islice(shuffled, steps)):
             rate = learning_rate_at(recipe, (epoch - 1 + step / steps) / recipe.epochs)
@@ -83,7 +83,7 @@ def fit(trainee: Trainee, dataset: Dataset, recipe: Recipe, *, seed: int, epoch:
             labels = labels.to(like.device, non_blocking=True)
             inputs, targets = _inputs(images, labels, dataset, recipe, draws, like, scale)
             optimizer.zero_grad()
-            loss = torch.zeros((), device=like.device)
+            loss = torch.zeros((), dtype=wide, device=like.device)
             count = _count(targets, weights, world)
             for part in _parts(len(labels), recipe.batch_size // world.size, recipe.accumulate):
                 with autocast(like.device, recipe.bf16):
@@ -116,7 +116,7 @@ def shrink(inputs: Tensor, scale: float) -> Tensor:
     """Images [N, C, H, W] with sides of this share of their own."""
     if scale == 1:
         return inputs
-    sides = [max(1, round(side * scale)) for side in inputs.shape[2:]]
+    sides = [scaled_side(side, scale) for side in inputs.shape[2:]]
     return functional.interpolate(inputs, sides, mode="bilinear")
 
 
@@ -169,7 +169,7 @@ def _parts(count: int, full: int, accumulate: int) -> list[slice]:
 
 
 @contextmanager
-def _seeded(seed: int, epoch: int, rank: int, device: torch.device) -> Iterator[_Draws]:
+def seeded(seed: int, epoch: int, rank: int, device: torch.device) -> Iterator[_Draws]:
     """Random numbers that depend on nothing but these, so that a resumed run needs no stored state.
 
     Seeds torch's own generator, too, for dropout, until the block ends.

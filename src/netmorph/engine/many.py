@@ -21,7 +21,7 @@ from netmorph.engine.parallel import ALONE
 from netmorph.engine.recipe import Recipe, build_optimizer
 from netmorph.engine.stacked import DECOUPLED, Stack, StackedOptimizer
 from netmorph.engine.stacked_fit import evaluate_stack, fit_stack, rates_of
-from netmorph.engine.train import _resident, train
+from netmorph.engine.train import resident, train
 from netmorph.errors import NetmorphError
 from netmorph.graph import TraceError
 
@@ -85,7 +85,7 @@ def train_many(
         model.to(device)
         build_optimizer(model, recipe)  # refuses a model without trainable parameters
         check_output(model, dataset)
-    dataset = _resident(dataset, device)
+    dataset = resident(dataset, device)
     if stacked or (stacked is None and len(models) > 1):
         try:
             team = Team.of(models, dataset, recipes)

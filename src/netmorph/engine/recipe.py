@@ -134,6 +134,11 @@ def image_scale_at(recipe: Recipe, epoch: int) -> float:
     return 1.0 if epoch > full else recipe.first_size + (1 - recipe.first_size) * (epoch - 1) / full
 
 
+def scaled_side(side: int, scale: float) -> int:
+    """A side of an image, in pixels, at a scale that `image_scale_at` gives."""
+    return max(1, round(side * scale))
+
+
 # Fused: one kernel for all parameters, which for a small network saves as much time as its forward pass takes.
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
@@ -16,8 +17,10 @@ from netmorph.engine.conclude import conclude
 from netmorph.engine.config import TrainConfig
 from netmorph.engine.history import Epoch, History
 from netmorph.engine.parallel import ALONE, World, from_first, own_device
+from netmorph.engine.recipe import Recipe, image_scale_at, scaled_side
 from netmorph.engine.records import EpochRecord, NetworkRecord, Records
 from netmorph.engine.shelf import TRAINED, Shelf
+from netmorph.engine.threads import available_cores, set_threads
 from netmorph.files import remove_unfinished
 from netmorph.measure.cost import cost
 
@@ -69,7 +72,7 @@ def train_single(
                 state="trained",
                 parameters=price.parameters,
                 flops=price.flops,
-                training_flops=len(history) * len(dataset.train) * price.training_flops,
+                training_flops=_training_flops(model, dataset, config.recipe, len(history)),
                 seconds=seconds,
                 accuracy=best.validation_accuracy,
                 loss=best.validation_loss,
@@ -100,6 +103,14 @@ def _network(config: TrainConfig, dataset: Dataset) -> nn.Module:
         return config.base(dataset).build()
 
 
+def _training_flops(model: nn.Module, dataset: Dataset, recipe: Recipe, epochs: int) -> int:
+    """FLOPs of so many epochs, whose images may have grown."""
+    channels, height, width = dataset.input_shape
+    scales = [image_scale_at(recipe, epoch) for epoch in range(1, epochs + 1)]
+    shapes = Counter((channels, scaled_side(height, scale), scaled_side(width, scale)) for scale in scales)
+    return sum(count * len(dataset.train) * cost(model, shape).training_flops for shape, count in shapes.items())
+
+
 def _trained(
     model: nn.Module,
     dataset: Dataset,
@@ -108,6 +119,7 @@ def _trained(
     on_epoch: Callable[[Epoch], None],
     world: World,
 ) -> History:
+    set_threads(config.threads or max(1, available_cores() // world.local_size))
     return training.train(
         model,
         dataset,

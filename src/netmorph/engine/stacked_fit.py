@@ -10,7 +10,7 @@ from torch.nn import functional
 
 from netmorph.data import Dataset, augment, batches
 from netmorph.engine.evaluate import Metrics, autocast, mode, prepare
-from netmorph.engine.fit import _seeded
+from netmorph.engine.fit import seeded
 from netmorph.engine.recipe import Recipe, learning_rate_at
 from netmorph.engine.stacked import Stack, StackedOptimizer
 
@@ -52,7 +52,7 @@ def fit_stack(
 
     with mode(stack.template, training=True), ExitStack() as entered:
         # The last one seeds the dropout of all: what is random inside the batch differs from network to network.
-        draws = [entered.enter_context(_seeded(seed, epoch, 0, like.device)) for seed in seeds]
+        draws = [entered.enter_context(seeded(seed, epoch, 0, like.device)) for seed in seeds]
         shuffled = _together(dataset, recipe, [(each.order, each.images) for each in draws])
         for step, (images, labels) in enumerate(islice(shuffled, len(rates))):
             labels = labels.to(like.device, non_blocking=True)

@@ -86,7 +86,7 @@ def train(
     check_data(dataset)
     check_recipe(recipe, dataset, world)
     _check_request(seed, checkpoint, resume)
-    dataset = _resident(dataset, device)
+    dataset = resident(dataset, device)
     _place(model, device, recipe, optimizer)
     optimizer = optimizer or build_optimizer(model, recipe)
     check_optimizer(optimizer, model)
@@ -203,7 +203,7 @@ def _check_request(seed: int, checkpoint: Path | None, resume: bool) -> None:
         raise CheckpointError(f"{checkpoint} exists; resume from it, delete it, or give another path")
 
 
-def _resident(dataset: Dataset, device: torch.device) -> Dataset:
+def resident(dataset: Dataset, device: torch.device) -> Dataset:
     """The data set with what is in memory moved to an accelerator: every batch is then cut there."""
     if device.type == "cpu":
         return dataset
