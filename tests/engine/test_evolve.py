@@ -139,7 +139,7 @@ def test_the_result_has_its_documented_keys(finished: Path) -> None:
         assert records.meta("round") == 2
         assert summary(records) == {"status": "finished", "round": 2, **result}
     assert set(result) == {
-        "best", "ensemble", "members", "baselines", "training_flops", "seconds", "front",
+        "best", "ensemble", "members", "baselines", "classification", "training_flops", "seconds", "front",
     }  # fmt: skip
     entry = {"id", "test_accuracy", "validation_accuracy", "parameters", "flops"}
     ensemble = {"test_accuracy", "parameters", "flops", "members"}
