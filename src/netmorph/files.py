@@ -52,6 +52,15 @@ def atomic_write(path: Path, write: Callable[[Path], None], *, keep: Path | None
         raise
 
 
+def write_text(path: Path, text: str) -> None:
+    """`atomic_write` of a text in UTF-8."""
+
+    def write(file: Path) -> None:
+        file.write_text(text, encoding="utf-8")
+
+    atomic_write(path, write)
+
+
 def remove_unfinished(folder: Path, name: str = "*") -> None:
     """Remove the temporary files that killed processes left in `folder`.
 
@@ -74,12 +83,3 @@ def _umask() -> int:
 def _is_write_failure(error: BaseException) -> bool:
     # safetensors reports an I/O error (a full disk, say) as its own SafetensorError.
     return isinstance(error, OSError) or type(error).__name__ == "SafetensorError"
-
-
-def write_text(path: Path, text: str) -> None:
-    """`atomic_write` of a text in UTF-8."""
-
-    def write(file: Path) -> None:
-        file.write_text(text, encoding="utf-8")
-
-    atomic_write(path, write)

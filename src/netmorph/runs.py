@@ -24,7 +24,6 @@ from netmorph.engine.jobs import handler
 from netmorph.engine.lock import RunLock
 from netmorph.engine.machine import machine, versions
 from netmorph.engine.parallel import ALONE, World, own_device
-from netmorph.engine.recipe import image_scale_at
 from netmorph.engine.records import Records
 from netmorph.engine.shelf import network_file
 from netmorph.engine.threads import set_threads
@@ -94,9 +93,7 @@ def create(folder: Path, config: Config, command: str, world: World = ALONE) -> 
     check_recipe(config.recipe, dataset, world)
     model = config.base(dataset).build()
     price = cost(model, dataset.input_shape)
-    check_output(model, dataset)
-    if config.recipe.first_size < 1:
-        check_output(model, dataset, image_scale_at(config.recipe, 1))
+    check_output(model, dataset, config.recipe.first_size)
     if isinstance(config, EvolveConfig):
         require("moocore", "evolve")
         if config.max_flops is not None and price.flops > config.max_flops:

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from netmorph.cores import available_cores
 from netmorph.engine.executor import TRIES, Inline, Outcome, Processes
-from netmorph.engine.threads import available_cores
 from netmorph.errors import NetmorphError
 from netmorph.files import SaveError
 

@@ -1,4 +1,4 @@
-"""The training loop: it learns, repeats itself, keeps the best, and refuses what cannot work."""
+"""The training loop: it learns, repeats itself, keeps the best; memory that runs out, streams, compilation."""
 
 import dataclasses
 import math
@@ -9,24 +9,13 @@ import pytest
 import torch
 from torch import nn
 
-from netmorph.data import Split
-from netmorph.engine import train as training
-from netmorph.engine.average import MovingAverage
 from netmorph.engine.evaluate import evaluate
-from netmorph.engine.fit import Trainee
 from netmorph.engine.history import Epoch, History
-from netmorph.engine.nonfinite import NotFinite
 from netmorph.engine.optimizer_state import pack_optimizer
-from netmorph.engine.parallel import ALONE, World
-from netmorph.engine.recipe import Recipe, build_optimizer, learning_rate_at
+from netmorph.engine.recipe import Recipe, build_optimizer
 from netmorph.engine.train import OutOfMemory, train
 from netmorph.errors import NetmorphError
-from tests.engine.small import dataset, network
-
-
-def same_weights(one: nn.Module, other: nn.Module) -> bool:
-    mine, theirs = one.state_dict(), other.state_dict()
-    return all(torch.equal(mine[name], theirs[name]) for name in mine)
+from tests.engine.small import dataset, network, same_weights
 
 
 @pytest.mark.parametrize("optimizer", ["sgd", "adam", "adamw", "muon"])
@@ -140,194 +129,6 @@ def test_double_precision_models_train():
     model = network().double()
     train(model, dataset(), Recipe(epochs=1))
     assert model[5].weight.dtype == torch.float64
-
-
-def test_schedules():
-    def rates(**options):
-        recipe = Recipe(learning_rate=1.0, **options)
-        return [learning_rate_at(recipe, progress) for progress in (0.0, 0.25, 0.5, 0.75, 1.0)]
-
-    assert rates(schedule="constant") == [1, 1, 1, 1, 1]
-    assert rates(schedule="linear") == [1, 0.75, 0.5, 0.25, 0]
-    assert rates(schedule="cosine") == pytest.approx([1, (1 + 0.5**0.5) / 2, 0.5, (1 - 0.5**0.5) / 2, 0])
-    assert rates(schedule="step") == pytest.approx([1, 1, 0.1, 0.01, 0.01])
-    assert rates(schedule="linear", warmup=0.5) == [0, 0.5, 1, 0.5, 0]
-
-
-# What cannot work is said before the first step.
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"optimizer": "adamW"}, "did you mean 'adamw'.*sgd, adam, adamw"),
-        ({"optimizer": "nothing-like-it"}, "unknown optimizer.*known are"),
-        ({"schedule": "cosin"}, "did you mean 'cosine'"),
-        ({"epochs": 0}, "epochs must be at least 1; 0"),
-        ({"batch_size": 0}, "batch_size"),
-        ({"learning_rate": 0.0}, "learning_rate"),
-        ({"learning_rate": float("nan")}, "learning_rate"),
-        ({"momentum": 1.0}, "momentum"),
-        ({"weight_decay": -1.0}, "weight_decay"),
-        ({"warmup": 1.0}, "warmup"),
-        ({"pad": -1}, "pad"),
-        ({"label_smoothing": 1.0}, "label_smoothing"),
-        ({"clip_norm": 0.0}, "clip_norm"),
-        ({"patience": 0}, "patience"),
-        ({"mixup": -0.1}, "mixup must be 0 or more"),
-        ({"cutmix": math.inf}, "cutmix must be 0 or more"),
-        ({"class_weights": (1.0, -1.0)}, "class_weights must be 0 or more each"),
-        ({"class_weights": (0.0, 0.0)}, "one of them above 0"),
-        ({"accumulate": 0}, "accumulate must be from 1 to the batch size; 0"),
-        ({"accumulate": 65}, "accumulate"),
-        ({"ema": 1.0}, "ema must be between 0 and 1"),
-    ],
-)
-def test_a_recipe_is_checked(options, message):
-    with pytest.raises(NetmorphError, match=message):
-        Recipe(**options)
-
-
-class Pair(nn.Module):
-    def __init__(self):
-        super().__init__()
-        self.inner = network()
-
-    def forward(self, images):
-        return self.inner(images), images
-
-
-def bad_label():
-    data = dataset()
-    labels = data.train.labels.clone()
-    labels[-1] = 3
-    return dataclasses.replace(data, train=Split(data.train.images, labels))
-
-
-def empty(part):
-    return dataclasses.replace(
-        dataset(),
-        **{part: Split(torch.empty(0, 1, 6, 6, dtype=torch.uint8), torch.empty(0, dtype=torch.int64))},
-    )
-
-
-@pytest.mark.parametrize(
-    ("model", "data", "options", "message"),
-    [
-        (network, lambda: empty("train"), {}, "the training split is empty"),
-        (network, lambda: empty("validation"), {}, "the validation split is empty"),
-        (network, bad_label, {}, "labels go from 0 to 3.*classes 0 to 2"),
-        (lambda: network(classes=2), dataset, {}, "labels go from 0 to 2.*classes 0 to 1"),
-        (Pair, dataset, {}, "Pair gives tuple; one tensor of logits"),
-        (lambda: network()[:3], dataset, {}, r"gives shape \(2, 4, 6, 6\); logits"),
-        (lambda: nn.Linear(5, 3), dataset, {}, r"Linear does not take images of shape \(1, 6, 6\)"),
-        (lambda: network().requires_grad_(False), dataset, {}, "no trainable parameter"),
-        (network, dataset, {"seed": -1}, "seed must be 0 or more"),
-        (network, dataset, {"device": "nonsense"}, "device 'nonsense' cannot be used"),
-        (network, dataset, {"resume": True}, "resume needs the checkpoint"),
-        (network, dataset, {"world": World(1, 3)}, "batches of 64 cannot be shared equally by 3 processes"),
-        (network, lambda: dataset(validation=1), {"world": World(1, 2)}, "a split of 1 images cannot be shared by 2"),
-    ],
-)
-def test_what_does_not_fit_is_refused_and_nothing_changes(model, data, options, message):
-    model = model()
-    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-    with pytest.raises(NetmorphError, match=message):
-        train(model, data(), Recipe(epochs=1), **options)
-    assert all(torch.equal(before[name], tensor) for name, tensor in model.state_dict().items())
-
-
-def test_class_weights_that_do_not_fit_the_classes_are_refused():
-    with pytest.raises(NetmorphError, match="class_weights has 2 numbers for 3 classes"):
-        train(network(), dataset(), Recipe(epochs=1, class_weights=(1.0, 2.0)))
-
-
-def test_an_optimizer_that_misses_a_parameter_is_refused():
-    model = network()
-    optimizer = build_optimizer(model, Recipe())
-    model[5] = nn.Linear(4 * 36, 3)
-    with pytest.raises(NetmorphError, match=r"does not hold 5\.weight, 5\.bias"):
-        train(model, dataset(), Recipe(epochs=1), optimizer=optimizer)
-
-
-# Numbers that stop being finite.
-
-
-class Breaks(nn.Module):
-    """Gives NaN from its n-th call in train mode on."""
-
-    def __init__(self, calls):
-        super().__init__()
-        self.left = calls
-
-    def forward(self, values):
-        self.left -= self.training
-        return values * math.nan if self.left < 0 else values
-
-
-def test_a_nan_names_epoch_step_and_module():
-    model = network()
-    model[2] = Breaks(calls=8)
-    with pytest.raises(NotFinite, match=r"nan in epoch 2, training step 3: the output of '2' \(Breaks\)"):
-        train(model, dataset(), Recipe(epochs=3, batch_size=16))
-
-
-def test_a_nan_parameter_is_named():
-    model = network()
-
-    def spoil(_):
-        nn.init.constant_(model[5].bias, math.nan)
-
-    with pytest.raises(NotFinite, match=r"epoch 2, training step 1: 'bias' of '5' \(Linear\) is not finite"):
-        train(model, dataset(), Recipe(epochs=2), on_epoch=spoil)
-
-
-def test_an_exploding_rate_is_found():
-    with pytest.raises(NotFinite, match=r"epoch 1, training step \d+: .*Lower the learning rate"):
-        train(network(), dataset(), Recipe(epochs=1, batch_size=16, optimizer="sgd", learning_rate=1e38))
-
-
-def test_a_nan_in_validation_is_named():
-    model = network()
-    model[1].momentum = math.nan
-    with pytest.raises(NotFinite, match=r"validation of epoch 1: 'running_mean' of '1' \(BatchNorm2d\)"):
-        train(model, dataset(), Recipe(epochs=1))
-
-
-def exploding(**options):
-    return Recipe(epochs=1, batch_size=16, optimizer="sgd", learning_rate=1e38, **options)
-
-
-@pytest.mark.parametrize("options", [{}, {"accumulate": 2, "clip_norm": 1e30, "ema": 0.9}])
-def test_where_losses_are_not_read_a_nan_is_found_by_repeating_the_epoch(options):
-    """The path of an accelerator, on the CPU: the same message and the same weights as when each loss is watched."""
-    recipe, found = exploding(**options), []
-    for one_epoch in (training._fit, training._fit_unwatched):
-        model = network()
-        average = MovingAverage(model, recipe.ema) if recipe.ema else None
-        trainee = Trainee(model, model, build_optimizer(model, recipe), average, ALONE)
-        with pytest.raises(NotFinite, match=r"epoch 1, training step \d+: .*not finite") as error:
-            one_epoch(trainee, dataset(), recipe, 3, 1)
-        found.append((str(error.value), {name: tensor.clone() for name, tensor in model.state_dict().items()}))
-    (watched, weights), (repeated, same) = found
-    assert watched == repeated
-    assert all(torch.equal(weights[name].nan_to_num(), same[name].nan_to_num()) for name in weights)
-
-
-def test_a_nan_that_does_not_come_back_is_told():
-    model = network()
-    model[3].register_forward_hook(lambda module, inputs, output: output * next(factors))
-    factors = iter([1, 1, math.nan, *[1] * 100])
-    trainee = Trainee(model, model, build_optimizer(model, Recipe()), None, ALONE)
-    with pytest.raises(NotFinite, match="nan in epoch 4, but not when the epoch was repeated"):
-        training._fit_unwatched(trainee, dataset(), Recipe(batch_size=16), 3, 4)
-
-
-def test_an_unwatched_epoch_is_the_same_epoch():
-    recipe, models = Recipe(batch_size=16, ema=0.9), (network(), network())
-    for model, one_epoch in zip(models, (training._fit, training._fit_unwatched), strict=True):
-        one_epoch(Trainee(model, model, build_optimizer(model, recipe), None, ALONE), dataset(), recipe, 3, 1)
-    assert same_weights(*models)
 
 
 # Memory that runs out.

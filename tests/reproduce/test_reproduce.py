@@ -112,6 +112,15 @@ def test_the_command_lists_rows_and_refuses_unknown_ones() -> None:
     assert "did you mean 'cnn-tutorial'" in str(wrong.exception)
 
 
+def test_a_page_without_marks_is_refused_before_anything_is_run(tmp_path: Path) -> None:
+    folder = tmp_path / "runs"
+    wrong = CliRunner().invoke(
+        app, ["reproduce", "cnn-tutorial", "--into", str(tmp_path / "missing.md"), "--folder", str(folder)]
+    )
+    assert isinstance(wrong.exception, NetmorphError) and "cannot read" in str(wrong.exception)
+    assert not folder.exists()
+
+
 def test_outcomes_are_plain_json(tmp_path: Path) -> None:
     run(ROW, 0, tmp_path)
     told = json.loads((tmp_path / "digits-mlp.0.json").read_text())

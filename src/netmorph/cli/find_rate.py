@@ -22,14 +22,18 @@ from netmorph.cli.options import (
     Device,
     Flip,
     Model,
+    Momentum,
     Optimizer,
     OptimizerName,
     Pad,
     Resize,
     Seed,
+    Smoothing,
+    Threads,
     TrainSize,
     Width,
     arguments,
+    recipe,
     size,
 )
 
@@ -42,6 +46,7 @@ HEIGHT = 420
 
 @app.command("lr-find")
 def find(
+    context: typer.Context,
     data: Data = "digits",
     model: Model = "lenet5",
     option: Options = None,
@@ -51,16 +56,16 @@ def find(
     steps: Annotated[int, typer.Option(help="Training steps from one to the other.")] = 100,
     batch_size: BatchSize = 64,
     optimizer: Optimizer = OptimizerName.adamw,
-    momentum: Annotated[float, typer.Option(help="Momentum of sgd.")] = 0.9,
+    momentum: Momentum = 0.9,
     weight_decay: Decay = 0.01,
-    label_smoothing: Annotated[float, typer.Option(help="Share of the target spread over all classes.")] = 0.0,
+    label_smoothing: Smoothing = 0.0,
     pad: Pad = 0,
     flip: Flip = False,
     bf16: Bf16 = False,
     train_size: TrainSize = None,
     resize: Resize = None,
     seed: Seed = 0,
-    threads: Annotated[int | None, typer.Option(min=1, help="Threads of this process; all cores if not given.")] = None,
+    threads: Threads = None,
     device: Device = "cpu",
     figure: Annotated[
         Path | None, typer.Option(help="Draw the loss by the learning rate here: a png, svg or pdf.")
@@ -81,30 +86,21 @@ def find(
     """
     import torch
 
+    from netmorph.cores import own_cores
     from netmorph.engine.config import DataConfig, base
     from netmorph.engine.lr_finder import find_learning_rate
-    from netmorph.engine.recipe import Recipe
-    from netmorph.engine.threads import available_cores, set_threads
+    from netmorph.engine.threads import set_threads
     from netmorph.report.figures import image_format, save
     from netmorph.report.training import range_test
 
     if figure is not None:
         image_format(figure.suffix)  # before the work, not after
-    recipe = Recipe(
-        batch_size=batch_size,
-        optimizer=optimizer.value,
-        momentum=momentum,
-        weight_decay=weight_decay,
-        label_smoothing=label_smoothing,
-        pad=pad,
-        flip=flip,
-        bf16=bf16,
-    )
-    set_threads(available_cores() if threads is None else threads)
+    told = recipe(context)
+    set_threads(threads or own_cores())
     dataset = DataConfig(data, seed, train_size=train_size, size=size(resize)).load()
     torch.manual_seed(seed)
     network = base(model, arguments(option, width), dataset).build()
-    found = find_learning_rate(network, dataset, recipe, low=low, high=high, steps=steps, seed=seed, device=device)
+    found = find_learning_rate(network, dataset, told, low=low, high=high, steps=steps, seed=seed, device=device)
     if figure is not None:
         save(partial(range_test, found=found), figure, HEIGHT)
         tell(f"Figure: {figure}", errors)

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from netmorph.cli.app import app, tell
+from netmorph.cli.options import Threads
 from netmorph.errors import NetmorphError, suggest
 
 
@@ -25,7 +26,7 @@ def reproduce(
         Path | None,
         typer.Option(help="A Markdown page for the tables, between its marks <!-- STUDY --> and <!-- /STUDY -->."),
     ] = None,
-    threads: Annotated[int | None, typer.Option(min=1, help="Threads; all cores if not given.")] = None,
+    threads: Threads = None,
     list_rows: Annotated[bool, typer.Option("--list", help="Only name the rows.")] = False,
 ) -> None:
     """Run a published table again, our figures beside the published ones.
@@ -40,9 +41,10 @@ def reproduce(
 
       netmorph reproduce cnn-tutorial --into docs/results.md
     """
+    from netmorph.cores import own_cores
     from netmorph.engine.lock import RunLock
-    from netmorph.engine.threads import available_cores, set_threads
-    from netmorph.reproduce import STUDIES, insert, outcomes, page, run
+    from netmorph.engine.threads import set_threads
+    from netmorph.reproduce import STUDIES, around, insert, outcomes, page, run
 
     if study not in STUDIES:
         raise NetmorphError(f"no table {study!r}{suggest(study, STUDIES)}; there is {', '.join(STUDIES)}")
@@ -53,7 +55,9 @@ def reproduce(
             was = one.published
             tell(f"{one.name:<28} {one.recipe.epochs:>3} epochs; published: {was.accuracy:.2%} after {was.epochs}")
         return
-    set_threads(available_cores() if threads is None else threads)
+    set_threads(threads or own_cores())
+    if into is not None:
+        around(study, into)  # before hours of training, not after
     home = folder or Path("runs") / study
     with RunLock(home):
         for one in rows:

@@ -206,10 +206,10 @@ def train(
       netmorph train --resume runs/digits-1
     """
     from netmorph import runs
+    from netmorph.cores import own_cores
     from netmorph.engine.config import DataConfig, TrainConfig
     from netmorph.engine.parallel import joined
     from netmorph.engine.single import train_along
-    from netmorph.engine.threads import available_cores
     from netmorph.watch import EpochProgress
 
     if tensorboard:
@@ -232,7 +232,7 @@ def train(
                 seed=seed,
                 device=device,
                 # Part of what decides the numbers, because sums depend on it.
-                threads=threads or max(1, available_cores() // world.local_size),
+                threads=threads or own_cores(),
             )
             folder = runs.create(run or runs.free_folder(data), config, command_line(), world)
         else:

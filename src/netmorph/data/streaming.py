@@ -2,8 +2,6 @@
 
 import hashlib
 import math
-import os
-import sys
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -13,6 +11,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from netmorph.cores import own_cores
 from netmorph.data import huggingface
 from netmorph.data.cache import user_cache
 from netmorph.data.crops import default_short_side
@@ -88,7 +87,7 @@ def stream(
     name = f"{folder.name}-{_hash(f'{folder} {short_side}')[:16]}.images"
     decoded = None if cache_limit == 0 else _open_cache(cache / name, listing.state, short_side, cache_limit)
     reader = Reader(listing.images, decoded, size, short_side)
-    pool = Workers(reader, _cores() if workers is None else workers)
+    pool = Workers(reader, own_cores() if workers is None else workers)
     parts = {part: StreamedSplit(rows, labels[part], pool) for part, rows in listing.rows.items()}
     if "test" not in parts and "validation" in parts:
         parts["test"] = parts.pop("validation")
@@ -170,12 +169,6 @@ def _fingerprint(listing: Listing, size: Size, short_side: int) -> str:
 
 def _hash(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
-
-
-def _cores() -> int:
-    """Cores for this process, which shares them with those that `torchrun` started beside it."""
-    cores = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
-    return max(1, cores // int(os.environ.get("LOCAL_WORLD_SIZE", 1)))
 
 
 def _check_request(

@@ -3,7 +3,7 @@
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from netmorph.data import Dataset
 from netmorph.engine.evaluate import check_logits, check_part, mode, prepare, reference
@@ -21,9 +21,22 @@ def usable_device(name: str | torch.device) -> torch.device:
         NetmorphError: there is no such device here.
     """
     try:
-        return torch.empty(0, device=name).device
+        device = torch.empty(0, device=name).device
     except (RuntimeError, AssertionError) as error:
         raise NetmorphError(f"the device {str(name)!r} cannot be used: {error}; 'cpu' always can") from error
+    if device.type == "meta":
+        raise NetmorphError("the device 'meta' holds no numbers, so nothing can train there; give 'cpu' or another")
+    return device
+
+
+def check_seed(seed: int) -> None:
+    """Refuse a seed that no generator takes.
+
+    Raises:
+        NetmorphError: it is negative, or has more than 64 bits.
+    """
+    if not 0 <= seed < 2**64:
+        raise NetmorphError(f"seed must be 0 or more, and below 2**64; {seed} was given")
 
 
 def check_data(dataset: Dataset) -> None:
@@ -74,28 +87,21 @@ def check_alike(identity: dict[str, Any], world: World) -> None:
         )
 
 
-def check_output(model: nn.Module, dataset: Dataset, scale: float = 1.0) -> None:
+def check_output(model: nn.Module, dataset: Dataset, first_size: float = 1.0) -> None:
     """Call the model, where it is, on two training images in eval mode.
 
     Args:
-        scale: of their sides, see `netmorph.engine.fit.shrink`.
+        first_size: try them with sides of this share, too, see `Recipe.first_size`.
 
     Raises:
         NetmorphError: it does not take them, its output is not [2, classes], or a label is outside its
             classes.
     """
-    inputs = shrink(prepare(dataset.train.head(2), dataset, reference(model)), scale)
-    with mode(model, training=False), torch.no_grad(), torch.random.fork_rng(devices=[]):
-        try:
-            logits = model(inputs)
-        except Exception as error:  # a user's forward can raise anything
-            remedy = f"Build it for the data set {dataset.name!r}" if scale == 1 else "Leave first_size at 1"
-            raise NetmorphError(
-                f"{type(model).__name__} does not take images of shape {tuple(inputs.shape[1:])}: "
-                f"{type(error).__name__}: {error}. {remedy}"
-            ) from error
+    images = prepare(dataset.train.head(2), dataset, reference(model))
     labels = torch.cat([dataset.train.labels, dataset.validation.labels])
-    check_logits(logits, labels, model)
+    check_logits(_called(model, images, f"Build it for the data set {dataset.name!r}"), labels, model)
+    if first_size < 1:
+        check_logits(_called(model, shrink(images, first_size), "Leave first_size at 1"), labels, model)
 
 
 def check_optimizer(optimizer: torch.optim.Optimizer, model: nn.Module) -> None:
@@ -113,3 +119,14 @@ def check_optimizer(optimizer: torch.optim.Optimizer, model: nn.Module) -> None:
             f"the optimizer does not hold {listed(missing)}, which would never train; carry the optimizer "
             "through the edits, build it anew, or freeze the parameter"
         )
+
+
+def _called(model: nn.Module, images: Tensor, remedy: str) -> object:
+    with mode(model, training=False), torch.no_grad(), torch.random.fork_rng(devices=[]):
+        try:
+            return model(images)
+        except Exception as error:  # a user's forward can raise anything
+            raise NetmorphError(
+                f"{type(model).__name__} does not take images of shape {tuple(images.shape[1:])}: "
+                f"{type(error).__name__}: {error}. {remedy}"
+            ) from error

@@ -10,6 +10,7 @@ from typing import Any
 from netmorph.data import NAMES, DataError, Dataset, load, stream
 from netmorph.edit import Base
 from netmorph.engine.budget import Budget
+from netmorph.engine.checks import check_seed
 from netmorph.engine.recipe import Recipe
 from netmorph.errors import NetmorphError
 from netmorph.policy import Mutation
@@ -93,7 +94,7 @@ class EvolveConfig:
                 raise NetmorphError(f"{name} must be at least 1, got {getattr(self, name)}")
         if self.max_flops is not None and not self.max_flops > 0:
             raise NetmorphError(f"max_flops must be above 0, got {self.max_flops}")
-        _check_seed(self.seed)
+        check_seed(self.seed)
 
     def base(self, dataset: Dataset) -> Base:
         """The start network's constructor."""
@@ -117,7 +118,7 @@ class TrainConfig:
     threads: int | None = None
 
     def __post_init__(self) -> None:
-        _check_seed(self.seed)
+        check_seed(self.seed)
         if self.threads is not None and self.threads < 1:
             raise NetmorphError(f"threads must be at least 1, got {self.threads}")
 
@@ -156,11 +157,6 @@ def base(model: str, options: dict[str, Any], dataset: Dataset) -> Base:
     if taken := sorted(arguments.keys() & options.keys()):
         raise NetmorphError(f"{' and '.join(taken)} of the network come from the data; leave them out of the options")
     return Base(model, arguments | options)
-
-
-def _check_seed(seed: int) -> None:
-    if seed < 0:
-        raise NetmorphError(f"seed must be 0 or more, got {seed}")
 
 
 def _known(told: dict[str, Any]) -> dict[str, Any]:

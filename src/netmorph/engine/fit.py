@@ -17,7 +17,8 @@ from netmorph.engine.average import MovingAverage
 from netmorph.engine.evaluate import Metrics, autocast, mode, prepare, reference
 from netmorph.engine.nonfinite import REMEDY, NotFinite, first_nonfinite
 from netmorph.engine.parallel import World, total
-from netmorph.engine.recipe import Recipe, image_scale_at, learning_rate_at, scaled_side
+from netmorph.engine.recipe import Recipe, image_scale_at, learning_rate_at, scaled_side, steps_per_epoch
+from netmorph.errors import NetmorphError
 
 
 @dataclass(frozen=True)
@@ -66,9 +67,7 @@ def fit(trainee: Trainee, dataset: Dataset, recipe: Recipe, *, seed: int, epoch:
     like = reference(model)
     wide = torch.promote_types(like.dtype, torch.float32)
     weights = None if recipe.class_weights is None else like.new_tensor(recipe.class_weights, dtype=wide)
-    full, rest = divmod(len(dataset.train), recipe.batch_size)
-    # A last batch of one sample for each process is left out: batch normalization cannot train on one.
-    steps = max(1, full + int(rest >= 2 * world.size))
+    steps = steps_per_epoch(len(dataset.train), recipe.batch_size, world.size)
     scale = image_scale_at(recipe, epoch)
     losses: list[Tensor] = []
     sizes: list[int] = []
@@ -80,14 +79,15 @@ def fit(trainee: Trainee, dataset: Dataset, recipe: Recipe, *, seed: int, epoch:
             rate = learning_rate_at(recipe, (epoch - 1 + step / steps) / recipe.epochs)
             for group in optimizer.param_groups:
                 group["lr"] = rate
-            labels = labels.to(like.device, non_blocking=True)
+            # Before they are augmented: random numbers drawn on an accelerator would have to be waited for elsewhere.
+            images, labels = images.to(like.device, non_blocking=True), labels.to(like.device, non_blocking=True)
             inputs, targets = _inputs(images, labels, dataset, recipe, draws, like, scale)
             optimizer.zero_grad()
             loss = torch.zeros((), dtype=wide, device=like.device)
             count = _count(targets, weights, world)
             for part in _parts(len(labels), recipe.batch_size // world.size, recipe.accumulate):
                 with autocast(like.device, recipe.bf16):
-                    logits = trainee.forward(inputs[part])
+                    logits = _checked(trainee.forward(inputs[part]), model)
                 lost = _loss(logits, targets[part], weights, recipe.label_smoothing) / count
                 if watch and not math.isfinite(lost.item()):
                     where = first_nonfinite(model, inputs[part])
@@ -110,6 +110,16 @@ def fit(trainee: Trainee, dataset: Dataset, recipe: Recipe, *, seed: int, epoch:
     sums = torch.stack((torch.stack(losses).cpu().double() @ counts, correct.cpu().double(), counts.sum()))
     loss_sum, hits, seen = total(sums, world).tolist()
     return Metrics(loss_sum / seen, hits / seen, int(seen))
+
+
+def _checked(logits: object, model: nn.Module) -> Tensor:
+    """Some networks give more in train mode than in eval mode, where the output was looked at before."""
+    if not isinstance(logits, Tensor):
+        raise NetmorphError(
+            f"{type(model).__name__} gives {type(logits).__name__} in train mode; one tensor of logits was expected: "
+            "build it without auxiliary outputs (aux_logits=False, for instance)"
+        )
+    return logits
 
 
 def shrink(inputs: Tensor, scale: float) -> Tensor:

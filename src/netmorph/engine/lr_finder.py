@@ -13,11 +13,11 @@ import torch
 from torch import nn
 
 from netmorph.data import Dataset, Split, batches
-from netmorph.engine.checks import check_data, check_output, check_recipe, usable_device
+from netmorph.engine.checks import check_data, check_output, check_recipe, check_seed, usable_device
 from netmorph.engine.fit import Trainee, fit
 from netmorph.engine.nonfinite import NotFinite
 from netmorph.engine.parallel import ALONE
-from netmorph.engine.recipe import Recipe, build_optimizer
+from netmorph.engine.recipe import Recipe, build_optimizer, steps_per_epoch
 from netmorph.errors import NetmorphError
 
 LEAST_STEPS = 20
@@ -85,7 +85,8 @@ def find_learning_rate(
             refuses.
         NotFinite: the first loss is NaN or infinite.
     """
-    _check_range(low, high, steps, seed)
+    _check_range(low, high, steps)
+    check_seed(seed)
     device = usable_device(device)
     check_data(dataset)
     check_recipe(recipe, dataset, ALONE)
@@ -134,18 +135,15 @@ def smooth(values: Sequence[float], reach: int) -> list[float]:
 def _forever(dataset: Dataset, recipe: Recipe, seed: int) -> Iterator[Split]:
     """The batches of one epoch after the other, in random order."""
     generator = torch.Generator().manual_seed(seed)
-    full, rest = divmod(len(dataset.train), recipe.batch_size)
+    steps = steps_per_epoch(len(dataset.train), recipe.batch_size)
     while True:
         shuffled = batches(dataset.train, recipe.batch_size, generator=generator)
-        # As in training, batch normalization gets no last batch of a single sample.
-        for images, labels in islice(shuffled, max(1, full + int(rest > 1))):
+        for images, labels in islice(shuffled, steps):
             yield Split(images, labels)
 
 
-def _check_range(low: float, high: float, steps: int, seed: int) -> None:
+def _check_range(low: float, high: float, steps: int) -> None:
     if not 0 < low < high < math.inf:
         raise NetmorphError(f"low must be above 0 and below high; low {low:.3g} and high {high:.3g} were given")
     if steps < LEAST_STEPS:
         raise NetmorphError(f"steps must be at least {LEAST_STEPS} to show where the loss falls; {steps} was given")
-    if seed < 0:
-        raise NetmorphError(f"seed must be 0 or more; {seed} was given")

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from netmorph.engine.threads import available_cores
+from netmorph.cores import available_cores
 
 
 def machine() -> dict[str, Any]:

@@ -12,7 +12,7 @@ from netmorph.data import Dataset, Split
 from netmorph.edit.apply import TOLERANCE, difference
 from netmorph.edit.pad import Padding, common_widths, padding, tensors_of, widths
 from netmorph.edit.plan import EditError
-from netmorph.engine.checks import check_data, check_output, check_recipe, usable_device
+from netmorph.engine.checks import check_data, check_output, check_recipe, check_seed, usable_device
 from netmorph.engine.evaluate import examples, mode
 from netmorph.engine.fit import Trainee, fit
 from netmorph.engine.history import Epoch, History
@@ -227,8 +227,7 @@ def _check_request(models: Sequence[nn.Module], recipes: Sequence[Recipe], seeds
         )
     if len({id(model) for model in models}) < len(models):
         raise NetmorphError("a model is given twice; train copies of it (copy.deepcopy)")
-    if min(seeds) < 0:
-        raise NetmorphError(f"seed must be 0 or more; {min(seeds)} was given")
+    check_seed(min(seeds))
 
 
 def _check_recipes(recipes: Sequence[Recipe]) -> None:

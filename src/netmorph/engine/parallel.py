@@ -57,7 +57,7 @@ def joined() -> Iterator[World]:
     try:
         yield world
     except BaseException as error:
-        if _failures() > 1:
+        if _add_failure() > 1:
             raise SystemExit(1) from error
         raise
     distributed.destroy_process_group()
@@ -116,7 +116,7 @@ def share_buffers(model: nn.Module, world: World) -> None:
             distributed.broadcast(buffer, 0)
 
 
-def _failures() -> int:
+def _add_failure() -> int:
     """Count a failure in the store that all processes share; how many there are now."""
     store = distributed.distributed_c10d._get_default_store()
     return int(store.add("netmorph failures", 1))

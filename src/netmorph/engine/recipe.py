@@ -79,6 +79,9 @@ class Recipe:
     def __post_init__(self) -> None:
         if self.class_weights is not None:
             object.__setattr__(self, "class_weights", tuple(self.class_weights))  # JSON gives a list
+        for name in ("epochs", "batch_size", "pad", "accumulate"):
+            value = getattr(self, name)
+            _within(name, value, isinstance(value, int), "a whole number")
         _known("optimizer", self.optimizer, OPTIMIZERS)
         _known("schedule", self.schedule, SCHEDULES)
         _within("epochs", self.epochs, self.epochs >= 1, "at least 1")
@@ -113,6 +116,15 @@ def build_optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
             f"{type(model).__name__} has no trainable parameter; set requires_grad on those that should learn"
         )
     return OPTIMIZERS[recipe.optimizer](trainable, recipe)
+
+
+def steps_per_epoch(images: int, batch_size: int, processes: int = 1) -> int:
+    """Training steps of one pass over so many images.
+
+    A last batch of a single image for each process is left out: batch normalization cannot train on one.
+    """
+    full, rest = divmod(images, batch_size)
+    return max(1, full + int(rest >= 2 * processes))
 
 
 def learning_rate_at(recipe: Recipe, progress: float) -> float:

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from netmorph.cores import own_cores
 from netmorph.data import Dataset
 from netmorph.engine import train as training
 from netmorph.engine.conclude import conclude
@@ -20,7 +21,7 @@ from netmorph.engine.parallel import ALONE, World, from_first, own_device
 from netmorph.engine.recipe import Recipe, image_scale_at, scaled_side
 from netmorph.engine.records import EpochRecord, NetworkRecord, Records
 from netmorph.engine.shelf import TRAINED, Shelf
-from netmorph.engine.threads import available_cores, set_threads
+from netmorph.engine.threads import set_threads
 from netmorph.files import remove_unfinished
 from netmorph.measure.cost import cost
 
@@ -119,7 +120,7 @@ def _trained(
     on_epoch: Callable[[Epoch], None],
     world: World,
 ) -> History:
-    set_threads(config.threads or max(1, available_cores() // world.local_size))
+    set_threads(config.threads or own_cores())
     return training.train(
         model,
         dataset,

@@ -57,10 +57,6 @@ class Stack:
         """All parameters and buffers, without gradients."""
         return {name: tensor.detach() for name, tensor in (self.parameters | self.buffers).items()}
 
-    def network(self, number: int) -> dict[str, Tensor]:
-        """The parameters and buffers of one network, as views."""
-        return {name: tensor[number] for name, tensor in self.tensors.items()}
-
     def __call__(self, images: Tensor, *, shared: bool = False) -> Tensor:
         """The logits [N, B, classes], in the template's mode; running statistics move in train mode.
 

@@ -11,7 +11,7 @@ from torch.nn import functional
 from netmorph.data import Dataset, augment, batches
 from netmorph.engine.evaluate import Metrics, autocast, mode, prepare
 from netmorph.engine.fit import seeded
-from netmorph.engine.recipe import Recipe, learning_rate_at
+from netmorph.engine.recipe import Recipe, learning_rate_at, steps_per_epoch
 from netmorph.engine.stacked import Stack, StackedOptimizer
 
 # Gets the losses [N] before the weights move, the inputs [N, B, C, H, W] or [B, C, H, W] they were computed from, and
@@ -45,7 +45,8 @@ def fit_stack(
     """
     recipe, like = recipes[0], stack.like
     rates = rates_of(recipes, epoch, len(dataset.train)).to(like.device)
-    weights = None if recipe.class_weights is None else like.new_tensor(recipe.class_weights)
+    wide = torch.promote_types(like.dtype, torch.float32)
+    weights = None if recipe.class_weights is None else like.new_tensor(recipe.class_weights, dtype=wide)
     losses: list[Tensor] = []
     sizes: list[int] = []
     correct = torch.zeros(len(recipes), dtype=torch.int64, device=like.device)
@@ -84,16 +85,14 @@ def evaluate_stack(stack: Stack, dataset: Dataset, *, bf16: bool, when: str, wat
             found.append(stack(inputs, shared=True))
             truth.append(labels.to(like.device))
         logits, labels = torch.cat(found, 1), torch.cat(truth).expand(len(stack), -1)
-        logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
         losses = _losses(logits, labels, None, 0.0)
         watch(losses, inputs, when)
     return _metrics(losses, (logits.argmax(2) == labels).sum(1), len(part))
 
 
 def rates_of(recipes: Sequence[Recipe], epoch: int, count: int) -> Tensor:
-    """The learning rates of an epoch over `count` samples, float64 [steps, N]; see `fit` for the number of steps."""
-    full, rest = divmod(count, recipes[0].batch_size)
-    steps = max(1, full + int(rest >= 2))
+    """The learning rates of an epoch over `count` samples, float64 [steps, N]."""
+    steps = steps_per_epoch(count, recipes[0].batch_size)
     progress = [(epoch - 1 + step / steps) / recipes[0].epochs for step in range(steps)]
     rates = [[learning_rate_at(recipe, done) for recipe in recipes] for done in progress]
     return torch.tensor(rates, dtype=torch.float64)
@@ -124,12 +123,14 @@ def _together(
 
 def _losses(logits: Tensor, labels: Tensor, weights: Tensor | None, label_smoothing: float) -> Tensor:
     """The mean cross-entropy of each network [N], in nats, of logits [N, B, classes] and labels [N, B]."""
-    if weights is not None:
-        weights = weights.to(logits.dtype)
+    logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
     losses = functional.cross_entropy(
         logits.flatten(0, 1), labels.flatten(), weights, reduction="none", label_smoothing=label_smoothing
     ).view(labels.shape)
-    return losses.mean(1) if weights is None else losses.sum(1) / weights[labels].sum(1)
+    if weights is None:
+        return losses.mean(1)
+    counts = weights[labels].sum(1)
+    return losses.sum(1) / torch.where(counts > 0, counts, 1)  # as in `fit`: such a batch moves nothing
 
 
 def _metrics(losses: Tensor, correct: Tensor, count: int) -> list[Metrics]:

@@ -22,6 +22,7 @@ from netmorph.engine.checks import (
     check_optimizer,
     check_output,
     check_recipe,
+    check_seed,
     usable_device,
 )
 from netmorph.engine.evaluate import Metrics, evaluate, mode, prepare, reference
@@ -29,7 +30,7 @@ from netmorph.engine.fit import Trainee, fit
 from netmorph.engine.history import Epoch, History
 from netmorph.engine.nonfinite import REMEDY, NotFinite, first_nonfinite
 from netmorph.engine.parallel import ALONE, World, from_first, in_step, share_buffers, total
-from netmorph.engine.recipe import Recipe, build_optimizer, image_scale_at
+from netmorph.engine.recipe import Recipe, build_optimizer
 from netmorph.engine.resume import Snapshot, load_progress, save_progress
 from netmorph.errors import NetmorphError
 
@@ -85,14 +86,13 @@ def train(
     device = usable_device(device)
     check_data(dataset)
     check_recipe(recipe, dataset, world)
-    _check_request(seed, checkpoint, resume)
+    check_seed(seed)
+    _check_checkpoint(checkpoint, resume)
     dataset = resident(dataset, device)
     _place(model, device, recipe, optimizer)
     optimizer = optimizer or build_optimizer(model, recipe)
     check_optimizer(optimizer, model)
-    check_output(model, dataset)
-    if recipe.first_size < 1:
-        check_output(model, dataset, image_scale_at(recipe, 1))
+    check_output(model, dataset, recipe.first_size)
 
     forward = in_step(model, world)  # before anything is copied from the model: it gets the first one's weights here
     average = None if recipe.ema is None else MovingAverage(model, recipe.ema)
@@ -176,6 +176,13 @@ def _advice(recipe: Recipe, epoch: int) -> Iterator[None]:
     """Say what to do about errors of PyTorch that are no fault of the network."""
     try:
         yield
+    except ValueError as error:
+        if "more than 1 value per channel" not in str(error):
+            raise
+        raise NetmorphError(
+            f"batch normalization cannot train on a single sample: {error}. Raise batch_size, lower accumulate, or "
+            "take more training images"
+        ) from error
     except (MemoryError, RuntimeError) as error:
         told = (str(error) or type(error).__name__).splitlines()[0]
         # On the CPU, PyTorch says it with a plain RuntimeError.
@@ -194,9 +201,7 @@ def _advice(recipe: Recipe, epoch: int) -> Iterator[None]:
         raise
 
 
-def _check_request(seed: int, checkpoint: Path | None, resume: bool) -> None:
-    if seed < 0:
-        raise NetmorphError(f"seed must be 0 or more; {seed} was given")
+def _check_checkpoint(checkpoint: Path | None, resume: bool) -> None:
     if resume and checkpoint is None:
         raise NetmorphError("resume needs the checkpoint to go on from; give its path")
     if checkpoint is not None and not resume and exists(checkpoint):

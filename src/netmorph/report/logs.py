@@ -21,7 +21,7 @@ from types import TracebackType
 from netmorph.engine import checkpoint as checkpoints
 from netmorph.engine.history import Epoch, History
 from netmorph.errors import NetmorphError, require
-from netmorph.files import atomic_write
+from netmorph.files import write_text
 
 OnEpoch = Callable[[Epoch], None]
 
@@ -83,8 +83,7 @@ class FileLog:
         self._write()
 
     def _write(self) -> None:
-        text = self._render(self._epochs)
-        atomic_write(self._path, lambda file: _put(file, text))
+        write_text(self._path, self._render(self._epochs))
 
 
 class TensorBoardLog:
@@ -159,7 +158,3 @@ def _scalars(epoch: Epoch) -> dict[str, float]:
         "learning_rate": epoch.learning_rate,
         "seconds": epoch.seconds,
     }
-
-
-def _put(file: Path, text: str) -> None:
-    file.write_text(text, encoding="utf-8")

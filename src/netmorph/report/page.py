@@ -11,7 +11,7 @@ from typing import Any
 from netmorph.engine.merit import trained
 from netmorph.engine.records import NetworkRecord, Records
 from netmorph.errors import require
-from netmorph.files import atomic_write
+from netmorph.files import write_text
 from netmorph.report.figures import image_format, save
 from netmorph.report.numbers import compact, duration, flops, percent
 from netmorph.report.sections import sections
@@ -33,7 +33,7 @@ def write(run_folder: Path, out: Path | None = None) -> Path:
     with Records.open(run_folder) as records:
         text = page(records)
     path = Path(run_folder) / "report.html" if out is None else Path(out)
-    atomic_write(path, lambda file: _write_text(file, text))
+    write_text(path, text)
     return path
 
 
@@ -136,10 +136,6 @@ def making(records: Records, found: Mapping[str, Any]) -> list[tuple[str, str]]:
     for key in ("config", "machine", "versions"):
         facts += list(_flat(key, records.meta(key)))
     return [(name, value) for name, value in facts if value is not None]
-
-
-def _write_text(file: Path, text: str) -> None:
-    file.write_text(text, encoding="utf-8")
 
 
 def _flat(name: str, value: Any) -> Iterable[tuple[str, str]]:

@@ -34,15 +34,25 @@ def insert(text: str, name: str, into: Path) -> None:
     Raises:
         NetmorphError: the page is missing, or has no such marks.
     """
+    before, after = around(name, into)
+    write_text(into, f"{before}\n\n{text}\n{after}")
+
+
+def around(name: str, page: Path) -> tuple[str, str]:
+    """What is in a page up to the first mark, and from the second one on.
+
+    Raises:
+        NetmorphError: the page is missing, or has no such marks.
+    """
     start, end = f"<!-- {name} -->", f"<!-- /{name} -->"
     try:
-        whole = into.read_text()
+        whole = page.read_text()
     except OSError as error:
-        raise NetmorphError(f"cannot read {into}: {error}") from error
+        raise NetmorphError(f"cannot read {page}: {error}") from error
     if whole.count(start) != 1 or whole.count(end) != 1 or whole.index(start) > whole.index(end):
-        raise NetmorphError(f"{into} must hold {start} and {end}, once each, to show where the tables go")
+        raise NetmorphError(f"{page} must hold {start} and {end}, once each, to show where the tables go")
     before, after = whole.split(start)[0], whole.split(end)[1]
-    write_text(into, f"{before}{start}\n\n{text}\n{end}{after}")
+    return before + start, end + after
 
 
 _HEAD = """\

@@ -1,0 +1,61 @@
+"""Recipes: the course of their learning rate, and what they refuse."""
+
+import math
+
+import pytest
+
+from netmorph.engine.recipe import Recipe, learning_rate_at, steps_per_epoch
+from netmorph.errors import NetmorphError
+
+
+def test_schedules():
+    def rates(**options):
+        recipe = Recipe(learning_rate=1.0, **options)
+        return [learning_rate_at(recipe, progress) for progress in (0.0, 0.25, 0.5, 0.75, 1.0)]
+
+    assert rates(schedule="constant") == [1, 1, 1, 1, 1]
+    assert rates(schedule="linear") == [1, 0.75, 0.5, 0.25, 0]
+    assert rates(schedule="cosine") == pytest.approx([1, (1 + 0.5**0.5) / 2, 0.5, (1 - 0.5**0.5) / 2, 0])
+    assert rates(schedule="step") == pytest.approx([1, 1, 0.1, 0.01, 0.01])
+    assert rates(schedule="linear", warmup=0.5) == [0, 0.5, 1, 0.5, 0]
+
+
+@pytest.mark.parametrize(
+    ("images", "batch_size", "processes", "steps"),
+    [(64, 16, 1, 4), (66, 16, 1, 5), (65, 16, 1, 4), (67, 16, 2, 4), (68, 16, 2, 5), (1, 16, 1, 1)],
+)
+def test_a_last_batch_of_one_image_a_process_is_no_step(images, batch_size, processes, steps):
+    assert steps_per_epoch(images, batch_size, processes) == steps
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"optimizer": "adamW"}, "did you mean 'adamw'.*sgd, adam, adamw"),
+        ({"optimizer": "nothing-like-it"}, "unknown optimizer.*known are"),
+        ({"schedule": "cosin"}, "did you mean 'cosine'"),
+        ({"epochs": 2.5}, "epochs must be a whole number; 2.5"),
+        ({"batch_size": 32.0}, "batch_size must be a whole number"),
+        ({"epochs": 0}, "epochs must be at least 1; 0"),
+        ({"batch_size": 0}, "batch_size"),
+        ({"learning_rate": 0.0}, "learning_rate"),
+        ({"learning_rate": float("nan")}, "learning_rate"),
+        ({"momentum": 1.0}, "momentum"),
+        ({"weight_decay": -1.0}, "weight_decay"),
+        ({"warmup": 1.0}, "warmup"),
+        ({"pad": -1}, "pad"),
+        ({"label_smoothing": 1.0}, "label_smoothing"),
+        ({"clip_norm": 0.0}, "clip_norm"),
+        ({"patience": 0}, "patience"),
+        ({"mixup": -0.1}, "mixup must be 0 or more"),
+        ({"cutmix": math.inf}, "cutmix must be 0 or more"),
+        ({"class_weights": (1.0, -1.0)}, "class_weights must be 0 or more each"),
+        ({"class_weights": (0.0, 0.0)}, "one of them above 0"),
+        ({"accumulate": 0}, "accumulate must be from 1 to the batch size; 0"),
+        ({"accumulate": 65}, "accumulate"),
+        ({"ema": 1.0}, "ema must be between 0 and 1"),
+    ],
+)
+def test_a_recipe_is_checked(options, message):
+    with pytest.raises(NetmorphError, match=message):
+        Recipe(**options)
