@@ -87,7 +87,7 @@ def test_an_output_that_is_another_in_train_mode_is_refused():
 
 @pytest.mark.parametrize("options", [{"batch_size": 1}, {"batch_size": 16, "accumulate": 16}])
 def test_batch_normalization_of_single_samples_says_what_to_change(options):
-    with pytest.raises(NetmorphError, match="single sample.*Raise batch_size, lower accumulate"):
+    with pytest.raises(NetmorphError, match=r"single sample.*Raise batch_size, lower accumulate"):
         train(flat(), dataset(), Recipe(epochs=1, **options))
 
 

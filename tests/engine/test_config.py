@@ -45,7 +45,7 @@ def test_the_size_of_images_survives_json() -> None:
         ({"children": 0}, "children must be at least 1"),
         ({"start_epochs": 0}, "start_epochs must be at least 1"),
         ({"threads": 0}, "threads must be at least 1"),
-        ({"seed": -1}, "seed must be 0 or more; -1 was given"),
+        ({"seed": -1}, "seed must be 0 or more, .*; -1 was given"),
         ({"max_flops": 0.0}, "max_flops must be above 0"),
     ],
 )

@@ -117,7 +117,8 @@ def test_a_page_without_marks_is_refused_before_anything_is_run(tmp_path: Path) 
     wrong = CliRunner().invoke(
         app, ["reproduce", "cnn-tutorial", "--into", str(tmp_path / "missing.md"), "--folder", str(folder)]
     )
-    assert isinstance(wrong.exception, NetmorphError) and "cannot read" in str(wrong.exception)
+    assert isinstance(wrong.exception, NetmorphError)
+    assert "cannot read" in str(wrong.exception)
     assert not folder.exists()
 
 
