@@ -93,7 +93,7 @@ def create(folder: Path, config: Config, command: str, world: World = ALONE) -> 
     check_recipe(config.recipe, dataset, world)
     model = config.base(dataset).build()
     price = cost(model, dataset.input_shape)
-    check_output(model, dataset, config.recipe.first_size)
+    check_output(model, dataset, config.recipe)
     if isinstance(config, EvolveConfig):
         require("moocore", "evolve")
         if config.max_flops is not None and price.flops > config.max_flops:

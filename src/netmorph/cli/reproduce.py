@@ -60,6 +60,7 @@ def reproduce(
         around(study, into)  # before hours of training, not after
     home = folder or Path("runs") / study
     with RunLock(home):
+        list(outcomes(table.rows, home))  # a file that is damaged, or of another recipe, is told now
         for one in rows:
             for seed in range(seeds or one.seeds):
                 outcome = run(one, seed, home)

@@ -9,7 +9,7 @@ from netmorph.data import Dataset
 from netmorph.engine.evaluate import check_logits, check_part, mode, prepare, reference
 from netmorph.engine.fit import shrink
 from netmorph.engine.parallel import World, from_first
-from netmorph.engine.recipe import Recipe
+from netmorph.engine.recipe import Recipe, image_scale_at
 from netmorph.engine.wording import listed
 from netmorph.errors import NetmorphError
 
@@ -64,6 +64,12 @@ def check_recipe(recipe: Recipe, dataset: Dataset, world: World) -> None:
         raise NetmorphError(
             f"batches of {recipe.batch_size} cannot be shared equally by {world.size} processes; take a multiple"
         )
+    side = min(dataset.input_shape[1:])
+    if recipe.pad >= side:
+        raise NetmorphError(
+            f"pad must be below the images' side, which is {side} pixels; {recipe.pad} was given, which can crop "
+            "everything away"
+        )
     fewest = min(len(dataset.train), len(dataset.validation))
     if fewest < world.size:
         raise NetmorphError(f"a split of {fewest} images cannot be shared by {world.size} processes; start fewer")
@@ -87,11 +93,11 @@ def check_alike(identity: dict[str, Any], world: World) -> None:
         )
 
 
-def check_output(model: nn.Module, dataset: Dataset, first_size: float = 1.0) -> None:
+def check_output(model: nn.Module, dataset: Dataset, recipe: Recipe | None = None) -> None:
     """Call the model, where it is, on two training images in eval mode.
 
     Args:
-        first_size: try them with sides of this share, too, see `Recipe.first_size`.
+        recipe: try them in all the sizes that it gives them, too, see `Recipe.first_size`.
 
     Raises:
         NetmorphError: it does not take them, its output is not [2, classes], or a label is outside its
@@ -100,8 +106,9 @@ def check_output(model: nn.Module, dataset: Dataset, first_size: float = 1.0) ->
     images = prepare(dataset.train.head(2), dataset, reference(model))
     labels = torch.cat([dataset.train.labels, dataset.validation.labels])
     check_logits(_called(model, images, f"Build it for the data set {dataset.name!r}"), labels, model)
-    if first_size < 1:
-        check_logits(_called(model, shrink(images, first_size), "Leave first_size at 1"), labels, model)
+    scales = () if recipe is None else {image_scale_at(recipe, epoch) for epoch in range(1, recipe.epochs + 1)} - {1.0}
+    for scale in sorted(scales):
+        check_logits(_called(model, shrink(images, scale), "Leave first_size at 1"), labels, model)
 
 
 def check_optimizer(optimizer: torch.optim.Optimizer, model: nn.Module) -> None:

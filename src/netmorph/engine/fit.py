@@ -63,8 +63,8 @@ def fit(trainee: Trainee, dataset: Dataset, recipe: Recipe, *, seed: int, epoch:
     Raises:
         NotFinite: a loss that is watched is NaN or infinite; the model keeps the weights of that moment.
     """
-    model, optimizer, world = trainee.model, trainee.optimizer, trainee.world
-    like = reference(model)
+    world = trainee.world
+    like = reference(trainee.model)
     wide = torch.promote_types(like.dtype, torch.float32)
     weights = None if recipe.class_weights is None else like.new_tensor(recipe.class_weights, dtype=wide)
     steps = steps_per_epoch(len(dataset.train), recipe.batch_size, world.size)
@@ -73,43 +73,62 @@ def fit(trainee: Trainee, dataset: Dataset, recipe: Recipe, *, seed: int, epoch:
     sizes: list[int] = []
     correct = torch.zeros((), dtype=torch.int64, device=like.device)
 
-    with mode(model, training=True), seeded(seed, epoch, world.rank, like.device) as draws:
+    with mode(trainee.model, training=True), seeded(seed, epoch, world.rank, like.device) as draws:
         shuffled = batches(dataset.train, recipe.batch_size, generator=draws.order, share=world.share)
         for step, (images, labels) in enumerate(islice(shuffled, steps)):
             rate = learning_rate_at(recipe, (epoch - 1 + step / steps) / recipe.epochs)
-            for group in optimizer.param_groups:
+            for group in trainee.optimizer.param_groups:
                 group["lr"] = rate
             # Before they are augmented: random numbers drawn on an accelerator would have to be waited for elsewhere.
             images, labels = images.to(like.device, non_blocking=True), labels.to(like.device, non_blocking=True)
             inputs, targets = _inputs(images, labels, dataset, recipe, draws, like, scale)
-            optimizer.zero_grad()
-            loss = torch.zeros((), dtype=wide, device=like.device)
-            count = _count(targets, weights, world)
-            for part in _parts(len(labels), recipe.batch_size // world.size, recipe.accumulate):
-                with autocast(like.device, recipe.bf16):
-                    logits = _checked(trainee.forward(inputs[part]), model)
-                lost = _loss(logits, targets[part], weights, recipe.label_smoothing) / count
-                if watch and not math.isfinite(lost.item()):
-                    where = first_nonfinite(model, inputs[part])
-                    raise NotFinite(
-                        f"the loss is {lost.item()} in epoch {epoch}, training step {step + 1}: {where}. {REMEDY}"
-                    )
-                lost.backward()
-                loss += lost.detach()
-                correct += (logits.detach().argmax(1) == labels[part]).sum()
+            where = f"epoch {epoch}, training step {step + 1}" if watch else None
+            loss, right = _step(trainee, inputs, targets, labels, weights, recipe, where)
             losses.append(loss)
             sizes.append(len(labels))
-            if recipe.clip_norm is not None:
-                nn.utils.clip_grad_norm_(model.parameters(), recipe.clip_norm)
-            optimizer.step()
-            if trainee.average is not None:
-                trainee.average.update()
+            correct += right
 
     # On the CPU, because not every accelerator has numbers this wide.
     counts = torch.tensor(sizes, dtype=torch.float64)
     sums = torch.stack((torch.stack(losses).cpu().double() @ counts, correct.cpu().double(), counts.sum()))
     loss_sum, hits, seen = total(sums, world).tolist()
     return Metrics(loss_sum / seen, hits / seen, int(seen))
+
+
+def _step(
+    trainee: Trainee,
+    inputs: Tensor,
+    targets: Tensor,
+    labels: Tensor,
+    weights: Tensor | None,
+    recipe: Recipe,
+    watched: str | None,
+) -> tuple[Tensor, Tensor]:
+    """Move the weights by one batch, part by part; its mean loss before that, and how many answers were right.
+
+    Args:
+        watched: where training is, for the message if the loss is not finite; None does not look.
+    """
+    trainee.optimizer.zero_grad()
+    count = _count(targets, weights, trainee.world)
+    losses: list[Tensor] = []
+    hits: list[Tensor] = []
+    for part in _parts(len(labels), recipe.batch_size // trainee.world.size, recipe.accumulate):
+        with autocast(inputs.device, recipe.bf16):
+            logits = _checked(trainee.forward(inputs[part]), trainee.model)
+        loss = _loss(logits, targets[part], weights, recipe.label_smoothing) / count
+        if watched is not None and not math.isfinite(loss.item()):
+            where = first_nonfinite(trainee.model, inputs[part])
+            raise NotFinite(f"the loss is {loss.item()} in {watched}: {where}. {REMEDY}")
+        loss.backward()
+        losses.append(loss.detach())
+        hits.append((logits.detach().argmax(1) == labels[part]).sum())
+    if recipe.clip_norm is not None:
+        nn.utils.clip_grad_norm_(trainee.model.parameters(), recipe.clip_norm)
+    trainee.optimizer.step()
+    if trainee.average is not None:
+        trainee.average.update()
+    return torch.stack(losses).sum(), torch.stack(hits).sum()
 
 
 def _checked(logits: object, model: nn.Module) -> Tensor:

@@ -47,7 +47,7 @@ def train(
     seed: int = 0,
     device: str | torch.device = "cpu",
     optimizer: torch.optim.Optimizer | None = None,
-    checkpoint: Path | None = None,
+    checkpoint: str | Path | None = None,
     resume: bool = False,
     on_epoch: Callable[[Epoch], None] | None = None,
     world: World = ALONE,
@@ -84,6 +84,7 @@ def train(
         SaveError: a checkpoint cannot be written.
     """
     device = usable_device(device)
+    checkpoint = None if checkpoint is None else Path(checkpoint)
     check_data(dataset)
     check_recipe(recipe, dataset, world)
     check_seed(seed)
@@ -92,7 +93,7 @@ def train(
     _place(model, device, recipe, optimizer)
     optimizer = optimizer or build_optimizer(model, recipe)
     check_optimizer(optimizer, model)
-    check_output(model, dataset, recipe.first_size)
+    check_output(model, dataset, recipe)
 
     forward = in_step(model, world)  # before anything is copied from the model: it gets the first one's weights here
     average = None if recipe.ema is None else MovingAverage(model, recipe.ema)

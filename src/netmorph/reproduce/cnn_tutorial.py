@@ -84,20 +84,20 @@ def _better(epochs: int, batch_size: int, *, pad: int, bf16: bool) -> Recipe:
     )
 
 
-def _orthogonal(epochs: int, rate: float, *, bf16: bool, batch_size: int = 50, label_smoothing: float = 0.0) -> Recipe:
+def _orthogonal(epochs: int, rate: float, *, pad: int, bf16: bool, first_size: float = 1.0) -> Recipe:
     """Muon; the rate rises for a tenth of the run, then falls to zero."""
     return Recipe(
         epochs=epochs,
-        batch_size=batch_size,
+        batch_size=50,
         optimizer="muon",
         learning_rate=rate,
         momentum=0.9,
         weight_decay=0.02,
         schedule="linear",
         warmup=0.1,
-        pad=4,
+        pad=pad,
         flip=True,
-        label_smoothing=label_smoothing,
+        first_size=first_size,
         bf16=bf16,
         channels_last=True,
     )
@@ -110,9 +110,10 @@ IMPROVED = (
     _mnist("minivgg", VGG_MNIST, _better(5, 64, pad=2, bf16=True), "-5-epochs"),
     _mnist("lenet5", LENET_160, _better(50, 16, pad=2, bf16=False), "-50-epochs", train_size=160),
     _mnist("minivgg", VGG_160, _better(50, 16, pad=2, bf16=True), "-50-epochs", train_size=160),
-    _cifar10("lenet5", LENET_SGD, _orthogonal(12, 0.004, bf16=False), "-12-epochs"),
-    _cifar10("minivgg", VGG_SGD, _orthogonal(12, 0.004, bf16=True), "-12-epochs"),
-    _cifar10("resnet", RESNET_ADAM, _orthogonal(10, 0.01, bf16=True), "-10-epochs"),
+    _cifar10("lenet5", LENET_SGD, _orthogonal(12, 0.004, pad=4, bf16=False), "-12-epochs"),
+    _cifar10("minivgg", VGG_SGD, _orthogonal(12, 0.004, pad=4, bf16=True), "-12-epochs"),
+    _cifar10("resnet", RESNET_ADAM, _orthogonal(10, 0.01, pad=4, bf16=True), "-10-epochs"),
+    _cifar10("resnet", RESNET_ADAM, _orthogonal(12, 0.01, pad=3, bf16=True, first_size=0.625), "-12-epochs"),
 )
 
 CNN_TUTORIAL = Study("cnn-tutorial", "A CNN tutorial's table", PREFACE, REPRODUCED, IMPROVED)

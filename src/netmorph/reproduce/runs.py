@@ -113,7 +113,12 @@ def _path(folder: Path, row: Row, seed: int) -> Path:
 
 
 def _read(path: Path, row: Row) -> Outcome:
-    told = json.loads(path.read_text())
-    if Recipe(**told.pop("recipe")) != row.recipe:
+    try:
+        told = json.loads(path.read_text())
+        recipe = Recipe(**told.pop("recipe"))
+        outcome = Outcome(**{**told, "history": History(Epoch(**epoch) for epoch in told["history"])})
+    except (ValueError, TypeError, KeyError) as error:
+        raise NetmorphError(f"{path} cannot be read ({type(error).__name__}: {error}); delete it") from error
+    if recipe != row.recipe:
         raise NetmorphError(f"{path} was run with another recipe; delete it, or give another folder")
-    return Outcome(**{**told, "history": History(Epoch(**epoch) for epoch in told["history"])})
+    return outcome
