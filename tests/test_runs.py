@@ -258,6 +258,8 @@ def test_tensorboard_is_written_on_request_and_kept_up_when_a_run_goes_on(tmp_pa
     assert not (folder / "tensorboard").exists()
     with pytest.raises(KeyboardInterrupt):
         runs.train(folder, stop, tensorboard=True)
+    # TensorBoard reads files in the order of the seconds in their names; within one, 10 comes before 9.
+    time.sleep(1.1)
     runs.train(folder, lambda epoch: None)
     events = accumulator.EventAccumulator(str(folder / "tensorboard")).Reload()
     seen = [(event.step, event.value) for event in events.Scalars("loss/validation")]
