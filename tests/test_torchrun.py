@@ -70,12 +70,12 @@ def test_a_run_of_two_processes_is_one_run(tmp_path: Path) -> None:
     assert process.returncode != 0
     told = "Interrupted. Go on with: torchrun --nproc-per-node 2 -m netmorph.cli train --resume cut"
     assert errors(err) == [told]
-    with torchrun(tmp_path, "--resume", "cut", "--threads", "1") as process:
+    with torchrun(tmp_path, "--resume", "cut") as process:
         wait_for_epochs(tmp_path / "cut", 15)
         for child in children(process.pid):
             os.kill(child, signal.SIGKILL)
         process.communicate(timeout=60)
-    with torchrun(tmp_path, "--resume", "cut", "--threads", "1") as process:
+    with torchrun(tmp_path, "--resume", "cut") as process:
         out, err = process.communicate(timeout=200)
     assert (process.returncode, errors(err)) == (0, [])
     assert 0 < epochs_told(out) <= 45, "it went on where it was"

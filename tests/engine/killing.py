@@ -62,7 +62,7 @@ def by_library(recipe: Recipe, folder: Path) -> None:
 
 def by_command(folder: Path) -> None:
     """Go on with a run folder as a user does."""
-    sys.argv = ["netmorph", "train", "--resume", str(folder), "--threads", "1"]
+    sys.argv = ["netmorph", "train", "--resume", str(folder)]
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     cli.main()
 
@@ -70,7 +70,9 @@ def by_command(folder: Path) -> None:
 def begin(folder: Path) -> None:
     """Make the run folder that `by_command` goes on with."""
     data = DataConfig("digits", train_size=160)
-    runs.create(folder, TrainConfig(data, "lenet5", {"width": 0.25}, replace(SGD, epochs=30)), "netmorph train")
+    runs.create(
+        folder, TrainConfig(data, "lenet5", {"width": 0.25}, replace(SGD, epochs=30), threads=1), "netmorph train"
+    )
 
 
 CASES: dict[str, Work] = {name: partial(by_library, recipe) for name, recipe in RECIPES.items()}

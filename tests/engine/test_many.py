@@ -298,3 +298,11 @@ def test_the_network_whose_loss_is_not_finite_is_named():
         models[1][6].bias[0] = math.inf
     with pytest.raises(NotFinite, match=r"network 1 is nan in epoch 1, training step 1: 'bias' of '6' \(Linear\)"):
         train_many(models, dataset(), recipes(2), stacked=True)
+
+
+def test_every_field_of_a_recipe_is_known_to_be_supported_or_not() -> None:
+    """A new field is to be sorted in: `OWN`, `UNSUPPORTED`, or computed by `fit_stack` for all networks alike."""
+    alike = "epochs batch_size optimizer momentum nesterov pad flip label_smoothing class_weights clip_norm bf16"
+    assert {*many.OWN, *many.UNSUPPORTED, *alike.split(), "channels_last"} == {
+        field.name for field in dataclasses.fields(Recipe)
+    }
