@@ -1,7 +1,7 @@
 """Files that are whole or absent: what a crash or a full disk cannot leave half-written."""
 
-import contextlib
 import os
+import shutil
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -17,7 +17,7 @@ def atomic_write(path: Path, write: Callable[[Path], None], *, keep: Path | None
     """Let `write` fill a temporary file beside `path`, then put it in the place of `path` in one step.
 
     The file reaches the disk before it gets its name, so that after a crash `path` holds either the old content
-    or the new one. A process that is killed meanwhile leaves the temporary file, see `remove_unfinished`.
+    or the new one. A process that is killed meanwhile leaves a temporary folder, see `remove_unfinished`.
 
     Args:
         keep: the name that the file now at `path` gets. There are two steps then, and a crash between them leaves
@@ -27,23 +27,19 @@ def atomic_write(path: Path, write: Callable[[Path], None], *, keep: Path | None
         SaveError: the file could not be written (disk full, no permission). `path` is as it was.
     """
     path = Path(path)
-    temporary = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
-        os.close(handle)
-        temporary = Path(name)
-        write(temporary)
-        temporary.chmod(0o666 & ~_umask())  # mkstemp makes files that nobody else can read
-        with open(temporary, "rb+") as file:
-            os.fsync(file.fileno())
-        if keep is not None and path.exists():
-            os.replace(path, keep)
-        os.replace(temporary, path)
+        # A folder, because some writers put temporary files of their own beside what they write.
+        with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp") as folder:
+            temporary = Path(folder, path.name)
+            write(temporary)
+            temporary.chmod(0o666 & ~_umask())  # some writers make files that nobody else can read
+            with open(temporary, "rb+") as file:
+                os.fsync(file.fileno())
+            if keep is not None and path.exists():
+                os.replace(path, keep)
+            os.replace(temporary, path)
     except BaseException as error:
-        if temporary is not None:
-            with contextlib.suppress(OSError):
-                temporary.unlink(missing_ok=True)
         if _is_write_failure(error):
             raise SaveError(
                 f"could not write {path}: {error}. Free some space or choose another folder; "
@@ -62,16 +58,15 @@ def write_text(path: Path, text: str) -> None:
 
 
 def remove_unfinished(folder: Path, name: str = "*") -> None:
-    """Remove the temporary files that killed processes left in `folder`.
+    """Remove what killed processes left in `folder` when they wrote files there.
 
     Only for a caller who knows that no other process writes these files now.
 
     Args:
         name: a glob pattern of the files that were to be written.
     """
-    for file in folder.glob(f".{name}.*.tmp"):
-        with contextlib.suppress(OSError):  # they take space, and do no other harm
-            file.unlink()
+    for left in folder.glob(f".{name}.*.tmp"):
+        shutil.rmtree(left, ignore_errors=True)  # it takes space, and does no other harm
 
 
 def _umask() -> int:

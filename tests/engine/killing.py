@@ -52,6 +52,8 @@ RECIPES = {
 
 def by_library(recipe: Recipe, folder: Path) -> None:
     """Train as a user's own program does; `folder/result` is the model and the optimizer at the end."""
+    if (folder / "result").exists():
+        return  # it was killed on its way out
     model = network()
     optimizer = build_optimizer(model, recipe)
     history = train(model, dataset(), recipe, optimizer=optimizer, checkpoint=folder / "state", resume=True)

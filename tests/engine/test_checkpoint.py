@@ -192,6 +192,7 @@ def test_what_killed_processes_left_is_removed(path):
     path.parent.mkdir()
     other = path.with_name(".other.abc.tmp")
     for file in (path.with_name(f".{path.name}.abc.tmp"), path.with_name(f".{path.name}.def.tmp"), other):
-        file.write_bytes(b"half")
+        file.mkdir()
+        (file / "half").write_bytes(b"half")
     save(path, TENSORS, {})
     assert sorted(path.parent.iterdir()) == [other, path]

@@ -77,7 +77,7 @@ def test_clear_keeps_trained_networks_only(shelf: Shelf) -> None:
     for _ in range(2):  # the second time the optimizer's file before is kept as a spare
         shelf.put(1, BORN, graph.model, graph.journal, optimizer)
         shelf.put(2, TRAINED, graph.model, graph.journal, optimizer)
-    (shelf.folder / ".3.born.safetensors.abc.tmp").touch()
+    (shelf.folder / ".3.born.safetensors.abc.tmp").mkdir()
     shelf.drop_optimizer(2)
     shelf.clear()
     assert [file.name for file in shelf.folder.iterdir()] == ["2.trained.safetensors"]

@@ -93,6 +93,7 @@ def test_what_a_killed_training_left_half_written_is_removed(tmp_path: Path) -> 
     (tmp_path / "networks").mkdir()
     left = [tmp_path / ".report.html.abc.tmp", tmp_path / "networks" / ".1.trained.safetensors.abc.tmp"]
     for file in left:
-        file.write_bytes(b"half")
+        file.mkdir()
+        (file / "half").write_bytes(b"half")
     run(tmp_path)
     assert not any(file.exists() for file in left)

@@ -9,6 +9,7 @@ from netmorph.edit import Base, Journal, load, save
 from netmorph.engine import checkpoint
 from netmorph.engine.optimizer_state import pack_optimizer, unpack_optimizer
 from netmorph.engine.recipe import Recipe, build_optimizer
+from netmorph.files import remove_unfinished
 
 BORN = "born"
 TRAINED = "trained"
@@ -78,9 +79,9 @@ class Shelf:
 
     def clear(self) -> None:
         """Remove births that no network came of, and what a killed process had not finished writing."""
-        for file in self.folder.iterdir():
-            if f".{BORN}." in file.name or file.suffix == ".tmp":
-                file.unlink()
+        remove_unfinished(self.folder)
+        for file in self.folder.glob(f"*.{BORN}.*"):
+            file.unlink()
 
     def _optimizer(self, network: int, stage: str) -> Path:
         return self.folder / f"{network}.{stage}.optimizer"
