@@ -84,7 +84,7 @@ def _line(row: Row, runs: Sequence[Outcome]) -> str:
 def _where(found: Sequence[Outcome]) -> str:
     """Machines and versions, each once."""
     told = dict.fromkeys(
-        f"{outcome.machine['platform']}, {outcome.threads} of {outcome.machine['cores']} cores; "
+        f"{outcome.machine['platform'].split('-')[0]} on {outcome.machine['processor']}, threads: {outcome.threads}, "
         + ", ".join(f"{name} {version}" for name, version in outcome.versions.items())
         for outcome in found
     )
