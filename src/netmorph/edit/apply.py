@@ -19,7 +19,8 @@ from netmorph.edit.wrapped import all_or_none, renew
 from netmorph.graph import Graph, trace
 from netmorph.graph.axis import atoms
 from netmorph.graph.predict import disagreement
-from netmorph.graph.record import run, tensors_in
+from netmorph.graph.record import tensors_in
+from netmorph.graph.running import run
 
 # The largest relative difference of outputs that rounding may explain, with room for deep networks.
 TOLERANCE = {torch.float64: 1e-10, torch.float32: 1e-4, torch.float16: 5e-2, torch.bfloat16: 5e-2}

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from netmorph.edit.plan import EditError
 from netmorph.graph import Graph
-from netmorph.graph.record import Inputs, run
+from netmorph.graph.running import Inputs, run
 
 Batch = Tensor | Inputs
 

@@ -19,7 +19,7 @@ from netmorph.edit.samples import Loss
 from netmorph.edit.width import WidthEdit, widen
 from netmorph.graph import Graph, Group, Role
 from netmorph.graph.axis import resolve
-from netmorph.graph.record import no_fused_attention, untouched
+from netmorph.graph.running import no_fused_attention, untouched
 
 
 def gradmax(graph: Graph, group: str, to: int, data: Iterable[Any], loss: Loss) -> WidthEdit:

@@ -24,7 +24,7 @@ from netmorph.edit.plan import EditError
 from netmorph.edit.tensors import full_like
 from netmorph.edit.width import widen_all
 from netmorph.graph import Allow, Graph, trace
-from netmorph.graph.record import run
+from netmorph.graph.running import run
 
 
 class PaddingError(EditError):

@@ -21,7 +21,8 @@ from netmorph.edit.plan import EditError
 from netmorph.edit.samples import ARGUMENTS, CONVOLUTIONS, Loss, Samples, Seen, run
 from netmorph.edit.width import Reading, WidthEdit
 from netmorph.graph import Graph, Role
-from netmorph.graph.record import Call, no_fused_attention, untouched
+from netmorph.graph.record import Call
+from netmorph.graph.running import no_fused_attention, untouched
 from netmorph.graph.value import Value
 
 aten = torch.ops.aten

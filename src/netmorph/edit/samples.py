@@ -16,7 +16,8 @@ from netmorph.edit.features import as_inputs
 from netmorph.edit.plan import EditError
 from netmorph.graph import Graph, Group, Role, Site
 from netmorph.graph.axis import Atom, size
-from netmorph.graph.record import canonical_names, no_fused_attention, untouched
+from netmorph.graph.record import canonical_names
+from netmorph.graph.running import no_fused_attention, untouched
 
 aten = torch.ops.aten
 Loss = Callable[[nn.Module, Any], Tensor]

@@ -16,7 +16,7 @@ from netmorph.errors import require
 from netmorph.export.merge import ExportError, batch_size, with_batch
 from netmorph.files import atomic_write
 from netmorph.graph import Graph
-from netmorph.graph.record import untouched
+from netmorph.graph.running import untouched
 
 LARGEST = 1536 * 2**20  # bytes of weights; PyTorch's exporter puts more into another file, named after the first
 

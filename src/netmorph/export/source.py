@@ -21,7 +21,7 @@ from netmorph.export.merge import ExportError, Forward, merged, with_batch
 from netmorph.export.modules import module_statements
 from netmorph.files import atomic_write
 from netmorph.graph import Graph, TraceError
-from netmorph.graph.record import Inputs, run, untouched
+from netmorph.graph.running import Inputs, run, untouched
 from netmorph.graph.value import Value
 
 RESERVED = {"self", "torch", "nn", "F", "batch", "device"}

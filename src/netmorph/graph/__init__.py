@@ -2,8 +2,8 @@
 
 from netmorph.graph.axis import Allow, Axis
 from netmorph.graph.group import Graph, Group, Site, UnknownGroup, trace
-from netmorph.graph.record import TraceError
 from netmorph.graph.rules import RULES, Attribute, Coupling, Fill, Role, UnknownOp, Use, rule
+from netmorph.graph.running import TraceError
 from netmorph.graph.value import Value
 
 __all__ = [

@@ -15,8 +15,9 @@ from torch.utils._pytree import tree_leaves, tree_map
 from netmorph.errors import NetmorphError, suggest
 from netmorph.graph import ops as _ops  # noqa: F401  (fills the table of rules)
 from netmorph.graph.axis import Allow, Atom, Axis, Change, Fixed, Limit, along, atoms, resolve
-from netmorph.graph.record import Inputs, Recording, TraceError, check_ready, collector_paused, record
+from netmorph.graph.record import Recording, record
 from netmorph.graph.rules import Attribute, Coupling, Fill, Role, Use, couple
+from netmorph.graph.running import Inputs, TraceError, check_ready, collector_paused
 from netmorph.graph.unwrap import unwrap
 from netmorph.graph.value import Value
 

@@ -8,37 +8,21 @@ as they happen: a model that runs can be recorded.
 from __future__ import annotations
 
 import contextlib
-import copy
 import functools
-import gc
-import random
-import traceback
-from collections import deque
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.modules import module as module_hooks
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map
 
-from netmorph.errors import NetmorphError
 from netmorph.graph.following import Following, functions_open
-from netmorph.graph.provenance import NOT_USER, Equality, source_line
+from netmorph.graph.provenance import Equality, source_line
+from netmorph.graph.running import Inputs, TraceError, run
 from netmorph.graph.value import Value
-
-# What a forward may add to in place: a module's own tables (parameters, buffers, modules, hooks), a user's records.
-CONTAINERS = (dict, list, set, deque)
-
-
-Inputs = tuple[Any, ...] | dict[str, Any]  # positional, or by keyword
-
-
-class TraceError(NetmorphError):
-    """A model could not be traced."""
 
 
 @dataclass(frozen=True)
@@ -115,28 +99,6 @@ def canonical_names(model: nn.Module) -> dict[int, str]:
     return {id(tensor): name for name, tensor in reversed(named)}
 
 
-def check_ready(model: nn.Module, inputs: Inputs) -> None:
-    """Edits need the values of every tensor.
-
-    Raises:
-        TraceError: a parameter, buffer or input is lazy, sparse or on the meta device.
-    """
-    for name, tensor in (*model.named_parameters(), *model.named_buffers()):
-        if nn.parameter.is_lazy(tensor):
-            raise TraceError(f"{name!r} has no size yet; run the model once on an example input, then trace it")
-        _check_values(f"the model's tensor {name!r}", tensor)
-    for tensor in tree_leaves(inputs):
-        if isinstance(tensor, Tensor):
-            _check_values("an example input", tensor)
-
-
-def _check_values(what: str, tensor: Tensor) -> None:
-    if tensor.is_meta:
-        raise TraceError(f"{what} is on the meta device and has no values; trace a model with real weights and inputs")
-    if tensor.layout != torch.strided:
-        raise TraceError(f"{what} is sparse ({tensor.layout}); netmorph edits dense tensors, see Tensor.to_dense()")
-
-
 def record(model: nn.Module, inputs: Inputs, *, training: bool = False) -> Recording:
     """Run `model(*inputs)` once in eval (or training) mode and record its operators.
 
@@ -169,43 +131,6 @@ def _record(model: nn.Module, inputs: Inputs, training: bool, provenance: bool) 
         tuple(recorder.sizes.equal),
         result,
     )
-
-
-def run(
-    model: nn.Module,
-    inputs: Inputs,
-    *,
-    training: bool = False,
-    following: contextlib.AbstractContextManager[None] | None = None,
-) -> Any:
-    """What `model(*inputs)` returns in eval (or training) mode, without a trace of the call on the model.
-
-    Args:
-        following: entered around the forward alone.
-
-    Raises:
-        TraceError: the forward raised; the message tells where.
-    """
-    with untouched(model), no_fused_attention(), torch.inference_mode():
-        _set_mode(model, training)
-        try:
-            with following or contextlib.nullcontext():
-                return model(**inputs) if isinstance(inputs, dict) else model(*inputs)
-        except Exception as error:
-            raise TraceError(
-                f"the model's forward failed on the example inputs ({_describe(inputs)}) "
-                f"{'in training mode ' if training else ''}at {user_line(error)}: "
-                f"{type(error).__name__}: {error}. Pass inputs that model(*inputs) accepts"
-            ) from error
-
-
-def _set_mode(model: nn.Module, training: bool) -> None:
-    """Only the flags: a `train` of the user's own may do more, such as fold low-rank weights into others in place."""
-    for module in model.modules():
-        if isinstance(module, torch.jit.ScriptModule):
-            module.train(training)
-        else:
-            module.training = training
 
 
 class _Recorder(TorchDispatchMode):
@@ -287,75 +212,3 @@ class _Recorder(TorchDispatchMode):
         finally:
             for handle in handles:
                 handle.remove()
-
-
-@contextlib.contextmanager
-def untouched(model: nn.Module) -> Iterator[None]:
-    """Put back whatever a forward may change: attributes, modes, buffers' contents, random states."""
-    # Scripted modules keep their attributes in C++ and out of reach; of those only the mode is put back.
-    modules = [module for module in model.modules() if not isinstance(module, torch.jit.ScriptModule)]
-    scripted = [(module, module.training) for module in model.modules() if isinstance(module, torch.jit.ScriptModule)]
-    attributes: list[dict[str, Any]] = [dict(vars(module)) for module in modules]
-    containers = [
-        (value, copy.copy(value)) for before in attributes for value in before.values() if isinstance(value, CONTAINERS)
-    ]
-    buffers = [(buffer, buffer.detach().clone()) for buffer in model.buffers()]
-    python_state, numpy_state = random.getstate(), np.random.get_state()  # noqa: NPY002
-    try:
-        with torch.random.fork_rng(devices=_cuda_devices(model)):
-            yield
-    finally:
-        random.setstate(python_state)
-        np.random.set_state(numpy_state)  # noqa: NPY002
-        for module, before in zip(modules, attributes, strict=True):
-            vars(module).clear()
-            vars(module).update(before)
-        for container, entries in containers:
-            container.clear()
-            container.extend(entries) if isinstance(container, list | deque) else container.update(entries)
-        for scripted_module, mode in scripted:
-            scripted_module.train(mode)
-        with torch.no_grad():
-            for buffer, content in buffers:
-                if not torch.equal(buffer, content):
-                    buffer.copy_(content)
-
-
-@contextlib.contextmanager
-def collector_paused() -> Iterator[None]:
-    """Hold the garbage collector back: it would walk all objects of the program again for every few thousand calls."""
-    enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if enabled:
-            gc.enable()
-
-
-@contextlib.contextmanager
-def no_fused_attention() -> Iterator[None]:
-    """Keep nn.MultiheadAttention from collapsing into one opaque inference kernel."""
-    enabled = torch.backends.mha.get_fastpath_enabled()
-    torch.backends.mha.set_fastpath_enabled(False)
-    try:
-        yield
-    finally:
-        torch.backends.mha.set_fastpath_enabled(enabled)
-
-
-def _cuda_devices(model: nn.Module) -> list[int]:
-    return sorted({p.device.index or 0 for p in model.parameters() if p.device.type == "cuda"})
-
-
-def user_line(error: BaseException) -> str:
-    """Where in the user's own code an exception came from: file, line and the line's text."""
-    frames = traceback.extract_tb(error.__traceback__)
-    own = [f for f in frames if not f.filename.startswith(NOT_USER)]
-    frame = (own or frames)[-1]
-    return f"{frame.filename}:{frame.lineno} ({(frame.line or '').strip()})"
-
-
-def _describe(inputs: Inputs) -> str:
-    leaves = [leaf for leaf in tree_leaves(inputs) if isinstance(leaf, Tensor)]
-    return ", ".join(f"{tuple(leaf.shape)} {leaf.dtype}" for leaf in leaves) or "no tensors"

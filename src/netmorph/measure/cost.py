@@ -15,7 +15,7 @@ from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
 from netmorph.errors import NetmorphError
-from netmorph.graph.record import no_fused_attention, untouched
+from netmorph.graph.running import no_fused_attention, untouched
 
 Inputs = Tensor | Sequence[Tensor]
 

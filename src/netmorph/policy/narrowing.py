@@ -14,7 +14,7 @@ from torch import Tensor
 from netmorph.edit import EditError, Samples, WidthEdit, narrow_all
 from netmorph.edit.replace import change
 from netmorph.graph import Graph, Group
-from netmorph.graph.record import run
+from netmorph.graph.running import run
 from netmorph.measure.prediction import predict_flops, predict_parameters
 from netmorph.measure.scores import Score, best, magnitude
 
