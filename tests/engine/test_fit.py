@@ -3,7 +3,6 @@
 import math
 from dataclasses import replace
 
-import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -209,29 +208,6 @@ def test_mixing_with_class_weights_in_bf16_keeps_their_precision(options):
     found = [one_epoch(one, dataset(), recipe), one_epoch(other, dataset(), replace(recipe, class_weights=(0.3,) * 3))]
     assert found[0].loss == pytest.approx(found[1].loss, rel=1e-5)
     close(one, other, atol=1e-5)
-
-
-@pytest.mark.parametrize("alpha", [0.2, 1.0])
-def test_shares_follow_the_beta_distribution(alpha):
-    """The mean of Beta(a, a) is 1/2 and its variance 1 / (4 (2a + 1)); the draws are those of fit."""
-    with fitting.seeded(0, 1, 0, torch.device("cpu")) as draws:
-        shares = np.array([draws.mixing.beta(alpha, alpha) for _ in range(4000)])
-    assert shares.mean() == pytest.approx(0.5, abs=0.02)
-    assert shares.var() == pytest.approx(1 / (4 * (2 * alpha + 1)), rel=0.1)
-
-
-def test_processes_draw_one_order_and_their_own_crops():
-    device = torch.device("cpu")
-    drawn = []
-    for rank in (0, 1):
-        with fitting.seeded(3, 2, rank, device) as draws:
-            order = torch.randperm(50, generator=draws.order)
-            crops = torch.randint(100, (50,), generator=draws.images)
-            drawn.append((order, crops, torch.rand(50), draws.mixing.random()))
-    assert torch.equal(drawn[0][0], drawn[1][0])
-    assert not torch.equal(drawn[0][1], drawn[1][1])
-    assert not torch.equal(drawn[0][2], drawn[1][2])
-    assert drawn[0][3] != drawn[1][3]
 
 
 def test_the_average_follows_each_step():

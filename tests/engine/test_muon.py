@@ -52,6 +52,20 @@ def test_matrices_move_by_the_orthogonal_part_of_nesterovs_momentum() -> None:
     assert torch.allclose(weight, start, atol=1e-12)
 
 
+def test_matrices_move_as_with_the_muon_of_pytorch() -> None:
+    generator = torch.Generator().manual_seed(0)
+    start, gradients = torch.randn(24, 10, generator=generator), torch.randn(4, 24, 10, generator=generator)
+    ours, theirs = nn.Parameter(start.clone()), nn.Parameter(start.clone())
+    muon = Muon([ours], lr=0.01, momentum=0.9, weight_decay=0.1)
+    peer = torch.optim.Muon([theirs], 0.01, 0.1, momentum=0.9, adjust_lr_fn="match_rms_adamw")
+    for gradient in gradients:
+        ours.grad, theirs.grad = gradient.clone(), gradient.clone()
+        muon.step()
+        peer.step()
+    moved, expected = ours.detach() - start, theirs.detach() - start
+    assert torch.linalg.norm(moved - expected) < 0.02 * torch.linalg.norm(expected)  # PyTorch iterates in bfloat16
+
+
 def test_an_update_is_about_as_large_as_adamws() -> None:
     weight = nn.Parameter(torch.zeros(32, 16, 3, 3))
     weight.grad = torch.randn(weight.shape, generator=torch.Generator().manual_seed(0))

@@ -84,11 +84,10 @@ def find(
 
       netmorph lr-find --data ~/cifar10 --model resnet --pad 4 --flip --figure rates.png
     """
-    import torch
-
     from netmorph.cores import own_cores
     from netmorph.engine.config import DataConfig, base
     from netmorph.engine.lr_finder import find_learning_rate
+    from netmorph.engine.seeding import seeded
     from netmorph.engine.threads import set_threads
     from netmorph.report.figures import image_format, save
     from netmorph.report.training import range_test
@@ -98,8 +97,8 @@ def find(
     told = recipe(context)
     set_threads(threads or own_cores())
     dataset = DataConfig(data, seed, train_size=train_size, size=size(resize)).load()
-    torch.manual_seed(seed)
-    network = base(model, arguments(option, width), dataset).build()
+    with seeded(seed):
+        network = base(model, arguments(option, width), dataset).build()
     found = find_learning_rate(network, dataset, told, low=low, high=high, steps=steps, seed=seed, device=device)
     if figure is not None:
         save(partial(range_test, found=found), figure, HEIGHT)

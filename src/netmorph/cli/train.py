@@ -142,8 +142,8 @@ def train(
         bool,
         typer.Option(
             "--fast",
-            help="--bf16 --channels-last: twice as fast for convolutional networks where the processor multiplies "
-            "bfloat16, with its rounding.",
+            help="--bf16 --channels-last: up to twice as fast for convolutional networks where the processor "
+            "multiplies bfloat16, with its rounding.",
             rich_help_panel=SPEED,
         ),
     ] = False,

@@ -16,6 +16,9 @@ class MovingAverage:
     Counters and other integers are copied. The decay starts low, (1 + n) / (10 + n) after n steps, and rises to
     the one given, as in TensorFlow's `ExponentialMovingAverage`.
 
+    `torch.optim.swa_utils.AveragedModel` would not do: it counts its updates in a tensor and reads it in each of them,
+    which waits for an accelerator, and it averages counters, too, or no buffer at all.
+
     Source: B. Polyak and A. Juditsky, Acceleration of stochastic approximation by averaging, 1992.
 
     Attributes:

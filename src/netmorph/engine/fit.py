@@ -1,14 +1,12 @@
 """One epoch of training: from shuffled batches to moved weights."""
 
 import math
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import islice, pairwise
 
-import numpy as np
 import torch
-from torch import Generator, Tensor, nn
+from torch import Tensor, nn
 from torch.nn import functional
 
 from netmorph.data import Dataset, augment, batches
@@ -18,6 +16,7 @@ from netmorph.engine.evaluate import Metrics, autocast, mode, prepare, reference
 from netmorph.engine.nonfinite import REMEDY, NotFinite, first_nonfinite
 from netmorph.engine.parallel import World, total
 from netmorph.engine.recipe import Recipe, image_scale_at, learning_rate_at, scaled_side, steps_per_epoch
+from netmorph.engine.seeding import Draws, epoch_draws
 from netmorph.errors import NetmorphError
 
 
@@ -40,15 +39,6 @@ class Trainee:
     world: World
 
 
-@dataclass(frozen=True)
-class _Draws:
-    """Where random numbers come from: the order of the images is one for all processes, the rest each one's own."""
-
-    order: Generator
-    images: Generator
-    mixing: np.random.Generator
-
-
 def fit(trainee: Trainee, dataset: Dataset, recipe: Recipe, *, seed: int, epoch: int, watch: bool) -> Metrics:
     """One pass over the training part; nothing in it waits for an accelerator unless each loss is watched.
 
@@ -65,25 +55,23 @@ def fit(trainee: Trainee, dataset: Dataset, recipe: Recipe, *, seed: int, epoch:
     """
     world = trainee.world
     like = reference(trainee.model)
-    wide = torch.promote_types(like.dtype, torch.float32)
-    weights = None if recipe.class_weights is None else like.new_tensor(recipe.class_weights, dtype=wide)
+    weights = weights_of_classes(recipe, like)
     steps = steps_per_epoch(len(dataset.train), recipe.batch_size, world.size)
     scale = image_scale_at(recipe, epoch)
     losses: list[Tensor] = []
     sizes: list[int] = []
     correct = torch.zeros((), dtype=torch.int64, device=like.device)
 
-    with mode(trainee.model, training=True), seeded(seed, epoch, world.rank, like.device) as draws:
+    with mode(trainee.model, training=True), epoch_draws(seed, epoch, world.rank, like.device) as draws:
         shuffled = batches(dataset.train, recipe.batch_size, generator=draws.order, share=world.share)
         for step, (images, labels) in enumerate(islice(shuffled, steps)):
             rate = learning_rate_at(recipe, (epoch - 1 + step / steps) / recipe.epochs)
-            for group in trainee.optimizer.param_groups:
-                group["lr"] = rate
+            set_rate(trainee.optimizer, rate)
             # Before they are augmented: random numbers drawn on an accelerator would have to be waited for elsewhere.
             images, labels = images.to(like.device, non_blocking=True), labels.to(like.device, non_blocking=True)
-            inputs, targets = _inputs(images, labels, dataset, recipe, draws, like, scale)
+            inputs, targets = augmented(images, labels, dataset, recipe, draws, like, scale)
             where = f"epoch {epoch}, training step {step + 1}" if watch else None
-            loss, right = _step(trainee, inputs, targets, labels, weights, recipe, where)
+            loss, right = training_step(trainee, inputs, targets, labels, weights, recipe, where)
             losses.append(loss)
             sizes.append(len(labels))
             correct += right
@@ -95,7 +83,19 @@ def fit(trainee: Trainee, dataset: Dataset, recipe: Recipe, *, seed: int, epoch:
     return Metrics(loss_sum / seen, hits / seen, int(seen))
 
 
-def _step(
+def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
+    """Give all parameter groups a learning rate."""
+    for group in optimizer.param_groups:
+        group["lr"] = rate
+
+
+def weights_of_classes(recipe: Recipe, like: Tensor) -> Tensor | None:
+    """What the loss of each class counts [classes], if the recipe says it, beside a model's parameter `like`."""
+    wide = torch.promote_types(like.dtype, torch.float32)
+    return None if recipe.class_weights is None else like.new_tensor(recipe.class_weights, dtype=wide)
+
+
+def training_step(
     trainee: Trainee,
     inputs: Tensor,
     targets: Tensor,
@@ -149,8 +149,8 @@ def shrink(inputs: Tensor, scale: float) -> Tensor:
     return functional.interpolate(inputs, sides, mode="bilinear")
 
 
-def _inputs(
-    images: Tensor, labels: Tensor, dataset: Dataset, recipe: Recipe, draws: _Draws, like: Tensor, scale: float
+def augmented(
+    images: Tensor, labels: Tensor, dataset: Dataset, recipe: Recipe, draws: Draws, like: Tensor, scale: float
 ) -> tuple[Tensor, Tensor]:
     """A batch as the model takes it, augmented, and its targets: labels, or probabilities where images are mixed."""
     if recipe.pad or recipe.flip:
@@ -195,25 +195,3 @@ def _parts(count: int, full: int, accumulate: int) -> list[slice]:
         parts = min(parts, max(1, count // 2))
     ends = [count * number // parts for number in range(parts + 1)]
     return [slice(start, end) for start, end in pairwise(ends)]
-
-
-@contextmanager
-def seeded(seed: int, epoch: int, rank: int, device: torch.device) -> Iterator[_Draws]:
-    """Random numbers that depend on nothing but these, so that a resumed run needs no stored state.
-
-    Seeds torch's own generator, too, for dropout, until the block ends.
-    """
-    (for_order,) = np.random.SeedSequence([seed, epoch]).generate_state(1)
-    _, for_model, for_images, for_mixing = map(int, np.random.SeedSequence([seed, epoch, rank]).generate_state(4))
-    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-        # Not torch.manual_seed, which reaches for every device and takes a hundred microseconds.
-        torch.default_generator.manual_seed(for_model)
-        if device.type == "cuda":
-            with torch.cuda.device(device):
-                torch.cuda.manual_seed(for_model)
-        # Drawn where they are used: nothing then has to be copied to an accelerator in every step.
-        yield _Draws(
-            torch.Generator(device).manual_seed(int(for_order)),
-            torch.Generator(device).manual_seed(for_images),
-            np.random.default_rng(for_mixing),
-        )

@@ -19,6 +19,7 @@ from netmorph.engine.evaluate import evaluate, examples
 from netmorph.engine.executor import Handler
 from netmorph.engine.history import History
 from netmorph.engine.records import EditRecord
+from netmorph.engine.seeding import seeded
 from netmorph.engine.shelf import BORN, TRAINED, Shelf
 from netmorph.engine.train import train
 from netmorph.graph import Graph, trace
@@ -126,8 +127,7 @@ class Worker:
     def _parent(self, job: Birth) -> tuple[nn.Module, Journal, torch.optim.Optimizer]:
         if job.parent is not None:
             return self.shelf.take(job.parent)
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(job.seed)
+        with seeded(job.seed):
             model = self.shelf.base.build()
         return model, (), torch.optim.SGD(model.parameters())
 
@@ -162,8 +162,7 @@ def redraw(model: nn.Module, base: nn.Module, seed: int) -> None:
     the edits gave them.
     """
     shapes = {name: tensor.shape for name, tensor in base.named_parameters()}
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+    with seeded(seed):
         for path, module in model.named_modules():
             own = dict(module.named_parameters(prefix=path, recurse=False))
             draw = getattr(module, "reset_parameters", None)  # PyTorch's protocol

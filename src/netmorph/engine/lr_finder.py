@@ -5,19 +5,22 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import islice
 from statistics import fmean
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from netmorph.data import Dataset, Split, batches
+from netmorph.data import Dataset, batches
 from netmorph.engine.checks import check_data, check_output, check_recipe, check_seed, usable_device
-from netmorph.engine.fit import Trainee, fit
+from netmorph.engine.evaluate import mode, reference
+from netmorph.engine.fit import Trainee, augmented, set_rate, training_step, weights_of_classes
 from netmorph.engine.nonfinite import NotFinite
 from netmorph.engine.parallel import ALONE
+from netmorph.engine.place import place, resident
 from netmorph.engine.recipe import Recipe, build_optimizer, steps_per_epoch
+from netmorph.engine.seeding import epoch_draws
 from netmorph.errors import NetmorphError
 
 LEAST_STEPS = 20
@@ -90,32 +93,36 @@ def find_learning_rate(
     device = usable_device(device)
     check_data(dataset)
     check_recipe(recipe, dataset, ALONE)
-    model = copy.deepcopy(model).to(device)
-    if recipe.channels_last:
-        model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    model = copy.deepcopy(model)
+    place(model, device, recipe)
     check_output(model, dataset)
+    dataset = resident(dataset, device)
+    like = reference(model)
+    weights = weights_of_classes(recipe, like)
     trainee = Trainee(model, model, build_optimizer(model, recipe), None, ALONE)
 
     reach = max(1, steps // REACH)
     rates: list[float] = []
     losses: list[float] = []
     lowest = math.inf
-    for step, batch in zip(range(steps), _forever(dataset, recipe, seed), strict=False):
-        rate = low * (high / low) ** (step / (steps - 1))
-        # One batch as an epoch, with one rate: the very step that training takes.
-        one_step = replace(recipe, learning_rate=rate, schedule="constant", warmup=0.0, first_size=1.0)
-        try:
-            metrics = fit(trainee, replace(dataset, train=batch), one_step, seed=seed, epoch=step + 1, watch=True)
-        except NotFinite as error:
-            if not losses:
-                raise NotFinite(f"the range test cannot start: {error}") from error
-            break
-        rates.append(rate)
-        losses.append(metrics.loss)
-        recent = fmean(losses[-reach:])
-        lowest = min(lowest, recent)
-        if recent > DIVERGED * lowest:
-            break
+    with mode(model, training=True), epoch_draws(seed, 1, 0, device) as draws:
+        for step, (images, labels) in zip(range(steps), _forever(dataset, recipe, draws.order), strict=False):
+            rate = low * (high / low) ** (step / (steps - 1))
+            set_rate(trainee.optimizer, rate)
+            images, labels = images.to(device), labels.to(device)
+            inputs, targets = augmented(images, labels, dataset, recipe, draws, like, 1.0)
+            try:
+                loss, _ = training_step(trainee, inputs, targets, labels, weights, recipe, f"step {step + 1}")
+            except NotFinite as error:
+                if not losses:
+                    raise NotFinite(f"the range test cannot start: {error}") from error
+                break
+            rates.append(rate)
+            losses.append(loss.item())
+            recent = fmean(losses[-reach:])
+            lowest = min(lowest, recent)
+            if recent > DIVERGED * lowest:
+                break
 
     smoothed = smooth(losses, reach)
     best = smoothed.index(min(smoothed))
@@ -132,14 +139,11 @@ def smooth(values: Sequence[float], reach: int) -> list[float]:
     return [fmean(values[max(0, at - reach) : at + reach + 1]) for at in range(len(values))]
 
 
-def _forever(dataset: Dataset, recipe: Recipe, seed: int) -> Iterator[Split]:
+def _forever(dataset: Dataset, recipe: Recipe, order: torch.Generator) -> Iterator[tuple[Tensor, Tensor]]:
     """The batches of one epoch after the other, in random order."""
-    generator = torch.Generator().manual_seed(seed)
     steps = steps_per_epoch(len(dataset.train), recipe.batch_size)
     while True:
-        shuffled = batches(dataset.train, recipe.batch_size, generator=generator)
-        for images, labels in islice(shuffled, steps):
-            yield Split(images, labels)
+        yield from islice(batches(dataset.train, recipe.batch_size, generator=order), steps)
 
 
 def _check_range(low: float, high: float, steps: int) -> None:

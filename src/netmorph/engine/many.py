@@ -18,10 +18,11 @@ from netmorph.engine.fit import Trainee, fit
 from netmorph.engine.history import Epoch, History
 from netmorph.engine.nonfinite import REMEDY, NotFinite, first_nonfinite
 from netmorph.engine.parallel import ALONE
+from netmorph.engine.place import resident
 from netmorph.engine.recipe import Recipe, build_optimizer
 from netmorph.engine.stacked import DECOUPLED, Stack, StackedOptimizer
 from netmorph.engine.stacked_fit import evaluate_stack, fit_stack, rates_of
-from netmorph.engine.train import resident, train
+from netmorph.engine.train import train
 from netmorph.errors import NetmorphError
 from netmorph.graph import TraceError
 
@@ -178,7 +179,7 @@ def _train_team(team: Team, dataset: Dataset, recipes: Sequence[Recipe], seeds: 
         team.take(stack.tensors)
         number = int((~losses.isfinite()).nonzero()[0])
         with mode(team.models[number], training=stack.template.training):
-            where = first_nonfinite(team.models[number], inputs[number] if inputs.dim() == 5 else inputs)
+            where = first_nonfinite(team.models[number], inputs[number])
         raise NotFinite(f"the loss of network {number} is {losses[number].item()} in {when}: {where}. {REMEDY}")
 
     for number in range(1, recipes[0].epochs + 1):

@@ -18,7 +18,9 @@ ADAM_EPSILON = 1e-8
 class Muon(torch.optim.Optimizer):
     """Muon for weights of two dimensions or more, taken as matrices [outputs, everything else]; AdamW for the rest.
 
-    The updates of both have about the same size, so one learning rate, that of AdamW, serves all.
+    The updates of both have about the same size, so one learning rate, that of AdamW, serves all. `torch.optim.Muon`
+    computes the same for weights of exactly two dimensions (up to bfloat16, in which it iterates), but refuses filters
+    and biases: a network would need two optimizers, each with a state to carry through edits.
 
     Source: K. Jordan et al., Muon: an optimizer for hidden layers in neural networks, 2024.
 

@@ -8,7 +8,6 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import nn
 
 from netmorph.cores import own_cores
@@ -20,6 +19,7 @@ from netmorph.engine.history import Epoch, History
 from netmorph.engine.parallel import ALONE, World, from_first, own_device
 from netmorph.engine.recipe import Recipe, image_scale_at, scaled_side
 from netmorph.engine.records import EpochRecord, NetworkRecord, Records
+from netmorph.engine.seeding import seeded
 from netmorph.engine.shelf import TRAINED, Shelf
 from netmorph.engine.threads import set_threads
 from netmorph.files import remove_unfinished
@@ -99,8 +99,7 @@ def train_along(world: World) -> None:
 
 
 def _network(config: TrainConfig, dataset: Dataset) -> nn.Module:
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(config.seed)
+    with seeded(config.seed):
         return config.base(dataset).build()
 
 

@@ -10,11 +10,12 @@ from torch.nn import functional
 
 from netmorph.data import Dataset, augment, batches
 from netmorph.engine.evaluate import Metrics, autocast, mode, prepare
-from netmorph.engine.fit import seeded
+from netmorph.engine.fit import weights_of_classes
 from netmorph.engine.recipe import Recipe, learning_rate_at, steps_per_epoch
+from netmorph.engine.seeding import epoch_draws
 from netmorph.engine.stacked import Stack, StackedOptimizer
 
-# Gets the losses [N] before the weights move, the inputs [N, B, C, H, W] or [B, C, H, W] they were computed from, and
+# Gets the losses [N] before the weights move, the inputs [N, B, C, H, W] they were computed from, and
 # when that is, in words; raises if it does not like them.
 Watch = Callable[[Tensor, Tensor, str], None]
 
@@ -45,15 +46,14 @@ def fit_stack(
     """
     recipe, like = recipes[0], stack.like
     rates = rates_of(recipes, epoch, len(dataset.train)).to(like.device)
-    wide = torch.promote_types(like.dtype, torch.float32)
-    weights = None if recipe.class_weights is None else like.new_tensor(recipe.class_weights, dtype=wide)
+    weights = weights_of_classes(recipe, like)
     losses: list[Tensor] = []
     sizes: list[int] = []
     correct = torch.zeros(len(recipes), dtype=torch.int64, device=like.device)
 
     with mode(stack.template, training=True), ExitStack() as entered:
         # The last one seeds the dropout of all: what is random inside the batch differs from network to network.
-        draws = [entered.enter_context(seeded(seed, epoch, 0, like.device)) for seed in seeds]
+        draws = [entered.enter_context(epoch_draws(seed, epoch, 0, like.device)) for seed in seeds]
         shuffled = _together(dataset, recipe, [(each.order, each.images) for each in draws])
         for step, (images, labels) in enumerate(islice(shuffled, len(rates))):
             labels = labels.to(like.device, non_blocking=True)
@@ -86,7 +86,7 @@ def evaluate_stack(stack: Stack, dataset: Dataset, *, bf16: bool, when: str, wat
             truth.append(labels.to(like.device))
         logits, labels = torch.cat(found, 1), torch.cat(truth).expand(len(stack), -1)
         losses = _losses(logits, labels, None, 0.0)
-        watch(losses, inputs, when)
+        watch(losses, inputs.expand(len(stack), *inputs.shape), when)
     return _metrics(losses, (logits.argmax(2) == labels).sum(1), len(part))
 
 

@@ -5,7 +5,7 @@ import json
 import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from netmorph.data import Dataset, Split
+from netmorph.data import Dataset
 from netmorph.engine.average import MovingAverage
 from netmorph.engine.checkpoint import CheckpointError, exists
 from netmorph.engine.checks import (
@@ -30,6 +30,7 @@ from netmorph.engine.fit import Trainee, fit
 from netmorph.engine.history import Epoch, History
 from netmorph.engine.nonfinite import REMEDY, NotFinite, first_nonfinite
 from netmorph.engine.parallel import ALONE, World, from_first, in_step, share_buffers, total
+from netmorph.engine.place import place, resident
 from netmorph.engine.recipe import Recipe, build_optimizer
 from netmorph.engine.resume import Snapshot, load_progress, save_progress
 from netmorph.errors import NetmorphError
@@ -90,7 +91,7 @@ def train(
     check_seed(seed)
     _check_checkpoint(checkpoint, resume)
     dataset = resident(dataset, device)
-    _place(model, device, recipe, optimizer)
+    place(model, device, recipe, optimizer)
     optimizer = optimizer or build_optimizer(model, recipe)
     check_optimizer(optimizer, model)
     check_output(model, dataset, recipe)
@@ -207,26 +208,6 @@ def _check_checkpoint(checkpoint: Path | None, resume: bool) -> None:
         raise NetmorphError("resume needs the checkpoint to go on from; give its path")
     if checkpoint is not None and not resume and exists(checkpoint):
         raise CheckpointError(f"{checkpoint} exists; resume from it, delete it, or give another path")
-
-
-def resident(dataset: Dataset, device: torch.device) -> Dataset:
-    """The data set with what is in memory moved to an accelerator: every batch is then cut there."""
-    if device.type == "cpu":
-        return dataset
-    train, validation = (
-        part.to(device) if isinstance(part, Split) else part for part in (dataset.train, dataset.validation)
-    )
-    return replace(dataset, train=train, validation=validation)
-
-
-def _place(model: nn.Module, device: torch.device, recipe: Recipe, optimizer: torch.optim.Optimizer | None) -> None:
-    moves = reference(model).device != device
-    model.to(device)
-    if recipe.channels_last:
-        model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    if moves and optimizer is not None:
-        # Takes its state to where the parameters are now.
-        optimizer.load_state_dict(optimizer.state_dict())
 
 
 def _identity(dataset: Dataset, recipe: Recipe, seed: int, world: World) -> dict[str, Any]:

@@ -66,7 +66,8 @@ def rows(found: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
 def table(records: Records) -> Table:
     """The summary as a table for the terminal."""
     found = summary(records)
-    title = f"{records.path.parent.name}: {found['status']}, round {found['round']}"
+    where = "" if is_training(records) else f", round {found['round']}"
+    title = f"{records.path.parent.name}: {found['status']}{where}"
     view = Table(title=title, title_justify="left")
     view.add_column("")
     for column in ("test", "validation", "parameters", "FLOPs", "training FLOPs"):

@@ -14,6 +14,7 @@ from netmorph.data import Dataset, load
 from netmorph.engine.history import Epoch, History
 from netmorph.engine.machine import machine, versions
 from netmorph.engine.recipe import Recipe
+from netmorph.engine.seeding import seeded
 from netmorph.engine.train import train
 from netmorph.errors import NetmorphError
 from netmorph.files import write_text
@@ -74,8 +75,7 @@ def run(row: Row, seed: int, folder: Path, on_epoch: Callable[[Epoch], None] = l
     if path.exists():
         return _read(path, row)
     dataset = published_split(row, seed)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+    with seeded(seed):
         model = zoo.build(row.network, dataset.input_shape, len(dataset.classes))
     checkpoint = path.with_suffix(".checkpoint")
     checkpoint.parent.mkdir(parents=True, exist_ok=True)
