@@ -208,7 +208,13 @@ class Pictures(torch.utils.data.Dataset[tuple[Tensor, int]]):
         self.labels: list[int] = part.labels.tolist()
         steps = []
         if recipe is not None and recipe.pad:
-            steps.append(transforms.RandomCrop(dataset.input_shape[1:], padding=recipe.pad))
+            steps.append(
+                transforms.RandomCrop(
+                    dataset.input_shape[1:],
+                    padding=recipe.pad,
+                    padding_mode="reflect" if recipe.reflect else "constant",
+                )
+            )
         if recipe is not None and recipe.flip:
             steps.append(transforms.RandomHorizontalFlip())
         steps += [transforms.ToTensor(), transforms.Normalize(dataset.mean, dataset.std)]
@@ -238,7 +244,7 @@ def _tensors(part: Part, dataset: Dataset) -> TensorDataset:
 
 def _augmented(images: Tensor, recipe: Recipe) -> Tensor:
     if recipe.pad or recipe.flip:
-        return augment(images, torch.default_generator, pad=recipe.pad, flip=recipe.flip)
+        return augment(images, torch.default_generator, pad=recipe.pad, flip=recipe.flip, reflect=recipe.reflect)
     return images
 
 

@@ -224,6 +224,7 @@ def test_every_option_of_train_is_in_the_recipe_of_the_run(netmorph: Callable[..
         schedule="linear",
         warmup=0.2,
         pad=1,
+        reflect=True,
         flip=True,
         mixup=0.2,
         cutmix=1.0,

@@ -69,17 +69,19 @@ def test_normalize(dtype):
     assert torch.equal(images, before)
 
 
+@pytest.mark.parametrize("reflect", [False, True])
 @pytest.mark.parametrize("flip", [False, True])
-def test_augment_makes_crops_of_the_padded_image(flip):
-    images = torch.randint(1, 256, (64, 3, 6, 5), dtype=torch.uint8)
-    result = augment(images, torch.Generator().manual_seed(0), pad=2, flip=flip)
+def test_augment_makes_crops_of_the_padded_image(flip, reflect):
+    images = torch.randint(1, 256, (64, 3, 5, 6), dtype=torch.uint8)
+    result = augment(images, torch.Generator().manual_seed(0), pad=2, flip=flip, reflect=reflect)
     assert result.shape == images.shape
     assert result.dtype == torch.uint8
-    padded = torch.nn.functional.pad(images, (2, 2, 2, 2))
+    mode = "reflect" if reflect else "constant"
+    padded = torch.nn.functional.pad(images.float(), (2, 2, 2, 2), mode).to(torch.uint8)
     seen = set()
     for image, augmented in zip(padded, result, strict=True):
         crops = {
-            (top, left, mirrored): image[:, top : top + 6, left : left + 5].flip([2] if mirrored else [])
+            (top, left, mirrored): image[:, top : top + 5, left : left + 6].flip([2] if mirrored else [])
             for top in range(5)
             for left in range(5)
             for mirrored in (False, True)

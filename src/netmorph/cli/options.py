@@ -50,6 +50,10 @@ Pad = Annotated[
         rich_help_panel=DATA,
     ),
 ]
+Reflect = Annotated[
+    bool,
+    typer.Option("--reflect", help="Pad by a mirror image of the border in place of zeros.", rich_help_panel=DATA),
+]
 Flip = Annotated[
     bool,
     typer.Option("--flip", help="Mirror half of the training images; not for digits or text.", rich_help_panel=DATA),

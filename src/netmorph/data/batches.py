@@ -70,31 +70,41 @@ def _scale_and_shift(
     return 1 / (255 * spread), centre / spread
 
 
-def augment(images: Tensor, generator: Generator, *, pad: int = 4, flip: bool = True) -> Tensor:
-    """Pad with zeros, crop back to the old size at a random place, and mirror left to right at random.
+def augment(images: Tensor, generator: Generator, *, pad: int = 4, flip: bool = True, reflect: bool = False) -> Tensor:
+    """Pad, crop back to the old size at a random place, and mirror left to right at random.
 
     Every image gets its own crop and flip.
 
     Args:
         images: [N, C, H, W], any dtype.
         generator: on any device; the same state gives the same images on every device.
-        pad: pixels on each side.
+        pad: pixels on each side; fewer than the image has.
         flip: mirror half of the images.
+        reflect: the padding continues the image in a mirror; otherwise it is zeros.
 
     Returns:
         [N, C, H, W], a new tensor.
     """
     count, channels, height, width = images.shape
     top, left = _draw(2 * pad + 1, (2, count, 1), generator).to(images.device)
-    rows = top + torch.arange(height, device=images.device)
-    columns = left + torch.arange(width, device=images.device)
+    rows = top - pad + torch.arange(height, device=images.device)
+    columns = left - pad + torch.arange(width, device=images.device)
     if flip:
         mirrored = _draw(2, (count, 1), generator).bool().to(images.device)
         columns = torch.where(mirrored, columns.flip(1), columns)
+    if reflect:
+        rows, columns = _reflected(rows, height), _reflected(columns, width)
+    else:
+        images, rows, columns = F.pad(images, (pad, pad, pad, pad)), rows + pad, columns + pad
     # One gather over flattened pixels: five times faster than indexing rows and columns.
-    pixels = (rows[:, :, None] * (width + 2 * pad) + columns[:, None, :]).view(count, 1, -1)
-    padded = F.pad(images, (pad, pad, pad, pad)).flatten(2)
-    return padded.gather(2, pixels.expand(-1, channels, -1)).view(images.shape)
+    pixels = (rows[:, :, None] * images.shape[3] + columns[:, None, :]).view(count, 1, -1)
+    crops = images.flatten(2).gather(2, pixels.expand(-1, channels, -1))
+    return crops.view(count, channels, height, width)
+
+
+def _reflected(index: Tensor, size: int) -> Tensor:
+    """Indices outside of 0..size-1 as those of a mirror at the first and the last pixel."""
+    return size - 1 - (size - 1 - index.abs()).abs()
 
 
 def _draw(below: int, shape: tuple[int, ...], generator: Generator) -> Tensor:

@@ -154,7 +154,7 @@ def augmented(
 ) -> tuple[Tensor, Tensor]:
     """A batch as the model takes it, augmented, and its targets: labels, or probabilities where images are mixed."""
     if recipe.pad or recipe.flip:
-        images = augment(images, draws.images, pad=recipe.pad, flip=recipe.flip)
+        images = augment(images, draws.images, pad=recipe.pad, flip=recipe.flip, reflect=recipe.reflect)
     layout = torch.channels_last if recipe.channels_last else torch.contiguous_format
     inputs = shrink(prepare(images, dataset, like, layout), scale)
     if not recipe.mixup and not recipe.cutmix:

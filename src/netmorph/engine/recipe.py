@@ -26,7 +26,8 @@ class Recipe:
         schedule: a name in `SCHEDULES`.
         warmup: share of all steps during which the rate rises from zero; cosine after 0.3 is a one-cycle
             schedule.
-        pad: pixels of zero padding before a random crop; 0 is no cropping.
+        pad: pixels of padding before a random crop; 0 is no cropping.
+        reflect: the padding continues the image in a mirror, which looks more like one than the zeros of otherwise.
         flip: mirror half of the images left to right.
         first_size: side of the images in the first epoch, as a share of their own; it grows evenly, to 1 after two
             thirds of the epochs. Small images cost less, and the first epochs need no detail. For networks that
@@ -62,6 +63,7 @@ class Recipe:
     schedule: str = "cosine"
     warmup: float = 0.0
     pad: int = 0
+    reflect: bool = False
     flip: bool = False
     first_size: float = 1.0
     mixup: float = 0.0

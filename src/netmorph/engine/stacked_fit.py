@@ -114,7 +114,7 @@ def _together(
         if recipe.pad or recipe.flip:
             images = torch.stack(
                 [
-                    augment(each, generator, pad=recipe.pad, flip=recipe.flip)
+                    augment(each, generator, pad=recipe.pad, flip=recipe.flip, reflect=recipe.reflect)
                     for each, (_, generator) in zip(images, draws, strict=True)
                 ]
             )
