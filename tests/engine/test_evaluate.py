@@ -21,6 +21,17 @@ def test_metrics_and_probabilities_match_a_direct_computation(batch_size):
     assert metrics.count == 30
 
 
+def test_mirror_images_are_asked_too_and_the_mean_of_the_logits_counts():
+    data, model = dataset(), network().eval()
+    images = normalize(data.test.images, data.mean, data.std)
+    with torch.no_grad():
+        expected = (model(images) + model(torch.flip(images, (3,)))) / 2
+    assert not torch.allclose(expected, model(images), atol=1e-3)
+    torch.testing.assert_close(predict(model, data.test, data, tta=True), expected.softmax(1))
+    right = expected.log_softmax(1)[torch.arange(30), data.test.labels]
+    assert evaluate(model, data.test, data, tta=True).loss == pytest.approx(-right.mean().item(), rel=1e-5)
+
+
 def test_the_model_is_left_as_it_was():
     data, model = dataset(), network()
     model[1].eval()

@@ -230,6 +230,13 @@ def test_streamed_images_train_like_the_same_in_memory():
     assert set(stream.validation.seeds) == {None}
 
 
+def test_with_tta_the_best_epoch_is_judged_with_mirror_images():
+    data, model = dataset(), network()
+    history = train(model, data, Recipe(epochs=3, batch_size=16, tta=True))
+    assert evaluate(model, data.validation, data, tta=True).loss == pytest.approx(history.best.validation_loss)
+    assert evaluate(model, data.validation, data).loss != pytest.approx(history.best.validation_loss)
+
+
 def test_a_split_moves_with_its_labels():
     moved = dataset().train.to(torch.device("meta"))
     assert moved.images.device == moved.labels.device == torch.device("meta")

@@ -130,6 +130,15 @@ def train(
             rich_help_panel=REGULARIZATION,
         ),
     ] = None,
+    tta: Annotated[
+        bool,
+        typer.Option(
+            "--tta",
+            help="Judge by the mean answer to an image and its mirror image (test-time augmentation), at twice the "
+            "FLOPs; where --flip helps.",
+            rich_help_panel=REGULARIZATION,
+        ),
+    ] = False,
     class_weights: Annotated[
         str | None,
         typer.Option(

@@ -16,13 +16,16 @@ from netmorph.engine.shelf import Shelf
 from netmorph.measure.classification import classification_report
 
 
-def conclude(records: Records, shelf: Shelf, dataset: Dataset, seconds: float) -> dict[str, Any]:
+def conclude(records: Records, shelf: Shelf, dataset: Dataset, seconds: float, *, tta: bool = False) -> dict[str, Any]:
     """Test the survivors, their ensemble, and the same of the baselines.
+
+    Args:
+        tta: see `netmorph.engine.evaluate.evaluate`.
 
     Returns:
         See `netmorph.report.summary`.
     """
-    tested = _Tested(shelf, dataset)
+    tested = _Tested(shelf, dataset, tta)
     evolved, alone, random = (records.networks(arm) for arm in ("evolve", "alone", "random"))
     members = by_merit(network for network in evolved if network.survivor)
     baselines: dict[str, Any] = {}
@@ -54,8 +57,9 @@ def conclude(records: Records, shelf: Shelf, dataset: Dataset, seconds: float) -
 class _Tested:
     """Class probabilities on the test set, computed once for each network."""
 
-    def __init__(self, shelf: Shelf, dataset: Dataset) -> None:
+    def __init__(self, shelf: Shelf, dataset: Dataset, tta: bool) -> None:
         self._shelf = shelf
+        self._tta = tta
         self._dataset = dataset
         self._known: dict[int, Tensor] = {}
 
@@ -90,5 +94,5 @@ class _Tested:
     def _probabilities(self, network: int) -> Tensor:
         if network not in self._known:
             model, _, _ = self._shelf.take(network)
-            self._known[network] = predict(model, self._dataset.test, self._dataset)
+            self._known[network] = predict(model, self._dataset.test, self._dataset, tta=self._tta)
         return self._known[network]

@@ -28,6 +28,7 @@ def evaluate(
     *,
     batch_size: int = 1024,
     bf16: bool = False,
+    tta: bool = False,
     share: tuple[int, int] = (0, 1),
 ) -> Metrics:
     """Measure a model in eval mode, on the device where it is; its mode is as before afterwards.
@@ -36,22 +37,31 @@ def evaluate(
         model: takes normalized images [N, C, H, W] and gives logits [N, classes].
         part: any images of the data set, for instance `dataset.test`.
         dataset: gives the mean and standard deviation for normalization.
+        tta: answer by the mean of the logits of an image and of its mirror image (test-time augmentation).
         share: (k, n) measures the k-th of n shares of the images.
 
     Raises:
         NetmorphError: the part is empty, or a label or the output does not fit.
     """
-    logits, labels = _logits(model, part, dataset, batch_size, bf16, share)
+    logits, labels = _logits(model, part, dataset, batch_size, bf16, tta, share)
     loss = functional.cross_entropy(logits, labels).item()
     return Metrics(loss, int((logits.argmax(1) == labels).sum()) / len(labels), len(labels))
 
 
-def predict(model: nn.Module, part: Part, dataset: Dataset, *, batch_size: int = 1024, bf16: bool = False) -> Tensor:
+def predict(
+    model: nn.Module,
+    part: Part,
+    dataset: Dataset,
+    *,
+    batch_size: int = 1024,
+    bf16: bool = False,
+    tta: bool = False,
+) -> Tensor:
     """Class probabilities [N, classes] on the CPU, in float32 or wider.
 
     Their mean over several models is the ensemble's. Arguments and errors are those of `evaluate`.
     """
-    logits, _ = _logits(model, part, dataset, batch_size, bf16, (0, 1))
+    logits, _ = _logits(model, part, dataset, batch_size, bf16, tta, (0, 1))
     return logits.softmax(1).cpu()
 
 
@@ -120,7 +130,7 @@ def check_logits(logits: object, labels: Tensor, model: nn.Module) -> None:
 
 
 def _logits(
-    model: nn.Module, part: Part, dataset: Dataset, batch_size: int, bf16: bool, share: tuple[int, int]
+    model: nn.Module, part: Part, dataset: Dataset, batch_size: int, bf16: bool, tta: bool, share: tuple[int, int]
 ) -> tuple[Tensor, Tensor]:
     """Logits [N, classes] in float32 or wider, and the labels [N], on the model's device."""
     check_part(part, "given")
@@ -129,10 +139,20 @@ def _logits(
     labels: list[Tensor] = []
     with mode(model, training=False), torch.no_grad(), autocast(like.device, bf16):
         for images, targets in batches(part, batch_size * share[1], share=share):
-            logits = model(prepare(images, dataset, like))
+            answers = [model(view) for view in views(prepare(images, dataset, like), tta)]
             if not found:  # once: comparing labels would hold an accelerator up
-                check_logits(logits, part.labels, model)
-            found.append(logits)
+                check_logits(answers[0], part.labels, model)
+            found.append(mean_answer(answers))
             labels.append(targets)
     whole = torch.cat(found)
-    return whole.to(torch.promote_types(whole.dtype, torch.float32)), torch.cat(labels).to(whole.device)
+    return whole, torch.cat(labels).to(whole.device)
+
+
+def views(inputs: Tensor, tta: bool) -> list[Tensor]:
+    """What a network is asked about images [N, C, H, W]: themselves, and with `tta` their mirror images, too."""
+    return [inputs, inputs.flip(3)] if tta else [inputs]
+
+
+def mean_answer(answers: list[Tensor]) -> Tensor:
+    """The mean of the logits of all views, in float32 or wider."""
+    return torch.stack(answers).to(torch.promote_types(answers[0].dtype, torch.float32)).mean(0)

@@ -42,6 +42,8 @@ class Recipe:
         clip_norm: largest norm of all gradients together; None does not clip.
         ema: decay, for each step, of a moving average of the weights; what is validated and kept is the average.
             None keeps the weights themselves.
+        tta: judge a network by its mean answer to an image and to the mirror image (test-time augmentation), in each
+            validation and at the end; it costs the FLOPs of two forward passes. For images that `flip` suits.
         patience: stop after so many epochs without a better one; None never stops early.
         bf16: run the forward pass under bfloat16 autocast.
         channels_last: lay images and filters out with the channels of a pixel side by side, which is faster for
@@ -73,6 +75,7 @@ class Recipe:
     accumulate: int = 1
     clip_norm: float | None = None
     ema: float | None = None
+    tta: bool = False
     patience: int | None = None
     bf16: bool = False
     channels_last: bool = False

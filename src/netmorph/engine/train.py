@@ -161,7 +161,7 @@ def _fit_unwatched(trainee: Trainee, dataset: Dataset, recipe: Recipe, seed: int
 
 
 def _validate(model: nn.Module, dataset: Dataset, recipe: Recipe, epoch: int, world: World) -> Metrics:
-    found = evaluate(model, dataset.validation, dataset, bf16=recipe.bf16, share=world.share)
+    found = evaluate(model, dataset.validation, dataset, bf16=recipe.bf16, tta=recipe.tta, share=world.share)
     if world.size > 1:
         sums = [found.loss * found.count, found.accuracy * found.count, found.count]
         loss, hits, count = total(torch.tensor(sums, dtype=torch.float64), world).tolist()
