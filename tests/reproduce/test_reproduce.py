@@ -67,6 +67,15 @@ def test_the_page_shows_ours_beside_the_published_figures(tmp_path: Path) -> Non
     assert f"torch {made[0].versions['torch']}" in text
 
 
+def test_the_page_tells_what_mirror_images_add(tmp_path: Path) -> None:
+    row = dataclasses.replace(ROW, recipe=dataclasses.replace(RECIPE, tta=True))
+    outcome = run(row, 0, tmp_path)
+    assert outcome.without_tta is not None
+    assert outcome.without_tta != outcome.accuracy
+    text = page(dataclasses.replace(STUDY, reproduced=(row,)), [run(row, 0, tmp_path)])
+    assert f"**{outcome.accuracy:.2%}** ({outcome.without_tta:.2%} without mirror images)" in text
+
+
 def test_tables_go_between_their_marks_and_nowhere_else(tmp_path: Path) -> None:
     path = tmp_path / "results.md"
     path.write_text("before\n<!-- digits -->\nold\n<!-- /digits -->\nafter\n")

@@ -67,11 +67,13 @@ def _line(row: Row, runs: Sequence[Outcome]) -> str:
     reached = [outcome.seconds_to(row.published.accuracy) for outcome in runs]
     first = [time for time in reached if time is not None]
     told = f"{sum(first) / len(first):.0f} s" if len(first) == len(runs) else f"{len(first)} of {len(runs)} runs"
+    plain = [outcome.without_tta for outcome in runs if outcome.without_tta is not None]
+    alone = f" ({sum(plain) / len(plain):.2%} without mirror images)" if plain else ""
     cells = (
         row.name,
         f"{row.recipe.epochs} (published: {row.published.epochs})",
         f"{row.published.accuracy:.2%}",
-        f"**{mean:.2%}**",
+        f"**{mean:.2%}**{alone}",
         f"{min(accuracies):.2%} to {max(accuracies):.2%}" if len(runs) > 1 else "",
         str(len(runs)),
         "yes" if row.recipe.bf16 else "no",

@@ -11,6 +11,7 @@ import torch
 
 from netmorph import zoo
 from netmorph.data import Dataset, load
+from netmorph.engine.evaluate import evaluate
 from netmorph.engine.history import Epoch, History
 from netmorph.engine.machine import machine, versions
 from netmorph.engine.recipe import Recipe
@@ -32,6 +33,7 @@ class Outcome:
         parameters: of the network.
         history: its epochs.
         machine, versions: where it was run.
+        without_tta: accuracy of the same weights on the images alone, where the recipe asks mirror images too.
     """
 
     row: str
@@ -41,6 +43,7 @@ class Outcome:
     history: History
     machine: dict[str, Any]
     versions: dict[str, str]
+    without_tta: float | None = None
 
     @property
     def accuracy(self) -> float:
@@ -81,7 +84,10 @@ def run(row: Row, seed: int, folder: Path, on_epoch: Callable[[Epoch], None] = l
     checkpoint.parent.mkdir(parents=True, exist_ok=True)
     history = train(model, dataset, row.recipe, seed=seed, checkpoint=checkpoint, resume=True, on_epoch=on_epoch)
     count = sum(parameter.numel() for parameter in model.parameters())
-    outcome = Outcome(row.name, seed, torch.get_num_threads(), count, history, machine(), versions())
+    plain = None
+    if row.recipe.tta:
+        plain = evaluate(model, dataset.validation, dataset, bf16=row.recipe.bf16).accuracy
+    outcome = Outcome(row.name, seed, torch.get_num_threads(), count, history, machine(), versions(), plain)
     told = {**asdict(outcome), "recipe": asdict(row.recipe), "history": [asdict(epoch) for epoch in history]}
     write_text(path, json.dumps(told))
     for file in checkpoint.parent.glob(f"{checkpoint.name}*"):
