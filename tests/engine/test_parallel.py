@@ -9,9 +9,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch import distributed, nn
+from torch.nn.parallel import DistributedDataParallel
 
 from netmorph.engine import checkpoint
-from netmorph.engine.parallel import ALONE, World, from_first, joined, own_device, total
+from netmorph.engine.parallel import ALONE, World, from_first, gathering, joined, own_device, total
 from netmorph.engine.train import train
 from netmorph.errors import NetmorphError
 from tests.engine.small import dataset
@@ -95,6 +97,18 @@ def test_without_torchrun_one_is_alone(monkeypatch: pytest.MonkeyPatch) -> None:
         assert own_device("cuda:7", world) == "cuda:7"
         numbers = torch.ones(2)
         assert total(numbers, world) is numbers
+
+
+def test_gradients_of_a_batch_in_parts_travel_once() -> None:
+    distributed.init_process_group("gloo", store=distributed.HashStore(), rank=0, world_size=1)
+    try:
+        wrapped = DistributedDataParallel(nn.Linear(2, 2))
+        for last in (False, True):
+            with gathering(wrapped, last=last):
+                assert wrapped.require_backward_grad_sync is last
+        assert wrapped.require_backward_grad_sync
+    finally:
+        distributed.destroy_process_group()
 
 
 def test_each_process_gets_a_gpu_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:

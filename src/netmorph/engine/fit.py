@@ -14,7 +14,7 @@ from netmorph.data.mixing import cutmix, mixup, random_box
 from netmorph.engine.average import MovingAverage
 from netmorph.engine.evaluate import Metrics, autocast, mode, prepare, reference
 from netmorph.engine.nonfinite import REMEDY, NotFinite, first_nonfinite
-from netmorph.engine.parallel import World, total
+from netmorph.engine.parallel import World, gathering, total
 from netmorph.engine.recipe import Recipe, image_scale_at, learning_rate_at, scaled_side, steps_per_epoch
 from netmorph.engine.seeding import Draws, epoch_draws
 from netmorph.errors import NetmorphError
@@ -113,14 +113,16 @@ def training_step(
     count = _count(targets, weights, trainee.world)
     losses: list[Tensor] = []
     hits: list[Tensor] = []
-    for part in _parts(len(labels), recipe.batch_size // trainee.world.size, recipe.accumulate):
-        with autocast(inputs.device, recipe.bf16):
-            logits = _checked(trainee.forward(inputs[part]), trainee.model)
-        loss = _loss(logits, targets[part], weights, recipe.label_smoothing) / count
-        if watched is not None and not math.isfinite(loss.item()):
-            where = first_nonfinite(trainee.model, inputs[part])
-            raise NotFinite(f"the loss is {loss.item()} in {watched}: {where}. {REMEDY}")
-        loss.backward()
+    parts = _parts(len(labels), recipe.batch_size // trainee.world.size, recipe.accumulate)
+    for part in parts:
+        with gathering(trainee.forward, last=part is parts[-1]):
+            with autocast(inputs.device, recipe.bf16):
+                logits = _checked(trainee.forward(inputs[part]), trainee.model)
+            loss = _loss(logits, targets[part], weights, recipe.label_smoothing) / count
+            if watched is not None and not math.isfinite(loss.item()):
+                where = first_nonfinite(trainee.model, inputs[part])
+                raise NotFinite(f"the loss is {loss.item()} in {watched}: {where}. {REMEDY}")
+            loss.backward()
         losses.append(loss.detach())
         hits.append((logits.detach().argmax(1) == labels[part]).sum())
     if recipe.clip_norm is not None:

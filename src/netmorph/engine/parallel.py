@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -87,6 +87,16 @@ def own_device(device: str, world: World) -> str:
 def in_step(model: nn.Module, world: World) -> nn.Module:
     """The model, so wrapped that its gradients are those of all processes; the first one's weights go to all."""
     return model if world.size == 1 else DistributedDataParallel(model)
+
+
+def gathering(forward: Callable[[Tensor], Tensor], *, last: bool) -> AbstractContextManager[None]:
+    """Around the passes of a part of a batch: gradients go to the other processes after the `last` one only.
+
+    Compiled, they go after each part, which is slower and gives the same.
+    """
+    if last or not isinstance(forward, DistributedDataParallel):
+        return nullcontext()
+    return forward.no_sync()
 
 
 def total(numbers: Tensor, world: World) -> Tensor:
