@@ -14,7 +14,8 @@ from torch.nn.parallel import DistributedDataParallel
 
 from netmorph.engine import checkpoint
 from netmorph.engine.parallel import ALONE, World, from_first, gathering, joined, own_device, total
-from netmorph.engine.train import train
+from netmorph.engine.recipe import Recipe
+from netmorph.engine.train import _advice, train
 from netmorph.errors import NetmorphError
 from tests.engine.small import dataset
 from tests.engine.together import KILLED_AFTER, LONG, RECIPES, plain_network
@@ -107,6 +108,22 @@ def test_gradients_of_a_batch_in_parts_travel_once() -> None:
             with gathering(wrapped, last=last):
                 assert wrapped.require_backward_grad_sync is last
         assert wrapped.require_backward_grad_sync
+    finally:
+        distributed.destroy_process_group()
+
+
+def test_a_parameter_that_the_forward_leaves_out_is_told_of() -> None:
+    distributed.init_process_group("gloo", store=distributed.HashStore(), rank=0, world_size=1)
+    try:
+        model = nn.Linear(2, 2)
+        model.left_out = nn.Parameter(torch.ones(1))
+        wrapped = DistributedDataParallel(model)
+        wrapped(torch.ones(1, 2)).sum().backward()
+        with (
+            pytest.raises(NetmorphError, match=r"no gradient in a training step.*requires_grad_"),
+            _advice(Recipe(), 1),
+        ):
+            wrapped(torch.ones(1, 2))
     finally:
         distributed.destroy_process_group()
 

@@ -196,6 +196,11 @@ def _advice(recipe: Recipe, epoch: int) -> Iterator[None]:
                 f"out of memory in epoch {epoch}, with batches of {recipe.batch_size} in {recipe.accumulate} parts: "
                 f"{told}. Try {', '.join([*advice, 'a lower batch_size or width'])}, or smaller images"
             ) from error
+        if "finished reduction in the prior iteration" in told:
+            raise NetmorphError(
+                "a parameter got no gradient in a training step, which several processes cannot share: freeze those "
+                "that the forward pass leaves out (requires_grad_(False)), or train in one process"
+            ) from error
         if recipe.compile and type(error).__module__.startswith(("torch._dynamo", "torch._inductor")):
             raise NetmorphError(
                 f"torch.compile failed: {told}. Leave compile out, or see whether a C++ compiler is installed"
