@@ -43,6 +43,24 @@ OPTIMIZERS: dict[str, Make] = {
 }
 
 
+@pytest.mark.parametrize("kind", [torch.optim.SGD, torch.optim.Adam, torch.optim.AdamW, torch.optim.Adagrad])
+def test_state_lies_in_memory_as_its_parameter_for_fused_optimizers(kind: Callable[..., torch.optim.Optimizer]) -> None:
+    """Fused and not, networks in channels_last go on alike: a fused optimizer reads state in the order in memory."""
+    models = [small(), small()]
+    for (model, x), fused in zip(models, (False, True), strict=True):
+        model.to(memory_format=torch.channels_last)
+        options = {"momentum": 0.9} if kind is torch.optim.SGD else {}
+        optimizer = trained(model, x, kind(model.parameters(), lr=0.01, fused=fused, **options))
+        graph = apply(trace(model, x), widen(trace(model, x), "0", 7, r2r), optimizer)
+        apply(graph, widen(graph, "3", 5, r2r), optimizer)
+        for parameter, state in optimizer.state.items():
+            for value in state.values():
+                assert not isinstance(value, Tensor) or value.dim() == 0 or value.stride() == parameter.stride()
+        trained(model, x, optimizer)
+    for one, other in zip(*(model.parameters() for model, _ in models), strict=True):
+        torch.testing.assert_close(one, other)
+
+
 @pytest.mark.parametrize("name", OPTIMIZERS)
 def test_state_has_the_parameters_shapes_and_training_goes_on(name: str) -> None:
     model, x = small()

@@ -32,7 +32,7 @@ from netmorph.engine.optimizer_state import pack_optimizer
 from netmorph.engine.recipe import Recipe, build_optimizer
 from netmorph.engine.records import Records
 from netmorph.engine.train import train
-from tests.engine.small import dataset, network
+from tests.engine.small import dataset, deep
 from tests.engine.tiny import weights
 
 Work = Callable[[Path], None]
@@ -54,7 +54,7 @@ def by_library(recipe: Recipe, folder: Path) -> None:
     """Train as a user's own program does; `folder/result` is the model and the optimizer at the end."""
     if (folder / "result").exists():
         return  # it was killed on its way out
-    model = network()
+    model = deep()
     optimizer = build_optimizer(model, recipe)
     history = train(model, dataset(), recipe, optimizer=optimizer, checkpoint=folder / "state", resume=True)
     tensors, meta = pack_optimizer(optimizer, model)

@@ -36,6 +36,14 @@ def network(classes: int = 3, seed: int = 0) -> nn.Sequential:
         )
 
 
+def deep(seed: int = 0) -> nn.Sequential:
+    """The same with filters that take several channels: of those, the layouts in memory differ."""
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        first, *rest = network(seed=seed)
+        return nn.Sequential(first, nn.Conv2d(4, 4, 3, padding=1), *rest)
+
+
 def same_weights(one: nn.Module, other: nn.Module) -> bool:
     mine, theirs = one.state_dict(), other.state_dict()
     return all(torch.equal(mine[name], theirs[name]) for name in mine)

@@ -13,9 +13,9 @@ import torch
 from torch import nn
 
 from netmorph.engine.checkpoint import CheckpointError, load, previous
-from netmorph.engine.recipe import Recipe
+from netmorph.engine.recipe import OPTIMIZERS, Recipe
 from netmorph.engine.train import train
-from tests.engine.small import dataset, network
+from tests.engine.small import dataset, deep, network, same_weights
 
 REPOSITORY = Path(__file__).parents[2]
 RECIPE = Recipe(epochs=8, batch_size=16, pad=1, flip=True, learning_rate=0.02, channels_last=True)
@@ -50,6 +50,18 @@ def test_resume_is_exact(tmp_path, uninterrupted, number):
     assert len(seen) == 8 - number
     assert history == uninterrupted[0]
     assert all(torch.equal(tensor, model.state_dict()[name]) for name, tensor in uninterrupted[1].items())
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_resume_is_exact_in_another_layout(tmp_path, optimizer):
+    """A checkpoint keeps tensors contiguous; a fused optimizer reads its state in the order it has in memory."""
+    recipe = Recipe(epochs=3, batch_size=16, optimizer=optimizer, learning_rate=0.01, channels_last=True)
+    expected, model = deep(), deep()
+    history = train(expected, dataset(), recipe)
+    with pytest.raises(Stop):
+        train(deep(), dataset(), recipe, checkpoint=tmp_path / "run", on_epoch=stop_after(1))
+    assert train(model, dataset(), recipe, checkpoint=tmp_path / "run", resume=True) == history
+    assert same_weights(model, expected)
 
 
 def test_a_finished_run_only_gives_its_result(tmp_path, uninterrupted):

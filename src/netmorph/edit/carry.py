@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from netmorph.edit.plan import EditError, Moment
 from netmorph.edit.replace import Undo
+from netmorph.memory_layout import laid_out_as
 
 # How an optimizer's state of the parameter's shape scales with the gradient. State of another name is refused, not
 # guessed; add a name here where you know it.
@@ -156,7 +157,7 @@ def _next_states(
     for parameter in own:
         _check_state(names[id(parameter)], optimizer.state.get(parameter, {}), parameter)
     return {
-        successors[id(p)]: _carried(optimizer.state[p], p, names[id(p)], moments, averaged)
+        successors[id(p)]: _carried(optimizer.state[p], p, successors[id(p)], names[id(p)], moments, averaged)
         for p in own
         if id(p) in successors and p in optimizer.state
     }
@@ -187,7 +188,12 @@ def _check_state(name: str, state: dict[str, Any], parameter: nn.Parameter) -> N
 
 
 def _carried(
-    state: dict[str, Any], parameter: nn.Parameter, name: str, moments: Mapping[str, Moment], averaged: Averages
+    state: dict[str, Any],
+    parameter: nn.Parameter,
+    successor: nn.Parameter,
+    name: str,
+    moments: Mapping[str, Moment],
+    averaged: Averages,
 ) -> dict[str, Any]:
     def carried(key: str, value: Any) -> Any:
         if key in averaged:
@@ -196,7 +202,11 @@ def _carried(
             return moments[name](value, POWERS[key])
         return value
 
-    return {key: carried(key, value) for key, value in state.items()}
+    values = {key: carried(key, value) for key, value in state.items()}
+    return {
+        key: laid_out_as(value, successor) if isinstance(value, Tensor) and value.shape == successor.shape else value
+        for key, value in values.items()
+    }
 
 
 def _member_names(group: dict[str, Any], members: list[nn.Parameter], labels: dict[int, str]) -> list[str]:

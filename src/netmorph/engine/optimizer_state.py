@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from netmorph.engine.wording import listed
 from netmorph.errors import NetmorphError
+from netmorph.memory_layout import align
 
 SCALARS = (bool, int, float, str, type(None))
 
@@ -79,6 +80,7 @@ def unpack_optimizer(
     ]
     # Moves the state to the device of each parameter, as well.
     optimizer.load_state_dict({"state": state, "param_groups": groups})
+    align(optimizer)
 
 
 # Entries of a group that list its members.

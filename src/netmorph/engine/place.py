@@ -8,6 +8,7 @@ from torch import nn
 from netmorph.data import Dataset, Split
 from netmorph.engine.evaluate import reference
 from netmorph.engine.recipe import Recipe
+from netmorph.memory_layout import align
 
 
 def place(
@@ -17,10 +18,13 @@ def place(
     moves = reference(model).device != device
     model.to(device)
     if recipe.channels_last:
-        model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    if moves and optimizer is not None:
-        # Takes its state to where the parameters are now.
-        optimizer.load_state_dict(optimizer.state_dict())
+        for tensor in (*model.parameters(), *model.buffers()):
+            if tensor.dim() == 4:
+                tensor.data = tensor.data.contiguous(memory_format=torch.channels_last)
+    if optimizer is not None:
+        if moves:  # takes its state to where the parameters are now
+            optimizer.load_state_dict(optimizer.state_dict())
+        align(optimizer)
 
 
 def resident(dataset: Dataset, device: torch.device) -> Dataset:
