@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch import nn
 
-from netmorph.engine.checkpoint import CheckpointError, load, previous
+from netmorph.engine.checkpoint import CheckpointError, load, previous, save
 from netmorph.engine.recipe import OPTIMIZERS, Recipe
 from netmorph.engine.train import train
 from tests.engine.small import dataset, deep, network, same_weights
@@ -121,6 +121,17 @@ def test_kill_and_resume_is_exact(tmp_path):
     assert all(torch.equal(tensor, got[0][name]) for name, tensor in expected[0].items())
 
 
+def other_images(data):
+    """Another split in which the classes lie as in the first one, as those of sorted folders do."""
+    first = data.train
+    same = (first.labels == first.labels[0]).nonzero().flatten()[:2]
+    order = torch.arange(len(first))
+    order[same] = order[same.flip(0)]
+    changed = first.select(order)
+    assert torch.equal(changed.labels, first.labels)
+    return dataclasses.replace(data, train=changed)
+
+
 @pytest.fixture
 def stopped(tmp_path):
     path = tmp_path / "state.safetensors"
@@ -141,6 +152,8 @@ def stopped(tmp_path):
             "the data set has changed .* was columns-0, now it is columns-1.*start a new run",
         ),
         (network, lambda: dataset(train=80), {}, "divided otherwise"),
+        (network, lambda: other_images(dataset()), {}, "divided otherwise"),
+        (network, lambda: dataclasses.replace(dataset(), mean=(0.5,)), {}, "mean of the pixels is .0.35. there, .0.5."),
         (lambda: network(classes=4), dataset, {}, r"another network: 5\.weight is \(3, 144\)"),
         (lambda: nn.Sequential(nn.Flatten(), nn.Linear(36, 3)), dataset, {}, r"0\.weight is .* absent here"),
     ],
@@ -153,6 +166,18 @@ def test_another_run_is_refused(stopped, build, data, options, message):
         train(model, data(), options.pop("recipe", RECIPE), checkpoint=stopped, resume=True, **options)
     assert all(torch.equal(*pair) for pair in zip(before, model.parameters(), strict=True))
     assert stopped.read_bytes() == content
+
+
+def test_a_checkpoint_of_before_a_hyper_parameter_was_known_goes_on(stopped):
+    tensors, meta = load(stopped)
+    for name in ("tta", "reflect"):
+        assert meta["identity"]["recipe"].pop(name) is False
+    save(stopped, tensors, meta)
+    assert len(train(network(), dataset(), RECIPE, checkpoint=stopped, resume=True)) == RECIPE.epochs
+    meta["identity"]["recipe"]["unknown"] = 1
+    save(stopped, tensors, meta)
+    with pytest.raises(CheckpointError, match="unknown is 1 there, absent here"):
+        train(network(), dataset(), RECIPE, checkpoint=stopped, resume=True)
 
 
 def test_a_checkpoint_is_not_overwritten_unasked(stopped):

@@ -1,6 +1,7 @@
 """The training loop: it learns, repeats itself, keeps the best; memory that runs out, streams, compilation."""
 
 import dataclasses
+import hashlib
 import math
 import os
 import shutil
@@ -202,6 +203,9 @@ class Streamed:
 
     def head(self, count):
         return self._read(range(count))
+
+    def digest(self):
+        return hashlib.sha256(b"".join(self.files)).hexdigest()
 
     def cut(self, batch_size, order=None, seed=None):
         self.seeds.append(seed)

@@ -1,5 +1,6 @@
 """What training reads: labelled images in three parts, as tensors in memory or read as they are needed."""
 
+import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Protocol
@@ -36,6 +37,9 @@ class Part(Protocol):
             order: indices int64 [M] of the images to read, in that order; None reads all as they lie.
             seed: of what is random in reading an image (where it is cropped); None: nothing is.
         """
+
+    def digest(self) -> str:
+        """SHA-256 that tells which images of the data set these are, and in which order."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,6 +79,13 @@ class Split:
             return
         for indices in order.to(self.images.device).split(batch_size):
             yield self.images.index_select(0, indices), self.labels.index_select(0, indices)
+
+    def digest(self) -> str:
+        """SHA-256 of all images and labels."""
+        found = hashlib.sha256()
+        for tensor in (self.images, self.labels):
+            found.update(tensor.cpu().contiguous().numpy().data)
+        return found.hexdigest()
 
     def to(self, device: torch.device) -> "Split":
         """The same images on another device."""

@@ -136,6 +136,10 @@ class StreamedSplit:
         for labels in self.labels[chosen].split(batch_size):
             yield _joined(islice(images, max(1, math.ceil(len(labels) / CHUNK)))), labels
 
+    def digest(self) -> str:
+        """SHA-256 of the rows and labels; `Dataset.fingerprint` stands for the images."""
+        return hashlib.sha256(self.rows.numpy().tobytes() + self.labels.numpy().tobytes()).hexdigest()
+
     def select(self, indices: Tensor) -> "StreamedSplit":
         """The images and labels at `indices` (int64 [M]), in that order."""
         return replace(self, rows=self.rows[indices], labels=self.labels[indices])

@@ -1,5 +1,6 @@
 """Where a training run stands: what its checkpoint holds, and how a run goes on from there."""
 
+import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -7,11 +8,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from netmorph.data import Dataset
 from netmorph.engine.average import MovingAverage
 from netmorph.engine.checkpoint import CheckpointError, load, save
 from netmorph.engine.history import Epoch, History
 from netmorph.engine.optimizer_state import pack_optimizer, unpack_optimizer
 from netmorph.engine.parallel import World, from_first
+from netmorph.engine.recipe import Recipe
 from netmorph.engine.wording import listed
 
 
@@ -39,9 +42,23 @@ class Snapshot:
         _fill(model, self.model)
 
 
+def identity(dataset: Dataset, recipe: Recipe, seed: int, world: World) -> dict[str, Any]:
+    """What must be the same when a run goes on, as JSON gives it back."""
+    told = {
+        "recipe": asdict(recipe),
+        "seed": seed,
+        "data": dataset.fingerprint,
+        "split of the data": [part.digest() for part in (dataset.train, dataset.validation)],
+        "mean of the pixels": dataset.mean,
+        "standard deviation of the pixels": dataset.std,
+        "processes": world.size,
+    }
+    return dict(json.loads(json.dumps(told)))
+
+
 def save_progress(
     path: Path,
-    identity: dict[str, Any],
+    known: dict[str, Any],
     history: History,
     last: Snapshot,
     best: Snapshot,
@@ -50,7 +67,7 @@ def save_progress(
     """Write a checkpoint after an epoch.
 
     Args:
-        identity: JSON-able values that must be the same when the run goes on.
+        known: the run's `identity`.
         last: the state after the last epoch.
         best: the state after the best one; stored once if it is the same object as `last`.
         average: of the weights after the last epoch, if there is one.
@@ -69,7 +86,7 @@ def save_progress(
         tensors |= {f"average/{name}": tensor for name, tensor in _tensors(average.model).items()}
     meta = {
         "average steps": 0 if average is None else average.steps,
-        "identity": identity,
+        "identity": known,
         "history": [asdict(epoch) for epoch in history],
         "optimizer": {moment: snapshot.optimizer_meta for moment, snapshot in snapshots.items()},
     }
@@ -78,7 +95,7 @@ def save_progress(
 
 def load_progress(
     path: Path,
-    identity: dict[str, Any],
+    known: dict[str, Any],
     model: nn.Module,
     optimizer: torch.optim.Optimizer,
     average: MovingAverage | None,
@@ -95,8 +112,11 @@ def load_progress(
     tensors, meta = from_first(lambda: load(path), world)
     if "identity" not in meta:
         raise CheckpointError(f"{path} is no checkpoint of a training run; choose another file")
-    _check_data(path, meta["identity"], identity)
-    different = _differences(meta["identity"], identity)
+    stored = meta["identity"]
+    _check_data(path, stored, known)
+    # What was written before a hyper-parameter was known did without it.
+    recipes = {**asdict(Recipe()), **stored["recipe"]}, known["recipe"]
+    different = [*_differences(*recipes), *_differences({**stored, "recipe": ""}, {**known, "recipe": ""})]
     if different:
         raise CheckpointError(
             f"{path} belongs to another run: {listed(different, '; ')}. Give the same values, or another file"

@@ -1,11 +1,8 @@
 """Train a network: the loop over epochs, from the first one to the best weights."""
 
-import hashlib
-import json
 import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -32,7 +29,7 @@ from netmorph.engine.nonfinite import REMEDY, NotFinite, first_nonfinite
 from netmorph.engine.parallel import ALONE, World, from_first, in_step, share_buffers, total
 from netmorph.engine.place import place, resident
 from netmorph.engine.recipe import Recipe, build_optimizer
-from netmorph.engine.resume import Snapshot, load_progress, save_progress
+from netmorph.engine.resume import Snapshot, identity, load_progress, save_progress
 from netmorph.errors import NetmorphError
 
 
@@ -90,20 +87,22 @@ def train(
     check_recipe(recipe, dataset, world)
     check_seed(seed)
     _check_checkpoint(checkpoint, resume)
-    dataset = resident(dataset, device)
     place(model, device, recipe, optimizer)
     optimizer = optimizer or build_optimizer(model, recipe)
     check_optimizer(optimizer, model)
     check_output(model, dataset, recipe)
+    known: dict[str, Any] = {}  # hashing all images takes a while, and only some runs need it
+    if checkpoint is not None or world.size > 1:
+        known = identity(dataset, recipe, seed, world)
+        check_alike(known, world)
+    dataset = resident(dataset, device)
 
     forward = in_step(model, world)  # before anything is copied from the model: it gets the first one's weights here
     average = None if recipe.ema is None else MovingAverage(model, recipe.ema)
     judged = model if average is None else average.model
-    identity = _identity(dataset, recipe, seed, world)
-    check_alike(identity, world)
     history, best = History(), Snapshot.take(model, optimizer)
     if checkpoint is not None and resume and from_first(lambda: exists(checkpoint), world):
-        history, best = load_progress(checkpoint, identity, model, optimizer, average, world)
+        history, best = load_progress(checkpoint, known, model, optimizer, average, world)
     trainee = Trainee(model, torch.compile(forward) if recipe.compile else forward, optimizer, average, world)
 
     while not _finished(history, recipe):
@@ -127,7 +126,7 @@ def train(
             best = Snapshot.take(judged, optimizer, of=model)
         if checkpoint is not None and world.rank == 0:
             last = best if history.best is epoch and average is None else Snapshot.take(model, optimizer)
-            save_progress(checkpoint, identity, history, last, best, average)
+            save_progress(checkpoint, known, history, last, best, average)
         if on_epoch is not None and world.rank == 0:
             on_epoch(epoch)
 
@@ -213,13 +212,3 @@ def _check_checkpoint(checkpoint: Path | None, resume: bool) -> None:
         raise NetmorphError("resume needs the checkpoint to go on from; give its path")
     if checkpoint is not None and not resume and exists(checkpoint):
         raise CheckpointError(f"{checkpoint} exists; resume from it, delete it, or give another path")
-
-
-def _identity(dataset: Dataset, recipe: Recipe, seed: int, world: World) -> dict[str, Any]:
-    """What must be the same when a run goes on."""
-    labels = (dataset.train.labels, dataset.validation.labels)
-    split = [hashlib.sha256(part.cpu().numpy().tobytes()).hexdigest() for part in labels]
-    # As JSON gives it back: a tuple comes back as a list.
-    values = json.loads(json.dumps(asdict(recipe)))
-    told = {**values, "seed": seed, "data": dataset.fingerprint, "split of the data": split}
-    return told if world.size == 1 else {**told, "processes": world.size}
