@@ -93,6 +93,13 @@ def test_augment_makes_crops_of_the_padded_image(flip, reflect):
     assert {mirrored for _, _, mirrored in seen} == ({False, True} if flip else {False})
 
 
+def test_no_mirror_reaches_further_than_the_image():
+    images = torch.zeros(2, 1, 4, 6, dtype=torch.uint8)
+    augment(images, torch.Generator(), pad=3, reflect=True)
+    with pytest.raises(DataError, match="4x6 cannot be continued by 4 pixels"):
+        augment(images, torch.Generator(), pad=4, reflect=True)
+
+
 def test_augment_follows_its_generator():
     images = torch.randint(256, (8, 1, 8, 8), dtype=torch.uint8)
     first, again, other = (augment(images, torch.Generator().manual_seed(seed)) for seed in (0, 0, 1))

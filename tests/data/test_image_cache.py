@@ -86,6 +86,20 @@ def test_the_limit_ends_writing_but_not_reading(tmp_path):
     assert 1 <= len(kept) < 5
 
 
+def test_a_cache_that_is_full_takes_the_images_of_another_state(tmp_path):
+    path = tmp_path / "a.images"
+    full = ImageCache(path, "state", SIDE, 30_000)
+    rows = range(10)
+    for row in rows:
+        full.write(row, image(row))
+    kept = [row for row in rows if full.read(row) is not None]
+    changed = ImageCache(path, "changed", SIDE, 30_000)
+    for row in rows:
+        changed.write(row, image(row + 1))
+    assert [row for row in rows if changed.read(row) is not None] == kept
+    assert torch.equal(changed.read(0), image(1))
+
+
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no /dev/full")
 def test_a_full_disk_ends_writing(tmp_path):
     (tmp_path / "a.images").symlink_to("/dev/full")

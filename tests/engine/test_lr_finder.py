@@ -110,6 +110,9 @@ class Nan(nn.Module):
         return values * math.nan
 
 
+ONE = Recipe(batch_size=1)
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -119,6 +122,8 @@ class Nan(nn.Module):
         ({"low": math.nan}, "low nan"),
         ({"steps": 5}, "at least 20.*5 was given"),
         ({"seed": -1}, "seed must be 0 or more"),
+        ({"seed": 1.5}, "seed must be 0 or more, a whole number.*1.5 was given"),
+        ({"steps": 30.0}, "steps must be a whole number"),
         ({"device": "nonsense"}, "device 'nonsense'"),
         ({"low": 10.0, "high": 1e6}, "never falls.*rate 10; start lower"),
     ],
@@ -133,6 +138,11 @@ def test_a_loss_that_is_nan_from_the_start_names_the_module():
     model[2] = Nan()
     with pytest.raises(NotFinite, match=r"cannot start: the loss is nan.*output of '2' \(Nan\)"):
         find_learning_rate(model, dataset(), RECIPE)
+
+
+def test_what_stops_a_training_stops_the_test_in_the_same_words():
+    with pytest.raises(NetmorphError, match="batch normalization cannot train on a single sample.*Raise batch_size"):
+        find_learning_rate(nn.Sequential(nn.Flatten(), nn.BatchNorm1d(36), nn.Linear(36, 3)), dataset(), ONE)
 
 
 def test_a_network_for_other_data_is_refused():

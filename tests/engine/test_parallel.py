@@ -12,10 +12,11 @@ import torch
 from torch import distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from netmorph.engine.advice import advice
 from netmorph.engine import checkpoint
 from netmorph.engine.parallel import ALONE, World, from_first, gathering, joined, own_device, total
 from netmorph.engine.recipe import Recipe
-from netmorph.engine.train import _advice, train
+from netmorph.engine.train import train
 from netmorph.errors import NetmorphError
 from tests.engine.small import dataset
 from tests.engine.together import KILLED_AFTER, LONG, RECIPES, plain_network
@@ -121,7 +122,7 @@ def test_a_parameter_that_the_forward_leaves_out_is_told_of() -> None:
         wrapped(torch.ones(1, 2)).sum().backward()
         with (
             pytest.raises(NetmorphError, match=r"no gradient in a training step.*requires_grad_"),
-            _advice(Recipe(), 1),
+            advice(Recipe(), "in epoch 1"),
         ):
             wrapped(torch.ones(1, 2))
     finally:

@@ -10,11 +10,12 @@ import pytest
 import torch
 from torch import nn
 
+from netmorph.engine.advice import OutOfMemory
 from netmorph.engine.evaluate import evaluate
 from netmorph.engine.history import Epoch, History
 from netmorph.engine.optimizer_state import pack_optimizer
 from netmorph.engine.recipe import Recipe, build_optimizer
-from netmorph.engine.train import OutOfMemory, train
+from netmorph.engine.train import train
 from netmorph.errors import NetmorphError
 from tests.engine.small import dataset, network, same_weights
 

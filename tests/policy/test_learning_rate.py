@@ -101,6 +101,24 @@ def test_factors_multiply_and_ratios_of_several_edits_are_that_of_the_whole() ->
     assert loop.optimizer.param_groups[0]["pace"] == pytest.approx(start / now / 2)
 
 
+def test_a_step_that_fails_changes_neither_rate_nor_warm_up() -> None:
+    def fail() -> float:
+        raise KeyboardInterrupt
+
+    loops = [Loop(momentum=0.9), Loop(momentum=0.9)]
+    for loop in loops:
+        torch.manual_seed(0)
+        loop.step()
+        pace, graph = Pace(loop.optimizer), loop.grow()
+        divide(4)(pace, graph)
+        warm_up(10)(pace, graph)
+    with pytest.raises(KeyboardInterrupt):
+        loops[1].optimizer.step(fail)
+    expected, moved = (loop.step() for loop in loops)
+    assert all(torch.equal(moved[name], expected[name]) for name in expected)
+    assert loops[1].optimizer.param_groups[0]["lr"] == 0.1
+
+
 def test_narrowing_keeps_the_rate() -> None:
     loop = Loop()
     graph = netmorph.trace(loop.model, loop.x)

@@ -78,14 +78,19 @@ def augment(images: Tensor, generator: Generator, *, pad: int = 4, flip: bool = 
     Args:
         images: [N, C, H, W], any dtype.
         generator: on any device; the same state gives the same images on every device.
-        pad: pixels on each side; fewer than the image has.
+        pad: pixels on each side.
         flip: mirror half of the images.
         reflect: the padding continues the image in a mirror; otherwise it is zeros.
 
     Returns:
         [N, C, H, W], a new tensor.
+
+    Raises:
+        DataError: a mirror image is narrower than the padding.
     """
     count, channels, height, width = images.shape
+    if reflect and pad >= min(height, width):
+        raise DataError(f"images of {height}x{width} cannot be continued by {pad} pixels in a mirror; lower pad")
     top, left = _draw(2 * pad + 1, (2, count, 1), generator).to(images.device)
     rows = top - pad + torch.arange(height, device=images.device)
     columns = left - pad + torch.arange(width, device=images.device)

@@ -73,7 +73,9 @@ class ImageCache:
         height, width = image.shape[:2]
         header = _HEADER.pack(height, width, self._checksum(pixels, height, width))
         try:
-            if _on_disk(self._file) + len(pixels) > self._limit:
+            # What is stale has its room already, and would otherwise fill the limit for ever.
+            stale = any(os.pread(self._file, _HEADER.size, row * self._slot))
+            if not stale and _on_disk(self._file) + len(pixels) > self._limit:
                 self.trouble = f"{self.path} has reached its limit of {self._limit} bytes"
                 return
             _write(self._file, pixels, row * self._slot + _HEADER.size)

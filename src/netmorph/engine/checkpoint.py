@@ -85,7 +85,9 @@ def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         with safe_open(path, framework="pt") as file:
             stored = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118, not a dict
-    except SafetensorError as error:
+    except FileNotFoundError:
+        raise
+    except (SafetensorError, OSError) as error:  # a folder, or a disk that fails
         raise _damaged(path, error) from error
     if "checksum" not in stored or "netmorph" not in stored:
         raise CheckpointError(f"{path} is not a checkpoint of netmorph; choose another file")

@@ -33,10 +33,10 @@ def check_seed(seed: int) -> None:
     """Refuse a seed that no generator takes.
 
     Raises:
-        NetmorphError: it is negative, or has more than 64 bits.
+        NetmorphError: it is no whole number, negative, or has more than 64 bits.
     """
-    if not 0 <= seed < 2**64:
-        raise NetmorphError(f"seed must be 0 or more, and below 2**64; {seed} was given")
+    if not isinstance(seed, int) or not 0 <= seed < 2**64:
+        raise NetmorphError(f"seed must be 0 or more, a whole number below 2**64; {seed!r} was given")
 
 
 def check_data(dataset: Dataset) -> None:
@@ -132,6 +132,8 @@ def _called(model: nn.Module, images: Tensor, remedy: str) -> object:
     with mode(model, training=False), torch.no_grad(), torch.random.fork_rng(devices=[]):
         try:
             return model(images)
+        except (MemoryError, torch.OutOfMemoryError):
+            raise
         except Exception as error:  # a user's forward can raise anything
             raise NetmorphError(
                 f"{type(model).__name__} does not take images of shape {tuple(images.shape[1:])}: "

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from netmorph.data import Dataset, batches
+from netmorph.engine.advice import advice
 from netmorph.engine.checks import check_data, check_output, check_recipe, check_seed, usable_device
 from netmorph.engine.evaluate import mode, reference
 from netmorph.engine.fit import Trainee, augmented, set_rate, training_step, weights_of_classes
@@ -94,9 +95,10 @@ def find_learning_rate(
     check_data(dataset)
     check_recipe(recipe, dataset, ALONE)
     model = copy.deepcopy(model)
-    place(model, device, recipe)
-    check_output(model, dataset)
-    dataset = resident(dataset, device)
+    with advice(recipe, "before the range test"):
+        place(model, device, recipe)
+        check_output(model, dataset)
+        dataset = resident(dataset, device)
     like = reference(model)
     weights = weights_of_classes(recipe, like)
     trainee = Trainee(model, model, build_optimizer(model, recipe), None, ALONE)
@@ -105,7 +107,8 @@ def find_learning_rate(
     rates: list[float] = []
     losses: list[float] = []
     lowest = math.inf
-    with mode(model, training=True), epoch_draws(seed, 1, 0, device) as draws:
+    training = mode(model, training=True)
+    with advice(recipe, "in the range test"), training, epoch_draws(seed, 1, 0, device) as draws:
         for step, (images, labels) in zip(range(steps), _forever(dataset, recipe, draws.order), strict=False):
             rate = low * (high / low) ** (step / (steps - 1))
             set_rate(trainee.optimizer, rate)
@@ -149,5 +152,5 @@ def _forever(dataset: Dataset, recipe: Recipe, order: torch.Generator) -> Iterat
 def _check_range(low: float, high: float, steps: int) -> None:
     if not 0 < low < high < math.inf:
         raise NetmorphError(f"low must be above 0 and below high; low {low:.3g} and high {high:.3g} were given")
-    if steps < LEAST_STEPS:
-        raise NetmorphError(f"steps must be at least {LEAST_STEPS} to show where the loss falls; {steps} was given")
+    if not isinstance(steps, int) or steps < LEAST_STEPS:
+        raise NetmorphError(f"steps must be a whole number of at least {LEAST_STEPS}, to show where the loss falls; {steps} was given")

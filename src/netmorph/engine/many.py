@@ -85,7 +85,7 @@ def train_many(
         check_recipe(recipe, dataset, ALONE)
         model.to(device)
         build_optimizer(model, recipe)  # refuses a model without trainable parameters
-        check_output(model, dataset)
+        check_output(model, dataset, recipe)
     dataset = resident(dataset, device)
     if stacked or (stacked is None and len(models) > 1):
         try:
@@ -228,7 +228,8 @@ def _check_request(models: Sequence[nn.Module], recipes: Sequence[Recipe], seeds
         )
     if len({id(model) for model in models}) < len(models):
         raise NetmorphError("a model is given twice; train copies of it (copy.deepcopy)")
-    check_seed(min(seeds))
+    for seed in seeds:
+        check_seed(seed)
 
 
 def _check_recipes(recipes: Sequence[Recipe]) -> None:

@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from netmorph.data import Dataset
+from netmorph.engine.advice import advice
 from netmorph.engine.average import MovingAverage
 from netmorph.engine.checkpoint import CheckpointError, exists
 from netmorph.engine.checks import (
@@ -31,10 +32,6 @@ from netmorph.engine.place import place, resident
 from netmorph.engine.recipe import Recipe, build_optimizer
 from netmorph.engine.resume import Snapshot, identity, load_progress, save_progress
 from netmorph.errors import NetmorphError
-
-
-class OutOfMemory(NetmorphError):
-    """Training needs more memory than the device has."""
 
 
 def train(
@@ -87,15 +84,17 @@ def train(
     check_recipe(recipe, dataset, world)
     check_seed(seed)
     _check_checkpoint(checkpoint, resume)
-    place(model, device, recipe, optimizer)
-    optimizer = optimizer or build_optimizer(model, recipe)
-    check_optimizer(optimizer, model)
-    check_output(model, dataset, recipe)
+    with advice(recipe, "before the first epoch"):
+        place(model, device, recipe, optimizer)
+        optimizer = optimizer or build_optimizer(model, recipe)
+        check_optimizer(optimizer, model)
+        check_output(model, dataset, recipe)
     known: dict[str, Any] = {}  # hashing all images takes a while, and only some runs need it
     if checkpoint is not None or world.size > 1:
         known = identity(dataset, recipe, seed, world)
         check_alike(known, world)
-    dataset = resident(dataset, device)
+    with advice(recipe, "before the first epoch"):
+        dataset = resident(dataset, device)
 
     forward = in_step(model, world)  # before anything is copied from the model: it gets the first one's weights here
     average = None if recipe.ema is None else MovingAverage(model, recipe.ema)
@@ -108,7 +107,7 @@ def train(
     while not _finished(history, recipe):
         number = len(history) + 1
         started = perf_counter()
-        with _advice(recipe, number):
+        with advice(recipe, f"in epoch {number}"):
             fitted = _fit(trainee, dataset, recipe, seed, number)
             share_buffers(judged, world)
             validated = _validate(judged, dataset, recipe, number, world)
@@ -170,41 +169,6 @@ def _validate(model: nn.Module, dataset: Dataset, recipe: Recipe, epoch: int, wo
             where = first_nonfinite(model, prepare(dataset.validation.head(64), dataset, reference(model)))
         raise NotFinite(f"the loss is {found.loss} in the validation of epoch {epoch}: {where}. {REMEDY}")
     return found
-
-
-@contextmanager
-def _advice(recipe: Recipe, epoch: int) -> Iterator[None]:
-    """Say what to do about errors of PyTorch that are no fault of the network."""
-    try:
-        yield
-    except ValueError as error:
-        if "more than 1 value per channel" not in str(error):
-            raise
-        raise NetmorphError(
-            f"batch normalization cannot train on a single sample: {error}. Raise batch_size, lower accumulate, or "
-            "take more training images"
-        ) from error
-    except (MemoryError, RuntimeError) as error:
-        told = (str(error) or type(error).__name__).splitlines()[0]
-        # On the CPU, PyTorch says it with a plain RuntimeError.
-        if isinstance(error, MemoryError | torch.OutOfMemoryError) or "can't allocate memory" in told:
-            advice = [] if recipe.bf16 else ["bf16"]
-            if 2 * recipe.accumulate <= recipe.batch_size:
-                advice.insert(0, f"accumulate={2 * recipe.accumulate} (the same steps, each in smaller parts)")
-            raise OutOfMemory(
-                f"out of memory in epoch {epoch}, with batches of {recipe.batch_size} in {recipe.accumulate} parts: "
-                f"{told}. Try {', '.join([*advice, 'a lower batch_size or width'])}, or smaller images"
-            ) from error
-        if "finished reduction in the prior iteration" in told:
-            raise NetmorphError(
-                "a parameter got no gradient in a training step, which several processes cannot share: freeze those "
-                "that the forward pass leaves out (requires_grad_(False)), or train in one process"
-            ) from error
-        if recipe.compile and type(error).__module__.startswith(("torch._dynamo", "torch._inductor")):
-            raise NetmorphError(
-                f"torch.compile failed: {told}. Leave compile out, or see whether a C++ compiler is installed"
-            ) from error
-        raise
 
 
 def _check_checkpoint(checkpoint: Path | None, resume: bool) -> None:

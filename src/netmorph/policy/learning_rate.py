@@ -128,6 +128,7 @@ class Pace:
         return self._unstepped.pop(parameter, None) if held is None else held
 
     def _start(self, optimizer: torch.optim.Optimizer, args: Any, kwargs: Any) -> None:
+        self._give_back(optimizer)
         for group in optimizer.param_groups:
             if FACTOR in group:
                 self._scheduled.append((group, group["lr"]))
@@ -137,6 +138,20 @@ class Pace:
                 held = self._take(optimizer, parameter)
                 if held is not None:
                     self._before.append((group, parameter, held, parameter.detach().clone()))
+
+    def _give_back(self, optimizer: torch.optim.Optimizer) -> None:
+        """What a step that raised has left: no hook ran after it."""
+        if not self._scheduled and not self._before:
+            return
+        own = {id(group) for group in optimizer.param_groups}
+        for group, scheduled in self._scheduled:
+            if id(group) in own:
+                group["lr"] = scheduled
+        for group, parameter, held, _ in self._before:
+            if id(group) in own:
+                self._put(optimizer, parameter, held)
+        self._scheduled = [entry for entry in self._scheduled if id(entry[0]) not in own]
+        self._before = [entry for entry in self._before if id(entry[0]) not in own]
 
     @torch.no_grad()
     def _finish(self, optimizer: torch.optim.Optimizer, args: Any, kwargs: Any) -> None:
