@@ -233,7 +233,7 @@ def test_every_option_of_train_is_in_the_recipe_of_the_run(netmorph: Callable[..
         accumulate=2,
         clip_norm=1.0,
         ema=0.9,
-        tta=True,
+        views=2,
         patience=3,
         bf16=True,
         channels_last=True,

@@ -91,13 +91,13 @@ def test_networks_and_ensembles_are_tested_as_by_hand(run) -> None:
     assert random["ensemble"]["test_accuracy"] == accuracy(models[5])
 
 
-def test_with_tta_the_test_asks_mirror_images_too(run) -> None:
+def test_with_two_views_the_test_asks_mirror_images_too(run) -> None:
     records, shelf, models = run
     images = (DATA.test.images.float() / 255 - DATA.mean[0]) / DATA.std[0]
     with torch.no_grad():
         logits = models[2].eval()(images) + models[2](images.flip(3))
     expected = (logits.argmax(1) == DATA.test.labels).double().mean().item()
-    assert conclude(records, shelf, DATA, 0.0, tta=True)["best"]["test_accuracy"] == expected
+    assert conclude(records, shelf, DATA, 0.0, views=2)["best"]["test_accuracy"] == expected
 
 
 def test_the_start_network_may_be_the_best_of_its_own_chain(run) -> None:

@@ -21,15 +21,26 @@ def test_metrics_and_probabilities_match_a_direct_computation(batch_size):
     assert metrics.count == 30
 
 
-def test_mirror_images_are_asked_too_and_the_mean_of_the_logits_counts():
+@pytest.mark.parametrize("views", [2, 6])
+def test_the_mean_of_the_logits_of_all_views_counts(views):
     data, model = dataset(), network().eval()
     images = normalize(data.test.images, data.mean, data.std)
+    wide = torch.nn.functional.pad(images, (1, 1, 1, 1), "reflect")
+    seen = [images, wide[:, :, :6, :6], wide[:, :, 2:, 2:]][: views // 2]
     with torch.no_grad():
-        expected = (model(images) + model(torch.flip(images, (3,)))) / 2
+        expected = sum(model(view) + model(torch.flip(view, (3,))) for view in seen) / views
     assert not torch.allclose(expected, model(images), atol=1e-3)
-    torch.testing.assert_close(predict(model, data.test, data, tta=True), expected.softmax(1))
+    torch.testing.assert_close(predict(model, data.test, data, views=views), expected.softmax(1))
     right = expected.log_softmax(1)[torch.arange(30), data.test.labels]
-    assert evaluate(model, data.test, data, tta=True).loss == pytest.approx(-right.mean().item(), rel=1e-5)
+    assert evaluate(model, data.test, data, views=views).loss == pytest.approx(-right.mean().item(), rel=1e-5)
+
+
+def test_requests_that_cannot_be_met_are_refused():
+    data = dataset(test=2)
+    with pytest.raises(NetmorphError, match="views must be one of 1, 2, 6; 3 was given"):
+        evaluate(network(), data.test, data, views=3)
+    with pytest.raises(NetmorphError, match="share 2 of 3 shares of 2 images is empty"):
+        evaluate(network(), data.test, data, share=(2, 3))
 
 
 def test_the_model_is_left_as_it_was():

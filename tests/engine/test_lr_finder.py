@@ -141,7 +141,7 @@ def test_a_loss_that_is_nan_from_the_start_names_the_module():
 
 
 def test_what_stops_a_training_stops_the_test_in_the_same_words():
-    with pytest.raises(NetmorphError, match="batch normalization cannot train on a single sample.*Raise batch_size"):
+    with pytest.raises(NetmorphError, match=r"batch normalization cannot train on a single sample.*Raise batch_size"):
         find_learning_rate(nn.Sequential(nn.Flatten(), nn.BatchNorm1d(36), nn.Linear(36, 3)), dataset(), ONE)
 
 

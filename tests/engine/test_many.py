@@ -65,7 +65,7 @@ def test_stacked_is_alone(optimizer):
     "options",
     [
         {"pad": 1, "flip": True},
-        {"pad": 1, "reflect": True, "tta": True},
+        {"pad": 1, "reflect": True, "views": 2},
         {"clip_norm": 0.3, "optimizer": "sgd"},
         {"label_smoothing": 0.2, "class_weights": (1.0, 2.0, 0.5)},
         {"class_weights": (1.0, 0.0, 0.0), "batch_size": 2},  # batches that count nothing
@@ -306,6 +306,6 @@ def test_every_field_of_a_recipe_is_known_to_be_supported_or_not() -> None:
     alike = (
         "epochs batch_size optimizer momentum nesterov pad reflect flip label_smoothing class_weights clip_norm bf16"
     )
-    assert {*many.OWN, *many.UNSUPPORTED, *alike.split(), "tta", "channels_last"} == {
+    assert {*many.OWN, *many.UNSUPPORTED, *alike.split(), "views", "channels_last"} == {
         field.name for field in dataclasses.fields(Recipe)
     }

@@ -12,8 +12,8 @@ import torch
 from torch import distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from netmorph.engine.advice import advice
 from netmorph.engine import checkpoint
+from netmorph.engine.advice import advice
 from netmorph.engine.parallel import ALONE, World, from_first, gathering, joined, own_device, total
 from netmorph.engine.recipe import Recipe
 from netmorph.engine.train import train

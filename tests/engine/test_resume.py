@@ -170,8 +170,8 @@ def test_another_run_is_refused(stopped, build, data, options, message):
 
 def test_a_checkpoint_of_before_a_hyper_parameter_was_known_goes_on(stopped):
     tensors, meta = load(stopped)
-    for name in ("tta", "reflect"):
-        assert meta["identity"]["recipe"].pop(name) is False
+    for name in ("views", "reflect"):
+        assert meta["identity"]["recipe"].pop(name) == getattr(RECIPE, name)
     save(stopped, tensors, meta)
     assert len(train(network(), dataset(), RECIPE, checkpoint=stopped, resume=True)) == RECIPE.epochs
     meta["identity"]["recipe"]["unknown"] = 1

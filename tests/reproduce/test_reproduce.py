@@ -67,13 +67,13 @@ def test_the_page_shows_ours_beside_the_published_figures(tmp_path: Path) -> Non
     assert f"torch {made[0].versions['torch']}" in text
 
 
-def test_the_page_tells_what_mirror_images_add(tmp_path: Path) -> None:
-    row = dataclasses.replace(ROW, recipe=dataclasses.replace(RECIPE, tta=True))
+def test_the_page_tells_what_more_views_add(tmp_path: Path) -> None:
+    row = dataclasses.replace(ROW, recipe=dataclasses.replace(RECIPE, views=2))
     outcome = run(row, 0, tmp_path)
-    assert outcome.without_tta is not None
-    assert outcome.without_tta != outcome.accuracy
+    assert outcome.one_view is not None
+    assert outcome.one_view != outcome.accuracy
     text = page(dataclasses.replace(STUDY, reproduced=(row,)), [run(row, 0, tmp_path)])
-    assert f"**{outcome.accuracy:.2%}** ({outcome.without_tta:.2%} without mirror images)" in text
+    assert f"**{outcome.accuracy:.2%}** in 2 views ({outcome.one_view:.2%} in one)" in text
 
 
 def test_tables_go_between_their_marks_and_nowhere_else(tmp_path: Path) -> None:

@@ -130,15 +130,14 @@ def train(
             rich_help_panel=REGULARIZATION,
         ),
     ] = None,
-    tta: Annotated[
-        bool,
+    views: Annotated[
+        int,
         typer.Option(
-            "--tta",
-            help="Judge by the mean answer to an image and its mirror image (test-time augmentation), at twice the "
-            "FLOPs; where --flip helps.",
+            help="Judge by the mean answer to so many views of an image (test-time augmentation), at so many times the "
+            "FLOPs: 2 asks the mirror image, too, where --flip helps; 6 also shifts both by a pixel.",
             rich_help_panel=REGULARIZATION,
         ),
-    ] = False,
+    ] = 1,
     class_weights: Annotated[
         str | None,
         typer.Option(

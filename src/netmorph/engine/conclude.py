@@ -16,16 +16,16 @@ from netmorph.engine.shelf import Shelf
 from netmorph.measure.classification import classification_report
 
 
-def conclude(records: Records, shelf: Shelf, dataset: Dataset, seconds: float, *, tta: bool = False) -> dict[str, Any]:
+def conclude(records: Records, shelf: Shelf, dataset: Dataset, seconds: float, *, views: int = 1) -> dict[str, Any]:
     """Test the survivors, their ensemble, and the same of the baselines.
 
     Args:
-        tta: see `netmorph.engine.evaluate.evaluate`.
+        views: see `netmorph.engine.evaluate.evaluate`.
 
     Returns:
         See `netmorph.report.summary`.
     """
-    tested = _Tested(shelf, dataset, tta)
+    tested = _Tested(shelf, dataset, views)
     evolved, alone, random = (records.networks(arm) for arm in ("evolve", "alone", "random"))
     members = by_merit(network for network in evolved if network.survivor)
     baselines: dict[str, Any] = {}
@@ -57,9 +57,9 @@ def conclude(records: Records, shelf: Shelf, dataset: Dataset, seconds: float, *
 class _Tested:
     """Class probabilities on the test set, computed once for each network."""
 
-    def __init__(self, shelf: Shelf, dataset: Dataset, tta: bool) -> None:
+    def __init__(self, shelf: Shelf, dataset: Dataset, views: int) -> None:
         self._shelf = shelf
-        self._tta = tta
+        self._views = views
         self._dataset = dataset
         self._known: dict[int, Tensor] = {}
 
@@ -69,14 +69,14 @@ class _Tested:
             "test_accuracy": self._accuracy([network]),
             "validation_accuracy": network.accuracy,
             "parameters": network.parameters,
-            "flops": network.flops,
+            "flops": network.flops * self._views,
         }
 
     def ensemble(self, networks: Sequence[NetworkRecord]) -> dict[str, Any]:
         return {
             "test_accuracy": self._accuracy(networks),
             "parameters": sum(network.parameters for network in networks),
-            "flops": sum(network.flops for network in networks),
+            "flops": sum(network.flops for network in networks) * self._views,
             "members": [network.id for network in networks],
         }
 
@@ -94,5 +94,5 @@ class _Tested:
     def _probabilities(self, network: int) -> Tensor:
         if network not in self._known:
             model, _, _ = self._shelf.take(network)
-            self._known[network] = predict(model, self._dataset.test, self._dataset, tta=self._tta)
+            self._known[network] = predict(model, self._dataset.test, self._dataset, views=self._views)
         return self._known[network]

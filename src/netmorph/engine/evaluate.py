@@ -11,6 +11,10 @@ from torch.nn import functional
 from netmorph.data import Dataset, Part, batches, normalize
 from netmorph.errors import NetmorphError
 
+# What a network may be asked about an image: itself; and its mirror image; and both, shifted by a pixel to two opposite
+# corners (K. Jordan, airbench94, 2024).
+VIEWS = (1, 2, 6)
+
 
 @dataclass(frozen=True)
 class Metrics:
@@ -28,7 +32,7 @@ def evaluate(
     *,
     batch_size: int = 1024,
     bf16: bool = False,
-    tta: bool = False,
+    views: int = 1,
     share: tuple[int, int] = (0, 1),
 ) -> Metrics:
     """Measure a model in eval mode, on the device where it is; its mode is as before afterwards.
@@ -37,13 +41,13 @@ def evaluate(
         model: takes normalized images [N, C, H, W] and gives logits [N, classes].
         part: any images of the data set, for instance `dataset.test`.
         dataset: gives the mean and standard deviation for normalization.
-        tta: answer by the mean of the logits of an image and of its mirror image (test-time augmentation).
+        views: answer by the mean of the logits of so many views of an image (test-time augmentation), see `VIEWS`.
         share: (k, n) measures the k-th of n shares of the images.
 
     Raises:
         NetmorphError: the part is empty, or a label or the output does not fit.
     """
-    logits, labels = _logits(model, part, dataset, batch_size, bf16, tta, share)
+    logits, labels = _logits(model, part, dataset, batch_size, bf16, views, share)
     loss = functional.cross_entropy(logits, labels).item()
     return Metrics(loss, int((logits.argmax(1) == labels).sum()) / len(labels), len(labels))
 
@@ -55,13 +59,13 @@ def predict(
     *,
     batch_size: int = 1024,
     bf16: bool = False,
-    tta: bool = False,
+    views: int = 1,
 ) -> Tensor:
     """Class probabilities [N, classes] on the CPU, in float32 or wider.
 
     Their mean over several models is the ensemble's. Arguments and errors are those of `evaluate`.
     """
-    logits, _ = _logits(model, part, dataset, batch_size, bf16, tta, (0, 1))
+    logits, _ = _logits(model, part, dataset, batch_size, bf16, views, (0, 1))
     return logits.softmax(1).cpu()
 
 
@@ -130,7 +134,7 @@ def check_logits(logits: object, labels: Tensor, model: nn.Module) -> None:
 
 
 def _logits(
-    model: nn.Module, part: Part, dataset: Dataset, batch_size: int, bf16: bool, tta: bool, share: tuple[int, int]
+    model: nn.Module, part: Part, dataset: Dataset, batch_size: int, bf16: bool, views: int, share: tuple[int, int]
 ) -> tuple[Tensor, Tensor]:
     """Logits [N, classes] in float32 or wider, and the labels [N], on the model's device."""
     check_part(part, "given")
@@ -139,18 +143,30 @@ def _logits(
     labels: list[Tensor] = []
     with mode(model, training=False), torch.no_grad(), autocast(like.device, bf16):
         for images, targets in batches(part, batch_size * share[1], share=share):
-            answers = [model(view) for view in views(prepare(images, dataset, like), tta)]
+            answers = [model(view) for view in views_of(prepare(images, dataset, like), views)]
             if not found:  # once: comparing labels would hold an accelerator up
                 check_logits(answers[0], part.labels, model)
             found.append(mean_answer(answers))
             labels.append(targets)
+    if not sum(map(len, labels)):
+        raise NetmorphError(
+            f"share {share[0]} of {share[1]} shares of {len(part)} images is empty; start fewer processes"
+        )
     whole = torch.cat(found)
     return whole, torch.cat(labels).to(whole.device)
 
 
-def views(inputs: Tensor, tta: bool) -> list[Tensor]:
-    """What a network is asked about images [N, C, H, W]: themselves, and with `tta` their mirror images, too."""
-    return [inputs, inputs.flip(3)] if tta else [inputs]
+def views_of(inputs: Tensor, views: int) -> list[Tensor]:
+    """What a network is asked about images [N, C, H, W], see `VIEWS`."""
+    if views not in VIEWS:
+        raise NetmorphError(f"views must be one of {', '.join(map(str, VIEWS))}; {views!r} was given")
+    if views == 1:
+        return [inputs]
+    shifted = []
+    if views == 6:
+        wide = functional.pad(inputs, (1, 1, 1, 1), "reflect")
+        shifted = [wide[:, :, :-2, :-2], wide[:, :, 2:, 2:]]
+    return [view for images in (inputs, *shifted) for view in (images, images.flip(3))]
 
 
 def mean_answer(answers: list[Tensor]) -> Tensor:

@@ -171,7 +171,7 @@ class _Run:
 
     def finish(self) -> dict[str, Any]:
         self.shelf.clear()
-        result = conclude(self.records, self.shelf, self.dataset, self.seconds, tta=self.config.recipe.tta)
+        result = conclude(self.records, self.shelf, self.dataset, self.seconds, views=self.config.recipe.views)
         with self.records.transaction():
             self.records.set_meta("result", result)
             self.records.set_meta("seconds", self.seconds)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
+from netmorph.engine.evaluate import VIEWS
 from netmorph.engine.muon import Muon
 from netmorph.errors import NetmorphError, suggest
 
@@ -42,8 +43,9 @@ class Recipe:
         clip_norm: largest norm of all gradients together; None does not clip.
         ema: decay, for each step, of a moving average of the weights; what is validated and kept is the average.
             None keeps the weights themselves.
-        tta: judge a network by its mean answer to an image and to the mirror image (test-time augmentation), in each
-            validation and at the end; it costs the FLOPs of two forward passes. For images that `flip` suits.
+        views: judge a network by its mean answer to so many views of an image (test-time augmentation), in each
+            validation and at the end: 1 is the image; 2 the mirror image, too, where `flip` suits; 6 both also shifted
+            by a pixel to two opposite corners. It costs the FLOPs of so many forward passes.
         patience: stop after so many epochs without a better one; None never stops early.
         bf16: run the forward pass under bfloat16 autocast.
         channels_last: lay images and filters out with the channels of a pixel side by side, which is faster for
@@ -75,7 +77,7 @@ class Recipe:
     accumulate: int = 1
     clip_norm: float | None = None
     ema: float | None = None
-    tta: bool = False
+    views: int = 1
     patience: int | None = None
     bf16: bool = False
     channels_last: bool = False
@@ -104,6 +106,7 @@ class Recipe:
         valid = all(0 <= weight < math.inf for weight in weights) and any(weights)
         _within("class_weights", self.class_weights, valid, "0 or more each, one of them above 0")
         _within("accumulate", self.accumulate, 1 <= self.accumulate <= self.batch_size, "from 1 to the batch size")
+        _within("views", self.views, self.views in VIEWS, f"one of {', '.join(map(str, VIEWS))}")
         _within("ema", self.ema, self.ema is None or 0 < self.ema < 1, "between 0 and 1, or None")
         _within("clip_norm", self.clip_norm, self.clip_norm is None or self.clip_norm > 0, "above 0, or None")
         _within("patience", self.patience, self.patience is None or self.patience >= 1, "at least 1, or None")

@@ -84,7 +84,7 @@ def train_single(
         )
         records.replace_epochs(ONLY, [EpochRecord(ONLY, **asdict(epoch)) for epoch in history])
         records.set_meta("round", 0)
-        records.set_meta("result", conclude(records, shelf, dataset, seconds, tta=config.recipe.tta))
+        records.set_meta("result", conclude(records, shelf, dataset, seconds, views=config.recipe.views))
         records.set_meta("status", "finished")
     return dict(records.meta("result"))
 

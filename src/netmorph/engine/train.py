@@ -1,8 +1,7 @@
 """Train a network: the loop over epochs, from the first one to the best weights."""
 
 import math
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -159,7 +158,7 @@ def _fit_unwatched(trainee: Trainee, dataset: Dataset, recipe: Recipe, seed: int
 
 
 def _validate(model: nn.Module, dataset: Dataset, recipe: Recipe, epoch: int, world: World) -> Metrics:
-    found = evaluate(model, dataset.validation, dataset, bf16=recipe.bf16, tta=recipe.tta, share=world.share)
+    found = evaluate(model, dataset.validation, dataset, bf16=recipe.bf16, views=recipe.views, share=world.share)
     if world.size > 1:
         sums = [found.loss * found.count, found.accuracy * found.count, found.count]
         loss, hits, count = total(torch.tensor(sums, dtype=torch.float64), world).tolist()

@@ -67,8 +67,8 @@ def _line(row: Row, runs: Sequence[Outcome]) -> str:
     reached = [outcome.seconds_to(row.published.accuracy) for outcome in runs]
     first = [time for time in reached if time is not None]
     told = f"{sum(first) / len(first):.0f} s" if len(first) == len(runs) else f"{len(first)} of {len(runs)} runs"
-    plain = [outcome.without_tta for outcome in runs if outcome.without_tta is not None]
-    alone = f" ({sum(plain) / len(plain):.2%} without mirror images)" if plain else ""
+    plain = [outcome.one_view for outcome in runs if outcome.one_view is not None]
+    alone = f" in {row.recipe.views} views ({sum(plain) / len(plain):.2%} in one)" if plain else ""
     cells = (
         row.name,
         f"{row.recipe.epochs} (published: {row.published.epochs})",

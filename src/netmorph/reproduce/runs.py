@@ -33,7 +33,7 @@ class Outcome:
         parameters: of the network.
         history: its epochs.
         machine, versions: where it was run.
-        without_tta: accuracy of the same weights on the images alone, where the recipe asks mirror images too.
+        one_view: accuracy of the same weights on the images alone, where the recipe asks for more views of them.
     """
 
     row: str
@@ -43,7 +43,7 @@ class Outcome:
     history: History
     machine: dict[str, Any]
     versions: dict[str, str]
-    without_tta: float | None = None
+    one_view: float | None = None
 
     @property
     def accuracy(self) -> float:
@@ -85,7 +85,7 @@ def run(row: Row, seed: int, folder: Path, on_epoch: Callable[[Epoch], None] = l
     history = train(model, dataset, row.recipe, seed=seed, checkpoint=checkpoint, resume=True, on_epoch=on_epoch)
     count = sum(parameter.numel() for parameter in model.parameters())
     plain = None
-    if row.recipe.tta:
+    if row.recipe.views > 1:
         plain = evaluate(model, dataset.validation, dataset, bf16=row.recipe.bf16).accuracy
     outcome = Outcome(row.name, seed, torch.get_num_threads(), count, history, machine(), versions(), plain)
     told = {**asdict(outcome), "recipe": asdict(row.recipe), "history": [asdict(epoch) for epoch in history]}
