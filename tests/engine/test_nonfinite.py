@@ -8,6 +8,7 @@ from torch import nn
 
 from netmorph.engine import train as training
 from netmorph.engine.average import MovingAverage
+from netmorph.engine.evaluate import prepare
 from netmorph.engine.fit import Trainee
 from netmorph.engine.nonfinite import NotFinite
 from netmorph.engine.parallel import ALONE
@@ -55,6 +56,29 @@ def test_a_nan_in_validation_is_named():
     model[1].momentum = math.nan
     with pytest.raises(NotFinite, match=r"validation of epoch 1: 'running_mean' of '1' \(BatchNorm2d\)"):
         train(model, dataset(), Recipe(epochs=1))
+
+
+class BreaksLate(nn.Module):
+    """In eval mode, from one image of the data on, wherever it stands in a batch."""
+
+    def __init__(self, late: torch.Tensor) -> None:
+        super().__init__()
+        self.late = late
+
+    def forward(self, values):
+        if self.training or not any(torch.equal(value, self.late) for value in values):
+            return values
+        return values * math.nan
+
+
+def test_a_nan_in_validation_is_looked_for_among_all_images():
+    data = dataset(validation=600)
+    late = prepare(data.validation.images[-1:].flip(3), data, torch.empty(0))[0]
+    model = nn.Sequential(BreaksLate(late), network())
+    recipe = Recipe(epochs=1, views=2)
+    with pytest.raises(NotFinite, match=r"validation of epoch 1: the output of '0' \(BreaksLate\)"):
+        train(model, data, recipe)
+    assert train(nn.Sequential(BreaksLate(late), network()), data, Recipe(epochs=1))
 
 
 def exploding(**options):

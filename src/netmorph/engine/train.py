@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from netmorph.data import Dataset
+from netmorph.data import Dataset, batches
 from netmorph.engine.advice import advice
 from netmorph.engine.average import MovingAverage
 from netmorph.engine.checkpoint import CheckpointError, exists
@@ -22,7 +22,7 @@ from netmorph.engine.checks import (
     check_seed,
     usable_device,
 )
-from netmorph.engine.evaluate import Metrics, evaluate, mode, prepare, reference
+from netmorph.engine.evaluate import Metrics, autocast, evaluate, mode, prepare, reference, views_of
 from netmorph.engine.fit import Trainee, fit
 from netmorph.engine.history import Epoch, History
 from netmorph.engine.nonfinite import REMEDY, NotFinite, first_nonfinite
@@ -164,10 +164,20 @@ def _validate(model: nn.Module, dataset: Dataset, recipe: Recipe, epoch: int, wo
         loss, hits, count = total(torch.tensor(sums, dtype=torch.float64), world).tolist()
         found = Metrics(loss / count, hits / count, int(count))
     if not math.isfinite(found.loss):
-        with mode(model, training=False):
-            where = first_nonfinite(model, prepare(dataset.validation.head(64), dataset, reference(model)))
+        where = _first_nonfinite(model, dataset, recipe)
         raise NotFinite(f"the loss is {found.loss} in the validation of epoch {epoch}: {where}. {REMEDY}")
     return found
+
+
+def _first_nonfinite(model: nn.Module, dataset: Dataset, recipe: Recipe) -> str:
+    """The module that is first not finite, of the first validation images whose answer is not."""
+    like = reference(model)
+    with mode(model, training=False), torch.no_grad(), autocast(like.device, recipe.bf16):
+        for images, _ in batches(dataset.validation, 256):
+            for view in views_of(prepare(images, dataset, like), recipe.views):
+                if not model(view).isfinite().all():
+                    return first_nonfinite(model, view)
+    return "every answer is finite, the loss itself overflowed"
 
 
 def _check_checkpoint(checkpoint: Path | None, resume: bool) -> None:
