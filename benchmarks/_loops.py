@@ -1,4 +1,7 @@
-"""One network trained by different loops: the same data, batches, hyper-parameters and whole validation each epoch."""
+"""One network trained by different loops: the same data, batches, hyper-parameters and whole validation each epoch.
+
+The loops that hold normalized floats pad with the mean colour, the others with black.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.data import DataLoader, TensorDataset, default_collate
 
-from netmorph.data import Dataset, Part, augment, normalize
+from netmorph.data import Dataset, Part, normalize
+from netmorph.engine.fit import cropped
 from netmorph.engine.recipe import Recipe
 from netmorph.engine.train import train
 from netmorph.errors import require
@@ -80,7 +84,8 @@ def bare(model: nn.Module, dataset: Dataset, recipe: Recipe, seed: int) -> Train
         model.train()
         for chosen in torch.randperm(len(labels)).split(recipe.batch_size):
             optimizer.zero_grad()
-            functional.cross_entropy(model(_augmented(images[chosen], recipe)), labels[chosen]).backward()
+            inputs = cropped(images[chosen], recipe, torch.default_generator)
+            functional.cross_entropy(model(inputs), labels[chosen]).backward()
             optimizer.step()
         model.eval()
         with torch.no_grad():
@@ -242,17 +247,11 @@ def _tensors(part: Part, dataset: Dataset) -> TensorDataset:
     return TensorDataset(_floats(part, dataset), part.labels)
 
 
-def _augmented(images: Tensor, recipe: Recipe) -> Tensor:
-    if recipe.pad or recipe.flip:
-        return augment(images, torch.default_generator, pad=recipe.pad, flip=recipe.flip, reflect=recipe.reflect)
-    return images
-
-
 def _collate(recipe: Recipe) -> Callable[[list[tuple[Tensor, Tensor]]], tuple[Tensor, Tensor]]:
     """What a DataLoader makes a batch with: augmentation of whole batches, as in the bare loop."""
 
     def collate(samples: list[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
         images, labels = default_collate(samples)
-        return _augmented(images, recipe), labels
+        return cropped(images, recipe, torch.default_generator), labels
 
     return collate

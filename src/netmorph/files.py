@@ -24,7 +24,7 @@ def atomic_write(path: Path, write: Callable[[Path], None], *, keep: Path | None
             the old content at `keep` and nothing at `path`.
 
     Raises:
-        SaveError: the file could not be written (disk full, no permission). `path` is as it was.
+        SaveError: the file could not be written (disk full, no permission). What was at `path` is there, or at `keep`.
     """
     path = Path(path)
     try:

@@ -9,7 +9,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from netmorph import zoo
-from netmorph.edit.pad import Padding, PaddingError, common_widths, padding, tensors_of, widths
+from netmorph.edit.pad import Padding, PaddingError, common_widths, padding, widths
+from netmorph.edit.snapshot import tensors_of
 
 OPTIMIZERS: dict[str, Callable] = {
     "sgd": lambda p: torch.optim.SGD(p, 0.1, momentum=0.9, weight_decay=0.01, nesterov=True),

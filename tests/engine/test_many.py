@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from netmorph.data import Part
-from netmorph.edit.pad import tensors_of
+from netmorph.edit.snapshot import tensors_of
 from netmorph.engine import many
 from netmorph.engine.evaluate import evaluate
 from netmorph.engine.history import History

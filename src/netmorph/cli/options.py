@@ -90,6 +90,28 @@ Decay = Annotated[
         help="Weight decay: 0.01 to 0.05 for adamw, 0.0005 for sgd are usual.", rich_help_panel=REGULARIZATION
     ),
 ]
+Nesterov = Annotated[bool, typer.Option(help="Nesterov's momentum for sgd.", rich_help_panel=OPTIMIZATION)]
+ClipNorm = Annotated[
+    float | None,
+    typer.Option(
+        help="Largest norm of the gradients; 1.0 where a loss becomes NaN or jumps.", rich_help_panel=OPTIMIZATION
+    ),
+]
+Mixup = Annotated[
+    float,
+    typer.Option(
+        help="Blend images in pairs, by a share of Beta(this, this); 0.2 is usual, for long trainings.",
+        rich_help_panel=REGULARIZATION,
+    ),
+]
+Cutmix = Annotated[
+    float,
+    typer.Option(
+        help="Paste a box of one image into another; 1.0 is usual, for long trainings. With --mixup each batch "
+        "draws one of both.",
+        rich_help_panel=REGULARIZATION,
+    ),
+]
 Smoothing = Annotated[
     float,
     typer.Option(

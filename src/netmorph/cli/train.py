@@ -15,12 +15,16 @@ from netmorph.cli.options import (
     SPEED,
     BatchSize,
     Bf16,
+    ClipNorm,
+    Cutmix,
     Data,
     Decay,
     Device,
     Flip,
+    Mixup,
     Model,
     Momentum,
+    Nesterov,
     Optimizer,
     OptimizerName,
     Pad,
@@ -94,34 +98,16 @@ def train(
         ),
     ] = 0.0,
     momentum: Momentum = 0.9,
-    nesterov: Annotated[bool, typer.Option(help="Nesterov's momentum for sgd.", rich_help_panel=OPTIMIZATION)] = True,
-    clip_norm: Annotated[
-        float | None,
-        typer.Option(
-            help="Largest norm of the gradients; 1.0 where a loss becomes NaN or jumps.", rich_help_panel=OPTIMIZATION
-        ),
-    ] = None,
+    nesterov: Nesterov = True,
+    clip_norm: ClipNorm = None,
     patience: Annotated[
         int | None,
         typer.Option(help="Stop after so many epochs without a better one.", rich_help_panel=OPTIMIZATION),
     ] = None,
     weight_decay: Decay = 0.01,
     label_smoothing: Smoothing = 0.0,
-    mixup: Annotated[
-        float,
-        typer.Option(
-            help="Blend images in pairs, by a share of Beta(this, this); 0.2 is usual, for long trainings.",
-            rich_help_panel=REGULARIZATION,
-        ),
-    ] = 0.0,
-    cutmix: Annotated[
-        float,
-        typer.Option(
-            help="Paste a box of one image into another; 1.0 is usual, for long trainings. With --mixup each batch "
-            "draws one of both.",
-            rich_help_panel=REGULARIZATION,
-        ),
-    ] = 0.0,
+    mixup: Mixup = 0.0,
+    cutmix: Cutmix = 0.0,
     ema: Annotated[
         float | None,
         typer.Option(

@@ -69,7 +69,8 @@ def list_rows(folder: Path, cache: Path) -> Listing:
     labels = {part: _labels(where, table) for part, (where, table) in named.items()}
     rows = torch.arange(sum(map(len, labels.values()))).split([len(given) for given in labels.values()])
     every = torch.cat(list(labels.values()))
-    published = getattr(opened["train"].features[_label_column(*named["train"])], "names", None)
+    kind = opened["train"].features[_label_column(*named["train"])]
+    published = kind.names if isinstance(kind, require("datasets", "huggingface").ClassLabel) else ()
     return Listing(
         images=Rows({where: _images(where, table) for where, table in named.values()}),
         rows=dict(zip(labels, rows, strict=True)),

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from netmorph.edit.apply import TOLERANCE, apply, difference
 from netmorph.edit.channel_map import zero
 from netmorph.edit.plan import EditError
+from netmorph.edit.snapshot import tensors_of
 from netmorph.edit.tensors import full_like
 from netmorph.edit.width import widen_all
 from netmorph.graph import Allow, Graph, trace
@@ -115,11 +116,6 @@ def padding(model: nn.Module, images: Tensor, to: Mapping[str, int]) -> Padding:
     found = Padding(wide, real)
     _check(found, model, images)
     return found
-
-
-def tensors_of(model: nn.Module) -> dict[str, Tensor]:
-    """All parameters and buffers by name, tied ones once."""
-    return {**dict(model.named_parameters()), **dict(model.named_buffers())}
 
 
 def _real_entries(graph: Graph, wider: Mapping[str, int]) -> dict[str, Tensor]:

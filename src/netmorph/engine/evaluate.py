@@ -171,4 +171,5 @@ def views_of(inputs: Tensor, views: int) -> list[Tensor]:
 
 def mean_answer(answers: list[Tensor]) -> Tensor:
     """The mean of the logits of all views, in float32 or wider."""
-    return torch.stack(answers).to(torch.promote_types(answers[0].dtype, torch.float32)).mean(0)
+    wide = [answer.to(torch.promote_types(answer.dtype, torch.float32)) for answer in answers]
+    return wide[0] if len(wide) == 1 else torch.stack(wide).mean(0)

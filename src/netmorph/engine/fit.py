@@ -151,12 +151,18 @@ def shrink(inputs: Tensor, scale: float) -> Tensor:
     return functional.interpolate(inputs, sides, mode="bilinear")
 
 
+def cropped(images: Tensor, recipe: Recipe, generator: torch.Generator) -> Tensor:
+    """Images [N, C, H, W], cropped and mirrored at random as the recipe says."""
+    if not recipe.pad and not recipe.flip:
+        return images
+    return augment(images, generator, pad=recipe.pad, flip=recipe.flip, reflect=recipe.reflect)
+
+
 def augmented(
     images: Tensor, labels: Tensor, dataset: Dataset, recipe: Recipe, draws: Draws, like: Tensor, scale: float
 ) -> tuple[Tensor, Tensor]:
     """A batch as the model takes it, augmented, and its targets: labels, or probabilities where images are mixed."""
-    if recipe.pad or recipe.flip:
-        images = augment(images, draws.images, pad=recipe.pad, flip=recipe.flip, reflect=recipe.reflect)
+    images = cropped(images, recipe, draws.images)
     layout = torch.channels_last if recipe.channels_last else torch.contiguous_format
     inputs = shrink(prepare(images, dataset, like, layout), scale)
     if not recipe.mixup and not recipe.cutmix:

@@ -10,8 +10,9 @@ from torch import Tensor, nn
 
 from netmorph.data import Dataset, Split
 from netmorph.edit.apply import TOLERANCE, difference
-from netmorph.edit.pad import Padding, common_widths, padding, tensors_of, widths
+from netmorph.edit.pad import Padding, common_widths, padding, widths
 from netmorph.edit.plan import EditError
+from netmorph.edit.snapshot import tensors_of
 from netmorph.engine.checks import check_data, check_output, check_recipe, check_seed, usable_device
 from netmorph.engine.evaluate import examples, mode
 from netmorph.engine.fit import Trainee, fit

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from netmorph.data import Dataset
+from netmorph.edit.snapshot import tensors_of
 from netmorph.engine.average import MovingAverage
 from netmorph.engine.checkpoint import CheckpointError, load, save
 from netmorph.engine.history import Epoch, History
@@ -33,7 +34,7 @@ class Snapshot:
         Args:
             of: the model whose parameters the optimizer holds, if `model` is its moving average.
         """
-        copies = {name: tensor.detach().clone() for name, tensor in _tensors(model).items()}
+        copies = {name: tensor.detach().clone() for name, tensor in tensors_of(model).items()}
         return cls(copies, *pack_optimizer(optimizer, of or model))
 
     def put_back(self, model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
@@ -83,7 +84,7 @@ def save_progress(
         for name, tensor in members.items()
     }
     if average is not None:
-        tensors |= {f"average/{name}": tensor for name, tensor in _tensors(average.model).items()}
+        tensors |= {f"average/{name}": tensor for name, tensor in tensors_of(average.model).items()}
     meta = {
         "average steps": 0 if average is None else average.steps,
         "identity": known,
@@ -126,7 +127,7 @@ def load_progress(
         for moment, optimizer_meta in meta["optimizer"].items()
     }
     last = snapshots["last"]
-    different = _differences(_signature(last.model), _signature(_tensors(model)))
+    different = _differences(_signature(last.model), _signature(tensors_of(model)))
     if different:
         raise CheckpointError(
             f"{path} belongs to another network: {listed(different, '; ')}. "
@@ -139,13 +140,9 @@ def load_progress(
     return History(Epoch(**epoch) for epoch in meta["history"]), snapshots.get("best", last)
 
 
-def _tensors(model: nn.Module) -> dict[str, Tensor]:
-    return {**dict(model.named_parameters()), **dict(model.named_buffers())}
-
-
 def _fill(model: nn.Module, values: dict[str, Tensor]) -> None:
     with torch.no_grad():
-        for name, tensor in _tensors(model).items():
+        for name, tensor in tensors_of(model).items():
             tensor.copy_(values[name])
 
 

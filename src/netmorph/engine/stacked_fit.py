@@ -8,9 +8,9 @@ import torch
 from torch import Generator, Tensor
 from torch.nn import functional
 
-from netmorph.data import Dataset, augment, batches
+from netmorph.data import Dataset, batches
 from netmorph.engine.evaluate import Metrics, autocast, mean_answer, mode, prepare, views_of
-from netmorph.engine.fit import weights_of_classes
+from netmorph.engine.fit import cropped, weights_of_classes
 from netmorph.engine.recipe import Recipe, learning_rate_at, steps_per_epoch
 from netmorph.engine.seeding import epoch_draws
 from netmorph.engine.stacked import Stack, StackedOptimizer
@@ -111,13 +111,9 @@ def _together(
     order = torch.cat([chosen.flatten() for chosen in torch.stack(orders).split(recipe.batch_size, 1)])
     for images, labels in part.cut(count * recipe.batch_size, order):
         images, labels = images.unflatten(0, (count, -1)), labels.unflatten(0, (count, -1))
-        if recipe.pad or recipe.flip:
-            images = torch.stack(
-                [
-                    augment(each, generator, pad=recipe.pad, flip=recipe.flip, reflect=recipe.reflect)
-                    for each, (_, generator) in zip(images, draws, strict=True)
-                ]
-            )
+        images = torch.stack(
+            [cropped(each, recipe, generator) for each, (_, generator) in zip(images, draws, strict=True)]
+        )
         yield images, labels
 
 
