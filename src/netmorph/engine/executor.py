@@ -159,13 +159,25 @@ class _Worker(Generic[Job, Result]):
 
 @contextlib.contextmanager
 def _ctrl_c_held_back() -> Iterator[None]:
-    """Ctrl-C reaches every process of a terminal; a process started in here never sees it, from its first moment."""
+    """Ctrl-C reaches every process of a terminal; a process started in here never sees it, from its first moment.
+
+    This process sees it when the block ends: half a start would leave a process that complains of its half orders.
+    """
     resource_tracker.ensure_running()  # starting it later, as spawning does, would let the signal through again
+    pressed: list[int] = []
+    # Blocked for the new process, which inherits that. It is not enough here: another thread may take the signal, and
+    # Python then interrupts this one all the same. Only the main thread can be interrupted, or say what happens then.
+    here = threading.current_thread() is threading.main_thread()
+    handler = signal.signal(signal.SIGINT, lambda number, frame: pressed.append(number)) if here else None
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        if here:
+            signal.signal(signal.SIGINT, handler)
+        if pressed:
+            signal.raise_signal(signal.SIGINT)
 
 
 def _ready(busy: Iterable[_Worker[Job, Result]]) -> list[_Worker[Job, Result]]:
