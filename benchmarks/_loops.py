@@ -18,13 +18,14 @@ from torch.nn import functional
 from torch.utils.data import DataLoader, TensorDataset, default_collate
 
 from netmorph.data import Dataset, Part, normalize
+from netmorph.engine.evaluate import CPU_BATCH
 from netmorph.engine.fit import cropped
 from netmorph.engine.recipe import Recipe
 from netmorph.engine.train import train
 from netmorph.errors import require
 from netmorph.zoo.vision import vision_library
 
-VALIDATION_BATCH = 1024
+VALIDATION_BATCH = CPU_BATCH  # of all loops
 
 
 class Trained(NamedTuple):

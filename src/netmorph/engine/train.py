@@ -88,11 +88,10 @@ def train(
         optimizer = optimizer or build_optimizer(model, recipe)
         check_optimizer(optimizer, model)
         check_output(model, dataset, recipe)
-    known: dict[str, Any] = {}  # hashing all images takes a while, and only some runs need it
-    if checkpoint is not None or world.size > 1:
-        known = identity(dataset, recipe, seed, world)
-        check_alike(known, world)
-    with advice(recipe, "before the first epoch"):
+        known: dict[str, Any] = {}  # hashing all images takes a while, and only some runs need it
+        if checkpoint is not None or world.size > 1:
+            known = identity(dataset, recipe, seed, world)
+            check_alike(known, world)
         dataset = resident(dataset, device)
 
     forward = in_step(model, world)  # before anything is copied from the model: it gets the first one's weights here
