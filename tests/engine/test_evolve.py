@@ -186,13 +186,13 @@ def test_the_test_split_is_used_at_the_end_only_and_once_for_a_network(
     run(tmp_path / "plain")
     tested: list[int] = []
 
-    def counted(model: Any, split: Any, dataset: Dataset) -> Any:
+    def counted(model: Any, split: Any, dataset: Dataset, views: int) -> Any:
         assert split is dataset.test
         with Records.open(tmp_path / "spied") as records:
             assert not [network for network in records.networks() if network.state == "planned"]
             assert records.meta("round") == 2
         tested.append(len(split))
-        return predict(model, split, dataset)
+        return predict(model, split, dataset, views=views)
 
     def without_test(config: Any) -> Dataset:
         dataset = original(config)

@@ -123,7 +123,7 @@ ONE = Recipe(batch_size=1)
         ({"steps": 5}, "at least 20.*5 was given"),
         ({"seed": -1}, "seed must be 0 or more"),
         ({"seed": 1.5}, "seed must be 0 or more, a whole number.*1.5 was given"),
-        ({"steps": 30.0}, "steps must be a whole number"),
+        ({"steps": 30.0}, "at least 20, a whole number.*30.0 was given"),
         ({"device": "nonsense"}, "device 'nonsense'"),
         ({"low": 10.0, "high": 1e6}, "never falls.*rate 10; start lower"),
     ],

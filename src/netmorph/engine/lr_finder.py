@@ -154,5 +154,5 @@ def _check_range(low: float, high: float, steps: int) -> None:
         raise NetmorphError(f"low must be above 0 and below high; low {low:.3g} and high {high:.3g} were given")
     if not isinstance(steps, int) or steps < LEAST_STEPS:
         raise NetmorphError(
-            f"steps must be a whole number of at least {LEAST_STEPS}, to show where the loss falls; {steps} was given"
+            f"steps must be at least {LEAST_STEPS}, a whole number, to show where the loss falls; {steps} was given"
         )
