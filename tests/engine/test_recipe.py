@@ -44,6 +44,8 @@ def test_a_last_batch_of_one_image_a_process_is_no_step(images, batch_size, proc
         ({"weight_decay": -1.0}, "weight_decay"),
         ({"warmup": 1.0}, "warmup"),
         ({"pad": -1}, "pad"),
+        ({"reflect": True}, "reflect must be used with a pad above 0"),
+        ({"views": 3}, "views must be one of 1, 2, 6; 3"),
         ({"label_smoothing": 1.0}, "label_smoothing"),
         ({"clip_norm": 0.0}, "clip_norm"),
         ({"patience": 0}, "patience"),

@@ -98,6 +98,7 @@ class Recipe:
         _within("weight_decay", self.weight_decay, 0 <= self.weight_decay < math.inf, "0 or more")
         _within("warmup", self.warmup, 0 <= self.warmup < 1, "a share of the run, from 0 to below 1")
         _within("pad", self.pad, self.pad >= 0, "0 or more pixels")
+        _within("reflect", self.reflect, self.pad > 0 or not self.reflect, "used with a pad above 0, which it fills")
         _within("label_smoothing", self.label_smoothing, 0 <= self.label_smoothing < 1, "from 0 to below 1")
         _within("first_size", self.first_size, 0 < self.first_size <= 1, "a share of the side, above 0 and up to 1")
         for name, value in (("mixup", self.mixup), ("cutmix", self.cutmix)):
