@@ -5,20 +5,25 @@ laid out otherwise (channels_last beside contiguous, say), they pair up entries 
 a CPU, with PyTorch 2.13.
 """
 
+from collections.abc import Mapping
+from typing import Any
+
 import torch
 from torch import Tensor
 
 
-def laid_out_as(tensor: Tensor, parameter: Tensor) -> Tensor:
-    """The tensor with the strides of a parameter of its shape; a copy only where they differ."""
-    if tensor.stride() == parameter.stride():
-        return tensor
-    return torch.empty_like(parameter, dtype=tensor.dtype, device=tensor.device, requires_grad=False).copy_(tensor)
+def aligned(state: Mapping[str, Any], parameter: Tensor) -> dict[str, Any]:
+    """An optimizer's state of a parameter; what has the parameter's shape gets its strides, copied if they differ."""
+
+    def lay_out(value: Any) -> Any:
+        if not isinstance(value, Tensor) or value.shape != parameter.shape or value.stride() == parameter.stride():
+            return value
+        return torch.empty_like(parameter, dtype=value.dtype, device=value.device, requires_grad=False).copy_(value)
+
+    return {key: lay_out(value) for key, value in state.items()}
 
 
 def align(optimizer: torch.optim.Optimizer) -> None:
-    """Lay out what an optimizer keeps of a parameter's shape as the parameter is."""
+    """Lay out all that an optimizer keeps as its parameters are."""
     for parameter, state in optimizer.state.items():
-        for key, value in state.items():
-            if isinstance(value, Tensor) and value.shape == parameter.shape:
-                state[key] = laid_out_as(value, parameter)
+        state.update(aligned(state, parameter))

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from netmorph.edit.plan import EditError, Moment
 from netmorph.edit.replace import Undo
-from netmorph.memory_layout import laid_out_as
+from netmorph.memory_layout import aligned
 
 # How an optimizer's state of the parameter's shape scales with the gradient. State of another name is refused, not
 # guessed; add a name here where you know it.
@@ -202,11 +202,7 @@ def _carried(
             return moments[name](value, POWERS[key])
         return value
 
-    values = {key: carried(key, value) for key, value in state.items()}
-    return {
-        key: laid_out_as(value, successor) if isinstance(value, Tensor) and value.shape == successor.shape else value
-        for key, value in values.items()
-    }
+    return aligned({key: carried(key, value) for key, value in state.items()}, successor)
 
 
 def _member_names(group: dict[str, Any], members: list[nn.Parameter], labels: dict[int, str]) -> list[str]:
