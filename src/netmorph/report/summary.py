@@ -32,6 +32,7 @@ def summary(records: Records) -> dict[str, Any]:
         "classification" of the test set by the survivors together, see
         `netmorph.measure.classification.classification_report`.
         Test accuracies and the classification are None until the run is finished: the test set is used once.
+        FLOPs are those of an answer in all views that the recipe asks for (until the run is finished, of one view).
     """
     known = records.meta("result") or _so_far(records)
     return {"status": status(records), "round": records.meta("round"), **known}
