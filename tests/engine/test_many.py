@@ -65,7 +65,7 @@ def test_stacked_is_alone(optimizer):
     "options",
     [
         {"pad": 1, "flip": True},
-        {"pad": 1, "reflect": True, "views": 2},
+        {"pad": 1, "reflect": True},
         {"clip_norm": 0.3, "optimizer": "sgd"},
         {"label_smoothing": 0.2, "class_weights": (1.0, 2.0, 0.5)},
         {"class_weights": (1.0, 0.0, 0.0), "batch_size": 2},  # batches that count nothing

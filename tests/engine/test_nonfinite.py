@@ -73,12 +73,10 @@ class BreaksLate(nn.Module):
 
 def test_a_nan_in_validation_is_looked_for_among_all_images():
     data = dataset(validation=600)
-    late = prepare(data.validation.images[-1:].flip(3), data, torch.empty(0))[0]
+    late = prepare(data.validation.images[-1:], data, torch.empty(0))[0]
     model = nn.Sequential(BreaksLate(late), network())
-    recipe = Recipe(epochs=1, views=2)
     with pytest.raises(NotFinite, match=r"validation of epoch 1: the output of '0' \(BreaksLate\)"):
-        train(model, data, recipe)
-    assert train(nn.Sequential(BreaksLate(late), network()), data, Recipe(epochs=1))
+        train(model, data, Recipe(epochs=1))
 
 
 def exploding(**options):

@@ -235,13 +235,6 @@ def test_streamed_images_train_like_the_same_in_memory():
     assert set(stream.validation.seeds) == {None}
 
 
-def test_with_more_views_the_best_epoch_is_judged_with_them():
-    data, model = dataset(), network()
-    history = train(model, data, Recipe(epochs=3, batch_size=16, views=6))
-    assert evaluate(model, data.validation, data, views=6).loss == pytest.approx(history.best.validation_loss)
-    assert evaluate(model, data.validation, data).loss != pytest.approx(history.best.validation_loss)
-
-
 def test_a_split_moves_with_its_labels():
     moved = dataset().train.to(torch.device("meta"))
     assert moved.images.device == moved.labels.device == torch.device("meta")

@@ -119,7 +119,7 @@ def train(
     views: Annotated[
         int,
         typer.Option(
-            help="Judge by the mean answer to so many views of an image (test-time augmentation), at so many times the "
+            help="Test by the mean answer to so many views of an image (test-time augmentation), at so many times the "
             "FLOPs: 2 asks the mirror image, too, where --flip helps; 6 also shifts both by a pixel.",
             rich_help_panel=REGULARIZATION,
         ),

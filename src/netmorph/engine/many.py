@@ -187,7 +187,7 @@ def _train_team(team: Team, dataset: Dataset, recipes: Sequence[Recipe], seeds: 
         started = perf_counter()
         fitted = fit_stack(stack, optimizer, dataset, recipes, seeds=seeds, epoch=number, watch=watch)
         when = f"the validation of epoch {number}"
-        validated = evaluate_stack(stack, dataset, bf16=recipes[0].bf16, views=recipes[0].views, when=when, watch=watch)
+        validated = evaluate_stack(stack, dataset, bf16=recipes[0].bf16, when=when, watch=watch)
         seconds = (perf_counter() - started) / len(recipes)
         last_rates = rates_of(recipes, number, len(dataset.train))[-1].tolist()
         histories = [

@@ -43,9 +43,9 @@ class Recipe:
         clip_norm: largest norm of all gradients together; None does not clip.
         ema: decay, for each step, of a moving average of the weights; what is validated and kept is the average.
             None keeps the weights themselves.
-        views: judge a network by its mean answer to so many views of an image (test-time augmentation), in each
-            validation and at the end: 1 is the image; 2 the mirror image, too, where `flip` suits; 6 both also shifted
-            by a pixel to two opposite corners. It costs the FLOPs of so many forward passes.
+        views: test a trained network by its mean answer to so many views of an image (test-time augmentation): 1 is
+            the image; 2 the mirror image, too, where `flip` suits; 6 both also shifted by a pixel to two opposite
+            corners. It costs the FLOPs of so many forward passes. Validation always asks about the image alone.
         patience: stop after so many epochs without a better one; None never stops early.
         bf16: run the forward pass under bfloat16 autocast.
         channels_last: lay images and filters out with the channels of a pixel side by side, which is faster for

@@ -9,7 +9,7 @@ from torch import Generator, Tensor
 from torch.nn import functional
 
 from netmorph.data import Dataset, batches
-from netmorph.engine.evaluate import Metrics, autocast, mean_answer, mode, prepare, views_of
+from netmorph.engine.evaluate import Metrics, autocast, mode, prepare
 from netmorph.engine.fit import cropped, weights_of_classes
 from netmorph.engine.recipe import Recipe, learning_rate_at, steps_per_epoch
 from netmorph.engine.seeding import epoch_draws
@@ -74,7 +74,7 @@ def fit_stack(
     return _metrics(means, correct, sum(sizes))
 
 
-def evaluate_stack(stack: Stack, dataset: Dataset, *, bf16: bool, views: int, when: str, watch: Watch) -> list[Metrics]:
+def evaluate_stack(stack: Stack, dataset: Dataset, *, bf16: bool, when: str, watch: Watch) -> list[Metrics]:
     """The loss and the accuracy of each network on the validation part."""
     like, part = stack.like, dataset.validation
     found: list[Tensor] = []
@@ -82,7 +82,7 @@ def evaluate_stack(stack: Stack, dataset: Dataset, *, bf16: bool, views: int, wh
     with mode(stack.template, training=False), torch.no_grad(), autocast(like.device, bf16):
         for images, labels in batches(part, max(FEWEST, VALIDATED // len(stack))):
             inputs = prepare(images, dataset, like)
-            found.append(mean_answer([stack(view, shared=True) for view in views_of(inputs, views)]))
+            found.append(stack(inputs, shared=True))
             truth.append(labels.to(like.device))
         logits, labels = torch.cat(found, 1), torch.cat(truth).expand(len(stack), -1)
         losses = _losses(logits, labels, None, 0.0)

@@ -22,7 +22,7 @@ from netmorph.engine.checks import (
     check_seed,
     usable_device,
 )
-from netmorph.engine.evaluate import Metrics, autocast, evaluate, mode, prepare, reference, views_of
+from netmorph.engine.evaluate import Metrics, autocast, evaluate, mode, prepare, reference
 from netmorph.engine.fit import Trainee, fit
 from netmorph.engine.history import Epoch, History
 from netmorph.engine.nonfinite import REMEDY, NotFinite, first_nonfinite
@@ -157,7 +157,7 @@ def _fit_unwatched(trainee: Trainee, dataset: Dataset, recipe: Recipe, seed: int
 
 
 def _validate(model: nn.Module, dataset: Dataset, recipe: Recipe, epoch: int, world: World) -> Metrics:
-    found = evaluate(model, dataset.validation, dataset, bf16=recipe.bf16, views=recipe.views, share=world.share)
+    found = evaluate(model, dataset.validation, dataset, bf16=recipe.bf16, share=world.share)
     if world.size > 1:
         sums = [found.loss * found.count, found.accuracy * found.count, found.count]
         loss, hits, count = total(torch.tensor(sums, dtype=torch.float64), world).tolist()
@@ -173,9 +173,9 @@ def _first_nonfinite(model: nn.Module, dataset: Dataset, recipe: Recipe) -> str:
     like = reference(model)
     with mode(model, training=False), torch.no_grad(), autocast(like.device, recipe.bf16):
         for images, _ in batches(dataset.validation, 256):
-            for view in views_of(prepare(images, dataset, like), recipe.views):
-                if not model(view).isfinite().all():
-                    return first_nonfinite(model, view)
+            inputs = prepare(images, dataset, like)
+            if not model(inputs).isfinite().all():
+                return first_nonfinite(model, inputs)
     return "every answer is finite, the loss itself overflowed"
 
 

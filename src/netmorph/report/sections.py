@@ -63,8 +63,7 @@ def _of_training(records: Records, networks: Sequence[NetworkRecord]) -> list[Se
             "learning",
             "Learning curves",
             "Training values are means over an epoch while the weights move, with augmentation and label smoothing if "
-            "there are any; validation follows each epoch, without them, in as many views as the recipe says. The ring "
-            "marks the epoch that was kept.",
+            "there are any; validation follows each epoch, without them. The ring marks the epoch that was kept.",
             partial(training.learning, epochs=epochs) if epochs else None,
             360,
         )

@@ -67,8 +67,8 @@ def _line(row: Row, runs: Sequence[Outcome]) -> str:
     reached = [outcome.seconds_to(row.published.accuracy) for outcome in runs]
     first = [time for time in reached if time is not None]
     told = f"{sum(first) / len(first):.0f} s" if len(first) == len(runs) else f"{len(first)} of {len(runs)} runs"
-    plain = [outcome.one_view for outcome in runs if outcome.one_view is not None]
-    alone = f" in {row.recipe.views} views ({sum(plain) / len(plain):.2%} in one)" if plain else ""
+    plain = sum(outcome.history.best.validation_accuracy for outcome in runs) / len(runs)
+    alone = f" in {row.recipe.views} views ({plain:.2%} in one)" if row.recipe.views > 1 else ""
     cells = (
         row.name,
         f"{row.recipe.epochs} (published: {row.published.epochs})",
