@@ -23,7 +23,7 @@ from netmorph.engine.history import Epoch
 from netmorph.engine.jobs import handler
 from netmorph.engine.lock import RunLock
 from netmorph.engine.machine import machine, versions
-from netmorph.engine.parallel import ALONE, World, own_device
+from netmorph.engine.parallel import ONE_PROCESS, World, own_device
 from netmorph.engine.records import Records
 from netmorph.engine.shelf import network_file
 from netmorph.engine.threads import set_threads
@@ -72,7 +72,7 @@ def settle(
     )
 
 
-def create(folder: Path, config: Config, command: str, world: World = ALONE) -> Path:
+def create(folder: Path, config: Config, command: str, world: World = ONE_PROCESS) -> Path:
     """Start a run's folder, once data, recipe and model are known to work together; nothing is trained yet.
 
     Args:
@@ -168,7 +168,7 @@ def train(
     folder: Path,
     on_epoch: Callable[[Epoch], None],
     tensorboard: bool = False,
-    world: World = ALONE,
+    world: World = ONE_PROCESS,
 ) -> Path:
     """Start or go on with the training in a folder, and write its report.
 

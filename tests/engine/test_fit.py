@@ -14,7 +14,7 @@ from netmorph.engine import fit as fitting
 from netmorph.engine.average import MovingAverage
 from netmorph.engine.evaluate import Metrics
 from netmorph.engine.fit import Trainee, fit
-from netmorph.engine.parallel import ALONE
+from netmorph.engine.parallel import ONE_PROCESS
 from netmorph.engine.recipe import Recipe, build_optimizer, learning_rate_at
 from tests.engine.small import dataset, network
 
@@ -31,7 +31,7 @@ def plain(seed: int = 0) -> nn.Sequential:
 
 def one_epoch(model: nn.Module, data: Dataset, recipe: Recipe, average: MovingAverage | None = None) -> Metrics:
     optimizer = build_optimizer(model, recipe)
-    return fit(Trainee(model, model, optimizer, average, ALONE), data, recipe, seed=5, epoch=1, watch=True)
+    return fit(Trainee(model, model, optimizer, average, ONE_PROCESS), data, recipe, seed=5, epoch=1, watch=True)
 
 
 class Seen(nn.Module):
@@ -223,7 +223,7 @@ def test_the_average_follows_each_step():
             mean.mul_(decay).add_(parameter.detach(), alpha=1 - decay)
 
     optimizer.register_step_post_hook(after_step)
-    fit(Trainee(model, model, optimizer, average, ALONE), dataset(), recipe, seed=5, epoch=1, watch=True)
+    fit(Trainee(model, model, optimizer, average, ONE_PROCESS), dataset(), recipe, seed=5, epoch=1, watch=True)
     assert next(steps) == average.steps == 6
     for mean, parameter in zip(expected, average.model.parameters(), strict=True):
         torch.testing.assert_close(parameter, mean, rtol=0, atol=1e-12)
@@ -233,7 +233,7 @@ def test_the_rate_follows_the_schedule_from_step_to_step():
     model, recipe = plain(), replace(SGD, epochs=3, warmup=0.5)
     optimizer, rates = build_optimizer(model, recipe), []
     optimizer.register_step_post_hook(lambda *_: rates.append(optimizer.param_groups[0]["lr"]))
-    trainee = Trainee(model, model, optimizer, None, ALONE)
+    trainee = Trainee(model, model, optimizer, None, ONE_PROCESS)
     for epoch in (1, 2, 3):
         fit(trainee, dataset(), recipe, seed=5, epoch=epoch, watch=True)
     assert rates == pytest.approx([learning_rate_at(recipe, step / 18) for step in range(18)])
@@ -242,5 +242,5 @@ def test_the_rate_follows_the_schedule_from_step_to_step():
 def test_without_watching_a_nan_is_only_in_the_loss():
     model = network()
     model[3].register_forward_hook(lambda module, inputs, output: output * math.nan)
-    trainee = Trainee(model, model, build_optimizer(model, SGD), None, ALONE)
+    trainee = Trainee(model, model, build_optimizer(model, SGD), None, ONE_PROCESS)
     assert math.isnan(fit(trainee, dataset(), SGD, seed=5, epoch=1, watch=False).loss)

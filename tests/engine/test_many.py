@@ -11,7 +11,7 @@ from torch import nn
 from netmorph.data import Part
 from netmorph.edit.snapshot import tensors_of
 from netmorph.engine import many
-from netmorph.engine.evaluate import evaluate
+from netmorph.engine.evaluate import evaluate, prepare
 from netmorph.engine.history import History
 from netmorph.engine.many import StackError, Team, train_many
 from netmorph.engine.nonfinite import NotFinite
@@ -299,6 +299,28 @@ def test_the_network_whose_loss_is_not_finite_is_named():
         models[1][6].bias[0] = math.inf
     with pytest.raises(NotFinite, match=r"network 1 is nan in epoch 1, training step 1: 'bias' of '6' \(Linear\)"):
         train_many(models, dataset(), recipes(2), stacked=True)
+
+
+class BreaksAt(nn.Module):
+    """In eval mode, at one image, wherever it stands."""
+
+    def __init__(self, late: torch.Tensor) -> None:
+        super().__init__()
+        self.late = late
+
+    def forward(self, values: torch.Tensor) -> torch.Tensor:
+        if self.training:
+            return values
+        away = (values - self.late).abs().amax((1, 2, 3), keepdim=True)
+        return values / torch.where(away == 0, 0.0, 1.0)
+
+
+def test_a_nan_in_any_batch_of_the_validation_is_found():
+    data = dataset(validation=600)
+    early = prepare(data.validation.images[:1], data, torch.empty(0, dtype=torch.float64))[0]
+    models = [nn.Sequential(BreaksAt(early), convolutional(seed)) for seed in range(2)]
+    with pytest.raises(NotFinite, match=r"network 0 is nan in the validation of epoch 1: the output of '0' \(BreaksAt"):
+        train_many(models, data, recipes(2), stacked=True)
 
 
 def test_every_field_of_a_recipe_is_known_to_be_supported_or_not() -> None:

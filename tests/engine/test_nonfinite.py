@@ -11,7 +11,7 @@ from netmorph.engine.average import MovingAverage
 from netmorph.engine.evaluate import prepare
 from netmorph.engine.fit import Trainee
 from netmorph.engine.nonfinite import NotFinite
-from netmorph.engine.parallel import ALONE
+from netmorph.engine.parallel import ONE_PROCESS
 from netmorph.engine.recipe import Recipe, build_optimizer
 from netmorph.engine.train import train
 from tests.engine.small import dataset, network, same_weights
@@ -90,7 +90,7 @@ def test_where_losses_are_not_read_a_nan_is_found_by_repeating_the_epoch(options
     for one_epoch in (training._fit, training._fit_unwatched):
         model = network()
         average = MovingAverage(model, recipe.ema) if recipe.ema else None
-        trainee = Trainee(model, model, build_optimizer(model, recipe), average, ALONE)
+        trainee = Trainee(model, model, build_optimizer(model, recipe), average, ONE_PROCESS)
         with pytest.raises(NotFinite, match=r"epoch 1, training step \d+: .*not finite") as error:
             one_epoch(trainee, dataset(), recipe, 3, 1)
         found.append((str(error.value), {name: tensor.clone() for name, tensor in model.state_dict().items()}))
@@ -103,7 +103,7 @@ def test_a_nan_that_does_not_come_back_is_told():
     model = network()
     model[3].register_forward_hook(lambda module, inputs, output: output * next(factors))
     factors = iter([1, 1, math.nan, *[1] * 100])
-    trainee = Trainee(model, model, build_optimizer(model, Recipe()), None, ALONE)
+    trainee = Trainee(model, model, build_optimizer(model, Recipe()), None, ONE_PROCESS)
     with pytest.raises(NotFinite, match="nan in epoch 4, but not when the epoch was repeated"):
         training._fit_unwatched(trainee, dataset(), Recipe(batch_size=16), 3, 4)
 
@@ -111,5 +111,5 @@ def test_a_nan_that_does_not_come_back_is_told():
 def test_an_unwatched_epoch_is_the_same_epoch():
     recipe, models = Recipe(batch_size=16, ema=0.9), (network(), network())
     for model, one_epoch in zip(models, (training._fit, training._fit_unwatched), strict=True):
-        one_epoch(Trainee(model, model, build_optimizer(model, recipe), None, ALONE), dataset(), recipe, 3, 1)
+        one_epoch(Trainee(model, model, build_optimizer(model, recipe), None, ONE_PROCESS), dataset(), recipe, 3, 1)
     assert same_weights(*models)

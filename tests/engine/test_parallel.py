@@ -14,7 +14,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from netmorph.engine import checkpoint
 from netmorph.engine.advice import advice
-from netmorph.engine.parallel import ALONE, World, from_first, gathering, joined, own_device, total
+from netmorph.engine.parallel import ONE_PROCESS, World, from_first, gathering, joined, own_device, total
 from netmorph.engine.recipe import Recipe
 from netmorph.engine.train import train
 from netmorph.errors import NetmorphError
@@ -94,7 +94,7 @@ def test_killed_together_they_end_with_the_bits_of_an_undisturbed_run(tmp_path: 
 def test_without_torchrun_one_is_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("TORCHELASTIC_RUN_ID", raising=False)
     with joined() as world:
-        assert world == ALONE == World(0, 1)
+        assert world == ONE_PROCESS == World(0, 1)
         assert from_first(lambda: 3, world) == 3
         assert own_device("cuda:7", world) == "cuda:7"
         numbers = torch.ones(2)

@@ -18,7 +18,7 @@ from netmorph.engine.checks import check_data, check_output, check_recipe, check
 from netmorph.engine.evaluate import mode, reference
 from netmorph.engine.fit import Trainee, augmented, set_rate, training_step, weights_of_classes
 from netmorph.engine.nonfinite import NotFinite
-from netmorph.engine.parallel import ALONE
+from netmorph.engine.parallel import ONE_PROCESS
 from netmorph.engine.place import place, resident
 from netmorph.engine.recipe import Recipe, build_optimizer, steps_per_epoch
 from netmorph.engine.seeding import epoch_draws
@@ -93,7 +93,7 @@ def find_learning_rate(
     check_seed(seed)
     device = usable_device(device)
     check_data(dataset)
-    check_recipe(recipe, dataset, ALONE)
+    check_recipe(recipe, dataset, ONE_PROCESS)
     model = copy.deepcopy(model)
     with advice(recipe, "before the range test"):
         place(model, device, recipe)
@@ -101,7 +101,7 @@ def find_learning_rate(
         dataset = resident(dataset, device)
     like = reference(model)
     weights = weights_of_classes(recipe, like)
-    trainee = Trainee(model, model, build_optimizer(model, recipe), None, ALONE)
+    trainee = Trainee(model, model, build_optimizer(model, recipe), None, ONE_PROCESS)
 
     reach = max(1, steps // REACH)
     rates: list[float] = []

@@ -18,7 +18,7 @@ from netmorph.engine.evaluate import examples, mode
 from netmorph.engine.fit import Trainee, fit
 from netmorph.engine.history import Epoch, History
 from netmorph.engine.nonfinite import REMEDY, NotFinite, first_nonfinite
-from netmorph.engine.parallel import ALONE
+from netmorph.engine.parallel import ONE_PROCESS
 from netmorph.engine.place import resident
 from netmorph.engine.recipe import Recipe, build_optimizer
 from netmorph.engine.stacked import DECOUPLED, Stack, StackedOptimizer
@@ -83,7 +83,7 @@ def train_many(
     _check_request(models, recipes, seeds)
     check_data(dataset)
     for model, recipe in zip(models, recipes, strict=True):
-        check_recipe(recipe, dataset, ALONE)
+        check_recipe(recipe, dataset, ONE_PROCESS)
         model.to(device)
         build_optimizer(model, recipe)  # refuses a model without trainable parameters
         check_output(model, dataset, recipe)
@@ -153,7 +153,7 @@ def stacking_wins(team: Team, dataset: Dataset, recipes: Sequence[Recipe], seeds
     stack, copies = team.stack(), [deepcopy(model) for model in team.models]
     together, device = StackedOptimizer(stack, recipes), stack.like.device
     trainees = [
-        Trainee(model, model, build_optimizer(model, recipe), None, ALONE)
+        Trainee(model, model, build_optimizer(model, recipe), None, ONE_PROCESS)
         for model, recipe in zip(copies, recipes, strict=True)
     ]
 

@@ -36,7 +36,7 @@ class World:
         return self.rank, self.size
 
 
-ALONE = World()
+ONE_PROCESS = World()
 
 
 @contextmanager
@@ -50,7 +50,7 @@ def joined() -> Iterator[World]:
         SystemExit: another process has failed; it has said why.
     """
     if "TORCHELASTIC_RUN_ID" not in os.environ:
-        yield ALONE
+        yield ONE_PROCESS
         return
     distributed.init_process_group()
     world = World(*(int(os.environ[name]) for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE")))

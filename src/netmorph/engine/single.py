@@ -16,7 +16,7 @@ from netmorph.engine import train as training
 from netmorph.engine.conclude import conclude
 from netmorph.engine.config import TrainConfig
 from netmorph.engine.history import Epoch, History
-from netmorph.engine.parallel import ALONE, World, from_first, own_device
+from netmorph.engine.parallel import ONE_PROCESS, World, from_first, own_device
 from netmorph.engine.recipe import Recipe, image_scale_at, scaled_side
 from netmorph.engine.records import EpochRecord, NetworkRecord, Records
 from netmorph.engine.seeding import seeded
@@ -34,7 +34,7 @@ def train_single(
     config: TrainConfig,
     records: Records,
     on_epoch: Callable[[Epoch], None] = lambda epoch: None,
-    world: World = ALONE,
+    world: World = ONE_PROCESS,
 ) -> dict[str, Any]:
     """Train the config's network, or go on from its checkpoint; keep the best epoch and test it.
 

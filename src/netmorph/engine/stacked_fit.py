@@ -75,7 +75,7 @@ def fit_stack(
 
 
 def evaluate_stack(stack: Stack, dataset: Dataset, *, bf16: bool, when: str, watch: Watch) -> list[Metrics]:
-    """The loss and the accuracy of each network on the validation part."""
+    """The loss and the accuracy of each network on the validation part; `watch` as in `fit_stack`."""
     like, part = stack.like, dataset.validation
     found: list[Tensor] = []
     truth: list[Tensor] = []
@@ -83,8 +83,10 @@ def evaluate_stack(stack: Stack, dataset: Dataset, *, bf16: bool, when: str, wat
         for images, labels in batches(part, max(FEWEST, VALIDATED // len(stack))):
             inputs = prepare(images, dataset, like)
             found.append(stack(inputs, shared=True))
-            truth.append(labels.to(like.device))
-        logits, labels = torch.cat(found, 1), torch.cat(truth).expand(len(stack), -1)
+            truth.append(labels.to(like.device).expand(len(stack), -1))
+            if like.device.type == "cpu":
+                watch(_losses(found[-1], truth[-1], None, 0.0), inputs.expand(len(stack), *inputs.shape), when)
+        logits, labels = torch.cat(found, 1), torch.cat(truth, 1)
         losses = _losses(logits, labels, None, 0.0)
         watch(losses, inputs.expand(len(stack), *inputs.shape), when)
     return _metrics(losses, (logits.argmax(2) == labels).sum(1), len(part))

@@ -26,7 +26,7 @@ from netmorph.engine.evaluate import Metrics, autocast, evaluate, mode, prepare,
 from netmorph.engine.fit import Trainee, fit
 from netmorph.engine.history import Epoch, History
 from netmorph.engine.nonfinite import REMEDY, NotFinite, first_nonfinite
-from netmorph.engine.parallel import ALONE, World, from_first, in_step, share_buffers, total
+from netmorph.engine.parallel import ONE_PROCESS, World, from_first, in_step, share_buffers, total
 from netmorph.engine.place import place, resident
 from netmorph.engine.recipe import Recipe, build_optimizer
 from netmorph.engine.resume import Snapshot, identity, load_progress, save_progress
@@ -44,7 +44,7 @@ def train(
     checkpoint: str | Path | None = None,
     resume: bool = False,
     on_epoch: Callable[[Epoch], None] | None = None,
-    world: World = ALONE,
+    world: World = ONE_PROCESS,
 ) -> History:
     """Train a model to classify images, in place.
 
