@@ -13,11 +13,13 @@ from netmorph.cli import (  # noqa: F401  (their commands hang on the app)
     train,
 )
 from netmorph.cli.app import app, errors
+from netmorph.engine.allocator import keep_freed_memory
 from netmorph.errors import NetmorphError
 
 
 def main() -> None:
     """The program: errors of the user's making are told in one line, without a traceback."""
+    keep_freed_memory()
     try:
         app()
     except NetmorphError as error:

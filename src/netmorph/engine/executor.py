@@ -20,6 +20,7 @@ from multiprocessing.context import SpawnProcess
 from types import TracebackType
 from typing import Generic, Protocol, TypeVar
 
+from netmorph.engine.allocator import keep_freed_memory
 from netmorph.engine.threads import plan, set_threads
 from netmorph.errors import NetmorphError
 from netmorph.files import SaveError
@@ -189,6 +190,7 @@ def _work(factory: Factory[Job, Result], threads: int, connection: Connection) -
     """A worker's life: make the handler, then handle jobs until the supervisor is gone."""
     threading.Thread(target=_end_with_supervisor, daemon=True).start()
     set_threads(threads)
+    keep_freed_memory()
     try:
         handle = factory()
     except NetmorphError as error:
