@@ -277,23 +277,12 @@ def test_a_folder_is_streamed(netmorph: Callable[..., Done], folder: Path) -> No
         (folder / "photos" / name).mkdir(parents=True)
         for number in range(20):
             pillow.new("RGB", (12, 10), (shade + number,) * 3).save(folder / "photos" / name / f"{number}.png")
-    arguments = [
-        "--stream",
-        "--data",
-        "photos",
-        "--resize",
-        "8x8",
-        "--epochs",
-        "4",
-        "--lr",
-        "0.02",
-        "--batch-size",
-        "8",
-    ]
-    done = netmorph("train", *arguments, "--model", "mlp", "--width", "0.25", "--threads", "1", "--run", "run")
+    common = "--stream --data photos --resize 8x8 --batch-size 8 --model mlp --width 0.25 --threads 1".split()
+    done = netmorph("train", *common, "--epochs", "4", "--lr", "0.02", "--run", "run")
     assert done.code == 0, done.err
     assert json.loads(netmorph("show", "run", "--json").out)["best"]["test_accuracy"] == 1.0
     assert netmorph("train", "--resume", "run").code == 0
+    assert "Suggested learning rate" in netmorph("lr-find", *common, "--steps", "20").out
 
 
 def test_a_users_own_module_in_the_current_folder(folder: Path) -> None:

@@ -34,6 +34,7 @@ from netmorph.cli.options import (
     Resize,
     Seed,
     Smoothing,
+    Stream,
     Threads,
     TrainSize,
     Width,
@@ -72,6 +73,7 @@ def find(
     reflect: Reflect = False,
     flip: Flip = False,
     bf16: Bf16 = False,
+    stream: Stream = False,
     train_size: TrainSize = None,
     resize: Resize = None,
     seed: Seed = 0,
@@ -106,7 +108,7 @@ def find(
         image_format(figure.suffix)  # before the work, not after
     told = recipe(context)
     set_threads(threads or own_cores())
-    dataset = DataConfig(data, seed, train_size=train_size, size=size(resize)).load()
+    dataset = DataConfig(data, seed, train_size=train_size, size=size(resize), streamed=stream).load()
     with seeded(seed):
         network = base(model, arguments(option, width), dataset).build()
     found = find_learning_rate(network, dataset, told, low=low, high=high, steps=steps, seed=seed, device=device)

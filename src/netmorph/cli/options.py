@@ -39,6 +39,15 @@ Data = Annotated[
         rich_help_panel=DATA,
     ),
 ]
+Stream = Annotated[
+    bool,
+    typer.Option(
+        "--stream",
+        help="Leave the images on disk and read them as they are needed, cropped at random; for folders larger "
+        "than memory. Needs --resize.",
+        rich_help_panel=DATA,
+    ),
+]
 TrainSize = Annotated[
     int | None, typer.Option(help="Use only so many training images, evenly over the classes.", rich_help_panel=DATA)
 ]

@@ -8,7 +8,6 @@ import typer
 
 from netmorph.cli.app import Options, app, console, errors, tell
 from netmorph.cli.options import (
-    DATA,
     OPTIMIZATION,
     REGULARIZATION,
     RUN,
@@ -35,6 +34,7 @@ from netmorph.cli.options import (
     RunOption,
     Seed,
     Smoothing,
+    Stream,
     Threads,
     TrainSize,
     Width,
@@ -58,15 +58,7 @@ BALANCED = "balanced"
 def train(
     context: typer.Context,
     data: Data = "digits",
-    stream: Annotated[
-        bool,
-        typer.Option(
-            "--stream",
-            help="Leave the images on disk and read them as they are needed, cropped at random; for folders larger "
-            "than memory. Needs --resize.",
-            rich_help_panel=DATA,
-        ),
-    ] = False,
+    stream: Stream = False,
     train_size: TrainSize = None,
     resize: Resize = None,
     pad: Pad = 0,
