@@ -13,7 +13,7 @@ from netmorph.engine.recipe import Recipe, build_optimizer
 def test_singular_values_come_near_one_and_their_vectors_stay(shape: tuple[int, int]) -> None:
     generator = torch.Generator().manual_seed(0)
     matrix = torch.randn(shape, generator=generator, dtype=torch.float64)
-    result = orthogonal(matrix)
+    result = orthogonal(matrix[None])[0]
     left, _, right = torch.linalg.svd(matrix, full_matrices=False)
     inner = left.T @ result @ right.T
     assert torch.allclose(inner, inner.diag().diag(), atol=1e-10)
@@ -22,7 +22,7 @@ def test_singular_values_come_near_one_and_their_vectors_stay(shape: tuple[int, 
 
 
 def test_a_gradient_of_zero_moves_nothing() -> None:
-    assert torch.equal(orthogonal(torch.zeros(3, 4)), torch.zeros(3, 4))
+    assert torch.equal(orthogonal(torch.zeros(1, 3, 4)), torch.zeros(1, 3, 4))
 
 
 def test_parameters_of_one_dimension_move_as_with_adamw() -> None:
@@ -48,8 +48,32 @@ def test_matrices_move_by_the_orthogonal_part_of_nesterovs_momentum() -> None:
     buffers = [0.1 * gradients[0], 0.1 * gradients[1] + 0.09 * gradients[0]]
     for gradient, buffer in zip(gradients, buffers, strict=True):
         ahead = 0.1 * gradient + 0.9 * buffer
-        start = start * (1 - 0.1 * 0.5) - 0.1 * ADAMW_RMS * 12**0.5 * orthogonal(ahead.flatten(1)).view_as(start)
+        start = start * (1 - 0.1 * 0.5) - 0.1 * ADAMW_RMS * 12**0.5 * orthogonal(ahead.flatten(1)[None]).view_as(start)
     assert torch.allclose(weight, start, atol=1e-12)
+
+
+def test_matrices_of_one_shape_move_as_each_would_alone() -> None:
+    generator = torch.Generator().manual_seed(0)
+    shapes = [(4, 3, 2, 2), (4, 12), (4, 3, 2, 2), (5,), (5, 4)]
+    together, alone = ([nn.Parameter(torch.zeros(shape, dtype=torch.float64)) for shape in shapes] for _ in range(2))
+    together[0].data = together[0].data.to(memory_format=torch.channels_last)
+    optimizers = [Muon(together, lr=0.1), *(Muon([parameter], lr=0.1) for parameter in alone)]
+    for _ in range(3):
+        for one, other in zip(together, alone, strict=True):
+            other.grad = torch.randn(one.shape, generator=generator, dtype=torch.float64)
+            one.grad = torch.empty_like(one).copy_(other.grad)  # in the layout of its parameter
+        for optimizer in optimizers:
+            optimizer.step()
+    for one, other in zip(together, alone, strict=True):
+        torch.testing.assert_close(one, other, atol=1e-12, rtol=0)
+
+
+def test_in_float32_a_matrix_of_very_different_singular_values_stays_near_the_exact_result() -> None:
+    generator = torch.Generator().manual_seed(0)
+    left, right = (torch.linalg.qr(torch.randn(n, 32, generator=generator, dtype=torch.float64))[0] for n in (32, 288))
+    matrix = left * torch.logspace(0, -8, 32, dtype=torch.float64) @ right.T
+    exact, found = orthogonal(matrix[None])[0], orthogonal(matrix[None].float())[0]
+    assert torch.linalg.norm(exact - found) < 1e-3 * torch.linalg.norm(exact)
 
 
 def test_matrices_move_as_with_the_muon_of_pytorch() -> None:
