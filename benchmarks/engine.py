@@ -5,7 +5,8 @@
     python -m benchmarks.engine --networks lenet5 --accuracy 5
 
 A published table's networks and hyper-parameters (MNIST and CIFAR-10). An epoch is training and validation. By default
-only a share of each is run, and its time divided by that share; `--steps 0` runs whole epochs.
+only a share of each is run, and its time divided by that share; `--steps 0` runs whole epochs. Each loop runs in a
+process of its own, netmorph's in one that keeps freed memory, as its command line does.
 """
 
 from __future__ import annotations
@@ -13,8 +14,10 @@ from __future__ import annotations
 import argparse
 import statistics
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
+from multiprocessing import get_context
 
 import torch
 from rich.console import Console
@@ -85,7 +88,16 @@ def shortened(dataset: Dataset, images: int) -> Dataset:
     return replace(dataset, train=cut(dataset.train), validation=cut(dataset.validation))
 
 
-def timings(task: Task, dataset: Dataset, share: float, runs: int, compile: bool) -> Table:
+def apart(loop: Loop, model: nn.Module, dataset: Dataset, recipe: Recipe, seed: int) -> Trained:
+    """Run a loop in a process of its own: what one tells the allocator of the C library serves no other."""
+    threads = torch.get_num_threads()
+    with ProcessPoolExecutor(1, get_context("spawn"), torch.set_num_threads, (threads,)) as process:
+        return process.submit(loop, model, dataset, recipe, seed).result()
+
+
+def timings(
+    task: Task, dataset: Dataset, share: float, runs: int, compile: bool, call: Callable[..., Trained] = apart
+) -> Table:
     """Each loop in turn, and all of them so many times.
 
     Whatever else the machine does can only make a run slower, so the best run is the fairest.
@@ -94,7 +106,7 @@ def timings(task: Task, dataset: Dataset, share: float, runs: int, compile: bool
     results: dict[str, list[Trained]] = {name: [] for name in loops}
     for run in range(runs):
         for name, loop in loops.items():
-            results[name].append(loop(task.build(dataset, seed=run), dataset, task.recipe, run))
+            results[name].append(call(loop, task.build(dataset, seed=run), dataset, task.recipe, run))
     best = {name: min(result.seconds[-1] for result in found) / share for name, found in results.items()}
     baseline = next(name for name, loop in loops.items() if loop is bare)
     measured = "whole epochs" if share == 1 else f"reckoned from {share:.1%} of an epoch"

@@ -2,6 +2,7 @@
 
 import io
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -82,10 +83,22 @@ def test_tables_reckon_whole_epochs(dataset: Dataset, monkeypatch: pytest.Monkey
     monkeypatch.setitem(engine.LOOPS, "bare loop", engine.bare)
     task = replace(engine.TASKS["lenet5"], network="mlp", recipe=RECIPE)
     console = Console(file=io.StringIO(), width=200, record=True)
-    console.print(engine.timings(task, dataset, share=0.5, runs=2, compile=False))
+
+    def here(loop: Loop, *given: Any) -> _loops.Trained:
+        return loop(*given)
+
+    console.print(engine.timings(task, dataset, share=0.5, runs=2, compile=False, call=here))
     told = [line.split() for line in console.export_text().splitlines()]
     assert ["│", "bare", "loop", "│", "8.00", "│", "1.00", "│", "1.00x", "│", "25.00%", "│"] in told
     assert ["│", "twice", "as", "fast", "│", "4.00", "│", "0.50", "│", "2.00x", "│", "50.00%", "│"] in told
+
+
+def test_a_loop_runs_in_a_process_of_its_own(dataset: Dataset) -> None:
+    before = torch.get_num_threads()
+    seconds, accuracy = engine.apart(_loops.netmorph_plain, network(), dataset, RECIPE, 0)
+    assert len(seconds) == RECIPE.epochs
+    assert accuracy == 1
+    assert torch.get_num_threads() == before
 
 
 def test_accuracies_are_told_over_seeds(dataset: Dataset) -> None:
