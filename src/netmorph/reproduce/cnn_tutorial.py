@@ -104,17 +104,18 @@ def _orthogonal(epochs: int, rate: float, *, bf16: bool) -> Recipe:
     )
 
 
-def _residual(epochs: int, rate: float, *, first_size: float, views: int) -> Recipe:
+def _residual(epochs: int, *, warmup: float, pad: int, first_size: float) -> Recipe:
     """The same with larger batches and weight decay, soft labels, narrow mirrored crops, and small images first."""
     return replace(
-        _orthogonal(epochs, rate, bf16=True),
+        _orthogonal(epochs, 0.02, bf16=True),
         batch_size=100,
         weight_decay=0.05,
         label_smoothing=0.1,
-        pad=2,
+        warmup=warmup,
+        pad=pad,
         reflect=True,
         first_size=first_size,
-        views=views,
+        views=6,
     )
 
 
@@ -127,8 +128,8 @@ IMPROVED = (
     _mnist("minivgg", VGG_160, _better(50, 16, pad=2, bf16=True), "-50-epochs", train_size=160),
     _cifar10("lenet5", LENET_SGD, _orthogonal(12, 0.004, bf16=False), "-12-epochs"),
     _cifar10("minivgg", VGG_SGD, _orthogonal(12, 0.004, bf16=True), "-12-epochs"),
-    _cifar10("resnet", RESNET_ADAM, _residual(10, 0.02, first_size=0.75, views=6), "-10-epochs"),
-    _cifar10("resnet", RESNET_ADAM, _residual(8, 0.02, first_size=0.5, views=2), "-8-epochs"),
+    _cifar10("resnet", RESNET_ADAM, _residual(10, warmup=0.1, pad=2, first_size=0.75), "-10-epochs"),
+    _cifar10("resnet", RESNET_ADAM, _residual(7, warmup=0.05, pad=1, first_size=0.5), "-7-epochs"),
 )
 
 CNN_TUTORIAL = Study("cnn-tutorial", "A CNN tutorial's table", PREFACE, REPRODUCED, IMPROVED)
