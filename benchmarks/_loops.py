@@ -18,7 +18,6 @@ from torch.nn import functional
 from torch.utils.data import DataLoader, TensorDataset, default_collate
 
 from netmorph.data import Dataset, Part, normalize
-from netmorph.engine.allocator import keep_freed_memory
 from netmorph.engine.evaluate import CPU_BATCH
 from netmorph.engine.fit import cropped
 from netmorph.engine.recipe import Recipe
@@ -178,7 +177,6 @@ def skorch(model: nn.Module, dataset: Dataset, recipe: Recipe, seed: int) -> Tra
 
 def netmorph_plain(model: nn.Module, dataset: Dataset, recipe: Recipe, seed: int) -> Trained:
     """Ours, in float32."""
-    keep_freed_memory()
     history = train(model, dataset, recipe, seed=seed)
     return Trained([epoch.seconds for epoch in history], history[-1].validation_accuracy)
 
@@ -191,7 +189,6 @@ def netmorph_fast(model: nn.Module, dataset: Dataset, recipe: Recipe, seed: int)
 def netmorph_compiled(model: nn.Module, dataset: Dataset, recipe: Recipe, seed: int) -> Trained:
     """The same, compiled. The epoch that compiles is not timed; one more is, whose accuracy is not told."""
     fast = replace(recipe, channels_last=True, bf16=True, compile=True, epochs=recipe.epochs + 1)
-    keep_freed_memory()
     history = train(model, dataset, fast, seed=seed)
     return Trained([epoch.seconds for epoch in history[1:]], history[-2].validation_accuracy)
 

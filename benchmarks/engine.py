@@ -5,8 +5,8 @@
     python -m benchmarks.engine --networks lenet5 --accuracy 5
 
 A published table's networks and hyper-parameters (MNIST and CIFAR-10). An epoch is training and validation. By default
-only a share of each is run, and its time divided by that share; `--steps 0` runs whole epochs. Each loop runs in a
-process of its own, netmorph's in one that keeps freed memory, as its command line does.
+only a share of each is run, and its time divided by that share; `--steps 0` runs whole epochs. Each loop that is timed
+runs in a process of its own; netmorph's in one that keeps freed memory, as its command line does.
 """
 
 from __future__ import annotations
@@ -18,17 +18,21 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
 from multiprocessing import get_context
+from typing import TypeVar
 
 import torch
 from rich.console import Console
 from rich.table import Table
 from torch import nn
 
-from benchmarks._loops import LOOPS, Loop, Trained, bare, netmorph_compiled, netmorph_fast
+from benchmarks._loops import LOOPS, Loop, Trained, bare, netmorph_compiled, netmorph_fast, netmorph_plain
 from netmorph import zoo
 from netmorph.data import Dataset, Part, Split, load
+from netmorph.engine.allocator import keep_freed_memory
 from netmorph.engine.machine import machine, versions
 from netmorph.engine.recipe import Recipe
+
+Value = TypeVar("Value")
 
 SEEDS = (0, 1, 2)
 SGD = Recipe(
@@ -88,27 +92,41 @@ def shortened(dataset: Dataset, images: int) -> Dataset:
     return replace(dataset, train=cut(dataset.train), validation=cut(dataset.validation))
 
 
-def apart(loop: Loop, model: nn.Module, dataset: Dataset, recipe: Recipe, seed: int) -> Trained:
-    """Run a loop in a process of its own: what one tells the allocator of the C library serves no other."""
-    threads = torch.get_num_threads()
-    with ProcessPoolExecutor(1, get_context("spawn"), torch.set_num_threads, (threads,)) as process:
-        return process.submit(loop, model, dataset, recipe, seed).result()
+def timed(compile: bool) -> dict[str, tuple[Loop, bool]]:
+    """The loops, each with whether its process keeps freed memory."""
+    loops: dict[str, tuple[Loop, bool]] = {}
+    for name, loop in LOOPS.items():
+        loops[name] = (loop, loop in (netmorph_plain, netmorph_fast))
+        if loop is bare:
+            loops[f"{name}, keeping freed memory"] = (loop, True)
+    return loops | ({"netmorph, ... + torch.compile": (netmorph_compiled, True)} if compile else {})
 
 
-def timings(
-    task: Task, dataset: Dataset, share: float, runs: int, compile: bool, call: Callable[..., Trained] = apart
-) -> Table:
+def apart(function: Callable[..., Value], *given: object, keep: bool) -> Value:
+    """Call a function in a new process with as many threads, because what an allocator is told cannot be undone."""
+    settings = (torch.get_num_threads(), keep)
+    with ProcessPoolExecutor(1, get_context("spawn"), _begin, settings) as process:
+        return process.submit(function, *given).result()
+
+
+def _begin(threads: int, keep: bool) -> None:
+    torch.set_num_threads(threads)
+    if keep:
+        keep_freed_memory()
+
+
+def timings(task: Task, dataset: Dataset, share: float, runs: int, compile: bool) -> Table:
     """Each loop in turn, and all of them so many times.
 
     Whatever else the machine does can only make a run slower, so the best run is the fairest.
     """
-    loops = LOOPS | ({"netmorph, ... + torch.compile": netmorph_compiled} if compile else {})
+    loops = timed(compile)
     results: dict[str, list[Trained]] = {name: [] for name in loops}
     for run in range(runs):
-        for name, loop in loops.items():
-            results[name].append(call(loop, task.build(dataset, seed=run), dataset, task.recipe, run))
+        for name, (loop, keep) in loops.items():
+            results[name].append(apart(loop, task.build(dataset, seed=run), dataset, task.recipe, run, keep=keep))
     best = {name: min(result.seconds[-1] for result in found) / share for name, found in results.items()}
-    baseline = next(name for name, loop in loops.items() if loop is bare)
+    baseline = next(name for name, (loop, _) in loops.items() if loop is bare)
     measured = "whole epochs" if share == 1 else f"reckoned from {share:.1%} of an epoch"
     title = f"{measured}, best of {runs} alternating runs"
     table = _table(task, title, "s per epoch", "bare = 1", "speed-up", "accuracy then")

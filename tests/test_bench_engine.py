@@ -1,6 +1,7 @@
 """The loops of the engine's benchmark: what is compared does the same work and learns the same."""
 
 import io
+import os
 from dataclasses import replace
 from typing import Any
 
@@ -84,21 +85,34 @@ def test_tables_reckon_whole_epochs(dataset: Dataset, monkeypatch: pytest.Monkey
     task = replace(engine.TASKS["lenet5"], network="mlp", recipe=RECIPE)
     console = Console(file=io.StringIO(), width=200, record=True)
 
-    def here(loop: Loop, *given: Any) -> _loops.Trained:
+    def here(loop: Loop, *given: Any, keep: bool) -> _loops.Trained:
         return loop(*given)
 
-    console.print(engine.timings(task, dataset, share=0.5, runs=2, compile=False, call=here))
+    monkeypatch.setattr(engine, "apart", here)
+    console.print(engine.timings(task, dataset, share=0.5, runs=2, compile=False))
     told = [line.split() for line in console.export_text().splitlines()]
     assert ["│", "bare", "loop", "│", "8.00", "│", "1.00", "│", "1.00x", "│", "25.00%", "│"] in told
     assert ["│", "twice", "as", "fast", "│", "4.00", "│", "0.50", "│", "2.00x", "│", "50.00%", "│"] in told
 
 
-def test_a_loop_runs_in_a_process_of_its_own(dataset: Dataset) -> None:
+def where() -> tuple[int, int]:
+    return os.getpid(), torch.get_num_threads()
+
+
+def test_a_loop_runs_in_a_process_of_its_own_with_as_many_threads() -> None:
     before = torch.get_num_threads()
-    seconds, accuracy = engine.apart(_loops.netmorph_plain, network(), dataset, RECIPE, 0)
-    assert len(seconds) == RECIPE.epochs
-    assert accuracy == 1
-    assert torch.get_num_threads() == before
+    try:
+        torch.set_num_threads(3)
+        process, threads = engine.apart(where, keep=True)
+    finally:
+        torch.set_num_threads(before)
+    assert process != os.getpid()
+    assert threads == 3
+
+
+def test_only_our_loops_and_one_bare_loop_keep_freed_memory() -> None:
+    kept = [loop for loop, keep in engine.timed(compile=True).values() if keep]
+    assert kept == [_loops.bare, _loops.netmorph_plain, _loops.netmorph_fast, _loops.netmorph_compiled]
 
 
 def test_accuracies_are_told_over_seeds(dataset: Dataset) -> None:

@@ -328,6 +328,6 @@ def test_every_field_of_a_recipe_is_known_to_be_supported_or_not() -> None:
     alike = (
         "epochs batch_size optimizer momentum nesterov pad reflect flip label_smoothing class_weights clip_norm bf16"
     )
-    assert {*many.OWN, *many.UNSUPPORTED, *alike.split(), "views", "channels_last"} == {
+    assert {*many.OWN, *many.UNSUPPORTED, *alike.split(), "channels_last"} == {
         field.name for field in dataclasses.fields(Recipe)
     }

@@ -5,6 +5,7 @@ import torch
 from torch import nn
 
 import netmorph
+from netmorph.engine import muon
 from netmorph.engine.muon import ADAMW_RMS, Muon, orthogonal
 from netmorph.engine.recipe import Recipe, build_optimizer
 
@@ -54,9 +55,10 @@ def test_matrices_move_by_the_orthogonal_part_of_nesterovs_momentum() -> None:
 
 def test_matrices_of_one_shape_move_as_each_would_alone() -> None:
     generator = torch.Generator().manual_seed(0)
-    shapes = [(4, 3, 2, 2), (4, 12), (4, 3, 2, 2), (5,), (5, 4)]
+    shapes = [(4, 3, 2, 2), (4, 12), (4, 3, 2, 2), (5,), (5, 4), (30, 3, 2, 2), (30, 3, 2, 2), (), (2, 0)]
     together, alone = ([nn.Parameter(torch.zeros(shape, dtype=torch.float64)) for shape in shapes] for _ in range(2))
-    together[0].data = together[0].data.to(memory_format=torch.channels_last)
+    for place in (0, 5):
+        together[place].data = together[place].data.to(memory_format=torch.channels_last)
     optimizers = [Muon(together, lr=0.1), *(Muon([parameter], lr=0.1) for parameter in alone)]
     for _ in range(3):
         for one, other in zip(together, alone, strict=True):
@@ -74,6 +76,38 @@ def test_in_float32_a_matrix_of_very_different_singular_values_stays_near_the_ex
     matrix = left * torch.logspace(0, -8, 32, dtype=torch.float64) @ right.T
     exact, found = orthogonal(matrix[None])[0], orthogonal(matrix[None].float())[0]
     assert torch.linalg.norm(exact - found) < 1e-3 * torch.linalg.norm(exact)
+
+
+@pytest.mark.parametrize("shape", [(16, 144), (64, 64), (64, 576)])
+def test_a_low_rank_in_bfloat16_stays_bounded(shape: tuple[int, int]) -> None:
+    generator = torch.Generator().manual_seed(0)
+    left, right = (torch.randn(size, 3, generator=generator) for size in shape)
+    with torch.autocast("cpu", torch.bfloat16):
+        found = orthogonal((left @ right.T).bfloat16()[None])[0]
+    assert found.dtype == torch.float32
+    assert torch.linalg.matrix_norm(found, 2) < 1.3
+
+
+def test_many_large_matrices_are_taken_a_few_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes: list[int] = []
+    monkeypatch.setattr(muon, "TOGETHER", 100)
+    monkeypatch.setattr(muon, "orthogonal", lambda matrices: sizes.append(len(matrices)) or matrices)
+    weights = [nn.Parameter(torch.ones(5, 8)) for _ in range(5)] + [nn.Parameter(torch.ones(20, 8))]
+    for weight in weights:
+        weight.grad = torch.ones_like(weight)
+    Muon(weights).step()
+    assert sizes == [2, 2, 1, 1]
+
+
+def test_state_that_is_loaded_goes_where_the_parameters_are() -> None:
+    here, there = nn.Parameter(torch.ones(3)), nn.Parameter(torch.ones(3, device="meta"))
+    here.grad = torch.ones(3)
+    trained, fresh = Muon([here]), Muon([there])
+    trained.step()
+    fresh.load_state_dict(trained.state_dict())
+    assert {name: tensor.device.type for name, tensor in fresh.state[there].items()} == dict.fromkeys(
+        ("step", "exp_avg", "exp_avg_sq"), "meta"
+    )
 
 
 def test_matrices_move_as_with_the_muon_of_pytorch() -> None:

@@ -235,6 +235,15 @@ def test_streamed_images_train_like_the_same_in_memory():
     assert set(stream.validation.seeds) == {None}
 
 
+def test_views_are_for_tests_and_change_nothing_here():
+    models = (network(), network())
+    histories = [
+        train(model, dataset(), Recipe(epochs=2, views=views)) for model, views in zip(models, (1, 6), strict=True)
+    ]
+    assert histories[0] == histories[1]
+    assert same_weights(*models)
+
+
 def test_a_split_moves_with_its_labels():
     moved = dataset().train.to(torch.device("meta"))
     assert moved.images.device == moved.labels.device == torch.device("meta")

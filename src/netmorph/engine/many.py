@@ -28,7 +28,7 @@ from netmorph.errors import NetmorphError
 from netmorph.graph import TraceError
 
 # What each stacked network may have its own of, and what none may ask for.
-OWN = ("learning_rate", "weight_decay", "schedule", "warmup")
+OWN = ("learning_rate", "weight_decay", "schedule", "warmup", "views")
 UNSUPPORTED = ("first_size", "mixup", "cutmix", "accumulate", "ema", "patience", "compile")
 # Steps that are timed, and how often, before one way is chosen.
 STEPS = 4

@@ -1,5 +1,6 @@
 """Muon: momentum whose updates of weight matrices are made orthogonal, beside AdamW for all other parameters."""
 
+import math
 from collections import defaultdict
 from collections.abc import Callable, Iterable
 from typing import Any, overload
@@ -15,6 +16,7 @@ ITERATIONS = 5
 ADAMW_RMS = 0.2
 EPSILON = 1e-7
 ADAM_EPSILON = 1e-8
+TOGETHER = 2**20  # numbers of matrices that are multiplied at once, which bounds the memory that takes
 
 Moving = tuple[nn.Parameter, Tensor]  # with its gradient
 
@@ -44,7 +46,9 @@ class Muon(torch.optim.Optimizer):
         betas: tuple[float, float] = (0.9, 0.999),
         weight_decay: float = 0.01,
     ) -> None:
-        super().__init__(params, {"lr": lr, "momentum": momentum, "betas": betas, "weight_decay": weight_decay})
+        defaults = {"lr": lr, "momentum": momentum, "betas": betas, "weight_decay": weight_decay}
+        # Read by `load_state_dict`, which else leaves the number of steps on the CPU.
+        super().__init__(params, defaults | {"fused": True})
 
     @overload
     def step(self, closure: None = None) -> None: ...
@@ -67,26 +71,34 @@ class Muon(torch.optim.Optimizer):
 
     def _move_matrices(self, moving: list[Moving], group: dict[str, Any]) -> None:
         # Starting an operation on a small matrix takes longer than the operation: those of one shape share it.
-        alike: defaultdict[object, list[tuple[nn.Parameter, Tensor]]] = defaultdict(list)
+        alike: defaultdict[object, list[Moving]] = defaultdict(list)
+        for parameter, gradient in moving:
+            shape = (len(gradient), math.prod(gradient.shape[1:]))
+            alike[shape, gradient.dtype, gradient.device].append((parameter, gradient))
+        for members in alike.values():
+            together = max(1, TOGETHER // max(1, members[0][1].numel()))
+            for start in range(0, len(members), together):
+                self._move_alike(members[start : start + together], group)
+
+    def _move_alike(self, moving: list[Moving], group: dict[str, Any]) -> None:
+        ahead = []
         for parameter, gradient in moving:
             state = self.state[parameter]
             if not state:
                 state["momentum_buffer"] = torch.zeros_like(gradient)
             state["momentum_buffer"].lerp_(gradient, 1 - group["momentum"])
-            ahead = gradient.lerp(state["momentum_buffer"], group["momentum"]).flatten(1)
-            alike[ahead.shape, ahead.dtype, ahead.device].append((parameter, ahead))
-        for members in alike.values():
-            updates = orthogonal(torch.stack([ahead for _, ahead in members]))
-            rate = group["lr"] * ADAMW_RMS * max(updates.shape[1:]) ** 0.5
-            for (parameter, _), update in zip(members, updates, strict=True):
-                parameter.mul_(1 - group["lr"] * group["weight_decay"])
-                parameter.sub_(update.view(parameter.shape), alpha=rate)
+            ahead.append(gradient.lerp(state["momentum_buffer"], group["momentum"]).flatten(1))
+        updates = orthogonal(torch.stack(ahead))
+        rate = group["lr"] * ADAMW_RMS * max(updates.shape[1:]) ** 0.5
+        for (parameter, _), update in zip(moving, updates, strict=True):
+            parameter.mul_(1 - group["lr"] * group["weight_decay"])
+            parameter.sub_(update.view(parameter.shape), alpha=rate)
 
     def _move_vectors(self, moving: list[Moving], group: dict[str, Any]) -> None:
         states = [self.state[parameter] for parameter, _ in moving]
         for (parameter, gradient), state in zip(moving, states, strict=True):
             if not state:
-                state["step"] = torch.zeros((), device=parameter.device)
+                state["step"] = torch.zeros((), dtype=torch.float32, device=parameter.device)
                 state["exp_avg"], state["exp_avg_sq"] = torch.zeros_like(gradient), torch.zeros_like(gradient)
         adamw(
             [parameter for parameter, _ in moving],
@@ -107,24 +119,27 @@ class Muon(torch.optim.Optimizer):
 
 
 def orthogonal(matrices: Tensor) -> Tensor:
-    """Nearly the nearest matrices with orthonormal rows (or columns), [k, m, n] -> [k, m, n].
+    """Nearly the nearest matrices with orthonormal rows (or columns), [k, m, n] -> [k, m, n], in float32 or wider.
 
     Singular values become 0.7 to 1.2, those below a thousandth of the norm less. Newton-Schulz iteration, in which each
     step multiplies the matrix by a polynomial of its Gram matrix: the small Gram matrices are iterated, and the product
     of the polynomials is applied once. Filters, nine times as wide as high, take less than half of the multiplications
-    so, square matrices a quarter more.
+    so, square matrices a quarter more. Gram matrices hold squares: bfloat16 would lose the small singular values in
+    them, and the iteration would grow what is left of them without bound.
     """
-    high = matrices.shape[1] > matrices.shape[2]
-    wide = matrices.transpose(1, 2) if high else matrices
-    unit: Tensor = wide / (wide.norm(dim=(1, 2), keepdim=True) + EPSILON)
-    gram = unit @ unit.mT
-    product = _polynomial(gram)
-    step = product
-    for _ in range(ITERATIONS - 1):
-        gram = step @ gram @ step  # symmetric matrices that commute
-        step = _polynomial(gram)
-        product = step @ product
-    result = product @ unit
+    with torch.autocast(matrices.device.type, enabled=False):
+        precise = matrices.to(torch.promote_types(matrices.dtype, torch.float32))
+        high = matrices.shape[1] > matrices.shape[2]
+        wide = precise.transpose(1, 2) if high else precise
+        unit: Tensor = wide / (wide.norm(dim=(1, 2), keepdim=True) + EPSILON)
+        gram = unit @ unit.mT
+        product = _polynomial(gram)
+        step = product
+        for _ in range(ITERATIONS - 1):
+            gram = step @ gram @ step  # symmetric matrices that commute
+            step = _polynomial(gram)
+            product = step @ product
+        result = product @ unit
     return result.transpose(1, 2) if high else result
 
 

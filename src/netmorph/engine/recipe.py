@@ -45,7 +45,8 @@ class Recipe:
             None keeps the weights themselves.
         views: test a trained network by its mean answer to so many views of an image (test-time augmentation): 1 is
             the image; 2 the mirror image, too, where `flip` suits; 6 both also shifted by a pixel to two opposite
-            corners. It costs the FLOPs of so many forward passes. Validation always asks about the image alone.
+            corners. It costs the FLOPs of so many forward passes. Read where a run is tested; `train` itself validates
+            on the images alone (`evaluate` takes `views`, too).
         patience: stop after so many epochs without a better one; None never stops early.
         bf16: run the forward pass under bfloat16 autocast.
         channels_last: lay images and filters out with the channels of a pixel side by side, which is faster for

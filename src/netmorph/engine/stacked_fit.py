@@ -75,20 +75,22 @@ def fit_stack(
 
 
 def evaluate_stack(stack: Stack, dataset: Dataset, *, bf16: bool, when: str, watch: Watch) -> list[Metrics]:
-    """The loss and the accuracy of each network on the validation part; `watch` as in `fit_stack`."""
+    """The loss and the accuracy of each network on the validation part; `watch` looks at losses that are not finite."""
     like, part = stack.like, dataset.validation
-    found: list[Tensor] = []
-    truth: list[Tensor] = []
-    with mode(stack.template, training=False), torch.no_grad(), autocast(like.device, bf16):
+
+    def answers() -> Iterator[tuple[Tensor, Tensor, Tensor]]:
         for images, labels in batches(part, max(FEWEST, VALIDATED // len(stack))):
             inputs = prepare(images, dataset, like)
-            found.append(stack(inputs, shared=True))
-            truth.append(labels.to(like.device).expand(len(stack), -1))
-            if like.device.type == "cpu":
-                watch(_losses(found[-1], truth[-1], None, 0.0), inputs.expand(len(stack), *inputs.shape), when)
-        logits, labels = torch.cat(found, 1), torch.cat(truth, 1)
+            yield inputs, stack(inputs, shared=True), labels.to(like.device).expand(len(stack), -1)
+
+    with mode(stack.template, training=False), torch.no_grad(), autocast(like.device, bf16):
+        found = [(logits, labels) for _, logits, labels in answers()]
+        logits, labels = (torch.cat(each, 1) for each in zip(*found, strict=True))
         losses = _losses(logits, labels, None, 0.0)
-        watch(losses, inputs.expand(len(stack), *inputs.shape), when)
+        if not bool(losses.isfinite().all()):  # asked again, to find the batch: holding on to all inputs costs memory
+            for inputs, answered, expected in answers():
+                watch(_losses(answered, expected, None, 0.0), inputs.expand(len(stack), *inputs.shape), when)
+            watch(losses, inputs.expand(len(stack), *inputs.shape), when)  # finite in each batch, not in their sum
     return _metrics(losses, (logits.argmax(2) == labels).sum(1), len(part))
 
 

@@ -68,12 +68,12 @@ def _line(row: Row, runs: Sequence[Outcome]) -> str:
     first = [time for time in reached if time is not None]
     told = f"{sum(first) / len(first):.0f} s" if len(first) == len(runs) else f"{len(first)} of {len(runs)} runs"
     plain = sum(outcome.history.best.validation_accuracy for outcome in runs) / len(runs)
-    alone = f" in {row.recipe.views} views ({plain:.2%} in one)" if row.recipe.views > 1 else ""
+    answer = f" in {row.recipe.views} views ({plain:.2%} in one)" if row.recipe.views > 1 else ""
     cells = (
         row.name,
         f"{row.recipe.epochs} (published: {row.published.epochs})",
         f"{row.published.accuracy:.2%}",
-        f"**{mean:.2%}**{alone}",
+        f"**{mean:.2%}**{answer}",
         f"{min(accuracies):.2%} to {max(accuracies):.2%}" if len(runs) > 1 else "",
         str(len(runs)),
         "yes" if row.recipe.bf16 else "no",
