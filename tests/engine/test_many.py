@@ -304,14 +304,14 @@ def test_the_network_whose_loss_is_not_finite_is_named():
 class BreaksAt(nn.Module):
     """In eval mode, at one image, wherever it stands."""
 
-    def __init__(self, late: torch.Tensor) -> None:
+    def __init__(self, image: torch.Tensor) -> None:
         super().__init__()
-        self.late = late
+        self.image = image
 
     def forward(self, values: torch.Tensor) -> torch.Tensor:
         if self.training:
             return values
-        away = (values - self.late).abs().amax((1, 2, 3), keepdim=True)
+        away = (values - self.image).abs().amax((1, 2, 3), keepdim=True)
         return values / torch.where(away == 0, 0.0, 1.0)
 
 

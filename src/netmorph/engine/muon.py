@@ -16,7 +16,7 @@ ITERATIONS = 5
 ADAMW_RMS = 0.2
 EPSILON = 1e-7
 ADAM_EPSILON = 1e-8
-TOGETHER = 2**20  # numbers of matrices that are multiplied at once, which bounds the memory that takes
+TOGETHER = 2**20  # entries of the matrices that are multiplied at once: it bounds the memory of a step
 
 Moving = tuple[nn.Parameter, Tensor]  # with its gradient
 
