@@ -19,8 +19,8 @@ from torch.utils.data import DataLoader, TensorDataset, default_collate
 
 from netmorph.data import Dataset, Part, normalize
 from netmorph.engine.evaluate import CPU_BATCH
-from netmorph.engine.fit import cropped
-from netmorph.engine.recipe import Recipe
+from netmorph.engine.fit import cropped, set_rate
+from netmorph.engine.recipe import Recipe, learning_rate_at
 from netmorph.engine.train import train
 from netmorph.errors import require
 from netmorph.zoo.vision import vision_library
@@ -74,16 +74,21 @@ def ordinary(model: nn.Module, dataset: Dataset, recipe: Recipe, seed: int) -> T
 
 
 def bare(model: nn.Module, dataset: Dataset, recipe: Recipe, seed: int) -> Trained:
-    """One float tensor in memory, normalized before the clock starts; batches are cut and augmented as a whole."""
+    """One float tensor in memory, normalized before the clock starts; batches are cut and augmented as a whole.
+
+    The one loop beside ours that follows the recipe's schedule.
+    """
     images, validation = _floats(dataset.train, dataset), _floats(dataset.validation, dataset)
     labels, expected = dataset.train.labels, dataset.validation.labels
     torch.manual_seed(seed)
     optimizer = plain_optimizer(model, recipe)
     seconds = []
-    for _ in range(recipe.epochs):
+    for epoch in range(recipe.epochs):
         started = perf_counter()
         model.train()
-        for chosen in torch.randperm(len(labels)).split(recipe.batch_size):
+        steps = torch.randperm(len(labels)).split(recipe.batch_size)
+        for step, chosen in enumerate(steps):
+            set_rate(optimizer, learning_rate_at(recipe, (epoch + step / len(steps)) / recipe.epochs))
             optimizer.zero_grad()
             inputs = cropped(images[chosen], recipe, torch.default_generator)
             functional.cross_entropy(model(inputs), labels[chosen]).backward()
