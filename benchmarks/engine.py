@@ -68,8 +68,7 @@ def main(arguments: Sequence[str] = ()) -> None:
     if options.threads:
         torch.set_num_threads(options.threads)
     console = Console(width=None if sys.stdout.isatty() else 110)
-    told = versions() | machine() | {"CPU capability": torch.backends.cpu.get_cpu_capability()}
-    console.print(", ".join(f"{name} {value}" for name, value in told.items()) + f", {torch.get_num_threads()} threads")
+    console.print(machine_line())
     for name in options.networks:
         task = TASKS[name]
         whole = load(task.data, seed=0)
@@ -80,6 +79,12 @@ def main(arguments: Sequence[str] = ()) -> None:
             continue
         dataset = shortened(whole, options.steps * task.recipe.batch_size) if options.steps else whole
         console.print(timings(task, dataset, len(dataset.train) / len(whole.train), options.runs, options.compile))
+
+
+def machine_line() -> str:
+    """What the figures depend on."""
+    told = versions() | machine() | {"CPU capability": torch.backends.cpu.get_cpu_capability()}
+    return ", ".join(f"{name} {value}" for name, value in told.items()) + f", {torch.get_num_threads()} threads"
 
 
 def shortened(dataset: Dataset, images: int) -> Dataset:

@@ -10,7 +10,7 @@ import torch
 from rich.console import Console
 from torch import nn
 
-from benchmarks import _loops, engine, gpu
+from benchmarks import _loops, engine, gpu, operators
 from benchmarks._loops import LOOPS, Loop
 from netmorph import zoo
 from netmorph.data import Dataset, Split
@@ -135,3 +135,16 @@ def test_resnet9_is_told_epoch_by_epoch(
     assert [line.split()[0] for line in (first, second)] == ["1", "2"]
     # Twice the epochs are twice the FLOPs.
     assert float(second.split()[5]) == pytest.approx(2 * float(first.split()[5]), rel=0.01)
+
+
+def test_operators_are_told_beside_each_other(dataset: Dataset) -> None:
+    task = replace(engine.TASKS["lenet5"], network="mlp", recipe=RECIPE)
+    found = {name: operators.spent(loop, task, dataset) for name, loop in (("a", _loops.bare), ("b", _loops.bare))}
+    assert found["a"]["aten::addmm"] > 0
+    console = Console(file=io.StringIO(), width=200, record=True)
+    console.print(
+        operators.beside(task, {"a": {"x": 1.0, "y": 3.0}, "b": {"x": 2.5} | {f"z{i}": 0.5 for i in range(20)}})
+    )
+    told = [line.split() for line in console.export_text().splitlines()]
+    assert told.index(["│", "y", "│", "3.00", "│", "0.00", "│"]) < told.index(["│", "x", "│", "1.00", "│", "2.50", "│"])
+    assert ["│", "together", "│", "4.00", "│", "12.50", "│"] in told
