@@ -107,7 +107,7 @@ def live(work: Work, folder: Path, kill_after: float | None = None) -> bool:
 
 def phase(folder: Path) -> str:
     """What a killed child was at, from what it left."""
-    path = next((folder / name for name in ("state", "checkpoint") if checkpoint.exists(folder / name)), None)
+    path = next((folder / name for name in ("state", "checkpoint") if checkpoint.existing(folder / name)), None)
     if path is not None and not path.exists():
         return "between the renames"
     if any(folder.rglob(".*.tmp")):

@@ -8,7 +8,7 @@ from safetensors import SafetensorError
 from safetensors.torch import save_file
 
 from netmorph.engine import checkpoint
-from netmorph.engine.checkpoint import CheckpointError, exists, load, previous, save
+from netmorph.engine.checkpoint import CheckpointError, existing, load, previous, save
 from netmorph.files import SaveError
 
 TENSORS = {
@@ -37,15 +37,17 @@ def test_round_trip(path):
 
 
 def test_the_one_before_is_kept(path):
-    assert not exists(path)
+    assert not existing(path)
     for number in range(3):
         save(path, TENSORS, {"number": number})
     assert load(path)[1] == {"number": 2}
     assert load(previous(path))[1] == {"number": 1}
+    assert existing(path) == [path, previous(path)]
     assert sorted(file.name for file in path.parent.iterdir()) == [path.name, previous(path).name]
     path.unlink()
-    assert exists(path)
-    assert load(path)[1] == {"number": 1}
+    assert existing(path) == [previous(path)]
+    with pytest.warns(UserWarning, match=r"there is no .*Going on from the one before"):
+        assert load(path)[1] == {"number": 1}
 
 
 def truncate(content):
@@ -145,6 +147,30 @@ def test_absent_and_foreign_files(path):
     save_file({"a": torch.zeros(1)}, path)
     with pytest.raises(CheckpointError, match="not a checkpoint of netmorph"):
         load(path)
+
+
+def test_what_cannot_be_read_is_left_as_it_is(path, monkeypatch):
+    for number in range(2):
+        save(path, TENSORS, {"number": number})
+
+    def refused(file, *_, **__):
+        raise PermissionError(13, "Permission denied", str(file))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoint, "safe_open", refused)
+        with pytest.raises(CheckpointError, match=r"cannot be read: .*Permission denied.*Make it readable"):
+            load(path)
+    assert load(path)[1] == {"number": 1}
+    assert load(previous(path))[1] == {"number": 0}
+
+
+def test_another_file_in_its_place_is_left_as_it_is(path):
+    save(path, TENSORS, {"number": 0})
+    path.rename(previous(path))
+    save_file({"a": torch.zeros(1)}, path)
+    with pytest.raises(CheckpointError, match="not a checkpoint of netmorph"):
+        load(path)
+    assert len(existing(path)) == 2
 
 
 def test_a_failed_save_keeps_the_checkpoint(path):

@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from netmorph.data import Split
+from netmorph.engine.lr_finder import find_learning_rate
 from netmorph.engine.parallel import World
 from netmorph.engine.recipe import Recipe, build_optimizer
 from netmorph.engine.train import train
@@ -101,4 +102,27 @@ def test_an_optimizer_that_misses_a_parameter_is_refused():
     optimizer = build_optimizer(model, Recipe())
     model[5] = nn.Linear(4 * 36, 3)
     with pytest.raises(NetmorphError, match=r"does not hold 5\.weight, 5\.bias"):
+        train(model, dataset(), Recipe(epochs=1), optimizer=optimizer)
+
+
+@pytest.mark.parametrize("options", [{"mixup": 0.2}, {"cutmix": 1.0}, {"class_weights": (1.0, 2.0, 1.0)}])
+def test_losses_by_class_take_one_output_a_class(options):
+    recipe = Recipe(epochs=1, batch_size=30, **options)
+    with pytest.raises(NetmorphError, match=r"takes one output a class, of which 'columns' has 3; .* has 4 outputs"):
+        train(network(classes=4), dataset(), recipe)
+    with pytest.raises(NetmorphError, match="takes one output a class"):
+        find_learning_rate(network(classes=4), dataset(), recipe)
+    train(network(classes=4), dataset(), Recipe(epochs=1))
+
+
+def test_an_optimizer_that_the_loop_cannot_drive_is_refused():
+    model = network()
+    with pytest.raises(NetmorphError, match="LBFGS calls the network itself"):
+        train(model, dataset(), Recipe(epochs=1), optimizer=torch.optim.LBFGS(model.parameters()))
+    groups = [{"params": model[0].parameters(), "lr": 0.1}, {"params": [*model[1:].parameters()], "lr": 0.01}]
+    with pytest.raises(NetmorphError, match=r"of their own, 0\.1, 0\.01, .*give each group its share.*'lr_scale'"):
+        train(model, dataset(), Recipe(epochs=1), optimizer=torch.optim.SGD(groups))
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    model.requires_grad_(False)
+    with pytest.raises(NetmorphError, match="no trainable parameter"):
         train(model, dataset(), Recipe(epochs=1), optimizer=optimizer)

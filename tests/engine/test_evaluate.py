@@ -68,3 +68,24 @@ def test_what_does_not_fit_is_refused_and_the_mode_restored():
     empty = Split(torch.empty(0, 1, 6, 6, dtype=torch.uint8), torch.empty(0, dtype=torch.int64))
     with pytest.raises(NetmorphError, match="split is empty"):
         predict(network(), empty, data)
+
+
+def test_a_batch_that_does_not_fit_into_memory_is_halved():
+    data, model = dataset(), network()
+    sizes = []
+
+    def limited(_, inputs):
+        sizes.append(len(inputs[0]))
+        if len(inputs[0]) > 8:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+
+    expected = evaluate(model, data.test, data)
+    hook = model.register_forward_pre_hook(limited)
+    found = evaluate(model, data.test, data, batch_size=30)
+    assert sizes == [30, 15, 7, 7, 7, 7, 2]
+    assert found.loss == pytest.approx(expected.loss, rel=1e-6)
+    assert (found.accuracy, found.count) == (expected.accuracy, 30)
+    hook.remove()
+    model.register_forward_pre_hook(lambda *_: (_ for _ in ()).throw(torch.OutOfMemoryError("CUDA out of memory")))
+    with pytest.raises(torch.OutOfMemoryError):
+        evaluate(model, data.test, data)

@@ -11,12 +11,13 @@ from torch import nn
 from netmorph.data import Part
 from netmorph.edit.snapshot import tensors_of
 from netmorph.engine import many
+from netmorph.engine.advice import OutOfMemory
 from netmorph.engine.evaluate import evaluate, prepare
 from netmorph.engine.history import History
 from netmorph.engine.many import StackError, Team, train_many
 from netmorph.engine.nonfinite import NotFinite
 from netmorph.engine.recipe import Recipe
-from netmorph.engine.stacked import StackedOptimizer
+from netmorph.engine.stacked import Stack, StackedOptimizer
 from netmorph.engine.stacked_fit import fit_stack
 from netmorph.engine.train import train
 from netmorph.errors import NetmorphError
@@ -130,13 +131,13 @@ def test_frozen_tied_unused_and_scalar_parameters():
 
 def test_dropout_differs_between_networks_and_the_rest_stays_the_callers():
     models = [network(seed=0), network(seed=0)]
-    models[0][3].eval()
+    models[0].eval()
     state = torch.get_rng_state()
     histories = train_many(models, dataset(), [Recipe(epochs=2, batch_size=16)] * 2, seeds=[4, 4], stacked=True)
     assert histories[0][0].train_loss != histories[1][0].train_loss, "same network, same seed, other dropout"
     assert torch.equal(torch.get_rng_state(), state)
-    assert not models[0][3].training
-    assert models[1][3].training
+    assert not any(module.training for module in models[0].modules())
+    assert all(module.training for module in models[1].modules())
 
 
 def test_each_keeps_its_best_epoch():
@@ -200,6 +201,24 @@ def test_left_to_decide_it_trains_whatever_cannot_be_stacked(monkeypatch):
     histories = train_many(models, dataset(), recipes(2, patience=1))
     assert [len(history) for history in histories] == [3, 3]
     assert len(train_many([convolutional(0)], dataset(), recipes(1))[0]) == 3
+
+
+def no_memory(*_: object, **__: object) -> None:
+    raise torch.OutOfMemoryError("CUDA out of memory")
+
+
+@pytest.mark.parametrize("step", ["_check_stack", "fit_stack"])
+def test_without_memory_for_a_stack_it_trains_one_after_another(step, monkeypatch):
+    monkeypatch.setattr(many, step, no_memory)
+    assert [len(history) for history in train_many([network(seed=0), network(seed=1)], dataset(), recipes(2))] == [3, 3]
+    with pytest.raises(OutOfMemory, match=r"with 2 networks stacked.*Try stacked=False \(one after another\), fewer"):
+        train_many([network(seed=0), network(seed=1)], dataset(), recipes(2), stacked=True)
+
+
+def test_what_a_stack_takes_of_memory_is_not_taken_for_a_fault_of_the_network(monkeypatch):
+    monkeypatch.setattr(Stack, "__call__", no_memory)
+    with pytest.raises(OutOfMemory, match="CUDA out of memory"):
+        train_many([network(seed=0), network(seed=1)], dataset(), recipes(2), stacked=True)
 
 
 # What cannot work is said before the first step.

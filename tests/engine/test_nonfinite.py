@@ -113,3 +113,17 @@ def test_an_unwatched_epoch_is_the_same_epoch():
     for model, one_epoch in zip(models, (training._fit, training._fit_unwatched), strict=True):
         one_epoch(Trainee(model, model, build_optimizer(model, recipe), None, ONE_PROCESS), dataset(), recipe, 3, 1)
     assert same_weights(*models)
+
+
+class Narrow(nn.Module):
+    """Overflows under autocast alone."""
+
+    def forward(self, values):
+        return values * (math.nan if torch.is_autocast_enabled("cpu") else 1)
+
+
+def test_a_nan_of_low_precision_is_named():
+    model = network()
+    model[2] = Narrow()
+    with pytest.raises(NotFinite, match=r"training step 1: the output of '2' \(Narrow\)"):
+        train(model, dataset(), Recipe(epochs=1, bf16=True))

@@ -1,10 +1,14 @@
 """Recipes: the course of their learning rate, and what they refuse."""
 
+import json
 import math
+from dataclasses import asdict
 
+import numpy as np
 import pytest
+import torch
 
-from netmorph.engine.recipe import Recipe, learning_rate_at, steps_per_epoch
+from netmorph.engine.recipe import Recipe, image_scale_at, learning_rate_at, steps_per_epoch
 from netmorph.errors import NetmorphError
 
 
@@ -61,3 +65,36 @@ def test_a_last_batch_of_one_image_a_process_is_no_step(images, batch_size, proc
 def test_a_recipe_is_checked(options, message):
     with pytest.raises(NetmorphError, match=message):
         Recipe(**options)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"clip_norm": math.inf}, "clip_norm must be above 0, or None; inf"),
+        ({"learning_rate": "1e-3"}, "learning_rate must be a number; '1e-3'"),
+        ({"learning_rate": None}, "learning_rate must be a number; None"),
+        ({"class_weights": 2.0}, "class_weights must be numbers, one a class; 2.0"),
+        ({"optimizer": None}, "optimizer must be a name; None"),
+        ({"epochs": torch.tensor([1, 2])}, "epochs must be a whole number"),
+        ({"batch_size": "64"}, "batch_size must be a whole number; '64'"),
+    ],
+)
+def test_values_of_other_types_are_refused(options, message):
+    with pytest.raises(NetmorphError, match=message):
+        Recipe(**options)
+
+
+def test_values_are_plain_whatever_library_made_them():
+    given = Recipe(
+        epochs=np.int64(3), learning_rate=np.float32(0.5), class_weights=torch.tensor([1.0, 2.0]), ema=torch.tensor(0.5)
+    )
+    assert given == Recipe(epochs=3, learning_rate=0.5, class_weights=(1.0, 2.0), ema=0.5)
+    assert Recipe(**json.loads(json.dumps(asdict(given)))) == given
+
+
+@pytest.mark.parametrize(
+    ("epochs", "scales"), [(1, [1]), (2, [0.5, 1]), (3, [0.5, 0.75, 1]), (4, [0.5, 2 / 3, 5 / 6, 1])]
+)
+def test_images_grow_to_their_size(epochs, scales):
+    recipe = Recipe(epochs=epochs, first_size=0.5)
+    assert [image_scale_at(recipe, epoch) for epoch in range(1, epochs + 1)] == pytest.approx(scales)

@@ -181,7 +181,10 @@ def test_a_checkpoint_of_before_a_hyper_parameter_was_known_goes_on(stopped):
 
 
 def test_a_checkpoint_is_not_overwritten_unasked(stopped):
-    with pytest.raises(CheckpointError, match="exists; resume from it"):
+    with pytest.raises(CheckpointError, match=r"there is .*safetensors and .*\.previous; resume, delete"):
+        train(network(), dataset(), RECIPE, checkpoint=stopped)
+    stopped.unlink()
+    with pytest.raises(CheckpointError, match=r"there is [^ ]*\.previous; resume, delete what is there"):
         train(network(), dataset(), RECIPE, checkpoint=stopped)
 
 

@@ -1,5 +1,6 @@
 """The training loop: it learns, repeats itself, keeps the best; memory that runs out, streams, compilation."""
 
+import copy
 import dataclasses
 import hashlib
 import math
@@ -282,3 +283,23 @@ def test_a_compiler_that_is_missing_is_told(monkeypatch):
 
 def plain():
     return nn.Sequential(*(layer for layer in network() if not isinstance(layer, nn.Dropout)))
+
+
+@pytest.mark.parametrize("frozen", [True, False])
+def test_modules_put_in_eval_mode_stay_so(frozen):
+    model = network()
+    (model[1] if frozen else model).eval()
+    before = model[1].running_mean.clone()
+    train(model, dataset(), Recipe(epochs=2))
+    assert torch.equal(before, model[1].running_mean) is frozen
+    assert model.training is frozen
+
+
+def test_groups_learn_at_their_share_of_the_rate():
+    model = network()
+    groups = [{"params": model[0].parameters(), "lr_scale": 0.0}, {"params": [*model[1:].parameters()]}]
+    before = copy.deepcopy(model)
+    history = train(model, dataset(), Recipe(epochs=1), optimizer=torch.optim.SGD(groups, lr=0.1))
+    assert torch.equal(before[0].weight, model[0].weight)
+    assert not torch.equal(before[5].weight, model[5].weight)
+    assert history

@@ -1,6 +1,7 @@
 """How fast to learn after growth."""
 
 import copy
+import json
 from collections.abc import Callable
 from typing import Any
 
@@ -229,6 +230,30 @@ def test_a_checkpoint_goes_on_where_it_was() -> None:
         expected, moved = loop.step(), again.step()
         torch.testing.assert_close(moved, expected, rtol=1e-6, atol=1e-12)
     assert resumed.optimizers == [again.optimizer]
+
+
+@pytest.mark.parametrize("insert", [True, False])
+@pytest.mark.parametrize("optimizer", [torch.optim.Adam, torch.optim.SGD])
+def test_a_checkpoint_between_growth_and_the_first_step_warms_up_too(
+    optimizer: type[torch.optim.Optimizer], insert: bool
+) -> None:
+    loop = Loop(optimizer)
+    pace, graph = Pace(loop.optimizer), netmorph.trace(loop.model, loop.x)
+    edit = netmorph.residual(graph, "1") if insert else netmorph.widen(graph, "0", 8)
+    warm_up(5)(pace, netmorph.apply(graph, edit, loop.optimizer))
+    again = copy.deepcopy(loop)
+    again.optimizer = optimizer(again.model.parameters(), lr=0.5)
+    Pace(again.optimizer)
+    packed = json.loads(json.dumps(pack_optimizer(loop.optimizer, loop.model)))  # no tensors yet
+    unpack_optimizer(again.optimizer, again.model, *packed)
+    plain = copy.deepcopy(again)
+    plain.optimizer = optimizer(plain.model.parameters(), lr=0.1)
+    unwarmed = plain.step()
+    for number in range(6):
+        expected, moved = loop.step(), again.step()
+        torch.testing.assert_close(moved, expected, rtol=1e-6, atol=1e-12)
+        if not number:
+            assert any(not torch.allclose(moved[name], unwarmed[name]) for name in moved)
 
 
 def test_weights_of_low_precision_warm_up_in_full() -> None:

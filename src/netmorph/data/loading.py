@@ -64,7 +64,7 @@ def check_request(validation: float, size: Size | None) -> None:
     """
     if not 0 <= validation < 1:
         raise DataError(f"validation must be a fraction of at least 0 and below 1, got {validation}")
-    if size is not None and min(size) < 1:
+    if size is not None and (len(size) != 2 or min(size) < 1):
         raise DataError(f"size must be a height and a width of at least 1, got {size}")
 
 

@@ -182,7 +182,8 @@ def _check_request(
     workers: int | None,
     cache_limit: int | None,
 ) -> None:
-    if (mean is None) != (std is None) or any(given is not None and len(given) != 3 for given in (mean, std)):
+    given = [values for values in (mean, std) if values is not None]
+    if len(given) == 1 or any(isinstance(values, float | int) or len(values) != 3 for values in given):
         raise DataError(f"mean and std must be three numbers each, or both None; got {mean} and {std}")
     if short_side is not None and short_side < 1:
         raise DataError(f"short_side must be at least 1 pixel, got {short_side}")

@@ -1,10 +1,9 @@
 """Errors that PyTorch raises while a network is trained, in words that say what to change."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-import torch
-
+from netmorph.engine.allocator import out_of_memory
 from netmorph.engine.recipe import Recipe
 from netmorph.errors import NetmorphError
 
@@ -14,11 +13,12 @@ class OutOfMemory(NetmorphError):
 
 
 @contextmanager
-def advice(recipe: Recipe, where: str) -> Iterator[None]:
+def advice(recipe: Recipe, where: str, remedies: Sequence[str] | None = None) -> Iterator[None]:
     """Say what to do about errors of PyTorch that are no fault of the network.
 
     Args:
         where: of the training it is, for the message: "in epoch 3".
+        remedies: what to try first if memory runs out; None proposes smaller parts and bfloat16, as the recipe allows.
     """
     try:
         yield
@@ -31,14 +31,11 @@ def advice(recipe: Recipe, where: str) -> Iterator[None]:
         ) from error
     except (MemoryError, RuntimeError) as error:
         told = (str(error) or type(error).__name__).splitlines()[0]
-        # On the CPU, PyTorch says it with a plain RuntimeError.
-        if isinstance(error, MemoryError | torch.OutOfMemoryError) or "can't allocate memory" in told:
-            advice = [] if recipe.bf16 else ["bf16"]
-            if 2 * recipe.accumulate <= recipe.batch_size:
-                advice.insert(0, f"accumulate={2 * recipe.accumulate} (the same steps, each in smaller parts)")
+        if out_of_memory(error):
+            first = _remedies(recipe) if remedies is None else remedies
             raise OutOfMemory(
                 f"out of memory {where}, with batches of {recipe.batch_size} in {recipe.accumulate} parts: "
-                f"{told}. Try {', '.join([*advice, 'a lower batch_size or width'])}, or smaller images"
+                f"{told}. Try {', '.join([*first, 'a lower batch_size or width'])}, or smaller images"
             ) from error
         if "finished reduction in the prior iteration" in told:
             raise NetmorphError(
@@ -50,3 +47,10 @@ def advice(recipe: Recipe, where: str) -> Iterator[None]:
                 f"torch.compile failed: {told}. Leave compile out, or see whether a C++ compiler is installed"
             ) from error
         raise
+
+
+def _remedies(recipe: Recipe) -> list[str]:
+    found = [] if recipe.bf16 else ["bf16"]
+    if 2 * recipe.accumulate <= recipe.batch_size:
+        found.insert(0, f"accumulate={2 * recipe.accumulate} (the same steps, each in smaller parts)")
+    return found

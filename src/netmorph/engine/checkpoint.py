@@ -24,7 +24,11 @@ from netmorph.files import atomic_write, remove_unfinished
 
 
 class CheckpointError(NetmorphError):
-    """A checkpoint is missing or damaged, or belongs to another run."""
+    """A checkpoint is missing or damaged, cannot be read, or belongs to another run."""
+
+
+class DamagedCheckpoint(CheckpointError):
+    """A checkpoint does not hold what was written."""
 
 
 def previous(path: Path) -> Path:
@@ -32,9 +36,9 @@ def previous(path: Path) -> Path:
     return path.with_name(path.name + ".previous")
 
 
-def exists(path: Path) -> bool:
-    """Whether there is a checkpoint to resume from."""
-    return path.exists() or previous(path).exists()
+def existing(path: Path) -> list[Path]:
+    """The files that a run could be resumed from, the newest first."""
+    return [file for file in (path, previous(path)) if file.exists()]
 
 
 def save(path: Path, tensors: Mapping[str, Tensor], meta: Mapping[str, Any]) -> None:
@@ -56,11 +60,11 @@ def save(path: Path, tensors: Mapping[str, Tensor], meta: Mapping[str, Any]) -> 
 def load(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Read the newest checkpoint that is whole: tensors on the CPU, and the plain values.
 
-    If the newest one is damaged, a warning says so, and the previous one is read and takes its place. No code in the
-    file is run.
+    If the newest one is damaged or gone, a warning says so, and the previous one is read and takes its place. No code
+    in the file is run.
 
     Raises:
-        CheckpointError: neither is there, or neither is whole.
+        CheckpointError: neither is there, neither is whole, or the newest cannot be read; then both stay as they are.
     """
     before = previous(path)
     try:
@@ -68,7 +72,8 @@ def load(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     except FileNotFoundError as error:
         if not before.exists():
             raise CheckpointError(f"there is no checkpoint {path}; start without resuming") from error
-    except CheckpointError as error:
+        warnings.warn(f"there is no {path}. Going on from the one before instead, {before}", stacklevel=2)
+    except DamagedCheckpoint as error:
         if not before.exists():
             raise
         warnings.warn(f"{error}. Going on from the one before instead, {before}", stacklevel=2)
@@ -87,7 +92,9 @@ def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118, not a dict
     except FileNotFoundError:
         raise
-    except (SafetensorError, OSError) as error:  # a folder, or a disk that fails
+    except OSError as error:  # no permission, a folder, a disk that fails: what is there may be whole
+        raise CheckpointError(f"{path} cannot be read: {error}. Make it readable, or choose another file") from error
+    except SafetensorError as error:
         raise _damaged(path, error) from error
     if "checksum" not in stored or "netmorph" not in stored:
         raise CheckpointError(f"{path} is not a checkpoint of netmorph; choose another file")
@@ -99,8 +106,8 @@ def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         raise _damaged(path, error) from error
 
 
-def _damaged(path: Path, reason: object) -> CheckpointError:
-    return CheckpointError(f"{path} is damaged ({reason}); delete it to start again")
+def _damaged(path: Path, reason: object) -> DamagedCheckpoint:
+    return DamagedCheckpoint(f"{path} is damaged ({reason}); delete it to start again")
 
 
 def _apart(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

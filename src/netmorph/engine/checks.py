@@ -7,19 +7,21 @@ from torch import Tensor, nn
 
 from netmorph.data import Dataset
 from netmorph.engine.evaluate import check_logits, check_part, mode, prepare, reference
-from netmorph.engine.fit import shrink
+from netmorph.engine.fit import LR_SCALE, shrink
 from netmorph.engine.parallel import World, from_first
-from netmorph.engine.recipe import Recipe, image_scale_at
+from netmorph.engine.recipe import Recipe, check_trainable, image_scale_at
 from netmorph.engine.wording import listed
 from netmorph.errors import NetmorphError
 
 
-def usable_device(name: str | torch.device) -> torch.device:
-    """The device of that name.
+def usable_device(name: str | torch.device | None, model: nn.Module | None = None) -> torch.device:
+    """The device of that name; None is where the model is, and the CPU without one.
 
     Raises:
         NetmorphError: there is no such device here.
     """
+    if name is None:
+        name = "cpu" if model is None else reference(model).device
     try:
         device = torch.empty(0, device=name).device
     except (RuntimeError, AssertionError) as error:
@@ -93,30 +95,44 @@ def check_alike(identity: dict[str, Any], world: World) -> None:
         )
 
 
-def check_output(model: nn.Module, dataset: Dataset, recipe: Recipe | None = None) -> None:
-    """Call the model, where it is, on two training images in eval mode.
-
-    Args:
-        recipe: try them in all the sizes that it gives them, too, see `Recipe.first_size`.
+def check_output(model: nn.Module, dataset: Dataset, recipe: Recipe) -> None:
+    """Call the model, where it is, on two training images in eval mode, in all the sizes that the recipe gives them.
 
     Raises:
-        NetmorphError: it does not take them, its output is not [2, classes], or a label is outside its
-            classes.
+        NetmorphError: it does not take them, its output is not [2, classes], a label is outside its classes, or the
+            recipe's loss takes exactly as many outputs as there are classes.
     """
     images = prepare(dataset.train.head(2), dataset, reference(model))
     labels = torch.cat([dataset.train.labels, dataset.validation.labels])
-    check_logits(_called(model, images, f"Build it for the data set {dataset.name!r}"), labels, model)
-    scales = () if recipe is None else {image_scale_at(recipe, epoch) for epoch in range(1, recipe.epochs + 1)} - {1.0}
-    for scale in sorted(scales):
+    logits = _called(model, images, f"Build it for the data set {dataset.name!r}")
+    check_logits(logits, labels, model)
+    outputs, classes = logits.shape[1], len(dataset.classes)
+    by_class = [name for name in ("mixup", "cutmix", "class_weights") if getattr(recipe, name)]
+    if by_class and outputs != classes:
+        raise NetmorphError(
+            f"{listed(by_class)} takes one output a class, of which {dataset.name!r} has {classes}; "
+            f"{type(model).__name__} has {outputs} outputs. Build it with the data set's class count"
+        )
+    for scale in sorted({image_scale_at(recipe, epoch) for epoch in range(1, recipe.epochs + 1)} - {1.0}):
         check_logits(_called(model, shrink(images, scale), "Leave first_size at 1"), labels, model)
 
 
 def check_optimizer(optimizer: torch.optim.Optimizer, model: nn.Module) -> None:
-    """Refuse an optimizer that leaves out parameters.
+    """Refuse an optimizer that leaves out parameters, or that the loop cannot drive.
 
     Raises:
-        NetmorphError: a trainable parameter is not in the optimizer and would never move.
+        NetmorphError: no parameter is trainable, or one is not in the optimizer and would never move; groups have
+            learning rates of their own; or a step calls the network by itself.
     """
+    check_trainable(model)
+    if isinstance(optimizer, torch.optim.LBFGS):
+        raise NetmorphError("LBFGS calls the network itself (a closure), which this loop does not give; take another")
+    rates = {str(group.get("lr")): None for group in optimizer.param_groups if LR_SCALE not in group}
+    if len(rates) > 1:
+        raise NetmorphError(
+            f"the optimizer's parameter groups have learning rates of their own, {listed(list(rates))}, "
+            f"and the recipe sets one: give each group its share of it, as {LR_SCALE!r}"
+        )
     held = {id(parameter) for group in optimizer.param_groups for parameter in group["params"]}
     missing = [
         name for name, parameter in model.named_parameters() if parameter.requires_grad and id(parameter) not in held
@@ -128,7 +144,7 @@ def check_optimizer(optimizer: torch.optim.Optimizer, model: nn.Module) -> None:
         )
 
 
-def _called(model: nn.Module, images: Tensor, remedy: str) -> object:
+def _called(model: nn.Module, images: Tensor, remedy: str) -> Any:
     with mode(model, training=False), torch.no_grad(), torch.random.fork_rng(devices=[]):
         try:
             return model(images)

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from netmorph.data import Dataset, Part, batches, normalize
+from netmorph.engine.allocator import out_of_memory
 from netmorph.errors import NetmorphError
 
 # What a network may be asked about an image: itself; and its mirror image; and both, shifted by a pixel to two opposite
@@ -44,7 +45,7 @@ def evaluate(
     Args:
         model: takes normalized images [N, C, H, W] and gives logits [N, classes].
         part: any images of the data set, for instance `dataset.test`.
-        batch_size: images asked about at once; None chooses by the device.
+        batch_size: images asked about at once; None chooses by the device. Where memory does not suffice, it is halved.
         dataset: gives the mean and standard deviation for normalization.
         views: answer by the mean of the logits of so many views of an image (test-time augmentation), see `VIEWS`.
         share: (k, n) measures the k-th of n shares of the images.
@@ -76,10 +77,14 @@ def predict(
 
 @contextmanager
 def mode(model: nn.Module, *, training: bool) -> Iterator[None]:
-    """Put a model in train or eval mode for a while; every module gets its own mode back afterwards."""
+    """Put a model in train or eval mode for a while; every module gets its own mode back afterwards.
+
+    In a model that is in train mode, a module in eval mode was put there to stay so (frozen batch norms, say): it does.
+    """
     modes = [(module, module.training) for module in model.modules()]
     try:
-        model.train(training)
+        if not (training and model.training):
+            model.train(training)
         yield
     finally:
         for module, was in modes:
@@ -149,11 +154,23 @@ def _logits(
 ) -> tuple[Tensor, Tensor]:
     """Logits [N, classes] in float32 or wider, and the labels [N], on the model's device."""
     check_part(part, "given")
+    size = batch_size or (CPU_BATCH if reference(model).device.type == "cpu" else BATCH)
+    while True:
+        try:
+            return _answers(model, part, dataset, size, bf16, views, share)
+        except (MemoryError, RuntimeError) as error:
+            if size == 1 or not out_of_memory(error):
+                raise
+        size //= 2  # here, where nothing holds what the attempt took any more
+
+
+def _answers(
+    model: nn.Module, part: Part, dataset: Dataset, size: int, bf16: bool, views: int, share: tuple[int, int]
+) -> tuple[Tensor, Tensor]:
     like = reference(model)
     found: list[Tensor] = []
     labels: list[Tensor] = []
     with mode(model, training=False), torch.no_grad(), autocast(like.device, bf16):
-        size = batch_size or (CPU_BATCH if like.device.type == "cpu" else BATCH)
         for images, targets in batches(part, size * share[1], share=share):
             answers = [model(view) for view in views_of(prepare(images, dataset, like), views)]
             if not found:  # once: comparing labels would hold an accelerator up

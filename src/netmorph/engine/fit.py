@@ -83,10 +83,14 @@ def fit(trainee: Trainee, dataset: Dataset, recipe: Recipe, *, seed: int, epoch:
     return Metrics(loss_sum / seen, hits / seen, int(seen))
 
 
+# What a parameter group calls its share of the learning rate (the name that timm gives it); 1 where there is none.
+LR_SCALE = "lr_scale"
+
+
 def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
-    """Give all parameter groups a learning rate."""
+    """Give each parameter group its share of a learning rate."""
     for group in optimizer.param_groups:
-        group["lr"] = rate
+        group["lr"] = rate * group.get(LR_SCALE, 1.0)
 
 
 def weights_of_classes(recipe: Recipe, like: Tensor) -> Tensor | None:
@@ -120,7 +124,8 @@ def training_step(
                 logits = _checked(trainee.forward(inputs[part]), trainee.model)
             loss = _loss(logits, targets[part], weights, recipe.label_smoothing) / count
             if watched is not None and not math.isfinite(loss.item()):
-                where = first_nonfinite(trainee.model, inputs[part])
+                with autocast(inputs.device, recipe.bf16):
+                    where = first_nonfinite(trainee.model, inputs[part])
                 raise NotFinite(f"the loss is {loss.item()} in {watched}: {where}. {REMEDY}")
             loss.backward()
         losses.append(loss.detach())

@@ -61,7 +61,7 @@ def find_learning_rate(
     high: float = 10.0,
     steps: int = 100,
     seed: int = 0,
-    device: str | torch.device = "cpu",
+    device: str | torch.device | None = None,
 ) -> RangeTest:
     """Train a copy of the model for some steps while the learning rate rises, until the loss diverges.
 
@@ -82,7 +82,7 @@ def find_learning_rate(
         dataset: its training part is read, as often as the steps need.
         low, high: the first rate, and the last one if the loss never diverges.
         steps: from one to the other, at least 20.
-        device: where to train the copy.
+        device: where to train the copy; None is where the model is.
 
     Raises:
         NetmorphError: a range or a number of steps that makes no test, a loss that never falls, or what `train`
@@ -91,13 +91,14 @@ def find_learning_rate(
     """
     _check_range(low, high, steps)
     check_seed(seed)
-    device = usable_device(device)
+    device = usable_device(device, model)
     check_data(dataset)
     check_recipe(recipe, dataset, ONE_PROCESS)
     model = copy.deepcopy(model)
-    with advice(recipe, "before the range test"):
+    remedies = [] if recipe.bf16 else ["bf16"]
+    with advice(recipe, "before the range test", remedies):
         place(model, device, recipe)
-        check_output(model, dataset)
+        check_output(model, dataset, recipe)
         dataset = resident(dataset, device)
     like = reference(model)
     weights = weights_of_classes(recipe, like)
@@ -108,7 +109,7 @@ def find_learning_rate(
     losses: list[float] = []
     lowest = math.inf
     training = mode(model, training=True)
-    with advice(recipe, "in the range test"), training, epoch_draws(seed, 1, 0, device) as draws:
+    with advice(recipe, "in the range test", remedies), training, epoch_draws(seed, 1, 0, device) as draws:
         for step, (images, labels) in zip(range(steps), _forever(dataset, recipe, draws.order), strict=False):
             rate = low * (high / low) ** (step / (steps - 1))
             set_rate(trainee.optimizer, rate)

@@ -13,6 +13,8 @@ from netmorph.edit.apply import TOLERANCE, difference
 from netmorph.edit.pad import Padding, common_widths, padding, widths
 from netmorph.edit.plan import EditError
 from netmorph.edit.snapshot import tensors_of
+from netmorph.engine.advice import advice
+from netmorph.engine.allocator import out_of_memory
 from netmorph.engine.checks import check_data, check_output, check_recipe, check_seed, usable_device
 from netmorph.engine.evaluate import examples, mode
 from netmorph.engine.fit import Trainee, fit
@@ -33,6 +35,8 @@ UNSUPPORTED = ("first_size", "mixup", "cutmix", "accumulate", "ema", "patience",
 # Steps that are timed, and how often, before one way is chosen.
 STEPS = 4
 RUNS = 2
+# What else there is, for messages.
+APART = "stacked=False (one after another)"
 
 
 class StackError(NetmorphError):
@@ -45,7 +49,7 @@ def train_many(
     recipes: Sequence[Recipe],
     *,
     seeds: Sequence[int] | None = None,
-    device: str | torch.device = "cpu",
+    device: str | torch.device | None = None,
     stacked: bool | None = None,
 ) -> list[History]:
     """Train networks in place, each as `train(model, dataset, recipe, seed=seed)` does, up to rounding.
@@ -65,10 +69,10 @@ def train_many(
         dataset: see `train`.
         recipes: one a model.
         seeds: one a model; 0, 1, 2, ... by default.
-        device: where the models train, and stay.
+        device: where the models train, and stay; None is where the first one is.
         stacked: whether they train as one stacked batch. None tries both for a few steps on copies, and takes the
-            faster one. As timings vary, so may this choice, and with it the rounding of the results: where the same
-            bits are wanted again, say True or False.
+            faster one, or one after another if memory does not suffice. As timings vary, so may this choice, and with
+            it the rounding of the results: where the same bits are wanted again, say True or False.
 
     Returns:
         The history of each. Stacked, an epoch's `seconds` are each network's share of the time of all.
@@ -77,10 +81,11 @@ def train_many(
         NetmorphError: models, recipes and seeds are not of one number, or do not fit the data or the device.
         StackError: `stacked` is True, and the networks or the recipes cannot be stacked; nothing is trained yet.
         NotFinite: a loss of one network is NaN or infinite; stacked, all models keep the weights of that moment.
+        OutOfMemory: the message says what to lower.
     """
     seeds = range(len(models)) if seeds is None else seeds
-    device = usable_device(device)
     _check_request(models, recipes, seeds)
+    device = usable_device(device, models[0])
     check_data(dataset)
     for model, recipe in zip(models, recipes, strict=True):
         check_recipe(recipe, dataset, ONE_PROCESS)
@@ -88,14 +93,14 @@ def train_many(
         build_optimizer(model, recipe)  # refuses a model without trainable parameters
         check_output(model, dataset, recipe)
     dataset = resident(dataset, device)
-    if stacked or (stacked is None and len(models) > 1):
-        try:
-            team = Team.of(models, dataset, recipes)
-        except StackError:
-            if stacked:
-                raise
-        else:
-            if stacked or stacking_wins(team, dataset, recipes, seeds):
+    stacking = advice(recipes[0], f"with {len(models)} networks stacked", [APART, "fewer networks"])
+    if stacked:
+        with stacking:
+            return _train_team(Team.of(models, dataset, recipes), dataset, recipes, seeds)
+    if stacked is None and len(models) > 1:
+        team = _winning_team(models, dataset, recipes, seeds)
+        if team is not None:
+            with stacking:
                 return _train_team(team, dataset, recipes, seeds)
     return [
         train(model, dataset, recipe, seed=seed, device=device)
@@ -144,6 +149,21 @@ class Team:
         for number, model in enumerate(self.models):
             padded = Padding(model, {}) if self.paddings is None else self.paddings[number]
             padded.cut({name: tensor[number] for name, tensor in tensors.items()}, model)
+
+
+def _winning_team(
+    models: Sequence[nn.Module], dataset: Dataset, recipes: Sequence[Recipe], seeds: Sequence[int]
+) -> Team | None:
+    """The networks to be stacked; None if they cannot, take longer so, or need more memory than there is."""
+    try:
+        team = Team.of(models, dataset, recipes)
+        return team if stacking_wins(team, dataset, recipes, seeds) else None
+    except StackError:
+        return None
+    except (MemoryError, RuntimeError) as error:
+        if not out_of_memory(error):
+            raise
+        return None
 
 
 def stacking_wins(team: Team, dataset: Dataset, recipes: Sequence[Recipe], seeds: Sequence[int]) -> bool:
@@ -218,7 +238,8 @@ def _kind(model: nn.Module) -> str:
     """All that has to be the same in networks that are stacked, as far as it can be read off."""
     parameters = [(name, p.shape, p.dtype, p.requires_grad) for name, p in model.named_parameters()]
     buffers = [(name, buffer.shape, buffer.dtype) for name, buffer in model.named_buffers()]
-    return f"{type(model)} {model} {parameters} {buffers}"
+    modes = [module.training or not model.training for module in model.modules()]  # see `mode`
+    return f"{type(model)} {model} {parameters} {buffers} {modes}"
 
 
 def _check_request(models: Sequence[nn.Module], recipes: Sequence[Recipe], seeds: Sequence[int]) -> None:
@@ -259,7 +280,8 @@ def _check_alike(team: Team) -> None:
         if kind != kinds[0]:
             raise StackError(
                 f"networks 0 and {number} are not of one architecture: they differ in more than widths and weights "
-                "(in layers, options, types or in what is trainable). Train them one after another (stacked=False)"
+                "(in layers, options, types, or in what is trainable or in eval mode). Train them one after another "
+                "(stacked=False)"
             )
 
 
@@ -273,6 +295,8 @@ def _check_stack(team: Team, images: Tensor) -> None:
         with mode(stack.template, training=False), torch.no_grad():
             found = stack(images, shared=True)
     except RuntimeError as error:
+        if out_of_memory(error):
+            raise
         raise StackError(
             f"{type(stack.template).__name__} cannot be vectorized over networks (torch.func.vmap): {error}"
         ) from error

@@ -1,8 +1,11 @@
 """How a network is trained: the hyper-parameters, and the optimizers and schedules they name."""
 
 import math
+import operator
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from types import NoneType, UnionType
+from typing import Any, get_args
 
 import torch
 from torch import nn
@@ -85,11 +88,8 @@ class Recipe:
     compile: bool = False
 
     def __post_init__(self) -> None:
-        if self.class_weights is not None:
-            object.__setattr__(self, "class_weights", tuple(self.class_weights))  # JSON gives a list
-        for name in ("epochs", "batch_size", "pad", "accumulate"):
-            value = getattr(self, name)
-            _within(name, value, isinstance(value, int), "a whole number")
+        for field in fields(self):  # JSON gives lists; NumPy and PyTorch numbers could not be written as JSON
+            object.__setattr__(self, field.name, _plain(field.name, getattr(self, field.name), field.type))
         _known("optimizer", self.optimizer, OPTIMIZERS)
         _known("schedule", self.schedule, SCHEDULES)
         _within("epochs", self.epochs, self.epochs >= 1, "at least 1")
@@ -110,7 +110,9 @@ class Recipe:
         _within("accumulate", self.accumulate, 1 <= self.accumulate <= self.batch_size, "from 1 to the batch size")
         _within("views", self.views, self.views in VIEWS, f"one of {', '.join(map(str, VIEWS))}")
         _within("ema", self.ema, self.ema is None or 0 < self.ema < 1, "between 0 and 1, or None")
-        _within("clip_norm", self.clip_norm, self.clip_norm is None or self.clip_norm > 0, "above 0, or None")
+        _within(
+            "clip_norm", self.clip_norm, self.clip_norm is None or 0 < self.clip_norm < math.inf, "above 0, or None"
+        )
         _within("patience", self.patience, self.patience is None or self.patience >= 1, "at least 1, or None")
 
 
@@ -120,12 +122,21 @@ def build_optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
     Raises:
         NetmorphError: the model has none.
     """
+    return OPTIMIZERS[recipe.optimizer](check_trainable(model), recipe)
+
+
+def check_trainable(model: nn.Module) -> list[nn.Parameter]:
+    """The parameters that require gradients.
+
+    Raises:
+        NetmorphError: there is none.
+    """
     trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
     if not trainable:
         raise NetmorphError(
             f"{type(model).__name__} has no trainable parameter; set requires_grad on those that should learn"
         )
-    return OPTIMIZERS[recipe.optimizer](trainable, recipe)
+    return trainable
 
 
 def steps_per_epoch(images: int, batch_size: int, processes: int = 1) -> int:
@@ -150,9 +161,9 @@ def learning_rate_at(recipe: Recipe, progress: float) -> float:
 def image_scale_at(recipe: Recipe, epoch: int) -> float:
     """The side of the training images in an epoch, from 1, as a share of their own side.
 
-    The same for all steps of an epoch, because kernels are prepared anew for every shape.
+    The same for all steps of an epoch, because kernels are prepared anew for every shape. It is 1 in the last one.
     """
-    full = math.ceil(recipe.epochs * 2 / 3)
+    full = min(math.ceil(recipe.epochs * 2 / 3), recipe.epochs - 1)
     return 1.0 if epoch > full else recipe.first_size + (1 - recipe.first_size) * (epoch - 1) / full
 
 
@@ -217,6 +228,34 @@ SCHEDULES: dict[str, Callable[[float], float]] = {
     "linear": _linear,
     "cosine": _cosine,
     "step": _step,
+}
+
+
+def _plain(name: str, value: Any, kind: Any) -> Any:
+    """A value of a recipe as plain Python has it.
+
+    Args:
+        kind: the type that its field is declared with.
+    """
+    kinds = get_args(kind) if isinstance(kind, UnionType) else (kind,)
+    if value is None and NoneType in kinds:
+        return None
+    expected, convert = _PLAIN[kinds[0]]
+    try:
+        if isinstance(value, str) != (kinds[0] is str):
+            raise TypeError
+        return convert(value)
+    except (TypeError, ValueError) as error:
+        raise NetmorphError(f"{name} must be {expected}; {value!r} was given") from error
+
+
+# By the declared type: what is expected, and what makes it.
+_PLAIN: dict[object, tuple[str, Callable[[Any], object]]] = {
+    int: ("a whole number", operator.index),
+    float: ("a number", float),
+    bool: ("True or False", bool),
+    str: ("a name", str),
+    tuple[float, ...]: ("numbers, one a class", lambda values: tuple(map(float, values))),
 }
 
 

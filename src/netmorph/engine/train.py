@@ -12,7 +12,7 @@ from torch import nn
 from netmorph.data import Dataset, batches
 from netmorph.engine.advice import advice
 from netmorph.engine.average import MovingAverage
-from netmorph.engine.checkpoint import CheckpointError, exists
+from netmorph.engine.checkpoint import CheckpointError, existing
 from netmorph.engine.checks import (
     check_alike,
     check_data,
@@ -30,6 +30,7 @@ from netmorph.engine.parallel import ONE_PROCESS, World, from_first, in_step, sh
 from netmorph.engine.place import place, resident
 from netmorph.engine.recipe import Recipe, build_optimizer
 from netmorph.engine.resume import Snapshot, identity, load_progress, save_progress
+from netmorph.engine.wording import listed
 from netmorph.errors import NetmorphError
 
 
@@ -39,7 +40,7 @@ def train(
     recipe: Recipe,
     *,
     seed: int = 0,
-    device: str | torch.device = "cpu",
+    device: str | torch.device | None = None,
     optimizer: torch.optim.Optimizer | None = None,
     checkpoint: str | Path | None = None,
     resume: bool = False,
@@ -54,14 +55,16 @@ def train(
     neither used nor changed: on the CPU, the same model, seed and number of threads give the same numbers, bit
     for bit.
 
-    The recipe sets the learning rate of every parameter group. A last batch of a single sample is left out,
-    because batch normalization cannot train on one.
+    The recipe sets the learning rate of every parameter group, times the group's `"lr_scale"` if it has one. In a
+    model that is in train mode, modules that are in eval mode stay so, as frozen batch norms should. A last batch of a
+    single sample is left out, because batch normalization cannot train on one.
 
     Args:
         model: takes normalized images [N, C, H, W] and gives logits [N, classes].
         dataset: its training part is learnt, its validation part chooses the best epoch. Images in memory are
             moved to the device as a whole.
         seed: decides the order of the samples, augmentation and dropout; 0 or more.
+        device: where to train; None is where the model is.
         optimizer: goes on with its state and options (of an edited network, say); None builds the recipe's.
         checkpoint: a file to write after each epoch.
         resume: go on from `checkpoint`, exactly as if the run had never stopped; start if there is none yet.
@@ -77,7 +80,7 @@ def train(
         OutOfMemory: the message says what to lower.
         SaveError: a checkpoint cannot be written.
     """
-    device = usable_device(device)
+    device = usable_device(device, model)
     checkpoint = None if checkpoint is None else Path(checkpoint)
     check_data(dataset)
     check_recipe(recipe, dataset, world)
@@ -93,13 +96,12 @@ def train(
             known = identity(dataset, recipe, seed, world)
             check_alike(known, world)
         dataset = resident(dataset, device)
-
-    forward = in_step(model, world)  # before anything is copied from the model: it gets the first one's weights here
-    average = None if recipe.ema is None else MovingAverage(model, recipe.ema)
-    judged = model if average is None else average.model
-    history, best = History(), Snapshot.take(model, optimizer)
-    if checkpoint is not None and resume and from_first(lambda: exists(checkpoint), world):
-        history, best = load_progress(checkpoint, known, model, optimizer, average, world)
+        forward = in_step(model, world)  # before anything is copied from the model: it gets the first one's weights
+        average = None if recipe.ema is None else MovingAverage(model, recipe.ema)
+        judged = model if average is None else average.model
+        history, best = History(), Snapshot.take(model, optimizer)
+        if checkpoint is not None and resume and from_first(lambda: existing(checkpoint), world):
+            history, best = load_progress(checkpoint, known, model, optimizer, average, world)
     trainee = Trainee(model, torch.compile(forward) if recipe.compile else forward, optimizer, average, world)
 
     while not _finished(history, recipe):
@@ -182,5 +184,6 @@ def _first_nonfinite(model: nn.Module, dataset: Dataset, recipe: Recipe) -> str:
 def _check_checkpoint(checkpoint: Path | None, resume: bool) -> None:
     if resume and checkpoint is None:
         raise NetmorphError("resume needs the checkpoint to go on from; give its path")
-    if checkpoint is not None and not resume and exists(checkpoint):
-        raise CheckpointError(f"{checkpoint} exists; resume from it, delete it, or give another path")
+    found = [] if checkpoint is None or resume else [str(file) for file in existing(checkpoint)]
+    if found:
+        raise CheckpointError(f"there is {listed(found, ' and ')}; resume, delete what is there, or give another path")

@@ -26,6 +26,8 @@ from netmorph.graph import Graph
 FACTOR, STEPS, LEFT = "pace", "warm_up_steps", "warm_up_left"
 # Of a parameter: by how much of a step each entry is held back; from 1 to 0, float32. See `carry.POWERS`.
 HELD = "held_back"
+# Of a group in a `state_dict`: the same of parameters without state, with their positions in the group.
+UNSTEPPED = "held_back_unstepped"
 
 
 class Pace:
@@ -35,11 +37,11 @@ class Pace:
     factor. Held back are the steps themselves, not the gradients, whose scale Adam takes out again.
 
     All state is in the optimizer: `state_dict` holds it, edits carry it. A new process makes the optimizer and its
-    `Pace` again and loads that. Only one `Pace` belongs to an optimizer.
+    `Pace` again, in this order, and then loads that. Only one `Pace` belongs to an optimizer.
     """
 
     def __init__(self, optimizer: torch.optim.Optimizer | Sequence[torch.optim.Optimizer]) -> None:
-        """Hang two hooks on each optimizer; nothing changes until a policy is called.
+        """Hang hooks on each optimizer; nothing changes until a policy is called.
 
         Raises:
             NetmorphError: that is no optimizer, or one whose groups have no learning rate.
@@ -60,7 +62,12 @@ class Pace:
         self._handles = [
             handle
             for entry in given
-            for handle in (entry.register_step_pre_hook(self._start), entry.register_step_post_hook(self._finish))
+            for handle in (
+                entry.register_step_pre_hook(self._start),
+                entry.register_step_post_hook(self._finish),
+                entry.register_state_dict_post_hook(self._tell),
+                entry.register_load_state_dict_pre_hook(self._hear),
+            )
         ]
 
     def scale(self, factor: float) -> None:
@@ -127,6 +134,30 @@ class Pace:
         held: Tensor | None = optimizer.state.get(parameter, {}).pop(HELD, None)
         return self._unstepped.pop(parameter, None) if held is None else held
 
+    def _tell(self, optimizer: torch.optim.Optimizer, state_dict: dict[str, Any]) -> None:
+        """Add what is kept here of parameters that were never stepped to the optimizer's `state_dict`.
+
+        To the groups, as plain numbers: what has no state yet is loaded by any optimizer, and packed by any checkpoint.
+        """
+        for group, packed in zip(optimizer.param_groups, state_dict["param_groups"], strict=True):
+            found = [(position, self._unstepped.get(member)) for position, member in enumerate(group["params"])]
+            packed[UNSTEPPED] = [(position, _numbers(held)) for position, held in found if held is not None]
+            if not packed[UNSTEPPED]:
+                del packed[UNSTEPPED]
+
+    def _hear(self, optimizer: torch.optim.Optimizer, state_dict: dict[str, Any]) -> dict[str, Any]:
+        """Keep what `_tell` added to a `state_dict`; the optimizer is given the rest."""
+        rest = []
+        for group, packed in zip(optimizer.param_groups, state_dict["param_groups"], strict=False):
+            told = dict(packed.get(UNSTEPPED, ()))
+            for position, parameter in enumerate(group["params"]):
+                self._unstepped.pop(parameter, None)
+                if position in told:
+                    numbers = torch.as_tensor(told[position], dtype=torch.float32, device=parameter.device)
+                    self._unstepped[parameter] = numbers.expand(parameter.numel()).reshape(parameter.shape).clone()
+            rest.append({key: value for key, value in packed.items() if key != UNSTEPPED})
+        return state_dict | {"param_groups": [*rest, *state_dict["param_groups"][len(rest) :]]}
+
     def _start(self, optimizer: torch.optim.Optimizer, args: Any, kwargs: Any) -> None:
         self._give_back(optimizer)
         for group in optimizer.param_groups:
@@ -170,6 +201,12 @@ class Pace:
                 del group[STEPS], group[LEFT]
         self._scheduled.clear()
         self._before.clear()
+
+
+def _numbers(held: Tensor) -> float | list[float]:
+    """All entries, or the one number that all are."""
+    numbers: list[float] = held.flatten().tolist()
+    return numbers[0] if len(set(numbers)) == 1 else numbers
 
 
 def _check_steps(steps: int) -> None:

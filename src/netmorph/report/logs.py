@@ -140,7 +140,7 @@ def recorded(checkpoint: Path) -> History:
     Raises:
         CheckpointError: it is damaged, or no checkpoint of a training.
     """
-    if not checkpoints.exists(checkpoint):
+    if not checkpoints.existing(checkpoint):
         return History()
     _, meta = checkpoints.load(checkpoint)
     if "history" not in meta:
