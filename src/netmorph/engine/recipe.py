@@ -26,7 +26,8 @@ class Recipe:
         learning_rate: the highest rate, reached after the warm-up.
         momentum: used by sgd and muon.
         nesterov: sgd looks ahead (Nesterov's momentum).
-        weight_decay: coupled for sgd and adam, decoupled for adamw and muon.
+        weight_decay: decoupled for adamw and muon, for which the default is meant; coupled for sgd and adam, where
+            that is much: 5e-4 is usual.
         schedule: a name in `SCHEDULES`.
         warmup: share of all steps during which the rate rises from zero; cosine after 0.3 is a one-cycle
             schedule.
