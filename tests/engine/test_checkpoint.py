@@ -1,4 +1,5 @@
 import os
+import resource
 
 import pytest
 import torch
@@ -149,17 +150,27 @@ def test_absent_and_foreign_files(path):
         load(path)
 
 
-def test_what_cannot_be_read_is_left_as_it_is(path, monkeypatch):
+@pytest.mark.parametrize("reason", ["descriptors", "folder"])
+def test_what_cannot_be_read_is_left_as_it_is(path, reason):
     for number in range(2):
         save(path, TENSORS, {"number": number})
-
-    def refused(file, *_, **__):
-        raise PermissionError(13, "Permission denied", str(file))
-
-    with monkeypatch.context() as patch:
-        patch.setattr(checkpoint, "safe_open", refused)
-        with pytest.raises(CheckpointError, match=r"cannot be read: .*Permission denied.*Make it readable"):
+    if reason == "folder":
+        whole = path.rename(path.with_name("whole"))
+        path.mkdir()
+        with pytest.raises(CheckpointError, match=r"cannot be read: .*directory.*Make it readable"):
             load(path)
+        path.rmdir()
+        whole.rename(path)
+    else:
+        limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+        lowest = os.open(os.devnull, os.O_RDONLY)  # the first free one: below it, none is
+        os.close(lowest)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (lowest, limits[1]))
+        try:
+            with pytest.raises(CheckpointError, match=r"cannot be read: .*Too many open files"):
+                load(path)
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, limits)
     assert load(path)[1] == {"number": 1}
     assert load(previous(path))[1] == {"number": 0}
 

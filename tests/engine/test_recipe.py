@@ -70,12 +70,15 @@ def test_a_recipe_is_checked(options, message):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"clip_norm": math.inf}, "clip_norm must be above 0, or None; inf"),
+        ({"clip_norm": math.inf}, "clip_norm must be a finite number above 0, or None; inf"),
         ({"learning_rate": "1e-3"}, "learning_rate must be a number; '1e-3'"),
         ({"learning_rate": None}, "learning_rate must be a number; None"),
         ({"class_weights": 2.0}, "class_weights must be numbers, one a class; 2.0"),
         ({"optimizer": None}, "optimizer must be a name; None"),
         ({"epochs": torch.tensor([1, 2])}, "epochs must be a whole number"),
+        ({"epochs": 1.5}, "epochs must be a whole number; 1.5"),
+        ({"flip": torch.zeros(2)}, "flip must be True or False"),
+        ({"learning_rate": 10**400}, "learning_rate must be a number"),
         ({"batch_size": "64"}, "batch_size must be a whole number; '64'"),
     ],
 )

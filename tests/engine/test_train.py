@@ -15,7 +15,7 @@ from netmorph.engine.advice import OutOfMemory
 from netmorph.engine.evaluate import evaluate
 from netmorph.engine.history import Epoch, History
 from netmorph.engine.optimizer_state import pack_optimizer
-from netmorph.engine.recipe import Recipe, build_optimizer
+from netmorph.engine.recipe import Recipe, build_optimizer, learning_rate_of
 from netmorph.engine.train import train
 from netmorph.errors import NetmorphError
 from tests.engine.small import dataset, network, same_weights
@@ -59,7 +59,8 @@ def test_the_callers_random_state_and_the_models_modes_stay():
     modes = [module.training for module in model.modules()]
     state = torch.get_rng_state()
     seen = []
-    train(model, dataset(), Recipe(epochs=2), on_epoch=lambda epoch: seen.append((epoch.epoch, model.training)))
+    with pytest.warns(UserWarning, match="in eval mode while the rest trains"):
+        train(model, dataset(), Recipe(epochs=2), on_epoch=lambda epoch: seen.append((epoch.epoch, model.training)))
     assert torch.equal(torch.get_rng_state(), state)
     assert [module.training for module in model.modules()] == modes
     assert seen == [(1, True), (2, True)]
@@ -285,14 +286,26 @@ def plain():
     return nn.Sequential(*(layer for layer in network() if not isinstance(layer, nn.Dropout)))
 
 
-@pytest.mark.parametrize("frozen", [True, False])
-def test_modules_put_in_eval_mode_stay_so(frozen):
+def test_modules_put_in_eval_mode_beside_others_stay_so():
     model = network()
-    (model[1] if frozen else model).eval()
+    model[1].eval()
     before = model[1].running_mean.clone()
-    train(model, dataset(), Recipe(epochs=2))
-    assert torch.equal(before, model[1].running_mean) is frozen
-    assert model.training is frozen
+    with pytest.warns(
+        UserWarning, match=r"^in eval mode while the rest trains, as given: 1; .*Call model\.train\(\) first"
+    ):
+        train(model, dataset(), Recipe(epochs=2))
+    assert torch.equal(before, model[1].running_mean)
+    assert model.training
+    assert not model[1].training
+
+
+@pytest.mark.parametrize("wrap", [lambda model: model, nn.Sequential])
+def test_a_model_in_eval_mode_trains_whatever_holds_it(wrap):
+    inner = network().eval()
+    before = inner[1].running_mean.clone()
+    train(wrap(inner), dataset(), Recipe(epochs=1))
+    assert not torch.equal(before, inner[1].running_mean)
+    assert not any(module.training for module in inner.modules())
 
 
 def test_groups_learn_at_their_share_of_the_rate():
@@ -302,4 +315,4 @@ def test_groups_learn_at_their_share_of_the_rate():
     history = train(model, dataset(), Recipe(epochs=1), optimizer=torch.optim.SGD(groups, lr=0.1))
     assert torch.equal(before[0].weight, model[0].weight)
     assert not torch.equal(before[5].weight, model[5].weight)
-    assert history
+    assert history[0].learning_rate == pytest.approx(learning_rate_of(Recipe(epochs=1), 1, 1, 2))

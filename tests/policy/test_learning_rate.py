@@ -232,10 +232,11 @@ def test_a_checkpoint_goes_on_where_it_was() -> None:
     assert resumed.optimizers == [again.optimizer]
 
 
+@pytest.mark.parametrize("pace_first", [True, False])
 @pytest.mark.parametrize("insert", [True, False])
 @pytest.mark.parametrize("optimizer", [torch.optim.Adam, torch.optim.SGD])
 def test_a_checkpoint_between_growth_and_the_first_step_warms_up_too(
-    optimizer: type[torch.optim.Optimizer], insert: bool
+    optimizer: type[torch.optim.Optimizer], insert: bool, pace_first: bool
 ) -> None:
     loop = Loop(optimizer)
     pace, graph = Pace(loop.optimizer), netmorph.trace(loop.model, loop.x)
@@ -243,9 +244,12 @@ def test_a_checkpoint_between_growth_and_the_first_step_warms_up_too(
     warm_up(5)(pace, netmorph.apply(graph, edit, loop.optimizer))
     again = copy.deepcopy(loop)
     again.optimizer = optimizer(again.model.parameters(), lr=0.5)
-    Pace(again.optimizer)
+    if pace_first:
+        Pace(again.optimizer)
     packed = json.loads(json.dumps(pack_optimizer(loop.optimizer, loop.model)))  # no tensors yet
     unpack_optimizer(again.optimizer, again.model, *packed)
+    if not pace_first:
+        Pace(again.optimizer)
     plain = copy.deepcopy(again)
     plain.optimizer = optimizer(plain.model.parameters(), lr=0.1)
     unwarmed = plain.step()
@@ -254,6 +258,20 @@ def test_a_checkpoint_between_growth_and_the_first_step_warms_up_too(
         torch.testing.assert_close(moved, expected, rtol=1e-6, atol=1e-12)
         if not number:
             assert any(not torch.allclose(moved[name], unwarmed[name]) for name in moved)
+
+
+def test_what_was_loaded_without_a_pace_and_edited_since_is_left_alone() -> None:
+    loop = Loop()
+    pace, graph = Pace(loop.optimizer), loop.grow()
+    warm_up(5)(pace, graph)
+    again = loop.twin()  # without a Pace
+    again.grow("2", 9)
+    last = loop.twin()
+    last.model = again.model
+    last.optimizer = torch.optim.SGD(again.model.parameters(), lr=0.1)
+    Pace(last.optimizer)
+    last.optimizer.load_state_dict(again.optimizer.state_dict())
+    last.step()
 
 
 def test_weights_of_low_precision_warm_up_in_full() -> None:

@@ -94,7 +94,7 @@ class Spec:
             return model.get_submodule(path)
         if self.kind == "copy":
             return copy.deepcopy(model.get_submodule(self.arguments["path"]))
-        mode = model.get_submodule(path).training
+        mode = model.training  # not that of its neighbour, which may be frozen
         if self.kind in CONTAINERS:
             container = CONTAINERS[self.kind](*(part._build(model, path) for part in self.parts))
             container.training = mode  # its parts keep theirs

@@ -1,12 +1,13 @@
 """What must hold before the first training step; each failure says what to do about it."""
 
+import warnings
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from netmorph.data import Dataset
-from netmorph.engine.evaluate import check_logits, check_part, mode, prepare, reference
+from netmorph.engine.evaluate import check_logits, check_part, mode, prepare, reference, stays_in_eval
 from netmorph.engine.fit import LR_SCALE, shrink
 from netmorph.engine.parallel import World, from_first
 from netmorph.engine.recipe import Recipe, check_trainable, image_scale_at
@@ -121,17 +122,18 @@ def check_optimizer(optimizer: torch.optim.Optimizer, model: nn.Module) -> None:
     """Refuse an optimizer that leaves out parameters, or that the loop cannot drive.
 
     Raises:
-        NetmorphError: no parameter is trainable, or one is not in the optimizer and would never move; groups have
-            learning rates of their own; or a step calls the network by itself.
+        NetmorphError: no parameter is trainable, or one is not in the optimizer and would never move; or a step calls
+            the network by itself.
     """
     check_trainable(model)
     if isinstance(optimizer, torch.optim.LBFGS):
         raise NetmorphError("LBFGS calls the network itself (a closure), which this loop does not give; take another")
     rates = {str(group.get("lr")): None for group in optimizer.param_groups if LR_SCALE not in group}
     if len(rates) > 1:
-        raise NetmorphError(
-            f"the optimizer's parameter groups have learning rates of their own, {listed(list(rates))}, "
-            f"and the recipe sets one: give each group its share of it, as {LR_SCALE!r}"
+        warnings.warn(
+            f"the optimizer's parameter groups have the learning rates {listed(list(rates))}; the recipe sets one for "
+            f"all. Give each group its share of that as {LR_SCALE!r}, or 1",
+            stacklevel=3,
         )
     held = {id(parameter) for group in optimizer.param_groups for parameter in group["params"]}
     missing = [
@@ -141,6 +143,17 @@ def check_optimizer(optimizer: torch.optim.Optimizer, model: nn.Module) -> None:
         raise NetmorphError(
             f"the optimizer does not hold {listed(missing)}, which would never train; carry the optimizer "
             "through the edits, build it anew, or freeze the parameter"
+        )
+
+
+def warn_of_eval_mode(model: nn.Module) -> None:
+    """Name the modules that stay in eval mode: for who froze them no news, for who forgot them the reason."""
+    resting = stays_in_eval(model)
+    if resting:
+        warnings.warn(
+            f"in eval mode while the rest trains, as given: {listed(resting)}; no dropout there, and batch norms keep "
+            "their statistics. Call model.train() first if that is not meant",
+            stacklevel=3,
         )
 
 

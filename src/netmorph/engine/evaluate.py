@@ -79,16 +79,30 @@ def predict(
 def mode(model: nn.Module, *, training: bool) -> Iterator[None]:
     """Put a model in train or eval mode for a while; every module gets its own mode back afterwards.
 
-    In a model that is in train mode, a module in eval mode was put there to stay so (frozen batch norms, say): it does.
+    What `stays_in_eval` does so.
     """
     modes = [(module, module.training) for module in model.modules()]
+    resting = stays_in_eval(model) if training else []
     try:
-        if not (training and model.training):
-            model.train(training)
+        model.train(training)
+        for name in resting:
+            model.get_submodule(name).training = False
         yield
     finally:
         for module, was in modes:
             module.training = was
+
+
+def stays_in_eval(model: nn.Module) -> list[str]:
+    """Names of the modules that training leaves in eval mode: those that are, beside others in train mode.
+
+    They were put there to stay so, as frozen batch norms are. Where all of a model's modules are in eval mode, the
+    model itself only holds them (`nn.Sequential(net.eval())`), and nothing can be told from it.
+    """
+    modes = {name: module.training for name, module in model.named_modules() if module is not model}
+    if not model.training or not any(modes.values()):
+        return []
+    return [name for name, training in modes.items() if not training]
 
 
 def autocast(device: torch.device, bf16: bool) -> AbstractContextManager[object]:

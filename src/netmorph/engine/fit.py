@@ -15,7 +15,7 @@ from netmorph.engine.average import MovingAverage
 from netmorph.engine.evaluate import Metrics, autocast, mode, prepare, reference
 from netmorph.engine.nonfinite import REMEDY, NotFinite, first_nonfinite
 from netmorph.engine.parallel import World, gathering, total
-from netmorph.engine.recipe import Recipe, image_scale_at, learning_rate_at, scaled_side, steps_per_epoch
+from netmorph.engine.recipe import Recipe, image_scale_at, learning_rate_of, scaled_side, steps_per_epoch
 from netmorph.engine.seeding import Draws, epoch_draws
 from netmorph.errors import NetmorphError
 
@@ -65,7 +65,7 @@ def fit(trainee: Trainee, dataset: Dataset, recipe: Recipe, *, seed: int, epoch:
     with mode(trainee.model, training=True), epoch_draws(seed, epoch, world.rank, like.device) as draws:
         shuffled = batches(dataset.train, recipe.batch_size, generator=draws.order, share=world.share)
         for step, (images, labels) in enumerate(islice(shuffled, steps)):
-            rate = learning_rate_at(recipe, (epoch - 1 + step / steps) / recipe.epochs)
+            rate = learning_rate_of(recipe, epoch, step, steps)
             set_rate(trainee.optimizer, rate)
             # Before they are augmented: random numbers drawn on an accelerator would have to be waited for elsewhere.
             images, labels = images.to(like.device, non_blocking=True), labels.to(like.device, non_blocking=True)

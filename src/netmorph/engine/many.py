@@ -16,7 +16,7 @@ from netmorph.edit.snapshot import tensors_of
 from netmorph.engine.advice import advice
 from netmorph.engine.allocator import out_of_memory
 from netmorph.engine.checks import check_data, check_output, check_recipe, check_seed, usable_device
-from netmorph.engine.evaluate import examples, mode
+from netmorph.engine.evaluate import examples, mode, stays_in_eval
 from netmorph.engine.fit import Trainee, fit
 from netmorph.engine.history import Epoch, History
 from netmorph.engine.nonfinite import REMEDY, NotFinite, first_nonfinite
@@ -238,8 +238,7 @@ def _kind(model: nn.Module) -> str:
     """All that has to be the same in networks that are stacked, as far as it can be read off."""
     parameters = [(name, p.shape, p.dtype, p.requires_grad) for name, p in model.named_parameters()]
     buffers = [(name, buffer.shape, buffer.dtype) for name, buffer in model.named_buffers()]
-    modes = [module.training or not model.training for module in model.modules()]  # see `mode`
-    return f"{type(model)} {model} {parameters} {buffers} {modes}"
+    return f"{type(model)} {model} {parameters} {buffers} {stays_in_eval(model)}"
 
 
 def _check_request(models: Sequence[nn.Module], recipes: Sequence[Recipe], seeds: Sequence[int]) -> None:

@@ -112,7 +112,10 @@ class Recipe:
         _within("views", self.views, self.views in VIEWS, f"one of {', '.join(map(str, VIEWS))}")
         _within("ema", self.ema, self.ema is None or 0 < self.ema < 1, "between 0 and 1, or None")
         _within(
-            "clip_norm", self.clip_norm, self.clip_norm is None or 0 < self.clip_norm < math.inf, "above 0, or None"
+            "clip_norm",
+            self.clip_norm,
+            self.clip_norm is None or 0 < self.clip_norm < math.inf,
+            "a finite number above 0, or None",
         )
         _within("patience", self.patience, self.patience is None or self.patience >= 1, "at least 1, or None")
 
@@ -157,6 +160,11 @@ def learning_rate_at(recipe: Recipe, progress: float) -> float:
     if progress < recipe.warmup:
         return recipe.learning_rate * progress / recipe.warmup
     return recipe.learning_rate * SCHEDULES[recipe.schedule]((progress - recipe.warmup) / (1 - recipe.warmup))
+
+
+def learning_rate_of(recipe: Recipe, epoch: int, step: int, steps: int) -> float:
+    """The learning rate of a step, from 0, of an epoch, from 1, that has so many."""
+    return learning_rate_at(recipe, (epoch - 1 + step / steps) / recipe.epochs)
 
 
 def image_scale_at(recipe: Recipe, epoch: int) -> float:
@@ -239,14 +247,14 @@ def _plain(name: str, value: Any, kind: Any) -> Any:
         kind: the type that its field is declared with.
     """
     kinds = get_args(kind) if isinstance(kind, UnionType) else (kind,)
-    if value is None and NoneType in kinds:
-        return None
+    if kinds[0] not in _PLAIN or (value is None and NoneType in kinds):  # what a subclass adds is its own affair
+        return value
     expected, convert = _PLAIN[kinds[0]]
     try:
         if isinstance(value, str) != (kinds[0] is str):
             raise TypeError
         return convert(value)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError, RuntimeError) as error:  # RuntimeError: a tensor of several
         raise NetmorphError(f"{name} must be {expected}; {value!r} was given") from error
 
 

@@ -21,6 +21,7 @@ from netmorph.engine.checks import (
     check_recipe,
     check_seed,
     usable_device,
+    warn_of_eval_mode,
 )
 from netmorph.engine.evaluate import Metrics, autocast, evaluate, mode, prepare, reference
 from netmorph.engine.fit import Trainee, fit
@@ -28,7 +29,7 @@ from netmorph.engine.history import Epoch, History
 from netmorph.engine.nonfinite import REMEDY, NotFinite, first_nonfinite
 from netmorph.engine.parallel import ONE_PROCESS, World, from_first, in_step, share_buffers, total
 from netmorph.engine.place import place, resident
-from netmorph.engine.recipe import Recipe, build_optimizer
+from netmorph.engine.recipe import Recipe, build_optimizer, learning_rate_of, steps_per_epoch
 from netmorph.engine.resume import Snapshot, identity, load_progress, save_progress
 from netmorph.engine.wording import listed
 from netmorph.errors import NetmorphError
@@ -55,9 +56,9 @@ def train(
     neither used nor changed: on the CPU, the same model, seed and number of threads give the same numbers, bit
     for bit.
 
-    The recipe sets the learning rate of every parameter group, times the group's `"lr_scale"` if it has one. In a
-    model that is in train mode, modules that are in eval mode stay so, as frozen batch norms should. A last batch of a
-    single sample is left out, because batch normalization cannot train on one.
+    The recipe sets the learning rate of every parameter group, times the group's `"lr_scale"` if it has one. Modules
+    that are in eval mode beside others in train mode stay so, as frozen batch norms should; a warning names them. A
+    last batch of a single sample is left out, because batch normalization cannot train on one.
 
     Args:
         model: takes normalized images [N, C, H, W] and gives logits [N, classes].
@@ -90,6 +91,7 @@ def train(
         place(model, device, recipe, optimizer)
         optimizer = optimizer or build_optimizer(model, recipe)
         check_optimizer(optimizer, model)
+        warn_of_eval_mode(model)
         check_output(model, dataset, recipe)
         known: dict[str, Any] = {}  # hashing all images takes a while, and only some runs need it
         if checkpoint is not None or world.size > 1:
@@ -104,6 +106,7 @@ def train(
             history, best = load_progress(checkpoint, known, model, optimizer, average, world)
     trainee = Trainee(model, torch.compile(forward) if recipe.compile else forward, optimizer, average, world)
 
+    steps = steps_per_epoch(len(dataset.train), recipe.batch_size, world.size)
     while not _finished(history, recipe):
         number = len(history) + 1
         started = perf_counter()
@@ -117,7 +120,7 @@ def train(
             train_accuracy=fitted.accuracy,
             validation_loss=validated.loss,
             validation_accuracy=validated.accuracy,
-            learning_rate=optimizer.param_groups[0]["lr"],
+            learning_rate=learning_rate_of(recipe, number, steps - 1, steps),
             seconds=perf_counter() - started,
         )
         history = History((*history, epoch))

@@ -26,7 +26,7 @@ from netmorph.graph import Graph
 FACTOR, STEPS, LEFT = "pace", "warm_up_steps", "warm_up_left"
 # Of a parameter: by how much of a step each entry is held back; from 1 to 0, float32. See `carry.POWERS`.
 HELD = "held_back"
-# Of a group in a `state_dict`: the same of parameters without state, with their positions in the group.
+# Of a group in a `state_dict`: the same of parameters without state, by their positions in the group, see `_runs`.
 UNSTEPPED = "held_back_unstepped"
 
 
@@ -37,7 +37,7 @@ class Pace:
     factor. Held back are the steps themselves, not the gradients, whose scale Adam takes out again.
 
     All state is in the optimizer: `state_dict` holds it, edits carry it. A new process makes the optimizer and its
-    `Pace` again, in this order, and then loads that. Only one `Pace` belongs to an optimizer.
+    `Pace` again and loads that. Only one `Pace` belongs to an optimizer.
     """
 
     def __init__(self, optimizer: torch.optim.Optimizer | Sequence[torch.optim.Optimizer]) -> None:
@@ -59,6 +59,8 @@ class Pace:
         self._scheduled: list[tuple[dict[str, Any], Any]] = []
         self._before: list[tuple[dict[str, Any], Tensor, Tensor, Tensor]] = []
         self._unstepped: dict[Tensor, Tensor] = {}
+        for group in (group for entry in given for group in entry.param_groups):
+            self._keep(group, group.pop(UNSTEPPED, ()))  # of a state that was loaded before
         self._handles = [
             handle
             for entry in given
@@ -141,22 +143,27 @@ class Pace:
         """
         for group, packed in zip(optimizer.param_groups, state_dict["param_groups"], strict=True):
             found = [(position, self._unstepped.get(member)) for position, member in enumerate(group["params"])]
-            packed[UNSTEPPED] = [(position, _numbers(held)) for position, held in found if held is not None]
-            if not packed[UNSTEPPED]:
-                del packed[UNSTEPPED]
+            told = [(position, *_runs(held)) for position, held in found if held is not None]
+            if told:
+                packed[UNSTEPPED] = told
 
     def _hear(self, optimizer: torch.optim.Optimizer, state_dict: dict[str, Any]) -> dict[str, Any]:
         """Keep what `_tell` added to a `state_dict`; the optimizer is given the rest."""
-        rest = []
-        for group, packed in zip(optimizer.param_groups, state_dict["param_groups"], strict=False):
-            told = dict(packed.get(UNSTEPPED, ()))
-            for position, parameter in enumerate(group["params"]):
+        for group in optimizer.param_groups:
+            for parameter in group["params"]:
                 self._unstepped.pop(parameter, None)
-                if position in told:
-                    numbers = torch.as_tensor(told[position], dtype=torch.float32, device=parameter.device)
-                    self._unstepped[parameter] = numbers.expand(parameter.numel()).reshape(parameter.shape).clone()
-            rest.append({key: value for key, value in packed.items() if key != UNSTEPPED})
-        return state_dict | {"param_groups": [*rest, *state_dict["param_groups"][len(rest) :]]}
+        given = [dict(packed) for packed in state_dict["param_groups"]]
+        for group, packed in zip(optimizer.param_groups, given, strict=False):
+            self._keep(group, packed.pop(UNSTEPPED, ()))
+        return state_dict | {"param_groups": given}
+
+    def _keep(self, group: dict[str, Any], told: Sequence[tuple[int, list[float], list[int]]]) -> None:
+        for position, values, lengths in told:
+            parameter = group["params"][position] if position < len(group["params"]) else None
+            # Without a Pace the group may have changed since.
+            if parameter is not None and parameter.numel() == sum(lengths):
+                held = torch.tensor(values).repeat_interleave(torch.tensor(lengths))
+                self._unstepped[parameter] = held.reshape(parameter.shape).to(parameter.device)
 
     def _start(self, optimizer: torch.optim.Optimizer, args: Any, kwargs: Any) -> None:
         self._give_back(optimizer)
@@ -203,10 +210,10 @@ class Pace:
         self._before.clear()
 
 
-def _numbers(held: Tensor) -> float | list[float]:
-    """All entries, or the one number that all are."""
-    numbers: list[float] = held.flatten().tolist()
-    return numbers[0] if len(set(numbers)) == 1 else numbers
+def _runs(held: Tensor) -> tuple[list[float], list[int]]:
+    """Values one after the other, and how often each comes in a row: most entries are as their neighbours."""
+    values, lengths = held.flatten().unique_consecutive(return_counts=True)
+    return values.tolist(), lengths.tolist()
 
 
 def _check_steps(steps: int) -> None:
