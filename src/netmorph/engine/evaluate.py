@@ -79,7 +79,7 @@ def predict(
 def mode(model: nn.Module, *, training: bool) -> Iterator[None]:
     """Put a model in train or eval mode for a while; every module gets its own mode back afterwards.
 
-    What `stays_in_eval` does so.
+    What `stays_in_eval` names is in eval mode in both cases.
     """
     modes = [(module, module.training) for module in model.modules()]
     resting = stays_in_eval(model) if training else []
