@@ -427,7 +427,7 @@ def test_networks_of_other_libraries(
         ("train --cutmix nan", "cutmix must be 0 or more"),
         ("train --label-smoothing 1", "label_smoothing must be from 0"),
         ("train --warmup 1", "warmup must be a share of the run"),
-        ("train --clip-norm 0", "clip_norm must be above 0"),
+        ("train --clip-norm 0", "clip_norm must be a finite number above 0"),
         ("train --stream", "digits fits in memory and is not streamed"),
         ("train --stream --data one", r"give their size \(--resize 224x224\)"),
         ("train --stream --data some/where --resize 8x8", "there is no folder some/where"),
