@@ -25,7 +25,7 @@ from rich.console import Console
 from rich.table import Table
 from torch import nn
 
-from benchmarks._loops import LOOPS, Loop, Trained, bare, netmorph_compiled, netmorph_fast, netmorph_plain
+from benchmarks._loops import COMPARED, LOOPS, Loop, Trained, bare, netmorph_compiled, netmorph_fast, netmorph_plain
 from netmorph import zoo
 from netmorph.data import Dataset, Part, Split, load
 from netmorph.engine.allocator import keep_freed_memory
@@ -147,8 +147,7 @@ def accuracies(task: Task, dataset: Dataset) -> Table:
     """Validation accuracy after the last epoch, and seconds per epoch, of the bare loop and the fast one."""
     title = f"{task.recipe.epochs} epochs, {task.recipe.schedule} rate, {len(SEEDS)} seeds: mean (lowest to highest)"
     table = _table(task, title, "s per epoch", "accuracy")
-    pair: dict[str, Loop] = {name: loop for name, loop in LOOPS.items() if loop in (bare, netmorph_fast)}
-    for name, loop in pair.items():
+    for name, loop in COMPARED.items():
         found = [loop(task.build(dataset, seed), dataset, task.recipe, seed) for seed in SEEDS]
         reached = [result.accuracy for result in found]
         seconds = statistics.median(second for result in found for second in result.seconds)

@@ -18,7 +18,7 @@ from rich.console import Console
 from rich.table import Table
 from torch.profiler import ProfilerActivity, profile
 
-from benchmarks._loops import Loop, bare, netmorph_fast
+from benchmarks._loops import COMPARED, Loop
 from benchmarks.engine import TASKS, Task, machine_line, shortened
 from netmorph.data import Dataset, load
 from netmorph.engine.allocator import keep_freed_memory
@@ -34,8 +34,7 @@ def main(arguments: Sequence[str] = ()) -> None:
     for name in options.networks:
         task = TASKS[name]
         dataset = shortened(load(task.data, seed=0), options.steps * task.recipe.batch_size)
-        loops: dict[str, Loop] = {"bare": bare, "netmorph, channels_last + bf16": netmorph_fast}
-        console.print(beside(task, {name: spent(loop, task, dataset) for name, loop in loops.items()}))
+        console.print(beside(task, {name: spent(loop, task, dataset) for name, loop in COMPARED.items()}))
 
 
 def spent(loop: Loop, task: Task, dataset: Dataset) -> dict[str, float]:

@@ -211,7 +211,7 @@ def no_memory(*_: object, **__: object) -> None:
 def test_without_memory_for_a_stack_it_trains_one_after_another(step, monkeypatch):
     monkeypatch.setattr(many, step, no_memory)
     assert [len(history) for history in train_many([network(seed=0), network(seed=1)], dataset(), recipes(2))] == [3, 3]
-    with pytest.raises(OutOfMemory, match=r"with 2 networks stacked.*Try stacked=False \(one after another\), fewer"):
+    with pytest.raises(OutOfMemory, match=r"with 2 networks stacked.*Try one after another \(stacked=False\), fewer"):
         train_many([network(seed=0), network(seed=1)], dataset(), recipes(2), stacked=True)
 
 

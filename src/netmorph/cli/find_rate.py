@@ -15,6 +15,7 @@ from rich.table import Table
 
 from netmorph.cli.app import Options, app, console, errors, tell
 from netmorph.cli.options import (
+    Accumulate,
     BatchSize,
     Bf16,
     ClipNorm,
@@ -73,6 +74,7 @@ def find(
     reflect: Reflect = False,
     flip: Flip = False,
     bf16: Bf16 = False,
+    accumulate: Accumulate = 1,
     stream: Stream = False,
     train_size: TrainSize = None,
     resize: Resize = None,

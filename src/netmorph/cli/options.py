@@ -128,6 +128,10 @@ Smoothing = Annotated[
     ),
 ]
 
+Accumulate = Annotated[
+    int,
+    typer.Option(help="Compute each batch in so many parts: the same steps in less memory.", rich_help_panel=SPEED),
+]
 Bf16 = Annotated[
     bool,
     typer.Option(

@@ -15,14 +15,21 @@ from netmorph.engine.wording import listed
 from netmorph.errors import NetmorphError
 
 
-def usable_device(name: str | torch.device | None, model: nn.Module | None = None) -> torch.device:
-    """The device of that name; None is where the model is, and the CPU without one.
+def device_for(model: nn.Module, asked: str | torch.device | None) -> torch.device:
+    """The device that was asked for, or where the model is.
 
     Raises:
         NetmorphError: there is no such device here.
     """
-    if name is None:
-        name = "cpu" if model is None else reference(model).device
+    return usable_device(reference(model).device if asked is None else asked)
+
+
+def usable_device(name: str | torch.device) -> torch.device:
+    """The device of that name.
+
+    Raises:
+        NetmorphError: there is no such device here.
+    """
     try:
         device = torch.empty(0, device=name).device
     except (RuntimeError, AssertionError) as error:

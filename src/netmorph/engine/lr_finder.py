@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from netmorph.data import Dataset, batches
 from netmorph.engine.advice import advice
-from netmorph.engine.checks import check_data, check_output, check_recipe, check_seed, usable_device
+from netmorph.engine.checks import check_data, check_output, check_recipe, check_seed, device_for
 from netmorph.engine.evaluate import mode, reference
 from netmorph.engine.fit import Trainee, augmented, set_rate, training_step, weights_of_classes
 from netmorph.engine.nonfinite import NotFinite
@@ -91,12 +91,11 @@ def find_learning_rate(
     """
     _check_range(low, high, steps)
     check_seed(seed)
-    device = usable_device(device, model)
+    device = device_for(model, device)
     check_data(dataset)
     check_recipe(recipe, dataset, ONE_PROCESS)
     model = copy.deepcopy(model)
-    remedies = [] if recipe.bf16 else ["bf16"]
-    with advice(recipe, "before the range test", remedies):
+    with advice(recipe, "before the range test"):
         place(model, device, recipe)
         check_output(model, dataset, recipe)
         dataset = resident(dataset, device)
@@ -109,7 +108,7 @@ def find_learning_rate(
     losses: list[float] = []
     lowest = math.inf
     training = mode(model, training=True)
-    with advice(recipe, "in the range test", remedies), training, epoch_draws(seed, 1, 0, device) as draws:
+    with advice(recipe, "in the range test"), training, epoch_draws(seed, 1, 0, device) as draws:
         for step, (images, labels) in zip(range(steps), _forever(dataset, recipe, draws.order), strict=False):
             rate = low * (high / low) ** (step / (steps - 1))
             set_rate(trainee.optimizer, rate)

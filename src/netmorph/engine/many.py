@@ -15,7 +15,7 @@ from netmorph.edit.plan import EditError
 from netmorph.edit.snapshot import tensors_of
 from netmorph.engine.advice import advice
 from netmorph.engine.allocator import out_of_memory
-from netmorph.engine.checks import check_data, check_output, check_recipe, check_seed, usable_device
+from netmorph.engine.checks import check_data, check_output, check_recipe, check_seed, device_for
 from netmorph.engine.evaluate import examples, mode, stays_in_eval
 from netmorph.engine.fit import Trainee, fit
 from netmorph.engine.history import Epoch, History
@@ -35,8 +35,6 @@ UNSUPPORTED = ("first_size", "mixup", "cutmix", "accumulate", "ema", "patience",
 # Steps that are timed, and how often, before one way is chosen.
 STEPS = 4
 RUNS = 2
-# What else there is, for messages.
-APART = "stacked=False (one after another)"
 
 
 class StackError(NetmorphError):
@@ -85,7 +83,7 @@ def train_many(
     """
     seeds = range(len(models)) if seeds is None else seeds
     _check_request(models, recipes, seeds)
-    device = usable_device(device, models[0])
+    device = device_for(models[0], device)
     check_data(dataset)
     for model, recipe in zip(models, recipes, strict=True):
         check_recipe(recipe, dataset, ONE_PROCESS)
@@ -93,7 +91,8 @@ def train_many(
         build_optimizer(model, recipe)  # refuses a model without trainable parameters
         check_output(model, dataset, recipe)
     dataset = resident(dataset, device)
-    stacking = advice(recipes[0], f"with {len(models)} networks stacked", [APART, "fewer networks"])
+    remedies = ["one after another (stacked=False)", "fewer networks"]
+    stacking = advice(recipes[0], f"with {len(models)} networks stacked", remedies)
     if stacked:
         with stacking:
             return _train_team(Team.of(models, dataset, recipes), dataset, recipes, seeds)

@@ -11,7 +11,7 @@ from torch.nn import functional
 from netmorph.data import Dataset, batches
 from netmorph.engine.evaluate import Metrics, autocast, mode, prepare
 from netmorph.engine.fit import cropped, weights_of_classes
-from netmorph.engine.recipe import Recipe, learning_rate_at, steps_per_epoch
+from netmorph.engine.recipe import Recipe, learning_rate_of, steps_per_epoch
 from netmorph.engine.seeding import epoch_draws
 from netmorph.engine.stacked import Stack, StackedOptimizer
 
@@ -97,8 +97,7 @@ def evaluate_stack(stack: Stack, dataset: Dataset, *, bf16: bool, when: str, wat
 def rates_of(recipes: Sequence[Recipe], epoch: int, count: int) -> Tensor:
     """The learning rates of an epoch over `count` samples, float64 [steps, N]."""
     steps = steps_per_epoch(count, recipes[0].batch_size)
-    progress = [(epoch - 1 + step / steps) / recipes[0].epochs for step in range(steps)]
-    rates = [[learning_rate_at(recipe, done) for recipe in recipes] for done in progress]
+    rates = [[learning_rate_of(recipe, epoch, step, steps) for recipe in recipes] for step in range(steps)]
     return torch.tensor(rates, dtype=torch.float64)
 
 

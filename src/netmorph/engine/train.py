@@ -20,7 +20,7 @@ from netmorph.engine.checks import (
     check_output,
     check_recipe,
     check_seed,
-    usable_device,
+    device_for,
     warn_of_eval_mode,
 )
 from netmorph.engine.evaluate import Metrics, autocast, evaluate, mode, prepare, reference
@@ -81,7 +81,7 @@ def train(
         OutOfMemory: the message says what to lower.
         SaveError: a checkpoint cannot be written.
     """
-    device = usable_device(device, model)
+    device = device_for(model, device)
     checkpoint = None if checkpoint is None else Path(checkpoint)
     check_data(dataset)
     check_recipe(recipe, dataset, world)

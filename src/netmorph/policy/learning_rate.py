@@ -153,7 +153,7 @@ class Pace:
             for parameter in group["params"]:
                 self._unstepped.pop(parameter, None)
         given = [dict(packed) for packed in state_dict["param_groups"]]
-        for group, packed in zip(optimizer.param_groups, given, strict=False):
+        for group, packed in zip(optimizer.param_groups, given, strict=False):  # the optimizer refuses other numbers
             self._keep(group, packed.pop(UNSTEPPED, ()))
         return state_dict | {"param_groups": given}
 
