@@ -184,7 +184,7 @@ def skorch(model: nn.Module, dataset: Dataset, recipe: Recipe, seed: int) -> Tra
 def netmorph_plain(model: nn.Module, dataset: Dataset, recipe: Recipe, seed: int) -> Trained:
     """Ours, in float32."""
     history = train(model, dataset, recipe, seed=seed)
-    return Trained([epoch.seconds for epoch in history], history[-1].validation_accuracy)
+    return Trained([epoch.seconds for epoch in history], history[-1].validation["accuracy"])
 
 
 def netmorph_fast(model: nn.Module, dataset: Dataset, recipe: Recipe, seed: int) -> Trained:
@@ -196,7 +196,7 @@ def netmorph_compiled(model: nn.Module, dataset: Dataset, recipe: Recipe, seed: 
     """The same, compiled. The epoch that compiles is not timed; one more is, whose accuracy is not told."""
     fast = replace(recipe, channels_last=True, bf16=True, compile=True, epochs=recipe.epochs + 1)
     history = train(model, dataset, fast, seed=seed)
-    return Trained([epoch.seconds for epoch in history[1:]], history[-2].validation_accuracy)
+    return Trained([epoch.seconds for epoch in history[1:]], history[-2].validation["accuracy"])
 
 
 LOOPS: dict[str, Loop] = {

@@ -62,9 +62,9 @@ def main(arguments: Sequence[str] = ()) -> None:
         nonlocal spent
         spent += epoch.seconds
         used = flops * epoch.epoch
-        reached = " *" if epoch.validation_accuracy >= GOAL else ""
+        reached = " *" if epoch.validation["accuracy"] >= GOAL else ""
         print(
-            f"{epoch.epoch:>5}{epoch.train_loss:>9.4f}{epoch.validation_accuracy:>15.2%}{epoch.seconds:>9.2f}{spent:>9.1f}"
+            f"{epoch.epoch:>5}{epoch.train['loss']:>9.4f}{epoch.validation['accuracy']:>15.2%}{epoch.seconds:>9.2f}{spent:>9.1f}"
             f"{used:>10.3g}{used / RECORD_FLOPS:>15.2f}{reached}",
             flush=True,
         )

@@ -205,7 +205,7 @@ def loss(model: nn.Module, batch: Batch) -> Tensor:
 
 
 def accuracy(model: nn.Module, dataset: Dataset) -> float:
-    return evaluate(model, dataset.test, dataset, bf16=TRAINING.bf16).accuracy
+    return evaluate(model, dataset.test, dataset, bf16=TRAINING.bf16)["accuracy"]
 
 
 def read_records(path: Path) -> list[Record]:

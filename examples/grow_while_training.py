@@ -25,13 +25,13 @@ def main() -> None:
     graph = netmorph.trace(model, digits.train.inputs[:2].float() / 255)
     print("What can change width:", *graph.groups.values(), sep="\n  ")
     for group in graph.editable(netmorph.Allow.ANY):
-        before = evaluate(model, digits.validation, digits).accuracy
+        before = evaluate(model, digits.validation, digits)["accuracy"]
         graph = netmorph.apply(graph, netmorph.widen(graph, group.name, 2 * group.size), optimizer)
-        after = evaluate(model, digits.validation, digits).accuracy
+        after = evaluate(model, digits.validation, digits)["accuracy"]
         print(f"{group.name}: {group.size} -> {2 * group.size} channels, accuracy {before:.2%} -> {after:.2%}")
 
     history = train(model, digits, recipe, optimizer=optimizer, seed=1)
-    print(f"trained on: {history.best.validation_accuracy:.2%}")
+    print(f"trained on: {history.best.validation['accuracy']:.2%}")
 
 
 if __name__ == "__main__":

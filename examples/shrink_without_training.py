@@ -25,7 +25,7 @@ def main() -> None:
     train(model, digits, Recipe(epochs=4, learning_rate=3e-3))
     images = [digits.preparation(images, like=torch.empty(0)) for images, _ in batches(digits.train, 256)]
     before = forward_flops(model, images[0])
-    print(f"as trained: {evaluate(model, digits.validation, digits).accuracy:.2%}")
+    print(f"as trained: {evaluate(model, digits.validation, digits)['accuracy']:.2%}")
 
     for name in ("random", "magnitude", "interpolative"):
         for repair in (False, True):
@@ -36,7 +36,7 @@ def main() -> None:
             netmorph.apply(graph, netmorph.reconstruct(edit, samples) if repair else edit)
             if repair:
                 netmorph.recalibrate(small, images)
-            accuracy = evaluate(small, digits.validation, digits).accuracy
+            accuracy = evaluate(small, digits.validation, digits)["accuracy"]
             share = forward_flops(small, images[0]) / before
             told = "reconstructed, recalibrated" if repair else "only dropped"
             print(f"{share:.0%} of the FLOPs by {name} scores, {told}: {accuracy:.2%}")

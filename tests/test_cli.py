@@ -418,7 +418,7 @@ def test_networks_of_other_libraries(
         ("train --model mynet:raising", "KeyError: 'a thing'"),
         ("train --resume nowhere", "no run in nowhere"),
         ("train --first-size 0", "first_size must be a share"),
-        ("train --first-size 0.5", r"does not take images of shape \(1, 4, 4\).*Leave first_size at 1"),
+        ("train --first-size 0.5", r"does not take inputs of shape \(1, 4, 4\).*Leave first_size at 1"),
         ("train --class-weights rare", "--class-weights takes balanced, or a number for each class.*'rare'"),
         ("train --class-weights 1,2", "class_weights has 2 numbers for 10 classes"),
         ("train --class-weights 0,0", "one of them above 0"),

@@ -384,4 +384,4 @@ def test_a_finished_run_goes_on_with_another_budget(tmp_path: Path) -> None:
     with Records.open(folder) as records:
         assert records.meta("round") == 2
         assert records.meta("status") == "finished"
-        assert set(records.meta("normalization")) == {"mean", "std"}
+        assert set(records.meta("normalization")) == {"kind", "mean", "std"}

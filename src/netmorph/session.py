@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 from collections.abc import Callable, Iterator
-from dataclasses import replace
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
@@ -25,6 +25,7 @@ from netmorph.run.store import network_file
 from netmorph.search.evolution import Progress
 from netmorph.search.evolution import evolve as run_evolution
 from netmorph.search.jobs import handler
+from netmorph.tasks import Criterion
 from netmorph.train.checks import check_data, check_output, check_recipe, usable_device
 from netmorph.train.history import Epoch
 from netmorph.train.inputs import examples
@@ -107,6 +108,7 @@ def create(folder: Path, config: Config, command: str, world: World = ONE_PROCES
         records.set_meta("title", f"{config.model} on {dataset.name}")
         records.set_meta("command", command)
         records.set_meta("normalization", dataset.preparation.describe())
+        records.set_meta("criterion", asdict(dataset.task.chooses))
         records.set_meta("machine", machine())
         records.set_meta("versions", versions())
         records.set_meta("status", "interrupted")
@@ -156,6 +158,12 @@ def extend(folder: Path, budget: Budget) -> None:
         records.set_meta("config", as_json(replace(config, budget=budget)))
         records.set_meta("result", None)
         records.set_meta("status", "interrupted")
+
+
+def criterion(folder: Path) -> Criterion:
+    """The number that chooses in a run."""
+    with reading(folder) as records:
+        return Criterion.of(records.meta("criterion"))
 
 
 def best_network(folder: Path) -> Path:

@@ -6,16 +6,22 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
 
-from netmorph.report.numbers import duration, percent
+from netmorph.report.numbers import duration
 from netmorph.search.evolution import Progress
+from netmorph.tasks import LOSS, Criterion, Numbers
 from netmorph.train.history import Epoch
 
 
 class EvolutionWatch:
-    """A line for each round above a bar of the networks in training; `evolve`'s `on_progress`."""
+    """A line for each round above a bar of the networks in training; `evolve`'s `on_progress`.
 
-    def __init__(self, console: Console) -> None:
+    Args:
+        criterion: the number that is told of the best network.
+    """
+
+    def __init__(self, console: Console, criterion: Criterion) -> None:
         self._console = console
+        self._criterion = criterion
         self._bar = Bar(TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), console=console)
         self._task = self._bar.add_task("starting", total=None)
 
@@ -32,8 +38,10 @@ class EvolutionWatch:
         """Show where the run is."""
         name = f"round {progress.round}" if progress.round else "start network"
         if progress.finished:
+            best = None if progress.best is None else self._criterion.value(progress.best)
             self._console.print(
-                f"{duration(progress.seconds):>8}  {name}: best validation accuracy {percent(progress.best)}",
+                f"{duration(progress.seconds):>8}  {name}: best validation {self._criterion.name} "
+                f"{self._criterion.text(best)}",
                 highlight=False,
             )
         else:
@@ -47,12 +55,14 @@ class EpochProgress:
 
     Args:
         epochs: length of the whole run.
+        criterion: the number that is told beside the loss.
         console: where to draw; the standard output if None. Without a terminal only the lines are printed.
     """
 
-    def __init__(self, epochs: int, console: Console | None = None) -> None:
+    def __init__(self, epochs: int, criterion: Criterion, console: Console | None = None) -> None:
         self._bar = Bar(TextColumn("epoch"), MofNCompleteColumn(), BarColumn(), TimeRemainingColumn(), console=console)
         self._epochs = epochs
+        self._criterion = criterion
         self._task = self._bar.add_task("training", total=epochs)
 
     def __enter__(self) -> "EpochProgress":
@@ -67,10 +77,13 @@ class EpochProgress:
     def __call__(self, epoch: Epoch) -> None:
         """Report an epoch."""
         self._bar.console.print(
-            f"epoch {epoch.epoch:>{len(str(self._epochs))}}  "
-            f"train loss {epoch.train_loss:.4f}, accuracy {epoch.train_accuracy:.2%}  "
-            f"validation loss {epoch.validation_loss:.4f}, accuracy {epoch.validation_accuracy:.2%}  "
-            f"{epoch.seconds:.1f} s",
+            f"epoch {epoch.epoch:>{len(str(self._epochs))}}  train {self._told(epoch.train)}  "
+            f"validation {self._told(epoch.validation)}  {epoch.seconds:.1f} s",
             highlight=False,
         )
         self._bar.update(self._task, completed=epoch.epoch)
+
+    def _told(self, numbers: Numbers) -> str:
+        loss = f"loss {numbers[LOSS]:.4f}"
+        name = self._criterion.name
+        return loss if name == LOSS else f"{loss}, {name} {self._criterion.text(numbers[name])}"

@@ -149,8 +149,8 @@ def test_real_mnist(real_data):
     assert mnist.input_shape == (1, 28, 28)
     assert (len(mnist.train) + len(mnist.validation), len(mnist.test)) == (60_000, 10_000)
     assert mnist.test.targets[:5].tolist() == [7, 2, 1, 0, 4]
-    assert mnist.mean[0] == pytest.approx(0.1307, abs=5e-4)
-    assert mnist.std[0] == pytest.approx(0.3081, abs=5e-4)
+    assert mnist.preparation.mean[0] == pytest.approx(0.1307, abs=5e-4)
+    assert mnist.preparation.std[0] == pytest.approx(0.3081, abs=5e-4)
 
 
 def test_real_cifar10_by_name(real_data, monkeypatch):

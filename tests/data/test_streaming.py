@@ -370,7 +370,7 @@ def test_a_network_learns_from_a_stream_the_same_with_any_number_of_workers(imag
         dataset = opened(imagenet, tmp_path / str(workers), workers=workers)
         model = network()
         history = train(model, dataset, recipe, seed=1)
-        runs.append((model.state_dict(), [epoch.train_loss for epoch in history]))
+        runs.append((model.state_dict(), [epoch.train["loss"] for epoch in history]))
     assert runs[0][1] == runs[1][1]
     assert all(torch.equal(one, other) for one, other in zip(runs[0][0].values(), runs[1][0].values(), strict=True))
     assert runs[0][1][-1] < 0.5 * runs[0][1][0]

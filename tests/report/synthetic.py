@@ -34,12 +34,26 @@ START = NetworkRecord(
     flops=90_000,
     training_flops=0,
     seconds=3.0,
-    accuracy=None,
-    loss=None,
+    score=None,
+    numbers={},
     survivor=False,
     edits=(),
     failure=None,
 )
+
+
+def epoch_record(
+    network: int, epoch: int, train_loss: float, train: float, loss: float, accuracy: float, rate: float, seconds: float
+) -> EpochRecord:
+    return EpochRecord(
+        network,
+        epoch,
+        {"loss": train_loss, "accuracy": train},
+        {"loss": loss, "accuracy": accuracy},
+        accuracy,
+        rate,
+        seconds,
+    )
 
 
 class Run:
@@ -59,12 +73,12 @@ class Run:
             accuracy = min(1.0, max(0.05, accuracy + self.random.gauss(0, 0.01 * abs(end - start) + 0.002)))
             loss = 2.5 * (1 - accuracy) + 0.02
             self.epochs.append(
-                EpochRecord(network.id, epoch, 0.7 * loss, accuracy, loss, accuracy, 0.1 * (1.01 - share), 0.7)
+                epoch_record(network.id, epoch, 0.7 * loss, accuracy, loss, accuracy, 0.1 * (1.01 - share), 0.7)
             )
         network = replace(
             network,
-            accuracy=accuracy,
-            loss=2.5 * (1 - accuracy) + 0.02,
+            score=accuracy,
+            numbers={"loss": 2.5 * (1 - accuracy) + 0.02, "accuracy": accuracy},
             training_flops=3 * network.flops * SAMPLES * 4 * epochs,
         )
         self.networks.append(network)
@@ -93,7 +107,7 @@ class Run:
             parameters=int(parent.parameters * growth),
             flops=int(parent.flops * growth),
             edits=made,
-            accuracy=None,
+            score=None,
             survivor=False,
             seconds=2.0,
         )
@@ -109,10 +123,10 @@ class Run:
                     failed = replace(child, state="failed", failure="the loss is nan in epoch 1", training_flops=0)
                     self.networks.append(failed)
                     continue
-                start = max(0.1, (parent.accuracy or 0) + sum(edit.jump for edit in child.edits))
+                start = max(0.1, (parent.score or 0) + sum(edit.jump for edit in child.edits))
                 limit = 0.992 - 0.05 * math.exp(-child.flops / 400_000) - 0.06 * math.exp(-round / 3)
                 population.append(self.train(child, start, min(limit, max(start, limit) + 0.01)))
-            population = sorted(population, key=lambda network: -(network.accuracy or 0))[:keep]
+            population = sorted(population, key=lambda network: -(network.score or 0))[:keep]
         return population
 
     def save(self, folder: Path, survivors: list[int], meta: dict[str, Any]) -> Path:
@@ -126,7 +140,7 @@ class Run:
 
 
 def entry(network: NetworkRecord) -> dict[str, Any]:
-    accuracy = network.accuracy or 0.0
+    accuracy = network.score or 0.0
     return {
         "id": network.id,
         "test_accuracy": accuracy - 0.006,
@@ -138,7 +152,7 @@ def entry(network: NetworkRecord) -> dict[str, Any]:
 
 def ensemble(members: list[NetworkRecord]) -> dict[str, Any]:
     return {
-        "test_accuracy": max(network.accuracy or 0.0 for network in members) - 0.001,
+        "test_accuracy": max(network.score or 0.0 for network in members) - 0.001,
         "parameters": sum(network.parameters for network in members),
         "flops": sum(network.flops for network in members),
         "members": [network.id for network in members],
@@ -177,7 +191,7 @@ def write_run(folder: Path, rounds: int = 6, children: int = 8, keep: int = 4, f
     last, spent = evolved[0], 0
     while spent < budget:
         following = replace(last, id=len(run.networks), arm="alone", parent=last.id, round=last.round + 1)
-        last = run.train(following, last.accuracy or 0, 0.962 - 0.06 * math.exp(-last.round / 3), epochs=8)
+        last = run.train(following, last.score or 0, 0.962 - 0.06 * math.exp(-last.round / 3), epochs=8)
         spent += last.training_flops
     alone_spent, spent, tried = spent, 0, []
     while spent < budget:
@@ -187,7 +201,7 @@ def write_run(folder: Path, rounds: int = 6, children: int = 8, keep: int = 4, f
         )
         tried.append(run.train(made, 0.2, run.random.uniform(0.75, 0.965), epochs=10))
         spent += tried[-1].training_flops
-    tried.sort(key=lambda network: -(network.accuracy or 0))
+    tried.sort(key=lambda network: -(network.score or 0))
     champion = best(evolved)
     assert champion is not None
     meta |= {

@@ -24,7 +24,14 @@ class Killed(Exception):
 
 
 def epoch(number: int) -> Epoch:
-    return Epoch(number, 1 / number, 0.1 * number, 2 / number, 1 / 3, 1e-3, 0.25)
+    return Epoch(
+        number,
+        {"loss": 1 / number, "accuracy": 0.1 * number},
+        {"loss": 2 / number, "accuracy": 1 / 3},
+        1 / 3,
+        1e-3,
+        0.25,
+    )
 
 
 def rows_of(path: Path) -> list[Epoch]:
@@ -35,7 +42,16 @@ def rows_of(path: Path) -> list[Epoch]:
             ]
     else:
         rows = [json.loads(line) for line in path.read_text().splitlines()]
-    return [Epoch(**(row | {"epoch": int(row["epoch"])})) for row in rows]
+    return [
+        Epoch(
+            int(row["epoch"]),
+            *({name: row[f"{part}_{name}"] for name in ("loss", "accuracy")} for part in ("train", "validation")),
+            row["validation_accuracy"],
+            row["learning_rate"],
+            row["seconds"],
+        )
+        for row in rows
+    ]
 
 
 def scalars(folder: Path) -> dict[str, list[tuple[int, float]]]:
@@ -85,7 +101,7 @@ def test_an_interrupted_training_leaves_the_rows_of_an_uninterrupted_one(when, t
         "learning_rate",
         "seconds",
     }
-    assert told["loss/train"] == [(one.epoch, pytest.approx(one.train_loss)) for one in whole]
+    assert told["loss/train"] == [(one.epoch, pytest.approx(one.train["loss"])) for one in whole]
     assert [step for step, _ in told["seconds"]] == [1, 2, 3, 4]
 
 
@@ -97,8 +113,8 @@ def test_rows_that_a_resumed_training_does_not_have_go(tmp_path):
         log(epoch(number))
     log = csv_log(path, [epoch(1), epoch(2)])
     assert rows_of(path) == [epoch(1), epoch(2)]
-    log(replace(epoch(3), train_loss=9.0))
-    assert [row.train_loss for row in rows_of(path)] == [1.0, 0.5, 9.0]
+    log(replace(epoch(3), learning_rate=9.0))
+    assert [row.learning_rate for row in rows_of(path)] == [1e-3, 1e-3, 9.0]
 
 
 def test_a_new_training_takes_no_file_of_another(tmp_path):

@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 import torch
-from synthetic import START, Run, classified, ensemble, entry, write_run
+from synthetic import START, Run, classified, ensemble, entry, epoch_record, write_run
 
 from netmorph.errors import NetmorphError
 from netmorph.measure.classification import classification_report
 from netmorph.report import write, write_figures
-from netmorph.run.records import EditRecord, EpochRecord, NetworkRecord, Records, RecordsError
+from netmorph.run.records import EditRecord, NetworkRecord, Records, RecordsError
 
 SECTIONS = ["tradeoff", "lineage", "curves", "spending", "edits", "ensemble", "confusion"]
 
@@ -119,9 +119,9 @@ def test_a_running_run_shows_what_there_is(running_run: Path, tmp_path: Path) ->
 
 
 def test_a_single_network(tmp_path: Path) -> None:
-    folder = write_networks(tmp_path, [replace(START, accuracy=1.0, training_flops=100)])
+    folder = write_networks(tmp_path, [replace(START, score=1.0, training_flops=100)])
     with Records.resume(folder) as records:
-        records.add_epochs([EpochRecord(0, 0, 0.1, 1.0, 0.1, 1.0, 0.1, 1.0)])
+        records.add_epochs([epoch_record(0, 0, 0.1, 1.0, 0.1, 1.0, 0.1, 1.0)])
     page = write(folder).read_text("utf-8")
     assert list(figures(page)) == ["tradeoff", "lineage", "curves", "spending"]
 
@@ -129,12 +129,12 @@ def test_a_single_network(tmp_path: Path) -> None:
 def test_failed_and_planned_networks_and_losses_that_are_nan(tmp_path: Path) -> None:
     nan, run = float("nan"), Run()
     start = run.train(START, 0.3, 0.8)
-    failed = replace(start, id=1, parent=0, round=1, state="failed", accuracy=None, loss=nan, failure="loss is nan")
+    failed = replace(start, id=1, parent=0, round=1, state="failed", score=None, numbers={}, failure="loss is nan")
     planned = replace(failed, id=2, state="planned", failure=None)
     edits = (EditRecord("narrow score", "fc", 8, 4, 0.0, nan, nan),)
     folder = write_networks(tmp_path, [start, failed, planned, replace(start, id=3, parent=0, round=1, edits=edits)])
     with Records.resume(folder) as records:
-        records.add_epochs([*run.epochs, EpochRecord(3, 0, nan, 0.1, nan, nan, 0.1, 1.0)])
+        records.add_epochs([*run.epochs, epoch_record(3, 0, nan, 0.1, nan, nan, 0.1, 1.0)])
     page = write(folder).read_text("utf-8")
     assert "loss is nan" in page
     assert {"lineage", "curves", "edits"} <= figures(page).keys()
@@ -149,7 +149,7 @@ def test_nothing_but_failures(tmp_path: Path) -> None:
 def test_names_are_shown_and_never_run(tmp_path: Path) -> None:
     name = "<script>alert('&')</script>$x_{$"
     edit = EditRecord(f"widen {name}", f"features.{name}", 8, 12, 0.2, 1e-7, 0.0)
-    start = replace(START, accuracy=0.5, training_flops=10)
+    start = replace(START, score=0.5, training_flops=10)
     child = replace(start, id=1, parent=0, round=1, edits=(edit,), failure=name)
     meta = {
         "status": name,
@@ -160,7 +160,7 @@ def test_names_are_shown_and_never_run(tmp_path: Path) -> None:
     }
     folder = write_networks(tmp_path, [start, child], meta)
     with Records.resume(folder) as records:
-        records.add_epochs([EpochRecord(id, 0, 0.1, 0.5, 0.1, 0.5, 0.1, 1.0) for id in (0, 1)])
+        records.add_epochs([epoch_record(id, 0, 0.1, 0.5, 0.1, 0.5, 0.1, 1.0) for id in (0, 1)])
     page = write(folder).read_text("utf-8")
     assert not any(tag == "script" for tag, _ in Elements(page).found)
     assert "<script" not in page

@@ -31,7 +31,7 @@ def test_a_running_run_has_the_keys_of_a_finished_one(finished_run: Path, runnin
     for key in ("best", "ensemble"):
         assert running[key].keys() == finished[key].keys()
         assert running[key]["test_accuracy"] is None
-    assert running["best"]["validation_accuracy"] == max(network.accuracy or 0 for network in networks)
+    assert running["best"]["validation_accuracy"] == max(network.score or 0 for network in networks)
     assert running["ensemble"]["members"] == [network.id for network in networks if network.survivor]
     assert running["training_flops"] == sum(network.training_flops for network in networks)
     assert running["baselines"] == {}
@@ -39,10 +39,10 @@ def test_a_running_run_has_the_keys_of_a_finished_one(finished_run: Path, runnin
 
 def test_baselines_of_a_running_run(tmp_path: Path) -> None:
     with Records.create(tmp_path) as records:
-        records.put_network(replace(START, accuracy=0.8, training_flops=5))
-        records.put_network(replace(START, id=1, arm="alone", parent=0, accuracy=0.9, training_flops=7))
-        records.put_network(replace(START, id=2, arm="random", accuracy=0.6, training_flops=8))
-        records.put_network(replace(START, id=3, arm="random", accuracy=0.7, training_flops=9, survivor=True))
+        records.put_network(replace(START, score=0.8, training_flops=5))
+        records.put_network(replace(START, id=1, arm="alone", parent=0, score=0.9, training_flops=7))
+        records.put_network(replace(START, id=2, arm="random", score=0.6, training_flops=8))
+        records.put_network(replace(START, id=3, arm="random", score=0.7, training_flops=9, survivor=True))
         baselines = summary(records)["baselines"]
     assert (baselines["alone"]["id"], baselines["alone"]["training_flops"]) == (1, 12)
     random = baselines["random"]
@@ -120,13 +120,13 @@ def test_a_result_of_before_there_were_classes(tmp_path: Path) -> None:
 
 def test_front_keeps_what_no_cheaper_network_beats() -> None:
     points = [(10, 0.5), (20, 0.4), (20, 0.7), (30, 0.7), (40, 0.9), (50, None), (5, None)]
-    networks = [replace(START, id=i, flops=flops, accuracy=accuracy) for i, (flops, accuracy) in enumerate(points)]
+    networks = [replace(START, id=i, flops=flops, score=accuracy) for i, (flops, accuracy) in enumerate(points)]
     assert [network.id for network in front(networks)] == [0, 2, 4]
     assert front(networks[-2:]) == []
 
 
 def test_best_prefers_fewer_flops_among_equals() -> None:
-    networks = [replace(START, id=i, flops=flops, accuracy=0.9) for i, flops in enumerate((30, 10, 20))]
+    networks = [replace(START, id=i, flops=flops, score=0.9) for i, flops in enumerate((30, 10, 20))]
     champion = best(networks)
     assert champion is not None
     assert champion.id == 1

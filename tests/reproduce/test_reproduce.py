@@ -33,7 +33,7 @@ def test_a_row_is_run_once_and_read_afterwards(tmp_path: Path) -> None:
     first = run(ROW, 0, tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["digits-mlp.0.json"]
     assert run(ROW, 0, tmp_path, stop) == first
-    assert first.accuracy == max(epoch.validation_accuracy for epoch in first.history) > 0.5
+    assert first.accuracy == max(epoch.validation["accuracy"] for epoch in first.history) > 0.5
     assert first.seconds_to(0) == first.history[0].seconds
     assert first.seconds_to(1.1) is None
     assert list(outcomes(STUDY.rows, tmp_path)) == [first]
@@ -70,7 +70,7 @@ def test_the_page_shows_ours_beside_the_published_figures(tmp_path: Path) -> Non
 def test_the_page_tells_what_more_views_add(tmp_path: Path) -> None:
     row = dataclasses.replace(ROW, recipe=dataclasses.replace(RECIPE, views=2))
     outcome = run(row, 0, tmp_path)
-    alone = outcome.history.best.validation_accuracy
+    alone = outcome.history.best.validation["accuracy"]
     assert alone != outcome.accuracy == outcome.in_views
     assert outcome.seconds > sum(epoch.seconds for epoch in outcome.history)
     assert outcome.seconds_to(max(alone, outcome.accuracy)) is not None

@@ -29,8 +29,8 @@ def record(id: int, arm: str, survivor: bool) -> NetworkRecord:
         flops=100 * id,
         training_flops=1000 * id,
         seconds=0.0,
-        accuracy=0.5 + id / 100,
-        loss=1.0,
+        score=0.5 + id / 100,
+        numbers={"loss": 1.0},
         survivor=survivor,
         edits=(),
         failure=None,
@@ -102,14 +102,14 @@ def test_with_two_views_the_test_asks_mirror_images_too(run) -> None:
 
 def test_the_start_network_may_be_the_best_of_its_own_chain(run) -> None:
     records, store, _ = run
-    records.put_network(replace(record(4, "alone", False), accuracy=0.1))
+    records.put_network(replace(record(4, "alone", False), score=0.1))
     assert conclude(records, store, DATA, 0.0)["baselines"]["alone"]["id"] == 1
 
 
 def test_a_beaten_network_is_not_on_the_front_and_a_failed_one_nowhere(run) -> None:
     records, store, _ = run
-    records.put_network(replace(record(3, "evolve", False), accuracy=0.5, flops=150))
-    records.put_network(replace(record(2, "evolve", True), accuracy=None, loss=None, state="failed"))
+    records.put_network(replace(record(3, "evolve", False), score=0.5, flops=150))
+    records.put_network(replace(record(2, "evolve", True), score=None, numbers={}, state="failed"))
     found = conclude(records, store, DATA, 0.0)
     assert found["front"] == [1]
     assert [member["id"] for member in found["members"]] == [1]

@@ -27,8 +27,8 @@ def network(id: int, parent: int | None = None, **changes: object) -> NetworkRec
         flops=20000,
         training_flops=10**15,
         seconds=1.5,
-        accuracy=0.9,
-        loss=0.3,
+        score=0.9,
+        numbers={"loss": 0.3, "accuracy": 0.9},
         survivor=False,
         edits=(EDIT,) if parent is not None else (),
         failure=None,
@@ -37,13 +37,15 @@ def network(id: int, parent: int | None = None, **changes: object) -> NetworkRec
 
 
 def epoch(network: int, number: int, loss: float = 0.5) -> EpochRecord:
-    return EpochRecord(network, number, loss, 0.8, 0.6, 0.75, 0.1, 2.0)
+    return EpochRecord(
+        network, number, {"loss": loss, "accuracy": 0.8}, {"loss": 0.6, "accuracy": 0.75}, 0.75, 0.1, 2.0
+    )
 
 
 def test_records_come_back_as_they_went_in(tmp_path: Path) -> None:
     start = network(0)
     child = network(1, parent=0, round=1, survivor=True, edits=(EDIT, replace(EDIT, kind="deepen r2r")))
-    failed = network(2, arm="random", state="failed", accuracy=None, loss=None, failure="loss is nan")
+    failed = network(2, arm="random", state="failed", score=None, numbers={}, failure="loss is nan")
     with Records.create(tmp_path / "run") as records:
         for record in (start, child, failed):
             records.put_network(record)
@@ -60,11 +62,11 @@ def test_records_come_back_as_they_went_in(tmp_path: Path) -> None:
 
 def test_put_network_replaces_the_record_and_keeps_its_epochs(tmp_path: Path) -> None:
     with Records.create(tmp_path) as records:
-        records.put_network(network(0, state="planned", accuracy=None))
+        records.put_network(network(0, state="planned", score=None))
         records.put_network(network(1, parent=0))
         records.add_epochs([epoch(0, 0)])
-        records.put_network(network(0, accuracy=0.95))
-        assert [record.accuracy for record in records.networks()] == [0.95, 0.9]
+        records.put_network(network(0, score=0.95))
+        assert [record.score for record in records.networks()] == [0.95, 0.9]
         assert records.epochs(0) == [epoch(0, 0)]
 
 
@@ -81,10 +83,10 @@ def test_a_retried_job_leaves_nothing_of_its_first_try(tmp_path: Path) -> None:
 
 def test_nan_is_kept_as_unknown(tmp_path: Path) -> None:
     with Records.create(tmp_path) as records:
-        records.put_network(network(0, loss=math.nan))
+        records.put_network(network(0, score=math.nan))
         records.add_epochs([epoch(0, 0, loss=math.nan)])
-        assert records.networks()[0].loss is None
-        assert math.isnan(records.epochs(0)[0].train_loss)
+        assert records.networks()[0].score is None
+        assert math.isnan(records.epochs(0)[0].train["loss"])
 
 
 def test_set_survivors_replaces_the_population_of_its_arm(tmp_path: Path) -> None:
@@ -226,5 +228,5 @@ def test_records_of_another_version_are_refused(tmp_path: Path) -> None:
     with sqlite3.connect(tmp_path / "run.sqlite") as connection:
         connection.execute("PRAGMA user_version = 99")
     connection.close()
-    with pytest.raises(RecordsError, match=r"version 99; this netmorph reads version 1"):
+    with pytest.raises(RecordsError, match=r"version 99; this netmorph reads version 2"):
         Records.open(tmp_path)

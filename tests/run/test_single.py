@@ -39,8 +39,8 @@ def test_a_training_records_its_epochs_and_its_tested_result(tmp_path: Path) -> 
         epochs = records.epochs(ONLY)
         assert summary(records) == {"status": "finished", "round": 0, **result}
     assert [epoch.epoch for epoch in epochs] == [1, 2, 3, 4]
-    assert epochs[-1].train_loss < epochs[0].train_loss
-    assert network.accuracy == max(epoch.validation_accuracy for epoch in epochs)
+    assert epochs[-1].train["loss"] < epochs[0].train["loss"]
+    assert network.score == max(epoch.validation["accuracy"] for epoch in epochs)
     assert network.training_flops > 4 * 160 * 2 * network.flops
     assert result["best"] == result["members"][0]
     assert result["best"]["test_accuracy"] == result["ensemble"]["test_accuracy"]

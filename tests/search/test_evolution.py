@@ -75,7 +75,7 @@ def test_founders_are_alike_but_for_their_weights_and_both_families_live_on(fini
     evolved = networks(finished, "evolve")
     first, second = evolved[: CONFIG.founders]
     assert (first.parameters, first.flops) == (second.parameters, second.flops)
-    assert first.loss != second.loss
+    assert first.numbers["loss"] != second.numbers["loss"]
     family = {first.id: first.id, second.id: second.id}
     for network in evolved[CONFIG.founders :]:
         family[network.id] = family[network.parent]
@@ -86,8 +86,8 @@ def test_every_network_has_its_epochs_and_its_best_is_recorded(finished: Path) -
     with Records.open(finished) as records:
         for network in records.networks():
             epochs = records.epochs(network.id)
-            best = max(epochs, key=lambda epoch: (epoch.validation_accuracy, -epoch.validation_loss))
-            assert (network.accuracy, network.loss) == (best.validation_accuracy, best.validation_loss)
+            best = max(epochs, key=lambda epoch: (epoch.validation["accuracy"], -epoch.validation["loss"]))
+            assert (network.score, network.numbers) == (best.score, best.validation)
             expected = {"evolve": 1 if network.parent else 2, "random": 2}
             if network.arm in expected:
                 assert len(epochs) == expected[network.arm]
@@ -129,7 +129,7 @@ def test_the_alone_arm_is_one_chain(finished: Path) -> None:
 def test_random_networks_have_no_parents_and_differ(finished: Path) -> None:
     random = networks(finished, "random")
     assert all(network.parent is None and network.edits for network in random)
-    assert len({(network.parameters, network.loss) for network in random}) == len(random)
+    assert len({(network.parameters, network.numbers["loss"]) for network in random}) == len(random)
 
 
 def test_the_result_has_its_documented_keys(finished: Path) -> None:
@@ -176,7 +176,7 @@ def test_progress_tells_every_round(tmp_path: Path) -> None:
         steps = [progress for progress in seen if progress.round == number and not progress.finished]
         assert [step.done for step in steps] == list(range(steps[0].jobs + 1))
     assert seen[0].best is None
-    assert seen[-1].best == max(network.accuracy or 0 for network in networks(tmp_path, "evolve"))
+    assert seen[-1].best == max(network.score or 0 for network in networks(tmp_path, "evolve"))
 
 
 def test_the_test_split_is_used_at_the_end_only_and_once_for_a_network(
@@ -344,7 +344,7 @@ def test_a_child_that_diverges_is_recorded_and_the_run_goes_on(tmp_path: Path, m
     for id in (child, alone):
         assert by_id[id].state == "failed"
         assert by_id[id].failure == "NotFinite: the loss is nan"
-        assert by_id[id].accuracy is None
+        assert by_id[id].score is None
         assert not by_id[id].survivor
     assert max(network.round for network in by_id.values()) == 2
     assert not any(network.parent in (child, alone) for network in by_id.values())

@@ -104,7 +104,7 @@ def test_training_keeps_the_best_epoch_and_can_be_repeated(worker: Worker) -> No
 def test_training_goes_on_from_another_network(worker: Worker) -> None:
     history = worker(Training(9, 13, 1, source=1)).history
     assert len(history) == 1
-    assert history[0].train_loss < worker(Training(1, 12, 2)).history[0].train_loss
+    assert history[0].train["loss"] < worker(Training(1, 12, 2)).history[0].train["loss"]
     assert not torch.equal(outputs(worker, 9), outputs(worker, 1))
 
 

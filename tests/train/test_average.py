@@ -75,11 +75,13 @@ def test_the_average_is_what_is_validated_and_kept():
     data, model = dataset(), network()
     history = train(model, data, RECIPE)
     metrics = evaluate(model, data.validation, data)
-    assert (metrics.loss, metrics.accuracy) == (history.best.validation_loss, history.best.validation_accuracy)
+    assert (metrics.loss, metrics["accuracy"]) == (history.best.validation["loss"], history.best.validation["accuracy"])
     raw = network()
     without = train(raw, data, dataclasses.replace(RECIPE, ema=None))
-    assert [epoch.train_loss for epoch in history] == [epoch.train_loss for epoch in without], "the steps are the same"
-    assert [epoch.validation_loss for epoch in history] != [epoch.validation_loss for epoch in without]
+    assert [epoch.train["loss"] for epoch in history] == [epoch.train["loss"] for epoch in without], (
+        "the steps are the same"
+    )
+    assert [epoch.validation["loss"] for epoch in history] != [epoch.validation["loss"] for epoch in without]
     assert all(parameter.requires_grad for parameter in model.parameters())
 
 

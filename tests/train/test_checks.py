@@ -61,9 +61,9 @@ def empty(part):
         (network, lambda: empty("validation"), {}, "the validation split is empty"),
         (network, bad_label, {}, "labels go from 0 to 3.*classes 0 to 2"),
         (lambda: network(classes=2), dataset, {}, "labels go from 0 to 2.*classes 0 to 1"),
-        (Pair, dataset, {}, "Pair gives tuple; one tensor of logits"),
-        (lambda: network()[:3], dataset, {}, r"gives shape \(2, 4, 6, 6\); logits"),
-        (lambda: nn.Linear(5, 3), dataset, {}, r"Linear does not take images of shape \(1, 6, 6\)"),
+        (Pair, dataset, {}, "Pair gives tuple; one tensor was expected"),
+        (lambda: network()[:3], dataset, {}, r"have shape \(2, 4, 6, 6\); logits"),
+        (lambda: nn.Linear(5, 3), dataset, {}, r"Linear does not take inputs of shape \(1, 6, 6\)"),
         (lambda: network().requires_grad_(False), dataset, {}, "no trainable parameter"),
         (network, dataset, {"seed": -1}, "seed must be 0 or more"),
         (network, dataset, {"seed": 2**64}, r"below 2\*\*64"),
@@ -71,7 +71,7 @@ def empty(part):
         (network, dataset, {"device": "meta"}, "the device 'meta' holds no numbers"),
         (network, dataset, {"resume": True}, "resume needs the checkpoint"),
         (network, dataset, {"world": World(1, 3)}, "batches of 64 cannot be shared equally by 3 processes"),
-        (network, lambda: dataset(validation=1), {"world": World(1, 2)}, "a split of 1 images cannot be shared by 2"),
+        (network, lambda: dataset(validation=1), {"world": World(1, 2)}, "a split of 1 samples cannot be shared by 2"),
     ],
 )
 def test_what_does_not_fit_is_refused_and_nothing_changes(model, data, options, message):

@@ -4,6 +4,7 @@ import torch
 from netmorph.data import Split, normalize
 from netmorph.errors import NetmorphError
 from netmorph.train.evaluation import evaluate, predict
+from netmorph.train.parallel import World
 from tests.train.small import dataset, network
 
 
@@ -17,7 +18,7 @@ def test_metrics_and_probabilities_match_a_direct_computation(batch_size):
     right = expected[torch.arange(30), data.test.targets]
     torch.testing.assert_close(probabilities, expected)
     assert metrics.loss == pytest.approx(-right.log().mean().item(), rel=1e-5)
-    assert metrics.accuracy == pytest.approx((expected.argmax(1) == data.test.targets).float().mean().item())
+    assert metrics["accuracy"] == pytest.approx((expected.argmax(1) == data.test.targets).float().mean().item())
     assert metrics.count == 30
 
 
@@ -39,8 +40,8 @@ def test_requests_that_cannot_be_met_are_refused():
     data = dataset(test=2)
     with pytest.raises(NetmorphError, match="views must be one of 1, 2, 6; 3 was given"):
         evaluate(network(), data.test, data, views=3)
-    with pytest.raises(NetmorphError, match="share 2 of 3 shares of 2 images is empty"):
-        evaluate(network(), data.test, data, share=(2, 3))
+    with pytest.raises(NetmorphError, match="the share of process 2 of 2 samples is empty"):
+        evaluate(network(), data.test, data, world=World(2, 3, 2))
 
 
 def test_the_model_is_left_as_it_was():
@@ -84,7 +85,7 @@ def test_a_batch_that_does_not_fit_into_memory_is_halved():
     found = evaluate(model, data.test, data, batch_size=30)
     assert sizes == [30, 15, 7, 7, 7, 7, 2]
     assert found.loss == pytest.approx(expected.loss, rel=1e-6)
-    assert (found.accuracy, found.count) == (expected.accuracy, 30)
+    assert (found["accuracy"], found.count) == (expected["accuracy"], 30)
     hook.remove()
     model.register_forward_pre_hook(lambda *_: (_ for _ in ()).throw(torch.OutOfMemoryError("CUDA out of memory")))
     with pytest.raises(torch.OutOfMemoryError):

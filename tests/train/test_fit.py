@@ -115,7 +115,7 @@ def test_a_batch_in_parts_is_the_same_step(accumulate, options):
     found = [one_epoch(whole, data, recipe), one_epoch(parts, data, replace(recipe, accumulate=accumulate))]
     close(whole, parts)
     assert found[0].loss == pytest.approx(found[1].loss, rel=1e-6)
-    assert found[0].accuracy == found[1].accuracy
+    assert found[0]["accuracy"] == found[1]["accuracy"]
 
 
 @pytest.mark.parametrize(
@@ -180,15 +180,14 @@ def test_mixed_images_are_of_two_and_so_are_their_targets(options, monkeypatch):
 
         return call
 
-    def lose(logits, targets, *rest):
+    def lose(outputs, targets):
         losses.append(targets)
-        return original(logits, targets, *rest)
+        return functional.cross_entropy(outputs, targets)
 
-    original = fitting._loss
-    monkeypatch.setattr(fitting, "_loss", lose)
     monkeypatch.setattr(fitting, "mixup", mix(mixup))
     monkeypatch.setattr(fitting, "cutmix", mix(cutmix))
     data, model = dataset(), Seen(plain())
+    data = replace(data, task=replace(data.task, loss=lose))
     one_epoch(model, data, replace(SGD, **options))
     kinds = {function.__name__ for function, *_ in calls}
     assert kinds == set(options)

@@ -40,7 +40,7 @@ def test_its_suggestion_trains_better_than_rates_far_from_it(optimizer, digits):
             history = train(perceptron(), digits, replace(recipe, learning_rate=rate))
         except NotFinite:
             return 0.0
-        return history.best.validation_accuracy
+        return history.best.validation["accuracy"]
 
     assert accuracy(suggestion) > 0.9
     assert accuracy(suggestion / 100) < accuracy(suggestion) - 0.05

@@ -54,10 +54,10 @@ def test_two_processes_train_like_one(two: tuple[Path, str], name: str) -> None:
         for key, tensor in model.state_dict().items():
             torch.testing.assert_close(weights[key], tensor, rtol=0, atol=1e-10)
         for epoch, told in zip(history, meta["history"], strict=True):
-            assert told["train_loss"] == pytest.approx(epoch.train_loss, rel=1e-6)
-            assert told["train_accuracy"] == epoch.train_accuracy
-            assert told["validation_loss"] == pytest.approx(epoch.validation_loss, rel=1e-9)
-            assert told["validation_accuracy"] == pytest.approx(epoch.validation_accuracy)
+            assert told["train"]["loss"] == pytest.approx(epoch.train["loss"], rel=1e-6)
+            assert told["train"]["accuracy"] == epoch.train["accuracy"]
+            assert told["validation"]["loss"] == pytest.approx(epoch.validation["loss"], rel=1e-9)
+            assert told["validation"]["accuracy"] == pytest.approx(epoch.validation["accuracy"])
 
 
 def test_both_end_with_the_same_bits(two: tuple[Path, str]) -> None:
@@ -66,7 +66,7 @@ def test_both_end_with_the_same_bits(two: tuple[Path, str]) -> None:
     assert meta == same
     assert len(meta["history"]) == LONG.epochs
     assert all(torch.equal(first[name], second[name]) for name in first)
-    assert meta["history"][-1]["train_loss"] < 0.8 * meta["history"][0]["train_loss"]
+    assert meta["history"][-1]["train"]["loss"] < 0.8 * meta["history"][0]["train"]["loss"]
 
 
 def test_an_error_in_one_ends_all_and_is_told_once(two: tuple[Path, str]) -> None:

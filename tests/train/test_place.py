@@ -31,7 +31,7 @@ def test_training_goes_on_in_another_layout(optimizer):
         moving = build_optimizer(model, recipe)
         train(model, dataset(), recipe, optimizer=moving)
         then = replace(recipe, channels_last=channels_last)
-        losses.append([epoch.train_loss for epoch in train(model, dataset(), then, optimizer=moving)])
+        losses.append([epoch.train["loss"] for epoch in train(model, dataset(), then, optimizer=moving)])
         filters = [parameter for parameter in model.parameters() if parameter.dim() == 4]
         assert filters[1].is_contiguous() is not channels_last
         for parameter in filters:

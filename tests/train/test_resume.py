@@ -12,6 +12,7 @@ import pytest
 import torch
 from torch import nn
 
+from netmorph.data import Pixels
 from netmorph.train.checkpoint import CheckpointError, load, previous, save
 from netmorph.train.loop import train
 from netmorph.train.optimizers import OPTIMIZERS
@@ -93,7 +94,7 @@ folder = Path(sys.argv[1])
 model = network()
 print("ready", flush=True)
 history = train(model, dataset(), LONGER, checkpoint=folder / "state.safetensors", resume=True)
-losses = [epoch.validation_loss for epoch in history]
+losses = [epoch.validation["loss"] for epoch in history]
 save(folder / "result.safetensors", model.state_dict(), {"losses": losses})
 """
 LONGER = dataclasses.replace(RECIPE, epochs=60)
@@ -154,7 +155,12 @@ def stopped(tmp_path):
         ),
         (network, lambda: dataset(train=80), {}, "divided otherwise"),
         (network, lambda: other_images(dataset()), {}, "divided otherwise"),
-        (network, lambda: dataclasses.replace(dataset(), mean=(0.5,)), {}, "mean of the pixels is .0.35. there, .0.5."),
+        (
+            network,
+            lambda: dataclasses.replace(dataset(), preparation=Pixels((0.5,), (0.2,))),
+            {},
+            r"preparation of the inputs is .*'mean': \[0.35\].* there, .*'mean': \[0.5\].* here",
+        ),
         (lambda: network(classes=4), dataset, {}, r"another network: 5\.weight is \(3, 144\)"),
         (lambda: nn.Sequential(nn.Flatten(), nn.Linear(36, 3)), dataset, {}, r"0\.weight is .* absent here"),
     ],

@@ -168,7 +168,7 @@ def evolve(
             session.extend(folder, Budget.parse(budget))
     tell(f"Run folder: {folder} (netmorph show {quoted(folder)} tells how far it is)")
     try:
-        with EvolutionWatch(console) as watch:
+        with EvolutionWatch(console, session.criterion(folder)) as watch:
             page = session.evolve(folder, workers, watch)
     except KeyboardInterrupt:
         tell(f"\nInterrupted. Go on with: netmorph evolve --resume {quoted(folder)}", errors)

@@ -226,7 +226,7 @@ def train(
             folder, config = resume, session.begun_with(resume, TrainConfig)
         tell(f"Run folder: {folder}")
         try:
-            with EpochProgress(config.recipe.epochs, console) as progress:
+            with EpochProgress(config.recipe.epochs, session.criterion(folder), console) as progress:
                 page = session.train(folder, progress, tensorboard, world)
         except KeyboardInterrupt:
             program = "netmorph" if world.size == 1 else f"torchrun --nproc-per-node {world.local_size} -m netmorph.cli"

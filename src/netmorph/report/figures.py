@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING
 
 from netmorph.errors import NetmorphError, require
 from netmorph.files import atomic_write
-from netmorph.report.numbers import compact, flops, percent
+from netmorph.report.numbers import compact, flops
 from netmorph.run.records import NetworkRecord
+from netmorph.tasks import Criterion
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -112,33 +113,41 @@ def _drawn(draw: Drawing, height: float) -> Iterator[tuple[Figure, Mapping[str, 
         yield figure, draw(figure)
 
 
-def describe(network: NetworkRecord) -> str:
+def describe(network: NetworkRecord, criterion: Criterion) -> str:
     """One network in a few lines, as a tooltip says it."""
     edits = [f"{edit.kind} {edit.layer} {edit.before} → {edit.after}" for edit in network.edits]
     numbers = f"{compact(network.parameters)} parameters, {flops(network.flops)}"
     lines = [
         f"Network {network.id}, round {network.round}",
         *edits,
-        f"validation {percent(network.accuracy)}",
+        f"validation {criterion.name} {criterion.text(value_of(network, criterion))}",
     ]
     return "\n".join([*lines, numbers, *([network.failure] if network.failure else [])])
 
 
-def accuracy_axis(axes: Axes, values: Iterable[float], label: str = "validation accuracy") -> float:
-    """Let the y axis show accuracies, and return its lower end.
+def value_of(network: NetworkRecord, criterion: Criterion) -> float | None:
+    """The validation number that chooses; None while it is unknown."""
+    return None if network.score is None else criterion.value(network.score)
 
-    A few failures far below the rest would press everything else into a line: the axis ends below the 5%
-    quantile, and the caller draws what lies lower on that edge.
+
+def number_axis(axes: Axes, values: Iterable[float], criterion: Criterion, label: str) -> float:
+    """Let the y axis show values of the number that chooses, and return its bad end.
+
+    A few failures far from the rest would press everything else into a line: the axis ends at the 5% quantile of the
+    bad side, and the caller draws what lies beyond on that edge.
     """
     ticker = require("matplotlib.ticker", extra="report")
-    ordered = sorted(values)
-    low, high = ordered[len(ordered) // 20], ordered[-1]
-    margin = max(0.08 * (high - low), 0.005)
-    floor = max(0.0, low - margin)
-    axes.set_ylim(floor, min(1.0 + margin / 4, high + margin))
-    axes.yaxis.set_major_formatter(ticker.PercentFormatter(1.0))
+    ordered = sorted(values, key=criterion.score)
+    worst, best = ordered[len(ordered) // 20], ordered[-1]
+    margin = max(0.08 * abs(best - worst), 0.005 if criterion.is_share else 1e-3 * abs(best))
+    sign = 1 if criterion.higher_is_better else -1
+    edge, end = worst - sign * margin, best + sign * margin
+    if criterion.is_share:
+        edge, end = max(0.0, edge), min(1.0 + margin / 4, end)
+        axes.yaxis.set_major_formatter(ticker.PercentFormatter(1.0))
+    axes.set_ylim(*sorted((edge, end)))
     axes.set_ylabel(label)
-    return floor
+    return edge
 
 
 def flops_axis(axes: Axes, label: str, log: bool) -> None:

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from netmorph.errors import require
-from netmorph.report.figures import ACCENT, GREY, INK, WIDTH, describe
-from netmorph.report.numbers import percent
+from netmorph.report.figures import ACCENT, GREY, INK, WIDTH, describe, value_of
 from netmorph.report.summary import ancestry
 from netmorph.run.ranking import trained
 from netmorph.run.records import NetworkRecord
+from netmorph.tasks import Criterion
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -94,8 +94,8 @@ def height(networks: Sequence[NetworkRecord], best: int) -> float:
     return ROW * (max(place(networks, best).values()) + 1) + 110
 
 
-def lineage(figure: Figure, networks: Sequence[NetworkRecord], best: int) -> Mapping[str, str]:
-    """Draw the tree of the evolved networks; the colour of a node is its validation accuracy."""
+def lineage(figure: Figure, networks: Sequence[NetworkRecord], best: int, criterion: Criterion) -> Mapping[str, str]:
+    """Draw the tree of the evolved networks; the colour of a node is its validation number that chooses."""
     axes = figure.add_subplot()
     rows = place(networks, best)
     spine = {network.id for network in ancestry(networks, best)}
@@ -103,7 +103,7 @@ def lineage(figure: Figure, networks: Sequence[NetworkRecord], best: int) -> Map
     by_id = {network.id: network for network in networks}
     rounds = sorted({network.round for network in networks})
     pitch = 0.9 * WIDTH / (rounds[-1] - rounds[0] + 1)  # px between two rounds
-    colour = _colours(figure, axes, networks)
+    colour = _colours(figure, axes, networks, criterion)
     for network in networks:
         x, y = network.round, rows[network.id]
         kept = network.survivor or network.id in parents
@@ -124,7 +124,7 @@ def lineage(figure: Figure, networks: Sequence[NetworkRecord], best: int) -> Map
                 color=INK if kept else GREY,
             )
         look: dict[str, Any] = {"gid": f"n{network.id}", "zorder": 3}
-        if network.accuracy is None:
+        if network.score is None:
             look |= {
                 "marker": "x" if network.state == "failed" else "o",
                 "color": GREY,
@@ -132,12 +132,12 @@ def lineage(figure: Figure, networks: Sequence[NetworkRecord], best: int) -> Map
                 "ms": 6,
             }
         else:
-            look |= {"marker": "o", "color": colour(network.accuracy), "mec": "white"}
+            look |= {"marker": "o", "color": colour(network.score), "mec": "white"}
             look |= {"ms": 11} if kept else {"ms": 8, "alpha": 0.7}
         axes.plot(x, y, **look)
         if network.id == best or network.survivor:
             axes.plot(x, y, "o", zorder=4, **(_BEST_RING if network.id == best else _SURVIVOR_RING))
-    _key(axes, by_id.get(best))
+    _key(axes, by_id.get(best), criterion)
     axes.set_xlim(rounds[0] - 0.4, rounds[-1] + 0.4)
     axes.set_ylim(max(rows.values()) + 0.8, -0.8)
     axes.set_xticks(rounds)
@@ -145,14 +145,15 @@ def lineage(figure: Figure, networks: Sequence[NetworkRecord], best: int) -> Map
     axes.set_yticks([])
     axes.grid(False)
     axes.spines["left"].set_visible(False)
-    return {f"n{network.id}": describe(network) for network in networks}
+    return {f"n{network.id}": describe(network, criterion) for network in networks}
 
 
-def _key(axes: Axes, champion: NetworkRecord | None) -> None:
+def _key(axes: Axes, champion: NetworkRecord | None, criterion: Criterion) -> None:
     """Explain the marks, above the tree."""
     dot: dict[str, Any] = {"marker": "o", "ls": "", "color": ACCENT}
     if champion:
-        axes.plot([], [], "o", label=f"best: network {champion.id}, {percent(champion.accuracy)}", **_BEST_RING)
+        reached = criterion.text(value_of(champion, criterion))
+        axes.plot([], [], "o", label=f"best: network {champion.id}, {reached}", **_BEST_RING)
     axes.plot([], [], "o", label="survivor", **_SURVIVOR_RING)
     axes.plot([], [], ms=11, label="parent", **dot)
     axes.plot([], [], ms=8, alpha=0.7, label="dropped", **dot)
@@ -163,17 +164,19 @@ def _key(axes: Axes, champion: NetworkRecord | None) -> None:
     key.set_in_layout(False)  # it sits beside the colour bar, which has made room for itself
 
 
-def _colours(figure: Figure, axes: Axes, networks: Sequence[NetworkRecord]) -> Callable[[float], Any]:
-    """Accuracy -> colour, with a bar that explains it; the lowest tenth shares one end of the scale."""
+def _colours(
+    figure: Figure, axes: Axes, networks: Sequence[NetworkRecord], criterion: Criterion
+) -> Callable[[float], Any]:
+    """Score -> colour, with a bar that explains it; the worst tenth shares one end of the scale."""
     colours = require("matplotlib.colors", extra="report")
     cm = require("matplotlib.cm", extra="report")
-    shades = colours.LinearSegmentedColormap.from_list("accuracy", [LOW, ACCENT, HIGH])
-    accuracies = sorted(network.accuracy or 0.0 for network in trained(networks))
-    low, high = accuracies[len(accuracies) // 10], accuracies[-1]
-    scale = cm.ScalarMappable(colours.Normalize(low, max(high, low + 1e-3), clip=True), shades)
+    shades = colours.LinearSegmentedColormap.from_list("score", [LOW, ACCENT, HIGH])
+    scores = sorted(network.score or 0.0 for network in trained(networks))
+    low, high = scores[len(scores) // 10], scores[-1]
+    scale = cm.ScalarMappable(colours.Normalize(low, max(high, low + 1e-3 * max(1e-6, abs(low))), clip=True), shades)
     bar = figure.colorbar(scale, ax=axes, location="top", shrink=0.3, aspect=30, anchor=(1.0, 0.0), pad=0.02)
-    bar.ax.xaxis.set_major_formatter(lambda value, position: f"{100 * value:.4g}%")
-    bar.set_label("validation accuracy")
+    bar.ax.xaxis.set_major_formatter(lambda score, position: criterion.text(criterion.value(score)))
+    bar.set_label(f"validation {criterion.name}")
     bar.outline.set_visible(False)
     to_colour: Callable[[float], Any] = scale.to_rgba
     return to_colour

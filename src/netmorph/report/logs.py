@@ -14,7 +14,6 @@ import csv
 import io
 import json
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, fields
 from pathlib import Path
 from types import TracebackType
 
@@ -27,17 +26,29 @@ OnEpoch = Callable[[Epoch], None]
 
 
 def as_csv(epochs: Iterable[Epoch]) -> str:
-    """A header of the fields of `Epoch`, and one row for each; numbers are read back as the same bits."""
+    """A header, and one row for each epoch; numbers are read back as the same bits. Without an epoch, nothing."""
+    rows = [as_row(epoch) for epoch in epochs]
     text = io.StringIO()
-    writer = csv.DictWriter(text, [field.name for field in fields(Epoch)], lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(map(asdict, epochs))
+    writer = csv.DictWriter(text, list(rows[0]) if rows else [], lineterminator="\n")
+    if rows:
+        writer.writeheader()
+    writer.writerows(rows)
     return text.getvalue()
 
 
 def as_jsonl(epochs: Iterable[Epoch]) -> str:
-    """One JSON object a line, with the fields of `Epoch`."""
-    return "".join(json.dumps(asdict(epoch)) + "\n" for epoch in epochs)
+    """One JSON object a line, with the entries of `as_row`."""
+    return "".join(json.dumps(as_row(epoch)) + "\n" for epoch in epochs)
+
+
+def as_row(epoch: Epoch) -> dict[str, float]:
+    """An epoch as a flat row: "epoch", "train_loss", ..., "validation_loss", ..., "learning_rate", "seconds"."""
+    numbers = {
+        f"{part}_{name}": value
+        for part, told in (("train", epoch.train), ("validation", epoch.validation))
+        for name, value in told.items()
+    }
+    return {"epoch": epoch.epoch, **numbers, "learning_rate": epoch.learning_rate, "seconds": epoch.seconds}
 
 
 def csv_log(path: Path, history: Iterable[Epoch] | None = None) -> FileLog:
@@ -150,11 +161,9 @@ def recorded(checkpoint: Path) -> History:
 
 def _scalars(epoch: Epoch) -> dict[str, float]:
     """Train and validation of one quantity share the first part of the tag, and so a page of TensorBoard."""
-    return {
-        "loss/train": epoch.train_loss,
-        "loss/validation": epoch.validation_loss,
-        "accuracy/train": epoch.train_accuracy,
-        "accuracy/validation": epoch.validation_accuracy,
-        "learning_rate": epoch.learning_rate,
-        "seconds": epoch.seconds,
+    numbers = {
+        f"{name}/{part}": told[name]
+        for name in epoch.train
+        for part, told in (("train", epoch.train), ("validation", epoch.validation))
     }
+    return {**numbers, "learning_rate": epoch.learning_rate, "seconds": epoch.seconds}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from netmorph.report.figures import (
     ACCENT,
@@ -13,15 +13,16 @@ from netmorph.report.figures import (
     GREY,
     INK,
     ORANGE,
-    accuracy_axis,
     describe,
     flops_axis,
     legend_above,
+    number_axis,
 )
 from netmorph.report.numbers import compact, percent, power_of_ten
 from netmorph.report.summary import ancestry
 from netmorph.run.ranking import trained
 from netmorph.run.records import EditRecord, EpochRecord, NetworkRecord
+from netmorph.tasks import Criterion
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -31,18 +32,23 @@ Curve = list[tuple[float, float]]
 
 
 def tradeoff(
-    figure: Figure, networks: Iterable[NetworkRecord], front: Sequence[NetworkRecord], best: int
+    figure: Figure,
+    networks: Iterable[NetworkRecord],
+    front: Sequence[NetworkRecord],
+    best: int,
+    criterion: Criterion,
 ) -> Mapping[str, str]:
-    """Accuracy against FLOPs of every network, and the Pareto front of the evolution."""
+    """The number that chooses against FLOPs of every network, and the Pareto front of the evolution."""
     axes = figure.add_subplot()
     shown = trained(networks)
-    floor = accuracy_axis(axes, [network.accuracy or 0.0 for network in shown])
+    values = {network.id: criterion.value(network.score or 0.0) for network in shown}
+    edge = number_axis(axes, values.values(), criterion, f"validation {criterion.name}")
     for network in shown:
         _, colour, marker = ARMS[network.arm]
-        accuracy = max(network.accuracy or 0.0, floor)
+        value = max(values[network.id], edge, key=criterion.score)
         axes.plot(
             network.flops,
-            accuracy,
+            value,
             marker,
             color=colour,
             alpha=0.55,
@@ -51,12 +57,12 @@ def tradeoff(
             gid=f"n{network.id}",
             clip_on=False,
         )
-    steps = [(network.flops, network.accuracy or 0.0) for network in front]
+    steps = [(network.flops, values[network.id]) for network in front]
     axes.step(*zip(*steps, strict=True), where="post", color=ACCENT, lw=2, label="Pareto front")
     for network in front:
         axes.plot(
             network.flops,
-            network.accuracy or 0.0,
+            values[network.id],
             "o",
             color=ACCENT,
             ms=8,
@@ -65,8 +71,8 @@ def tradeoff(
         )
     champion = next(network for network in shown if network.id == best)
     axes.annotate(
-        f"best {percent(champion.accuracy)}",
-        (champion.flops, champion.accuracy or 0.0),
+        f"best {criterion.text(values[champion.id])}",
+        (champion.flops, values[champion.id]),
         xytext=(0, 10),
         textcoords="offset points",
         ha="center",
@@ -77,8 +83,8 @@ def tradeoff(
             axes.plot([], [], marker, color=colour, ms=7, label=name)
     flops_axis(axes, "forward FLOPs per sample (log scale)", log=True)
     legend_above(axes)
-    tooltips = {f"n{network.id}": describe(network) for network in shown}
-    return tooltips | {f"front{network.id}": describe(network) for network in front}
+    tooltips = {f"n{network.id}": describe(network, criterion) for network in shown}
+    return tooltips | {f"front{network.id}": describe(network, criterion) for network in front}
 
 
 def curves(
@@ -86,8 +92,9 @@ def curves(
     chain: Sequence[NetworkRecord],
     alone: Sequence[NetworkRecord],
     epochs: Mapping[int, Sequence[EpochRecord]],
+    criterion: Criterion,
 ) -> Mapping[str, str]:
-    """Validation accuracy along the best network's ancestry, its edits, and the start network on its own.
+    """The validation number that chooses, along the best network's ancestry, and of the start network on its own.
 
     Args:
         chain: the ancestors and the network, oldest first.
@@ -95,19 +102,19 @@ def curves(
         epochs: network id -> its epochs.
     """
     axes = figure.add_subplot()
-    line, ends = _curve(chain, epochs)
-    other, _ = _curve(alone, epochs)
+    line, ends = _curve(chain, epochs, criterion)
+    other, _ = _curve(alone, epochs, criterion)
     flops_axis(axes, "training FLOPs spent on this network and its ancestors", log=False)
     end = ends[-1]
     beside = [point for point in other if point[0] <= 1.02 * end]
-    accuracy_axis(axes, [accuracy for _, accuracy in line + beside])
+    number_axis(axes, [value for _, value in line + beside], criterion, f"validation {criterion.name}")
     axes.set_xlim(0, 1.02 * end)
     axes.plot(*zip(*line, strict=True), "-o", color=ACCENT, lw=2, ms=3, label="best network's ancestry")
     if beside:
         name, colour, _ = ARMS["alone"]
         axes.plot(*zip(*other, strict=True), "-", color=colour, lw=2, label=name)
         if other[-1][0] > 1.02 * end:
-            axes.plot([], [], " ", label=f"(goes on to {percent(other[-1][1])} at {compact(other[-1][0])})")
+            axes.plot([], [], " ", label=f"(goes on to {criterion.text(other[-1][1])} at {compact(other[-1][0])})")
     spot = -math.inf
     for child, at in zip(chain[1:], ends, strict=False):
         spot = max(spot + 0.024 * end, at)  # labels of close edits move apart
@@ -126,33 +133,36 @@ def curves(
             color=INK,
             arrowprops={"arrowstyle": "-", "color": GREY, "lw": 0.8},
         )
-    axes.legend(loc="lower right", frameon=True, edgecolor="white", framealpha=0.9)
+    corner: Literal["lower right", "upper right"] = "lower right" if criterion.higher_is_better else "upper right"
+    axes.legend(loc=corner, frameon=True, edgecolor="white", framealpha=0.9)
     return {}
 
 
-def spending(figure: Figure, networks: Sequence[NetworkRecord]) -> Mapping[str, str]:
-    """The best validation accuracy by training FLOPs, those of an arm's start network included."""
+def spending(figure: Figure, networks: Sequence[NetworkRecord], criterion: Criterion) -> Mapping[str, str]:
+    """The best validation number by training FLOPs, those of an arm's start network included."""
     axes = figure.add_subplot()
-    accuracies = []
+    shown: list[float] = []
     for arm, (name, colour, marker) in ARMS.items():
         members = [network for network in networks if network.arm == arm]
         inherited = sum(n.training_flops for n in ancestry(networks, members[0].id)[:-1]) if members else 0
         spent = [inherited + x for x in itertools.accumulate(n.training_flops for n in members)]
-        bests = list(itertools.accumulate((n.accuracy or 0.0 for n in members), max))
-        points = [(x, y) for x, y in zip(spent, bests, strict=True) if y > 0]
+        scores = (-math.inf if n.score is None else n.score for n in members)
+        bests = list(itertools.accumulate(scores, max))
+        points = [(x, criterion.value(y)) for x, y in zip(spent, bests, strict=True) if math.isfinite(y)]
         if points:
             axes.step(*zip(*points, strict=True), where="post", color=colour, lw=2, label=name)
             axes.plot(*points[-1], marker, color=colour, ms=7)
-            accuracies += [accuracy for _, accuracy in points]
-    accuracy_axis(axes, accuracies, "best validation accuracy")
+            shown += [value for _, value in points]
+    number_axis(axes, shown, criterion, f"best validation {criterion.name}")
     flops_axis(axes, "training FLOPs spent by the arm", log=False)
     axes.set_xlim(left=0)
     legend_above(axes)
     return {}
 
 
-def edits(figure: Figure, networks: Iterable[NetworkRecord]) -> Mapping[str, str]:
-    """What each edit did before any training: to the validation accuracy, and to the outputs."""
+def edits(figure: Figure, networks: Iterable[NetworkRecord], criterion: Criterion) -> Mapping[str, str]:
+    """What each edit did before any training: to the validation number that chooses, and to the outputs."""
+    scale, unit = (100, " points") if criterion.is_share else (1, "")
     by_kind: dict[str, list[tuple[NetworkRecord, EditRecord]]] = {}
     for network in networks:
         for edit in network.edits:
@@ -166,10 +176,10 @@ def edits(figure: Figure, networks: Iterable[NetworkRecord]) -> Mapping[str, str
             height = row + 0.5 * ((index * 0.618034) % 1 - 0.5)
             tooltip = (
                 f"Network {network.id}, round {network.round}\n{_brief(edit)}\n"
-                f"accuracy {100 * edit.jump:+.2f} points, outputs {edit.error:.2g}"
+                f"{criterion.name} {scale * criterion.value(edit.jump):+.3g}{unit}, outputs {edit.error:.2g}"
             )
             for axes, name, value in (
-                (left, "jump", 100 * edit.jump),
+                (left, "jump", scale * criterion.value(edit.jump)),
                 (right, "error", max(edit.error, SMALLEST_ERROR)),
             ):
                 if math.isfinite(value):
@@ -179,7 +189,7 @@ def edits(figure: Figure, networks: Iterable[NetworkRecord]) -> Mapping[str, str
     left.axvline(0, color=INK, lw=1, zorder=0)
     left.set_yticks(range(len(kinds)), kinds)
     left.set_ylim(-0.6, len(kinds) - 0.4)
-    left.set_xlabel("validation accuracy after the edit minus before (points)")
+    left.set_xlabel(f"validation {criterion.name} after the edit minus before{unit and ' (points)'}")
     right.set_xscale("log")
     right.xaxis.set_major_formatter(lambda value, position: power_of_ten(value))
     right.xaxis.set_minor_formatter(lambda value, position: "")
@@ -230,8 +240,10 @@ def ensemble(figure: Figure, found: Mapping[str, Any]) -> Mapping[str, str]:
     return {}
 
 
-def _curve(chain: Sequence[NetworkRecord], epochs: Mapping[int, Sequence[EpochRecord]]) -> tuple[Curve, list[float]]:
-    """Validation accuracy by training FLOPs along a chain, and the FLOPs at which each network ends."""
+def _curve(
+    chain: Sequence[NetworkRecord], epochs: Mapping[int, Sequence[EpochRecord]], criterion: Criterion
+) -> tuple[Curve, list[float]]:
+    """The validation number that chooses by training FLOPs along a chain, and the FLOPs at which each network ends."""
     points: Curve = []
     ends: list[float] = []
     spent = 0.0
@@ -240,8 +252,8 @@ def _curve(chain: Sequence[NetworkRecord], epochs: Mapping[int, Sequence[EpochRe
         for count, epoch in enumerate(own, start=1):
             # All epochs of one network cost the same.
             x = spent + network.training_flops * count / len(own)
-            if math.isfinite(epoch.validation_accuracy):
-                points.append((x, epoch.validation_accuracy))
+            if math.isfinite(epoch.score):
+                points.append((x, criterion.value(epoch.score)))
         spent += network.training_flops
         ends.append(spent)
     return points, ends

@@ -13,6 +13,7 @@ from netmorph.report.figures import Drawing, svg
 from netmorph.report.summary import ancestry, is_training
 from netmorph.run.ranking import best
 from netmorph.run.records import NetworkRecord, Records
+from netmorph.tasks import Criterion
 
 
 @dataclass(frozen=True)
@@ -57,6 +58,7 @@ def sections(records: Records, found: Mapping[str, Any]) -> list[Section]:
 
 
 def _of_training(records: Records, networks: Sequence[NetworkRecord]) -> list[Section]:
+    criterion = Criterion.of(records.meta("criterion"))
     epochs = [epoch for network in networks for epoch in records.epochs(network.id)]
     return [
         Section(
@@ -64,13 +66,15 @@ def _of_training(records: Records, networks: Sequence[NetworkRecord]) -> list[Se
             "Learning curves",
             "Training values are means over an epoch while the weights move, with augmentation and label smoothing if "
             "there are any; validation follows each epoch, without them. The ring marks the epoch that was kept.",
-            partial(training.learning, epochs=epochs) if epochs else None,
+            partial(training.learning, epochs=epochs, criterion=criterion) if epochs else None,
             360,
         )
     ]
 
 
 def _of_evolution(records: Records, found: Mapping[str, Any], networks: Sequence[NetworkRecord]) -> list[Section]:
+    criterion = Criterion.of(records.meta("criterion"))
+    name = criterion.name
     evolved = [network for network in networks if network.arm == "evolve"]
     alone = [network for network in networks if network.arm == "alone"]
     champion = best(evolved) if found["best"] is None else next(n for n in evolved if n.id == found["best"]["id"])
@@ -80,7 +84,7 @@ def _of_evolution(records: Records, found: Mapping[str, Any], networks: Sequence
     chain = ancestry(networks, id)
     baseline = ancestry(networks, alone[-1].id) if alone else []
     epochs = {network.id: records.epochs(network.id) for network in chain + baseline}
-    learned = any(math.isfinite(epoch.validation_accuracy) for n in chain for epoch in epochs[n.id])
+    learned = any(math.isfinite(epoch.score) for n in chain for epoch in epochs[n.id])
     edited = any(network.edits for network in evolved)
     tested = found["ensemble"] is not None and found["ensemble"]["test_accuracy"] is not None
     tree_height = lineage.height(evolved, id) if ready else 0
@@ -89,10 +93,10 @@ def _of_evolution(records: Records, found: Mapping[str, Any], networks: Sequence
     return [
         Section(
             "tradeoff",
-            "Accuracy against FLOPs",
-            "Every trained network of the run; what lies below the axis is drawn on its edge. The line joins "
-            "the evolution's Pareto front: no other evolved network is as accurate for as few FLOPs.",
-            partial(plots.tradeoff, networks=networks, front=on_front, best=id) if ready else None,
+            f"{name.capitalize()} against FLOPs",
+            "Every trained network of the run; what lies beyond the axis is drawn on its edge. The line joins "
+            "the evolution's Pareto front: no other evolved network is as good for as few FLOPs.",
+            partial(plots.tradeoff, networks=networks, front=on_front, best=id, criterion=criterion) if ready else None,
             460,
         ),
         Section(
@@ -101,15 +105,15 @@ def _of_evolution(records: Records, found: Mapping[str, Any], networks: Sequence
             "Each network and the edits that made it from its parent; the blue line leads to the best one. "
             "Where space is short an edit is its first letter: W widen, N narrow, D deepen, S shallow. "
             "Hover over a node for its numbers.",
-            partial(lineage.lineage, networks=evolved, best=id) if ready else None,
+            partial(lineage.lineage, networks=evolved, best=id, criterion=criterion) if ready else None,
             tree_height,
         ),
         Section(
             "curves",
             "Learning curves",
-            "Validation accuracy after each epoch along the ancestry of the best network. Dashed lines mark "
+            f"Validation {name} after each epoch along the ancestry of the best network. Dashed lines mark "
             "the edits. Beside it the start network trained on alone, at the same training FLOPs.",
-            partial(plots.curves, chain=chain, alone=baseline, epochs=epochs)
+            partial(plots.curves, chain=chain, alone=baseline, epochs=epochs, criterion=criterion)
             if learned and any(network.training_flops for network in chain)
             else None,
             540,
@@ -118,21 +122,21 @@ def _of_evolution(records: Records, found: Mapping[str, Any], networks: Sequence
             "spending",
             "What the training FLOPs bought",
             "The best network each arm had found so far, by all the training FLOPs it had spent.",
-            partial(plots.spending, networks=networks) if ready else None,
+            partial(plots.spending, networks=networks, criterion=criterion) if ready else None,
             360,
         ),
         Section(
             "edits",
             "What the edits did",
-            "Left: the change in validation accuracy at the edit, before any training; exact edits sit on "
+            f"Left: the change in validation {name} at the edit, before any training; exact edits sit on "
             "zero. Right: how far the outputs moved.",
-            partial(plots.edits, networks=evolved) if edited else None,
+            partial(plots.edits, networks=evolved, criterion=criterion) if edited else None,
             edits_height,
         ),
         Section(
             "ensemble",
             "The ensemble against its members",
-            "Accuracy on the held-out test set, which was used once, at the end.",
+            f"{name.capitalize()} on the held-out test set, which was used once, at the end.",
             partial(plots.ensemble, found=found) if tested else None,
             ensemble_height,
         ),

@@ -183,7 +183,7 @@ def _entry(network: NetworkRecord) -> dict[str, Any]:
     return {
         "id": network.id,
         "test_accuracy": None,
-        "validation_accuracy": network.accuracy,
+        "validation_accuracy": network.score,
         "parameters": network.parameters,
         "flops": network.flops,
     }

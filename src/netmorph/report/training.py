@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from netmorph.errors import require
-from netmorph.report.figures import ACCENT, GREY, INK, ORANGE, accuracy_axis, legend_above
+from netmorph.report.figures import ACCENT, GREY, INK, ORANGE, legend_above, number_axis
 from netmorph.report.numbers import percent, power_of_ten
 from netmorph.report.summary import errors_of
 from netmorph.run.records import EpochRecord
+from netmorph.tasks import LOSS, Criterion
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -26,22 +27,22 @@ BARS = 15
 LONGEST_NAME = 20
 
 
-def learning(figure: Figure, epochs: Sequence[EpochRecord]) -> Mapping[str, str]:
-    """Loss and accuracy of training and validation, and the learning rate, epoch by epoch."""
-    loss, accuracy, rate = figure.subplots(1, 3, width_ratios=(2, 2, 1.2))
-    best = max(epochs, key=lambda epoch: (epoch.validation_accuracy, -epoch.validation_loss))
-    for axes, what in ((loss, "loss"), (accuracy, "accuracy")):
+def learning(figure: Figure, epochs: Sequence[EpochRecord], criterion: Criterion) -> Mapping[str, str]:
+    """The loss, the number that chooses, and the learning rate, epoch by epoch."""
+    loss, chosen, rate = figure.subplots(1, 3, width_ratios=(2, 2, 1.2))
+    best = max(epochs, key=lambda epoch: (epoch.score, -epoch.validation[LOSS]))
+    for axes, what in ((loss, LOSS), (chosen, criterion.name)):
         for part, colour in (("train", ORANGE), ("validation", ACCENT)):
-            values = [getattr(epoch, f"{part}_{what}") for epoch in epochs]
+            values = [getattr(epoch, part)[what] for epoch in epochs]
             _line(axes, epochs, values, color=colour, label=part)
-        axes.plot(best.epoch, getattr(best, f"validation_{what}"), "o", mfc="none", mec=ACCENT, mew=2, ms=11)
+        axes.plot(best.epoch, best.validation[what], "o", mfc="none", mec=ACCENT, mew=2, ms=11)
         legend_above(axes)
-    loss.set_ylabel("loss (cross-entropy, nats)")
-    accuracies = [value for epoch in epochs for value in (epoch.train_accuracy, epoch.validation_accuracy)]
-    accuracy_axis(accuracy, [value for value in accuracies if math.isfinite(value)], "accuracy")
-    accuracy.annotate(
-        f"best: {percent(best.validation_accuracy)}, epoch {best.epoch}",
-        (0.98, 0.03),
+    loss.set_ylabel("loss")
+    values = [told[criterion.name] for epoch in epochs for told in (epoch.train, epoch.validation)]
+    number_axis(chosen, [value for value in values if math.isfinite(value)], criterion, criterion.name)
+    chosen.annotate(
+        f"best: {criterion.text(best.validation[criterion.name])}, epoch {best.epoch}",
+        (0.98, 0.03 if criterion.higher_is_better else 0.92),
         xycoords="axes fraction",
         ha="right",
         weight="bold",
@@ -50,7 +51,7 @@ def learning(figure: Figure, epochs: Sequence[EpochRecord]) -> Mapping[str, str]
     rate.set_ylabel("learning rate, last step")
     rate.set_ylim(bottom=0)
     ticker = require("matplotlib.ticker", extra="report")
-    for axes in (loss, accuracy, rate):
+    for axes in (loss, chosen, rate):
         axes.set_xlabel("epoch")
         axes.xaxis.set_major_locator(ticker.MaxNLocator(6, integer=True))
     return {}

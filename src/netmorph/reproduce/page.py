@@ -67,7 +67,7 @@ def _line(row: Row, runs: Sequence[Outcome]) -> str:
     reached = [outcome.seconds_to(row.published.accuracy) for outcome in runs]
     first = [time for time in reached if time is not None]
     told = f"{sum(first) / len(first):.0f} s" if len(first) == len(runs) else f"{len(first)} of {len(runs)} runs"
-    plain = sum(outcome.history.best.validation_accuracy for outcome in runs) / len(runs)
+    plain = sum(outcome.history.best.validation["accuracy"] for outcome in runs) / len(runs)
     answer = f" in {row.recipe.views} views ({plain:.2%} in one)" if row.recipe.views > 1 else ""
     cells = (
         row.name,

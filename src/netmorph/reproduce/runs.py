@@ -52,7 +52,7 @@ class Outcome:
     @property
     def accuracy(self) -> float:
         """Validation accuracy of the best epoch, as the published tables count it; in all views."""
-        return self.history.best.validation_accuracy if self.in_views is None else self.in_views
+        return self.history.best.validation["accuracy"] if self.in_views is None else self.in_views
 
     @property
     def seconds(self) -> float:
@@ -64,7 +64,7 @@ class Outcome:
         spent = 0.0
         for epoch in self.history:
             spent += epoch.seconds
-            if epoch.validation_accuracy >= accuracy:
+            if epoch.validation["accuracy"] >= accuracy:
                 return spent
         return self.seconds if self.accuracy >= accuracy else None
 
@@ -92,7 +92,7 @@ def run(row: Row, seed: int, folder: Path, on_epoch: Callable[[Epoch], None] = l
     if (views := row.recipe.views) > 1:
         started = perf_counter()
         found = evaluate(model, dataset.validation, dataset, bf16=row.recipe.bf16, views=views)
-        outcome = replace(outcome, in_views=found.accuracy, views_seconds=perf_counter() - started)
+        outcome = replace(outcome, in_views=found["accuracy"], views_seconds=perf_counter() - started)
     told = {**asdict(outcome), "recipe": asdict(row.recipe), "history": [asdict(epoch) for epoch in history]}
     write_text(path, json.dumps(told))
     for file in checkpoint.parent.glob(f"{checkpoint.name}*"):

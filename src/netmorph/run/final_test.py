@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import torch
-from torch import Tensor
+from torch import nn
 
 from netmorph.data import Dataset
 from netmorph.measure.classification import classification_report
 from netmorph.run.ranking import front, ranked, spent
 from netmorph.run.records import NetworkRecord, Records
 from netmorph.run.store import NetworkStore
-from netmorph.train.evaluation import predict
+from netmorph.tasks import Numbers
+from netmorph.train.evaluation import evaluate, predict
 
 
 def conclude(
@@ -57,44 +57,48 @@ def conclude(
 
 
 class _Tested:
-    """Class probabilities on the test set, computed once for each network."""
+    """The numbers of networks on the test set, each found once."""
 
     def __init__(self, store: NetworkStore, dataset: Dataset, views: int) -> None:
         self._store = store
         self._views = views
         self._dataset = dataset
-        self._known: dict[int, Tensor] = {}
+        self._known: dict[tuple[int, ...], Numbers] = {}
 
     def entry(self, network: NetworkRecord) -> dict[str, Any]:
         return {
             "id": network.id,
-            "test_accuracy": self._accuracy([network]),
-            "validation_accuracy": network.accuracy,
+            "test_accuracy": self._chosen([network]),
+            "validation_accuracy": network.score,
             "parameters": network.parameters,
             "flops": network.flops * self._views,
         }
 
     def ensemble(self, networks: Sequence[NetworkRecord]) -> dict[str, Any]:
         return {
-            "test_accuracy": self._accuracy(networks),
+            "test_accuracy": self._chosen(networks),
             "parameters": sum(network.parameters for network in networks),
             "flops": sum(network.flops for network in networks) * self._views,
             "members": [network.id for network in networks],
         }
 
-    def classification(self, networks: Sequence[NetworkRecord]) -> dict[str, Any]:
-        """How well each class is recognized by the networks together."""
-        return classification_report(self._dataset.test.targets, self._predictions(networks), self._dataset.classes)
+    def classification(self, networks: Sequence[NetworkRecord]) -> dict[str, Any] | None:
+        """How well each class is recognized by the networks together, where there are classes."""
+        if not self._dataset.classes:
+            return None
+        answers = predict(self._models(networks), self._dataset.test, self._dataset, views=self._views)
+        return classification_report(self._dataset.test.targets, answers.argmax(1), self._dataset.classes)
 
-    def _accuracy(self, networks: Sequence[NetworkRecord]) -> float:
-        return (self._predictions(networks) == self._dataset.test.targets).double().mean().item()
+    def _chosen(self, networks: Sequence[NetworkRecord]) -> float:
+        return self.numbers(networks)[self._dataset.task.chooses.name]
 
-    def _predictions(self, networks: Sequence[NetworkRecord]) -> Tensor:
-        """The classes that the mean of their probabilities says, int64 [N]."""
-        return torch.stack([self._probabilities(network.id) for network in networks]).mean(0).argmax(1)
+    def numbers(self, networks: Sequence[NetworkRecord]) -> Numbers:
+        """What the task tells of the networks together."""
+        asked = tuple(network.id for network in networks)
+        if asked not in self._known:
+            found = evaluate(self._models(networks), self._dataset.test, self._dataset, views=self._views)
+            self._known[asked] = found.numbers
+        return self._known[asked]
 
-    def _probabilities(self, network: int) -> Tensor:
-        if network not in self._known:
-            model, _, _ = self._store.take(network)
-            self._known[network] = predict(model, self._dataset.test, self._dataset, views=self._views)
-        return self._known[network]
+    def _models(self, networks: Sequence[NetworkRecord]) -> list[nn.Module]:
+        return [self._store.take(network.id)[0] for network in networks]

@@ -6,18 +6,19 @@ import math
 from collections.abc import Iterable
 
 from netmorph.run.records import NetworkRecord
+from netmorph.tasks import LOSS
 
 
 def trained(networks: Iterable[NetworkRecord]) -> list[NetworkRecord]:
-    """The networks whose accuracy is known."""
-    return [network for network in networks if network.accuracy is not None and math.isfinite(network.accuracy)]
+    """The networks whose score is known."""
+    return [network for network in networks if network.score is not None and math.isfinite(network.score)]
 
 
 def ranked(networks: Iterable[NetworkRecord]) -> list[NetworkRecord]:
-    """The trained networks, highest validation accuracy first; equal ones by their loss, then by FLOPs."""
+    """The trained networks, highest score on the validation set first; equal ones by their loss, then by FLOPs."""
 
     def key(network: NetworkRecord) -> tuple[float, float, int]:
-        return -_accuracy(network), math.inf if network.loss is None else network.loss, network.flops
+        return -_score(network), network.numbers.get(LOSS, math.inf), network.flops
 
     return sorted(trained(networks), key=key)
 
@@ -28,10 +29,10 @@ def best(networks: Iterable[NetworkRecord]) -> NetworkRecord | None:
 
 
 def front(networks: Iterable[NetworkRecord]) -> list[NetworkRecord]:
-    """The Pareto front, from few FLOPs to many: each is more accurate than all networks of no more FLOPs."""
+    """The Pareto front, from few FLOPs to many: each is better than all networks of no more FLOPs."""
     kept: list[NetworkRecord] = []
-    for network in sorted(trained(networks), key=lambda network: (network.flops, -_accuracy(network))):
-        if not kept or _accuracy(network) > _accuracy(kept[-1]):
+    for network in sorted(trained(networks), key=lambda network: (network.flops, -_score(network))):
+        if not kept or _score(network) > _score(kept[-1]):
             kept.append(network)
     return kept
 
@@ -41,5 +42,5 @@ def spent(networks: Iterable[NetworkRecord]) -> int:
     return sum(network.training_flops for network in networks)
 
 
-def _accuracy(network: NetworkRecord) -> float:
-    return -math.inf if network.accuracy is None else network.accuracy
+def _score(network: NetworkRecord) -> float:
+    return -math.inf if network.score is None else network.score

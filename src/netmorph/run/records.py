@@ -4,7 +4,8 @@ One process writes (the run's supervisor); any number read meanwhile. What belon
 `transaction`, so that a reader, or a run resumed after a crash, sees a finished job whole or not at all.
 
 Keys of `meta`: "title" (str), "command" (str), "config", "machine" and "versions" (dicts for the reader),
-"normalization" (mean and std of each channel), "fingerprint" (of the data), "status" ("running", "interrupted" or
+"normalization" (how inputs are prepared), "criterion" (the fields of the number that chooses, see
+`netmorph.tasks.Criterion`), "fingerprint" (of the data), "status" ("running", "interrupted" or
 "finished"), "round" (int), "seconds" (wall time so far) and, written once at the end, "result" (see
 `netmorph.report.summary`).
 """
@@ -14,7 +15,7 @@ import json
 import math
 import os
 import sqlite3
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, astuple, dataclass, fields, replace
 from pathlib import Path
 from types import TracebackType
@@ -22,9 +23,10 @@ from typing import Any
 
 from netmorph.errors import NetmorphError
 from netmorph.files import atomic_write
+from netmorph.run.migration import OLDEST, migrated
 
 FILE_NAME = "run.sqlite"
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 _APPLICATION_ID = 0x6E6D7068  # "nmph": tells a run from any other SQLite file
 _SCHEMA = f"""
 PRAGMA journal_mode = WAL;
@@ -36,13 +38,13 @@ CREATE TABLE networks (
     parent INTEGER REFERENCES networks (id), seed INTEGER NOT NULL,
     state TEXT NOT NULL CHECK (state IN ('planned', 'trained', 'failed')),
     parameters INTEGER NOT NULL, flops INTEGER NOT NULL, training_flops INTEGER NOT NULL,
-    seconds REAL NOT NULL, accuracy REAL, loss REAL, survivor INTEGER NOT NULL,
+    seconds REAL NOT NULL, score REAL, numbers TEXT NOT NULL, survivor INTEGER NOT NULL,
     edits TEXT NOT NULL, failure TEXT
 );
 CREATE TABLE epochs (
     network INTEGER NOT NULL REFERENCES networks (id), epoch INTEGER NOT NULL,
-    train_loss REAL, train_accuracy REAL, validation_loss REAL, validation_accuracy REAL,
-    learning_rate REAL, seconds REAL, PRIMARY KEY (network, epoch)
+    train TEXT NOT NULL, validation TEXT NOT NULL, score REAL, learning_rate REAL, seconds REAL,
+    PRIMARY KEY (network, epoch)
 ) WITHOUT ROWID;
 """
 
@@ -68,12 +70,12 @@ class EditRecord:
     error: float
     """Largest difference between the outputs before and after, relative to the outputs before."""
     jump: float
-    """Validation accuracy after the edit minus before, in [-1, 1]."""
+    """Score on the validation set after the edit minus before."""
 
 
 @dataclass(frozen=True)
 class NetworkRecord:
-    """One network of a run. Accuracies are shares in [0, 1]; FLOPs count a multiply-add as two."""
+    """One network of a run. FLOPs count a multiply-add as two."""
 
     id: int
     arm: str
@@ -89,10 +91,10 @@ class NetworkRecord:
     training_flops: int
     """FLOPs spent training this network, forward and backward, all its epochs; its ancestors' excluded."""
     seconds: float
-    accuracy: float | None
-    """On the validation set; None while unknown."""
-    loss: float | None
-    """On the validation set; None while unknown or not a number."""
+    score: float | None
+    """On the validation set, see `netmorph.tasks.Task.score`: more is better; None while unknown."""
+    numbers: Mapping[str, float]
+    """What the task tells of the validation set; none while unknown."""
     survivor: bool
     """Part of the population that the last round selected."""
     edits: tuple[EditRecord, ...]
@@ -105,10 +107,9 @@ class EpochRecord:
 
     network: int
     epoch: int
-    train_loss: float
-    train_accuracy: float
-    validation_loss: float
-    validation_accuracy: float
+    train: Mapping[str, float]
+    validation: Mapping[str, float]
+    score: float
     learning_rate: float
     seconds: float
 
@@ -199,12 +200,12 @@ class Records:
     def put_network(self, network: NetworkRecord) -> None:
         """Add a network, or replace the record with its id. Its parent must be there."""
         edits = json.dumps([astuple(edit) for edit in network.edits])
-        row = {field.name: getattr(network, field.name) for field in fields(network)} | {"edits": edits}
-        self._put("networks", "id", [row])
+        row = {field.name: getattr(network, field.name) for field in fields(network)}
+        self._put("networks", "id", [row | {"edits": edits, "numbers": json.dumps(dict(network.numbers))}])
 
     def add_epochs(self, epochs: Iterable[EpochRecord]) -> None:
         """Add epochs of networks that are there; an epoch recorded before is replaced."""
-        self._put("epochs", "network, epoch", [asdict(epoch) for epoch in epochs])
+        self._put("epochs", "network, epoch", [_told(epoch) for epoch in epochs])
 
     def replace_epochs(self, network: int, epochs: Iterable[EpochRecord]) -> None:
         """Let these be all epochs of the network, so that a job run again leaves nothing of its first try.
@@ -274,7 +275,7 @@ class Records:
             self._connection.executemany(sql, rows)
 
 
-_EDITS = [field.name for field in fields(NetworkRecord)].index("edits")
+_EDITS, _NUMBERS = ([field.name for field in fields(NetworkRecord)].index(name) for name in ("edits", "numbers"))
 
 
 def _columns(record: type[NetworkRecord] | type[EpochRecord]) -> str:
@@ -284,11 +285,17 @@ def _columns(record: type[NetworkRecord] | type[EpochRecord]) -> str:
 def _network(row: tuple[Any, ...]) -> NetworkRecord:
     network = NetworkRecord(*row)
     edits = tuple(EditRecord(*values) for values in json.loads(row[_EDITS]))
-    return replace(network, edits=edits, survivor=bool(network.survivor))
+    numbers = json.loads(row[_NUMBERS])
+    return replace(network, edits=edits, numbers=numbers, survivor=bool(network.survivor))
 
 
-def _epoch(network: int, number: int, *values: float | None) -> EpochRecord:
-    return EpochRecord(network, number, *(math.nan if value is None else value for value in values))
+def _told(epoch: EpochRecord) -> dict[str, Any]:
+    return asdict(epoch) | {"train": json.dumps(dict(epoch.train)), "validation": json.dumps(dict(epoch.validation))}
+
+
+def _epoch(network: int, number: int, train: str, validation: str, *values: float | None) -> EpochRecord:
+    known = (math.nan if value is None else value for value in values)
+    return EpochRecord(network, number, json.loads(train), json.loads(validation), *known)
 
 
 def _existing(folder: Path) -> Path:
@@ -308,23 +315,26 @@ def _connect(path: Path, options: str) -> sqlite3.Connection:
         # isolation_level None: transactions begin and end where this file says so, nowhere else.
         connection = sqlite3.connect(f"{path.resolve().as_uri()}?{options}", uri=True, isolation_level=None)
         try:
-            _check_version(path, connection)
+            version = _checked_version(path, connection)
+            if version < SCHEMA_VERSION:
+                connection = migrated(connection, version, SCHEMA_VERSION, writable=options == "mode=rw")
         except BaseException:
             connection.close()
             raise
         return connection
 
 
-def _check_version(path: Path, connection: sqlite3.Connection) -> None:
+def _checked_version(path: Path, connection: sqlite3.Connection) -> int:
     (application,) = connection.execute("PRAGMA application_id").fetchone()
     (version,) = connection.execute("PRAGMA user_version").fetchone()
     if application != _APPLICATION_ID:
         raise RecordsError(f"{path} is a database, but no run of netmorph; give the folder of a netmorph run")
-    if version != SCHEMA_VERSION:
+    if not OLDEST <= version <= SCHEMA_VERSION:
         raise RecordsError(
             f"{path} has records of version {version}; this netmorph reads version {SCHEMA_VERSION}. "
             "Use the netmorph that made the run"
         )
+    return int(version)
 
 
 @contextlib.contextmanager

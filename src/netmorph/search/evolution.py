@@ -28,6 +28,7 @@ from netmorph.run.records import EpochRecord, NetworkRecord, Records
 from netmorph.run.store import BORN, NetworkStore
 from netmorph.search.jobs import Job, Result, Trained
 from netmorph.search.planning import ALONE, EVOLVE, RANDOM, START, EvolutionError, Planner
+from netmorph.tasks import LOSS
 from netmorph.workers.executor import Executor
 
 EVENING_TRIES = 2
@@ -42,7 +43,7 @@ class Progress:
         round: the round that is running, 0 for the start network.
         done, jobs: networks trained and to train in it.
         seconds: wall time so far, all sessions together.
-        best: highest validation accuracy of the evolution so far.
+        best: highest score of the evolution so far, on the validation set.
         finished: the round is over.
     """
 
@@ -214,8 +215,8 @@ class _Run:
                     state="trained",
                     training_flops=network.training_flops // self.planner.epochs(network) * len(result.history),
                     seconds=result.seconds,
-                    accuracy=best.validation_accuracy,
-                    loss=best.validation_loss,
+                    score=best.score,
+                    numbers=best.validation,
                 )
             )
             self.records.replace_epochs(
@@ -249,9 +250,9 @@ class _Run:
         for network in self.records.networks():  # parents come before their children
             families[network.id] = network.id if network.parent is None else families[network.parent]
         candidates = {
-            network.id: Candidate(network.id, network.accuracy, network.flops, network.loss, families[network.id])
+            network.id: Candidate(network.id, network.score, network.flops, network.numbers[LOSS], families[network.id])
             for network in networks
-            if network.state == "trained" and network.accuracy is not None and network.loss is not None
+            if network.state == "trained" and network.score is not None
         }
         per_family = math.ceil(self.config.population / min(2, self.config.founders))
         return select(list(candidates.values()), self.config.population, per_family)
@@ -272,5 +273,5 @@ class _Run:
     # -- small things --------------------------------------------------------------------------------------------
 
     def _progress(self, number: int, done: int, jobs: int, finished: bool = False) -> None:
-        accuracies = [network.accuracy for network in self.records.networks(EVOLVE) if network.accuracy is not None]
-        self.on_progress(Progress(number, done, jobs, self.seconds, max(accuracies, default=None), finished))
+        scores = [network.score for network in self.records.networks(EVOLVE) if network.score is not None]
+        self.on_progress(Progress(number, done, jobs, self.seconds, max(scores, default=None), finished))

@@ -135,13 +135,13 @@ class Worker:
     def _mutate(
         self, job: Birth, generator: np.random.Generator, graph: Graph, optimizer: Any, edits: list[EditRecord]
     ) -> Graph:
-        accuracy = partial(self._accuracy, graph.model)
-        # Accuracy is measured where weights are inherited: that is where an edit must not move it.
-        last = accuracy() if job.inherit else 0.0
+        score = partial(self._score, graph.model)
+        # The score is measured where weights are inherited: that is where an edit must not move it.
+        last = score() if job.inherit else 0.0
 
         def note(edited: Graph, share: float) -> None:
             nonlocal last
-            now = accuracy() if job.inherit else 0.0
+            now = score() if job.inherit else 0.0
             entry = edited.journal[-1]
             told = entry.edit
             kind = f"{told['kind']} {told['method']}"
@@ -152,8 +152,8 @@ class Worker:
             graph = mutate(graph, generator, self.config.mutation, optimizer=optimizer, on_edit=note)
         return graph
 
-    def _accuracy(self, model: nn.Module) -> float:
-        return evaluate(model, self.dataset.validation, self.dataset).accuracy
+    def _score(self, model: nn.Module) -> float:
+        return self.dataset.task.score(evaluate(model, self.dataset.validation, self.dataset).numbers)
 
 
 def redraw(model: nn.Module, base: nn.Module, seed: int) -> None:

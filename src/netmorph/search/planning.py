@@ -82,8 +82,8 @@ class Planner:
                 seed=self._seed(ALONE, number, 0),
                 state="planned",
                 training_flops=math.ceil(missing / self._start_epoch) * self._start_epoch,
-                accuracy=None,
-                loss=None,
+                score=None,
+                numbers={},
                 survivor=False,
             )
         ]
@@ -152,8 +152,8 @@ class Planner:
             flops=price.flops,
             training_flops=epochs * len(self.dataset.train) * price.training_flops,
             seconds=0.0,
-            accuracy=None,
-            loss=None,
+            score=None,
+            numbers={},
             survivor=False,
             edits=born.edits if born else (),
             failure=failure,

@@ -1,8 +1,19 @@
 """What networks are trained for: classes, values, the next token, or a user's own `Task`."""
 
 from netmorph.tasks.classes import classification
-from netmorph.tasks.task import LOSS, Objective, Task, TaskError
+from netmorph.tasks.criterion import Criterion
+from netmorph.tasks.task import LOSS, Numbers, Objective, Task, TaskError
 from netmorph.tasks.tokens import next_token
 from netmorph.tasks.values import regression
 
-__all__ = ["LOSS", "Objective", "Task", "TaskError", "classification", "next_token", "regression"]
+__all__ = [
+    "LOSS",
+    "Criterion",
+    "Numbers",
+    "Objective",
+    "Task",
+    "TaskError",
+    "classification",
+    "next_token",
+    "regression",
+]

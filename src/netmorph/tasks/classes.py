@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from netmorph.tasks.criterion import ACCURACY
 from netmorph.tasks.task import Objective, Task, TaskError
 
 
@@ -19,8 +20,7 @@ def classification(name: str = "classification") -> Task:
         name,
         loss=functional.cross_entropy,
         numbers=_right,
-        chooses="accuracy",
-        higher_is_better=True,
+        chooses=ACCURACY,
         combined=mean_of_probabilities,
         answers=_probabilities,
         softened=_softened,
@@ -42,12 +42,14 @@ def check_logits(outputs: Tensor, targets: Tensor) -> None:
         TaskError: they are not `[B, classes]`, or a label is outside the classes.
     """
     if outputs.dim() != 2:
-        raise TaskError(f"gives shape {tuple(outputs.shape)}; logits of shape [samples, classes] were expected")
+        raise TaskError(
+            f"its outputs have shape {tuple(outputs.shape)}; logits of shape [samples, classes] were expected"
+        )
     low, high = int(targets.min()), int(targets.max())
     if low < 0 or high >= outputs.shape[1]:
         raise TaskError(
-            f"has outputs for the classes 0 to {outputs.shape[1] - 1}, but the labels go from {low} to {high}; build "
-            "it with the data set's class count"
+            f"the labels go from {low} to {high}, but its outputs are for the classes 0 to {outputs.shape[1] - 1}; "
+            "build it with the data set's class count"
         )
 
 
@@ -62,12 +64,13 @@ def _probabilities(outputs: Tensor) -> Tensor:
 def _softened(smoothing: float, weights: Tensor | None) -> Objective:
     def loss(outputs: Tensor, targets: Tensor) -> Tensor:
         lost = functional.cross_entropy(outputs, targets, weights, reduction="sum", label_smoothing=smoothing)
-        return lost / count(targets)
+        counted = count(targets)
+        # A batch whose classes count nothing moves nothing.
+        return lost / (counted if isinstance(counted, int) else torch.where(counted > 0, counted, 1))
 
     def count(targets: Tensor) -> Tensor | int:
         if weights is None:
             return len(targets)
-        total = (targets @ weights).sum() if targets.is_floating_point() else weights[targets].sum()
-        return torch.where(total > 0, total, 1)  # a batch whose classes count nothing moves nothing
+        return (targets @ weights).sum() if targets.is_floating_point() else weights[targets].sum()
 
     return Objective(loss, count)

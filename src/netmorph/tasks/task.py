@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from netmorph.errors import NetmorphError
+from netmorph.tasks.criterion import BY_LOSS, Criterion
 
 LOSS = "loss"  # the number that every task tells
 
@@ -67,21 +68,20 @@ class Task:
         numbers: further means over a batch, scalars by name. Means over a whole part are weighted by samples.
         told: what is told of the means over a part, `"loss"` among them: what is no mean itself (the root of one, say)
             is computed here.
-        chooses: which told number chooses the best epoch and ranks networks.
-        higher_is_better: whether that number is.
+        chooses: the told number that chooses the best epoch and ranks networks.
         combined: several networks' outputs for the same samples as those of their ensemble; the mean by default.
         answers: outputs as a user wants them: probabilities, or values in their own units.
         softened: what training makes small under label smoothing and weights of the classes `[classes]`; None where
             there are no classes: recipes that ask for either are refused.
-        check: refuses outputs and targets that do not fit each other; called before anything is trained.
+        check: refuses outputs and targets that do not fit each other, maybe of other samples; called before anything
+            is trained.
     """
 
     name: str
     loss: Loss
     numbers: Callable[[Tensor, Tensor], Mapping[str, Tensor]] = _nothing
     told: Callable[[Numbers], Mapping[str, float]] = _as_they_are
-    chooses: str = LOSS
-    higher_is_better: bool = False
+    chooses: Criterion = BY_LOSS
     combined: Callable[[Sequence[Tensor]], Tensor] = _mean
     answers: Callable[[Tensor], Tensor] = _itself
     softened: Callable[[float, Tensor | None], Objective] | None = None
@@ -106,13 +106,14 @@ class Task:
         return self.softened(smoothing, weights)
 
     def score(self, told: Numbers) -> float:
-        """The number that chooses, so turned that more is better.
+        """The number that chooses, see `Criterion.score`.
 
         Raises:
             TaskError: it is not told.
         """
-        if self.chooses not in told:
+        if self.chooses.name not in told:
             raise TaskError(
-                f"the task {self.name!r} chooses by {self.chooses!r}, which is not among its numbers: {', '.join(told)}"
+                f"the task {self.name!r} chooses by {self.chooses.name!r}, which is not among the numbers that it "
+                f"tells: {', '.join(told)}"
             )
-        return told[self.chooses] if self.higher_is_better else -told[self.chooses]
+        return self.chooses.score(told[self.chooses.name])

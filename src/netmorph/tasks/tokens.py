@@ -39,9 +39,9 @@ def _probabilities(outputs: Tensor) -> Tensor:
 
 
 def _check_tokens(outputs: Tensor, targets: Tensor) -> None:
-    if outputs.dim() != 3 or outputs.shape[:2] != targets.shape:
+    if outputs.dim() != 3 or outputs.shape[1] != targets.shape[1]:
         raise TaskError(
-            f"gives shape {tuple(outputs.shape)} for windows of shape {tuple(targets.shape)}; logits of shape "
+            f"its outputs have shape {tuple(outputs.shape)} for windows of {targets.shape[1]} tokens; logits of shape "
             "[samples, positions, tokens] were expected"
         )
     if int(targets.max()) >= outputs.shape[2]:

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from netmorph.tasks.criterion import Criterion
 from netmorph.tasks.task import LOSS, Numbers, Task, TaskError
 
 
@@ -49,12 +50,12 @@ def regression(mean: Sequence[float] = (0.0,), std: Sequence[float] = (1.0,), na
             "r2": 1 - means[LOSS] / variance if variance > 0 else float("nan"),
         }
 
-    return Task(name, loss, numbers, told, chooses="rmse", answers=in_units, check=_check_values)
+    return Task(name, loss, numbers, told, chooses=Criterion("rmse"), answers=in_units, check=_check_values)
 
 
 def _check_values(outputs: Tensor, targets: Tensor) -> None:
     if outputs.dim() != 2 or outputs.shape[1:] != targets.shape[1:]:
         raise TaskError(
-            f"gives shape {tuple(outputs.shape)}; values of shape [samples, {', '.join(map(str, targets.shape[1:]))}] "
-            "were expected, one for each column of the target"
+            f"its outputs have shape {tuple(outputs.shape)}; [samples, {targets.shape[1]}] was expected, a value for "
+            "each column of the target"
         )

@@ -1,6 +1,7 @@
 """What must hold before the first training step; each failure says what to do about it."""
 
 import warnings
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -8,7 +9,8 @@ from torch import Tensor, nn
 
 from netmorph.data import Dataset
 from netmorph.errors import NetmorphError
-from netmorph.train.evaluation import check_logits, check_part
+from netmorph.tasks import LOSS, Task, TaskError
+from netmorph.train.evaluation import check_part, checked_outputs
 from netmorph.train.fit import LR_SCALE, shrink
 from netmorph.train.inputs import prepare, reference
 from netmorph.train.modes import mode, stays_in_eval
@@ -17,6 +19,10 @@ from netmorph.train.parallel import World, from_first
 from netmorph.train.recipe import Recipe
 from netmorph.train.schedules import image_scale_at
 from netmorph.wording import listed
+
+# What a recipe asks of images alone.
+FOR_IMAGES = ("pad", "reflect", "flip", "first_size", "mixup", "cutmix", "views", "channels_last")
+PLAIN = Recipe()
 
 
 def device_for(model: nn.Module, asked: str | torch.device | None) -> torch.device:
@@ -57,26 +63,39 @@ def check_recipe(recipe: Recipe, dataset: Dataset, world: World) -> None:
     """Refuse a recipe that does not fit the data or the processes.
 
     Raises:
-        NetmorphError: not one weight a class, batches that cannot be shared equally, or fewer images than processes.
+        NetmorphError: what is for images or classes, where there are none; not one weight a class; batches that cannot
+            be shared equally; or fewer samples than processes.
     """
+    _check_for_images(recipe, dataset)
     weights = recipe.class_weights
     if weights is not None and len(weights) != len(dataset.classes):
         raise NetmorphError(
             f"class_weights has {len(weights)} numbers for {len(dataset.classes)} classes; give one each"
         )
+    dataset.task.objective(recipe.label_smoothing)  # refuses it where there are no classes
     if recipe.batch_size % world.size:
         raise NetmorphError(
             f"batches of {recipe.batch_size} cannot be shared equally by {world.size} processes; take a multiple"
         )
-    side = min(dataset.input_shape[1:])
-    if recipe.pad >= side:
-        raise NetmorphError(
-            f"pad must be below the images' side, which is {side} pixels; {recipe.pad} was given, which can crop "
-            "everything away"
-        )
     fewest = min(len(dataset.train), len(dataset.validation))
     if fewest < world.size:
-        raise NetmorphError(f"a split of {fewest} images cannot be shared by {world.size} processes; start fewer")
+        raise NetmorphError(f"a split of {fewest} samples cannot be shared by {world.size} processes; start fewer")
+
+
+def _check_for_images(recipe: Recipe, dataset: Dataset) -> None:
+    if dataset.has_images:
+        side = min(dataset.input_shape[1:])
+        if recipe.pad >= side:
+            raise NetmorphError(
+                f"pad must be below the images' side, which is {side} pixels; {recipe.pad} was given, which can crop "
+                "everything away"
+            )
+    asked = [name for name in FOR_IMAGES if getattr(recipe, name) != getattr(PLAIN, name)]
+    if asked and not dataset.has_images:
+        raise NetmorphError(f"{listed(asked)} is for images, and {dataset.name!r} has none; leave it out")
+    blended = [name for name in ("mixup", "cutmix") if getattr(recipe, name)]
+    if blended and not dataset.classes:
+        raise NetmorphError(f"{listed(blended)} blends classes, and {dataset.name!r} has none; leave it out")
 
 
 def check_alike(identity: dict[str, Any], world: World) -> None:
@@ -98,25 +117,58 @@ def check_alike(identity: dict[str, Any], world: World) -> None:
 
 
 def check_output(model: nn.Module, dataset: Dataset, recipe: Recipe) -> None:
-    """Call the model, where it is, on two training images in eval mode, in all the sizes that the recipe gives them.
+    """Call the model on two training samples in eval mode, in all sizes that the recipe gives images.
 
     Raises:
-        NetmorphError: it does not take them, its output is not [2, classes], a label is outside its classes, or the
-            recipe's loss takes exactly as many outputs as there are classes.
+        NetmorphError: it does not take them, its outputs or the data's targets do not fit the task, the task gives no
+            scalar loss, or the recipe's loss takes exactly as many outputs as there are classes.
     """
-    images = prepare(dataset.train.head(2), dataset, reference(model))
-    labels = torch.cat([dataset.train.targets, dataset.validation.targets])
-    logits = _called(model, images, f"Build it for the data set {dataset.name!r}")
-    check_logits(logits, labels, model)
-    outputs, classes = logits.shape[1], len(dataset.classes)
+    inputs = prepare(dataset.train.head(2), dataset, reference(model))
+    found = _called(model, inputs, f"Build it for the data set {dataset.name!r}")
+    for part in (dataset.train, dataset.validation):
+        outputs = checked_outputs(found, part.targets, model, dataset.task)
+    check_task(dataset.task, outputs, dataset.train.targets[:2].to(outputs.device))
     by_class = [name for name in ("mixup", "cutmix", "class_weights") if getattr(recipe, name)]
-    if by_class and outputs != classes:
+    if by_class and outputs.shape[1] != dataset.outputs:
         raise NetmorphError(
-            f"{listed(by_class)} takes one output a class, of which {dataset.name!r} has {classes}; "
-            f"{type(model).__name__} has {outputs} outputs. Build it with the data set's class count"
+            f"{listed(by_class)} takes one output a class, of which {dataset.name!r} has {dataset.outputs}; "
+            f"{type(model).__name__} has {outputs.shape[1]} outputs. Build it with the data set's class count"
         )
     for scale in sorted({image_scale_at(recipe, epoch) for epoch in range(1, recipe.epochs + 1)} - {1.0}):
-        check_logits(_called(model, shrink(images, scale), "Leave first_size at 1"), labels, model)
+        smaller = _called(model, shrink(inputs, scale), "Leave first_size at 1")
+        checked_outputs(smaller, dataset.train.targets, model, dataset.task)
+
+
+def check_task(task: Task, outputs: Tensor, targets: Tensor) -> None:
+    """Refuse a task whose functions do not give what training needs.
+
+    Args:
+        outputs, targets: of a few samples.
+
+    Raises:
+        TaskError: a function fails, a loss or a number is no scalar tensor, or the number that chooses is missing.
+    """
+    functions: list[tuple[str, Callable[[Tensor, Tensor], Any]]] = [("loss", task.loss), ("numbers", task.numbers)]
+    found: dict[str, Any] = {}
+    for what, function in functions:
+        try:
+            found[what] = function(outputs, targets)
+        except Exception as error:  # a user's function can raise anything
+            raise TaskError(
+                f"the {what} of the task {task.name!r} fails on outputs of shape {tuple(outputs.shape)} and targets of "
+                f"shape {tuple(targets.shape)}: {type(error).__name__}: {error}"
+            ) from error
+    if not isinstance(found["numbers"], Mapping):
+        raise TaskError(f"the numbers of the task {task.name!r} must be a dict of tensors, got {found['numbers']!r}")
+    means = {LOSS: found["loss"], **found["numbers"]}
+    for what, value in means.items():
+        if not isinstance(value, Tensor) or value.dim():
+            told = f"a tensor of shape {tuple(value.shape)}" if isinstance(value, Tensor) else type(value).__name__
+            raise TaskError(
+                f"{what!r} of the task {task.name!r} must be a scalar tensor, the mean over a batch; it is {told}. "
+                "Is a .mean() missing?"
+            )
+    task.score(task.told({name: float(value) for name, value in means.items()}))
 
 
 def check_optimizer(optimizer: torch.optim.Optimizer, model: nn.Module) -> None:
@@ -158,14 +210,14 @@ def warn_of_eval_mode(model: nn.Module) -> None:
         )
 
 
-def _called(model: nn.Module, images: Tensor, remedy: str) -> Any:
+def _called(model: nn.Module, inputs: Tensor, remedy: str) -> Any:
     with mode(model, training=False), torch.no_grad(), torch.random.fork_rng(devices=[]):
         try:
-            return model(images)
+            return model(inputs)
         except (MemoryError, torch.OutOfMemoryError):
             raise
         except Exception as error:  # a user's forward can raise anything
             raise NetmorphError(
-                f"{type(model).__name__} does not take images of shape {tuple(images.shape[1:])}: "
+                f"{type(model).__name__} does not take inputs of shape {tuple(inputs.shape[1:])}: "
                 f"{type(error).__name__}: {error}. {remedy}"
             ) from error

@@ -1,62 +1,77 @@
-"""Loss, accuracy and class probabilities of a network on a split, without training it."""
+"""What a network, or several together, answer to a part of the data, and how good that is; nothing is trained."""
 
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from netmorph.data import Dataset, Part, batches
 from netmorph.errors import NetmorphError
+from netmorph.tasks import Task, TaskError
 from netmorph.train.inputs import autocast, prepare, reference
+from netmorph.train.means import Means, Metrics
 from netmorph.train.modes import mode
+from netmorph.train.parallel import ONE_PROCESS, World
 from netmorph.train.views import mean_answer, views_of
 from netmorph.workers.allocator import out_of_memory
 
-# Images of a batch. On a CPU, larger ones leave its caches: 1024 took twice as long for a ResNet.
+# Samples of a batch. On a CPU, larger ones leave its caches: 1024 took twice as long for a ResNet.
 CPU_BATCH, BATCH = 128, 1024
 
-
-@dataclass(frozen=True)
-class Metrics:
-    """Mean cross-entropy (in nats) and share of right answers over `count` samples."""
-
-    loss: float
-    accuracy: float
-    count: int
+Networks = nn.Module | Sequence[nn.Module]
+Found = TypeVar("Found")
 
 
 def evaluate(
-    model: nn.Module,
+    model: Networks,
     part: Part,
     dataset: Dataset,
     *,
     batch_size: int | None = None,
     bf16: bool = False,
     views: int = 1,
-    share: tuple[int, int] = (0, 1),
+    world: World = ONE_PROCESS,
 ) -> Metrics:
     """Measure a model in eval mode, on the device where it is; its mode is as before afterwards.
 
     Args:
-        model: takes normalized images [N, C, H, W] and gives logits [N, classes].
-        part: any images of the data set, for instance `dataset.test`.
-        batch_size: images asked about at once; None chooses by the device. Where memory does not suffice, it is halved.
-        dataset: gives the mean and standard deviation for normalization.
-        views: answer by the mean of the logits of so many views of an image (test-time augmentation), see
+        model: takes prepared inputs, see `Dataset.preparation`, and gives outputs that fit the data set's task. Several
+            models are measured as an ensemble.
+        part: any samples of the data set, for instance `dataset.test`.
+        dataset: says how inputs are prepared, and what is told of the outputs.
+        batch_size: samples asked about at once; None chooses by the device. Where memory does not suffice, it is
+            halved.
+        views: answer by the mean of the outputs for so many views of an image (test-time augmentation), see
             `netmorph.train.views`.
-        share: (k, n) measures the k-th of n shares of the images.
+        world: the processes that measure it together, each its share of the samples.
+
+    Returns:
+        The numbers of the data set's task.
 
     Raises:
-        NetmorphError: the part is empty, or a label or the output does not fit.
+        NetmorphError: the part is empty, or a target or the output does not fit.
     """
-    logits, labels = _logits(model, part, dataset, batch_size, bf16, views, share)
-    loss = functional.cross_entropy(logits, labels).item()
-    return Metrics(loss, int((logits.argmax(1) == labels).sum()) / len(labels), len(labels))
+
+    def measured(size: int) -> Metrics:
+        means = Means()
+        asked.each_batch(
+            size,
+            lambda outputs, targets: means.add(
+                len(targets), dataset.task.loss(outputs, targets), dataset.task.numbers(outputs, targets)
+            ),
+        )
+        return means.told(dataset.task, world)
+
+    asked = _Asked.of(model, part, dataset, bf16, views, world)
+    with torch.no_grad():
+        return asked.as_memory_allows(measured, batch_size)
 
 
 def predict(
-    model: nn.Module,
+    model: Networks,
     part: Part,
     dataset: Dataset,
     *,
@@ -64,80 +79,102 @@ def predict(
     bf16: bool = False,
     views: int = 1,
 ) -> Tensor:
-    """Class probabilities [N, classes] on the CPU, in float32 or wider.
+    """Answers [N, ...] on the CPU, in float32 or wider: probabilities of classes or tokens, values in their units.
 
-    Their mean over several models is the ensemble's. Arguments and errors are those of `evaluate`.
+    Arguments and errors are those of `evaluate`.
     """
-    logits, _ = _logits(model, part, dataset, batch_size, bf16, views, (0, 1))
-    return logits.softmax(1).cpu()
+
+    def answered(size: int) -> Tensor:
+        answers: list[Tensor] = []
+        asked.each_batch(size, lambda outputs, targets: answers.append(dataset.task.answers(outputs).cpu()))
+        return torch.cat(answers)
+
+    asked = _Asked.of(model, part, dataset, bf16, views, ONE_PROCESS)
+    with torch.no_grad():
+        return asked.as_memory_allows(answered, batch_size)
 
 
 def check_part(part: Part, name: str) -> None:
-    """Refuse a part without images.
+    """Refuse a part without samples.
 
     Raises:
-        NetmorphError: there is no image.
+        NetmorphError: there is no sample.
     """
     if len(part) == 0:
         raise NetmorphError(f"the {name} split is empty; take more samples, or another share for the split")
 
 
-def check_logits(logits: object, labels: Tensor, model: nn.Module) -> None:
-    """Refuse an output that is not one number for each sample and class.
+def checked_outputs(outputs: object, targets: Tensor, model: nn.Module, task: Task) -> Tensor:
+    """A model's outputs, in float32 or wider.
 
     Raises:
-        NetmorphError: the output is not [N, classes], or a label (of any samples) is outside the classes.
+        NetmorphError: they are no tensor, or do not fit the targets (of any samples).
     """
-    expected = "logits of shape [samples, classes] were expected"
-    if not isinstance(logits, Tensor):
-        raise NetmorphError(f"{type(model).__name__} gives {type(logits).__name__}; one tensor of {expected}")
-    if logits.dim() != 2:
-        raise NetmorphError(f"{type(model).__name__} gives shape {tuple(logits.shape)}; {expected}")
-    low, high = int(labels.min()), int(labels.max())
-    if low < 0 or high >= logits.shape[1]:
-        raise NetmorphError(
-            f"the labels go from {low} to {high}, but {type(model).__name__} has outputs for the classes "
-            f"0 to {logits.shape[1] - 1}; build it with the data set's class count"
-        )
+    if not isinstance(outputs, Tensor):
+        raise NetmorphError(f"{type(model).__name__} gives {type(outputs).__name__}; one tensor was expected")
+    outputs = widened(outputs)
+    try:
+        task.check(outputs, targets)
+    except TaskError as error:
+        raise TaskError(f"{type(model).__name__}: {error}") from error
+    return outputs
 
 
-def _logits(
-    model: nn.Module,
-    part: Part,
-    dataset: Dataset,
-    batch_size: int | None,
-    bf16: bool,
-    views: int,
-    share: tuple[int, int],
-) -> tuple[Tensor, Tensor]:
-    """Logits [N, classes] in float32 or wider, and the labels [N], on the model's device."""
-    check_part(part, "given")
-    size = batch_size or (CPU_BATCH if reference(model).device.type == "cpu" else BATCH)
-    while True:
-        try:
-            return _answers(model, part, dataset, size, bf16, views, share)
-        except (MemoryError, RuntimeError) as error:
-            if size == 1 or not out_of_memory(error):
-                raise
-        size //= 2  # here, where nothing holds what the attempt took any more
+def widened(outputs: Tensor) -> Tensor:
+    """In float32 or wider, as tasks take outputs."""
+    return outputs.to(torch.promote_types(outputs.dtype, torch.float32))
 
 
-def _answers(
-    model: nn.Module, part: Part, dataset: Dataset, size: int, bf16: bool, views: int, share: tuple[int, int]
-) -> tuple[Tensor, Tensor]:
-    like = reference(model)
-    found: list[Tensor] = []
-    labels: list[Tensor] = []
-    with mode(model, training=False), torch.no_grad(), autocast(like.device, bf16):
-        for images, targets in batches(part, size * share[1], share=share):
-            answers = [model(view) for view in views_of(prepare(images, dataset, like), views)]
-            if not found:  # once: comparing labels would hold an accelerator up
-                check_logits(answers[0], part.targets, model)
-            found.append(mean_answer(answers))
-            labels.append(targets)
-    if not sum(map(len, labels)):
-        raise NetmorphError(
-            f"share {share[0]} of {share[1]} shares of {len(part)} images is empty; start fewer processes"
-        )
-    whole = torch.cat(found)
-    return whole, torch.cat(labels).to(whole.device)
+@dataclass(frozen=True)
+class _Asked:
+    """Which networks are asked about which samples, and how."""
+
+    models: Sequence[nn.Module]
+    part: Part
+    dataset: Dataset
+    bf16: bool
+    views: int
+    world: World
+
+    @classmethod
+    def of(cls, model: Networks, part: Part, dataset: Dataset, bf16: bool, views: int, world: World) -> "_Asked":
+        check_part(part, "given")
+        models = [model] if isinstance(model, nn.Module) else list(model)
+        if not models:
+            raise NetmorphError("there is no network to ask; give one, or several")
+        return cls(models, part, dataset, bf16, views, world)
+
+    def as_memory_allows(self, work: Callable[[int], Found], batch_size: int | None) -> Found:
+        """What `work` finds with batches of this size, or smaller ones."""
+        size = batch_size or (CPU_BATCH if reference(self.models[0]).device.type == "cpu" else BATCH)
+        while True:
+            try:
+                return work(size)
+            except (MemoryError, RuntimeError) as error:
+                if size == 1 or not out_of_memory(error):
+                    raise
+            size //= 2  # here, where nothing holds what the attempt took any more
+
+    def each_batch(self, size: int, take: Callable[[Tensor, Tensor], None]) -> None:
+        """Give outputs in float32 or wider and targets, on the models' device, batch by batch to `take`."""
+        task, like = self.dataset.task, reference(self.models[0])
+        asked = 0
+        with ExitStack() as entered:
+            for model in self.models:
+                entered.enter_context(mode(model, training=False))
+            for inputs, targets in batches(self.part, size * self.world.size, share=self.world.share):
+                shown = views_of(prepare(inputs, self.dataset, like), self.views)
+                with autocast(like.device, self.bf16):
+                    answers = [[model(view) for view in shown] for model in self.models]
+                if not asked:  # once: comparing values would hold an accelerator up
+                    for model, (first, *_) in zip(self.models, answers, strict=True):
+                        checked_outputs(first, self.part.targets, model, task)
+                take(
+                    task.combined([mean_answer(of_one) for of_one in answers]),
+                    targets.to(like.device, non_blocking=True),
+                )
+                asked += len(targets)
+        if not asked:
+            raise NetmorphError(
+                f"the share of process {self.world.rank} of {len(self.part)} samples is empty; start fewer processes"
+            )

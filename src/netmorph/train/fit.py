@@ -1,7 +1,7 @@
 """One epoch of training: from shuffled batches to moved weights."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from itertools import islice, pairwise
 
@@ -12,9 +12,11 @@ from torch.nn import functional
 from netmorph.data import Dataset, augment, batches
 from netmorph.data.mixing import cutmix, mixup, random_box
 from netmorph.errors import NetmorphError
+from netmorph.tasks import Objective, Task
 from netmorph.train.average import MovingAverage
-from netmorph.train.evaluation import Metrics
+from netmorph.train.evaluation import widened
 from netmorph.train.inputs import autocast, prepare, reference
+from netmorph.train.means import Means, Metrics
 from netmorph.train.modes import mode
 from netmorph.train.nonfinite import REMEDY, NotFinite, first_nonfinite
 from netmorph.train.parallel import World, gathering, total
@@ -58,32 +60,23 @@ def fit(state: TrainState, dataset: Dataset, recipe: Recipe, *, seed: int, epoch
     """
     world = state.world
     like = reference(state.model)
-    weights = weights_of_classes(recipe, like)
+    objective = objective_of(dataset.task, recipe, like)
     steps = steps_per_epoch(len(dataset.train), recipe.batch_size, world.size)
     scale = image_scale_at(recipe, epoch)
-    losses: list[Tensor] = []
-    sizes: list[int] = []
-    correct = torch.zeros((), dtype=torch.int64, device=like.device)
+    means = Means()
 
     with mode(state.model, training=True), epoch_draws(seed, epoch, world.rank, like.device) as draws:
         shuffled = batches(dataset.train, recipe.batch_size, generator=draws.order, share=world.share)
-        for step, (images, labels) in enumerate(islice(shuffled, steps)):
+        for step, (inputs, targets) in enumerate(islice(shuffled, steps)):
             rate = learning_rate_of(recipe, epoch, step, steps)
             set_rate(state.optimizer, rate)
             # Before they are augmented: random numbers drawn on an accelerator would have to be waited for elsewhere.
-            images, labels = images.to(like.device, non_blocking=True), labels.to(like.device, non_blocking=True)
-            inputs, targets = augmented(images, labels, dataset, recipe, draws, like, scale)
+            inputs, targets = inputs.to(like.device, non_blocking=True), targets.to(like.device, non_blocking=True)
+            batch = augmented(inputs, targets, dataset, recipe, draws, like, scale)
             where = f"epoch {epoch}, training step {step + 1}" if watch else None
-            loss, right = training_step(state, inputs, targets, labels, weights, recipe, where)
-            losses.append(loss)
-            sizes.append(len(labels))
-            correct += right
-
-    # On the CPU, because not every accelerator has numbers this wide.
-    counts = torch.tensor(sizes, dtype=torch.float64)
-    sums = torch.stack((torch.stack(losses).cpu().double() @ counts, correct.cpu().double(), counts.sum()))
-    loss_sum, hits, seen = total(sums, world).tolist()
-    return Metrics(loss_sum / seen, hits / seen, int(seen))
+            loss, numbers = training_step(state, batch, dataset.task, objective, recipe, where)
+            means.add(len(targets), loss, numbers)
+    return means.told(dataset.task, world)
 
 
 # What a parameter group calls its share of the learning rate (the name that timm gives it); 1 where there is none.
@@ -96,59 +89,79 @@ def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
         group["lr"] = rate * group.get(LR_SCALE, 1.0)
 
 
-def weights_of_classes(recipe: Recipe, like: Tensor) -> Tensor | None:
-    """What the loss of each class counts [classes], if the recipe says it, beside a model's parameter `like`."""
+@dataclass(frozen=True)
+class Batch:
+    """What a training step learns from.
+
+    Attributes:
+        inputs: as the model takes them, augmented.
+        learnt: targets to learn: those of the data, or blends of them.
+        targets: of the data, by which answers are judged.
+    """
+
+    inputs: Tensor
+    learnt: Tensor
+    targets: Tensor
+
+
+def objective_of(task: Task, recipe: Recipe, like: Tensor) -> Objective:
+    """What training makes small, with what the recipe says of classes, beside a model's parameter `like`."""
     wide = torch.promote_types(like.dtype, torch.float32)
-    return None if recipe.class_weights is None else like.new_tensor(recipe.class_weights, dtype=wide)
+    weights = None if recipe.class_weights is None else like.new_tensor(recipe.class_weights, dtype=wide)
+    return task.objective(recipe.label_smoothing, weights)
 
 
 def training_step(
-    state: TrainState,
-    inputs: Tensor,
-    targets: Tensor,
-    labels: Tensor,
-    weights: Tensor | None,
-    recipe: Recipe,
-    watched: str | None,
-) -> tuple[Tensor, Tensor]:
-    """Move the weights by one batch, part by part; its mean loss before that, and how many answers were right.
+    state: TrainState, batch: Batch, task: Task, objective: Objective, recipe: Recipe, watched: str | None
+) -> tuple[Tensor, Mapping[str, Tensor]]:
+    """Move the weights by one batch, part by part; its mean loss and the task's numbers before that.
 
     Args:
         watched: where training is, for the message if the loss is not finite; None does not look.
     """
     state.optimizer.zero_grad()
-    count = _count(targets, weights, state.world)
-    losses: list[Tensor] = []
-    hits: list[Tensor] = []
-    parts = _parts(len(labels), recipe.batch_size // state.world.size, recipe.accumulate)
+    parts = _parts(len(batch.targets), recipe.batch_size // state.world.size, recipe.accumulate)
+    whole = _count(batch.learnt, objective, state.world)
+    found: list[tuple[Tensor, Mapping[str, Tensor]]] = []
     for part in parts:
         with gathering(state.forward, last=part is parts[-1]):
-            with autocast(inputs.device, recipe.bf16):
-                logits = _checked(state.forward(inputs[part]), state.model)
-            loss = _loss(logits, targets[part], weights, recipe.label_smoothing) / count
+            with autocast(batch.inputs.device, recipe.bf16):
+                outputs = _checked(state.forward(batch.inputs[part]), state.model)
+            outputs = widened(outputs)
+            loss = objective.loss(outputs, batch.learnt[part])
+            share = objective.count(batch.learnt[part]) / whole
+            if not isinstance(share, float) or share != 1:  # a batch in one part is the usual case
+                loss = loss * share
             if watched is not None and not math.isfinite(loss.item()):
-                with autocast(inputs.device, recipe.bf16):
-                    where = first_nonfinite(state.model, inputs[part])
+                with autocast(batch.inputs.device, recipe.bf16):
+                    where = first_nonfinite(state.model, batch.inputs[part])
                 raise NotFinite(f"the loss is {loss.item()} in {watched}: {where}. {REMEDY}")
             loss.backward()
-        losses.append(loss.detach())
-        hits.append((logits.detach().argmax(1) == labels[part]).sum())
+        with torch.no_grad():
+            found.append((loss.detach(), task.numbers(outputs.detach(), batch.targets[part])))
     if recipe.clip_norm is not None:
         nn.utils.clip_grad_norm_(state.model.parameters(), recipe.clip_norm)
     state.optimizer.step()
     if state.average is not None:
         state.average.update()
-    return torch.stack(losses).sum(), torch.stack(hits).sum()
+    if len(parts) == 1:
+        return found[0]
+    sizes = [(part.stop - part.start) / len(batch.targets) for part in parts]
+    numbers = {
+        name: torch.stack([size * each[name] for size, (_, each) in zip(sizes, found, strict=True)]).sum()
+        for name in found[0][1]
+    }
+    return torch.stack([loss for loss, _ in found]).sum(), numbers
 
 
-def _checked(logits: object, model: nn.Module) -> Tensor:
+def _checked(outputs: object, model: nn.Module) -> Tensor:
     """Some networks give more in train mode than in eval mode, where the output was looked at before."""
-    if not isinstance(logits, Tensor):
+    if not isinstance(outputs, Tensor):
         raise NetmorphError(
-            f"{type(model).__name__} gives {type(logits).__name__} in train mode; one tensor of logits was expected: "
-            "build it without auxiliary outputs (aux_logits=False, for instance)"
+            f"{type(model).__name__} gives {type(outputs).__name__} in train mode; one tensor was expected: build it "
+            "without auxiliary outputs (aux_logits=False, for instance)"
         )
-    return logits
+    return outputs
 
 
 def shrink(inputs: Tensor, scale: float) -> Tensor:
@@ -167,35 +180,32 @@ def cropped(images: Tensor, recipe: Recipe, generator: torch.Generator) -> Tenso
 
 
 def augmented(
-    images: Tensor, labels: Tensor, dataset: Dataset, recipe: Recipe, draws: Draws, like: Tensor, scale: float
-) -> tuple[Tensor, Tensor]:
-    """A batch as the model takes it, augmented, and its targets: labels, or probabilities where images are mixed."""
-    images = cropped(images, recipe, draws.images)
+    inputs: Tensor, targets: Tensor, dataset: Dataset, recipe: Recipe, draws: Draws, like: Tensor, scale: float
+) -> Batch:
+    """A batch as the model takes it, with images augmented and blended as the recipe says."""
+    if not dataset.has_images:
+        return Batch(prepare(inputs, dataset, like), targets, targets)
+    images = cropped(inputs, recipe, draws.images)
     layout = torch.channels_last if recipe.channels_last else torch.contiguous_format
     inputs = shrink(prepare(images, dataset, like, layout), scale)
     if not recipe.mixup and not recipe.cutmix:
-        return inputs, labels
+        return Batch(inputs, targets, targets)
     wide = torch.promote_types(inputs.dtype, torch.float32)
-    targets = functional.one_hot(labels, len(dataset.classes)).to(wide)
+    learnt = functional.one_hot(targets, dataset.outputs).to(wide)
     paste = recipe.cutmix and (not recipe.mixup or draws.mixing.random() < 0.5)
     alpha = recipe.cutmix if paste else recipe.mixup
     share = draws.mixing.beta(alpha, alpha)
     if paste:
-        return cutmix(inputs, targets, random_box(inputs.shape[2], inputs.shape[3], share, draws.mixing))
-    return mixup(inputs, targets, share)
+        box = random_box(inputs.shape[2], inputs.shape[3], share, draws.mixing)
+        return Batch(*cutmix(inputs, learnt, box), targets)
+    return Batch(*mixup(inputs, learnt, share), targets)
 
 
-def _loss(logits: Tensor, targets: Tensor, weights: Tensor | None, label_smoothing: float) -> Tensor:
-    """The sum of the cross-entropy over a part of a batch, in nats; in float32 or wider."""
-    logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
-    return functional.cross_entropy(logits, targets, weights, reduction="sum", label_smoothing=label_smoothing)
-
-
-def _count(targets: Tensor, weights: Tensor | None, world: World) -> Tensor | int:
+def _count(learnt: Tensor, objective: Objective, world: World) -> Tensor | int:
     """What the loss of a batch is divided by: its samples, or what they count; the mean of all processes."""
-    if weights is None:
-        return len(targets)
-    count = (targets @ weights).sum() if targets.is_floating_point() else weights[targets].sum()
+    count = objective.count(learnt)
+    if isinstance(count, int):  # processes have equal shares of a batch
+        return count
     count = total(count, world) / world.size
     return torch.where(count > 0, count, 1)  # a batch whose classes count nothing moves nothing
 

@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass, field
 
+from netmorph.tasks import LOSS, Numbers
+
 
 @dataclass(frozen=True)
 class Epoch:
@@ -9,17 +11,18 @@ class Epoch:
 
     Attributes:
         epoch: number, from 1.
-        train_loss, train_accuracy: means over the epoch's batches, in train mode, while the weights moved.
-        validation_loss, validation_accuracy: on the validation split, in eval mode, without label smoothing.
+        train: the task's numbers over the epoch's batches, in train mode, while the weights moved; its loss is what
+            training made small, label smoothing included.
+        validation: the task's numbers on the validation split, in eval mode.
+        score: the validation number that chooses, so turned that more is better.
         learning_rate: at the epoch's last step.
         seconds: wall time of both phases; left out when epochs are compared.
     """
 
     epoch: int
-    train_loss: float
-    train_accuracy: float
-    validation_loss: float
-    validation_accuracy: float
+    train: Numbers
+    validation: Numbers
+    score: float
     learning_rate: float
     seconds: float = field(compare=False)
 
@@ -31,5 +34,5 @@ class History(tuple[Epoch, ...]):
 
     @property
     def best(self) -> Epoch:
-        """The epoch with the highest validation accuracy; among equals, the first of the lowest loss."""
-        return max(self, key=lambda epoch: (epoch.validation_accuracy, -epoch.validation_loss))
+        """The epoch with the highest score; among equals, the first of the lowest validation loss."""
+        return max(self, key=lambda epoch: (epoch.score, -epoch.validation[LOSS]))

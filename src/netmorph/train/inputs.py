@@ -14,14 +14,14 @@ def autocast(device: torch.device, bf16: bool) -> AbstractContextManager[object]
 
 
 def prepare(
-    images: Tensor, dataset: Dataset, like: Tensor, memory_format: torch.memory_format = torch.contiguous_format
+    inputs: Tensor, dataset: Dataset, like: Tensor, memory_format: torch.memory_format = torch.contiguous_format
 ) -> Tensor:
-    """uint8 images [N, C, H, W] as a model's input: on the device and in the dtype of `like`, normalized."""
-    return dataset.preparation(images, like, memory_format)
+    """Inputs as they are stored as a model takes them: on the device of `like`, floating ones in its dtype."""
+    return dataset.preparation(inputs, like, memory_format)
 
 
 def examples(dataset: Dataset, model: nn.Module, count: int = 8) -> Tensor:
-    """A few training images as the model takes them, to trace it with."""
+    """A few training inputs as the model takes them, to trace it with."""
     return prepare(dataset.train.head(count), dataset, reference(model))
 
 

@@ -23,14 +23,15 @@ from netmorph.train.checks import (
     device_for,
     warn_of_eval_mode,
 )
-from netmorph.train.evaluation import Metrics, evaluate
+from netmorph.train.evaluation import evaluate
 from netmorph.train.fit import TrainState, fit
 from netmorph.train.history import Epoch, History
 from netmorph.train.inputs import autocast, prepare, reference
+from netmorph.train.means import Metrics
 from netmorph.train.modes import mode
 from netmorph.train.nonfinite import REMEDY, NotFinite, first_nonfinite
 from netmorph.train.optimizers import build_optimizer
-from netmorph.train.parallel import ONE_PROCESS, World, from_first, in_step, share_buffers, total
+from netmorph.train.parallel import ONE_PROCESS, World, from_first, in_step, share_buffers
 from netmorph.train.place import place, resident
 from netmorph.train.recipe import Recipe
 from netmorph.train.resume import Snapshot, identity, load_progress, save_progress
@@ -52,7 +53,7 @@ def train(
     on_epoch: Callable[[Epoch], None] | None = None,
     world: World = ONE_PROCESS,
 ) -> History:
-    """Train a model to classify images, in place.
+    """Train a model on a data set's task, in place.
 
     At the end the model holds the weights of the best epoch, `history.best` (those of the moving average, if the
     recipe asks for one), and the optimizer its state of the same moment, so that further training goes on from
@@ -65,8 +66,8 @@ def train(
     last batch of a single sample is left out, because batch normalization cannot train on one.
 
     Args:
-        model: takes normalized images [N, C, H, W] and gives logits [N, classes].
-        dataset: its training part is learnt, its validation part chooses the best epoch. Images in memory are
+        model: takes prepared inputs, see `Dataset.preparation`, and gives outputs that fit the data set's task.
+        dataset: its training part is learnt, its validation part chooses the best epoch. Samples in memory are
             moved to the device as a whole.
         seed: decides the order of the samples, augmentation and dropout; 0 or more.
         device: where to train; None is where the model is.
@@ -120,10 +121,9 @@ def train(
             validated = _validate(judged, dataset, recipe, number, world)
         epoch = Epoch(
             epoch=number,
-            train_loss=fitted.loss,
-            train_accuracy=fitted.accuracy,
-            validation_loss=validated.loss,
-            validation_accuracy=validated.accuracy,
+            train=fitted.numbers,
+            validation=validated.numbers,
+            score=dataset.task.score(validated.numbers),
             learning_rate=learning_rate_of(recipe, number, steps - 1, steps),
             seconds=perf_counter() - started,
         )
@@ -166,11 +166,7 @@ def _fit_unwatched(state: TrainState, dataset: Dataset, recipe: Recipe, seed: in
 
 
 def _validate(model: nn.Module, dataset: Dataset, recipe: Recipe, epoch: int, world: World) -> Metrics:
-    found = evaluate(model, dataset.validation, dataset, bf16=recipe.bf16, share=world.share)
-    if world.size > 1:
-        sums = [found.loss * found.count, found.accuracy * found.count, found.count]
-        loss, hits, count = total(torch.tensor(sums, dtype=torch.float64), world).tolist()
-        found = Metrics(loss / count, hits / count, int(count))
+    found = evaluate(model, dataset.validation, dataset, bf16=recipe.bf16, world=world)
     if not math.isfinite(found.loss):
         where = _first_nonfinite(model, dataset, recipe)
         raise NotFinite(f"the loss is {found.loss} in the validation of epoch {epoch}: {where}. {REMEDY}")
@@ -178,11 +174,11 @@ def _validate(model: nn.Module, dataset: Dataset, recipe: Recipe, epoch: int, wo
 
 
 def _first_nonfinite(model: nn.Module, dataset: Dataset, recipe: Recipe) -> str:
-    """The module that is first not finite, of the first validation images whose answer is not."""
+    """The module that is first not finite, of the first validation samples whose answer is not."""
     like = reference(model)
     with mode(model, training=False), torch.no_grad(), autocast(like.device, recipe.bf16):
-        for images, _ in batches(dataset.validation, 256):
-            inputs = prepare(images, dataset, like)
+        for stored, _ in batches(dataset.validation, 256):
+            inputs = prepare(stored, dataset, like)
             if not model(inputs).isfinite().all():
                 return first_nonfinite(model, inputs)
     return "every answer is finite, the loss itself overflowed"

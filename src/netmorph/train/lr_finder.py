@@ -16,7 +16,7 @@ from netmorph.data import Dataset, batches
 from netmorph.errors import NetmorphError
 from netmorph.train.advice import advice
 from netmorph.train.checks import check_data, check_output, check_recipe, device_for
-from netmorph.train.fit import TrainState, augmented, set_rate, training_step, weights_of_classes
+from netmorph.train.fit import TrainState, augmented, objective_of, set_rate, training_step
 from netmorph.train.inputs import reference
 from netmorph.train.modes import mode
 from netmorph.train.nonfinite import NotFinite
@@ -103,7 +103,7 @@ def find_learning_rate(
         check_output(model, dataset, recipe)
         dataset = resident(dataset, device)
     like = reference(model)
-    weights = weights_of_classes(recipe, like)
+    objective = objective_of(dataset.task, recipe, like)
     state = TrainState(model, model, build_optimizer(model, recipe), None, ONE_PROCESS)
 
     reach = max(1, steps // REACH)
@@ -112,13 +112,12 @@ def find_learning_rate(
     lowest = math.inf
     training = mode(model, training=True)
     with advice(recipe, "in the range test"), training, epoch_draws(seed, 1, 0, device) as draws:
-        for step, (images, labels) in zip(range(steps), _forever(dataset, recipe, draws.order), strict=False):
+        for step, (inputs, targets) in zip(range(steps), _forever(dataset, recipe, draws.order), strict=False):
             rate = low * (high / low) ** (step / (steps - 1))
             set_rate(state.optimizer, rate)
-            images, labels = images.to(device), labels.to(device)
-            inputs, targets = augmented(images, labels, dataset, recipe, draws, like, 1.0)
+            batch = augmented(inputs.to(device), targets.to(device), dataset, recipe, draws, like, 1.0)
             try:
-                loss, _ = training_step(state, inputs, targets, labels, weights, recipe, f"step {step + 1}")
+                loss, _ = training_step(state, batch, dataset.task, objective, recipe, f"step {step + 1}")
             except NotFinite as error:
                 if not losses:
                     raise NotFinite(f"the range test cannot start: {error}") from error

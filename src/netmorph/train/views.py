@@ -25,6 +25,6 @@ def views_of(inputs: Tensor, views: int) -> list[Tensor]:
 
 
 def mean_answer(answers: list[Tensor]) -> Tensor:
-    """The mean of the logits of all views, in float32 or wider."""
+    """The mean of the outputs for all views, in float32 or wider."""
     wide = [answer.to(torch.promote_types(answer.dtype, torch.float32)) for answer in answers]
     return wide[0] if len(wide) == 1 else torch.stack(wide).mean(0)

@@ -6,12 +6,13 @@ from itertools import islice
 
 import torch
 from torch import Generator, Tensor
-from torch.nn import functional
+from torch.func import vmap
 
 from netmorph.data import Dataset, batches
-from netmorph.train.evaluation import Metrics
-from netmorph.train.fit import cropped, weights_of_classes
+from netmorph.train.evaluation import widened
+from netmorph.train.fit import cropped, objective_of
 from netmorph.train.inputs import autocast, prepare
+from netmorph.train.means import Means, Metrics
 from netmorph.train.modes import mode
 from netmorph.train.recipe import Recipe
 from netmorph.train.schedules import learning_rate_of, steps_per_epoch
@@ -49,52 +50,49 @@ def fit_stack(
     """
     recipe, like = recipes[0], stack.like
     rates = rates_of(recipes, epoch, len(dataset.train)).to(like.device)
-    weights = weights_of_classes(recipe, like)
-    losses: list[Tensor] = []
-    sizes: list[int] = []
-    correct = torch.zeros(len(recipes), dtype=torch.int64, device=like.device)
+    objective = vmap(objective_of(dataset.task, recipe, like).loss)
+    numbers = vmap(dataset.task.numbers)
+    means = Means()
 
     with mode(stack.template, training=True), ExitStack() as entered:
         # The last one seeds the dropout of all: what is random inside the batch differs from network to network.
         draws = [entered.enter_context(epoch_draws(seed, epoch, 0, like.device)) for seed in seeds]
         shuffled = _together(dataset, recipe, [(each.order, each.images) for each in draws])
-        for step, (images, labels) in enumerate(islice(shuffled, len(rates))):
-            labels = labels.to(like.device, non_blocking=True)
-            inputs = prepare(images.flatten(0, 1), dataset, like).unflatten(0, labels.shape)
+        for step, (stored, targets) in enumerate(islice(shuffled, len(rates))):
+            targets = targets.to(like.device, non_blocking=True)
+            inputs = prepare(stored.flatten(0, 1), dataset, like).unflatten(0, targets.shape[:2])
             with autocast(like.device, recipe.bf16):
-                logits = stack(inputs)
-                lost = _losses(logits, labels, weights, recipe.label_smoothing)
+                outputs = widened(stack(inputs))
+                lost = objective(outputs, targets)
             if like.device.type == "cpu":
                 watch(lost, inputs, f"epoch {epoch}, training step {step + 1}")
             lost.sum().backward()
-            losses.append(lost.detach())
-            sizes.append(labels.shape[1])
-            correct += (logits.detach().argmax(2) == labels).sum(1)
+            means.add(targets.shape[1], lost.detach(), numbers(outputs.detach(), targets))
             optimizer.step(rates[step])
-        counts = torch.tensor(sizes, dtype=torch.float64, device=like.device)
-        means = counts @ torch.stack(losses).double() / counts.sum()
-        watch(means, inputs, f"epoch {epoch}")
-    return _metrics(means, correct, sum(sizes))
+        watch(means.losses(), inputs, f"epoch {epoch}")
+    return means.told_of_each(dataset.task)
 
 
 def evaluate_stack(stack: Stack, dataset: Dataset, *, bf16: bool, when: str, watch: Watch) -> list[Metrics]:
-    """The loss and the accuracy of each network on the validation part; `watch` looks at losses that are not finite."""
-    like, part = stack.like, dataset.validation
+    """The task's numbers of each network on the validation part; `watch` looks at losses that are not finite."""
+    like, task, means = stack.like, dataset.task, Means()
+    loss, numbers = vmap(task.loss), vmap(task.numbers)
 
     def answers() -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-        for images, labels in batches(part, max(FEWEST, VALIDATED // len(stack))):
-            inputs = prepare(images, dataset, like)
-            yield inputs, stack(inputs, shared=True), labels.to(like.device).expand(len(stack), -1)
+        for stored, targets in batches(dataset.validation, max(FEWEST, VALIDATED // len(stack))):
+            inputs = prepare(stored, dataset, like)
+            outputs = widened(stack(inputs, shared=True))
+            yield inputs, outputs, targets.to(like.device).expand(len(stack), *targets.shape)
 
     with mode(stack.template, training=False), torch.no_grad(), autocast(like.device, bf16):
-        found = [(logits, labels) for _, logits, labels in answers()]
-        logits, labels = (torch.cat(each, 1) for each in zip(*found, strict=True))
-        losses = _losses(logits, labels, None, 0.0)
-        if not bool(losses.isfinite().all()):  # asked again, to find the batch: holding on to all inputs costs memory
-            for inputs, answered, expected in answers():
-                watch(_losses(answered, expected, None, 0.0), inputs.expand(len(stack), *inputs.shape), when)
-            watch(losses, inputs.expand(len(stack), *inputs.shape), when)  # finite in each batch, not in their sum
-    return _metrics(losses, (logits.argmax(2) == labels).sum(1), len(part))
+        for _, outputs, targets in answers():
+            means.add(targets.shape[1], loss(outputs, targets), numbers(outputs, targets))
+        if not bool(means.losses().isfinite().all()):  # asked again, to find the batch: keeping inputs costs memory
+            for inputs, outputs, targets in answers():
+                watch(loss(outputs, targets), inputs.expand(len(stack), *inputs.shape), when)
+            # Finite in each batch, not in their sum.
+            watch(means.losses(), inputs.expand(len(stack), *inputs.shape), when)
+    return means.told_of_each(task)
 
 
 def rates_of(recipes: Sequence[Recipe], epoch: int, count: int) -> Tensor:
@@ -107,7 +105,7 @@ def rates_of(recipes: Sequence[Recipe], epoch: int, count: int) -> Tensor:
 def _together(
     dataset: Dataset, recipe: Recipe, draws: Sequence[tuple[Generator, Generator]]
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """The batches of all networks side by side, cut from the data at once: images [N, B, C, H, W] and labels [N, B].
+    """The batches of all networks side by side, cut from the data at once: inputs [N, B, ...] and targets [N, B, ...].
 
     Args:
         draws: what each network draws the order of its images from (as `batches` does), and what its crops and flips.
@@ -115,25 +113,10 @@ def _together(
     part, count = dataset.train, len(draws)
     orders = [torch.randperm(len(part), generator=order, device=order.device) for order, _ in draws]
     order = torch.cat([chosen.flatten() for chosen in torch.stack(orders).split(recipe.batch_size, 1)])
-    for images, labels in part.cut(count * recipe.batch_size, order):
-        images, labels = images.unflatten(0, (count, -1)), labels.unflatten(0, (count, -1))
-        images = torch.stack(
-            [cropped(each, recipe, generator) for each, (_, generator) in zip(images, draws, strict=True)]
-        )
-        yield images, labels
-
-
-def _losses(logits: Tensor, labels: Tensor, weights: Tensor | None, label_smoothing: float) -> Tensor:
-    """The mean cross-entropy of each network [N], in nats, of logits [N, B, classes] and labels [N, B]."""
-    logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
-    losses = functional.cross_entropy(
-        logits.flatten(0, 1), labels.flatten(), weights, reduction="none", label_smoothing=label_smoothing
-    ).view(labels.shape)
-    if weights is None:
-        return losses.mean(1)
-    counts = weights[labels].sum(1)
-    return losses.sum(1) / torch.where(counts > 0, counts, 1)  # as in `fit`: such a batch moves nothing
-
-
-def _metrics(losses: Tensor, correct: Tensor, count: int) -> list[Metrics]:
-    return [Metrics(loss, hits / count, count) for loss, hits in zip(losses.tolist(), correct.tolist(), strict=True)]
+    for inputs, targets in part.cut(count * recipe.batch_size, order):
+        inputs, targets = inputs.unflatten(0, (count, -1)), targets.unflatten(0, (count, -1))
+        if dataset.has_images:
+            inputs = torch.stack(
+                [cropped(each, recipe, generator) for each, (_, generator) in zip(inputs, draws, strict=True)]
+            )
+        yield inputs, targets

@@ -65,7 +65,7 @@ def train_many(
     is mostly slower than one after another.
 
     Args:
-        models: take normalized images [N, C, H, W] and give logits [N, classes].
+        models: see `train`.
         dataset: see `train`.
         recipes: one a model.
         seeds: one a model; 0, 1, 2, ... by default.
@@ -192,6 +192,7 @@ def stacking_wins(team: Team, dataset: Dataset, recipes: Sequence[Recipe], seeds
 def _train_team(team: Team, dataset: Dataset, recipes: Sequence[Recipe], seeds: Sequence[int]) -> list[History]:
     stack = team.stack()
     optimizer = StackedOptimizer(stack, recipes)
+    score = dataset.task.score
     best = {name: tensor.clone() for name, tensor in stack.tensors.items()}
     histories = [History() for _ in recipes]
 
@@ -212,7 +213,7 @@ def _train_team(team: Team, dataset: Dataset, recipes: Sequence[Recipe], seeds: 
         seconds = (perf_counter() - started) / len(recipes)
         last_rates = rates_of(recipes, number, len(dataset.train))[-1].tolist()
         histories = [
-            History((*history, Epoch(number, learnt.loss, learnt.accuracy, valid.loss, valid.accuracy, rate, seconds)))
+            History((*history, Epoch(number, learnt.numbers, valid.numbers, score(valid.numbers), rate, seconds)))
             for history, learnt, valid, rate in zip(histories, fitted, validated, last_rates, strict=True)
         ]
         better = [place for place, history in enumerate(histories) if history.best is history[-1]]

@@ -1,0 +1,47 @@
+"""The number that chooses, by which networks are ranked and of which reports speak."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Criterion:
+    """One of a task's numbers.
+
+    Attributes:
+        name: of the number.
+        higher_is_better: which way it is good.
+        is_share: it is a part of one, and told in percent.
+    """
+
+    name: str = "loss"
+    higher_is_better: bool = False
+    is_share: bool = False
+
+    def score(self, value: float) -> float:
+        """The number, so turned that more is better; NaN is worse than all."""
+        if math.isnan(value):
+            return -math.inf
+        return value if self.higher_is_better else -value
+
+    def value(self, score: float) -> float:
+        """The number of a score."""
+        return score if self.higher_is_better else -score
+
+    def text(self, value: float | None) -> str:
+        """A value for people: 98.71%, or four figures."""
+        if value is None or math.isnan(value):
+            return "-"
+        return f"{value:.2%}" if self.is_share else f"{value:.4g}"
+
+    @staticmethod
+    def of(told: Mapping[str, object] | None) -> Criterion:
+        """The criterion whose fields were recorded; runs that recorded none classified."""
+        return Criterion(**told) if told else ACCURACY  # type: ignore[arg-type]
+
+
+BY_LOSS = Criterion("loss")
+ACCURACY = Criterion("accuracy", higher_is_better=True, is_share=True)

@@ -1,0 +1,63 @@
+"""What is told of a part of the data: means over its samples, added up without waiting for an accelerator."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from netmorph.tasks import LOSS, Task
+from netmorph.train.parallel import ONE_PROCESS, World, total
+
+
+@dataclass(frozen=True)
+class Metrics:
+    """The numbers that a task tells of `count` samples; `metrics["accuracy"]` is one of them."""
+
+    numbers: Mapping[str, float]
+    count: int
+
+    def __getitem__(self, name: str) -> float:
+        return self.numbers[name]
+
+    @property
+    def loss(self) -> float:
+        """The mean loss, which every task tells."""
+        return self.numbers[LOSS]
+
+
+class Means:
+    """Means over batches, weighted by their samples; the values stay where they were computed until they are told."""
+
+    def __init__(self) -> None:
+        self._values: dict[str, list[Tensor]] = {}
+        self._counts: list[int] = []
+
+    def add(self, count: int, loss: Tensor, numbers: Mapping[str, Tensor]) -> None:
+        """The means over a batch of `count` samples: scalars, or one for each of several networks [N]."""
+        for name, value in ((LOSS, loss), *numbers.items()):
+            self._values.setdefault(name, []).append(value)
+        self._counts.append(count)
+
+    def losses(self) -> Tensor:
+        """The mean loss so far, float64, on the CPU: a scalar, or one for each of several networks [N]."""
+        counts = torch.tensor(self._counts, dtype=torch.float64)
+        return torch.einsum("b,b...->...", counts, torch.stack(self._values[LOSS]).cpu().double()) / counts.sum()
+
+    def told(self, task: Task, world: World = ONE_PROCESS) -> Metrics:
+        """What the task tells of all batches, those of all processes together."""
+        (metrics,) = self.told_of_each(task, world)
+        return metrics
+
+    def told_of_each(self, task: Task, world: World = ONE_PROCESS) -> list[Metrics]:
+        """The same of each of several networks."""
+        # On the CPU, because not every accelerator has numbers this wide.
+        counts = torch.tensor(self._counts, dtype=torch.float64)
+        means = torch.stack([torch.stack(values).cpu().double() for values in self._values.values()])
+        sums = torch.einsum("b,nb...->n...", counts, means)
+        shape = (len(self._values), -1)
+        *flat, seen = total(torch.cat((sums.flatten(), counts.sum()[None])), world).tolist()
+        columns = (torch.tensor(flat, dtype=torch.float64) / seen).view(shape).T.tolist()
+        return [Metrics(dict(task.told(dict(zip(self._values, column, strict=True)))), int(seen)) for column in columns]
