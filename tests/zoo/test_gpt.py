@@ -4,6 +4,7 @@ import copy
 import importlib.util
 import math
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -23,6 +24,7 @@ from netmorph.edit import (
     narrow_all,
     net2net,
     r2r,
+    random_pad,
     residual,
     shallow,
     stack,
@@ -189,6 +191,11 @@ def test_everything_free_widens_exactly(kind: str) -> None:
         graph = apply(graph, widen(graph, "tokens", 24, lambda n, m, _: net2net(n, m, generator)))
         assert error(before, logits(model, ids)) < 1e-12
         assert model.norm.weight.shape == (24,)
+    else:
+        with pytest.raises(EditError, match="no change of its width is exact; random_pad"):
+            widen(graph, "tokens", 24, net2net)
+        apply(graph, widen(graph, "tokens", 15, random_pad))
+        assert model(ids).isfinite().all()
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -267,11 +274,11 @@ def test_factors_of_a_layer_have_a_width_of_their_own() -> None:
 # -- training, files, code -------------------------------------------------------------------------------------------
 
 
-def grow(graph: Graph, *optimizer: torch.optim.Optimizer) -> Graph:
+def grow(graph: Graph, optimizer: Sequence[torch.optim.Optimizer] = (), copies: Sequence[nn.Module] = ()) -> Graph:
     """A width of each sort, and a block."""
     for name, to in (("blocks.0.fc1", 30), ("blocks.0.attention.query", 4), ("blocks.1.attention.value", 7)):
-        graph = apply(graph, widen(graph, name, to), optimizer)
-    return apply(graph, copy_block(graph, "blocks.1"), optimizer)
+        graph = apply(graph, widen(graph, name, to), optimizer, copies)
+    return apply(graph, copy_block(graph, "blocks.1"), optimizer, copies)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -284,8 +291,10 @@ def test_training_goes_on_after_edits(kind: str) -> None:
     assert first < 0.6 * math.log(TOKENS)
     moment = optimizer.state[model.head.weight]["exp_avg"].clone()
     before = logits(model, ids)
-    grow(trace(model, ids), optimizer)
+    average = copy.deepcopy(model)
+    grow(trace(model, ids), [optimizer], [average])
     assert error(before, logits(model, ids)) < 1e-5
+    assert error(before, logits(average, ids)) < 1e-5
     assert torch.equal(optimizer.state[model.head.weight]["exp_avg"], moment)  # no edit touched it
     held = [id(parameter) for group in optimizer.param_groups for parameter in group["params"]]
     assert sorted(held) == sorted(map(id, model.parameters()))
