@@ -31,8 +31,7 @@ from netmorph.edit import (
 )
 from netmorph.export import write_code
 from netmorph.graph import Graph
-from netmorph.measure.cost import forward_flops, parameters
-from netmorph.measure.prediction import predict_flops, predict_parameters
+from netmorph.measure.cost import parameters
 from netmorph.zoo import ModelError
 
 CONTEXT, TOKENS = (8,), 11
@@ -140,11 +139,11 @@ def test_dropout_is_for_training() -> None:
     [
         ((3, 8, 8), {}, "its input_shape is the context alone, such as (64,); got (3, 8, 8)"),
         (CONTEXT, {"norm": "batch"}, "norm must be one of layer, rms, got 'batch'"),
-        (CONTEXT, {"depth": 0}, "depth and heads must be at least 1, got depth=0 and heads=4"),
-        (CONTEXT, {"heads": 0}, "depth and heads must be at least 1, got depth=4 and heads=0"),
+        (CONTEXT, {"depth": 0}, "depth and heads must be at least 1 and mlp_ratio positive, got depth=0, heads=4"),
+        (CONTEXT, {"heads": 0}, "got depth=4, heads=0"),
+        (CONTEXT, {"mlp_ratio": -1}, "mlp_ratio=-1"),
         (CONTEXT, {"dropout": 1}, "dropout is a probability below 1, got 1"),
         (CONTEXT, {"width": 0}, "width must be a positive number"),
-        (CONTEXT, {"mlp_ratio": -1}, "width must be a positive number"),
     ],
 )
 def test_errors(shape: tuple[int, ...], options: dict[str, object], message: str) -> None:
@@ -211,18 +210,6 @@ def test_narrowing_everything_is_the_masked_original(kind: str) -> None:
     assert model.head.weight.shape == (TOKENS, 6)
     assert (model.head.weight is model.tokens.weight) == (kind not in UNTIED)
     assert model(ids).isfinite().all()
-
-
-@pytest.mark.parametrize("kind", KINDS)
-def test_costs_are_predicted(kind: str) -> None:
-    model, ids = build(kind)
-    graph = trace(model, ids)
-    flops, scalars = predict_flops(graph), predict_parameters(graph)
-    assert (flops.at(), scalars.at()) == (forward_flops(model, ids), parameters(model))
-    kept = {group.name: range(0, group.size, 2) for group in graph.editable()}
-    sizes = {graph.group(name).atom: len(channels) for name, channels in kept.items()}
-    apply(graph, narrow_all(graph, kept))
-    assert (flops.at(sizes), scalars.at(sizes)) == (forward_flops(model, ids), parameters(model))
 
 
 # -- depth -----------------------------------------------------------------------------------------------------------
@@ -309,8 +296,7 @@ def test_the_stream_takes_its_optimizer_state_along(kind: str) -> None:
     model, ids = build(kind)
     optimizer = torch.optim.Adam(model.parameters(), lr=0.01)
     learn(model, optimizer, ids, 2)
-    weight = model.tokens.weight
-    moments = optimizer.state[weight]["exp_avg_sq"].clone()
+    moments = optimizer.state[model.tokens.weight]["exp_avg_sq"].clone()
     graph = trace(model.eval(), ids)
     graph = apply(graph, narrow(graph, "tokens", [0, 3, 4, 7]), optimizer)
     assert torch.equal(optimizer.state[model.tokens.weight]["exp_avg_sq"], moments[:, [0, 3, 4, 7]])
@@ -323,8 +309,7 @@ def test_an_edit_is_undone_after_training() -> None:
     graph = trace(model, ids)
     for edit in (widen(graph, "blocks.0.attention.query", 5, r2r), copy_block(graph, "blocks.0")):
         edited = apply(graph, edit, optimizer)
-        learn(model, optimizer, ids, 3)
-        assert model.eval().blocks[1].fc1.weight.isfinite().all()
+        assert math.isfinite(learn(model, optimizer, ids, 3))
         graph = undo(edited, optimizer)
         assert graph.groups["blocks.0.attention.query"].size == 3
         assert len(model.blocks) == 2
@@ -333,8 +318,7 @@ def test_an_edit_is_undone_after_training() -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_saved_and_loaded(kind: str, tmp_path: Path) -> None:
-    options = SMALL | KINDS[kind]
-    base = Base("gpt", {"input_shape": CONTEXT, "classes": TOKENS, **options})
+    base = Base("gpt", {"input_shape": CONTEXT, "classes": TOKENS, **SMALL, **KINDS[kind]})
     model = base.build().eval()
     ids = zoo.example("gpt", CONTEXT, TOKENS)
     graph = grow(trace(model, ids))

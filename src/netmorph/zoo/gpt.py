@@ -122,15 +122,18 @@ def gpt(
     """
     if len(input_shape) != 1:
         raise ModelError(f"gpt takes tokens: its input_shape is the context alone, such as (64,); got {input_shape}")
-    if min(depth, heads) < 1:
-        raise ModelError(f"depth and heads must be at least 1, got depth={depth} and heads={heads}")
+    if min(depth, heads) < 1 or not mlp_ratio > 0:
+        raise ModelError(
+            "depth and heads must be at least 1 and mlp_ratio positive, "
+            f"got depth={depth}, heads={heads}, mlp_ratio={mlp_ratio}"
+        )
     if not 0 <= dropout < 1:
         raise ModelError(f"dropout is a probability below 1, got {dropout}")
     if norm not in NORMS:
         raise ModelError(f"norm must be one of {', '.join(NORMS)}, got {norm!r}")
     (stream,) = scaled((channels,), width)
     stream = heads * math.ceil(stream / heads)
-    (hidden,) = scaled((stream,), mlp_ratio)
+    hidden = max(1, round(mlp_ratio * stream))
     blocks = [Block(stream, heads, hidden, NORMS[norm], dropout) for _ in range(depth)]
     network = GPT(input_shape[0], classes, stream, blocks, NORMS[norm](stream), dropout)
     if tied:
