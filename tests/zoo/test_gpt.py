@@ -79,9 +79,6 @@ def learn(model: nn.Module, optimizer: torch.optim.Optimizer, ids: Tensor, steps
     return loss(model, ids).item()
 
 
-# -- the network -----------------------------------------------------------------------------------------------------
-
-
 def test_parameter_count_and_logits() -> None:
     model = zoo.build("gpt", (64,), 256)
     assert sum(parameter.numel() for parameter in model.parameters()) == 834_304
