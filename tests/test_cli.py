@@ -318,6 +318,25 @@ def test_groups_are_listed_with_what_they_allow(netmorph: Callable[..., Done], f
     assert [(group["channels"], group["allows"]) for group in told] == [(7, "FROZEN"), (5, "FROZEN")]
 
 
+def test_networks_for_tables_and_text(netmorph: Callable[..., Done], folder: Path) -> None:
+    told = json.loads(netmorph("groups", "mlp", "--input", "10", "--classes", "1", "--json").out)
+    assert [(group["name"], group["channels"], group["allows"]) for group in told] == [
+        ("fc1", 128, "ANY"), ("fc1.in", 10, "FROZEN"), ("fc2", 64, "ANY"), ("fc3", 1, "FROZEN")
+    ]  # fmt: skip
+    small = ["--option", "depth=1", "--option", "width=0.125"]
+    done = netmorph("groups", "gpt", *small, "--option", "tied=false")
+    assert (done.code, done.err) == (0, "")
+    assert "blocks.0.attention.query" in done.out
+    assert "exactly by equal copies" in done.out
+    assert netmorph("export", "gpt", *small, "--code", "network.py").code == 0
+    assert runpy.run_path("network.py")["load"]()(torch.zeros(1, 64, dtype=torch.long)).shape == (1, 64, 256)
+
+    base = Base("gpt", {"input_shape": (6,), "classes": 9, "depth": 1, "width": 0.125})
+    save("text.safetensors", base.build(), (), base)
+    assert json.loads(netmorph("groups", "text.safetensors", "--json").out)[-1]["channels"] == 9
+    assert netmorph("export", "text.safetensors", "--torch", "text.pt2").code == 0
+
+
 def test_a_grown_network_is_exported(netmorph: Callable[..., Done], folder: Path) -> None:
     (folder / "mynet.py").write_text(MODELS)
     sys.path.append(str(folder))

@@ -22,6 +22,7 @@ SMALL = {
     "minivgg": ((1, 12, 12), {"width": 0.25}),
     "resnet": ((3, 16, 16), {"width": 0.25, "blocks": (1, 2, 1)}),
     "resnet9": ((3, 16, 16), {"width": 0.0625}),
+    "gpt": ((6,), {"channels": 8, "heads": 2, "depth": 2, "mlp_ratio": 2}),
 }
 OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
     "sgd": lambda parameters: torch.optim.SGD(parameters, lr=0.001, momentum=0.9),
@@ -42,7 +43,14 @@ def small(name: str, dtype: torch.dtype = torch.float64) -> tuple[nn.Module, Ten
     torch.manual_seed(1)
     shape, options = SMALL[name]
     model = randomized(zoo.build(name, shape, 3, **options))
-    return model.to(dtype), torch.randn(2, *shape).to(dtype)
+    return model.to(dtype), drawn(name, 2, dtype)
+
+
+def drawn(name: str, count: int, dtype: torch.dtype) -> Tensor:
+    """Inputs of a zoo network; tokens stay integers."""
+    shape, _ = SMALL[name]
+    x = zoo.takes(name).draw((count, *shape), 3, torch.default_generator)
+    return x.to(dtype) if x.is_floating_point() else x
 
 
 def test_every_zoo_network_is_covered() -> None:
@@ -121,14 +129,14 @@ def test_every_entry_with_a_gradient_moves_after_edits(name: str, optimizer: str
     model, x = small(name)
     model.train()
     steps = OPTIMIZERS[optimizer](model.parameters())
-    batches = [(torch.randn(4, *x.shape[1:], dtype=x.dtype),) for _ in range(3)]
+    batches = [(drawn(name, 4, x.dtype),) for _ in range(3)]
     train(model, steps, batches)
     graph = trace(model, x)
     methods = list(WIDENINGS.values())
     for number, group in enumerate(graph.editable(Allow.ANY)):
         method = methods[number % len(methods)]
         graph = apply(graph, widen(graph, group.name, group.size + 2, method), steps)
-    place = next(path for path in places(graph) if isinstance(model.get_submodule(path), nn.ReLU))
+    place = next(path for path in places(graph) if isinstance(model.get_submodule(path), nn.ReLU | nn.GELU))
     for method in DEEPENINGS.values():
         graph = apply(graph, method(graph, place), steps)
     _assert_all_train(model, steps, batches)

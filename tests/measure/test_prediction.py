@@ -29,9 +29,12 @@ class Mixed(nn.Module):
 def networks() -> dict[str, tuple[nn.Module, Tensor]]:
     torch.manual_seed(0)
     small = {"mlp": {"width": 0.25}, "resnet": {"width": 0.5, "blocks": (1, 1, 1)}, "minivgg": {"width": 0.25}}
-    nets = {name: (zoo.build(name, (3, 16, 16), 4, **options), (3, 16, 16)) for name, options in small.items()}
-    nets["mixed"] = (Mixed(), (3, 16, 16))
-    return {name: (model, torch.randn(2, *shape)) for name, (model, shape) in nets.items()}
+    nets: dict[str, nn.Module] = {name: zoo.build(name, (3, 16, 16), 4, **options) for name, options in small.items()}
+    nets["mixed"] = Mixed()
+    images = {name: (model, torch.randn(2, 3, 16, 16)) for name, model in nets.items()}
+    text = {"channels": 12, "heads": 3, "depth": 2}
+    gpts = {tied: zoo.build("gpt", (8,), 11, tied=tied, **text) for tied in (True, False)}
+    return images | {f"gpt {tied=}": (model, zoo.example("gpt", (8,), 11)) for tied, model in gpts.items()}
 
 
 @pytest.mark.parametrize("name", networks())

@@ -11,6 +11,7 @@ from netmorph.errors import NetmorphError
 from netmorph.graph import Graph, trace
 from netmorph.policy import Mutation, mutate
 from netmorph.policy.mutation import deepen_somewhere, widen_somewhere
+from netmorph.zoo.gpt import Block
 
 X = torch.linspace(-1, 1, 2 * 36).reshape(2, 1, 6, 6)
 
@@ -37,6 +38,19 @@ def test_deepen_decides_the_kind() -> None:
     for share, kind in ((0.0, "widen"), (1.0, "deepen")):
         journal = mutated(0, Mutation(deepen=share, locality=0.9)).journal
         assert {entry.edit["kind"] for entry in journal} == {kind}
+
+
+def test_without_activations_to_repeat_a_block_is_copied() -> None:
+    mutation, copied = Mutation(edits=3, deepen=1.0, locality=0.9), set()
+    for seed in range(4):
+        torch.manual_seed(0)
+        model = zoo.build("gpt", (6,), 5, depth=2, channels=8, heads=2)
+        start = trace(model, zoo.example("gpt", (6,), 5))
+        journal = mutate(start, np.random.default_rng(seed), mutation).journal
+        assert {entry.edit["method"] for entry in journal} == {"copy"}
+        copied |= {journal[0].edit["layer"]}
+        assert sum(isinstance(module, Block) for module in model.modules()) == 2 + len(journal)
+    assert copied == {"blocks.0", "blocks.1"}
 
 
 def test_growth_bounds_each_widening() -> None:

@@ -8,7 +8,8 @@ from torch import nn
 from netmorph import zoo
 from netmorph.zoo import ModelError
 
-DIGITS, MNIST, CIFAR = (1, 8, 8), (1, 28, 28), (3, 32, 32)
+DIGITS, MNIST, CIFAR, TABLE = (1, 8, 8), (1, 28, 28), (3, 32, 32), (13,)
+IMAGES = [name for name in zoo.MODELS if name != "gpt"]  # see test_gpt.py
 
 
 def parameters(model: nn.Module) -> int:
@@ -32,8 +33,9 @@ def test_published_parameter_counts(name, shape, count):
 @pytest.mark.parametrize("width", [0.25, 1])
 @pytest.mark.parametrize(
     ("name", "shape"),
-    [(name, shape) for name in zoo.MODELS for shape in (MNIST, CIFAR, (2, 33, 20))]
-    + [(name, DIGITS) for name in zoo.MODELS if name != "minivgg"],
+    [(name, shape) for name in IMAGES for shape in (MNIST, CIFAR, (2, 33, 20))]
+    + [(name, DIGITS) for name in IMAGES if name != "minivgg"]
+    + [("mlp", TABLE)],
 )
 def test_logits(name, shape, width):
     model = zoo.build(name, shape, 7, width=width)
@@ -44,7 +46,7 @@ def test_logits(name, shape, width):
     assert all(parameter.grad is not None for parameter in model.parameters())
 
 
-@pytest.mark.parametrize("name", zoo.MODELS)
+@pytest.mark.parametrize("name", IMAGES)
 def test_each_activation_is_a_module_used_once(name):
     model = zoo.build(name, MNIST, 10, width=0.25)
     calls: dict[str, int] = {}
@@ -86,6 +88,23 @@ def test_mlp_without_hidden_layers_is_linear():
     assert parameters(model) == 650
 
 
+def test_mlp_of_a_table_with_one_target():
+    model = zoo.build("mlp", TABLE, 1, hidden=(5,))
+    assert parameters(model) == 13 * 5 + 5 + 5 + 1
+    assert model(torch.randn(4, 13)).shape == (4, 1)
+
+
+@pytest.mark.parametrize("name", zoo.MODELS)
+def test_examples_are_what_the_network_takes(name):
+    takes = zoo.takes(name)
+    model = zoo.build(name, takes.shape, takes.classes, width=0.125)
+    inputs = zoo.example(name, takes.shape, takes.classes)
+    assert inputs.shape == (2, *takes.shape)
+    outputs = model(inputs)
+    assert (len(outputs), outputs.shape[-1]) == (2, takes.classes)
+    assert torch.equal(inputs, zoo.example(name, takes.shape, takes.classes))
+
+
 def test_resnet_stages():
     model = zoo.resnet(CIFAR, 10, blocks=(1, 3), channels=(8, 24))
     assert [len(model.stage1), len(model.stage2)] == [1, 3]
@@ -120,9 +139,13 @@ def test_too_small_images(name, smallest):
     ("arguments", "options", "message"),
     [
         (("lenet55", MNIST, 10), {}, "no network 'lenet55' (did you mean 'lenet5'?); choose from mlp"),
-        (("lenet5", (28, 28), 10), {}, "channels, height and width"),
-        (("lenet5", (0, 28, 28), 10), {}, "channels, height and width"),
-        (("lenet5", MNIST, 1), {}, "at least two classes, got 1"),
+        (("lenet5", (28, 28), 10), {}, "lenet5 takes images, whose input_shape is channels, height and width"),
+        (("minivgg", TABLE, 10), {}, "minivgg takes images"),
+        (("resnet", TABLE, 10), {}, "resnet takes images"),
+        (("resnet9", TABLE, 10), {}, "resnet9 takes images"),
+        (("lenet5", (0, 28, 28), 10), {}, "sizes of one input without the batch, at least 1 each"),
+        (("mlp", (), 10), {}, "sizes of one input without the batch, at least 1 each"),
+        (("lenet5", MNIST, 0), {}, "at least one output, got classes=0"),
         (("lenet5", MNIST, 10), {"width": 0}, "width must be a positive number"),
         (("lenet5", MNIST, 10), {"width": float("nan")}, "width must be a positive number"),
         (("lenet5", MNIST, 10), {"depth": 3}, "unexpected keyword argument 'depth'"),

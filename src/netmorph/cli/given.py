@@ -32,13 +32,14 @@ class Wanted:
         model: a network of the zoo, `module:function`, `timm:name`, `torchvision:name`, or a file that `save` wrote.
         base: what a file's network was built from, in the same words.
         shape: of one input, without the batch; None for the network's own.
+        classes: how many outputs; None for the network's own.
         options: arguments of the constructor.
     """
 
     model: str
     base: str | None = None
     shape: tuple[int, ...] | None = None
-    classes: int = 10
+    classes: int | None = None
     options: dict[str, Any] | None = None
 
 
@@ -80,8 +81,8 @@ def network(wanted: Wanted) -> tuple[nn.Module, Any, tuple[Any, ...]]:
                 f"{path} holds edits and weights; say with --base which network was edited, such as --base "
                 f"{name or 'mypackage.nets:build'} (a name in a file is not imported on its own)"
             )
-        inputs = _random(wanted.shape or tuple(arguments.get("input_shape") or (3, 32, 32)))
         model, journal = load(path)
+        inputs = zoo.example(name, wanted.shape or tuple(arguments["input_shape"]), arguments["classes"])
     return model, inputs, journal
 
 
@@ -100,17 +101,17 @@ def _built(wanted: Wanted, name: str) -> tuple[nn.Module, Any]:
     options = wanted.options or {}
     if colon and library in LIBRARIES:
         return _of_library(library, rest, wanted.shape, options)
+    takes = zoo.takes(name)
+    shape, classes = wanted.shape or takes.shape, wanted.classes or takes.classes
     if name in zoo.MODELS:
-        shape = wanted.shape or (3, 32, 32)
-        return zoo.build(name, shape, wanted.classes, **options), _random(shape)
-    return _own(name, wanted, options)
+        return zoo.build(name, shape, classes, **options), zoo.example(name, shape, classes)
+    return _own(name, shape, classes, options)
 
 
-def _own(name: str, wanted: Wanted, options: dict[str, Any]) -> tuple[nn.Module, Any]:
+def _own(name: str, shape: tuple[int, ...], classes: int, options: dict[str, Any]) -> tuple[nn.Module, Any]:
     """A user's function; it may return the network, or the network and its example inputs."""
-    shape = wanted.shape or (3, 32, 32)
     function = zoo.resolve(name)
-    arguments = {"input_shape": shape, "classes": wanted.classes}
+    arguments = {"input_shape": shape, "classes": classes}
     try:
         takes = inspect.signature(function).parameters
         all_names = any(parameter.kind is parameter.VAR_KEYWORD for parameter in takes.values())
@@ -119,7 +120,7 @@ def _own(name: str, wanted: Wanted, options: dict[str, Any]) -> tuple[nn.Module,
     except Exception as error:  # a user's function can raise anything
         told = ", ".join(f"{key}={value!r}" for key, value in arguments.items())
         raise ModelError(f"{name}({told}) failed: {type(error).__name__}: {error}") from error
-    model, inputs = made if isinstance(made, tuple) and len(made) == 2 else (made, _random(shape))
+    model, inputs = made if isinstance(made, tuple) and len(made) == 2 else (made, zoo.example(name, shape, classes))
     if not isinstance(model, nn.Module):
         raise ModelError(
             f"{name} returned {type(model).__name__}; it must return a torch.nn.Module, or one and its example inputs"

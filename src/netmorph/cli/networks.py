@@ -28,10 +28,19 @@ Network = Annotated[
 Input = Annotated[
     str | None,
     typer.Option(
-        "--input", help="Sizes of one input without the batch, as 3x224x224; the network's own if it tells them."
+        "--input",
+        help="Sizes of one input without the batch: 3x224x224 of an image, 10 for the features of a table or the "
+        "context of a text; the network's own if it tells them.",
     ),
 ]
-Classes = Annotated[int, typer.Option(min=2, help="For a network of netmorph or your own: how many outputs.")]
+Classes = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        help="For a network of netmorph or your own: how many outputs.",
+        show_default="10; tokens of gpt: 256",
+    ),
+]
 BaseOption = Annotated[
     str | None, typer.Option("--base", help="For a file: the network before its first edit, as MODEL.")
 ]
@@ -49,7 +58,7 @@ def groups(
     model: Network,
     input_shape: Input = None,
     option: Options = None,
-    classes: Classes = 10,
+    classes: Classes = None,
     base: BaseOption = None,
     every: Annotated[bool, typer.Option("--all", help="List each tensor and dimension of every group too.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print everything as JSON.")] = False,
@@ -65,6 +74,10 @@ def groups(
       netmorph groups resnet --option width=0.5
 
       netmorph groups torchvision:resnet18 --input 3x64x64
+
+      netmorph groups mlp --input 10           of a table with ten features
+
+      netmorph groups gpt --option norm=rms --option tied=false
 
       netmorph groups timm:vit_tiny_patch16_224 --json
 
@@ -110,7 +123,7 @@ def export(
     ] = False,
     input_shape: Input = None,
     option: Options = None,
-    classes: Classes = 10,
+    classes: Classes = None,
     base: BaseOption = None,
 ) -> None:
     """Write a network in a form that needs no netmorph.
@@ -142,7 +155,7 @@ def export(
         tell(f"ONNX: {onnx}")
 
 
-def _traced(model: str, shape: str | None, option: list[str] | None, classes: int, base: str | None) -> Graph:
+def _traced(model: str, shape: str | None, option: list[str] | None, classes: int | None, base: str | None) -> Graph:
     from netmorph.cli.given import Wanted, network, shape_of
     from netmorph.graph import trace
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -10,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from netmorph.edit import Edit, EditError, apply, identity, r2r, residual, unequal_split, widen
+from netmorph.edit import Edit, EditError, apply, copy_block, identity, r2r, residual, unequal_split, widen
 from netmorph.edit.blocks import IDEMPOTENT
 from netmorph.edit.channel_map import Widening
 from netmorph.errors import NetmorphError
@@ -98,7 +99,10 @@ def widen_somewhere(graph: Graph, generator: np.random.Generator, mutation: Muta
 
 
 def deepen_somewhere(graph: Graph, generator: np.random.Generator, mutation: Mutation) -> Edit | None:
-    """A random layer that passes its input on, behind a random activation."""
+    """A random layer that passes its input on, behind a random activation that changes nothing the second time.
+
+    In a network without such activations (a transformer's GELU, say), a copy of a random residual block.
+    """
     modules = dict(graph.model.named_modules())
     places = [
         path
@@ -107,11 +111,21 @@ def deepen_somewhere(graph: Graph, generator: np.random.Generator, mutation: Mut
         and any(atom.allow == Allow.ANY for axis in axes for atom in atoms(axis))
     ]
     if not places:
-        return None
+        return copy_somewhere(graph, generator)
     after = places[generator.integers(len(places))]
     if generator.integers(2):
         return identity(graph, after)
     return residual(graph, after, seed=int(generator.integers(2**31)))
+
+
+def copy_somewhere(graph: Graph, generator: np.random.Generator) -> Edit | None:
+    """A copy of a random residual block that passes its input on; of blocks in blocks, the innermost."""
+    copies: dict[str, Edit] = {}
+    for path in filter(None, graph.channels):
+        with contextlib.suppress(EditError):
+            copies[path] = copy_block(graph, path)
+    innermost = [edit for path, edit in copies.items() if not any(other.startswith(f"{path}.") for other in copies)]
+    return innermost[generator.integers(len(innermost))] if innermost else None
 
 
 def _grown(graph: Graph, edit: Edit, start: int) -> int:

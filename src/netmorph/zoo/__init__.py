@@ -1,9 +1,12 @@
-"""Small plain reference networks; input shape and class count are given, all other sizes follow.
+"""Small plain reference networks; the shape of one input and the number of outputs are given, all else follows.
 
-Every network returns logits [N, classes] and uses PyTorch's default initialisation.
+Networks for images and tables return [N, classes] and use PyTorch's default initialisation; `gpt` returns
+[N, T, classes] and starts as GPT-2 does. `classes` is the number of outputs: of a regression's targets, or of the
+tokens of a vocabulary, as well.
 """
 
-from netmorph.zoo.building import MODELS, Constructor, build, resolve
+from netmorph.zoo.building import MODELS, Constructor, Takes, build, example, resolve, takes
+from netmorph.zoo.gpt import gpt
 from netmorph.zoo.layers import InputShape, ModelError
 from netmorph.zoo.plain import lenet5, minivgg, mlp
 from netmorph.zoo.residual import resnet, resnet9
@@ -13,11 +16,15 @@ __all__ = [
     "Constructor",
     "InputShape",
     "ModelError",
+    "Takes",
     "build",
+    "example",
+    "gpt",
     "lenet5",
     "minivgg",
     "mlp",
     "resnet",
     "resnet9",
     "resolve",
+    "takes",
 ]

@@ -5,11 +5,14 @@ import inspect
 import os
 import sys
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 from netmorph.errors import suggest
+from netmorph.zoo.gpt import gpt
 from netmorph.zoo.layers import InputShape, ModelError
 from netmorph.zoo.plain import lenet5, minivgg, mlp
 from netmorph.zoo.residual import resnet, resnet9
@@ -22,7 +25,48 @@ MODELS: dict[str, Constructor] = {
     "minivgg": minivgg,
     "resnet": resnet,
     "resnet9": resnet9,
+    "gpt": gpt,
 }
+
+
+@dataclass(frozen=True)
+class Takes:
+    """What a network takes, for those who look at it without data.
+
+    Attributes:
+        shape: of one input, where nobody says.
+        classes: how many outputs, where nobody says.
+        draw: random inputs [N, *shape], from the shape [N, *shape], the classes and a generator.
+    """
+
+    shape: InputShape
+    classes: int
+    draw: Callable[[tuple[int, ...], int, torch.Generator], Tensor]
+
+
+NUMBERS = Takes((3, 32, 32), 10, lambda shape, classes, generator: torch.randn(shape, generator=generator))
+TOKENS = Takes((64,), 256, lambda shape, classes, generator: torch.randint(classes, shape, generator=generator))
+
+# Of the networks that take something else than `NUMBERS`.
+TAKES = {"gpt": TOKENS}
+
+
+def takes(name: str) -> Takes:
+    """What the network of this name takes; a `module:function` is thought to take images."""
+    return TAKES.get(name, NUMBERS)
+
+
+def example(name: str, input_shape: InputShape, classes: int) -> Tensor:
+    """Random inputs on which a network can be traced.
+
+    Args:
+        name, input_shape, classes: as for `build`.
+
+    Returns:
+        Always the same two inputs [2, *input_shape] (batch norm can be looked at in training mode too): int64 tokens
+        below `classes` for networks that take text, float32 numbers for all others.
+    """
+    return takes(name).draw((2, *input_shape), classes, torch.Generator().manual_seed(0))
 
 
 def build(name: str, input_shape: InputShape, classes: int, **options: Any) -> nn.Module:
@@ -30,8 +74,9 @@ def build(name: str, input_shape: InputShape, classes: int, **options: Any) -> n
 
     Args:
         name: of a network in `MODELS`, or `module:function` for your own.
-        input_shape: channels, height, width.
-        classes: number of classes, at least two.
+        input_shape: of one input, without the batch: channels, height and width of images, `(features,)` of a table,
+            `(context,)` of text.
+        classes: number of outputs: classes, target columns or tokens of the vocabulary; at least one.
         **options: passed on, such as `width=0.25`.
 
     Raises:
@@ -39,10 +84,13 @@ def build(name: str, input_shape: InputShape, classes: int, **options: Any) -> n
             something else than an nn.Module.
     """
     constructor = resolve(name)
-    if len(input_shape) != 3 or min(input_shape) < 1:
-        raise ModelError(f"input_shape must be channels, height and width, at least 1 each; got {tuple(input_shape)}")
-    if classes < 2:
-        raise ModelError(f"a classifier needs at least two classes, got {classes}")
+    if min(input_shape, default=0) < 1:
+        raise ModelError(
+            "input_shape must be the sizes of one input without the batch, at least 1 each, such as (3, 32, 32), "
+            f"(features,) or (context,); got {tuple(input_shape)}"
+        )
+    if classes < 1:
+        raise ModelError(f"a network needs at least one output, got classes={classes}")
     arguments = {"input_shape": tuple(input_shape), "classes": classes, **options}
     try:
         inspect.signature(constructor).bind(**arguments)
@@ -66,8 +114,9 @@ def build(name: str, input_shape: InputShape, classes: int, **options: Any) -> n
 def resolve(spec: str) -> Constructor:
     """The constructor for a name in `MODELS`, or for `module:function`.
 
-    A user's function is called as `function(input_shape=(C, H, W), classes=K, **options)`. Its module is
-    imported, which runs it; the current folder is searched last and stays on the module search path.
+    A user's function is called as `function(input_shape=(C, H, W), classes=K, **options)`, with the
+    shape of one input as `build` tells it. Its module is imported, which runs it; the current folder is searched last
+    and stays on the module search path.
 
     Raises:
         ModelError: no such network, module or function, or something that cannot be called.

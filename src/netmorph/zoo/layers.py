@@ -9,7 +9,7 @@ from torch import nn
 
 from netmorph.errors import NetmorphError
 
-InputShape = tuple[int, ...]  # of one input: channels, height and width of an image
+InputShape = tuple[int, ...]  # of one input without the batch: (channels, height, width), (features,) or (context,)
 
 
 class ModelError(NetmorphError):
@@ -45,6 +45,21 @@ def scaled(channels: Sequence[int], width: float) -> list[int]:
     return [max(1, round(count * width)) for count in channels]
 
 
+def image(input_shape: InputShape, network: str) -> tuple[int, int, int]:
+    """Channels, height and width of an image.
+
+    Raises:
+        ModelError: it is the shape of something else.
+    """
+    if len(input_shape) != 3:
+        raise ModelError(
+            f"{network} takes images, whose input_shape is channels, height and width; got {tuple(input_shape)}; "
+            "take mlp for tables, gpt for text"
+        )
+    channels, height, width = input_shape
+    return channels, height, width
+
+
 def output_shape(layers: nn.Module, input_shape: InputShape, network: str) -> tuple[int, ...]:
     """The shape that `layers` make of one input, without computing anything.
 
@@ -59,7 +74,7 @@ def output_shape(layers: nn.Module, input_shape: InputShape, network: str) -> tu
     shape = _shape_on_meta(layers, input_shape)
     if shape is not None:
         return shape
-    channels, height, width = input_shape
+    channels, height, width = image(input_shape, network)
     sides = itertools.count(min(height, width))
     smallest = next(side for side in sides if _shape_on_meta(layers, (channels, side, side)))
     raise ModelError(

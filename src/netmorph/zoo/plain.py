@@ -6,15 +6,15 @@ from collections.abc import Sequence
 
 from torch import nn
 
-from netmorph.zoo.layers import InputShape, output_shape, scaled
+from netmorph.zoo.layers import InputShape, image, output_shape, scaled
 
 
 def mlp(input_shape: InputShape, classes: int, *, width: float = 1, hidden: Sequence[int] = (128, 64)) -> nn.Sequential:
-    """Multilayer perceptron over the flattened image: linear layers with ReLU between.
+    """Multilayer perceptron over the numbers of a table's row, or of an image: linear layers with ReLU between.
 
     Args:
-        input_shape: channels, height, width.
-        classes: number of outputs (logits).
+        input_shape: `(features,)`, or channels, height and width, which are flattened.
+        classes: number of outputs: logits, or target columns.
         width: multiplies `hidden`.
         hidden: units of each hidden layer; none makes it a linear classifier.
 
@@ -41,10 +41,11 @@ def lenet5(input_shape: InputShape, classes: int, *, width: float = 1) -> nn.Seq
     Raises:
         ModelError: an image that is too small, or a width that is not positive.
     """
+    channels, *sides = image(input_shape, "lenet5")
     first, second, *hidden = scaled((6, 16, 120, 84), width)
-    map_side = min(input_shape[1:]) // 2
+    map_side = min(sides) // 2
     layers: dict[str, nn.Module] = {
-        "conv1": nn.Conv2d(input_shape[0], first, 5, padding=2),
+        "conv1": nn.Conv2d(channels, first, 5, padding=2),
         "relu1": nn.ReLU(),
         "pool1": nn.MaxPool2d(2),
         "conv2": nn.Conv2d(first, second, 5, padding=2 if map_side < 6 else 0),
@@ -68,9 +69,10 @@ def minivgg(input_shape: InputShape, classes: int, *, width: float = 1) -> nn.Se
     Raises:
         ModelError: an image that is too small, or a width that is not positive.
     """
+    channels, *_ = image(input_shape, "minivgg")
     first, second, third, fourth, *hidden = scaled((16, 16, 32, 32, 120, 84), width)
     layers: dict[str, nn.Module] = {
-        "conv1": nn.Conv2d(input_shape[0], first, 3),
+        "conv1": nn.Conv2d(channels, first, 3),
         "relu1": nn.ReLU(),
         "conv2": nn.Conv2d(first, second, 3),
         "relu2": nn.ReLU(),

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-from netmorph.zoo.layers import InputShape, ModelError, Scale, output_shape, scaled
+from netmorph.zoo.layers import InputShape, ModelError, Scale, image, output_shape, scaled
 
 
 class BasicBlock(nn.Module):
@@ -64,9 +64,10 @@ def resnet(
             "blocks and channels need one positive number a stage, "
             f"got blocks={tuple(blocks)} and channels={tuple(channels)}"
         )
+    image_channels, *_ = image(input_shape, "resnet")
     stages = scaled(channels, width)
     layers: OrderedDict[str, nn.Module] = OrderedDict(
-        conv1=nn.Conv2d(input_shape[0], stages[0], 3, padding=1, bias=False),
+        conv1=nn.Conv2d(image_channels, stages[0], 3, padding=1, bias=False),
         bn1=nn.BatchNorm2d(stages[0]),
         relu1=nn.ReLU(),
     )
@@ -111,9 +112,10 @@ def resnet9(input_shape: InputShape, classes: int, *, width: float = 1, logit_sc
     Raises:
         ModelError: an image that is too small, or a width that is not positive.
     """
+    channels, *_ = image(input_shape, "resnet9")
     first, second, third, fourth = scaled((64, 128, 256, 512), width)
     layers: OrderedDict[str, nn.Module] = OrderedDict(
-        prep=nn.Sequential(_unit(input_shape[0], first)),
+        prep=nn.Sequential(_unit(channels, first)),
         layer1=nn.Sequential(_pooled_unit(first, second) | {"residual": ResidualPair(second)}),
         layer2=nn.Sequential(_pooled_unit(second, third)),
         layer3=nn.Sequential(_pooled_unit(third, fourth) | {"residual": ResidualPair(fourth)}),
