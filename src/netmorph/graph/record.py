@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import functools
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -19,6 +19,7 @@ from torch.nn.modules import module as module_hooks
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map
 
+from netmorph.graph.contraction import Contraction
 from netmorph.graph.following import Following, functions_open
 from netmorph.graph.provenance import Equality, source_line
 from netmorph.graph.running import Inputs, TraceError, run
@@ -30,6 +31,13 @@ class Call:
     """One operator call; tensors among the arguments are replaced by their `Value`, integers by a `Size`.
 
     An integer that PyTorch itself worked out is a plain `int`.
+
+    Attributes:
+        outputs: the tensors of the result.
+        module: path of the module that called it.
+        location: the source line.
+        contractions: what it multiplies and sums, filled in by its rule.
+        scales: the weight and bias by which it scales its result, filled in by its rule: where all are zero, so is it.
     """
 
     op: torch._ops.OpOverload
@@ -38,6 +46,8 @@ class Call:
     outputs: tuple[Value, ...]
     module: str
     location: str
+    contractions: list[Contraction] = field(default_factory=list)
+    scales: list[Value] = field(default_factory=list)
 
     @functools.cached_property
     def values(self) -> list[Value]:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 
 import torch
 
-from netmorph.graph.axis import Allow, Atom, Axis, Fixed
+from netmorph.graph.axis import Allow, Atom, Axis, Fixed, size
+from netmorph.graph.contraction import Contraction
 from netmorph.graph.rules import Coupling, Role, rule
 from netmorph.graph.value import Value
 
@@ -18,28 +19,48 @@ aten = torch.ops.aten
 @rule(aten.vdot.default)
 def matmul(couple: Coupling, left: Value, right: Value) -> list[Axis]:
     """`[..., n, k] @ [..., k, m]`; a parameter on one side reads `k` and writes the other dimension."""
-    vector = len(right.shape) == 1
-    contract(couple, (left, -1), (right, -1 if vector else -2))
-    axes = [] if vector else [right.axes[-1]]
-    if not vector:
-        _writes(couple, right, len(right.shape) - 1, left)
-    if len(left.shape) > 1:
-        _writes(couple, left, len(left.shape) - 2, right)
-        axes.insert(0, left.axes[-2])
-    return [*couple.broadcast_axes([left.axes[:-2], right.axes[:-2]]), *axes]
+    return _matmul(couple, left, right)
 
 
 @rule(aten.addmm.default, aten.baddbmm.default, aten.addmv.default)
-def added_matmul(couple: Coupling, bias: Value, left: Value, right: Value, **kwargs: Any) -> list[Axis]:
+def added_matmul(
+    couple: Coupling, bias: Value, left: Value, right: Value, *, beta: float = 1, alpha: float = 1
+) -> list[Axis]:
     """A product added to a bias."""
-    axes: list[Axis] = matmul(couple, left, right)
+    axes = _matmul(couple, left, right, bias, plain=alpha == beta == 1)
     couple.broadcast_axes([axes, bias.axes])
     if len(bias.shape) == 1:
         couple.use(bias, 0, Role.WRITE)
     return axes
 
 
-def contract(couple: Coupling, left: tuple[Value, int], right: tuple[Value, int]) -> None:
+def _matmul(
+    couple: Coupling, left: Value, right: Value, bias: Value | None = None, *, plain: bool = True
+) -> list[Axis]:
+    """`plain`: neither the product nor the bias is multiplied by a number."""
+    rows, columns = len(left.shape) - 2, len(right.shape) - 1  # the dimensions that the result has, if not negative
+    inner = max(len(right.shape) - 2, 0)
+    _meet(couple, (left, -1), (right, inner))
+    axes = couple.broadcast_axes([left.axes[:-2], right.axes[:-2]])
+    if columns > 0:
+        _writes(couple, right, columns, left)
+    if rows >= 0:
+        _writes(couple, left, rows, right)
+        axes.append(left.axes[rows])
+    if columns > 0:
+        axes.append(right.axes[columns])
+    over = (*axes, left.axes[-1])
+    if _is_parameter(left) and not _is_parameter(right):
+        read, write = (inner - len(right.shape), rows + 1), (rows, -2 if columns > 0 else -1)
+        contraction = Contraction(over, right, left, bias, (read,), (write,) if rows >= 0 else ())
+    else:
+        read, write = (-1, inner), (columns, -1)
+        contraction = Contraction(over, left, right, bias, (read,), (write,) if columns > 0 else ())
+    couple.contract(contraction if plain else replace(contraction, input=None))
+    return axes
+
+
+def _meet(couple: Coupling, left: tuple[Value, int], right: tuple[Value, int]) -> None:
     """Two tensors are multiplied and summed over one dimension of each."""
     (one, dim), (other, place) = left, right
     couple.unify(one.axes[dim], other.axes[place])
@@ -61,7 +82,9 @@ def _is_parameter(value: Value) -> bool:
 
 
 @rule(aten.einsum.default)
-def einsum(couple: Coupling, equation: str, values: Sequence[Value], **kwargs: Any) -> list[Axis]:
+def einsum(
+    couple: Coupling, equation: str, values: Sequence[Value], *, path: Sequence[int] | None = None
+) -> list[Axis]:
     """Dimensions of one letter are one; those that the result lacks are summed over."""
     inputs, output = _letters(equation, [len(value.shape) for value in values])
     places: dict[str, list[tuple[Value, int]]] = {}
@@ -69,20 +92,77 @@ def einsum(couple: Coupling, equation: str, values: Sequence[Value], **kwargs: A
         for dim, letter in enumerate(letters):
             places.setdefault(letter, []).append((value, dim))
     lengths = {letter: max(value.shape[dim] for value, dim in found) for letter, found in places.items()}
+    axes: dict[str, Axis] = {}
     for letter, found in places.items():
-        axis = couple.meet([value.axes[dim] for value, dim in found])
+        axes[letter] = couple.meet([value.axes[dim] for value, dim in found])
         if letter in output:
             if len(found) == 1:
                 others = next((v for v in values if v is not found[0][0]), found[0][0])
                 _writes(couple, *found[0], others)
         elif len(found) == 2:
-            contract(couple, *found)
+            _meet(couple, *found)
         else:
-            couple.limit(axis, Allow.INEXACT, "summed over these channels")
+            couple.limit(axes[letter], Allow.INEXACT, "summed over these channels")
+    operands = [_Operand(letters, value.shape, value) for letters, value in zip(inputs, values, strict=True)]
+    for contraction in _pairwise(operands, output, axes, path):
+        couple.contract(contraction)
     return [
         next(value.axes[dim] for value, dim in places[letter] if value.shape[dim] == lengths[letter])
         for letter in output
     ]
+
+
+@dataclass(frozen=True)
+class _Operand:
+    """One of an einsum: the letters of its dimensions, their lengths, and which tensor it is, if not a product."""
+
+    letters: list[str]
+    shape: tuple[int, ...]
+    value: Value | None = None
+
+    def long(self, letter: str) -> bool:
+        """Whether it has a dimension of that letter that is not broadcast."""
+        return letter in self.letters and self.shape[self.letters.index(letter)] != 1
+
+    @property
+    def is_parameter(self) -> bool:
+        return self.value is not None and _is_parameter(self.value)
+
+
+def _pairwise(
+    operands: list[_Operand], output: list[str], axes: dict[str, Axis], path: Sequence[int] | None
+) -> Iterator[Contraction]:
+    """The sums of products of an einsum, as PyTorch computes it: two operands at a time, from the left or along a path.
+
+    What only one of the two has and nobody else needs is summed up first; a product without a sum is element-wise.
+    """
+    steps = iter(path or ())
+    while len(operands) > 1:
+        first, second = sorted((next(steps), next(steps))) if path else (0, 1)
+        one, other = operands[first], operands[second]
+        operands = [operand for place, operand in enumerate(operands) if place not in (first, second)]
+        needed = {*output, *(letter for operand in operands for letter in operand.letters)}
+        letters = [*dict.fromkeys((*one.letters, *other.letters))]
+        kept = [letter for letter in letters if letter in needed]
+        summed = [letter for letter in letters if letter not in needed and one.long(letter) and other.long(letter)]
+        if summed:
+            weight, given = (one, other) if one.is_parameter and not other.is_parameter else (other, one)
+            yield Contraction(
+                tuple(axes[letter] for letter in (*kept, *summed)),
+                given.value,
+                weight.value,
+                read=tuple(
+                    (given.letters.index(letter) - len(given.letters), weight.letters.index(letter))
+                    for letter in summed
+                ),
+                write=tuple(
+                    (weight.letters.index(letter), output.index(letter))
+                    for letter in output
+                    if letter in weight.letters and letter not in given.letters
+                ),
+            )
+        lengths = tuple(size(axes[letter]) if one.long(letter) or other.long(letter) else 1 for letter in kept)
+        operands.insert(len(operands) if path else 0, _Operand(kept, lengths))
 
 
 def _letters(equation: str, ranks: Sequence[int]) -> tuple[list[list[str]], list[str]]:
@@ -134,6 +214,8 @@ def attention(
     if scale is None:  # then the narrowed network is not the masked one, nor a widened one the same
         couple.freeze(query.axes[-1], "attention scales by the root of this width where it is given no scale")
     couple.attribute("head_dim", query.axes[-1])
+    couple.contract(Contraction((*query.axes, key.axes[-2]), weight=key))
+    couple.contract(Contraction((*query.axes[:-1], key.axes[-2], value.axes[-1]), weight=value))
     if isinstance(mask, Value):
         couple.broadcast_axes([[*query.axes[:-1], key.axes[-2]], mask.axes])
     return [*query.axes[:-1], value.axes[-1]]

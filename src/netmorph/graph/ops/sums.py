@@ -7,6 +7,7 @@ from typing import Any
 import torch
 
 from netmorph.graph.axis import Allow, Atom, Axis, Fixed, atoms, size
+from netmorph.graph.contraction import Contraction
 from netmorph.graph.rules import Coupling, Role, rule
 from netmorph.graph.value import Value
 
@@ -19,10 +20,7 @@ def linear(couple: Coupling, x: Value, weight: Value, bias: Value | None = None)
     *batch, features = x.axes
     out, read = weight.axes
     couple.unify(features, read)
-    _check_weight(couple, weight, read)
-    couple.use(weight, 0, Role.WRITE)
-    couple.use(weight, 1, Role.READ)
-    _bias(couple, bias, out)
+    _layer(couple, Contraction((*x.axes, out), x, weight, bias, read=((-1, 1),), write=((0, -1),)), out)
     couple.attribute("in_features", read)
     couple.attribute("out_features", out)
     return [*batch, out]
@@ -57,15 +55,15 @@ def convolution(
         couple.follows(groups, blocks)
     else:
         couple.unify(channels, read)
-    _check_weight(couple, weight, read)
-    couple.use(weight, 0, Role.CARRY if groups > 1 and groups == weight.shape[0] else Role.WRITE)
-    couple.use(weight, 1, Role.READ)
-    _bias(couple, bias, out)
+    result = [*batch, out, *along_window(couple, x, spatial)]
+    channel = -spatial - 1
+    product = Contraction((*result, *weight.axes[1:]), x, weight, bias, read=((channel, 1),), write=((0, channel),))
+    _layer(couple, product, out, Role.CARRY if groups > 1 and groups == weight.shape[0] else Role.WRITE)
     couple.attribute("in_channels", (*blocks, *read))
     couple.attribute("out_channels", out)
     if blocks:
         couple.attribute("groups", blocks)
-    return [*batch, out, *along_window(couple, x, spatial)]
+    return result
 
 
 def along_window(couple: Coupling, x: Value, spatial: int) -> list[Axis]:
@@ -126,26 +124,29 @@ def transposed_convolution(
         couple.limit(blocks, Allow.INEXACT, "groups of a transposed convolution")
         couple.follows(groups, blocks)
         out = (*blocks, *out)
-    _check_weight(couple, weight, read)
-    couple.use(weight, 1, Role.WRITE)
-    couple.use(weight, 0, Role.READ)
-    _bias(couple, bias, out)
+    # Each element of the input meets all weights of its channel.
+    channel = -spatial - 1
+    product = Contraction((*x.axes, *weight.axes[1:]), x, weight, bias, read=((channel, 0),), write=((1, channel),))
+    _layer(couple, product, out)
     couple.attribute("in_channels", read)
     couple.attribute("out_channels", out)
     batch = x.axes[: len(x.shape) - spatial - 1]
     return [*batch, out, *along_window(couple, x, spatial)]
 
 
-def _check_weight(couple: Coupling, weight: Value, read: Axis) -> None:
-    """A weight that the forward computes cannot be told to share what it reads between copies."""
-    if not any(weight.origins):
-        couple.limit(read, Allow.INEXACT, "the weight that reads these channels is no parameter but computed")
-
-
-def _bias(couple: Coupling, bias: Value | None, out: Axis) -> None:
+def _layer(couple: Coupling, product: Contraction, out: Axis, role: Role = Role.WRITE) -> None:
+    """What a layer's weight and bias are to the channels that it reads, and to those that come `out`."""
+    weight, bias = product.weight, product.bias
+    ((_, read),), ((write, _),) = product.read, product.write
+    if weight is not None and not any(weight.origins):  # it cannot be told to share what it reads between copies
+        reason = "the weight that reads these channels is no parameter but computed"
+        couple.limit(weight.axes[read], Allow.INEXACT, reason)
+    couple.use(weight, write, role)
+    couple.use(weight, read, Role.READ)
     if bias is not None:
         couple.unify(bias.axes[0], out)
         couple.use(bias, 0, Role.WRITE)
+    couple.contract(product)
 
 
 @rule(aten.embedding.default)
