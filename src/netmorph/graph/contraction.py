@@ -22,7 +22,8 @@ class Contraction:
         bias: what is added to the result.
         read: dimensions of the input and of the weight that meet in the sum, in pairs; the input's are negative, as it
             may have any number of batch dimensions. None are told where nothing but the cost is of use.
-        write: dimensions of the weight and of the result that are the same channels, in pairs.
+        write: dimensions of the weight and of the result that are the same channels, in pairs. A dimension of the
+            weight that holds the channels of each of several groups is not among them.
     """
 
     over: tuple[Axis, ...]
@@ -36,3 +37,10 @@ class Contraction:
     def is_layer(self) -> bool:
         """Whether the weight is a matrix `[out, in, *kernel]` or `[in, out, *kernel]` on the channels of the input."""
         return len(self.read) == len(self.write) == 1 and {self.read[0][1], self.write[0][0]} == {0, 1}
+
+    @property
+    def offset(self) -> Value | None:
+        """The bias, if it is one number for each channel that a layer writes."""
+        if self.weight is None or self.bias is None or not self.is_layer:
+            return None
+        return self.bias if self.bias.shape == (self.weight.shape[self.write[0][0]],) else None

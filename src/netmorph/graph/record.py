@@ -61,6 +61,11 @@ class Call:
         given = dict(zip((entry.name for entry in schema), self.args, strict=False)) | self.kwargs
         return {entry.name: given.get(entry.name, entry.default_value) for entry in schema}
 
+    @property
+    def layer(self) -> Contraction | None:
+        """Where the call is that of a linear or convolution layer, or does the same, what it contracts."""
+        return self.contractions[0] if len(self.contractions) == 1 and self.contractions[0].is_layer else None
+
 
 @dataclass(frozen=True)
 class Recording:

@@ -20,7 +20,8 @@ def linear(couple: Coupling, x: Value, weight: Value, bias: Value | None = None)
     *batch, features = x.axes
     out, read = weight.axes
     couple.unify(features, read)
-    _layer(couple, Contraction((*x.axes, out), x, weight, bias, read=((-1, 1),), write=((0, -1),)), out)
+    product = Contraction((*x.axes, out), x, weight, bias, read=((-1, 1),), write=((0, -1),))
+    _layer(couple, product, weight, out, written=0)
     couple.attribute("in_features", read)
     couple.attribute("out_features", out)
     return [*batch, out]
@@ -58,7 +59,8 @@ def convolution(
     result = [*batch, out, *along_window(couple, x, spatial)]
     channel = -spatial - 1
     product = Contraction((*result, *weight.axes[1:]), x, weight, bias, read=((channel, 1),), write=((0, channel),))
-    _layer(couple, product, out, Role.CARRY if groups > 1 and groups == weight.shape[0] else Role.WRITE)
+    role = Role.CARRY if groups > 1 and groups == weight.shape[0] else Role.WRITE
+    _layer(couple, product, weight, out, written=0, role=role)
     couple.attribute("in_channels", (*blocks, *read))
     couple.attribute("out_channels", out)
     if blocks:
@@ -126,26 +128,28 @@ def transposed_convolution(
         out = (*blocks, *out)
     # Each element of the input meets all weights of its channel.
     channel = -spatial - 1
-    product = Contraction((*x.axes, *weight.axes[1:]), x, weight, bias, read=((channel, 0),), write=((1, channel),))
-    _layer(couple, product, out)
+    written = () if blocks else ((1, channel),)
+    product = Contraction((*x.axes, *weight.axes[1:]), x, weight, bias, read=((channel, 0),), write=written)
+    _layer(couple, product, weight, out, written=1)
     couple.attribute("in_channels", read)
     couple.attribute("out_channels", out)
     batch = x.axes[: len(x.shape) - spatial - 1]
     return [*batch, out, *along_window(couple, x, spatial)]
 
 
-def _layer(couple: Coupling, product: Contraction, out: Axis, role: Role = Role.WRITE) -> None:
+def _layer(
+    couple: Coupling, product: Contraction, weight: Value, out: Axis, *, written: int, role: Role = Role.WRITE
+) -> None:
     """What a layer's weight and bias are to the channels that it reads, and to those that come `out`."""
-    weight, bias = product.weight, product.bias
-    ((_, read),), ((write, _),) = product.read, product.write
-    if weight is not None and not any(weight.origins):  # it cannot be told to share what it reads between copies
+    ((_, read),) = product.read
+    if not any(weight.origins):  # it cannot be told to share what it reads between copies
         reason = "the weight that reads these channels is no parameter but computed"
         couple.limit(weight.axes[read], Allow.INEXACT, reason)
-    couple.use(weight, write, role)
+    couple.use(weight, written, role)
     couple.use(weight, read, Role.READ)
-    if bias is not None:
-        couple.unify(bias.axes[0], out)
-        couple.use(bias, 0, Role.WRITE)
+    if product.bias is not None:
+        couple.unify(product.bias.axes[0], out)
+        couple.use(product.bias, 0, Role.WRITE)
     couple.contract(product)
 
 
