@@ -107,7 +107,7 @@ def _running_means(graph: Graph) -> dict[str, set[str]]:
 def _weight(call: Call | None) -> str | None:
     """The weight of a layer's call."""
     layer = None if call is None else call.layer
-    return None if layer is None or layer.weight is None else layer.weight.name
+    return None if layer is None else layer.weight.name
 
 
 def _running_mean(taker: Call | None, call: Call) -> str | None:

@@ -214,13 +214,13 @@ class _Observer(TorchDispatchMode):
 
             seen, named, outputs = tree_map_only(Tensor, value, (args, kwargs or {}, tree_leaves(result)))
             for contraction in contractions_of(func, seen, named, outputs):
-                if contraction.input is not None:
+                if contraction.input in held:
                     self._look_at(contraction, held[contraction.input])
         return result
 
     def _look_at(self, contraction: Contraction, x: Tensor) -> None:
-        weight, offset = contraction.weight, contraction.offset
-        for group, site in self._readers.get(weight.name or "", ()) if weight is not None else ():
+        offset = contraction.offset
+        for group, site in self._readers.get(contraction.weight.name or "", ()):
             for dim, place in contraction.read:
                 if place == site.dim:
                     self._look(group, site, x, dim % x.dim(), None if offset is None else offset.name)

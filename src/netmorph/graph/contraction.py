@@ -17,8 +17,8 @@ class Contraction:
     Attributes:
         over: the axes that it runs over, those of the result and those that are summed: one multiply-add for each
             combination of their places. A convolution runs over its kernel as well.
-        input: what is read, or None where that is no tensor of its own (a recurrent layer's state).
-        weight: what it is multiplied by: the parameter, if one of the two is one.
+        weight: one of the two: the parameter, if only one is.
+        input: the other one, or None where it is no tensor of its own (a recurrent layer's state).
         bias: what is added to the result.
         read: dimensions of the input and of the weight that meet in the sum, in pairs; the input's are negative, as it
             may have any number of batch dimensions. None are told where nothing but the cost is of use.
@@ -27,8 +27,8 @@ class Contraction:
     """
 
     over: tuple[Axis, ...]
+    weight: Value
     input: Value | None = None
-    weight: Value | None = None
     bias: Value | None = None
     read: Places = ()
     write: Places = ()
@@ -41,6 +41,6 @@ class Contraction:
     @property
     def offset(self) -> Value | None:
         """The bias, if it is one number for each channel that a layer writes."""
-        if self.weight is None or self.bias is None or not self.is_layer:
+        if self.bias is None or not self.is_layer:
             return None
         return self.bias if self.bias.shape == (self.weight.shape[self.write[0][0]],) else None

@@ -52,10 +52,10 @@ def _matmul(
     over = (*axes, left.axes[-1])
     if _is_parameter(left) and not _is_parameter(right):
         read, write = (inner - len(right.shape), rows + 1), (rows, -2 if columns > 0 else -1)
-        contraction = Contraction(over, right, left, bias, (read,), (write,) if rows >= 0 else ())
+        contraction = Contraction(over, left, right, bias, (read,), (write,) if rows >= 0 else ())
     else:
         read, write = (-1, inner), (columns, -1)
-        contraction = Contraction(over, left, right, bias, (read,), (write,) if columns > 0 else ())
+        contraction = Contraction(over, right, left, bias, (read,), (write,) if columns > 0 else ())
     couple.contract(contraction if plain else replace(contraction, input=None))
     return axes
 
@@ -99,11 +99,11 @@ def einsum(
             if len(found) == 1:
                 others = next((v for v in values if v is not found[0][0]), found[0][0])
                 _writes(couple, *found[0], others)
-        elif len(found) == 2:
+        elif len(found) == 2 and len({value.shape[dim] for value, dim in found}) == 1:
             _meet(couple, *found)
         else:
             couple.limit(axes[letter], Allow.INEXACT, "summed over these channels")
-    operands = [_Operand(letters, value.shape, value) for letters, value in zip(inputs, values, strict=True)]
+    operands = [_Operand(letters, value) for letters, value in zip(inputs, values, strict=True)]
     for contraction in _pairwise(operands, output, axes, path):
         couple.contract(contraction)
     return [
@@ -114,19 +114,14 @@ def einsum(
 
 @dataclass(frozen=True)
 class _Operand:
-    """One of an einsum: the letters of its dimensions, their lengths, and which tensor it is, if not a product."""
+    """One of an einsum, or the product of some: the letters of its dimensions."""
 
     letters: list[str]
-    shape: tuple[int, ...]
-    value: Value | None = None
+    value: Value
 
-    def long(self, letter: str) -> bool:
+    def is_long(self, letter: str) -> bool:
         """Whether it has a dimension of that letter that is not broadcast."""
-        return letter in self.letters and self.shape[self.letters.index(letter)] != 1
-
-    @property
-    def is_parameter(self) -> bool:
-        return self.value is not None and _is_parameter(self.value)
+        return letter in self.letters and self.value.shape[self.letters.index(letter)] != 1
 
 
 def _pairwise(
@@ -141,28 +136,23 @@ def _pairwise(
         first, second = sorted((next(steps), next(steps))) if path else (0, 1)
         one, other = operands[first], operands[second]
         operands = [operand for place, operand in enumerate(operands) if place not in (first, second)]
-        needed = {*output, *(letter for operand in operands for letter in operand.letters)}
+        needed = set(output).union(*(operand.letters for operand in operands))
         letters = [*dict.fromkeys((*one.letters, *other.letters))]
-        kept = [letter for letter in letters if letter in needed]
-        summed = [letter for letter in letters if letter not in needed and one.long(letter) and other.long(letter)]
+        kept = [x for x in letters if x in needed]
+        summed = [x for x in letters if x not in needed and one.is_long(x) and other.is_long(x)]
         if summed:
-            weight, given = (one, other) if one.is_parameter and not other.is_parameter else (other, one)
+            swapped = _is_parameter(one.value) and not _is_parameter(other.value)
+            weight, given = (one, other) if swapped else (other, one)
+            new = [x for x in output if x in weight.letters and x not in given.letters]
             yield Contraction(
-                tuple(axes[letter] for letter in (*kept, *summed)),
-                given.value,
+                tuple(axes[x] for x in (*kept, *summed)),
                 weight.value,
-                read=tuple(
-                    (given.letters.index(letter) - len(given.letters), weight.letters.index(letter))
-                    for letter in summed
-                ),
-                write=tuple(
-                    (weight.letters.index(letter), output.index(letter))
-                    for letter in output
-                    if letter in weight.letters and letter not in given.letters
-                ),
+                given.value,
+                read=tuple((given.letters.index(x) - len(given.letters), weight.letters.index(x)) for x in summed),
+                write=tuple((weight.letters.index(x), output.index(x)) for x in new),
             )
-        lengths = tuple(size(axes[letter]) if one.long(letter) or other.long(letter) else 1 for letter in kept)
-        operands.insert(len(operands) if path else 0, _Operand(kept, lengths))
+        lengths = tuple(size(axes[x]) if one.is_long(x) or other.is_long(x) else 1 for x in kept)
+        operands.insert(len(operands) if path else 0, _Operand(kept, Value(lengths, one.value.dtype)))
 
 
 def _letters(equation: str, ranks: Sequence[int]) -> tuple[list[list[str]], list[str]]:
@@ -214,8 +204,8 @@ def attention(
     if scale is None:  # then the narrowed network is not the masked one, nor a widened one the same
         couple.freeze(query.axes[-1], "attention scales by the root of this width where it is given no scale")
     couple.attribute("head_dim", query.axes[-1])
-    couple.contract(Contraction((*query.axes, key.axes[-2]), weight=key))
-    couple.contract(Contraction((*query.axes[:-1], key.axes[-2], value.axes[-1]), weight=value))
+    couple.contract(Contraction((*query.axes, key.axes[-2]), key))
+    couple.contract(Contraction((*query.axes[:-1], key.axes[-2], value.axes[-1]), value))
     if isinstance(mask, Value):
         couple.broadcast_axes([[*query.axes[:-1], key.axes[-2]], mask.axes])
     return [*query.axes[:-1], value.axes[-1]]

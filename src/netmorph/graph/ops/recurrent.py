@@ -46,6 +46,6 @@ def recurrent(couple: Coupling, x: Value, weights: Sequence[Value | None]) -> An
             couple.freeze(axis, REASON)
     for weight in weights:
         if weight is not None and len(weight.shape) == 2:
-            couple.contract(Contraction((*x.axes[:-1], *weight.axes), weight=weight))
+            couple.contract(Contraction((*x.axes[:-1], *weight.axes), weight))
     made: list[list[Axis]] = [[(Fixed(length, REASON),) for length in output.shape] for output in couple.call.outputs]
     return made if len(made) > 1 else made[0]

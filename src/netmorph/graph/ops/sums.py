@@ -20,8 +20,8 @@ def linear(couple: Coupling, x: Value, weight: Value, bias: Value | None = None)
     *batch, features = x.axes
     out, read = weight.axes
     couple.unify(features, read)
-    product = Contraction((*x.axes, out), x, weight, bias, read=((-1, 1),), write=((0, -1),))
-    _layer(couple, product, weight, out, written=0)
+    product = Contraction((*x.axes, out), weight, x, bias, read=((-1, 1),), write=((0, -1),))
+    _layer(couple, product, out, written=0)
     couple.attribute("in_features", read)
     couple.attribute("out_features", out)
     return [*batch, out]
@@ -58,9 +58,9 @@ def convolution(
         couple.unify(channels, read)
     result = [*batch, out, *along_window(couple, x, spatial)]
     channel = -spatial - 1
-    product = Contraction((*result, *weight.axes[1:]), x, weight, bias, read=((channel, 1),), write=((0, channel),))
+    product = Contraction((*result, *weight.axes[1:]), weight, x, bias, read=((channel, 1),), write=((0, channel),))
     role = Role.CARRY if groups > 1 and groups == weight.shape[0] else Role.WRITE
-    _layer(couple, product, weight, out, written=0, role=role)
+    _layer(couple, product, out, written=0, role=role)
     couple.attribute("in_channels", (*blocks, *read))
     couple.attribute("out_channels", out)
     if blocks:
@@ -129,19 +129,17 @@ def transposed_convolution(
     # Each element of the input meets all weights of its channel.
     channel = -spatial - 1
     written = () if blocks else ((1, channel),)
-    product = Contraction((*x.axes, *weight.axes[1:]), x, weight, bias, read=((channel, 0),), write=written)
-    _layer(couple, product, weight, out, written=1)
+    product = Contraction((*x.axes, *weight.axes[1:]), weight, x, bias, read=((channel, 0),), write=written)
+    _layer(couple, product, out, written=1)
     couple.attribute("in_channels", read)
     couple.attribute("out_channels", out)
     batch = x.axes[: len(x.shape) - spatial - 1]
     return [*batch, out, *along_window(couple, x, spatial)]
 
 
-def _layer(
-    couple: Coupling, product: Contraction, weight: Value, out: Axis, *, written: int, role: Role = Role.WRITE
-) -> None:
+def _layer(couple: Coupling, product: Contraction, out: Axis, *, written: int, role: Role = Role.WRITE) -> None:
     """What a layer's weight and bias are to the channels that it reads, and to those that come `out`."""
-    ((_, read),) = product.read
+    weight, ((_, read),) = product.weight, product.read
     if not any(weight.origins):  # it cannot be told to share what it reads between copies
         reason = "the weight that reads these channels is no parameter but computed"
         couple.limit(weight.axes[read], Allow.INEXACT, reason)
