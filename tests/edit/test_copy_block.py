@@ -42,6 +42,20 @@ class SqueezeExcite(nn.Module):
         return x + y * self.squeeze(y.mean((2, 3), keepdim=True)).sigmoid()
 
 
+class Products(nn.Module):
+    """Branches that end in a product with a plain parameter, in an einsum and in an RMS norm."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm, self.matrix = nn.RMSNorm(6), nn.Parameter(torch.rand(6, 6))
+        self.heads = nn.Parameter(torch.rand(2, 3, 6))
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x + x.relu() @ self.matrix
+        x = x + torch.einsum("nthd,hdo->nto", x.tanh().unflatten(-1, (2, 3)), self.heads)
+        return x + self.norm(x.sigmoid())
+
+
 class Masked(nn.Module):
     def __init__(self) -> None:
         super().__init__()
@@ -60,6 +74,9 @@ BLOCKS: dict[str, tuple[Callable[[], nn.Module], str, tuple[int, ...], set[str]]
     ),
     "transformer": (lambda: nn.Sequential(PreNorm(), nn.Linear(6, 2)), "0", (2, 5, 6), {"scale", "down.weight"}),
     "masked": (Masked, "block", (2, 5, 6), {"scale", "down.weight"}),
+    "products": (
+        lambda: nn.Sequential(Products(), nn.Linear(6, 2)), "0", (2, 5, 6), {"matrix", "heads", "norm.weight"}
+    ),
     "gated": (
         lambda: nn.Sequential(nn.Conv2d(3, 4, 3), SqueezeExcite(), nn.Conv2d(4, 2, 1)),
         "1",

@@ -18,8 +18,8 @@ from netmorph.graph.rules import REARRANGING
 aten = torch.ops.aten
 ADDITIONS = {aten.add, aten.add_}
 PRODUCTS = {aten.mul, aten.mul_}
-# What moves or repeats elements, besides what its rule says only rearranges them.
-MOVING = {aten.roll, aten.dropout, aten.expand}
+# What repeats or moves elements, besides operators whose rules say that they only rearrange them.
+REPEATING = {aten.expand, aten.roll, aten.dropout}
 # What a residual block may do behind its last addition: the copy's input has been through the same.
 ENDING = {aten.relu, aten.relu_, aten.relu6, aten.relu6_, aten.hardtanh, aten.hardtanh_}
 
@@ -122,7 +122,8 @@ def _scale(value: Value, made: dict[Value, Call]) -> list[str] | None:
 
 
 def _moves(call: Call) -> bool:
-    return call.op in REARRANGING or call.op.overloadpacket in MOVING
+    """Whether the result is elements of the first tensor; pieces that others hold as well are no scale of their own."""
+    return len(call.outputs) == 1 and (call.op in REARRANGING or call.op.overloadpacket in REPEATING)
 
 
 def _parameter(value: Value, made: dict[Value, Call]) -> str | None:
