@@ -75,7 +75,10 @@ BLOCKS: dict[str, tuple[Callable[[], nn.Module], str, tuple[int, ...], set[str]]
     "transformer": (lambda: nn.Sequential(PreNorm(), nn.Linear(6, 2)), "0", (2, 5, 6), {"scale", "down.weight"}),
     "masked": (Masked, "block", (2, 5, 6), {"scale", "down.weight"}),
     "products": (
-        lambda: nn.Sequential(Products(), nn.Linear(6, 2)), "0", (2, 5, 6), {"matrix", "heads", "norm.weight"}
+        lambda: nn.Sequential(Products(), nn.Linear(6, 2)),
+        "0",
+        (2, 5, 6),
+        {"matrix", "heads", "norm.weight"},
     ),
     "gated": (
         lambda: nn.Sequential(nn.Conv2d(3, 4, 3), SqueezeExcite(), nn.Conv2d(4, 2, 1)),

@@ -37,7 +37,7 @@ class Call:
         module: path of the module that called it.
         location: the source line.
         contractions: what it multiplies and sums, filled in by its rule.
-        scales: the weights and biases of a product or norm, filled in by its rule: where they are zero, so is the result.
+        scales: the weights and biases of a product or norm, filled in by its rule: the result is zero where all are.
     """
 
     op: torch._ops.OpOverload
