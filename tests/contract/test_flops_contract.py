@@ -5,11 +5,14 @@ from collections.abc import Callable
 import pytest
 import torch
 import torch.nn.functional as F
+from architectures import networks
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from rule_cases import CASES, build
 from torch import Tensor, nn
 
 from netmorph import apply, narrow_all, rule, trace
-from netmorph.graph import RULES, Contraction, Coupling, Value
+from netmorph.graph import RULES, Contraction, Coupling, Graph, Value
 from netmorph.measure.cost import forward_flops, training_flops
 from netmorph.measure.prediction import predict_flops
 
@@ -51,11 +54,24 @@ def test_predicted_counted_and_by_hand(name: str) -> None:
 def test_at_other_widths(name: str) -> None:
     model, x = build(name)
     graph = trace(model, x)
-    kept = {group.name: range(group.size // 2) for group in graph.editable() if group.size > 3}
-    predicted = predict_flops(graph).at({graph.group(name).atom: len(channels) for name, channels in kept.items()})
-    if kept:
+    check_narrowed(graph, {group.name: group.size // 2 for group in graph.editable() if group.size > 3})
+
+
+@settings(max_examples=30, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck))
+@given(networks(), st.data())
+def test_of_random_architectures_at_random_widths(network: tuple[nn.Module, Tensor], data: st.DataObject) -> None:
+    graph = trace(*network)
+    check_narrowed(graph, {group.name: data.draw(st.integers(1, group.size)) for group in graph.editable()})
+
+
+def check_narrowed(graph: Graph, widths: dict[str, int]) -> None:
+    """Predicted and counted FLOPs agree as the network is, and when it has these widths."""
+    flops = predict_flops(graph)
+    assert flops.at() == forward_flops(graph.model, graph.inputs)
+    predicted = flops.at({graph.group(name).atom: width for name, width in widths.items()})
+    if kept := {name: range(width) for name, width in widths.items() if width < graph.group(name).size}:
         apply(graph, narrow_all(graph, kept))
-    assert predicted == forward_flops(model, x)
+    assert predicted == forward_flops(graph.model, graph.inputs)
 
 
 def test_every_rule_that_contracts_has_a_hand_count() -> None:
