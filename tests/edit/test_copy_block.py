@@ -43,16 +43,18 @@ class SqueezeExcite(nn.Module):
 
 
 class Products(nn.Module):
-    """Branches that end in a product with a plain parameter, in an einsum and in an RMS norm."""
+    """Branches that end in a product with a plain parameter, in einsums and in an RMS norm."""
 
     def __init__(self) -> None:
         super().__init__()
         self.norm, self.matrix = nn.RMSNorm(6), nn.Parameter(torch.rand(6, 6))
-        self.heads = nn.Parameter(torch.rand(2, 3, 6))
+        self.heads, self.first = nn.Parameter(torch.rand(2, 3, 6)), nn.Parameter(torch.rand(6, 2))
+        self.second = nn.Parameter(torch.rand(2, 6))
 
     def forward(self, x: Tensor) -> Tensor:
         x = x + x.relu() @ self.matrix
         x = x + torch.einsum("nthd,hdo->nto", x.tanh().unflatten(-1, (2, 3)), self.heads)
+        x = x + torch.einsum("nti,ij,jo->nto", x.cos(), self.first, self.second)
         return x + self.norm(x.sigmoid())
 
 
@@ -78,7 +80,7 @@ BLOCKS: dict[str, tuple[Callable[[], nn.Module], str, tuple[int, ...], set[str]]
         lambda: nn.Sequential(Products(), nn.Linear(6, 2)),
         "0",
         (2, 5, 6),
-        {"matrix", "heads", "norm.weight"},
+        {"matrix", "heads", "second", "norm.weight"},
     ),
     "gated": (
         lambda: nn.Sequential(nn.Conv2d(3, 4, 3), SqueezeExcite(), nn.Conv2d(4, 2, 1)),

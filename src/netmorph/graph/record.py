@@ -37,7 +37,7 @@ class Call:
         module: path of the module that called it.
         location: the source line.
         contractions: what it multiplies and sums, filled in by its rule.
-        scales: the weights and biases of a product or norm, filled in by its rule: the result is zero where all are.
+        scales: the weight and bias of a product or norm, filled in by its rule: the result is zero where both are.
     """
 
     op: torch._ops.OpOverload
@@ -168,7 +168,7 @@ class _Recorder(TorchDispatchMode):
             self.tensors[names[id(tensor)]] = self.enter(tensor, names[id(tensor)])
 
     def enter(self, tensor: Tensor, name: str | None = None) -> Value:
-        value = Value(tuple(tensor.shape), tensor.dtype, name)
+        value = Value.of(tensor, name)
         self._values[id(tensor)] = value
         self._alive.append(tensor)
         return value

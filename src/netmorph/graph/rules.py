@@ -153,13 +153,11 @@ class Coupling:
                 uses.append(Use(role, fill))
 
     def contract(self, contraction: Contraction) -> None:
-        """The operator multiplies and sums this; where the contraction tells what is read, its sum is the result."""
+        """The operator multiplies and sums this."""
         self.call.contractions.append(contraction)
-        if contraction.read:
-            self.scale(contraction.weight, contraction.bias)
 
     def scale(self, *values: Value | None) -> None:
-        """The result is zero where all of these are: the weight and the bias of a norm."""
+        """The result is zero where all of these are: the weight and the bias of a layer or norm."""
         self.call.scales.extend(value for value in values if value is not None)
 
     def freeze(self, axis: Axis, reason: str) -> None:

@@ -117,7 +117,6 @@ def _counter() -> FlopCounterMode:
 
 def _by_rule(op: OpOverload, args: tuple[Any, ...], kwargs: dict[str, Any], out_shape: Any) -> list[int]:
     """FLOPs of each contraction that the operator's rule states; the counter gives shapes in the place of tensors."""
-
     args, kwargs, result = tree_map(_as_value, (args, kwargs, out_shape), is_leaf=_is_shape)
     outputs = [leaf for leaf in tree_leaves(result) if isinstance(leaf, Value)]
     return [flops([contraction]).at() for contraction in contractions_of(op, args, kwargs, outputs)]
@@ -185,8 +184,10 @@ def _recurrent_backward_flops(*args: Any, **kwargs: Any) -> int:
 
 # What torch's counter does not know, or counts wrongly.
 _CORRECTIONS: dict[object, Callable[..., int]] = {
-    **{op.overloadpacket: partial(_stated, op) for op in (aten.mv.default, aten.addmv.default)},
-    **{op.overloadpacket: partial(_stated, op) for op in (aten.dot.default, aten.vdot.default)},
+    aten.mv: partial(_stated, aten.mv.default),
+    aten.dot: partial(_stated, aten.dot.default),
+    aten.vdot: partial(_stated, aten.vdot.default),
+    aten.addmv: partial(_stated, aten.addmv.default),
     aten.convolution_backward: _convolution_backward_flops,
     aten._scaled_dot_product_flash_attention_for_cpu: _attention_flops,
     aten._scaled_dot_product_flash_attention_for_cpu_backward: _attention_backward_flops,

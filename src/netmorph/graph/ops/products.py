@@ -38,7 +38,7 @@ def _matmul(
     couple: Coupling, left: Value, right: Value, bias: Value | None = None, *, plain: bool = True
 ) -> list[Axis]:
     """`plain`: neither the product nor the bias is multiplied by a number."""
-    rows, columns = len(left.shape) - 2, len(right.shape) - 1  # the dimensions that the result has, if not negative
+    rows, columns = len(left.shape) - 2, len(right.shape) - 1  # their dimensions that the result has; a vector has none
     inner = max(len(right.shape) - 2, 0)
     _meet(couple, (left, -1), (right, inner))
     axes = couple.broadcast_axes([left.axes[:-2], right.axes[:-2]])
@@ -56,7 +56,8 @@ def _matmul(
     else:
         read, write = (-1, inner), (columns, -1)
         contraction = Contraction(over, right, left, bias, (read,), (write,) if columns > 0 else ())
-    couple.contract(contraction if plain else replace(contraction, input=None))
+    couple.contract(contraction if plain else replace(contraction, input=None, read=(), write=()))
+    couple.scale(contraction.weight, bias)
     return axes
 
 
@@ -104,8 +105,10 @@ def einsum(
         else:
             couple.limit(axes[letter], Allow.INEXACT, "summed over these channels")
     operands = [_Operand(letters, value) for letters, value in zip(inputs, values, strict=True)]
-    for contraction in _pairwise(operands, output, axes, path):
+    contractions = [*_pairwise(operands, output, axes, path)]
+    for contraction in contractions:
         couple.contract(contraction)
+    couple.scale(*(contraction.weight for contraction in contractions[-1:]))  # of several factors, one is enough
     return [
         next(value.axes[dim] for value, dim in places[letter] if value.shape[dim] == lengths[letter])
         for letter in output
@@ -130,7 +133,9 @@ def _pairwise(
     """The sums of products of an einsum, as PyTorch computes it: two operands at a time, from the left or along a path.
 
     What only one of the two has and nobody else needs is summed up first; a product without a sum is element-wise.
+    `write` is told where the result is this sum alone, of each number of the weight and of the input once.
     """
+    alone = len(operands) == 2
     steps = iter(path or ())
     while len(operands) > 1:
         first, second = sorted((next(steps), next(steps))) if path else (0, 1)
@@ -143,13 +148,15 @@ def _pairwise(
         if summed:
             swapped = _is_parameter(one.value) and not _is_parameter(other.value)
             weight, given = (one, other) if swapped else (other, one)
-            new = [x for x in output if x in weight.letters and x not in given.letters]
+            new = [x for x in kept if x not in given.letters]
+            old = [x for x in kept if x in given.letters]
+            plain = sorted(weight.letters) == sorted(new + summed) and sorted(given.letters) == sorted(old + summed)
             yield Contraction(
                 tuple(axes[x] for x in (*kept, *summed)),
                 weight.value,
                 given.value,
                 read=tuple((given.letters.index(x) - len(given.letters), weight.letters.index(x)) for x in summed),
-                write=tuple((weight.letters.index(x), output.index(x)) for x in new),
+                write=tuple((weight.letters.index(x), output.index(x)) for x in new if alone and plain),
             )
         lengths = tuple(size(axes[x]) if one.is_long(x) or other.is_long(x) else 1 for x in kept)
         operands.insert(len(operands) if path else 0, _Operand(kept, Value(lengths, one.value.dtype)))

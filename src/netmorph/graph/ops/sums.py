@@ -149,6 +149,7 @@ def _layer(couple: Coupling, product: Contraction, out: Axis, *, written: int, r
         couple.unify(product.bias.axes[0], out)
         couple.use(product.bias, 0, Role.WRITE)
     couple.contract(product)
+    couple.scale(weight, product.bias)
 
 
 @rule(aten.embedding.default)
