@@ -18,11 +18,12 @@ from torch.nn import functional
 from torch.utils.data import DataLoader, TensorDataset, default_collate
 
 from netmorph.data import Dataset, Part, normalize
-from netmorph.engine.evaluate import CPU_BATCH
-from netmorph.engine.fit import cropped, set_rate
-from netmorph.engine.recipe import Recipe, learning_rate_of
-from netmorph.engine.train import train
 from netmorph.errors import require
+from netmorph.train.evaluation import CPU_BATCH
+from netmorph.train.fit import cropped, set_rate
+from netmorph.train.loop import train
+from netmorph.train.recipe import Recipe
+from netmorph.train.schedules import learning_rate_of
 from netmorph.zoo.vision import vision_library
 
 VALIDATION_BATCH = CPU_BATCH  # of all loops
@@ -79,7 +80,7 @@ def bare(model: nn.Module, dataset: Dataset, recipe: Recipe, seed: int) -> Train
     The one loop beside ours that follows the recipe's schedule.
     """
     images, validation = _floats(dataset.train, dataset), _floats(dataset.validation, dataset)
-    labels, expected = dataset.train.labels, dataset.validation.labels
+    labels, expected = dataset.train.targets, dataset.validation.targets
     torch.manual_seed(seed)
     optimizer = plain_optimizer(model, recipe)
     seconds = []
@@ -220,7 +221,7 @@ class Pictures(torch.utils.data.Dataset[tuple[Tensor, int]]):
         transforms: Any = require("torchvision.transforms", "vision")
         to_picture = transforms.ToPILImage()
         self.pictures = [to_picture(image) for image in part.head(len(part))]
-        self.labels: list[int] = part.labels.tolist()
+        self.targets: list[int] = part.targets.tolist()
         steps = []
         if recipe is not None and recipe.pad:
             steps.append(
@@ -232,14 +233,14 @@ class Pictures(torch.utils.data.Dataset[tuple[Tensor, int]]):
             )
         if recipe is not None and recipe.flip:
             steps.append(transforms.RandomHorizontalFlip())
-        steps += [transforms.ToTensor(), transforms.Normalize(dataset.mean, dataset.std)]
+        steps += [transforms.ToTensor(), transforms.Normalize(dataset.preparation.mean, dataset.preparation.std)]
         self.transform = transforms.Compose(steps)
 
     def __len__(self) -> int:
-        return len(self.labels)
+        return len(self.targets)
 
     def __getitem__(self, index: int) -> tuple[Tensor, int]:
-        return self.transform(self.pictures[index]), self.labels[index]
+        return self.transform(self.pictures[index]), self.targets[index]
 
 
 def _optimizer(recipe: Recipe) -> tuple[Callable[..., torch.optim.Optimizer], dict[str, Any]]:
@@ -250,11 +251,11 @@ def _optimizer(recipe: Recipe) -> tuple[Callable[..., torch.optim.Optimizer], di
 
 
 def _floats(part: Part, dataset: Dataset) -> Tensor:
-    return normalize(part.head(len(part)), dataset.mean, dataset.std)
+    return normalize(part.head(len(part)), dataset.preparation.mean, dataset.preparation.std)
 
 
 def _tensors(part: Part, dataset: Dataset) -> TensorDataset:
-    return TensorDataset(_floats(part, dataset), part.labels)
+    return TensorDataset(_floats(part, dataset), part.targets)
 
 
 def _collate(recipe: Recipe) -> Callable[[list[tuple[Tensor, Tensor]]], tuple[Tensor, Tensor]]:

@@ -28,9 +28,9 @@ from torch import nn
 from benchmarks._loops import COMPARED, LOOPS, Loop, Trained, bare, netmorph_compiled, netmorph_fast, netmorph_plain
 from netmorph import zoo
 from netmorph.data import Dataset, Part, Split, load
-from netmorph.engine.allocator import keep_freed_memory
-from netmorph.engine.machine import machine, versions
-from netmorph.engine.recipe import Recipe
+from netmorph.run.machine import machine, versions
+from netmorph.train.recipe import Recipe
+from netmorph.workers.allocator import keep_freed_memory
 
 Value = TypeVar("Value")
 
@@ -93,7 +93,7 @@ def shortened(dataset: Dataset, images: int) -> Dataset:
 
     def cut(part: Part) -> Split:
         count = max(1, round(share * len(part)))
-        return Split(part.head(count), part.labels[:count])
+        return Split(part.head(count), part.targets[:count])
 
     return replace(dataset, train=cut(dataset.train), validation=cut(dataset.validation))
 

@@ -19,11 +19,11 @@ import torch
 
 from netmorph import zoo
 from netmorph.data import Dataset, load
-from netmorph.engine.history import Epoch
-from netmorph.engine.machine import machine, versions
-from netmorph.engine.recipe import Recipe
-from netmorph.engine.train import train
 from netmorph.measure.cost import cost
+from netmorph.run.machine import machine, versions
+from netmorph.train.history import Epoch
+from netmorph.train.loop import train
+from netmorph.train.recipe import Recipe
 
 GOAL = 0.94
 RECORD_FLOPS = 3.6e14

@@ -26,11 +26,11 @@ from torch.optim import SGD, Adam, Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
 import netmorph
-from netmorph.data import load, normalize
+from netmorph.data import load
 from netmorph.edit import Widening
-from netmorph.engine.machine import machine, versions
 from netmorph.measure.cost import cost
 from netmorph.policy.learning_rate import POLICIES, Pace, Policy, keep
+from netmorph.run.machine import machine, versions
 
 STEPS = 300  # before growth, and after it
 BATCH = 64
@@ -118,8 +118,8 @@ def main(arguments: Sequence[str] = ()) -> None:
     started = time.perf_counter()
     data = load("cifar10", train_size=IMAGES, size=(SIDE, SIDE))
     held_out = data.validation.select(torch.arange(HELD_OUT))
-    images, others = (normalize(part.images, data.mean, data.std) for part in (data.train, held_out))
-    task = Task(images, data.train.labels, others, held_out.labels)
+    images, others = (data.preparation(part.inputs, torch.empty(0)) for part in (data.train, held_out))
+    task = Task(images, data.train.targets, others, held_out.targets)
     outcomes: dict[tuple[str, str], list[Outcome]] = {}
     for optimizer in OPTIMIZERS:
         for seed in options.seeds:

@@ -8,9 +8,10 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from netmorph.data import Dataset, Split, load, normalize
-from netmorph.engine.recipe import Recipe, build_optimizer
-from netmorph.engine.train import train
+from netmorph.data import Dataset, Pixels, Split, images_in_classes, load, normalize
+from netmorph.train.loop import train
+from netmorph.train.optimizers import build_optimizer
+from netmorph.train.recipe import Recipe
 
 EPOCHS = 4
 # Whatever else the machine does can only make a run slower: the best of some runs is the fairest.
@@ -44,9 +45,10 @@ def seconds(loop: Callable[[nn.Module, Dataset, Recipe], object], *arguments: ob
 def bare_loop(model: nn.Module, dataset: Dataset, recipe: Recipe) -> None:
     """Slices of one tensor of ready inputs, and one loss over the validation split an epoch."""
     images, validation = (
-        normalize(split.images, dataset.mean, dataset.std) for split in (dataset.train, dataset.validation)
+        normalize(split.inputs, dataset.preparation.mean, dataset.preparation.std)
+        for split in (dataset.train, dataset.validation)
     )
-    labels = dataset.train.labels
+    labels = dataset.train.targets
     optimizer = build_optimizer(model, recipe)
     for _ in range(recipe.epochs):
         for chosen in torch.randperm(len(labels)).split(recipe.batch_size):
@@ -55,7 +57,7 @@ def bare_loop(model: nn.Module, dataset: Dataset, recipe: Recipe) -> None:
             loss.backward()
             optimizer.step()
         with torch.no_grad():
-            functional.cross_entropy(model(validation), dataset.validation.labels).item()
+            functional.cross_entropy(model(validation), dataset.validation.targets).item()
 
 
 def mlp() -> nn.Module:
@@ -78,4 +80,4 @@ def noise() -> Dataset:
         return Split(images, torch.randint(10, (count,), generator=generator))
 
     classes = tuple("0123456789")
-    return Dataset("noise", split(4096), split(512), split(512), classes, (0.5,), (0.29,), "noise")
+    return images_in_classes("noise", (split(4096), split(512), split(512)), classes, Pixels((0.5,), (0.29,)), "noise")

@@ -13,8 +13,8 @@ from torch import nn
 
 from benchmarks.loop import lenet5, mlp, noise
 from netmorph.data import Dataset, Split, load
-from netmorph.engine.many import Team, stacking_wins, train_many
-from netmorph.engine.recipe import Recipe
+from netmorph.train.recipe import Recipe
+from netmorph.train.stacked.many import Team, stacking_wins, train_many
 
 NETWORKS = (2, 4, 8, 16, 32, 64)
 BATCH = 64
@@ -59,8 +59,8 @@ def recipes(count: int) -> list[Recipe]:
 
 
 def shortened(dataset: Dataset, count: int) -> Dataset:
-    train = Split(dataset.train.head(count), dataset.train.labels[:count])
-    validation = Split(dataset.validation.head(BATCH), dataset.validation.labels[:BATCH])
+    train = Split(dataset.train.head(count), dataset.train.targets[:count])
+    validation = Split(dataset.validation.head(BATCH), dataset.validation.targets[:BATCH])
     return replace(dataset, train=train, validation=validation)
 
 

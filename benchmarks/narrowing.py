@@ -33,12 +33,13 @@ import netmorph
 from netmorph import zoo
 from netmorph.data import Dataset, Split, batches, load
 from netmorph.edit import Samples, recalibrate, reconstruct
-from netmorph.engine.evaluate import evaluate, examples, prepare, reference
-from netmorph.engine.machine import machine, versions
-from netmorph.engine.recipe import Recipe
-from netmorph.engine.train import train
 from netmorph.measure.cost import forward_flops, parameters
 from netmorph.measure.scores import SCORES, Score
+from netmorph.run.machine import machine, versions
+from netmorph.train.evaluation import evaluate
+from netmorph.train.inputs import examples, prepare, reference
+from netmorph.train.loop import train
+from netmorph.train.recipe import Recipe
 
 ROOT = Path(__file__).resolve().parent.parent
 WIDTH = 0.25  # of ResNet-9: 412,944 parameters and 48 MFLOPs a sample

@@ -21,7 +21,7 @@ from torch.profiler import ProfilerActivity, profile
 from benchmarks._loops import COMPARED, Loop
 from benchmarks.engine import TASKS, Task, machine_line, shortened
 from netmorph.data import Dataset, load
-from netmorph.engine.allocator import keep_freed_memory
+from netmorph.workers.allocator import keep_freed_memory
 
 ROWS = 14
 

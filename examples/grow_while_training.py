@@ -8,9 +8,10 @@ from torch import nn
 
 import netmorph
 from netmorph import data, zoo
-from netmorph.engine.evaluate import evaluate
-from netmorph.engine.recipe import Recipe, build_optimizer
-from netmorph.engine.train import train
+from netmorph.train.evaluation import evaluate
+from netmorph.train.loop import train
+from netmorph.train.optimizers import build_optimizer
+from netmorph.train.recipe import Recipe
 
 
 def main() -> None:
@@ -21,7 +22,7 @@ def main() -> None:
     optimizer = build_optimizer(model, recipe)
     train(model, digits, recipe, optimizer=optimizer)
 
-    graph = netmorph.trace(model, digits.train.images[:2].float() / 255)
+    graph = netmorph.trace(model, digits.train.inputs[:2].float() / 255)
     print("What can change width:", *graph.groups.values(), sep="\n  ")
     for group in graph.editable(netmorph.Allow.ANY):
         before = evaluate(model, digits.validation, digits).accuracy

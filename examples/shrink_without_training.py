@@ -10,12 +10,12 @@ from torch import nn
 
 import netmorph
 from netmorph import data, zoo
-from netmorph.data import batches, normalize
-from netmorph.engine.evaluate import evaluate
-from netmorph.engine.recipe import Recipe
-from netmorph.engine.train import train
+from netmorph.data import batches
 from netmorph.measure.cost import forward_flops
 from netmorph.measure.scores import SCORES
+from netmorph.train.evaluation import evaluate
+from netmorph.train.loop import train
+from netmorph.train.recipe import Recipe
 
 
 def main() -> None:
@@ -23,7 +23,7 @@ def main() -> None:
     digits = data.load("digits")
     model: nn.Module = zoo.build("resnet9", digits.input_shape, len(digits.classes), width=0.125)
     train(model, digits, Recipe(epochs=4, learning_rate=3e-3))
-    images = [normalize(images, digits.mean, digits.std) for images, _ in batches(digits.train, 256)]
+    images = [digits.preparation(images, like=torch.empty(0)) for images, _ in batches(digits.train, 256)]
     before = forward_flops(model, images[0])
     print(f"as trained: {evaluate(model, digits.validation, digits).accuracy:.2%}")
 

@@ -13,8 +13,8 @@ from torch import nn
 from benchmarks import _loops, engine, gpu, operators
 from benchmarks._loops import LOOPS, Loop
 from netmorph import zoo
-from netmorph.data import Dataset, Split
-from netmorph.engine.recipe import Recipe
+from netmorph.data import Dataset, Pixels, Split, images_in_classes
+from netmorph.train.recipe import Recipe
 
 RECIPE = replace(engine.SGD, epochs=3, batch_size=16, learning_rate=0.1, momentum=0.9)
 
@@ -30,7 +30,9 @@ def dataset() -> Dataset:
         images[labels == 1, :, 4:] += 150
         return Split(images.to(torch.uint8), labels)
 
-    return Dataset("halves", split(72), split(20), split(20), ("flat", "split"), (0.4,), (0.3,), "halves")
+    return images_in_classes(
+        "halves", (split(72), split(20), split(20)), ("flat", "split"), Pixels((0.4,), (0.3,)), "halves"
+    )
 
 
 def network() -> nn.Module:
@@ -56,7 +58,7 @@ def test_inputs_are_the_same_numbers(dataset: Dataset) -> None:
     pictures = torch.stack([image for image, _ in _loops.Pictures(dataset.train, dataset)])
     floats, labels = _loops._tensors(dataset.train, dataset).tensors
     torch.testing.assert_close(pictures, floats)
-    assert torch.equal(labels, dataset.train.labels)
+    assert torch.equal(labels, dataset.train.targets)
 
 
 @pytest.mark.parametrize("schedule", ["constant", "cosine"])
@@ -73,7 +75,7 @@ def test_the_plain_optimizer_moves_weights_as_ours(optimizer: str, schedule: str
 def test_a_share_is_cut_from_both_parts(dataset: Dataset) -> None:
     short = engine.shortened(dataset, 36)
     assert (len(short.train), len(short.validation)) == (36, 10)
-    assert torch.equal(short.train.labels, dataset.train.labels[:36])
+    assert torch.equal(short.train.targets, dataset.train.targets[:36])
     assert len(engine.shortened(dataset, 1000).train) == 72
 
 

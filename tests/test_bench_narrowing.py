@@ -8,9 +8,9 @@ import torch
 from benchmarks import narrowing
 from benchmarks.narrowing import METHODS, Task
 from netmorph import zoo
-from netmorph.data import Dataset, Split, batches
-from netmorph.engine.evaluate import prepare, reference
+from netmorph.data import Pixels, Split, batches, images_in_classes
 from netmorph.measure.cost import forward_flops
+from netmorph.train.inputs import prepare, reference
 
 
 @pytest.fixture
@@ -20,7 +20,9 @@ def task() -> Task:
         Split(torch.randint(256, (count, 3, 8, 8), dtype=torch.uint8), torch.arange(count) % 10)
         for count in (64, 16, 32)
     )
-    dataset = Dataset("noise", train, validation, test, tuple("0123456789"), (0.5,) * 3, (0.3,) * 3, "noise")
+    dataset = images_in_classes(
+        "noise", (train, validation, test), tuple("0123456789"), Pixels((0.5,) * 3, (0.3,) * 3), "noise"
+    )
     model = zoo.build("resnet9", input_shape=(3, 8, 8), classes=10, width=0.125)
     like = reference(model)
     return Task(model, dataset, [(prepare(images, dataset, like), labels) for images, labels in batches(train, 16)], 0)

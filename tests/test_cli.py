@@ -16,11 +16,12 @@ import torch
 
 from netmorph import Base, apply, cli, save, trace, widen
 from netmorph.cli.options import OptimizerName
-from netmorph.engine.config import TrainConfig
-from netmorph.engine.recipe import OPTIMIZERS, Recipe
-from netmorph.engine.records import Records
 from netmorph.report.summary import summary
-from netmorph.runs import config_of
+from netmorph.run.config import TrainConfig
+from netmorph.run.records import Records
+from netmorph.session import config_of
+from netmorph.train.optimizers import OPTIMIZERS
+from netmorph.train.recipe import Recipe
 
 QUICK = ["--train-size", "160", "--model", "mlp", "--width", "0.125", "--epochs", "1", "--batch-size", "32"]
 EVOLVE = [

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from netmorph import runs
-from netmorph.engine.checkpoint import load
+from netmorph import session
 from netmorph.report.summary import summary
+from netmorph.train.checkpoint import load
 
 # Tests that run in the background of a shell inherit that Ctrl-C is ignored; a terminal's program does not.
 LAUNCHER = (
@@ -86,7 +86,7 @@ def test_a_run_of_two_processes_is_one_run(tmp_path: Path) -> None:
     (_, one), (_, other) = (load(tmp_path / name / "checkpoint") for name in ("whole", "cut"))
     for left, right in zip(one["history"], other["history"], strict=True):
         assert {**left, "seconds": 0} == {**right, "seconds": 0}
-    with runs.reading(tmp_path / "cut") as records:
+    with session.reading(tmp_path / "cut") as records:
         assert summary(records)["status"] == "finished"
 
 

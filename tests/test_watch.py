@@ -2,7 +2,7 @@ import io
 
 from rich.console import Console
 
-from netmorph.engine.history import Epoch
+from netmorph.train.history import Epoch
 from netmorph.watch import EpochProgress
 
 

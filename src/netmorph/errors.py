@@ -10,6 +10,10 @@ class NetmorphError(ValueError):
     """Base of netmorph's own errors; the command line prints them without a traceback."""
 
 
+class EditError(NetmorphError):
+    """An edit cannot be made; the network is as it was."""
+
+
 class MissingExtra(NetmorphError):
     """An optional dependency is not installed."""
 

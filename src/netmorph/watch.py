@@ -6,9 +6,9 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
 
-from netmorph.engine.evolve import Progress
-from netmorph.engine.history import Epoch
 from netmorph.report.numbers import duration, percent
+from netmorph.search.evolution import Progress
+from netmorph.train.history import Epoch
 
 
 class EvolutionWatch:

@@ -20,13 +20,13 @@ from torch import Tensor, nn
 
 from netmorph import zoo
 from netmorph.edit import apply, residual, widen_all
-from netmorph.engine.config import DataConfig, EvolveConfig
-from netmorph.engine.jobs import Birth, Born, Training, Worker
-from netmorph.engine.recipe import Recipe
 from netmorph.graph import Graph, trace
 from netmorph.policy import Mutation, mutate
 from netmorph.policy.learning_rate import POLICIES as LEARNING_RATES
 from netmorph.policy.learning_rate import Pace
+from netmorph.run.config import DataConfig, EvolveConfig
+from netmorph.search.jobs import Birth, Born, Training, Worker
+from netmorph.train.recipe import Recipe
 
 
 class Policy(NamedTuple):

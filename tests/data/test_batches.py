@@ -14,7 +14,7 @@ def test_in_order_batches_are_views_and_keep_the_last():
     split = numbered(10)
     found = list(batches(split, 4))
     assert [labels.tolist() for _, labels in found] == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9]]
-    assert found[0][0].data_ptr() == split.images.data_ptr()
+    assert found[0][0].data_ptr() == split.inputs.data_ptr()
 
 
 def test_shuffled_batches_keep_images_with_their_labels():

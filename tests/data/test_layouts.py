@@ -14,7 +14,7 @@ from netmorph.data import DataError
 
 def all_images(dataset: data.Dataset) -> set[bytes]:
     parts = (dataset.train, dataset.validation, dataset.test)
-    return {image.numpy().tobytes() for part in parts for image in part.images}
+    return {image.numpy().tobytes() for part in parts for image in part.inputs}
 
 
 # parquet
@@ -33,10 +33,10 @@ def test_parquet(tmp_path, below):
     write_parquet(folder / "test-00000-of-00001.parquet", images[24:], labels[24:])
     dataset = data.load(tmp_path)
     expected = torch.from_numpy(pixels).permute(0, 3, 1, 2)
-    assert torch.equal(dataset.train.images, expected[:20])
-    assert torch.equal(dataset.validation.images, expected[20:24])
-    assert torch.equal(dataset.test.images, expected[24:])
-    assert dataset.train.labels.tolist() == labels[:20]
+    assert torch.equal(dataset.train.inputs, expected[:20])
+    assert torch.equal(dataset.validation.inputs, expected[20:24])
+    assert torch.equal(dataset.test.inputs, expected[24:])
+    assert dataset.train.targets.tolist() == labels[:20]
     assert dataset.classes == ("cat", "dog")
     assert dataset.input_shape == (3, 6, 5)
 
@@ -94,8 +94,8 @@ def test_parquet_column_missing(tmp_path, columns, message):
 def test_idx(tmp_path):
     pixels = write_idx(tmp_path)
     dataset = data.load(tmp_path, validation=0)
-    assert torch.equal(dataset.train.images, torch.from_numpy(pixels)[:, None])
-    assert dataset.train.labels.tolist() == [0, 1] * 20
+    assert torch.equal(dataset.train.inputs, torch.from_numpy(pixels)[:, None])
+    assert dataset.train.targets.tolist() == [0, 1] * 20
     assert len(dataset.test) == 10
     assert len(dataset.validation) == 0
     assert dataset.classes == ("0", "1")
@@ -168,8 +168,8 @@ def pack(folder):
 def test_cifar_from_files_their_parent_or_the_archive(cifar):
     first = data.load(cifar, validation=0)
     records = random_images(20, 3073)
-    assert torch.equal(first.train.images[:20].flatten(1), torch.from_numpy(records[:, 1:]))
-    assert first.train.labels.tolist() == [0, 1] * 20
+    assert torch.equal(first.train.inputs[:20].flatten(1), torch.from_numpy(records[:, 1:]))
+    assert first.train.targets.tolist() == [0, 1] * 20
     assert len(first.test) == 10
     assert first.classes == ("airplane", "ship")
     parent = data.load(cifar.parent)

@@ -16,30 +16,30 @@ def test_digits():
     assert digits.classes == tuple("0123456789")
     assert len(digits.train) + len(digits.validation) + len(digits.test) == 1797
     assert abs(len(digits.test) - 0.2 * 1797) <= 5
-    assert digits.train.images.max() == 255
+    assert digits.train.inputs.max() == 255
     for split in (digits.train, digits.validation, digits.test):
-        assert len(split.labels.unique()) == 10
-    pixels = digits.train.images.double() / 255
-    assert digits.mean[0] == pytest.approx(pixels.mean().item())
-    assert digits.std[0] == pytest.approx(pixels.std(correction=0).item())
+        assert len(split.targets.unique()) == 10
+    pixels = digits.train.inputs.double() / 255
+    assert digits.preparation.mean[0] == pytest.approx(pixels.mean().item())
+    assert digits.preparation.std[0] == pytest.approx(pixels.std(correction=0).item())
 
 
 def test_splits_are_those_of_the_seed():
     first, again, other = (data.load("digits", seed=seed) for seed in (1, 1, 2))
-    assert torch.equal(first.validation.images, again.validation.images)
-    assert not torch.equal(first.test.images[:300], other.test.images[:300])
+    assert torch.equal(first.validation.inputs, again.validation.inputs)
+    assert not torch.equal(first.test.inputs[:300], other.test.inputs[:300])
     assert first.fingerprint == other.fingerprint
 
 
 def test_the_test_split_depends_on_the_seed_alone():
     first = data.load("digits", seed=3)
     second = data.load("digits", seed=3, validation=0.4, train_size=50)
-    assert torch.equal(first.test.images, second.test.images)
+    assert torch.equal(first.test.inputs, second.test.inputs)
     assert len(second.train) == 50
 
 
 def test_train_size_is_balanced():
-    assert data.load("digits", train_size=160).train.labels.bincount().tolist() == [16] * 10
+    assert data.load("digits", train_size=160).train.targets.bincount().tolist() == [16] * 10
 
 
 @pytest.mark.parametrize("size", [9, 1500])
@@ -95,8 +95,8 @@ def test_a_second_load_decodes_nothing(pictures, tmp_path, monkeypatch):
     first = data.load(pictures, cache=tmp_path / "cache")
     monkeypatch.setattr("netmorph.data.images.decode_image", None)
     again = data.load(pictures, cache=tmp_path / "cache")
-    assert torch.equal(first.train.images, again.train.images)
-    assert torch.equal(first.test.labels, again.test.labels)
+    assert torch.equal(first.train.inputs, again.train.inputs)
+    assert torch.equal(first.test.targets, again.test.targets)
     assert (first.classes, first.fingerprint) == (again.classes, again.fingerprint)
 
 
@@ -122,10 +122,10 @@ def test_writing_to_loaded_images_leaves_the_cache_alone(tmp_path):
     write_class_folders(tmp_path / "set" / "train", ("cat", "dog"), 10, 4, 4)
     write_class_folders(tmp_path / "set" / "test", ("cat", "dog"), 4, 4, 4)
     data.load(tmp_path / "set")
-    mapped = data.load(tmp_path / "set").test.images
+    mapped = data.load(tmp_path / "set").test.inputs
     before = mapped.clone()
     mapped.zero_()
-    assert torch.equal(data.load(tmp_path / "set").test.images, before)
+    assert torch.equal(data.load(tmp_path / "set").test.inputs, before)
 
 
 def test_a_cache_that_cannot_be_written_only_warns(pictures, tmp_path):
@@ -148,7 +148,7 @@ def test_real_mnist(real_data):
     mnist = data.load(real_data("mnist"))
     assert mnist.input_shape == (1, 28, 28)
     assert (len(mnist.train) + len(mnist.validation), len(mnist.test)) == (60_000, 10_000)
-    assert mnist.test.labels[:5].tolist() == [7, 2, 1, 0, 4]
+    assert mnist.test.targets[:5].tolist() == [7, 2, 1, 0, 4]
     assert mnist.mean[0] == pytest.approx(0.1307, abs=5e-4)
     assert mnist.std[0] == pytest.approx(0.3081, abs=5e-4)
 

@@ -14,9 +14,9 @@ from written import jpeg, png, random_images, write_class_folders, write_idx
 
 from netmorph.data import DataError, Dataset, StreamedSplit, batches, load, reading, stream
 from netmorph.data.images import decode_images
-from netmorph.engine.recipe import Recipe
-from netmorph.engine.train import train
 from netmorph.errors import MissingExtra
+from netmorph.train.loop import train
+from netmorph.train.recipe import Recipe
 
 # PyTorch warns of more workers than cores, of which a test has no say.
 pytestmark = pytest.mark.filterwarnings("ignore:This DataLoader will create")
@@ -65,9 +65,9 @@ def test_imagenets_layout(imagenet, tmp_path):
     assert dataset.name == "imagenet"
     assert dataset.classes == CLASSES
     assert dataset.input_shape == (3, 32, 32)
-    assert dataset.test.labels.tolist() == [0] * 4 + [1] * 4 + [2] * 4
-    assert dataset.validation.labels.tolist() == [0, 0, 1, 1, 2, 2]
-    assert dataset.train.labels.bincount().tolist() == [10] * 3
+    assert dataset.test.targets.tolist() == [0] * 4 + [1] * 4 + [2] * 4
+    assert dataset.validation.targets.tolist() == [0, 0, 1, 1, 2, 2]
+    assert dataset.train.targets.bincount().tolist() == [10] * 3
     held, kept = set(dataset.validation.rows.tolist()), set(dataset.train.rows.tolist())
     assert held | kept == set(range(36))
     assert not held & kept
@@ -84,23 +84,23 @@ def test_class_folders_alone_are_split_as_in_memory(imagenet, tmp_path):
     assert [len(part) for part in (streamed.train, streamed.validation, streamed.test)] == [24, 6, 6]
     write_class_folders(tmp_path / "small", CLASSES, 12, 8, 8, 3)
     test, in_memory = opened(tmp_path / "small", tmp_path, size=8, seed=3).test, load(tmp_path / "small", seed=3).test
-    assert torch.equal(test.labels, in_memory.labels)
+    assert torch.equal(test.targets, in_memory.targets)
     files = torch.from_numpy(random_images(12, 8, 8, 3)).permute(0, 3, 1, 2)
-    assert torch.equal(files[test.rows % 12], in_memory.images)
+    assert torch.equal(files[test.rows % 12], in_memory.inputs)
 
 
 def test_nothing_is_decoded_before_it_is_asked_for(imagenet, tmp_path, monkeypatch):
     monkeypatch.setattr(reading, "decode_image", None)
     dataset = opened(imagenet, tmp_path, mean=(0.5, 0.5, 0.5), std=(0.2, 0.2, 0.2))
-    assert (dataset.mean, dataset.std) == ((0.5, 0.5, 0.5), (0.2, 0.2, 0.2))
+    assert (dataset.preparation.mean, dataset.preparation.std) == ((0.5, 0.5, 0.5), (0.2, 0.2, 0.2))
 
 
 def test_mean_and_std_are_those_of_the_train_images(imagenet, tmp_path):
     dataset = opened(imagenet, tmp_path)
     images = dataset.train.head(len(dataset.train)).double() / 255
-    assert dataset.mean == pytest.approx(images.mean((0, 2, 3)).tolist())
-    assert dataset.std == pytest.approx(images.std((0, 2, 3), correction=0).tolist())
-    assert opened(imagenet, tmp_path).mean == dataset.mean
+    assert dataset.preparation.mean == pytest.approx(images.mean((0, 2, 3)).tolist())
+    assert dataset.preparation.std == pytest.approx(images.std((0, 2, 3), correction=0).tolist())
+    assert opened(imagenet, tmp_path).preparation.mean == dataset.preparation.mean
 
 
 def test_the_fingerprint_is_that_of_the_files_and_of_how_they_are_read(imagenet, tmp_path):
@@ -157,7 +157,7 @@ def test_crops_depend_on_the_seed_and_the_image_alone(imagenet, tmp_path):
     shuffled = list(part.cut(4, order, 1))
     assert [len(labels) for _, labels in shuffled] == [4, 4, 3]
     assert torch.equal(torch.cat([images for images, _ in shuffled]), first[order])
-    assert torch.equal(torch.cat([labels for _, labels in shuffled]), part.labels[order])
+    assert torch.equal(torch.cat([labels for _, labels in shuffled]), part.targets[order])
     assert torch.equal(part.head(5), pixels(part)[:5])
 
 

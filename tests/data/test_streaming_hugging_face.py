@@ -48,7 +48,7 @@ def saved(tmp_path):
 def test_what_save_to_disk_wrote(saved, tmp_path):
     dataset = opened(saved, tmp_path / "c")
     assert dataset.classes == ("cat", "dog")
-    assert dataset.train.labels.tolist() == [0, 1] * 4
+    assert dataset.train.targets.tolist() == [0, 1] * 4
     assert contents(dataset.train) == [jpeg(row, 50, 60) for row in range(8)]
     assert contents(dataset.validation) == [jpeg(100 + row, 50, 60) for row in range(4)]
     assert contents(dataset.test) == [jpeg(200 + row, 50, 60) for row in range(6)]

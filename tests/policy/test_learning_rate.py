@@ -12,10 +12,10 @@ from torch.optim.lr_scheduler import CosineAnnealingLR, OneCycleLR, ReduceLROnPl
 
 import netmorph
 from netmorph.edit import EditError
-from netmorph.engine.optimizer_state import pack_optimizer, unpack_optimizer
 from netmorph.errors import NetmorphError
 from netmorph.graph import Graph
 from netmorph.policy.learning_rate import HELD, Pace, divide, keep, parameter_ratio, warm_up
+from netmorph.train.optimizer_state import pack_optimizer, unpack_optimizer
 
 
 class Loop:

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 from synthetic import write_run
 
-from netmorph.engine.lock import RunLock
+from netmorph.run.lock import RunLock
 
 
 @pytest.fixture(scope="session")

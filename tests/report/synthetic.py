@@ -8,9 +8,9 @@ from typing import Any
 
 import torch
 
-from netmorph.engine.merit import best, front
-from netmorph.engine.records import EditRecord, EpochRecord, NetworkRecord, Records
 from netmorph.measure.classification import classification_report
+from netmorph.run.ranking import best, front
+from netmorph.run.records import EditRecord, EpochRecord, NetworkRecord, Records
 
 KINDS = {  # kind -> whether it is exact
     "widen r2r": True,

@@ -3,9 +3,9 @@ from dataclasses import replace
 import pytest
 from synthetic import START, Run
 
-from netmorph.engine.merit import best
-from netmorph.engine.records import NetworkRecord
 from netmorph.report.lineage import place
+from netmorph.run.ranking import best
+from netmorph.run.records import NetworkRecord
 
 
 def lines(networks: list[NetworkRecord], rows: dict[int, int]) -> list[tuple[int, int, int]]:

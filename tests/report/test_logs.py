@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 
-from netmorph.engine.checkpoint import CheckpointError, save
-from netmorph.engine.history import Epoch, History
-from netmorph.engine.recipe import Recipe
-from netmorph.engine.train import train
 from netmorph.errors import NetmorphError
 from netmorph.report.logs import TensorBoardLog, csv_log, every, jsonl_log, recorded
-from tests.engine.small import dataset, network
+from netmorph.train.checkpoint import CheckpointError, save
+from netmorph.train.history import Epoch, History
+from netmorph.train.loop import train
+from netmorph.train.recipe import Recipe
+from tests.train.small import dataset, network
 
 RECIPE = Recipe(epochs=4, batch_size=16)
 

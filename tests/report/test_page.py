@@ -9,10 +9,10 @@ import pytest
 import torch
 from synthetic import START, Run, classified, ensemble, entry, write_run
 
-from netmorph.engine.records import EditRecord, EpochRecord, NetworkRecord, Records, RecordsError
 from netmorph.errors import NetmorphError
 from netmorph.measure.classification import classification_report
 from netmorph.report import write, write_figures
+from netmorph.run.records import EditRecord, EpochRecord, NetworkRecord, Records, RecordsError
 
 SECTIONS = ["tradeoff", "lineage", "curves", "spending", "edits", "ensemble", "confusion"]
 

@@ -7,10 +7,10 @@ import torch
 from rich.console import Console, RenderableType
 from synthetic import START, classified, write_run
 
-from netmorph.engine.merit import best, front
-from netmorph.engine.records import Records
 from netmorph.measure.classification import classification_report
 from netmorph.report.summary import ancestry, class_rows, class_table, summary, table, view
+from netmorph.run.ranking import best, front
+from netmorph.run.records import Records
 
 
 def test_a_finished_run_gives_its_result(finished_run: Path) -> None:

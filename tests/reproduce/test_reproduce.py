@@ -8,10 +8,10 @@ import pytest
 from typer.testing import CliRunner
 
 from netmorph.cli.app import app
-from netmorph.engine.recipe import Recipe
 from netmorph.errors import NetmorphError
 from netmorph.reproduce import STUDIES, Published, Row, Study, insert, outcomes, page, run
 from netmorph.reproduce.runs import published_split
+from netmorph.train.recipe import Recipe
 from netmorph.zoo import build
 
 RECIPE = Recipe(epochs=2, batch_size=32, learning_rate=0.01)
@@ -55,7 +55,7 @@ def test_what_was_run_with_another_recipe_is_not_taken_for_this_one(tmp_path: Pa
 def test_the_published_test_images_validate() -> None:
     dataset = published_split(ROW, 0)
     assert dataset.validation is dataset.test
-    assert (len(dataset.train), dataset.mean, dataset.std) == (200, (0.0,), (1.0,))
+    assert (len(dataset.train), dataset.preparation.mean, dataset.preparation.std) == (200, (0.0,), (1.0,))
 
 
 def test_the_page_shows_ours_beside_the_published_figures(tmp_path: Path) -> None:

@@ -13,8 +13,8 @@ from netmorph.cli import (  # noqa: F401  (their commands hang on the app)
     train,
 )
 from netmorph.cli.app import app, errors
-from netmorph.engine.allocator import keep_freed_memory
 from netmorph.errors import NetmorphError
+from netmorph.workers.allocator import keep_freed_memory
 
 
 def main() -> None:

@@ -136,10 +136,10 @@ def evolve(
 
       netmorph evolve --resume runs/digits-1 --budget 1h  and for longer
     """
-    from netmorph import runs
-    from netmorph.engine.budget import Budget
-    from netmorph.engine.config import DataConfig, EvolveConfig
+    from netmorph import session
     from netmorph.policy import Mutation
+    from netmorph.run.budget import Budget
+    from netmorph.run.config import DataConfig, EvolveConfig
     from netmorph.watch import EvolutionWatch
 
     if resume is None:
@@ -158,18 +158,18 @@ def evolve(
             device=device,
             threads=threads,
         )
-        config = runs.settle(config, epochs=epochs, start_epochs=start_epochs, batch_size=batch_size)
-        folder = runs.create(run or runs.free_folder(data), config, command_line())
+        config = session.settle(config, epochs=epochs, start_epochs=start_epochs, batch_size=batch_size)
+        folder = session.create(run or session.free_folder(data), config, command_line())
     else:
         folder = resume
         refuse_others(context, {"resume", "budget", "workers"})
-        runs.begun_with(folder, EvolveConfig)  # that it is such a run, before anything is told
+        session.begun_with(folder, EvolveConfig)  # that it is such a run, before anything is told
         if given(context, "budget"):
-            runs.extend(folder, Budget.parse(budget))
+            session.extend(folder, Budget.parse(budget))
     tell(f"Run folder: {folder} (netmorph show {quoted(folder)} tells how far it is)")
     try:
         with EvolutionWatch(console) as watch:
-            page = runs.evolve(folder, workers, watch)
+            page = session.evolve(folder, workers, watch)
     except KeyboardInterrupt:
         tell(f"\nInterrupted. Go on with: netmorph evolve --resume {quoted(folder)}", errors)
         raise typer.Exit(130) from None

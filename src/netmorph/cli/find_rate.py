@@ -45,7 +45,7 @@ from netmorph.cli.options import (
 )
 
 if TYPE_CHECKING:  # PyTorch is imported when a command needs it
-    from netmorph.engine.lr_finder import RangeTest
+    from netmorph.train.lr_finder import RangeTest
 
 LINES = 12
 HEIGHT = 420
@@ -99,12 +99,12 @@ def find(
       netmorph lr-find --data ~/cifar10 --model resnet --pad 4 --flip --figure rates.png
     """
     from netmorph.cores import own_cores
-    from netmorph.engine.config import DataConfig, base
-    from netmorph.engine.lr_finder import find_learning_rate
-    from netmorph.engine.seeding import seeded
-    from netmorph.engine.threads import set_threads
     from netmorph.report.figures import image_format, save
     from netmorph.report.training import range_test
+    from netmorph.run.config import DataConfig, base
+    from netmorph.train.lr_finder import find_learning_rate
+    from netmorph.train.seeding import seeded
+    from netmorph.workers.threads import set_threads
 
     if figure is not None:
         image_format(figure.suffix)  # before the work, not after

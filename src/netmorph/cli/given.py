@@ -102,7 +102,7 @@ def _built(wanted: Wanted, name: str) -> tuple[nn.Module, Any]:
         return _of_library(library, rest, wanted.shape, options)
     if name in zoo.MODELS:
         shape = wanted.shape or (3, 32, 32)
-        return zoo.build(name, shape, wanted.classes, **options), _random(shape)  # type: ignore[arg-type]
+        return zoo.build(name, shape, wanted.classes, **options), _random(shape)
     return _own(name, wanted, options)
 
 

@@ -15,7 +15,7 @@ from netmorph.cli.app import options
 from netmorph.errors import NetmorphError
 
 if TYPE_CHECKING:  # PyTorch is imported when a command needs it
-    from netmorph.engine.recipe import Recipe
+    from netmorph.train.recipe import Recipe
 
 # Panels of --help.
 DATA, NETWORK, OPTIMIZATION = "Data", "Network", "Optimization"
@@ -163,7 +163,7 @@ def recipe(context: typer.Context, **read: Any) -> Recipe:
     Args:
         read: fields whose options have to be read in another way.
     """
-    from netmorph.engine.recipe import Recipe
+    from netmorph.train.recipe import Recipe
 
     names = {field.name for field in fields(Recipe)}
     told = {name: value for name, value in context.params.items() if name in names and value is not None}

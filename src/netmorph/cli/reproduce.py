@@ -42,9 +42,9 @@ def reproduce(
       netmorph reproduce cnn-tutorial --into docs/results.md
     """
     from netmorph.cores import own_cores
-    from netmorph.engine.lock import RunLock
-    from netmorph.engine.threads import set_threads
     from netmorph.reproduce import STUDIES, around, insert, outcomes, page, run
+    from netmorph.run.lock import RunLock
+    from netmorph.workers.threads import set_threads
 
     if study not in STUDIES:
         raise NetmorphError(f"no table {study!r}{suggest(study, STUDIES)}; there is {', '.join(STUDIES)}")

@@ -30,10 +30,10 @@ def show(
     as_json: Annotated[bool, typer.Option("--json", help="Print the numbers as JSON.")] = False,
 ) -> None:
     """What a run has found, also while it is running."""
-    from netmorph import runs
+    from netmorph import session
     from netmorph.report.summary import summary, view
 
-    with runs.reading(run) as records:
+    with session.reading(run) as records:
         if as_json:
             sys.stdout.write(json.dumps(summary(records), indent=2) + "\n")
         else:
@@ -57,8 +57,8 @@ def report(
 
 def finish(folder: Path, page: Path) -> None:
     """What a command that has finished a run tells at its end."""
-    from netmorph import runs
+    from netmorph import session
 
     show(folder)
-    tell(f"Best network: {runs.best_network(folder)} (netmorph.load reads it)")
+    tell(f"Best network: {session.best_network(folder)} (netmorph.load reads it)")
     tell(f"Report: {page}")

@@ -50,7 +50,7 @@ from netmorph.cli.show import finish
 from netmorph.errors import NetmorphError, require
 
 if TYPE_CHECKING:  # PyTorch is imported when a command needs it
-    from netmorph.engine.config import DataConfig
+    from netmorph.run.config import DataConfig
 
 BALANCED = "balanced"
 
@@ -191,11 +191,11 @@ def train(
 
       netmorph train --resume runs/digits-1
     """
-    from netmorph import runs
+    from netmorph import session
     from netmorph.cores import own_cores
-    from netmorph.engine.config import DataConfig, TrainConfig
-    from netmorph.engine.parallel import joined
-    from netmorph.engine.single import train_along
+    from netmorph.run.config import DataConfig, TrainConfig
+    from netmorph.run.single import train_along
+    from netmorph.train.parallel import joined
     from netmorph.watch import EpochProgress
 
     if tensorboard:
@@ -220,14 +220,14 @@ def train(
                 # Part of what decides the numbers, because sums depend on it.
                 threads=threads or own_cores(),
             )
-            folder = runs.create(run or runs.free_folder(data), config, command_line(), world)
+            folder = session.create(run or session.free_folder(data), config, command_line(), world)
         else:
             refuse_others(context, {"resume", "tensorboard"})
-            folder, config = resume, runs.begun_with(resume, TrainConfig)
+            folder, config = resume, session.begun_with(resume, TrainConfig)
         tell(f"Run folder: {folder}")
         try:
             with EpochProgress(config.recipe.epochs, console) as progress:
-                page = runs.train(folder, progress, tensorboard, world)
+                page = session.train(folder, progress, tensorboard, world)
         except KeyboardInterrupt:
             program = "netmorph" if world.size == 1 else f"torchrun --nproc-per-node {world.local_size} -m netmorph.cli"
             tell(f"\nInterrupted. Go on with: {program} train --resume {quoted(folder)}", errors)
@@ -243,7 +243,7 @@ def _class_weights(text: str | None, data: DataConfig) -> tuple[float, ...] | No
         return None
     if text == BALANCED:
         dataset = data.load()
-        return balanced_weights(dataset.train.labels, len(dataset.classes))
+        return balanced_weights(dataset.train.targets, len(dataset.classes))
     try:
         return tuple(map(float, text.split(",")))
     except ValueError:

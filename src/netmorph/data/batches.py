@@ -1,7 +1,6 @@
-"""Batches of uint8 images, and their preprocessing: functions of whole batches, on any device."""
+"""Batches, and crops of images: functions of whole batches, on any device."""
 
-import functools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 import torch
 import torch.nn.functional as F
@@ -17,13 +16,13 @@ def batches(
 
     Args:
         part: in memory on any device, or streamed; the batches lie where it gives them.
-        batch_size: images in a batch, over all shares together; the last one may be smaller.
-        generator: shuffles the images; without it they come in order. What it draws is drawn at once.
+        batch_size: samples in a batch, over all shares together; the last one may be smaller.
+        generator: shuffles the samples; without it they come in order. What it draws is drawn at once.
         share: (k, n) gives the k-th of n shares of every batch, from 0. Shuffled shares are equal, and what makes
             them unequal is left out.
 
     Returns:
-        Pairs of images uint8 [B, C, H, W] and labels int64 [B].
+        Pairs of inputs [B, ...] and targets [B, ...], see `Part`.
 
     Raises:
         DataError: a batch size that is below 1, or not a multiple of the number of shares.
@@ -34,40 +33,13 @@ def batches(
     seed = order = None
     if generator is not None:
         order = torch.randperm(len(part), generator=generator, device=generator.device)
-        # From a copy: what the generator draws next is the same for images in memory, which need no seed.
+        # From a copy: what the generator draws next is the same for samples in memory, which need no seed.
         ahead = generator.clone_state()
         seed = int(torch.randint(2**62, (), generator=ahead, device=ahead.device))
     if shares > 1:
         order = torch.arange(len(part)) if order is None else order[: len(part) - len(part) % shares]
         order = order[number::shares]
     return part.cut(batch_size // shares, order, seed)
-
-
-def normalize(
-    images: Tensor,
-    mean: Sequence[float],
-    std: Sequence[float],
-    *,
-    dtype: torch.dtype = torch.float32,
-    memory_format: torch.memory_format = torch.contiguous_format,
-) -> Tensor:
-    """Scale uint8 images [N, C, H, W] to (images / 255 - mean) / std, per channel.
-
-    Computed in float32 or wider and rounded once to `dtype`.
-    """
-    wide = torch.promote_types(dtype, torch.float32)
-    scale, shift = _scale_and_shift(tuple(mean), tuple(std), wide, images.device)
-    return images.to(wide, memory_format=memory_format).mul_(scale).sub_(shift).to(dtype)
-
-
-@functools.lru_cache
-def _scale_and_shift(
-    mean: tuple[float, ...], std: tuple[float, ...], dtype: torch.dtype, device: torch.device
-) -> tuple[Tensor, Tensor]:
-    """Made once for a data set: for a small network, making them in every step costs as much as a layer."""
-    centre = torch.tensor(mean, dtype=dtype, device=device).view(-1, 1, 1)
-    spread = torch.tensor(std, dtype=dtype, device=device).view(-1, 1, 1)
-    return 1 / (255 * spread), centre / spread
 
 
 def augment(images: Tensor, generator: Generator, *, pad: int = 4, flip: bool = True, reflect: bool = False) -> Tensor:

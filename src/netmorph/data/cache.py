@@ -56,8 +56,8 @@ def cached(cache: Path, name: str, identity: str, state: str, read: Callable[[],
 
 
 def _save(path: Path, source: Source, digest: str, state: str) -> None:
-    tensors = {f"{name}.images": part.images for name, part in source.parts.items()}
-    tensors |= {f"{name}.labels": part.labels for name, part in source.parts.items()}
+    tensors = {f"{name}.images": part.inputs for name, part in source.parts.items()}
+    tensors |= {f"{name}.labels": part.targets for name, part in source.parts.items()}
     parts, classes = json.dumps(list(source.parts)), json.dumps(source.classes)
     save_file(tensors, path, {"state": state, "fingerprint": digest, "parts": parts, "classes": classes})
 

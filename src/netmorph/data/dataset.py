@@ -1,4 +1,4 @@
-"""What training reads: labelled images in three parts, as tensors in memory or read as they are needed."""
+"""What training reads: samples in three parts, as tensors in memory or read as they are needed."""
 
 import hashlib
 from collections.abc import Iterator
@@ -8,7 +8,9 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from netmorph.data.preparation import Pixels, Preparation
 from netmorph.errors import NetmorphError
+from netmorph.tasks import Task, classification
 
 
 class DataError(NetmorphError):
@@ -16,84 +18,94 @@ class DataError(NetmorphError):
 
 
 class Part(Protocol):
-    """Labelled images that can be read in batches: a `Split` in memory, or a folder that is streamed."""
+    """Samples that can be read in batches: a `Split` in memory, a folder that is streamed, windows of a text.
+
+    Inputs are as they are stored; `Dataset.preparation` makes of them what a network takes.
+    """
 
     @property
-    def labels(self) -> Tensor:
-        """int64 [N], indices into the data set's classes."""
+    def targets(self) -> Tensor:
+        """What is to be answered, one for each sample: see `Dataset.task`."""
 
     def __len__(self) -> int:
-        """N."""
+        """N, the number of samples."""
 
     def head(self, count: int) -> Tensor:
-        """The first images, uint8 [count, C, H, W], the same in every call."""
+        """The first inputs, [count, ...], the same in every call."""
 
     def cut(
         self, batch_size: int, order: Tensor | None = None, seed: int | None = None
     ) -> Iterator[tuple[Tensor, Tensor]]:
-        """Images uint8 [B, C, H, W] and labels int64 [B], batch by batch; the last may be smaller.
+        """Inputs [B, ...] and targets [B, ...], batch by batch; the last may be smaller.
 
         Args:
-            order: indices int64 [M] of the images to read, in that order; None reads all as they lie.
-            seed: of what is random in reading an image (where it is cropped); None: nothing is.
+            order: indices int64 [M] of the samples to read, in that order; None reads all as they lie.
+            seed: of what is random in reading a sample (where an image is cropped); None: nothing is.
         """
 
     def digest(self) -> str:
-        """SHA-256 that tells which images of the data set these are, and in which order."""
+        """SHA-256 that tells which samples of the data set these are, and in which order."""
 
 
 @dataclass(frozen=True, eq=False)
 class Split:
-    """Labelled images in memory, on any device.
+    """Samples in memory, on any device.
 
     Attributes:
-        images: uint8 [N, C, H, W].
-        labels: int64 [N], indices into the data set's classes.
+        inputs: [N, ...]: images uint8 [N, C, H, W], or floating features.
+        targets: [N, ...]: labels int64 [N], indices into the data set's classes, or values [N, K].
 
     Raises:
         DataError: another dtype or shape.
     """
 
-    images: Tensor
-    labels: Tensor
+    inputs: Tensor
+    targets: Tensor
 
     def __post_init__(self) -> None:
-        if self.images.dtype != torch.uint8 or self.images.ndim != 4:
-            raise DataError(f"images must be uint8 [N, C, H, W], got {_describe(self.images)}")
-        if self.labels.dtype != torch.int64 or self.labels.shape != self.images.shape[:1]:
-            raise DataError(f"labels must be int64 [{len(self.images)}], one an image, got {_describe(self.labels)}")
+        images = self.inputs.dtype == torch.uint8
+        if images and self.inputs.ndim != 4:
+            raise DataError(f"images must be uint8 [N, C, H, W], got {_describe(self.inputs)}")
+        if not images and not (self.inputs.is_floating_point() and self.inputs.ndim >= 2):
+            raise DataError(
+                f"inputs must be images uint8 [N, C, H, W] or floating features [N, ...], got {_describe(self.inputs)}"
+            )
+        if self.targets.shape[:1] != self.inputs.shape[:1]:
+            raise DataError(
+                f"there must be a target for each of the {len(self.inputs)} inputs, got {_describe(self.targets)}"
+            )
 
     def __len__(self) -> int:
-        return len(self.labels)
+        return len(self.targets)
 
     def head(self, count: int) -> Tensor:
-        """The first images, uint8 [count, C, H, W]."""
-        return self.images[:count]
+        """The first inputs, [count, ...]."""
+        return self.inputs[:count]
 
     def cut(
         self, batch_size: int, order: Tensor | None = None, seed: int | None = None
     ) -> Iterator[tuple[Tensor, Tensor]]:
-        """Batches by slicing, on the split's device: no workers, no copies of single images. See `Part`."""
+        """Batches by slicing, on the split's device: no workers, no copies of single samples. See `Part`."""
         if order is None:
-            yield from zip(self.images.split(batch_size), self.labels.split(batch_size), strict=True)
+            yield from zip(self.inputs.split(batch_size), self.targets.split(batch_size), strict=True)
             return
-        for indices in order.to(self.images.device).split(batch_size):
-            yield self.images.index_select(0, indices), self.labels.index_select(0, indices)
+        for indices in order.to(self.inputs.device).split(batch_size):
+            yield self.inputs.index_select(0, indices), self.targets.index_select(0, indices)
 
     def digest(self) -> str:
-        """SHA-256 of all images and labels."""
+        """SHA-256 of all inputs and targets."""
         found = hashlib.sha256()
-        for tensor in (self.images, self.labels):
+        for tensor in (self.inputs, self.targets):
             found.update(tensor.cpu().contiguous().numpy().data)
         return found.hexdigest()
 
     def to(self, device: torch.device) -> "Split":
-        """The same images on another device."""
-        return Split(self.images.to(device), self.labels.to(device))
+        """The same samples on another device."""
+        return Split(self.inputs.to(device), self.targets.to(device))
 
     def select(self, indices: Tensor) -> "Split":
-        """The images and labels at `indices` (int64 [M]), in that order."""
-        return Split(self.images.index_select(0, indices), self.labels.index_select(0, indices))
+        """The samples at `indices` (int64 [M]), in that order."""
+        return Split(self.inputs.index_select(0, indices), self.targets.index_select(0, indices))
 
 
 @dataclass(frozen=True, eq=False)
@@ -103,26 +115,41 @@ class Dataset:
     Attributes:
         name: the name it was loaded by, or its folder's name.
         train, validation, test: disjoint parts.
-        classes: names, by label.
-        mean, std: per channel over the train split, pixels in 0..1; a constant channel has std 1.
-        fingerprint: SHA-256 of the images and labels before they were split. It does not depend on the seed:
-            a resumed run compares it to find out that the data changed.
+        task: what networks are trained for on it.
+        preparation: how inputs become those of a network, measured on the train split.
+        outputs: how many numbers a network answers with for each sample (or position of a text): one a class, column
+            of the target, or token.
+        classes: their names, by label; none where targets are values.
+        fingerprint: SHA-256 of the samples before they were split. It does not depend on the seed: a resumed run
+            compares it to find out that the data changed.
     """
 
     name: str
     train: Part
     validation: Part
     test: Part
-    classes: tuple[str, ...]
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
+    task: Task
+    preparation: Preparation
+    outputs: int
     fingerprint: str
+    classes: tuple[str, ...] = ()
 
     @property
-    def input_shape(self) -> tuple[int, int, int]:
-        """Channels, height and width of one image."""
-        channels, height, width = self.train.head(1).shape[1:]
-        return channels, height, width
+    def input_shape(self) -> tuple[int, ...]:
+        """Of one input: channels, height and width of an image, features of a row, tokens of a window."""
+        return tuple(self.train.head(1).shape[1:])
+
+    @property
+    def has_images(self) -> bool:
+        """Whether inputs are images, which can be cropped, mirrored, blended and resized."""
+        return isinstance(self.preparation, Pixels)
+
+
+def images_in_classes(
+    name: str, parts: tuple[Part, Part, Part], classes: tuple[str, ...], pixels: Pixels, fingerprint: str
+) -> Dataset:
+    """Images, each of one class, split into train, validation and test."""
+    return Dataset(name, *parts, classification(), pixels, len(classes), fingerprint, classes)
 
 
 def _describe(tensor: Tensor) -> str:

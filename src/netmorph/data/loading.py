@@ -6,10 +6,11 @@ import torch
 from torch import Tensor
 
 from netmorph.data.cache import cached, folder_state, user_cache
-from netmorph.data.dataset import DataError, Dataset
+from netmorph.data.dataset import DataError, Dataset, images_in_classes
 from netmorph.data.images import Size
 from netmorph.data.layouts import find_layout
 from netmorph.data.named import NAMES, find_folder, read_digits, unknown_name
+from netmorph.data.preparation import Pixels
 from netmorph.data.source import Source, check_source
 from netmorph.data.splitting import split_parts
 
@@ -52,8 +53,8 @@ def load(
         name = folder.resolve().name
         content, fingerprint = _read_folder(folder, size, cache or user_cache() / "tensors")
     train, held_out, test = split_parts(content.parts, content.classes, seed, validation, train_size)
-    mean, std = channel_statistics(train.images)
-    return Dataset(name, train, held_out, test, content.classes, mean, std, fingerprint)
+    pixels = Pixels(*channel_statistics(train.inputs))
+    return images_in_classes(name, (train, held_out, test), content.classes, pixels, fingerprint)
 
 
 def check_request(validation: float, size: Size | None) -> None:

@@ -25,7 +25,7 @@ class Source:
 
 def numbered_classes(parts: Mapping[str, Split]) -> tuple[str, ...]:
     """Class names for labels that come without: "0", "1", ... up to the largest label."""
-    return numbered(torch.cat([part.labels for part in parts.values()]))
+    return numbered(torch.cat([part.targets for part in parts.values()]))
 
 
 def numbered(labels: Tensor) -> tuple[str, ...]:
@@ -39,14 +39,14 @@ def check_source(source: Source, where: object) -> None:
     Raises:
         DataError: an empty part, images of different shapes, a label without a class, or a single class.
     """
-    shape = tuple(source.parts["train"].images.shape[1:])
+    shape = tuple(source.parts["train"].inputs.shape[1:])
     for name, part in source.parts.items():
-        if len(part) and tuple(part.images.shape[1:]) != shape:
+        if len(part) and tuple(part.inputs.shape[1:]) != shape:
             raise DataError(
                 f"{where}: train images are {list(shape)} (channels, height, width) but {name} images are "
-                f"{list(part.images.shape[1:])}; give them one size (load(..., size=(H, W)) resizes) and mode"
+                f"{list(part.inputs.shape[1:])}; give them one size (load(..., size=(H, W)) resizes) and mode"
             )
-    check_labels({name: part.labels for name, part in source.parts.items()}, source.classes, where)
+    check_labels({name: part.targets for name, part in source.parts.items()}, source.classes, where)
 
 
 def check_labels(labels: Mapping[str, Tensor], classes: tuple[str, ...], where: object) -> None:
@@ -77,7 +77,7 @@ def fingerprint(source: Source) -> str:
     digest = hashlib.sha256()
     for name in sorted(source.parts):
         part = source.parts[name]
-        digest.update(f"{name} {list(part.images.shape)}".encode())
-        digest.update(part.labels.contiguous().numpy().data)
-        digest.update(part.images.contiguous().numpy().data)
+        digest.update(f"{name} {list(part.inputs.shape)}".encode())
+        digest.update(part.targets.contiguous().numpy().data)
+        digest.update(part.inputs.contiguous().numpy().data)
     return digest.hexdigest()

@@ -15,7 +15,7 @@ class Selectable(Protocol):
     """Labelled images of which some can be picked."""
 
     @property
-    def labels(self) -> Tensor:
+    def targets(self) -> Tensor:
         """int64 [N]."""
 
     def select(self, indices: Tensor) -> Self:
@@ -49,16 +49,16 @@ def split_parts(
     # The test split comes first: neither `validation` nor `train_size` changes it.
     for part, fraction in (("test", TEST_FRACTION), ("validation", validation)):
         if part not in parts:
-            kept, held = hold_out(parts["train"].labels, fraction, classes, generator)
+            kept, held = hold_out(parts["train"].targets, fraction, classes, generator)
             parts[part], parts["train"] = parts["train"].select(held), parts["train"].select(kept)
     train = parts["train"]
     if train_size is not None:
-        if not len(classes) <= train_size <= len(train.labels):
+        if not len(classes) <= train_size <= len(train.targets):
             raise DataError(
-                f"train_size must be between {len(classes)}, one image a class, and {len(train.labels)}, all "
+                f"train_size must be between {len(classes)}, one image a class, and {len(train.targets)}, all "
                 f"train images that validation and test leave; got {train_size}"
             )
-        train = train.select(balanced_subset(train.labels, train_size, generator))
+        train = train.select(balanced_subset(train.targets, train_size, generator))
     return train, parts["validation"], parts["test"]
 
 

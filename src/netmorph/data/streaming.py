@@ -15,11 +15,12 @@ from netmorph.cores import own_cores
 from netmorph.data import huggingface
 from netmorph.data.cache import user_cache
 from netmorph.data.crops import default_short_side
-from netmorph.data.dataset import DataError, Dataset
+from netmorph.data.dataset import DataError, Dataset, images_in_classes
 from netmorph.data.encoded import Listing, list_files
 from netmorph.data.image_cache import ImageCache, room_for
 from netmorph.data.images import Size
 from netmorph.data.loading import channel_statistics, check_request, existing_folder
+from netmorph.data.preparation import Pixels
 from netmorph.data.reading import Reader, Task, Workers
 from netmorph.data.source import check_labels
 from netmorph.data.splitting import split_parts
@@ -95,7 +96,8 @@ def stream(
     if mean is None or std is None:
         spread = torch.linspace(0, len(train) - 1, min(SAMPLE, len(train))).long()
         mean, std = channel_statistics(train.select(spread).head(SAMPLE))
-    return Dataset(folder.name, train, held_out, test, listing.classes, tuple(mean), tuple(std), fingerprint)
+    pixels = Pixels(tuple(mean), tuple(std))
+    return images_in_classes(folder.name, (train, held_out, test), listing.classes, pixels, fingerprint)
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,16 +106,16 @@ class StreamedSplit:
 
     Attributes:
         rows: int64 [N], of the images in the listing.
-        labels: int64 [N], indices into the data set's classes.
+        targets: int64 [N], indices into the data set's classes.
         workers: read the images.
     """
 
     rows: Tensor
-    labels: Tensor
+    targets: Tensor
     workers: Workers = field(repr=False)
 
     def __len__(self) -> int:
-        return len(self.labels)
+        return len(self.targets)
 
     def head(self, count: int) -> Tensor:
         """The first images, uint8 [count, 3, H, W], cropped in the middle, read in this process.
@@ -133,16 +135,16 @@ class StreamedSplit:
         """
         chosen = torch.arange(len(self)) if order is None else order.cpu()
         images = self.workers.read(_tasks(self.rows[chosen], batch_size, seed))
-        for labels in self.labels[chosen].split(batch_size):
+        for labels in self.targets[chosen].split(batch_size):
             yield _joined(islice(images, max(1, math.ceil(len(labels) / CHUNK)))), labels
 
     def digest(self) -> str:
         """SHA-256 of the rows and labels; `Dataset.fingerprint` stands for the images."""
-        return hashlib.sha256(self.rows.numpy().tobytes() + self.labels.numpy().tobytes()).hexdigest()
+        return hashlib.sha256(self.rows.numpy().tobytes() + self.targets.numpy().tobytes()).hexdigest()
 
     def select(self, indices: Tensor) -> "StreamedSplit":
         """The images and labels at `indices` (int64 [M]), in that order."""
-        return replace(self, rows=self.rows[indices], labels=self.labels[indices])
+        return replace(self, rows=self.rows[indices], targets=self.targets[indices])
 
 
 def _tasks(rows: Tensor, batch_size: int, seed: int | None) -> Iterator[Task]:

@@ -18,7 +18,7 @@ from netmorph.edit.depth import DEEPENINGS, DeepenEdit, identity, places, residu
 from netmorph.edit.gradmax import gradmax
 from netmorph.edit.journal import Base, Entry, Journal, LoadError, load, rebuild, save
 from netmorph.edit.new_entries import new_entries
-from netmorph.edit.plan import Edit, EditError, Plan
+from netmorph.edit.plan import Edit, Plan
 from netmorph.edit.rank import (
     FACTORINGS,
     Factoring,
@@ -30,10 +30,11 @@ from netmorph.edit.rank import (
     pointwise_first,
 )
 from netmorph.edit.reconstruct import recalibrate, reconstruct
-from netmorph.edit.samples import Samples
 from netmorph.edit.shallow import ShallowEdit, linearize, shallow
 from netmorph.edit.undo import forget, undo
 from netmorph.edit.width import WidthEdit, narrow, narrow_all, widen, widen_all
+from netmorph.errors import EditError
+from netmorph.observe.samples import Samples
 
 __all__ = [
     "DEEPENINGS",

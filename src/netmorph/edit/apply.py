@@ -12,10 +12,11 @@ from torch import Tensor, nn
 from netmorph.edit.carry import averages, prepare
 from netmorph.edit.copies import edited, graph_of
 from netmorph.edit.journal import Entry
-from netmorph.edit.plan import Edit, EditError, Plan
+from netmorph.edit.plan import Edit, Plan
 from netmorph.edit.replace import Undo, change, undone_on_error
 from netmorph.edit.snapshot import Before, Parts, remember
 from netmorph.edit.wrapped import all_or_none, renew
+from netmorph.errors import EditError
 from netmorph.graph import Graph, trace
 from netmorph.graph.axis import atoms
 from netmorph.graph.predict import disagreement

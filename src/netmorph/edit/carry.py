@@ -13,8 +13,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from netmorph.edit.plan import EditError, Moment
+from netmorph.edit.plan import Moment
 from netmorph.edit.replace import Undo
+from netmorph.errors import EditError
 from netmorph.memory_layout import aligned
 
 # How an optimizer's state of the parameter's shape scales with the gradient. State of another name is refused, not

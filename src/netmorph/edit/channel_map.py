@@ -16,7 +16,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from netmorph.edit.plan import EditError
+from netmorph.errors import EditError
 from netmorph.graph import Allow
 
 FRESH = -1

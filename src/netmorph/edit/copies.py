@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_map
 
-from netmorph.edit.plan import Edit, EditError
+from netmorph.edit.plan import Edit
+from netmorph.errors import EditError
 from netmorph.graph import Graph
 from netmorph.graph.unwrap import unwrap
 

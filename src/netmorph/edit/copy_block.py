@@ -10,7 +10,7 @@ from torch import nn
 
 from netmorph.edit.blocks import THERE, Spec
 from netmorph.edit.depth import DeepenEdit, Start, module_at
-from netmorph.edit.plan import EditError
+from netmorph.errors import EditError
 from netmorph.graph import Graph, Value
 from netmorph.graph.record import Call
 from netmorph.graph.rules import REARRANGING

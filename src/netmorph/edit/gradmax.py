@@ -13,13 +13,13 @@ from netmorph.edit.blocks import Layer
 from netmorph.edit.channel_map import zero
 from netmorph.edit.copies import graph_of
 from netmorph.edit.layers import groups_of, layer_at
-from netmorph.edit.plan import EditError
 from netmorph.edit.replace import change
-from netmorph.edit.samples import Loss
 from netmorph.edit.width import WidthEdit, widen
+from netmorph.errors import EditError
 from netmorph.graph import Graph, Group, Role
 from netmorph.graph.axis import resolve
 from netmorph.graph.running import no_fused_attention, untouched
+from netmorph.observe.samples import Loss
 
 
 def gradmax(graph: Graph, group: str, to: int, data: Iterable[Any], loss: Loss) -> WidthEdit:

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from netmorph.edit.blocks import CONVOLUTIONS, Layer
 from netmorph.edit.depth import module_at
-from netmorph.edit.plan import EditError
+from netmorph.errors import EditError
 from netmorph.graph import Graph
 
 

@@ -7,9 +7,9 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from netmorph.edit.plan import EditError
 from netmorph.edit.tensors import spread
 from netmorph.edit.width import WidthEdit
+from netmorph.errors import EditError
 from netmorph.graph import Graph
 
 

@@ -20,10 +20,10 @@ from torch import Tensor, nn
 
 from netmorph.edit.apply import TOLERANCE, apply, difference
 from netmorph.edit.channel_map import zero
-from netmorph.edit.plan import EditError
 from netmorph.edit.snapshot import tensors_of
 from netmorph.edit.tensors import full_like
 from netmorph.edit.width import widen_all
+from netmorph.errors import EditError
 from netmorph.graph import Allow, Graph, trace
 from netmorph.graph.running import run
 

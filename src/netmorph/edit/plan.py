@@ -8,15 +8,10 @@ from typing import Any, Protocol, runtime_checkable
 
 from torch import Tensor, nn
 
-from netmorph.errors import NetmorphError
 from netmorph.graph import Graph
 from netmorph.graph.axis import Atom
 
 Moment = Callable[[Tensor, int], Tensor]
-
-
-class EditError(NetmorphError):
-    """An edit cannot be made; the network is as it was."""
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,8 @@ from torch import Tensor, nn
 from netmorph.edit.blocks import NOTHING, Layer, Spec, chain_of, spec_of
 from netmorph.edit.depth import module_at
 from netmorph.edit.layers import channels_of, dense_weight, grouped, groups_of, layer_at, stride_of
-from netmorph.edit.plan import EditError, Plan
+from netmorph.edit.plan import Plan
+from netmorph.errors import EditError
 from netmorph.graph import Graph
 
 # What rounding leaves of a matrix beyond its rank, relative to its norm and in units of its type's precision.

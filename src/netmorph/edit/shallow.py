@@ -17,11 +17,12 @@ from torch.utils._pytree import tree_leaves
 
 from netmorph.edit.blocks import NOTHING, Spec, dense, set_dense
 from netmorph.edit.depth import features, module_at
-from netmorph.edit.features import Batch, by_channel, passes
-from netmorph.edit.plan import EditError, Plan
+from netmorph.edit.plan import Plan
+from netmorph.errors import EditError
 from netmorph.graph import Contraction, Graph, Value
 from netmorph.graph.axis import Atom, Axis, along, atoms, resolve
 from netmorph.graph.record import Call
+from netmorph.observe.features import Batch, by_channel, passes
 
 aten = torch.ops.aten
 # What treats every channel alike and is linear, so that a map of the channels passes through.

@@ -28,11 +28,12 @@ from torch import Tensor, nn
 from netmorph.edit.apply import apply
 from netmorph.edit.channel_map import ChannelMap
 from netmorph.edit.depth import DeepenEdit, module_at
-from netmorph.edit.plan import Edit, EditError, Moment, Plan
+from netmorph.edit.plan import Edit, Moment, Plan
 from netmorph.edit.rank import FactorizeEdit, merge
 from netmorph.edit.shallow import ShallowEdit
 from netmorph.edit.snapshot import Before, Parts, Remembered, kinds_of, tensors_of
 from netmorph.edit.width import WidthEdit
+from netmorph.errors import EditError
 from netmorph.graph import Graph, Role, Site
 from netmorph.graph.axis import atoms
 

@@ -13,8 +13,9 @@ import torch
 from torch import Tensor
 
 from netmorph.edit.channel_map import ChannelMap, Widening, WidthError, keep, r2r
-from netmorph.edit.plan import EditError, Plan
+from netmorph.edit.plan import Plan
 from netmorph.edit.tensors import fresh_like, full_like, mean_like, mix, read, read_moment, spread, write, write_moment
+from netmorph.errors import EditError
 from netmorph.graph import Allow, Attribute, Fill, Graph, Group, Role, Site
 from netmorph.graph.axis import Atom, atoms
 

@@ -11,7 +11,7 @@ import torch.distributed as dist
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
-from netmorph.edit.plan import EditError
+from netmorph.errors import EditError
 
 
 @contextlib.contextmanager

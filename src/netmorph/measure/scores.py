@@ -14,8 +14,8 @@ from torch import Tensor, nn
 
 from netmorph.edit.channel_map import WidthError
 from netmorph.edit.reconstruct import pivots
-from netmorph.edit.samples import Samples, Seen, channel_sums
 from netmorph.graph import Group, Role, Site
+from netmorph.observe.samples import Samples, Seen, channel_sums
 
 Score = Callable[[Group, Samples], Tensor]
 

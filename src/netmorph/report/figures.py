@@ -9,10 +9,10 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from netmorph.engine.records import NetworkRecord
 from netmorph.errors import NetmorphError, require
 from netmorph.files import atomic_write
 from netmorph.report.numbers import compact, flops, percent
+from netmorph.run.records import NetworkRecord
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -7,12 +7,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from netmorph.engine.merit import trained
-from netmorph.engine.records import NetworkRecord
 from netmorph.errors import require
 from netmorph.report.figures import ACCENT, GREY, INK, WIDTH, describe
 from netmorph.report.numbers import percent
 from netmorph.report.summary import ancestry
+from netmorph.run.ranking import trained
+from netmorph.run.records import NetworkRecord
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

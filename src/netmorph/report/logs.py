@@ -1,6 +1,6 @@
 """A training's epochs as files while it runs: CSV, JSON lines, TensorBoard.
 
-Each log is a callback, `on_epoch` of `netmorph.engine.train.train` (`every` joins several), and holds the whole history
+Each log is a callback, `on_epoch` of `netmorph.train.loop.train` (`every` joins several), and holds the whole history
 at any time: a training that was killed and resumed leaves the same rows as one that never stopped.
 
     history = recorded(Path("checkpoint"))
@@ -18,10 +18,10 @@ from dataclasses import asdict, fields
 from pathlib import Path
 from types import TracebackType
 
-from netmorph.engine import checkpoint as checkpoints
-from netmorph.engine.history import Epoch, History
 from netmorph.errors import NetmorphError, require
 from netmorph.files import write_text
+from netmorph.train import checkpoint as checkpoints
+from netmorph.train.history import Epoch, History
 
 OnEpoch = Callable[[Epoch], None]
 

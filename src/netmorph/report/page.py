@@ -8,14 +8,14 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from netmorph.engine.merit import trained
-from netmorph.engine.records import NetworkRecord, Records
 from netmorph.errors import require
 from netmorph.files import write_text
 from netmorph.report.figures import image_format, save
 from netmorph.report.numbers import compact, duration, flops, percent
 from netmorph.report.sections import sections
 from netmorph.report.summary import FEW, class_rows, is_training, rows, summary, worst
+from netmorph.run.ranking import trained
+from netmorph.run.records import NetworkRecord, Records
 
 
 def write(run_folder: Path, out: Path | None = None) -> Path:

@@ -7,8 +7,6 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from netmorph.engine.merit import trained
-from netmorph.engine.records import EditRecord, EpochRecord, NetworkRecord
 from netmorph.report.figures import (
     ACCENT,
     ARMS,
@@ -22,6 +20,8 @@ from netmorph.report.figures import (
 )
 from netmorph.report.numbers import compact, percent, power_of_ten
 from netmorph.report.summary import ancestry
+from netmorph.run.ranking import trained
+from netmorph.run.records import EditRecord, EpochRecord, NetworkRecord
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from netmorph.engine.merit import best
-from netmorph.engine.records import NetworkRecord, Records
 from netmorph.report import lineage, plots, training
 from netmorph.report.figures import Drawing, svg
 from netmorph.report.summary import ancestry, is_training
+from netmorph.run.ranking import best
+from netmorph.run.records import NetworkRecord, Records
 
 
 @dataclass(frozen=True)

@@ -7,10 +7,10 @@ from rich.console import Group
 from rich.markup import escape
 from rich.table import Table
 
-from netmorph.engine.lock import in_use
-from netmorph.engine.merit import best, front, spent, trained
-from netmorph.engine.records import NetworkRecord, Records
 from netmorph.report.numbers import compact, percent
+from netmorph.run.lock import in_use
+from netmorph.run.ranking import best, front, spent, trained
+from netmorph.run.records import NetworkRecord, Records
 
 # Of more classes than FEW, tables show the WORST first or only.
 FEW, WORST = 20, 10

@@ -8,17 +8,17 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from netmorph.engine.records import EpochRecord
 from netmorph.errors import require
 from netmorph.report.figures import ACCENT, GREY, INK, ORANGE, accuracy_axis, legend_above
 from netmorph.report.numbers import percent, power_of_ten
 from netmorph.report.summary import errors_of
+from netmorph.run.records import EpochRecord
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from netmorph.engine.lr_finder import RangeTest
+    from netmorph.train.lr_finder import RangeTest
 
 # More classes than these cannot be read in one matrix; then it shows those that are confused most.
 MATRIX_CLASSES = 25

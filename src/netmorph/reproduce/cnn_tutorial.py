@@ -2,8 +2,8 @@
 
 from dataclasses import replace
 
-from netmorph.engine.recipe import Recipe
 from netmorph.reproduce.rows import Published, Row, Study
+from netmorph.train.recipe import Recipe
 
 PREFACE = """\
 The tutorial's networks, hyper-parameters and data: all published training images (or 160 of them, 16 a class, drawn by

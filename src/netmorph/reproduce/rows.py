@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
-from netmorph.engine.recipe import Recipe
 from netmorph.errors import NetmorphError, suggest
+from netmorph.train.recipe import Recipe
 
 
 @dataclass(frozen=True)

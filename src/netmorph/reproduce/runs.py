@@ -11,16 +11,16 @@ from typing import Any
 import torch
 
 from netmorph import zoo
-from netmorph.data import Dataset, load
-from netmorph.engine.evaluate import evaluate
-from netmorph.engine.history import Epoch, History
-from netmorph.engine.machine import machine, versions
-from netmorph.engine.recipe import Recipe
-from netmorph.engine.seeding import seeded
-from netmorph.engine.train import train
+from netmorph.data import Dataset, Pixels, load
 from netmorph.errors import NetmorphError
 from netmorph.files import write_text
 from netmorph.reproduce.rows import Row
+from netmorph.run.machine import machine, versions
+from netmorph.train.evaluation import evaluate
+from netmorph.train.history import Epoch, History
+from netmorph.train.loop import train
+from netmorph.train.recipe import Recipe
+from netmorph.train.seeding import seeded
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ def run(row: Row, seed: int, folder: Path, on_epoch: Callable[[Epoch], None] = l
         folder: keeps checkpoints and outcomes.
 
     Raises:
-        NetmorphError: the data cannot be loaded, or see `netmorph.engine.train.train`.
+        NetmorphError: the data cannot be loaded, or see `netmorph.train.loop.train`.
     """
     path = _path(folder, row, seed)
     if path.exists():
@@ -116,7 +116,8 @@ def published_split(row: Row, seed: int) -> Dataset:
     if row.normalize is None:
         return dataset
     mean, std = row.normalize
-    return replace(dataset, mean=(mean,) * dataset.input_shape[0], std=(std,) * dataset.input_shape[0])
+    channels = dataset.input_shape[0]
+    return replace(dataset, preparation=Pixels((mean,) * channels, (std,) * channels))
 
 
 def _path(folder: Path, row: Row, seed: int) -> Path:

@@ -9,7 +9,7 @@ from torch import nn
 
 from netmorph.errors import NetmorphError
 
-InputShape = tuple[int, int, int]  # channels, height, width
+InputShape = tuple[int, ...]  # of one input: channels, height and width of an image
 
 
 class ModelError(NetmorphError):

@@ -1,0 +1,163 @@
+"""What a run was asked to do, as plain values that are kept with it."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from netmorph.data import NAMES, DataError, Dataset, load, stream
+from netmorph.edit import Base
+from netmorph.errors import NetmorphError
+from netmorph.policy import Mutation
+from netmorph.run.budget import Budget
+from netmorph.train.recipe import Recipe
+from netmorph.train.seeding import check_seed
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """Which data, and how it is split; see `netmorph.data.load`, or `netmorph.data.stream` if `streamed`."""
+
+    source: str = "digits"
+    seed: int = 0
+    validation: float = 0.15
+    train_size: int | None = None
+    size: tuple[int, int] | None = None
+    streamed: bool = False
+
+    def load(self) -> Dataset:
+        """The data set.
+
+        Raises:
+            DataError: it cannot be found, read or split as asked, or is streamed without a size.
+        """
+        size = self.size and (self.size[0], self.size[1])
+        split: dict[str, Any] = {"seed": self.seed, "validation": self.validation, "train_size": self.train_size}
+        if not self.streamed:
+            return load(self.source, size=size, **split)
+        if self.source in NAMES:
+            raise DataError(f"{self.source} fits in memory and is not streamed; leave stream out, or give a folder")
+        if size is None:
+            raise DataError(
+                "streamed images have to be cropped and resized for the network; give their size (--resize 224x224)"
+            )
+        return stream(self.source, size=size, **split)
+
+    def absolute(self) -> DataConfig:
+        """The same, findable from any folder."""
+        found = self.source in NAMES or not Path(self.source).expanduser().exists()
+        return replace(self, source=self.source if found else str(Path(self.source).expanduser().resolve()))
+
+
+@dataclass(frozen=True)
+class EvolveConfig:
+    """An evolution of networks.
+
+    Attributes:
+        data: see `DataConfig`.
+        model: the start network, a name of `netmorph.zoo` or `module:function`.
+        options: arguments of its constructor beside input_shape and classes.
+        recipe: how every network is trained; its `epochs` are those of a child.
+        founders: how many networks like the start network, of other random weights, the population starts from. An
+            ensemble of unrelated networks is better than one of siblings.
+        start_epochs: epochs of the founders, and of each network of the random search.
+        population: how many networks live on after each round.
+        children: how many are made in each round.
+        mutation: how they differ.
+        max_flops: forward FLOPs per sample that no child may exceed.
+        budget: when it ends.
+        seed: of everything but the data's splits.
+        device: where networks are trained.
+        threads: of each worker; part of what decides the numbers, because sums depend on it.
+    """
+
+    data: DataConfig = field(default_factory=DataConfig)
+    model: str = "lenet5"
+    options: dict[str, Any] = field(default_factory=dict)
+    recipe: Recipe = field(default_factory=Recipe)
+    founders: int = 4
+    start_epochs: int = 10
+    population: int = 4
+    children: int = 6
+    mutation: Mutation = field(default_factory=Mutation)
+    max_flops: float | None = None
+    budget: Budget = field(default_factory=Budget)
+    seed: int = 0
+    device: str = "cpu"
+    threads: int = 1
+
+    def __post_init__(self) -> None:
+        for name in ("founders", "start_epochs", "population", "children", "threads"):
+            if getattr(self, name) < 1:
+                raise NetmorphError(f"{name} must be at least 1, got {getattr(self, name)}")
+        if self.max_flops is not None and not self.max_flops > 0:
+            raise NetmorphError(f"max_flops must be above 0, got {self.max_flops}")
+        check_seed(self.seed)
+
+    def base(self, dataset: Dataset) -> Base:
+        """The start network's constructor."""
+        return base(self.model, self.options, dataset)
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """One network's training; the fields are those of `EvolveConfig`, but for one.
+
+    Attributes:
+        threads: of each process that trains; None takes all cores, or its share of them.
+    """
+
+    data: DataConfig = field(default_factory=DataConfig)
+    model: str = "lenet5"
+    options: dict[str, Any] = field(default_factory=dict)
+    recipe: Recipe = field(default_factory=Recipe)
+    seed: int = 0
+    device: str = "cpu"
+    threads: int | None = None
+
+    def __post_init__(self) -> None:
+        check_seed(self.seed)
+        if self.threads is not None and self.threads < 1:
+            raise NetmorphError(f"threads must be at least 1, got {self.threads}")
+
+    def base(self, dataset: Dataset) -> Base:
+        """The network's constructor."""
+        return base(self.model, self.options, dataset)
+
+
+Config = EvolveConfig | TrainConfig
+_KINDS: dict[str, type[EvolveConfig] | type[TrainConfig]] = {"evolve": EvolveConfig, "train": TrainConfig}
+_PARTS = {"data": DataConfig, "recipe": Recipe, "mutation": Mutation, "budget": Budget}
+
+
+def as_json(config: Config) -> dict[str, Any]:
+    """Nested dicts of plain values, with the task that the config is for. An infinite budget is None."""
+    kind = next(kind for kind, cls in _KINDS.items() if isinstance(config, cls))
+    told = {"task": kind, **asdict(config)}
+    if isinstance(config, EvolveConfig):
+        told["budget"] = {key: None if value == math.inf else value for key, value in told["budget"].items()}
+    return told
+
+
+def from_json(told: dict[str, Any]) -> Config:
+    """The config that `as_json` wrote."""
+    values = {key: _PARTS[key](**_known(value)) if key in _PARTS else value for key, value in told.items()}
+    return _KINDS[values.pop("task")](**values)
+
+
+def base(model: str, options: dict[str, Any], dataset: Dataset) -> Base:
+    """The constructor of a network for this data.
+
+    Raises:
+        NetmorphError: an option is one of the arguments that the data decides.
+    """
+    arguments = {"input_shape": list(dataset.input_shape), "classes": len(dataset.classes)}
+    if taken := sorted(arguments.keys() & options.keys()):
+        raise NetmorphError(f"{' and '.join(taken)} of the network come from the data; leave them out of the options")
+    return Base(model, arguments | options)
+
+
+def _known(told: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in told.items() if value is not None}

@@ -1,0 +1,171 @@
+"""What workers do for an evolution: bear networks and train them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from netmorph.data import Dataset
+from netmorph.edit import Journal
+from netmorph.graph import Graph, trace
+from netmorph.measure.cost import Cost, cost
+from netmorph.policy import mutate
+from netmorph.run.config import EvolveConfig
+from netmorph.run.records import EditRecord
+from netmorph.run.store import BORN, TRAINED, NetworkStore
+from netmorph.train.evaluation import evaluate
+from netmorph.train.history import History
+from netmorph.train.inputs import examples
+from netmorph.train.loop import train
+from netmorph.train.seeding import seeded
+from netmorph.workers.executor import Handler
+
+CAP_TRIES = 8
+
+
+@dataclass(frozen=True)
+class Birth:
+    """Make network `id` from its parent by exact edits, or, without a parent, from the start network.
+
+    Attributes:
+        seed: of everything random in it.
+        generations: how many times in a row to mutate; 0 makes a copy.
+        inherit: keep the parent's weights and optimizer; otherwise what the edits changed is drawn anew.
+    """
+
+    id: int
+    parent: int | None
+    seed: int
+    generations: int = 1
+    inherit: bool = True
+
+
+@dataclass(frozen=True)
+class Born:
+    """What a birth made."""
+
+    cost: Cost
+    edits: tuple[EditRecord, ...]
+
+
+@dataclass(frozen=True)
+class Training:
+    """Train network `id` for some epochs, from its birth or from another network as that was trained."""
+
+    id: int
+    seed: int
+    epochs: int
+    source: int | None = None
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What a training gave. The network on the store is that of the best epoch."""
+
+    history: History
+    seconds: float
+
+
+Job = Birth | Training
+Result = Born | Trained
+
+
+def handler(run: Path, config: EvolveConfig) -> Handler[Job, Result]:
+    """What does the jobs of a run; loads the data once."""
+    return Worker(run, config)
+
+
+@dataclass
+class Worker:
+    """Does jobs, with the data in memory."""
+
+    run: Path
+    config: EvolveConfig
+
+    def __post_init__(self) -> None:
+        self.dataset: Dataset = self.config.data.load()
+        self.store = NetworkStore(self.run, self.config.base(self.dataset), self.config.recipe)
+
+    def __call__(self, job: Job) -> Result:
+        """Do one job; the same job gives the same result."""
+        return self.bear(job) if isinstance(job, Birth) else self.train(job)
+
+    def bear(self, job: Birth) -> Born:
+        """Draw edits until the child stays within the cap; after some tries it is its parent's copy."""
+        for attempt in range(CAP_TRIES + 1):
+            generator = np.random.default_rng([job.seed, attempt])
+            model, journal, optimizer = self._parent(job)
+            edits: list[EditRecord] = []
+            if job.generations and attempt < CAP_TRIES:
+                graph = self._mutate(
+                    job, generator, trace(model, examples(self.dataset, model), journal), optimizer, edits
+                )
+                journal = graph.journal
+            price = cost(model, self.dataset.input_shape)
+            if self.config.max_flops is None or price.flops <= self.config.max_flops:
+                break
+        if not job.inherit:
+            redraw(model, self.store.base.build(), job.seed)
+        self.store.put(job.id, BORN, model, journal, optimizer if job.inherit and job.parent is not None else None)
+        return Born(price, tuple(edits))
+
+    def train(self, job: Training) -> Trained:
+        """Train on, and put the best epoch's network on the store."""
+        started = perf_counter()
+        model, journal, optimizer = self.store.take(*((job.id, BORN) if job.source is None else (job.source, TRAINED)))
+        recipe = replace(self.config.recipe, epochs=job.epochs)
+        history = train(model, self.dataset, recipe, seed=job.seed, device=self.config.device, optimizer=optimizer)
+        self.store.put(job.id, TRAINED, model, journal, optimizer)
+        return Trained(history, perf_counter() - started)
+
+    def _parent(self, job: Birth) -> tuple[nn.Module, Journal, torch.optim.Optimizer]:
+        if job.parent is not None:
+            return self.store.take(job.parent)
+        with seeded(job.seed):
+            model = self.store.base.build()
+        return model, (), torch.optim.SGD(model.parameters())
+
+    def _mutate(
+        self, job: Birth, generator: np.random.Generator, graph: Graph, optimizer: Any, edits: list[EditRecord]
+    ) -> Graph:
+        accuracy = partial(self._accuracy, graph.model)
+        # Accuracy is measured where weights are inherited: that is where an edit must not move it.
+        last = accuracy() if job.inherit else 0.0
+
+        def note(edited: Graph, share: float) -> None:
+            nonlocal last
+            now = accuracy() if job.inherit else 0.0
+            entry = edited.journal[-1]
+            told = entry.edit
+            kind = f"{told['kind']} {told['method']}"
+            edits.append(EditRecord(kind, told["layer"], told["before"], told["after"], share, entry.error, now - last))
+            last = now
+
+        for _ in range(job.generations):
+            graph = mutate(graph, generator, self.config.mutation, optimizer=optimizer, on_edit=note)
+        return graph
+
+    def _accuracy(self, model: nn.Module) -> float:
+        return evaluate(model, self.dataset.validation, self.dataset).accuracy
+
+
+def redraw(model: nn.Module, base: nn.Module, seed: int) -> None:
+    """Draw the weights of all modules anew that edits changed or put in, by their own `reset_parameters`.
+
+    The others keep what the constructor drew, in its own way. Parameters that no module can draw keep the values that
+    the edits gave them.
+    """
+    shapes = {name: tensor.shape for name, tensor in base.named_parameters()}
+    with seeded(seed):
+        for path, module in model.named_modules():
+            own = dict(module.named_parameters(prefix=path, recurse=False))
+            draw = getattr(module, "reset_parameters", None)  # PyTorch's protocol
+            if callable(draw) and any(shapes.get(name) != tensor.shape for name, tensor in own.items()):
+                draw()

@@ -1,0 +1,237 @@
+"""Run folders: make one, work in it under a lock, read it, and write its report at the end."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import TypeVar
+
+from netmorph import report
+from netmorph.errors import NetmorphError, require
+from netmorph.graph import trace
+from netmorph.measure.cost import cost
+from netmorph.report.logs import OnEpoch, TensorBoardLog, csv_log, every, jsonl_log, recorded
+from netmorph.run import single
+from netmorph.run.budget import Budget
+from netmorph.run.config import Config, EvolveConfig, TrainConfig, as_json, from_json
+from netmorph.run.lock import RunLock
+from netmorph.run.machine import machine, versions
+from netmorph.run.records import Records
+from netmorph.run.store import network_file
+from netmorph.search.evolution import Progress
+from netmorph.search.evolution import evolve as run_evolution
+from netmorph.search.jobs import handler
+from netmorph.train.checks import check_data, check_output, check_recipe, usable_device
+from netmorph.train.history import Epoch
+from netmorph.train.inputs import examples
+from netmorph.train.parallel import ONE_PROCESS, World, own_device
+from netmorph.workers.executor import Processes
+from netmorph.workers.threads import set_threads
+from netmorph.zoo import MODELS
+
+# Samples that each child sees by default: an epoch of MNIST or CIFAR-10 is about two of these.
+SAMPLES = 25_000
+START_FACTOR = 3
+START_WIDTH = 0.25
+SMALL = 10_000
+
+Kind = TypeVar("Kind", EvolveConfig, TrainConfig)
+
+
+class RunError(NetmorphError):
+    """A run folder cannot be made, or is not of the kind that was asked for."""
+
+
+def free_folder(name: str, parent: Path = Path("runs")) -> Path:
+    """`runs/NAME-N` with the first free number."""
+    stem = Path(name).name or "run"
+    return next(folder for n in itertools.count(1) if not (folder := parent / f"{stem}-{n}").exists())
+
+
+def settle(
+    config: EvolveConfig, *, epochs: int | None, start_epochs: int | None, batch_size: int | None
+) -> EvolveConfig:
+    """The config with what was not given decided by the data and the model.
+
+    Small data take small batches and many epochs; the founders train three times as long as a child; the networks of
+    `netmorph.zoo` start at a quarter of their width.
+    """
+    samples = len(config.data.load().train)
+    epochs = epochs or max(1, round(SAMPLES / samples))
+    batch_size = batch_size or (32 if samples < SMALL else 64)
+    options = {"width": START_WIDTH, **config.options} if config.model in MODELS else config.options
+    return replace(
+        config,
+        recipe=replace(config.recipe, epochs=epochs, batch_size=batch_size),
+        start_epochs=start_epochs or START_FACTOR * epochs,
+        options=options,
+    )
+
+
+def create(folder: Path, config: Config, command: str, world: World = ONE_PROCESS) -> Path:
+    """Start a run's folder, once data, recipe and model are known to work together; nothing is trained yet.
+
+    Args:
+        world: the processes that will work together; the first one creates the folder.
+
+    Raises:
+        NetmorphError: the data cannot be loaded, the recipe does not fit it, the model cannot be built, run on it or
+            (to evolve it) traced, the device cannot be used, or the folder is not free.
+    """
+    if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
+        raise RunError(f"{folder} is not an empty folder; resume the run in it, or choose another folder")
+    for package in ("matplotlib", "jinja2"):  # before hours of training, not after
+        require(package, "report")
+    usable_device(own_device(config.device, world))
+    config = replace(config, data=config.data.absolute())
+    dataset = config.data.load()
+    check_data(dataset)
+    check_recipe(config.recipe, dataset, world)
+    model = config.base(dataset).build()
+    price = cost(model, dataset.input_shape)
+    check_output(model, dataset, config.recipe)
+    if isinstance(config, EvolveConfig):
+        require("moocore", "evolve")
+        if config.max_flops is not None and price.flops > config.max_flops:
+            raise RunError(
+                f"the start network takes {price.flops:.3g} FLOPs, more than max_flops, {config.max_flops:.3g}; "
+                "raise it, or start smaller (width)"
+            )
+        trace(model, examples(dataset, model))
+    with Records.create(folder) as records, records.transaction():
+        records.set_meta("config", as_json(config))
+        records.set_meta("title", f"{config.model} on {dataset.name}")
+        records.set_meta("command", command)
+        records.set_meta("normalization", dataset.preparation.describe())
+        records.set_meta("machine", machine())
+        records.set_meta("versions", versions())
+        records.set_meta("status", "interrupted")
+    return folder
+
+
+def config_of(records: Records, kind: type[Kind]) -> Kind:
+    """The config that a run began with.
+
+    Raises:
+        RunError: it is a run of another command, or was cut short before it began.
+    """
+    told = records.meta("config")
+    if told is None:
+        raise RunError(f"the run in {records.path.parent} was stopped before it began; delete the folder, start again")
+    config = from_json(told)
+    if not isinstance(config, kind):
+        raise RunError(f"{records.path.parent} is a run of `netmorph {told['task']}`; resume it with that command")
+    return config
+
+
+def evolve(folder: Path, workers: int | None, on_progress: Callable[[Progress], None]) -> Path:
+    """Start or go on with the evolution in a folder, and write its report.
+
+    Raises:
+        RunInUse: another process works in the folder.
+        NetmorphError: see `netmorph.search.evolution.evolve`.
+    """
+    with _working(folder) as records:
+        config = config_of(records, EvolveConfig)
+        if workers is None and config.device != "cpu":
+            workers = 1  # one accelerator, one worker: each brings a context of its own
+        with Processes(partial(handler, folder, config), workers, config.threads) as executor:
+            set_threads(executor.plan.threads)
+            run_evolution(folder, config, records, executor, on_progress)
+    return report.write(folder)
+
+
+def extend(folder: Path, budget: Budget) -> None:
+    """Give an evolution another budget; one that is finished can go on, and will be tested again at its new end.
+
+    Raises:
+        RunInUse: another process works in the folder.
+    """
+    with RunLock(folder), Records.resume(folder) as records, records.transaction():
+        config = config_of(records, EvolveConfig)
+        records.set_meta("config", as_json(replace(config, budget=budget)))
+        records.set_meta("result", None)
+        records.set_meta("status", "interrupted")
+
+
+def best_network(folder: Path) -> Path:
+    """The file of the best network of a finished run, for `netmorph.load`."""
+    with reading(folder) as records:
+        return network_file(folder, records.meta("result")["best"]["id"])
+
+
+def train(
+    folder: Path,
+    on_epoch: Callable[[Epoch], None],
+    tensorboard: bool = False,
+    world: World = ONE_PROCESS,
+) -> Path:
+    """Start or go on with the training in a folder, and write its report.
+
+    After each epoch metrics.csv and metrics.jsonl in the folder hold all epochs so far.
+
+    Args:
+        tensorboard: log to the folder tensorboard in it, too; a training that has begun to keeps to it.
+        world: the processes that train together. This is the first one's part; the others do `train_along`.
+
+    Raises:
+        RunInUse: another process works in the folder.
+        NetmorphError: see `netmorph.train.loop.train`.
+    """
+    with _working(folder) as records:
+        config = config_of(records, TrainConfig)
+        with contextlib.ExitStack() as opened:
+            # A finished run keeps its logs, also without the checkpoint that they would be made from.
+            logs = [] if records.meta("result") else _logs(folder, tensorboard, opened)
+            single.train_single(folder, config, records, every(*logs, on_epoch), world)
+    return report.write(folder)
+
+
+def begun_with(folder: Path, kind: type[Kind]) -> Kind:
+    """The config of the run in a folder.
+
+    Raises:
+        RecordsError: there is no run.
+        RunError: see `config_of`.
+    """
+    with reading(folder) as records:
+        return config_of(records, kind)
+
+
+def _logs(folder: Path, tensorboard: bool, opened: contextlib.ExitStack) -> list[OnEpoch]:
+    """What keeps the epochs of a training in its folder; `opened` closes it."""
+    history, board = recorded(folder / single.CHECKPOINT), folder / "tensorboard"
+    logs: list[OnEpoch] = [csv_log(folder / "metrics.csv", history), jsonl_log(folder / "metrics.jsonl", history)]
+    if tensorboard or board.exists():
+        logs.append(opened.enter_context(TensorBoardLog(board, history)))
+    return logs
+
+
+@contextlib.contextmanager
+def reading(folder: Path) -> Iterator[Records]:
+    """The records of a run, to read while it runs or afterwards."""
+    with Records.open(folder) as records:
+        yield records
+
+
+@contextlib.contextmanager
+def _working(folder: Path) -> Iterator[Records]:
+    """The records of a run, to write, while this process alone works in its folder."""
+    with Records.open(folder):  # that there is a run, before a lock file is left anywhere
+        pass
+    with RunLock(folder), Records.resume(folder) as records:
+        if records.meta("status") == "finished":
+            yield records
+            return
+        records.set_meta("status", "running")
+        try:
+            yield records
+        except BaseException:
+            # What stopped it may be a full disk, which has been told already.
+            with contextlib.suppress(NetmorphError):
+                records.set_meta("status", "interrupted")
+            raise

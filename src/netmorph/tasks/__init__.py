@@ -1,0 +1,8 @@
+"""What networks are trained for: classes, values, the next token, or a user's own `Task`."""
+
+from netmorph.tasks.classes import classification
+from netmorph.tasks.task import LOSS, Objective, Task, TaskError
+from netmorph.tasks.tokens import next_token
+from netmorph.tasks.values import regression
+
+__all__ = ["LOSS", "Objective", "Task", "TaskError", "classification", "next_token", "regression"]

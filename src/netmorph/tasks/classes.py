@@ -1,0 +1,73 @@
+"""One class for each sample: images or rows of a table."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from netmorph.tasks.task import Objective, Task, TaskError
+
+
+def classification(name: str = "classification") -> Task:
+    """Outputs are logits `[B, classes]`, targets labels int64 `[B]`, or probabilities `[B, classes]` in training.
+
+    The loss is cross-entropy in nats. Told is the "accuracy", the share of right answers, which chooses. An ensemble
+    answers with the mean of its members' probabilities.
+    """
+    return Task(
+        name,
+        loss=functional.cross_entropy,
+        numbers=_right,
+        chooses="accuracy",
+        higher_is_better=True,
+        combined=mean_of_probabilities,
+        answers=_probabilities,
+        softened=_softened,
+        check=check_logits,
+    )
+
+
+def mean_of_probabilities(logits: Sequence[Tensor]) -> Tensor:
+    """Logits `[..., classes]` whose probabilities are the mean of those of several networks."""
+    if len(logits) == 1:
+        return logits[0]
+    return torch.stack([each.log_softmax(-1) for each in logits]).logsumexp(0)
+
+
+def check_logits(outputs: Tensor, targets: Tensor) -> None:
+    """Refuse outputs that are not one number for each sample and class.
+
+    Raises:
+        TaskError: they are not `[B, classes]`, or a label is outside the classes.
+    """
+    if outputs.dim() != 2:
+        raise TaskError(f"gives shape {tuple(outputs.shape)}; logits of shape [samples, classes] were expected")
+    low, high = int(targets.min()), int(targets.max())
+    if low < 0 or high >= outputs.shape[1]:
+        raise TaskError(
+            f"has outputs for the classes 0 to {outputs.shape[1] - 1}, but the labels go from {low} to {high}; build "
+            "it with the data set's class count"
+        )
+
+
+def _right(outputs: Tensor, targets: Tensor) -> dict[str, Tensor]:
+    return {"accuracy": (outputs.argmax(1) == targets).double().mean()}
+
+
+def _probabilities(outputs: Tensor) -> Tensor:
+    return outputs.softmax(-1)
+
+
+def _softened(smoothing: float, weights: Tensor | None) -> Objective:
+    def loss(outputs: Tensor, targets: Tensor) -> Tensor:
+        lost = functional.cross_entropy(outputs, targets, weights, reduction="sum", label_smoothing=smoothing)
+        return lost / count(targets)
+
+    def count(targets: Tensor) -> Tensor | int:
+        if weights is None:
+            return len(targets)
+        total = (targets @ weights).sum() if targets.is_floating_point() else weights[targets].sum()
+        return torch.where(total > 0, total, 1)  # a batch whose classes count nothing moves nothing
+
+    return Objective(loss, count)

@@ -1,0 +1,51 @@
+"""The next token at each position of a text."""
+
+import math
+
+from torch import Tensor
+from torch.nn import functional
+
+from netmorph.tasks.classes import mean_of_probabilities
+from netmorph.tasks.task import LOSS, Numbers, Task, TaskError
+
+# exp of a larger loss is no finite float.
+LARGEST = math.log(1e300)
+
+
+def next_token(name: str = "text") -> Task:
+    """Outputs are logits `[B, T, tokens]`, targets int64 `[B, T]`: the token that follows each position.
+
+    The loss is the cross-entropy of a token in nats, and chooses. Told are "perplexity", its exponential, and
+    "accuracy", the share of tokens that are the likeliest answer. An ensemble answers with the mean of its members'
+    probabilities.
+    """
+    return Task(name, _loss, _right, _told, combined=mean_of_probabilities, answers=_probabilities, check=_check_tokens)
+
+
+def _loss(outputs: Tensor, targets: Tensor) -> Tensor:
+    return functional.cross_entropy(outputs.flatten(0, 1), targets.flatten())
+
+
+def _right(outputs: Tensor, targets: Tensor) -> dict[str, Tensor]:
+    return {"accuracy": (outputs.argmax(-1) == targets).double().mean()}
+
+
+def _told(means: Numbers) -> dict[str, float]:
+    return {**means, "perplexity": math.exp(min(means[LOSS], LARGEST)) if means[LOSS] == means[LOSS] else math.nan}
+
+
+def _probabilities(outputs: Tensor) -> Tensor:
+    return outputs.softmax(-1)
+
+
+def _check_tokens(outputs: Tensor, targets: Tensor) -> None:
+    if outputs.dim() != 3 or outputs.shape[:2] != targets.shape:
+        raise TaskError(
+            f"gives shape {tuple(outputs.shape)} for windows of shape {tuple(targets.shape)}; logits of shape "
+            "[samples, positions, tokens] were expected"
+        )
+    if int(targets.max()) >= outputs.shape[2]:
+        raise TaskError(
+            f"has outputs for {outputs.shape[2]} tokens, but the text has the token {int(targets.max())}; build it "
+            "with the vocabulary's size"
+        )

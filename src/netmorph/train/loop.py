@@ -1,0 +1,196 @@
+"""Train a network: the loop over epochs, from the first one to the best weights."""
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import torch
+from torch import nn
+
+from netmorph.data import Dataset, batches
+from netmorph.errors import NetmorphError
+from netmorph.train.advice import advice
+from netmorph.train.average import MovingAverage
+from netmorph.train.checkpoint import CheckpointError, existing
+from netmorph.train.checks import (
+    check_alike,
+    check_data,
+    check_optimizer,
+    check_output,
+    check_recipe,
+    device_for,
+    warn_of_eval_mode,
+)
+from netmorph.train.evaluation import Metrics, evaluate
+from netmorph.train.fit import TrainState, fit
+from netmorph.train.history import Epoch, History
+from netmorph.train.inputs import autocast, prepare, reference
+from netmorph.train.modes import mode
+from netmorph.train.nonfinite import REMEDY, NotFinite, first_nonfinite
+from netmorph.train.optimizers import build_optimizer
+from netmorph.train.parallel import ONE_PROCESS, World, from_first, in_step, share_buffers, total
+from netmorph.train.place import place, resident
+from netmorph.train.recipe import Recipe
+from netmorph.train.resume import Snapshot, identity, load_progress, save_progress
+from netmorph.train.schedules import learning_rate_of, steps_per_epoch
+from netmorph.train.seeding import check_seed
+from netmorph.wording import listed
+
+
+def train(
+    model: nn.Module,
+    dataset: Dataset,
+    recipe: Recipe,
+    *,
+    seed: int = 0,
+    device: str | torch.device | None = None,
+    optimizer: torch.optim.Optimizer | None = None,
+    checkpoint: str | Path | None = None,
+    resume: bool = False,
+    on_epoch: Callable[[Epoch], None] | None = None,
+    world: World = ONE_PROCESS,
+) -> History:
+    """Train a model to classify images, in place.
+
+    At the end the model holds the weights of the best epoch, `history.best` (those of the moving average, if the
+    recipe asks for one), and the optimizer its state of the same moment, so that further training goes on from
+    there. The model stays on `device`; the mode of every module is as before. The caller's random state is
+    neither used nor changed: on the CPU, the same model, seed and number of threads give the same numbers, bit
+    for bit.
+
+    The recipe sets the learning rate of every parameter group, times the group's `"lr_scale"` if it has one. Modules
+    that are in eval mode beside others in train mode stay so, as frozen batch norms should; a warning names them. A
+    last batch of a single sample is left out, because batch normalization cannot train on one.
+
+    Args:
+        model: takes normalized images [N, C, H, W] and gives logits [N, classes].
+        dataset: its training part is learnt, its validation part chooses the best epoch. Images in memory are
+            moved to the device as a whole.
+        seed: decides the order of the samples, augmentation and dropout; 0 or more.
+        device: where to train; None is where the model is.
+        optimizer: goes on with its state and options (of an edited network, say); None builds the recipe's.
+        checkpoint: a file to write after each epoch.
+        resume: go on from `checkpoint`, exactly as if the run had never stopped; start if there is none yet.
+        on_epoch: called after each epoch, when its checkpoint is written; in the first process only.
+        world: the processes that train together, see `netmorph.train.parallel.joined`. Each computes its share of
+            every batch; the first one reads and writes the checkpoint.
+
+    Raises:
+        NetmorphError: the data, the recipe, the model's output, the optimizer or the device does not fit; nothing
+            is trained yet.
+        CheckpointError: the checkpoint is damaged or belongs to another run, or exists without `resume`.
+        NotFinite: a loss is NaN or infinite; the model keeps the weights of that moment.
+        OutOfMemory: the message says what to lower.
+        SaveError: a checkpoint cannot be written.
+    """
+    device = device_for(model, device)
+    checkpoint = None if checkpoint is None else Path(checkpoint)
+    check_data(dataset)
+    check_recipe(recipe, dataset, world)
+    check_seed(seed)
+    _check_checkpoint(checkpoint, resume)
+    with advice(recipe, "before the first epoch"):
+        place(model, device, recipe, optimizer)
+        optimizer = optimizer or build_optimizer(model, recipe)
+        check_optimizer(optimizer, model)
+        warn_of_eval_mode(model)
+        check_output(model, dataset, recipe)
+        known: dict[str, Any] = {}  # hashing all images takes a while, and only some runs need it
+        if checkpoint is not None or world.size > 1:
+            known = identity(dataset, recipe, seed, world)
+            check_alike(known, world)
+        dataset = resident(dataset, device)
+        forward = in_step(model, world)  # before anything is copied from the model: it gets the first one's weights
+        average = None if recipe.ema is None else MovingAverage(model, recipe.ema)
+        judged = model if average is None else average.model
+        history, best = History(), Snapshot.take(model, optimizer)
+        if checkpoint is not None and resume and from_first(lambda: existing(checkpoint), world):
+            history, best = load_progress(checkpoint, known, model, optimizer, average, world)
+    state = TrainState(model, torch.compile(forward) if recipe.compile else forward, optimizer, average, world)
+
+    steps = steps_per_epoch(len(dataset.train), recipe.batch_size, world.size)
+    while not _finished(history, recipe):
+        number = len(history) + 1
+        started = perf_counter()
+        with advice(recipe, f"in epoch {number}"):
+            fitted = _fit(state, dataset, recipe, seed, number)
+            share_buffers(judged, world)
+            validated = _validate(judged, dataset, recipe, number, world)
+        epoch = Epoch(
+            epoch=number,
+            train_loss=fitted.loss,
+            train_accuracy=fitted.accuracy,
+            validation_loss=validated.loss,
+            validation_accuracy=validated.accuracy,
+            learning_rate=learning_rate_of(recipe, number, steps - 1, steps),
+            seconds=perf_counter() - started,
+        )
+        history = History((*history, epoch))
+        if history.best is epoch:
+            best = Snapshot.take(judged, optimizer, of=model)
+        if checkpoint is not None and world.rank == 0:
+            last = best if history.best is epoch and average is None else Snapshot.take(model, optimizer)
+            save_progress(checkpoint, known, history, last, best, average)
+        if on_epoch is not None and world.rank == 0:
+            on_epoch(epoch)
+
+    best.put_back(model, optimizer)
+    return history
+
+
+def _finished(history: History, recipe: Recipe) -> bool:
+    if not history:
+        return False
+    waited = len(history) - history.best.epoch
+    return len(history) >= recipe.epochs or (recipe.patience is not None and waited >= recipe.patience)
+
+
+def _fit(state: TrainState, dataset: Dataset, recipe: Recipe, seed: int, epoch: int) -> Metrics:
+    """One epoch; reading each loss would hold an accelerator up."""
+    if reference(state.model).device.type == "cpu":
+        return fit(state, dataset, recipe, seed=seed, epoch=epoch, watch=True)
+    return _fit_unwatched(state, dataset, recipe, seed, epoch)
+
+
+def _fit_unwatched(state: TrainState, dataset: Dataset, recipe: Recipe, seed: int, epoch: int) -> Metrics:
+    """One epoch; where a NaN came from is found by living it again."""
+    before = Snapshot.take(state.model, state.optimizer)
+    fitted = fit(state, dataset, recipe, seed=seed, epoch=epoch, watch=False)
+    if not math.isfinite(fitted.loss):
+        before.put_back(state.model, state.optimizer)
+        fit(state, dataset, recipe, seed=seed, epoch=epoch, watch=True)
+        raise NotFinite(f"a loss was {fitted.loss} in epoch {epoch}, but not when the epoch was repeated. {REMEDY}")
+    return fitted
+
+
+def _validate(model: nn.Module, dataset: Dataset, recipe: Recipe, epoch: int, world: World) -> Metrics:
+    found = evaluate(model, dataset.validation, dataset, bf16=recipe.bf16, share=world.share)
+    if world.size > 1:
+        sums = [found.loss * found.count, found.accuracy * found.count, found.count]
+        loss, hits, count = total(torch.tensor(sums, dtype=torch.float64), world).tolist()
+        found = Metrics(loss / count, hits / count, int(count))
+    if not math.isfinite(found.loss):
+        where = _first_nonfinite(model, dataset, recipe)
+        raise NotFinite(f"the loss is {found.loss} in the validation of epoch {epoch}: {where}. {REMEDY}")
+    return found
+
+
+def _first_nonfinite(model: nn.Module, dataset: Dataset, recipe: Recipe) -> str:
+    """The module that is first not finite, of the first validation images whose answer is not."""
+    like = reference(model)
+    with mode(model, training=False), torch.no_grad(), autocast(like.device, recipe.bf16):
+        for images, _ in batches(dataset.validation, 256):
+            inputs = prepare(images, dataset, like)
+            if not model(inputs).isfinite().all():
+                return first_nonfinite(model, inputs)
+    return "every answer is finite, the loss itself overflowed"
+
+
+def _check_checkpoint(checkpoint: Path | None, resume: bool) -> None:
+    if resume and checkpoint is None:
+        raise NetmorphError("resume needs the checkpoint to go on from; give its path")
+    found = [] if checkpoint is None or resume else [str(file) for file in existing(checkpoint)]
+    if found:
+        raise CheckpointError(f"there is {listed(found, ' and ')}; resume, delete what is there, or give another path")

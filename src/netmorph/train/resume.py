@@ -1,0 +1,175 @@
+"""Where a training run stands: what its checkpoint holds, and how a run goes on from there."""
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from netmorph.data import Dataset
+from netmorph.edit.snapshot import tensors_of
+from netmorph.train.average import MovingAverage
+from netmorph.train.checkpoint import CheckpointError, load, save
+from netmorph.train.history import Epoch, History
+from netmorph.train.optimizer_state import pack_optimizer, unpack_optimizer
+from netmorph.train.parallel import World, from_first
+from netmorph.train.recipe import Recipe
+from netmorph.wording import listed
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """Copies of a model's parameters and buffers and of its optimizer's state, all of one moment."""
+
+    model: dict[str, Tensor]
+    optimizer: dict[str, Tensor]
+    optimizer_meta: dict[str, Any]
+
+    @classmethod
+    def take(cls, model: nn.Module, optimizer: torch.optim.Optimizer, of: nn.Module | None = None) -> "Snapshot":
+        """Copy the present state.
+
+        Args:
+            of: the model whose parameters the optimizer holds, if `model` is its moving average.
+        """
+        copies = {name: tensor.detach().clone() for name, tensor in tensors_of(model).items()}
+        return cls(copies, *pack_optimizer(optimizer, of or model))
+
+    def put_back(self, model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
+        """Copy the state into the same tensors of a model, and into its optimizer."""
+        unpack_optimizer(optimizer, model, self.optimizer, self.optimizer_meta)
+        _fill(model, self.model)
+
+
+def identity(dataset: Dataset, recipe: Recipe, seed: int, world: World) -> dict[str, Any]:
+    """What must be the same when a run goes on, as JSON gives it back."""
+    told = {
+        "recipe": asdict(recipe),
+        "seed": seed,
+        "data": dataset.fingerprint,
+        "split of the data": [part.digest() for part in (dataset.train, dataset.validation)],
+        "preparation of the inputs": dataset.preparation.describe(),
+        "processes": world.size,
+    }
+    return dict(json.loads(json.dumps(told)))
+
+
+def save_progress(
+    path: Path,
+    known: dict[str, Any],
+    history: History,
+    last: Snapshot,
+    best: Snapshot,
+    average: MovingAverage | None,
+) -> None:
+    """Write a checkpoint after an epoch.
+
+    Args:
+        known: the run's `identity`.
+        last: the state after the last epoch.
+        best: the state after the best one; stored once if it is the same object as `last`.
+        average: of the weights after the last epoch, if there is one.
+
+    Raises:
+        SaveError: the file cannot be written; the checkpoint before is still there.
+    """
+    snapshots = {"last": last} if best is last else {"last": last, "best": best}
+    tensors = {
+        f"{moment}/{part}/{name}": tensor
+        for moment, snapshot in snapshots.items()
+        for part, members in (("model", snapshot.model), ("optimizer", snapshot.optimizer))
+        for name, tensor in members.items()
+    }
+    if average is not None:
+        tensors |= {f"average/{name}": tensor for name, tensor in tensors_of(average.model).items()}
+    meta = {
+        "average steps": 0 if average is None else average.steps,
+        "identity": known,
+        "history": [asdict(epoch) for epoch in history],
+        "optimizer": {moment: snapshot.optimizer_meta for moment, snapshot in snapshots.items()},
+    }
+    save(path, tensors, meta)
+
+
+def load_progress(
+    path: Path,
+    known: dict[str, Any],
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    average: MovingAverage | None,
+    world: World,
+) -> tuple[History, Snapshot]:
+    """Put a checkpoint's last state into model, optimizer and average; give the history and the best state.
+
+    The first process reads it for all.
+
+    Raises:
+        CheckpointError: the checkpoint is damaged, or belongs to another recipe, seed, data set or model.
+        OptimizerStateError: it belongs to another optimizer.
+    """
+    tensors, meta = from_first(lambda: load(path), world)
+    if "identity" not in meta:
+        raise CheckpointError(f"{path} is no checkpoint of a training run; choose another file")
+    stored = meta["identity"]
+    _check_data(path, stored, known)
+    # What was written before a hyper-parameter was known did without it.
+    recipes = {**asdict(Recipe()), **stored["recipe"]}, known["recipe"]
+    different = [*_differences(*recipes), *_differences({**stored, "recipe": ""}, {**known, "recipe": ""})]
+    if different:
+        raise CheckpointError(
+            f"{path} belongs to another run: {listed(different, '; ')}. Give the same values, or another file"
+        )
+    snapshots = {
+        moment: Snapshot(_below(tensors, f"{moment}/model/"), _below(tensors, f"{moment}/optimizer/"), optimizer_meta)
+        for moment, optimizer_meta in meta["optimizer"].items()
+    }
+    last = snapshots["last"]
+    different = _differences(_signature(last.model), _signature(tensors_of(model)))
+    if different:
+        raise CheckpointError(
+            f"{path} belongs to another network: {listed(different, '; ')}. "
+            "Build the same network, or give another file"
+        )
+    last.put_back(model, optimizer)
+    if average is not None:
+        _fill(average.model, _below(tensors, "average/"))
+        average.steps = meta["average steps"]
+    return History(Epoch(**epoch) for epoch in meta["history"]), snapshots.get("best", last)
+
+
+def _fill(model: nn.Module, values: dict[str, Tensor]) -> None:
+    with torch.no_grad():
+        for name, tensor in tensors_of(model).items():
+            tensor.copy_(values[name])
+
+
+def _check_data(path: Path, stored: dict[str, Any], given: dict[str, Any]) -> None:
+    """Say of data that changed what happened, where a list of differing checksums would not."""
+    if stored["data"] != given["data"]:
+        raise CheckpointError(
+            f"the data set has changed since {path} was written: its checksum was {stored['data'][:12]}, now it is "
+            f"{given['data'][:12]}. Put the files back as they were, or start a new run"
+        )
+    if stored["split of the data"] != given["split of the data"]:
+        raise CheckpointError(
+            f"the images of the data set are divided otherwise than when {path} was written; give the same seed, "
+            "validation share and number of training images, or start a new run"
+        )
+
+
+def _signature(tensors: dict[str, Tensor]) -> dict[str, str]:
+    return {name: f"{tuple(tensor.shape)} {tensor.dtype}" for name, tensor in tensors.items()}
+
+
+def _differences(stored: dict[str, Any], given: dict[str, Any]) -> list[str]:
+    return [
+        f"{name} is {stored.get(name, 'absent')} there, {given.get(name, 'absent')} here"
+        for name in {**given, **stored}
+        if stored.get(name) != given.get(name)
+    ]
+
+
+def _below(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}

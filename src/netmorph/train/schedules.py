@@ -1,0 +1,74 @@
+"""What changes from step to step: learning rates, and the size of images."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:  # a recipe looks its names up here
+    from netmorph.train.recipe import Recipe
+
+
+def steps_per_epoch(images: int, batch_size: int, processes: int = 1) -> int:
+    """Training steps of one pass over so many images.
+
+    A last batch of a single image for each process is left out: batch normalization cannot train on one.
+    """
+    full, rest = divmod(images, batch_size)
+    return max(1, full + int(rest >= 2 * processes))
+
+
+def learning_rate_at(recipe: Recipe, progress: float) -> float:
+    """The learning rate when `progress`, from 0 to 1, of all steps are done.
+
+    A function of the progress alone: nothing to store, and nothing to repair when parameter groups change.
+    """
+    if progress < recipe.warmup:
+        return recipe.learning_rate * progress / recipe.warmup
+    return recipe.learning_rate * SCHEDULES[recipe.schedule]((progress - recipe.warmup) / (1 - recipe.warmup))
+
+
+def learning_rate_of(recipe: Recipe, epoch: int, step: int, steps: int) -> float:
+    """The learning rate of a step, from 0, of an epoch, from 1, that has so many."""
+    return learning_rate_at(recipe, (epoch - 1 + step / steps) / recipe.epochs)
+
+
+def image_scale_at(recipe: Recipe, epoch: int) -> float:
+    """The side of the training images in an epoch, from 1, as a share of their own side.
+
+    The same for all steps of an epoch, because kernels are prepared anew for every shape. It is 1 in the last one.
+    """
+    full = min(math.ceil(recipe.epochs * 2 / 3), recipe.epochs - 1)
+    return 1.0 if epoch > full else recipe.first_size + (1 - recipe.first_size) * (epoch - 1) / full
+
+
+def scaled_side(side: int, scale: float) -> int:
+    """A side of an image, in pixels, at a scale that `image_scale_at` gives."""
+    return max(1, round(side * scale))
+
+
+def _constant(progress: float) -> float:
+    return 1.0
+
+
+def _linear(progress: float) -> float:
+    return 1 - progress
+
+
+def _cosine(progress: float) -> float:
+    return (1 + math.cos(math.pi * progress)) / 2
+
+
+def _step(progress: float) -> float:
+    # A tenth after one half, a hundredth after three quarters.
+    return 0.1 ** (int(progress >= 0.5) + int(progress >= 0.75))
+
+
+# From the progress after the warm-up, 0 to 1, to a factor of the learning rate.
+SCHEDULES: dict[str, Callable[[float], float]] = {
+    "constant": _constant,
+    "linear": _linear,
+    "cosine": _cosine,
+    "step": _step,
+}

@@ -1,0 +1,74 @@
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from netmorph.errors import NetmorphError
+from netmorph.policy import Mutation
+from netmorph.run.budget import Budget
+from netmorph.run.config import Config, DataConfig, EvolveConfig, TrainConfig, as_json, from_json
+from netmorph.train.recipe import Recipe
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        EvolveConfig(),
+        EvolveConfig(
+            data=DataConfig("mnist", seed=3, validation=0.2, train_size=160),
+            model="mine:build",
+            options={"width": 0.5, "hidden": [3, 4]},
+            recipe=Recipe(epochs=3, optimizer="sgd", clip_norm=1.0, patience=2),
+            mutation=Mutation(edits=5, locality=0.1, growth=1.5, deepen=0.0, tries=3),
+            max_flops=1e6,
+            budget=Budget(flops=1e9, rounds=3),
+            seed=7,
+            threads=2,
+        ),
+        TrainConfig(recipe=Recipe(schedule="step"), options={"width": 2}),
+    ],
+)
+def test_a_config_comes_back_from_json(config: Config) -> None:
+    assert from_json(json.loads(json.dumps(as_json(config), allow_nan=False))) == config
+
+
+def test_the_size_of_images_survives_json() -> None:
+    config = TrainConfig(data=DataConfig(size=(6, 7)))
+    assert from_json(json.loads(json.dumps(as_json(config)))).data.load().input_shape == (1, 6, 7)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"population": 0}, "population must be at least 1, got 0"),
+        ({"children": 0}, "children must be at least 1"),
+        ({"start_epochs": 0}, "start_epochs must be at least 1"),
+        ({"threads": 0}, "threads must be at least 1"),
+        ({"seed": -1}, "seed must be 0 or more, .*; -1 was given"),
+        ({"max_flops": 0.0}, "max_flops must be above 0"),
+    ],
+)
+def test_values_out_of_range_are_refused(changes: dict[str, int], message: str) -> None:
+    with pytest.raises(NetmorphError, match=message):
+        replace(EvolveConfig(), **changes)
+
+
+def test_the_seed_of_a_training_is_checked() -> None:
+    with pytest.raises(NetmorphError, match="seed must be 0 or more"):
+        TrainConfig(seed=-1)
+
+
+def test_what_the_data_decides_is_no_option() -> None:
+    config = EvolveConfig(options={"classes": 3, "width": 1})
+    with pytest.raises(NetmorphError, match="classes of the network come from the data"):
+        config.base(config.data.load())
+
+
+def test_a_folder_is_found_from_anywhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "images").mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert DataConfig("images").absolute() == DataConfig(str(tmp_path / "images"))
+    assert DataConfig("digits").absolute() == DataConfig("digits")
+    (tmp_path / "digits").mkdir()
+    assert DataConfig("digits").absolute() == DataConfig("digits")

@@ -1,0 +1,230 @@
+import math
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from netmorph.files import SaveError
+from netmorph.run.records import EditRecord, EpochRecord, NetworkRecord, Records, RecordsError
+
+EDIT = EditRecord("widen r2r", "features.0", 8, 12, 0.3, 2e-7, 0.0)
+
+
+def network(id: int, parent: int | None = None, **changes: object) -> NetworkRecord:
+    record = NetworkRecord(
+        id=id,
+        arm="evolve",
+        round=0,
+        parent=parent,
+        seed=7,
+        state="trained",
+        parameters=1000,
+        flops=20000,
+        training_flops=10**15,
+        seconds=1.5,
+        accuracy=0.9,
+        loss=0.3,
+        survivor=False,
+        edits=(EDIT,) if parent is not None else (),
+        failure=None,
+    )
+    return replace(record, **changes)  # type: ignore[arg-type]
+
+
+def epoch(network: int, number: int, loss: float = 0.5) -> EpochRecord:
+    return EpochRecord(network, number, loss, 0.8, 0.6, 0.75, 0.1, 2.0)
+
+
+def test_records_come_back_as_they_went_in(tmp_path: Path) -> None:
+    start = network(0)
+    child = network(1, parent=0, round=1, survivor=True, edits=(EDIT, replace(EDIT, kind="deepen r2r")))
+    failed = network(2, arm="random", state="failed", accuracy=None, loss=None, failure="loss is nan")
+    with Records.create(tmp_path / "run") as records:
+        for record in (start, child, failed):
+            records.put_network(record)
+        records.add_epochs([epoch(0, 1), epoch(0, 0)])
+        records.set_meta("config", {"data": "digits", "widths": [1, 2]})
+    with Records.open(tmp_path / "run") as records:
+        assert records.networks() == [start, child, failed]
+        assert records.networks("random") == [failed]
+        assert records.epochs(0) == [epoch(0, 0), epoch(0, 1)]
+        assert records.epochs(1) == []
+        assert records.meta("config") == {"data": "digits", "widths": [1, 2]}
+        assert records.meta("result") is None
+
+
+def test_put_network_replaces_the_record_and_keeps_its_epochs(tmp_path: Path) -> None:
+    with Records.create(tmp_path) as records:
+        records.put_network(network(0, state="planned", accuracy=None))
+        records.put_network(network(1, parent=0))
+        records.add_epochs([epoch(0, 0)])
+        records.put_network(network(0, accuracy=0.95))
+        assert [record.accuracy for record in records.networks()] == [0.95, 0.9]
+        assert records.epochs(0) == [epoch(0, 0)]
+
+
+def test_a_retried_job_leaves_nothing_of_its_first_try(tmp_path: Path) -> None:
+    with Records.create(tmp_path) as records:
+        records.put_network(network(0))
+        records.replace_epochs(0, [epoch(0, number) for number in range(5)])
+        records.replace_epochs(0, [epoch(0, number, loss=0.1) for number in range(3)])
+        assert records.epochs(0) == [epoch(0, number, loss=0.1) for number in range(3)]
+        with pytest.raises(RecordsError, match=r"network 0 expected, got some of \[4\]"):
+            records.replace_epochs(0, [epoch(4, 0)])
+        assert len(records.epochs(0)) == 3
+
+
+def test_nan_is_kept_as_unknown(tmp_path: Path) -> None:
+    with Records.create(tmp_path) as records:
+        records.put_network(network(0, loss=math.nan))
+        records.add_epochs([epoch(0, 0, loss=math.nan)])
+        assert records.networks()[0].loss is None
+        assert math.isnan(records.epochs(0)[0].train_loss)
+
+
+def test_set_survivors_replaces_the_population_of_its_arm(tmp_path: Path) -> None:
+    with Records.create(tmp_path) as records:
+        for id in range(3):
+            records.put_network(network(id))
+        records.put_network(network(3, arm="random", survivor=True))
+        records.set_survivors("evolve", [0, 1])
+        records.set_survivors("evolve", [1, 2])
+        assert [record.id for record in records.networks() if record.survivor] == [1, 2, 3]
+        with pytest.raises(RecordsError, match=r"these are not: \[3, 9\]"):
+            records.set_survivors("evolve", [0, 3, 9])
+        assert [record.id for record in records.networks() if record.survivor] == [1, 2, 3]
+
+
+def test_a_transaction_is_whole_or_absent(tmp_path: Path) -> None:
+    with Records.create(tmp_path) as records, Records.open(tmp_path) as reader:
+        with records.transaction():
+            records.put_network(network(0))
+            records.set_meta("round", 1)
+            assert reader.networks() == []
+        assert reader.networks() == [network(0)]
+
+        with pytest.raises(RuntimeError), records.transaction():  # noqa: PT012
+            records.put_network(network(1))
+            records.set_meta("round", 2)
+            raise RuntimeError
+        assert reader.networks() == [network(0)]
+        assert records.meta("round") == 1
+
+
+def test_a_parent_must_be_recorded_first(tmp_path: Path) -> None:
+    with Records.create(tmp_path) as records:
+        with pytest.raises(RecordsError, match="must be recorded first"):
+            records.put_network(network(1, parent=0))
+        with pytest.raises(RecordsError, match="must be recorded first"):
+            records.add_epochs([epoch(8, 0)])
+        assert records.networks() == []
+
+
+WRITER = """
+import sys
+from pathlib import Path
+sys.path.insert(0, sys.argv[2])
+from test_records import Records, epoch, network
+with Records.create(Path(sys.argv[1])) as records:
+    for id in range(1_000_000):
+        with records.transaction():
+            records.put_network(network(id))
+            records.add_epochs([epoch(id, number) for number in range(20)])
+            records.set_meta("round", id)
+        print(id, flush=True)
+"""
+
+
+def test_a_killed_writer_leaves_whole_transactions(tmp_path: Path) -> None:
+    arguments = [sys.executable, "-c", WRITER, str(tmp_path), str(Path(__file__).parent)]
+    with subprocess.Popen(arguments, stdout=subprocess.PIPE, text=True) as writer:
+        assert writer.stdout is not None
+        committed = -1
+        for line in writer.stdout:
+            committed = int(line)
+            if committed == 30:
+                os.kill(writer.pid, signal.SIGKILL)
+                break
+        committed = max([committed, *(int(line) for line in writer.stdout if line.endswith("\n"))])
+    assert writer.returncode == -signal.SIGKILL
+
+    with Records.resume(tmp_path) as records:
+        networks = records.networks()
+        assert [record.id for record in networks] == list(range(len(networks)))
+        assert len(networks) >= committed + 1
+        assert records.meta("round") == len(networks) - 1
+        assert all(len(records.epochs(record.id)) == 20 for record in networks)
+        records.put_network(network(len(networks)))
+
+
+def test_a_run_on_a_read_only_share_can_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with Records.create(tmp_path) as records:
+        records.put_network(network(0))
+    monkeypatch.setattr(os, "access", lambda path, mode: False)
+    with Records.open(tmp_path) as reader:
+        assert reader.networks() == [network(0)]
+        assert [file.name for file in tmp_path.iterdir()] == ["run.sqlite"]
+
+
+def test_a_reader_cannot_write(tmp_path: Path) -> None:
+    Records.create(tmp_path).close()
+    with Records.open(tmp_path) as reader, pytest.raises(RecordsError, match="readonly"):
+        reader.set_meta("round", 1)
+
+
+def test_a_full_disk_is_explained_and_undone(tmp_path: Path) -> None:
+    with Records.create(tmp_path) as records:
+        records.put_network(network(0))
+        (pages,) = records._query("PRAGMA page_count", ())[0]
+        records._query(f"PRAGMA max_page_count = {pages}", ())
+        with pytest.raises(RecordsError, match="disk is full"):
+            records.add_epochs([epoch(0, number) for number in range(10_000)])
+        assert records.networks() == [network(0)]
+        assert records.epochs(0) == []
+
+
+def test_create_leaves_an_existing_run_alone(tmp_path: Path) -> None:
+    with Records.create(tmp_path) as records:
+        records.put_network(network(0))
+    with pytest.raises(RecordsError, match="already holds a run"):
+        Records.create(tmp_path)
+    with Records.open(tmp_path) as records:
+        assert len(records.networks()) == 1
+
+
+def test_create_where_no_folder_can_be(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(SaveError, match="could not write"):
+        Records.create(tmp_path / "file" / "run")
+
+
+@pytest.mark.parametrize("open_run", [Records.open, Records.resume])
+def test_what_is_no_run_is_named(tmp_path: Path, open_run: object) -> None:
+    assert callable(open_run)
+    with pytest.raises(RecordsError, match=r"no run in .*missing"):
+        open_run(tmp_path / "missing")
+
+    (tmp_path / "run.sqlite").write_text("this is a text file, longer than the header of a database" * 20)
+    with pytest.raises(RecordsError, match="no database or is damaged"):
+        open_run(tmp_path)
+
+    (tmp_path / "run.sqlite").unlink()
+    with sqlite3.connect(tmp_path / "run.sqlite") as other:
+        other.execute("CREATE TABLE things (id)")
+    other.close()
+    with pytest.raises(RecordsError, match="no run of netmorph"):
+        open_run(tmp_path)
+
+
+def test_records_of_another_version_are_refused(tmp_path: Path) -> None:
+    Records.create(tmp_path).close()
+    with sqlite3.connect(tmp_path / "run.sqlite") as connection:
+        connection.execute("PRAGMA user_version = 99")
+    connection.close()
+    with pytest.raises(RecordsError, match=r"version 99; this netmorph reads version 1"):
+        Records.open(tmp_path)

@@ -1,0 +1,97 @@
+from pathlib import Path
+
+import pytest
+import torch
+from torch.nn import functional
+
+from netmorph.edit import Base, LoadError, widen
+from netmorph.edit import apply as edit
+from netmorph.files import SaveError
+from netmorph.graph import Graph, trace
+from netmorph.run.store import BORN, TRAINED, NetworkStore
+from netmorph.train.optimizers import build_optimizer
+from netmorph.train.recipe import Recipe
+
+X = torch.linspace(-1, 1, 2 * 16).reshape(2, 1, 4, 4)
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> NetworkStore:
+    base = Base("mlp", {"input_shape": [1, 4, 4], "classes": 3, "hidden": [5]})
+    return NetworkStore(tmp_path, base, Recipe(optimizer="adamw", learning_rate=0.1))
+
+
+def trained(store: NetworkStore) -> tuple[Graph, torch.optim.Optimizer]:
+    """A widened network after one step of its optimizer."""
+    model = store.base.build()
+    optimizer = build_optimizer(model, store.recipe)
+    graph = trace(model, X)
+    graph = edit(graph, widen(graph, "fc1", 8), optimizer)
+    functional.cross_entropy(model(X), torch.tensor([0, 2])).backward()
+    optimizer.step()
+    return graph, optimizer
+
+
+def test_a_network_comes_back_bit_for_bit_with_its_optimizer(store: NetworkStore) -> None:
+    graph, optimizer = trained(store)
+    store.put(4, TRAINED, graph.model, graph.journal, optimizer)
+    model, journal, again = store.take(4)
+    assert torch.equal(model(X), graph.model(X))
+    assert [entry.edit for entry in journal] == [entry.edit for entry in graph.journal]
+    assert again.param_groups[0]["lr"] == 0.1
+    states = [
+        [optimizer.state[p]["exp_avg"] for p in optimizer.param_groups[0]["params"]] for optimizer in (optimizer, again)
+    ]
+    assert len(states[0]) == 4
+    assert all(torch.equal(one, other) for one, other in zip(*states, strict=True))
+
+
+def test_a_network_without_its_optimizer_gets_a_new_one(store: NetworkStore) -> None:
+    graph, optimizer = trained(store)
+    store.put(4, BORN, graph.model, graph.journal, None)
+    assert not store.take(4, BORN)[2].state
+    store.put(5, TRAINED, graph.model, graph.journal, optimizer)
+    store.drop_optimizer(5)
+    assert not store.take(5)[2].state
+
+
+def test_a_network_takes_the_place_of_another_with_its_optimizer(store: NetworkStore) -> None:
+    graph, optimizer = trained(store)
+    store.put(4, BORN, graph.model, graph.journal, optimizer)
+    store.put(4, BORN, store.base.build(), (), None)
+    assert not store.take(4, BORN)[2].state
+
+
+def test_the_stages_of_a_network_are_apart(store: NetworkStore) -> None:
+    graph, optimizer = trained(store)
+    for stage in (BORN, TRAINED):
+        store.put(1, stage, graph.model, graph.journal, optimizer)
+    store.drop(1, BORN)
+    with pytest.raises(LoadError, match=r"no file .*1\.born"):
+        store.take(1, BORN)
+    assert store.take(1)[2].state
+    store.drop(1, BORN)
+
+
+def test_clear_keeps_trained_networks_only(store: NetworkStore) -> None:
+    graph, optimizer = trained(store)
+    for _ in range(2):  # the second time the optimizer's file before is kept as a spare
+        store.put(1, BORN, graph.model, graph.journal, optimizer)
+        store.put(2, TRAINED, graph.model, graph.journal, optimizer)
+    (store.folder / ".3.born.safetensors.abc.tmp").mkdir()
+    store.drop_optimizer(2)
+    store.clear()
+    assert [file.name for file in store.folder.iterdir()] == ["2.trained.safetensors"]
+
+
+def test_a_full_disk_leaves_no_half_network(store: NetworkStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    graph, optimizer = trained(store)
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("netmorph.edit.journal.save_file", full)
+    with pytest.raises(SaveError, match="No space left"):
+        store.put(1, TRAINED, graph.model, graph.journal, optimizer)
+    assert not store.path(1).exists()
+    assert not list(store.folder.glob(".*"))

@@ -1,0 +1,235 @@
+"""Trainings that are killed and resumed until they end, beside ones that nobody disturbs. `test_kill` runs this file.
+
+`python -m tests.train.killing FOLDER SEED KILLS CASE...` prints what was found as JSON.
+
+Every training runs in a child process that this one forks, because a new interpreter takes seconds to import torch.
+That is safe as long as this process has one thread, so it computes nothing itself.
+"""
+
+import importlib
+import itertools
+import json
+import os
+import random
+import signal
+import sys
+import time
+import traceback
+import warnings
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import asdict, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from netmorph import cli, session
+from netmorph.run.config import DataConfig, TrainConfig
+from netmorph.run.records import Records
+from netmorph.train import checkpoint
+from netmorph.train.loop import train
+from netmorph.train.optimizer_state import pack_optimizer
+from netmorph.train.optimizers import build_optimizer
+from netmorph.train.recipe import Recipe
+from tests.train.small import dataset, deep
+from tests.train.tiny import weights
+
+Work = Callable[[Path], None]
+
+SGD = Recipe(epochs=20, batch_size=16, optimizer="sgd", learning_rate=0.05, pad=1, flip=True)
+EVERYTHING = replace(
+    SGD, ema=0.9, mixup=0.2, cutmix=1.0, accumulate=2, class_weights=(1.0, 2.0, 0.5), label_smoothing=0.1, warmup=0.2
+)
+ADAMW = replace(SGD, optimizer="adamw", learning_rate=0.01, schedule="step", clip_norm=1.0, channels_last=True)
+RECIPES = {
+    "sgd": SGD,
+    "everything": EVERYTHING,
+    "adamw": ADAMW,
+    "patience": replace(ADAMW, patience=6, learning_rate=0.003, schedule="constant"),
+}
+
+
+def by_library(recipe: Recipe, folder: Path) -> None:
+    """Train as a user's own program does; `folder/result` is the model and the optimizer at the end."""
+    if (folder / "result").exists():
+        return  # it was killed on its way out
+    model = deep()
+    optimizer = build_optimizer(model, recipe)
+    history = train(model, dataset(), recipe, optimizer=optimizer, checkpoint=folder / "state", resume=True)
+    tensors, meta = pack_optimizer(optimizer, model)
+    epochs = [asdict(epoch) for epoch in history]
+    checkpoint.save(folder / "result", {**model.state_dict(), **tensors}, {"optimizer": meta, "history": epochs})
+
+
+def by_command(folder: Path) -> None:
+    """Go on with a run folder as a user does."""
+    sys.argv = ["netmorph", "train", "--resume", str(folder)]
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    cli.main()
+
+
+def begin(folder: Path) -> None:
+    """Make the run folder that `by_command` goes on with."""
+    data = DataConfig("digits", train_size=160)
+    session.create(
+        folder, TrainConfig(data, "lenet5", {"width": 0.25}, replace(SGD, epochs=30), threads=1), "netmorph train"
+    )
+
+
+CASES: dict[str, Work] = {name: partial(by_library, recipe) for name, recipe in RECIPES.items()}
+CASES["command"] = by_command
+EACH_STEP = "each_step"
+
+
+def live(work: Work, folder: Path, kill_after: float | None = None) -> bool:
+    """Let a child work; whether it came to its end before it was killed, so many seconds after it started."""
+    child = os.fork()
+    if child == 0:
+        code = 1
+        try:
+            work(folder)
+            code = 0
+        except SystemExit as ended:  # of the command
+            code = int(ended.code or 0)
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            os._exit(code)
+    if kill_after is not None:
+        time.sleep(kill_after)
+        os.kill(child, signal.SIGKILL)
+    code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    if code not in (0, -signal.SIGKILL):
+        raise RuntimeError(f"a child ended with {code}")
+    return code == 0
+
+
+def phase(folder: Path) -> str:
+    """What a killed child was at, from what it left."""
+    path = next((folder / name for name in ("state", "checkpoint") if checkpoint.existing(folder / name)), None)
+    if path is not None and not path.exists():
+        return "between the renames"
+    if any(folder.rglob(".*.tmp")):
+        return "writing"
+    return "computing" if path is not None else "before the first checkpoint"
+
+
+def outcome(folder: Path) -> dict[str, Any]:
+    """All that a finished run left, without the seconds; checkpoints as their values, tensors as their bytes."""
+    # SQLite's own files beside a database stay or go with who closed it last.
+    files = (path for path in folder.rglob("*") if not path.name.startswith("run.sqlite-"))
+    found: dict[str, Any] = {"files": sorted(str(path.relative_to(folder)) for path in files)}
+    for path in (folder / name for name in ("state", "result", "checkpoint") if (folder / name).exists()):
+        tensors, meta = checkpoint.load(path)
+        found |= {
+            f"{path.name}/{name}": tensor.flatten().view(torch.uint8).tolist() for name, tensor in tensors.items()
+        }
+        found[path.name] = _without_seconds(meta)
+    if (folder / "run.sqlite").exists():
+        found |= weights(folder)
+        with Records.open(folder) as records:
+            found["status"] = records.meta("status")
+            found["records"] = _without_seconds([asdict(network) for network in records.networks()])
+            found["epochs"] = _without_seconds([asdict(epoch) for epoch in records.epochs(1)])
+            found["result"] = _without_seconds(records.meta("result"))
+    return found
+
+
+def _without_seconds(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _without_seconds(item) for key, item in value.items() if key != "seconds"}
+    return [_without_seconds(item) for item in value] if isinstance(value, list) else value
+
+
+def differences(got: dict[str, Any], expected: dict[str, Any]) -> list[str]:
+    return sorted(key for key in {**got, **expected} if got.get(key) != expected.get(key))
+
+
+def killed_at_random(work: Work, root: Path, kills: int, draw: random.Random) -> dict[str, Any]:
+    """Run undisturbed in one folder, and in another with about so many kills."""
+    folder, whole = root / "killed", root / "whole"
+    for path in (folder, whole):
+        path.mkdir(parents=True)
+        if work is by_command:
+            live(begin, path)
+    started = time.perf_counter()
+    live(work, whole)
+    longest = 2 * (time.perf_counter() - started) / kills
+    phases: Counter[str] = Counter()
+    while not live(work, folder, draw.uniform(0, longest)):
+        phases[phase(folder)] += 1
+        longest *= 1.05  # so that it ends, however long a start takes on this machine
+    return {"kills": phases.total(), "phases": phases, "different": differences(outcome(folder), outcome(whole))}
+
+
+def killed_at_each_step(root: Path) -> dict[str, Any]:
+    """Kill a run before each of its calls that change files, then let it end.
+
+    Once from the start, and once after a run whose newest checkpoint was damaged when it had been killed.
+    """
+    work = partial(by_library, replace(SGD, epochs=3))
+    whole = root / "whole"
+    whole.mkdir(parents=True)
+    live(work, whole)
+    expected, kills, different = outcome(whole), 0, []
+    for damaged in (False, True):
+        for step in itertools.count(1):
+            folder = root / f"{damaged}-{step}"
+            folder.mkdir()
+            if damaged:
+                live(partial(until, 9, work), folder)
+                path = folder / "state"
+                path.write_bytes(path.read_bytes()[:-1])
+            ended = live(partial(until, step, work), folder)
+            kills += not ended
+            if not ended:
+                live(work, folder)
+            different += [f"{folder.name} {key}" for key in differences(outcome(folder), expected)]
+            if ended:
+                break
+    return {"kills": kills, "different": different}
+
+
+def until(step: int, work: Work, folder: Path) -> None:
+    """Work, and die before that step, of those that write, flush or rename a file."""
+    steps = itertools.count(1)
+
+    def mortal(call: Callable[..., Any]) -> Callable[..., Any]:
+        def called(*arguments: Any) -> Any:
+            if next(steps) == step:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return call(*arguments)
+
+        return called
+
+    # In a child of its own, so nothing has to be put back.
+    checkpoint.save_file = mortal(checkpoint.save_file)
+    os.fsync, os.replace = mortal(os.fsync), mortal(os.replace)
+    work(folder)
+
+
+def main() -> None:
+    root, seed, kills, *names = sys.argv[1:]
+    draw = random.Random(int(seed))
+    torch.set_num_threads(1)
+    warnings.simplefilter("ignore")  # of damaged checkpoints
+    # What is imported here is not imported again by every child.
+    for module in ("torch._dynamo", "matplotlib.pyplot", "jinja2", "netmorph.watch"):
+        importlib.import_module(module)
+    tasks = Path("/proc/self/task")
+    if tasks.is_dir() and len(list(tasks.iterdir())) > 1:
+        raise RuntimeError("this process has more than one thread, its children may hang")
+    found = {}
+    for name in names:
+        folder = Path(root, name)
+        if name == EACH_STEP:
+            found[name] = killed_at_each_step(folder)
+        else:
+            found[name] = killed_at_random(CASES[name], folder, int(kills), draw)
+    print(json.dumps(found))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,50 @@
+"""Trainings killed with SIGKILL at any moment end as if nothing had happened: see `killing`."""
+
+import itertools
+import json
+import os
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+REPOSITORY = Path(__file__).parents[2]
+LIBRARY = ("sgd", "everything", "adamw", "patience")
+
+
+def killed(folder: Path, seed: int, kills: int, *cases: str) -> dict[str, Any]:
+    """What `killing` found; about so many kills a case."""
+    one_thread = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+    finished = subprocess.run(
+        [sys.executable, "-m", "tests.train.killing", str(folder), str(seed), str(kills), *cases],
+        cwd=REPOSITORY,
+        env={**os.environ, **one_thread},
+        capture_output=True,
+        text=True,
+    )
+    assert finished.returncode == 0, finished.stderr
+    found = json.loads(finished.stdout)
+    assert {name: case["different"] for name, case in found.items()} == {name: [] for name in cases}
+    return found
+
+
+def test_killed_trainings_end_with_the_same_bits(tmp_path: Path) -> None:
+    found = killed(tmp_path, 0, 4, "everything", "patience", "each_step")
+    assert found["everything"]["kills"] + found["patience"]["kills"] > 0
+    # Three checkpoints, each written, flushed and renamed; the result; and the end of the damaged run.
+    assert found["each_step"]["kills"] > 20
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+def test_fifty_kills_make_no_difference(tmp_path: Path) -> None:
+    kills: Counter[str] = Counter()
+    for seed in itertools.count(1):
+        for name, case in killed(tmp_path / str(seed), seed, 8, *LIBRARY, "command").items():
+            kills += Counter({f"{name}, {phase}": count for phase, count in case["phases"].items()})
+        if kills.total() >= 50:
+            break
+    print(f"{kills.total()} kills, 0 differences: {dict(kills)}")

@@ -1,0 +1,53 @@
+"""Where networks and data are trained."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from netmorph.train.loop import train
+from netmorph.train.optimizers import OPTIMIZERS, build_optimizer
+from netmorph.train.place import place, resident
+from netmorph.train.recipe import Recipe
+from tests.train.small import dataset, deep
+
+
+def test_the_layout_that_the_recipe_asks_for():
+    model = deep()
+    filters = model[1].weight
+    place(model, torch.device("cpu"), Recipe())
+    assert filters.is_contiguous()
+    place(model, torch.device("cpu"), Recipe(channels_last=True))
+    assert filters.is_contiguous(memory_format=torch.channels_last)
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_training_goes_on_in_another_layout(optimizer):
+    recipe = Recipe(epochs=2, batch_size=16, optimizer=optimizer, learning_rate=0.01)
+    losses = []
+    for channels_last in (False, True):
+        model = deep().double()
+        model[4].p = 0.0  # dropout draws in the order in memory
+        moving = build_optimizer(model, recipe)
+        train(model, dataset(), recipe, optimizer=moving)
+        then = replace(recipe, channels_last=channels_last)
+        losses.append([epoch.train_loss for epoch in train(model, dataset(), then, optimizer=moving)])
+        filters = [parameter for parameter in model.parameters() if parameter.dim() == 4]
+        assert filters[1].is_contiguous() is not channels_last
+        for parameter in filters:
+            for value in moving.state[parameter].values():
+                assert not isinstance(value, torch.Tensor) or value.dim() == 0 or value.stride() == parameter.stride()
+    assert losses[0] == pytest.approx(losses[1], rel=1e-6)
+
+
+def test_filters_of_other_dimensions_keep_their_layout():
+    model = torch.nn.Sequential(torch.nn.Conv1d(4, 8, 3), torch.nn.Conv3d(4, 8, 3))
+    place(model, torch.device("cpu"), Recipe(channels_last=True))
+    assert all(parameter.is_contiguous() for parameter in model.parameters())
+
+
+def test_data_in_memory_moves_as_a_whole():
+    data, device = dataset(), torch.device("meta")
+    moved = resident(data, device)
+    assert moved.train.inputs.device == moved.validation.targets.device == device
+    assert resident(data, torch.device("cpu")) is data
