@@ -42,6 +42,22 @@ class SqueezeExcite(nn.Module):
         return x + y * self.squeeze(y.mean((2, 3), keepdim=True)).sigmoid()
 
 
+class Products(nn.Module):
+    """Branches that end in a product with a plain parameter, in einsums and in an RMS norm."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm, self.matrix = nn.RMSNorm(6), nn.Parameter(torch.rand(6, 6))
+        self.heads, self.first = nn.Parameter(torch.rand(2, 3, 6)), nn.Parameter(torch.rand(6, 2))
+        self.second = nn.Parameter(torch.rand(2, 6))
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x + x.relu() @ self.matrix
+        x = x + torch.einsum("nthd,hdo->nto", x.tanh().unflatten(-1, (2, 3)), self.heads)
+        x = x + torch.einsum("nti,ij,jo->nto", x.cos(), self.first, self.second)
+        return x + self.norm(x.sigmoid())
+
+
 class Masked(nn.Module):
     def __init__(self) -> None:
         super().__init__()
@@ -60,6 +76,12 @@ BLOCKS: dict[str, tuple[Callable[[], nn.Module], str, tuple[int, ...], set[str]]
     ),
     "transformer": (lambda: nn.Sequential(PreNorm(), nn.Linear(6, 2)), "0", (2, 5, 6), {"scale", "down.weight"}),
     "masked": (Masked, "block", (2, 5, 6), {"scale", "down.weight"}),
+    "products": (
+        lambda: nn.Sequential(Products(), nn.Linear(6, 2)),
+        "0",
+        (2, 5, 6),
+        {"matrix", "heads", "second", "norm.weight"},
+    ),
     "gated": (
         lambda: nn.Sequential(nn.Conv2d(3, 4, 3), SqueezeExcite(), nn.Conv2d(4, 2, 1)),
         "1",

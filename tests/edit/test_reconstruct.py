@@ -93,6 +93,47 @@ def test_each_segment_of_a_concatenation_and_a_transposed_and_a_grouped_convolut
     assert reconstructed(model, x, kept) < 1e-9
 
 
+READERS: dict[str, tuple[Callable[..., Tensor], dict[str, tuple[int, ...]]]] = {
+    "matmul": (lambda x, w: x @ w, {"w": (6, 2)}),
+    "matmul of tokens": (lambda x, w: x.unflatten(0, (20, 10)) @ w, {"w": (6, 2)}),
+    "weight first": (lambda x, w: (w @ x.t()).t(), {"w": (2, 6)}),
+    "mv": (lambda x, w: torch.mv(x, w)[:, None], {"w": (6,)}),
+    "bmm": (lambda x, w: torch.bmm(x.expand(2, -1, -1), w), {"w": (2, 6, 3)}),
+    "addmm": (lambda x, b, w: torch.addmm(b, x, w), {"b": (2,), "w": (6, 2)}),
+    "addmm of one bias": (lambda x, b, w: torch.addmm(b, x, w), {"b": (1,), "w": (6, 2)}),
+    "addmv": (lambda x, b, w: torch.addmv(b, x, w)[:, None], {"b": (1,), "w": (6,)}),
+    "einsum": (lambda x, w: torch.einsum("oi,ni->no", w, x), {"w": (2, 6)}),
+    "einsum of heads": (lambda x, w: torch.einsum("ni,hid->hnd", x, w), {"w": (2, 6, 3)}),
+    "grouped transposed": (
+        lambda x, w, b: nn.functional.conv_transpose1d(x[..., None], w, b, groups=2), {"w": (6, 2, 3), "b": (4,)}
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", READERS)
+def test_all_who_sum_over_channels_are_seen(name: str) -> None:
+    class Net(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer = nn.Linear(6, 6)
+            for parameter, shape in parameters.items():
+                setattr(self, parameter, nn.Parameter(torch.randn(shape)))
+
+        def forward(self, x: Tensor) -> Tensor:
+            return function(self.layer(x), *(getattr(self, parameter) for parameter in parameters))
+
+    function, parameters = READERS[name]
+    torch.manual_seed(0)
+    model, x = Net().double(), torch.randn(200, 6).double()
+    with torch.no_grad():  # the last of each group of channels follows from the two before it
+        for place in (2, 5):
+            model.layer.weight[place] = 2 * model.layer.weight[place - 1] - model.layer.weight[place - 2]
+            model.layer.bias[place] = 2 * model.layer.bias[place - 1] - model.layer.bias[place - 2]
+    groups = [group for group in trace(model, x).editable() if group.name.startswith("layer")]
+    group = next(group for group in groups if group.size in (3, 6))
+    assert reconstructed(model, x, {group.name: [place for place in range(group.size) if place % 3 < 2]}) < 1e-9
+
+
 def test_least_squares_on_what_each_reader_saw() -> None:
     model, x = mlp()
     graph = trace(model, x)

@@ -13,16 +13,13 @@ from netmorph.edit.depth import DeepenEdit, Start, module_at
 from netmorph.errors import EditError
 from netmorph.graph import Graph, Value
 from netmorph.graph.record import Call
+from netmorph.graph.rules import REARRANGING
 
 aten = torch.ops.aten
 ADDITIONS = {aten.add, aten.add_}
 PRODUCTS = {aten.mul, aten.mul_}
-# Layers whose result is zero where weight and bias are.
-SCALING = {aten.linear, aten.conv1d, aten.conv2d, aten.conv3d, aten.batch_norm, aten.layer_norm, aten.group_norm}
-REARRANGING = {
-    *(aten.view, aten.reshape, aten.flatten, aten.unflatten, aten.permute, aten.transpose, aten.squeeze),
-    *(aten.unsqueeze, aten.contiguous, aten.clone, aten.slice, aten.roll, aten.dropout, aten.expand),
-}
+# What repeats or moves elements, besides operators whose rules say that they only rearrange them.
+REPEATING = {aten.expand, aten.roll, aten.dropout}
 # What a residual block may do behind its last addition: the copy's input has been through the same.
 ENDING = {aten.relu, aten.relu_, aten.relu6, aten.relu6_, aten.hardtanh, aten.hardtanh_}
 
@@ -114,20 +111,24 @@ def _scale(value: Value, made: dict[Value, Call]) -> list[str] | None:
     if call is None:
         return None
     operands = call.values
-    if call.op.overloadpacket in SCALING:
-        told = call.named
-        named = [told[name].name for name in ("weight", "bias") if told[name] is not None]
-        return named if named and None not in named else None
+    if call.scales:
+        named = [value.name for value in call.scales if value.name is not None]
+        return named if len(named) == len(call.scales) else None
     if call.op.overloadpacket in PRODUCTS:
         named = [name for operand in operands if (name := _parameter(operand, made))]
         found = [named, *(_scale(operand, made) for operand in operands)]
         return next(filter(None, found), None)
-    return _scale(operands[0], made) if call.op.overloadpacket in REARRANGING else None
+    return _scale(operands[0], made) if _moves(call) else None
+
+
+def _moves(call: Call) -> bool:
+    """Whether the result is elements of the first tensor; pieces that others hold as well are no scale of their own."""
+    return len(call.outputs) == 1 and (call.op in REARRANGING or call.op.overloadpacket in REPEATING)
 
 
 def _parameter(value: Value, made: dict[Value, Call]) -> str | None:
     """The name of a parameter, also where it was reshaped."""
     call = made.get(value)
-    if call is not None and call.op.overloadpacket in REARRANGING:
+    if call is not None and _moves(call):
         return _parameter(call.values[0], made)
     return value.name

@@ -23,7 +23,7 @@ from netmorph.graph import Graph, Role
 from netmorph.graph.record import Call
 from netmorph.graph.running import no_fused_attention, untouched
 from netmorph.graph.value import Value
-from netmorph.observe.samples import ARGUMENTS, CONVOLUTIONS, Loss, Samples, Seen, run
+from netmorph.observe.samples import Loss, Samples, Seen, run
 
 aten = torch.ops.aten
 
@@ -106,19 +106,17 @@ def _running_means(graph: Graph) -> dict[str, set[str]]:
 
 def _weight(call: Call | None) -> str | None:
     """The weight of a layer's call."""
-    if call is None or call.op not in ARGUMENTS:
-        return None
-    name: str | None = call.args[ARGUMENTS[call.op][1]].name
-    return name
+    layer = None if call is None else call.layer
+    return None if layer is None else layer.weight.name
 
 
-def _running_mean(taker: Call | None, layer: Call) -> str | None:
+def _running_mean(taker: Call | None, call: Call) -> str | None:
     """That of a batch norm over the channels that a layer writes: behind a linear one, that takes two dimensions."""
-    over_channels = layer.op in CONVOLUTIONS or len(layer.outputs[0].shape) == 2
-    if taker is None or taker.op is not aten.batch_norm.default or taker.args[3] is None or not over_channels:
+    layer, rank = call.layer, len(call.outputs[0].shape)
+    if taker is None or taker.op is not aten.batch_norm.default or taker.args[3] is None:
         return None
     name: str | None = taker.args[3].name
-    return name
+    return name if layer is not None and layer.write[0][1] % rank == 1 else None
 
 
 def least_squares(gram: Tensor, kept: Tensor) -> Tensor:

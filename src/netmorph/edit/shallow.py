@@ -19,13 +19,12 @@ from netmorph.edit.blocks import NOTHING, Spec, dense, set_dense
 from netmorph.edit.depth import features, module_at
 from netmorph.edit.plan import Plan
 from netmorph.errors import EditError
-from netmorph.graph import Graph, Value
+from netmorph.graph import Contraction, Graph, Value
 from netmorph.graph.axis import Atom, Axis, along, atoms, resolve
 from netmorph.graph.record import Call
 from netmorph.observe.features import Batch, by_channel, passes
 
 aten = torch.ops.aten
-LAYERS = {aten.linear, aten.conv1d, aten.conv2d, aten.conv3d}
 # What treats every channel alike and is linear, so that a map of the channels passes through.
 PASSING = {
     aten.adaptive_avg_pool1d,
@@ -175,9 +174,10 @@ def _fold(graph: Graph, path: str) -> tuple[Fold, bool]:
     axis = resolve(output.axes[1 if spatial else -1])
     if len(axis) == 1 and isinstance(atom := axis[0], Atom):
         if readers := _readers(graph, output, atom):
-            return partial(_into_readers, graph, readers, atom), all(map(_takes_intercept, readers))
+            fold = partial(_into_readers, graph, [layer for _, layer in readers], atom)
+            return fold, all(layer.bias is not None and not _pads(call) for call, layer in readers)
         if writer := _writer(graph, path, atom):
-            return partial(_into_writer, graph, writer, atom), writer.named["bias"] is not None
+            return partial(_into_writer, graph, writer, atom), writer.bias is not None
     raise EditError(
         f"what {path!r} does cannot be folded into its neighbours: only linear and convolution layers (without groups) "
         "that alone read its output, or that alone write its input, can take it in. linearize keeps it as one layer; "
@@ -185,22 +185,23 @@ def _fold(graph: Graph, path: str) -> tuple[Fold, bool]:
     )
 
 
-def _readers(graph: Graph, output: Value, atom: Atom) -> list[Call]:
+def _readers(graph: Graph, output: Value, atom: Atom) -> list[tuple[Call, Contraction]]:
     """The layers that read a module's output, if nothing else does."""
     reached, found = {output}, []
     for call in graph.recording.calls:
         if not reached.intersection(call.values):
             continue
+        layer = _plain_layer(graph, call)
         if call.op.overloadpacket in PASSING and all(_runs_over(atom, value.axes) for value in call.outputs):
             reached.update(call.outputs)
-        elif _is_plain(graph, call) and call.args[0] in reached and _runs_over(atom, call.args[1].axes[1:2]):
-            found.append(call)
+        elif layer is not None and layer.input in reached and _runs_over(atom, layer.weight.axes[1:2]):
+            found.append((call, layer))
         else:
             return []
     return found if reached.isdisjoint(graph.recording.outputs) else []
 
 
-def _writer(graph: Graph, path: str, atom: Atom) -> Call | None:
+def _writer(graph: Graph, path: str, atom: Atom) -> Contraction | None:
     """The layer that writes a module's input, if nobody else reads that."""
     inside = [call for call in graph.recording.calls if f"{call.module}.".startswith(f"{path}.")]
     made = {value for call in inside for value in call.outputs}
@@ -211,34 +212,38 @@ def _writer(graph: Graph, path: str, atom: Atom) -> Call | None:
     writers = [call for call in graph.recording.calls if not given.isdisjoint(call.outputs)]
     if len(uses) > len([call for call in uses if call in inside]) or len(writers) != 1:
         return None
-    (writer,) = writers
-    return writer if _is_plain(graph, writer) and _runs_over(atom, writer.args[1].axes[:1]) else None
+    writer = _plain_layer(graph, writers[0])
+    return writer if writer is not None and _runs_over(atom, writer.weight.axes[:1]) else None
 
 
 def _into_readers(
-    graph: Graph, readers: list[Call], atom: Atom, matrix: Tensor, intercept: Tensor
+    graph: Graph, readers: list[Contraction], atom: Atom, matrix: Tensor, intercept: Tensor
 ) -> dict[str, Tensor]:
     tensors: dict[str, Tensor] = {}
-    for call in readers:
-        told = call.named
-        weight = told["weight"]
-        old = graph.model.get_parameter(weight.name).double()
-        scaled = along(old, 1, weight.axes[1], {atom: lambda part, dim: part * _shaped(intercept, part, dim)})
-        tensors[weight.name] = along(old, 1, weight.axes[1], {atom: lambda part, dim: _mixed(part, dim, matrix.T)})
-        if told["bias"] is not None:
-            tensors[told["bias"].name] = graph.model.get_parameter(told["bias"].name) + scaled.flatten(1).sum(1)
+    for layer in readers:
+        name, old = _held(graph, layer.weight)
+        axis = layer.weight.axes[1]
+        scaled = along(old.double(), 1, axis, {atom: lambda part, dim: part * _shaped(intercept, part, dim)})
+        tensors[name] = along(old.double(), 1, axis, {atom: lambda part, dim: _mixed(part, dim, matrix.T)})
+        if layer.bias is not None:
+            name, bias = _held(graph, layer.bias)
+            tensors[name] = bias + scaled.flatten(1).sum(1)
     return _like(graph, tensors)
 
 
-def _into_writer(graph: Graph, writer: Call, atom: Atom, matrix: Tensor, intercept: Tensor) -> dict[str, Tensor]:
-    told = writer.named
-    axis = told["weight"].axes[0]
-    mix = {atom: lambda part, dim: _mixed(part, dim, matrix)}
-    tensors = {told["weight"].name: along(graph.model.get_parameter(told["weight"].name).double(), 0, axis, mix)}
-    if told["bias"] is not None:
-        bias = along(graph.model.get_parameter(told["bias"].name).double(), 0, axis, mix)
-        tensors[told["bias"].name] = bias + intercept.to(bias)
+def _into_writer(graph: Graph, writer: Contraction, atom: Atom, matrix: Tensor, intercept: Tensor) -> dict[str, Tensor]:
+    tensors: dict[str, Tensor] = {}
+    for value in filter(None, (writer.weight, writer.bias)):
+        name, old = _held(graph, value)
+        mixed = along(old.double(), 0, writer.weight.axes[0], {atom: lambda part, dim: _mixed(part, dim, matrix)})
+        tensors[name] = mixed + intercept.to(mixed) if value is writer.bias else mixed
     return _like(graph, tensors)
+
+
+def _held(graph: Graph, value: Value) -> tuple[str, Tensor]:
+    """A parameter and its name."""
+    name = value.name or ""
+    return name, graph.model.get_parameter(name)
 
 
 def _mixed(part: Tensor, dim: int, matrix: Tensor) -> Tensor:
@@ -256,23 +261,22 @@ def _like(graph: Graph, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     return {name: tensor.detach().to(types[name]).contiguous() for name, tensor in tensors.items()}
 
 
-def _is_plain(graph: Graph, call: Call) -> bool:
+def _plain_layer(graph: Graph, call: Call) -> Contraction | None:
     """A linear or convolution layer without groups, whose weights are parameters used by nobody else."""
-    if call.op.overloadpacket not in LAYERS:
-        return False
-    told = call.named
+    layer = call.layer
+    if layer is None or layer.input is None or layer.read[0][1] != 1:
+        return None
     held = dict(graph.model.named_parameters())
-    own = [value for value in (told["weight"], told["bias"]) if value is not None]
+    own = [value for value in (layer.weight, layer.bias) if value is not None]
     uses = [value for other in graph.recording.calls for value in other.values]
-    return int(told.get("groups", 1)) == 1 and all(value.name in held and uses.count(value) == 1 for value in own)
+    whole = layer.input.shape[layer.read[0][0]] == layer.weight.shape[1]
+    return layer if whole and all(value.name in held and uses.count(value) == 1 for value in own) else None
 
 
-def _takes_intercept(call: Call) -> bool:
-    """What pads with zeros would have to pad with the intercept."""
-    told = call.named
-    padding = told.get("padding", 0)
-    pads = padding == "same" if isinstance(padding, str) else any(tree_leaves(padding))
-    return told["bias"] is not None and not pads
+def _pads(call: Call) -> bool:
+    """Whether zeros are put around the input: in their place an intercept would have to be."""
+    padding = call.named.get("padding", 0)
+    return padding == "same" if isinstance(padding, str) else any(tree_leaves(padding))
 
 
 def _runs_over(atom: Atom, axes: Sequence[Axis]) -> bool:

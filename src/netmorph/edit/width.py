@@ -67,8 +67,8 @@ class WidthEdit:
         current = dict(graph.model.named_parameters()) | dict(graph.model.named_buffers())
         tensors = {site.tensor: current[site.tensor].detach() for site in sites.values()}
         for (name, tensor, dim), reading in self.readings.items():
-            constant = _constant(current[tensor].detach(), sites[tensor, dim], groups[name].atom, reading.constant)
             for offset, factor in reading.offsets.items():
+                constant = _constant(current[tensor].detach(), sites[tensor, dim], groups[name].atom, reading.constant)
                 tensors[offset] = tensors.get(offset, current[offset].detach()) + factor * constant
         generator = torch.Generator().manual_seed(self.seed)
         for site in sites.values():  # a tensor may have several sites: one after the other

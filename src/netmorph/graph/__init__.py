@@ -1,6 +1,7 @@
 """A model and example inputs -> channel groups: the recorder, the table of op rules, the groups."""
 
 from netmorph.graph.axis import Allow, Axis
+from netmorph.graph.contraction import Contraction
 from netmorph.graph.group import Graph, Group, Site, UnknownGroup, trace
 from netmorph.graph.rules import RULES, Attribute, Coupling, Fill, Role, UnknownOp, Use, rule
 from netmorph.graph.running import TraceError
@@ -11,6 +12,7 @@ __all__ = [
     "Allow",
     "Attribute",
     "Axis",
+    "Contraction",
     "Coupling",
     "Fill",
     "Graph",

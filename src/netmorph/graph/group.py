@@ -219,7 +219,6 @@ def _start(run: Recording, known: dict[str, Value] | None = None) -> dict[str, V
     """Give every dimension of every parameter and buffer an atom; a second recording shares those of the first."""
     for name, value in run.tensors.items():
         value.axes = known[name].axes if known else [(Atom(length),) for length in value.shape]
-        value.origins = [(name, dim) for dim in range(len(value.shape))]
     return run.tensors
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import functools
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -19,6 +19,7 @@ from torch.nn.modules import module as module_hooks
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map
 
+from netmorph.graph.contraction import Contraction
 from netmorph.graph.following import Following, functions_open
 from netmorph.graph.provenance import Equality, source_line
 from netmorph.graph.running import Inputs, TraceError, run
@@ -30,6 +31,13 @@ class Call:
     """One operator call; tensors among the arguments are replaced by their `Value`, integers by a `Size`.
 
     An integer that PyTorch itself worked out is a plain `int`.
+
+    Attributes:
+        outputs: the tensors of the result.
+        module: path of the module that called it.
+        location: the source line.
+        contractions: what it multiplies and sums, filled in by its rule.
+        scales: the weight and bias of a product or norm, filled in by its rule: the result is zero where both are.
     """
 
     op: torch._ops.OpOverload
@@ -38,6 +46,8 @@ class Call:
     outputs: tuple[Value, ...]
     module: str
     location: str
+    contractions: list[Contraction] = field(default_factory=list)
+    scales: list[Value] = field(default_factory=list)
 
     @functools.cached_property
     def values(self) -> list[Value]:
@@ -50,6 +60,11 @@ class Call:
         schema = self.op._schema.arguments
         given = dict(zip((entry.name for entry in schema), self.args, strict=False)) | self.kwargs
         return {entry.name: given.get(entry.name, entry.default_value) for entry in schema}
+
+    @property
+    def layer(self) -> Contraction | None:
+        """Where the call is that of a linear or convolution layer, or does the same, what it contracts."""
+        return self.contractions[0] if len(self.contractions) == 1 and self.contractions[0].is_layer else None
 
 
 @dataclass(frozen=True)
@@ -153,7 +168,7 @@ class _Recorder(TorchDispatchMode):
             self.tensors[names[id(tensor)]] = self.enter(tensor, names[id(tensor)])
 
     def enter(self, tensor: Tensor, name: str | None = None) -> Value:
-        value = Value(tuple(tensor.shape), tensor.dtype, name)
+        value = Value.of(tensor, name)
         self._values[id(tensor)] = value
         self._alive.append(tensor)
         return value

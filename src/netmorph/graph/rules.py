@@ -22,6 +22,7 @@ import torch
 
 from netmorph.errors import NetmorphError
 from netmorph.graph.axis import Allow, Atom, Axis, Fixed, atoms, freeze, limit, size
+from netmorph.graph.contraction import Contraction
 from netmorph.graph.provenance import Size, Written
 from netmorph.graph.record import Call, Recording
 from netmorph.graph.sizes import Sizes
@@ -151,6 +152,14 @@ class Coupling:
             if Use(role, fill) not in uses:
                 uses.append(Use(role, fill))
 
+    def contract(self, contraction: Contraction) -> None:
+        """The operator multiplies and sums this."""
+        self.call.contractions.append(contraction)
+
+    def scale(self, *values: Value | None) -> None:
+        """The result is zero where all of these are: the weight and the bias of a layer or norm."""
+        self.call.scales.extend(value for value in values if value is not None)
+
     def freeze(self, axis: Axis, reason: str) -> None:
         """The width of this axis cannot change."""
         freeze(axis, f"{reason}: {self.where}")
@@ -236,6 +245,23 @@ def couple(recording: Recording, coupling: Coupling, *, strict: bool = False) ->
         _constant(value)
         for axis in value.axes:
             freeze(axis, "the model's output")
+
+
+def contractions_of(
+    op: torch._ops.OpOverload, args: tuple[Any, ...], kwargs: dict[str, Any], outputs: Sequence[Value]
+) -> list[Contraction]:
+    """What an operator multiplies and sums where it is called like this, outside of any recording.
+
+    Args:
+        args: the arguments, with `Value`s for tensors.
+    """
+    call = Call(op, args, kwargs, tuple(outputs), module="", location="")
+    coupling = Coupling()
+    coupling.call = call
+    for value in call.values:
+        _constant(value)
+    _apply(call, coupling, strict=False)
+    return call.contractions
 
 
 def _unknown(call: Call, coupling: Coupling, strict: bool) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 import torch
+from torch import Tensor
 
 from netmorph.graph.axis import Axis
 
@@ -26,3 +27,10 @@ class Value:
     name: str | None = None
     axes: list[Axis] = field(default_factory=list)
     origins: list[tuple[str, int] | None] = field(default_factory=list)
+
+    @staticmethod
+    def of(tensor: Tensor, name: str | None = None) -> Value:
+        """A tensor that has no axes yet; the dimensions of a named one are their own origins."""
+        value = Value(tuple(tensor.shape), tensor.dtype, name)
+        value.origins = [(name, dim) for dim in range(len(value.shape))] if name else []
+        return value

@@ -1,22 +1,28 @@
 """What a network costs: parameters, and floating-point operations forward and backward.
 
-One multiply-add is two FLOPs. Matrix products, convolutions and attention are counted; element-wise work,
-normalization and pooling are not, as is usual.
+One multiply-add is two FLOPs. Products that are summed are counted (matrix products, convolutions, attention, recurrent
+layers); element-wise work, normalization and pooling are not, as is usual.
 """
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from math import prod
+from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils._pytree import tree_leaves
+from torch._ops import OpOverload
+from torch.utils._pytree import tree_leaves, tree_map
 from torch.utils.flop_counter import FlopCounterMode
 
 from netmorph.errors import NetmorphError
+from netmorph.graph import RULES, Value
+from netmorph.graph.rules import contractions_of
 from netmorph.graph.running import no_fused_attention, untouched
+from netmorph.measure.prediction import flops
 
+aten = torch.ops.aten
 Inputs = Tensor | Sequence[Tensor]
 
 
@@ -105,65 +111,86 @@ def _counting(model: nn.Module, training: bool) -> Iterator[None]:
 
 
 def _counter() -> FlopCounterMode:
-    return FlopCounterMode(display=False, custom_mapping=_CORRECTIONS)
+    own = {op.overloadpacket: partial(_stated, op) for op in RULES if op.namespace != "aten"}
+    return FlopCounterMode(display=False, custom_mapping=_CORRECTIONS | own)
+
+
+def _by_rule(op: OpOverload, args: tuple[Any, ...], kwargs: dict[str, Any], out_shape: Any) -> list[int]:
+    """FLOPs of each contraction that the operator's rule states; the counter gives shapes in the place of tensors."""
+    args, kwargs, result = tree_map(_as_value, (args, kwargs, out_shape), is_leaf=_is_shape)
+    outputs = [leaf for leaf in tree_leaves(result) if isinstance(leaf, Value)]
+    return [flops([contraction]).at() for contraction in contractions_of(op, args, kwargs, outputs)]
+
+
+def _is_shape(given: object) -> bool:
+    return isinstance(given, torch.Size)
+
+
+def _as_value(given: Any) -> Any:
+    return Value(tuple(given), torch.float32) if _is_shape(given) else given
+
+
+def _stated(op: OpOverload, *args: Any, out_shape: Any, **kwargs: Any) -> int:
+    return sum(_by_rule(op, args, kwargs, out_shape))
 
 
 def _convolution_backward_flops(
-    grad_output: Sequence[int],
-    inputs: Sequence[int],
-    weight: Sequence[int],
+    grad_output: torch.Size,
+    inputs: torch.Size,
+    weight: torch.Size,
     _bias: Sequence[int] | None,
     _stride: Sequence[int],
     _padding: Sequence[int],
     _dilation: Sequence[int],
     transposed: bool,
     _output_padding: Sequence[int],
-    _groups: int,
+    groups: int,
     output_mask: Sequence[bool],
     **_: object,
 ) -> int:
-    # Per position and sample each weight is used once for the gradient of the input and once for its own:
-    # either gradient costs what the forward pass does. torch 2.13 counts the weight's `groups` times over.
-    positions = prod((inputs if transposed else grad_output)[2:])
-    forward = 2 * inputs[0] * positions * prod(weight)
+    # The gradients of the input and of the weight cost what the forward does, each. torch 2.13 counts the weight's
+    # `groups` times over.
+    op = aten.conv_transpose2d.input if transposed else aten.conv2d.default  # their rules take any number of dimensions
+    forward = _stated(op, inputs, weight, groups=groups, out_shape=grad_output)
     return forward * (int(output_mask[0]) + int(output_mask[1]))
 
 
-def _attention_flops(query: Sequence[int], key: Sequence[int], value: Sequence[int], *_: object, **__: object) -> int:
-    batch, heads, length, width = query
-    return 2 * batch * heads * length * key[-2] * (width + value[-1])
+def _attention(query: torch.Size, key: torch.Size, value: torch.Size) -> list[int]:
+    op = aten.scaled_dot_product_attention.default
+    return _by_rule(op, (query, key, value), {}, torch.Size((*query[:-1], value[-1])))
+
+
+def _attention_flops(query: torch.Size, key: torch.Size, value: torch.Size, *_: object, **__: object) -> int:
+    return sum(_attention(query, key, value))
 
 
 def _attention_backward_flops(
-    _grad_output: Sequence[int],
-    query: Sequence[int],
-    key: Sequence[int],
-    value: Sequence[int],
-    *_: object,
-    **__: object,
+    _grad_output: torch.Size, query: torch.Size, key: torch.Size, value: torch.Size, *_: object, **__: object
 ) -> int:
-    # The scores are computed again, then the gradients of query, key (each `width`), scores and value.
-    batch, heads, length, width = query
-    return 2 * batch * heads * length * key[-2] * (3 * width + 2 * value[-1])
+    # The scores are computed again; either product has two gradients.
+    scores, mixed = _attention(query, key, value)
+    return 3 * scores + 2 * mixed
 
 
 def _recurrent_flops(
-    inputs: Sequence[int], input_weight: Sequence[int], hidden_weight: Sequence[int], *_: object, **__: object
+    inputs: torch.Size, input_weight: torch.Size, hidden_weight: torch.Size, *_: object, out_shape: Any, **__: object
 ) -> int:
-    steps_and_samples = inputs[0] * inputs[1]
-    return 2 * steps_and_samples * (prod(input_weight) + prod(hidden_weight))
+    return _stated(aten.lstm_cell.default, inputs, [], input_weight, hidden_weight, out_shape=out_shape)
 
 
-def _recurrent_backward_flops(
-    inputs: Sequence[int], input_weight: Sequence[int], hidden_weight: Sequence[int], *_: object, **__: object
-) -> int:
-    return 2 * _recurrent_flops(inputs, input_weight, hidden_weight)
+def _recurrent_backward_flops(*args: Any, **kwargs: Any) -> int:
+    return 2 * _recurrent_flops(*args, **kwargs)
 
 
+# What torch's counter does not know, or counts wrongly.
 _CORRECTIONS: dict[object, Callable[..., int]] = {
-    torch.ops.aten.convolution_backward: _convolution_backward_flops,
-    torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: _attention_flops,
-    torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward: _attention_backward_flops,
-    torch.ops.aten.mkldnn_rnn_layer: _recurrent_flops,
-    torch.ops.aten.mkldnn_rnn_layer_backward: _recurrent_backward_flops,
+    aten.mv: partial(_stated, aten.mv.default),
+    aten.dot: partial(_stated, aten.dot.default),
+    aten.vdot: partial(_stated, aten.vdot.default),
+    aten.addmv: partial(_stated, aten.addmv.default),
+    aten.convolution_backward: _convolution_backward_flops,
+    aten._scaled_dot_product_flash_attention_for_cpu: _attention_flops,
+    aten._scaled_dot_product_flash_attention_for_cpu_backward: _attention_backward_flops,
+    aten.mkldnn_rnn_layer: _recurrent_flops,
+    aten.mkldnn_rnn_layer_backward: _recurrent_backward_flops,
 }

@@ -11,34 +11,21 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves, tree_map_only
 
 from netmorph.errors import EditError
-from netmorph.graph import Graph, Group, Role, Site
+from netmorph.graph import Contraction, Graph, Group, Role, Site, Value
 from netmorph.graph.axis import Atom, size
 from netmorph.graph.record import canonical_names
+from netmorph.graph.rules import contractions_of
 from netmorph.graph.running import no_fused_attention, untouched
 from netmorph.observe.features import as_inputs
 
-aten = torch.ops.aten
 Loss = Callable[[nn.Module, Any], Tensor]
 Read = tuple[str, str, int]  # group, tensor, dimension
 
 # At most so many positions of one activation are looked at, drawn at random: neighbours tell little more.
 POSITIONS = 16384
-
-CONVOLUTIONS = (
-    *(aten.conv1d.default, aten.conv2d.default, aten.conv3d.default),
-    *(aten.conv1d.padding, aten.conv2d.padding, aten.conv3d.padding),
-    *(aten.conv_transpose1d.default, aten.conv_transpose2d.input, aten.conv_transpose3d.input),
-)
-# Where the operators that sum over channels have their input, weight and (where they take one) bias.
-ARGUMENTS: dict[object, tuple[int, ...]] = {
-    aten.linear.default: (0, 1, 2),
-    aten.matmul.default: (0, 1),
-    aten.mm.default: (0, 1),
-    aten.addmm.default: (1, 2, 0),
-    **dict.fromkeys(CONVOLUTIONS, (0, 1, 2)),
-}
 
 
 @dataclass(eq=False)
@@ -216,12 +203,27 @@ class _Observer(TorchDispatchMode):
         self._generator = torch.Generator().manual_seed(seed)
 
     def __torch_dispatch__(self, func: torch._ops.OpOverload, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if func in ARGUMENTS:
-            x, weight, *bias = (args[place] for place in ARGUMENTS[func] if place < len(args))
-            for group, site in self._readers.get(self._names.get(id(weight), ""), ()):
-                dim = x.dim() - weight.dim() + 1 if func in CONVOLUTIONS else x.dim() - 1
-                self._look(group, site, x, dim, self._names.get(id(bias[0])) if bias else None)
-        return func(*args, **(kwargs or {}))
+        result = func(*args, **(kwargs or {}))
+        if any(self._names.get(id(leaf)) in self._readers for leaf in tree_leaves((args, kwargs))):
+            held: dict[Value, Tensor] = {}
+
+            def value(tensor: Tensor) -> Value:
+                made = Value.of(tensor, self._names.get(id(tensor)))
+                held[made] = tensor
+                return made
+
+            seen, named, outputs = tree_map_only(Tensor, value, (args, kwargs or {}, tree_leaves(result)))
+            for contraction in contractions_of(func, seen, named, outputs):
+                if contraction.input in held:
+                    self._look_at(contraction, held[contraction.input])
+        return result
+
+    def _look_at(self, contraction: Contraction, x: Tensor) -> None:
+        offset = contraction.offset
+        for group, site in self._readers.get(contraction.weight.name or "", ()):
+            for dim, place in contraction.read:
+                if place == site.dim:
+                    self._look(group, site, x, dim % x.dim(), None if offset is None else offset.name)
 
     def _look(self, group: Group, site: Site, x: Tensor, dim: int, bias: str | None) -> None:
         x = x.unflatten(dim, (-1, size(site.axis)))  # the groups of a grouped convolution are positions like others

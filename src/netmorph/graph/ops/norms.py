@@ -30,6 +30,7 @@ def batch_norm(
         if value is not None:
             couple.unify(x.axes[1], value.axes[0])
             couple.use(value, 0, Role.CARRY, fill)
+    couple.scale(weight, bias)
     couple.attribute("num_features", x.axes[1])
     if mean is None:
         for place, axis in enumerate(x.axes):
@@ -53,8 +54,10 @@ def layer_norm(
         couple.limit(axis, Allow.UNIFORM, "a norm averages over these channels")
     for given, axis in zip(shape, normalized, strict=True):
         couple.follows(given, axis)
+    bias = bias if isinstance(bias, Value) else None  # for RMS norm, the place of an epsilon
+    couple.scale(weight, bias)
     for value, fill in ((weight, 1.0), (bias, 0.0)):
-        if isinstance(value, Value):
+        if value is not None:
             for dim, axis in enumerate(normalized):
                 couple.unify(axis, value.axes[dim])
                 couple.use(value, dim, Role.CARRY, fill)
@@ -81,6 +84,7 @@ def group_norm(
         if value is not None:
             couple.unify(channels, value.axes[0])
             couple.use(value, 0, Role.CARRY, fill)
+    couple.scale(weight, bias)
     couple.attribute("num_channels", channels)
     couple.attribute("num_groups", blocks)
     return x.axes

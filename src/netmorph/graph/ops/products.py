@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 
 import torch
 
-from netmorph.graph.axis import Allow, Atom, Axis, Fixed
+from netmorph.graph.axis import Allow, Atom, Axis, Fixed, size
+from netmorph.graph.contraction import Contraction
 from netmorph.graph.rules import Coupling, Role, rule
 from netmorph.graph.value import Value
 
@@ -18,28 +19,49 @@ aten = torch.ops.aten
 @rule(aten.vdot.default)
 def matmul(couple: Coupling, left: Value, right: Value) -> list[Axis]:
     """`[..., n, k] @ [..., k, m]`; a parameter on one side reads `k` and writes the other dimension."""
-    vector = len(right.shape) == 1
-    contract(couple, (left, -1), (right, -1 if vector else -2))
-    axes = [] if vector else [right.axes[-1]]
-    if not vector:
-        _writes(couple, right, len(right.shape) - 1, left)
-    if len(left.shape) > 1:
-        _writes(couple, left, len(left.shape) - 2, right)
-        axes.insert(0, left.axes[-2])
-    return [*couple.broadcast_axes([left.axes[:-2], right.axes[:-2]]), *axes]
+    return _matmul(couple, left, right)
 
 
 @rule(aten.addmm.default, aten.baddbmm.default, aten.addmv.default)
-def added_matmul(couple: Coupling, bias: Value, left: Value, right: Value, **kwargs: Any) -> list[Axis]:
+def added_matmul(
+    couple: Coupling, bias: Value, left: Value, right: Value, *, beta: float = 1, alpha: float = 1
+) -> list[Axis]:
     """A product added to a bias."""
-    axes: list[Axis] = matmul(couple, left, right)
+    axes = _matmul(couple, left, right, bias, plain=alpha == beta == 1)
     couple.broadcast_axes([axes, bias.axes])
     if len(bias.shape) == 1:
         couple.use(bias, 0, Role.WRITE)
     return axes
 
 
-def contract(couple: Coupling, left: tuple[Value, int], right: tuple[Value, int]) -> None:
+def _matmul(
+    couple: Coupling, left: Value, right: Value, bias: Value | None = None, *, plain: bool = True
+) -> list[Axis]:
+    """`plain`: neither the product nor the bias is multiplied by a number."""
+    rows, columns = len(left.shape) - 2, len(right.shape) - 1  # their dimensions that the result has; a vector has none
+    inner = max(len(right.shape) - 2, 0)
+    _meet(couple, (left, -1), (right, inner))
+    axes = couple.broadcast_axes([left.axes[:-2], right.axes[:-2]])
+    if columns > 0:
+        _writes(couple, right, columns, left)
+    if rows >= 0:
+        _writes(couple, left, rows, right)
+        axes.append(left.axes[rows])
+    if columns > 0:
+        axes.append(right.axes[columns])
+    over = (*axes, left.axes[-1])
+    if _is_parameter(left) and not _is_parameter(right):
+        read, write = (inner - len(right.shape), rows + 1), (rows, -2 if columns > 0 else -1)
+        contraction = Contraction(over, left, right, bias, (read,), (write,) if rows >= 0 else ())
+    else:
+        read, write = (-1, inner), (columns, -1)
+        contraction = Contraction(over, right, left, bias, (read,), (write,) if columns > 0 else ())
+    couple.contract(contraction if plain else replace(contraction, input=None, read=(), write=()))
+    couple.scale(contraction.weight, bias)
+    return axes
+
+
+def _meet(couple: Coupling, left: tuple[Value, int], right: tuple[Value, int]) -> None:
     """Two tensors are multiplied and summed over one dimension of each."""
     (one, dim), (other, place) = left, right
     couple.unify(one.axes[dim], other.axes[place])
@@ -61,7 +83,9 @@ def _is_parameter(value: Value) -> bool:
 
 
 @rule(aten.einsum.default)
-def einsum(couple: Coupling, equation: str, values: Sequence[Value], **kwargs: Any) -> list[Axis]:
+def einsum(
+    couple: Coupling, equation: str, values: Sequence[Value], *, path: Sequence[int] | None = None
+) -> list[Axis]:
     """Dimensions of one letter are one; those that the result lacks are summed over."""
     inputs, output = _letters(equation, [len(value.shape) for value in values])
     places: dict[str, list[tuple[Value, int]]] = {}
@@ -69,20 +93,73 @@ def einsum(couple: Coupling, equation: str, values: Sequence[Value], **kwargs: A
         for dim, letter in enumerate(letters):
             places.setdefault(letter, []).append((value, dim))
     lengths = {letter: max(value.shape[dim] for value, dim in found) for letter, found in places.items()}
+    axes: dict[str, Axis] = {}
     for letter, found in places.items():
-        axis = couple.meet([value.axes[dim] for value, dim in found])
+        axes[letter] = couple.meet([value.axes[dim] for value, dim in found])
         if letter in output:
             if len(found) == 1:
                 others = next((v for v in values if v is not found[0][0]), found[0][0])
                 _writes(couple, *found[0], others)
-        elif len(found) == 2:
-            contract(couple, *found)
+        elif len(found) == 2 and len({value.shape[dim] for value, dim in found}) == 1:
+            _meet(couple, *found)
         else:
-            couple.limit(axis, Allow.INEXACT, "summed over these channels")
+            couple.limit(axes[letter], Allow.INEXACT, "summed over these channels")
+    operands = [_Operand(letters, value) for letters, value in zip(inputs, values, strict=True)]
+    contractions = [*_pairwise(operands, output, axes, path)]
+    for contraction in contractions:
+        couple.contract(contraction)
+    couple.scale(*(contraction.weight for contraction in contractions[-1:]))  # of several factors, one is enough
     return [
         next(value.axes[dim] for value, dim in places[letter] if value.shape[dim] == lengths[letter])
         for letter in output
     ]
+
+
+@dataclass(frozen=True)
+class _Operand:
+    """One of an einsum, or the product of some: the letters of its dimensions."""
+
+    letters: list[str]
+    value: Value
+
+    def is_long(self, letter: str) -> bool:
+        """Whether it has a dimension of that letter that is not broadcast."""
+        return letter in self.letters and self.value.shape[self.letters.index(letter)] != 1
+
+
+def _pairwise(
+    operands: list[_Operand], output: list[str], axes: dict[str, Axis], path: Sequence[int] | None
+) -> Iterator[Contraction]:
+    """The sums of products of an einsum, as PyTorch computes it: two operands at a time, from the left or along a path.
+
+    What only one of the two has and nobody else needs is summed up first; a product without a sum is element-wise.
+    `write` is told where the result is this sum alone, of each number of the weight and of the input once.
+    """
+    alone = len(operands) == 2
+    steps = iter(path or ())
+    while len(operands) > 1:
+        first, second = sorted((next(steps), next(steps))) if path else (0, 1)
+        one, other = operands[first], operands[second]
+        operands = [operand for place, operand in enumerate(operands) if place not in (first, second)]
+        needed = set(output).union(*(operand.letters for operand in operands))
+        letters = [*dict.fromkeys((*one.letters, *other.letters))]
+        kept = [x for x in letters if x in needed]
+        summed = [x for x in letters if x not in needed and one.is_long(x) and other.is_long(x)]
+        if summed:
+            swapped = _is_parameter(one.value) and not _is_parameter(other.value)
+            weight, given = (one, other) if swapped else (other, one)
+            new = [x for x in kept if x not in given.letters]
+            old = [x for x in kept if x in given.letters]
+            plain = sorted(weight.letters) == sorted(new + summed) and sorted(given.letters) == sorted(old + summed)
+            yield Contraction(
+                tuple(axes[x] for x in (*kept, *summed)),
+                weight.value,
+                given.value,
+                read=tuple((given.letters.index(x) - len(given.letters), weight.letters.index(x)) for x in summed),
+                write=tuple((weight.letters.index(x), output.index(x)) for x in new if alone and plain),
+            )
+        lengths = tuple(size(axes[x]) if one.is_long(x) or other.is_long(x) else 1 for x in kept)
+        operands.insert(len(operands) if path else 0, _Operand(kept, Value(lengths, one.value.dtype)))
 
 
 def _letters(equation: str, ranks: Sequence[int]) -> tuple[list[list[str]], list[str]]:
@@ -134,6 +211,8 @@ def attention(
     if scale is None:  # then the narrowed network is not the masked one, nor a widened one the same
         couple.freeze(query.axes[-1], "attention scales by the root of this width where it is given no scale")
     couple.attribute("head_dim", query.axes[-1])
+    couple.contract(Contraction((*query.axes, key.axes[-2]), key))
+    couple.contract(Contraction((*query.axes[:-1], key.axes[-2], value.axes[-1]), value))
     if isinstance(mask, Value):
         couple.broadcast_axes([[*query.axes[:-1], key.axes[-2]], mask.axes])
     return [*query.axes[:-1], value.axes[-1]]

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 
 from netmorph.graph.axis import Allow, Atom, Axis, Fixed, atoms, size
+from netmorph.graph.contraction import Contraction
 from netmorph.graph.rules import Coupling, Role, rule
 from netmorph.graph.value import Value
 
@@ -19,10 +20,8 @@ def linear(couple: Coupling, x: Value, weight: Value, bias: Value | None = None)
     *batch, features = x.axes
     out, read = weight.axes
     couple.unify(features, read)
-    _check_weight(couple, weight, read)
-    couple.use(weight, 0, Role.WRITE)
-    couple.use(weight, 1, Role.READ)
-    _bias(couple, bias, out)
+    product = Contraction((*x.axes, out), weight, x, bias, read=((-1, 1),), write=((0, -1),))
+    _layer(couple, product, out, written=0)
     couple.attribute("in_features", read)
     couple.attribute("out_features", out)
     return [*batch, out]
@@ -57,15 +56,16 @@ def convolution(
         couple.follows(groups, blocks)
     else:
         couple.unify(channels, read)
-    _check_weight(couple, weight, read)
-    couple.use(weight, 0, Role.CARRY if groups > 1 and groups == weight.shape[0] else Role.WRITE)
-    couple.use(weight, 1, Role.READ)
-    _bias(couple, bias, out)
+    result = [*batch, out, *along_window(couple, x, spatial)]
+    channel = -spatial - 1
+    product = Contraction((*result, *weight.axes[1:]), weight, x, bias, read=((channel, 1),), write=((0, channel),))
+    role = Role.CARRY if groups > 1 and groups == weight.shape[0] else Role.WRITE
+    _layer(couple, product, out, written=0, role=role)
     couple.attribute("in_channels", (*blocks, *read))
     couple.attribute("out_channels", out)
     if blocks:
         couple.attribute("groups", blocks)
-    return [*batch, out, *along_window(couple, x, spatial)]
+    return result
 
 
 def along_window(couple: Coupling, x: Value, spatial: int) -> list[Axis]:
@@ -126,26 +126,30 @@ def transposed_convolution(
         couple.limit(blocks, Allow.INEXACT, "groups of a transposed convolution")
         couple.follows(groups, blocks)
         out = (*blocks, *out)
-    _check_weight(couple, weight, read)
-    couple.use(weight, 1, Role.WRITE)
-    couple.use(weight, 0, Role.READ)
-    _bias(couple, bias, out)
+    # Each element of the input meets all weights of its channel.
+    channel = -spatial - 1
+    written = () if blocks else ((1, channel),)
+    product = Contraction((*x.axes, *weight.axes[1:]), weight, x, bias, read=((channel, 0),), write=written)
+    _layer(couple, product, out, written=1)
     couple.attribute("in_channels", read)
     couple.attribute("out_channels", out)
     batch = x.axes[: len(x.shape) - spatial - 1]
     return [*batch, out, *along_window(couple, x, spatial)]
 
 
-def _check_weight(couple: Coupling, weight: Value, read: Axis) -> None:
-    """A weight that the forward computes cannot be told to share what it reads between copies."""
-    if not any(weight.origins):
-        couple.limit(read, Allow.INEXACT, "the weight that reads these channels is no parameter but computed")
-
-
-def _bias(couple: Coupling, bias: Value | None, out: Axis) -> None:
-    if bias is not None:
-        couple.unify(bias.axes[0], out)
-        couple.use(bias, 0, Role.WRITE)
+def _layer(couple: Coupling, product: Contraction, out: Axis, *, written: int, role: Role = Role.WRITE) -> None:
+    """What a layer's weight and bias are to the channels that it reads, and to those that come `out`."""
+    weight, ((_, read),) = product.weight, product.read
+    if not any(weight.origins):  # it cannot be told to share what it reads between copies
+        reason = "the weight that reads these channels is no parameter but computed"
+        couple.limit(weight.axes[read], Allow.INEXACT, reason)
+    couple.use(weight, written, role)
+    couple.use(weight, read, Role.READ)
+    if product.bias is not None:
+        couple.unify(product.bias.axes[0], out)
+        couple.use(product.bias, 0, Role.WRITE)
+    couple.contract(product)
+    couple.scale(weight, product.bias)
 
 
 @rule(aten.embedding.default)

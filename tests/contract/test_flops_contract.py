@@ -1,0 +1,181 @@
+"""FLOPs: what the rules state is what PyTorch counts, and both are what a hand counts, at any width."""
+
+from collections.abc import Callable
+
+import pytest
+import torch
+import torch.nn.functional as F
+from architectures import networks
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from rule_cases import CASES, build
+from torch import Tensor, nn
+
+from netmorph import apply, narrow_all, rule, trace
+from netmorph.graph import RULES, Contraction, Coupling, Graph, Value
+from netmorph.measure.cost import forward_flops, training_flops
+from netmorph.measure.prediction import predict_flops
+
+pytestmark = pytest.mark.filterwarnings("ignore:torch.meshgrid")
+
+# The two convolutions before the operator of a case.
+BEFORE = 2 * 2 * 2 * (4 * 2 * 9) * 16
+# By case: the multiply-adds of the operator itself on [2, 4, 4, 4], by hand.
+CONTRACTING = {
+    "conv1d": 2 * 16 * 12, "conv2d": 2 * 16 * 12, "conv3d": 2 * 16 * 12,
+    "conv1d same": 2 * 16 * 12 * 3, "conv2d same": 2 * 16 * 12 * 9, "conv3d same": 2 * 16 * 12 * 27,
+    "conv_transpose1d": 2 * 16 * 12 * 2, "conv_transpose2d": 2 * 16 * 12 * 4, "conv_transpose3d": 2 * 16 * 12 * 8,
+    "depthwise": 2 * 4 * 8 * 9, "grouped": 2 * 4 * 6 * 2 * 9, "grouped transposed": 2 * 16 * 4 * 3 * 9,
+    "conv2d of activations": 2 * 2 * 4 * 4 * 4, "pad reflect": 2 * 16 * 12 * 9,
+    "linear": 2 * 2 * 64, "linear weight": 2 * 5 * 4, "linear of a transposed weight": 2 * 5 * 4,
+    "_weight_norm": 2 * 5 * 4, "_weight_norm of all": 2 * 5 * 4,
+    "matmul weight": 2 * 5 * 4, "mm weight": 2 * 5 * 4, "weight matmul": 2 * 5 * 4 * 16,
+    "matmul vector": 2 * 16 * 4, "vector matmul": 2 * 16 * 4, "mv": 2 * 4, "dot": 4, "vdot": 4,
+    "matmul": 2 * 16 * 4 * 16, "bmm": 2 * 4 * 16 * 4, "addmm": 2 * 5 * 4, "baddbmm": 2 * 4 * 4 * 4, "addmv": 2 * 4,
+    "einsum": 2 * 4 * 4 * 4 * 4, "einsum weight": 2 * 4 * 5, "einsum implicit": 2 * 4 * 4 * 4,
+    "attention": 2 * 16 * 16 * 8, "attention with a scale": 2 * 16 * 16 * 8,
+    "attention of heads": 2 * 4 * 4 * 4 * 8, "attention with a mask": 2 * 4 * 4 * 4 * 8,
+    "lstm": 2 * 16 * 12 * 7, "gru": 2 * 16 * 9 * 7, "rnn_tanh": 2 * 16 * 3 * 7, "rnn_relu": 2 * 16 * 3 * 7,
+    "lstm packed": 14 * 12 * 7, "gru packed": 14 * 9 * 7, "rnn_tanh packed": 14 * 3 * 7, "rnn_relu packed": 14 * 3 * 7,
+    "lstm_cell": 2 * 12 * 7, "gru_cell": 2 * 9 * 7, "rnn_tanh_cell": 2 * 3 * 7, "rnn_relu_cell": 2 * 3 * 7,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_predicted_counted_and_by_hand(name: str) -> None:
+    model, x = build(name)
+    after = 2 * 2 * model.head.weight.numel()
+    expected = BEFORE + 2 * CONTRACTING.get(name, 0) + after
+    graph = trace(model, x)
+    assert predict_flops(graph).at() == forward_flops(model, x) == expected
+
+
+@pytest.mark.parametrize("name", CONTRACTING)
+def test_at_other_widths(name: str) -> None:
+    model, x = build(name)
+    graph = trace(model, x)
+    check_narrowed(graph, {group.name: group.size // 2 for group in graph.editable() if group.size > 3})
+
+
+@settings(max_examples=30, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck))
+@given(networks(), st.data())
+def test_of_random_architectures_at_random_widths(network: tuple[nn.Module, Tensor], data: st.DataObject) -> None:
+    graph = trace(*network)
+    check_narrowed(graph, {group.name: data.draw(st.integers(1, group.size)) for group in graph.editable()})
+
+
+def check_narrowed(graph: Graph, widths: dict[str, int]) -> None:
+    """Predicted and counted FLOPs agree as the network is, and when it has these widths."""
+    flops = predict_flops(graph)
+    assert flops.at() == forward_flops(graph.model, graph.inputs)
+    predicted = flops.at({graph.group(name).atom: width for name, width in widths.items()})
+    if kept := {name: range(width) for name, width in widths.items() if width < graph.group(name).size}:
+        apply(graph, narrow_all(graph, kept))
+    assert predicted == forward_flops(graph.model, graph.inputs)
+
+
+def test_every_rule_that_contracts_has_a_hand_count() -> None:
+    contracting, counted = set(), set()
+    for name in CASES:
+        model, x = build(name)
+        calls = [call for call in trace(model, x).recording.calls if call.module.startswith("between")]
+        contracting |= {call.op for call in calls if call.contractions}
+        counted |= {call.op for call in calls if call.contractions and name in CONTRACTING}
+    assert contracting == counted
+    assert len(contracting) > 30
+
+
+class Apply(nn.Module):
+    """A function of what goes in, and of a layer."""
+
+    def __init__(self, function: Callable[..., Tensor], layer: nn.Module | None = None) -> None:
+        super().__init__()
+        self.function, self.layer = function, layer
+
+    def forward(self, *inputs: Tensor) -> Tensor:
+        return self.function(*inputs) if self.layer is None else self.function(self.layer, *inputs)
+
+
+def einsum(equation: str) -> Apply:
+    return Apply(lambda *inputs: torch.einsum(equation, *inputs))
+
+
+def attention(**options: bool) -> Apply:
+    return Apply(lambda q, k, v: F.scaled_dot_product_attention(q, k, v, **options))
+
+
+def last(layer: nn.Module) -> Apply:
+    return Apply(lambda layer, x: layer(x)[0], layer)
+
+
+# Further forms: the model, the shapes of its inputs, its multiply-adds by hand.
+FORMS: dict[str, tuple[nn.Module, list[tuple[int, ...]], int]] = {
+    "matrix by vector": (Apply(torch.matmul), [(5, 3), (3,)], 15),
+    "vector by matrix": (Apply(torch.matmul), [(3,), (3, 5)], 15),
+    "vector by vector": (Apply(torch.matmul), [(3,), (3,)], 3),
+    "batches that are broadcast": (Apply(torch.matmul), [(5, 1, 2, 3), (6, 3, 4)], 5 * 6 * 24),
+    "addmm scaled": (Apply(lambda b, x, w: torch.addmm(b, x, w, beta=0.5, alpha=2)), [(4,), (2, 3), (3, 4)], 24),
+    "linear of a vector": (nn.Linear(3, 4), [(3,)], 12),
+    "linear over places": (nn.Linear(3, 4), [(2, 5, 3)], 120),
+    "convolution unbatched": (nn.Conv2d(3, 4, 3, stride=2), [(3, 7, 7)], 9 * 4 * 27),
+    "convolution dilated": (nn.Conv1d(3, 4, 3, dilation=2), [(2, 3, 9)], 2 * 5 * 4 * 9),
+    "transposed strided": (nn.ConvTranspose2d(4, 6, 3, stride=2, padding=1), [(2, 4, 5, 5)], 2 * 25 * 24 * 9),
+    "bilinear by einsum": (einsum("bi,oij,bj->bo"), [(2, 3), (5, 3, 4), (2, 4)], 2 * 5 * 3 * 4 + 2 * 5 * 4),
+    "einsum outer": (einsum("a,b->ab"), [(3,), (4,)], 0),
+    "einsum element-wise": (einsum("ab,ab->ab"), [(3, 4), (3, 4)], 0),
+    "einsum sums one first": (einsum("abc,bd->ad"), [(2, 3, 4), (3, 5)], 2 * 3 * 5),
+    "einsum broadcast": (einsum("ab,bc->ac"), [(2, 3), (1, 4)], 0),
+    "einsum diagonal": (einsum("aab,bc->ac"), [(2, 2, 3), (3, 4)], 24),
+    "einsum chain": (einsum("ab,bc,cd,de->ae"), [(2, 3), (3, 4), (4, 5), (5, 6)], 24 + 40 + 60),
+    "einsum late": (einsum("ab,cd,de,bc->ae"), [(2, 3), (4, 5), (5, 6), (3, 4)], 24 * 30 + 12 * 12),
+    "einsum dots": (einsum("...ij,...jk"), [(5, 1, 2, 3), (6, 3, 4)], 5 * 6 * 24),
+    "einsum along a path": (
+        Apply(lambda *inputs: torch.ops.aten.einsum.default("ab,cd,de,bc->ae", inputs, path=[0, 3, 0, 1, 0, 1])),
+        [(2, 3), (4, 5), (5, 6), (3, 4)], 24 + 120 + 48,
+    ),
+    "attention causal": (attention(is_causal=True), [(2, 4, 6, 8)] * 3, 2 * 4 * 6 * 6 * 16),
+    "attention across": (attention(), [(2, 4, 6, 8), (2, 4, 5, 8), (2, 4, 5, 3)], 2 * 4 * 6 * 5 * 11),
+    "attention with shared keys": (attention(enable_gqa=True), [(2, 4, 6, 8), (2, 2, 5, 8), (2, 2, 5, 8)], 3840),
+    "attention without heads": (attention(), [(2, 6, 8)] * 3, 2 * 6 * 6 * 16),
+    "lstm both ways, two layers": (last(nn.LSTM(3, 5, 2, bidirectional=True)), [(7, 2, 3)], 14 * 40 * (8 + 15)),
+    "lstm projected": (last(nn.LSTM(3, 5, proj_size=2)), [(7, 2, 3)], 14 * (20 * 3 + 20 * 2 + 2 * 5)),
+    "gru without bias": (last(nn.GRU(3, 5, bias=False)), [(7, 2, 3)], 14 * 15 * 8),
+    "rnn of one sample": (last(nn.RNN(3, 5)), [(7, 3)], 7 * 5 * 8),
+    "attention layer": (
+        Apply(lambda layer, x: layer(x, x, x)[0], nn.MultiheadAttention(8, 2)), [(5, 2, 8)], 10 * 32 * 8 + 2 * 25 * 16
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", FORMS)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_further_forms(name: str, dtype: torch.dtype) -> None:
+    model, shapes, expected = FORMS[name]
+    inputs = tuple(torch.randn(shape, dtype=dtype) for shape in shapes)
+    model = model.to(dtype).eval()
+    assert predict_flops(trace(model, inputs)).at() == forward_flops(model, inputs) == 2 * expected
+
+
+@torch.library.custom_op("flops_contract::project", mutates_args=())
+def project(x: Tensor, weight: Tensor) -> Tensor:
+    """`[..., in] @ [in, out]`."""
+    return x @ weight
+
+
+def test_an_operator_of_a_user_counts_as_its_rule_states() -> None:
+    @rule(torch.ops.flops_contract.project.default)
+    def projected(couple: Coupling, x: Value, weight: Value) -> list:
+        couple.contract(Contraction((*x.axes, weight.axes[1]), weight, x))
+        return [*x.axes[:-1], weight.axes[1]]
+
+    inputs = torch.randn(5, 2, 3), torch.randn(3, 4)
+    try:
+        model = Apply(project)
+        assert predict_flops(trace(model, inputs)).at() == forward_flops(model, inputs) == 2 * 120
+    finally:
+        del RULES[torch.ops.flops_contract.project.default]
+
+
+def test_the_gradients_of_vector_products_are_counted() -> None:
+    model = Apply(lambda layer, x: torch.mv(x, layer.weight[0]), nn.Linear(3, 1))
+    assert training_flops(model, torch.randn(5, 3)) == 2 * 15 + 2 * 15
