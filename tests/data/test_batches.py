@@ -49,9 +49,12 @@ def test_impossible_batches_are_refused_before_the_first(size, shares):
         batches(numbered(10), size, share=(0, shares))
 
 
-def test_split_refuses_what_is_no_uint8_image():
-    with pytest.raises(DataError, match=r"uint8 \[N, C, H, W\], got float32 \[2, 1, 3, 3\]"):
-        Split(torch.zeros(2, 1, 3, 3), torch.zeros(2, dtype=torch.int64))
+def test_split_refuses_what_is_neither_images_nor_features_nor_tokens():
+    with pytest.raises(DataError, match=r"uint8 \[N, C, H, W\], got uint8 \[2, 3\]"):
+        Split(torch.zeros(2, 3, dtype=torch.uint8), torch.zeros(2, dtype=torch.int64))
+    for wrong in (torch.zeros(2, 3, dtype=torch.int32), torch.zeros(2)):
+        with pytest.raises(DataError, match="floating features"):
+            Split(wrong, torch.zeros(2, dtype=torch.int64))
     with pytest.raises(DataError, match=r"int64 \[2\]"):
         Split(torch.zeros(2, 1, 3, 3, dtype=torch.uint8), torch.zeros(3, dtype=torch.int64))
 

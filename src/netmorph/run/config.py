@@ -14,6 +14,11 @@ from netmorph.policy import Mutation
 from netmorph.run.budget import Budget
 from netmorph.train.recipe import Recipe
 from netmorph.train.seeding import check_seed
+from netmorph.wording import listed
+
+
+# Fields that are options of `load` alone, of tables and texts.
+_OPTIONS = ("task", "target", "ignore", "missing", "window", "unit")
 
 
 @dataclass(frozen=True)
@@ -26,6 +31,12 @@ class DataConfig:
     train_size: int | None = None
     size: tuple[int, int] | None = None
     streamed: bool = False
+    task: str | None = None
+    target: str | None = None
+    ignore: tuple[str, ...] = ()
+    missing: str | None = None
+    window: int | None = None
+    unit: str | None = None
 
     def load(self) -> Dataset:
         """The data set.
@@ -35,8 +46,11 @@ class DataConfig:
         """
         size = self.size and (self.size[0], self.size[1])
         split: dict[str, Any] = {"seed": self.seed, "validation": self.validation, "train_size": self.train_size}
+        options: dict[str, Any] = {name: getattr(self, name) for name in _OPTIONS if getattr(self, name)}
         if not self.streamed:
-            return load(self.source, size=size, **split)
+            return load(self.source, size=size, **split, **options)
+        if options:
+            raise DataError(f"{listed([*options])} cannot be asked for where images are streamed; leave it out")
         if self.source in NAMES:
             raise DataError(f"{self.source} fits in memory and is not streamed; leave stream out, or give a folder")
         if size is None:

@@ -1,0 +1,207 @@
+"""Texts -> windows of tokens, each to be answered with the token that follows each of its own."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from netmorph.data.dataset import DataError, Dataset
+from netmorph.data.preparation import Tokens
+from netmorph.data.splitting import TEST_FRACTION
+from netmorph.data.vocabulary import LEARN, UNDECODABLE, Unit, Vocabulary
+from netmorph.tasks import next_token
+
+# From so many files on, a part has whole ones.
+FILES = 20
+# Bytes in which a zero tells that a file is no text: git's rule.
+_START = 8000
+# Characters that are encoded at a time, which takes some 20 bytes each.
+_CHUNK = 2**20
+
+
+@dataclass(frozen=True, eq=False)
+class Windows:
+    """A text in windows that follow one another, as a `Part`: N = (L - 1) // T of them.
+
+    Attributes:
+        tokens: uint8 [L], on any device.
+        length: T, tokens in a window.
+    """
+
+    tokens: Tensor
+    length: int
+
+    def __len__(self) -> int:
+        return max(0, len(self.tokens) - 1) // self.length
+
+    @property
+    def targets(self) -> Tensor:
+        """[N, T], as they are stored: uint8. `cut` gives int64."""
+        return self.tokens[1 : 1 + len(self) * self.length].view(-1, self.length)
+
+    def head(self, count: int) -> Tensor:
+        """The first windows, int64 [count, T]."""
+        return self.tokens[: min(count, len(self)) * self.length].view(-1, self.length).long()
+
+    def cut(
+        self, batch_size: int, order: Tensor | None = None, seed: int | None = None
+    ) -> Iterator[tuple[Tensor, Tensor]]:
+        """Windows and what follows, both int64 [B, T]. See `Part`.
+
+        Args:
+            seed: draws how far all windows are moved to the right, by less than one of them, so that each epoch reads
+                the text cut at other places; the last one stays inside the text.
+        """
+        device = self.tokens.device
+        starts = torch.arange(len(self), device=device) if order is None else order.to(device)
+        starts = starts * self.length
+        if seed is not None:
+            generator = torch.Generator().manual_seed(seed)
+            moved = int(torch.randint(self.length, (), generator=generator))
+            starts = (starts + moved).clamp(max=len(self.tokens) - 1 - self.length)
+        steps = torch.arange(self.length, device=device)
+        for some in starts.split(batch_size):
+            places = some[:, None] + steps
+            yield self.tokens[places].long(), self.tokens[places + 1].long()
+
+    def digest(self) -> str:
+        """SHA-256 of the tokens and the windows' length."""
+        return hashlib.sha256(f"{self.length} ".encode() + self.tokens.cpu().numpy().tobytes()).hexdigest()
+
+    def to(self, device: torch.device) -> Windows:
+        """The same windows on another device."""
+        return replace(self, tokens=self.tokens.to(device))
+
+
+def text_dataset(
+    name: str,
+    texts: Mapping[str, str],
+    *,
+    window: int = 128,
+    unit: Unit = "character",
+    seed: int = 0,
+    validation: float = 0.15,
+    train_size: int | None = None,
+) -> Dataset:
+    """Split a text, or those of several files, into parts and windows; no window lies in two parts.
+
+    Args:
+        name: of the data set.
+        texts: by file name, in the order in which they are joined.
+        window: tokens in a window.
+        unit: a token is a "character", see `Characters`, or a "byte" of UTF-8.
+        seed: chooses the files of each part where there are at least `FILES`. The parts of fewer are stretches of what
+            they are joined to: train, then validation, and test at the end.
+        validation: fraction of what test leaves; 0 makes the part empty. Test is `TEST_FRACTION` of all characters.
+        train_size: keep so many windows of the train text, its first.
+
+    Raises:
+        DataError: a part is shorter than a window, `train_size` is out of range, or the characters are too many.
+    """
+    if window < 1:
+        raise DataError(f"a window must have at least 1 token, got {window}")
+    chosen = _whole_files if len(texts) >= FILES else _stretches
+    train, held_out, test = chosen([*texts.values()], seed, validation)
+    vocabulary = LEARN[unit](train)
+    parts = [Windows(_encoded(vocabulary, text), window) for text in (train, held_out, test)]
+    for part, windows, asked in zip(("train", "validation", "test"), parts, (1, validation, 1), strict=True):
+        if asked and not len(windows):
+            raise DataError(
+                f"the {part} text of {name!r} has {len(windows.tokens)} tokens, and a window of {window} takes "
+                f"{window + 1}, one more than it is long; give more text, a smaller window, or another share"
+            )
+    if train_size is not None:
+        if not 1 <= train_size <= len(parts[0]):
+            raise DataError(
+                f"train_size must be between 1 and {len(parts[0])}, all windows of {window} tokens that validation and "
+                f"test leave; got {train_size}"
+            )
+        parts[0] = Windows(parts[0].tokens[: train_size * window + 1], window)
+    train_part, validation_part, test_part = parts
+    return Dataset(
+        name,
+        train_part,
+        validation_part,
+        test_part,
+        task=next_token(),
+        preparation=Tokens(),
+        outputs=len(vocabulary),
+        fingerprint=_fingerprint(texts),
+        encoder=vocabulary,
+    )
+
+
+def read_texts(path: Path, unit: Unit) -> dict[str, str]:
+    """The text of a file, or of every file below a folder, by name and sorted by it.
+
+    Left out of a folder are binary files (a zero byte among the first `_START`), empty ones, and what is hidden.
+
+    Raises:
+        DataError: there is no text, or it is not in UTF-8, which only matters where a token is a character.
+    """
+    if path.is_file():
+        files = {path.name: path}
+    else:
+        below = {file.relative_to(path): file for file in path.rglob("*") if file.is_file()}
+        hidden = {name for name in below if any(part.startswith(".") for part in name.parts)}
+        files = {name.as_posix(): below[name] for name in sorted(below.keys() - hidden)}
+    texts = {name: _decoded(file, unit) for name, file in files.items() if not _is_binary(file)}
+    found = {name: text for name, text in texts.items() if text}
+    if not found:
+        raise DataError(f"{path} holds no text: expected files in UTF-8 that are neither empty, binary nor hidden")
+    return found
+
+
+def _is_binary(file: Path) -> bool:
+    with file.open("rb") as opened:
+        return 0 in opened.read(_START)
+
+
+def _decoded(file: Path, unit: Unit) -> str:
+    try:
+        return file.read_bytes().decode("utf-8", UNDECODABLE if unit == "byte" else "strict")
+    except UnicodeDecodeError as error:
+        raise DataError(
+            f"{file} is no text in UTF-8: {error.reason} at byte {error.start}; convert it, move it out of the way, or "
+            "take unit='byte'"
+        ) from error
+
+
+def _fingerprint(texts: Mapping[str, str]) -> str:
+    digest = hashlib.sha256()
+    for name, text in texts.items():
+        digest.update(f"{name!r} {len(text)} ".encode())
+        digest.update(text.encode("utf-8", UNDECODABLE))
+    return digest.hexdigest()
+
+
+def _encoded(vocabulary: Vocabulary, text: str) -> Tensor:
+    pieces = [vocabulary.encode(text[start : start + _CHUNK]) for start in range(0, len(text), _CHUNK)]
+    return torch.cat(pieces) if pieces else torch.empty(0, dtype=torch.uint8)
+
+
+def _stretches(texts: list[str], seed: int, validation: float) -> tuple[str, str, str]:
+    whole = "".join(texts)
+    end = len(whole) - round(TEST_FRACTION * len(whole))
+    middle = end - round(validation * end)
+    return whole[:middle], whole[middle:end], whole[end:]
+
+
+def _whole_files(texts: list[str], seed: int, validation: float) -> tuple[str, str, str]:
+    """Each part takes files in random order, as long as they fit into its share; train has all others."""
+    order = torch.randperm(len(texts), generator=torch.Generator().manual_seed(seed)).tolist()
+    held: list[str] = []
+    for fraction in (TEST_FRACTION, validation):
+        room, taken = fraction * sum(len(texts[file]) for file in order), set[int]()
+        for file in order:
+            if len(texts[file]) <= room:
+                taken.add(file)
+                room -= len(texts[file])
+        held.append("".join(texts[file] for file in sorted(taken)))
+        order = [file for file in order if file not in taken]
+    return "".join(texts[file] for file in sorted(order)), held[1], held[0]
