@@ -55,7 +55,7 @@ def test_split_refuses_what_is_neither_images_nor_features_nor_tokens():
     for wrong in (torch.zeros(2, 3, dtype=torch.int32), torch.zeros(2)):
         with pytest.raises(DataError, match="floating features"):
             Split(wrong, torch.zeros(2, dtype=torch.int64))
-    with pytest.raises(DataError, match=r"int64 \[2\]"):
+    with pytest.raises(DataError, match=r"each of the 2 inputs, got int64 \[3\]"):
         Split(torch.zeros(2, 1, 3, 3, dtype=torch.uint8), torch.zeros(3, dtype=torch.int64))
 
 

@@ -16,7 +16,6 @@ from netmorph.train.recipe import Recipe
 from netmorph.train.seeding import check_seed
 from netmorph.wording import listed
 
-
 # Fields that are options of `load` alone, of tables and texts.
 _OPTIONS = ("task", "target", "ignore", "missing", "window", "unit")
 
@@ -38,26 +37,30 @@ class DataConfig:
     window: int | None = None
     unit: str | None = None
 
+    def __post_init__(self) -> None:
+        for name in ("size", "ignore"):  # JSON has lists alone
+            if isinstance(getattr(self, name), list):
+                object.__setattr__(self, name, tuple(getattr(self, name)))
+
     def load(self) -> Dataset:
         """The data set.
 
         Raises:
             DataError: it cannot be found, read or split as asked, or is streamed without a size.
         """
-        size = self.size and (self.size[0], self.size[1])
         split: dict[str, Any] = {"seed": self.seed, "validation": self.validation, "train_size": self.train_size}
-        options: dict[str, Any] = {name: getattr(self, name) for name in _OPTIONS if getattr(self, name)}
+        options: dict[str, Any] = {name: value for name in _OPTIONS if (value := getattr(self, name)) not in (None, ())}
         if not self.streamed:
-            return load(self.source, size=size, **split, **options)
+            return load(self.source, size=self.size, **split, **options)
         if options:
-            raise DataError(f"{listed([*options])} cannot be asked for where images are streamed; leave it out")
+            raise DataError(f"images that are streamed take no {listed([*options])}; leave out what is not for them")
         if self.source in NAMES:
             raise DataError(f"{self.source} fits in memory and is not streamed; leave stream out, or give a folder")
-        if size is None:
+        if self.size is None:
             raise DataError(
                 "streamed images have to be cropped and resized for the network; give their size (--resize 224x224)"
             )
-        return stream(self.source, size=size, **split)
+        return stream(self.source, size=self.size, **split)
 
     def absolute(self) -> DataConfig:
         """The same, findable from any folder."""
