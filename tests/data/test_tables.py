@@ -81,7 +81,7 @@ def test_values_by_name():
 
 def test_columns_are_chosen(houses):
     assert list(read_table(houses, ignore=["area", "quarter"])) == ["rooms", "heated"]
-    assert list(read_table(houses, only=["quarter", "other"])) == ["quarter"]
+    assert list(read_table(houses, only=["quarter"])) == ["quarter"]
     assert read_table(houses, texts=["rooms"])["rooms"].names == ("3", "2", "4")
 
 
@@ -91,9 +91,7 @@ def test_columns_that_are_left_out_may_hold_anything():
 
 
 def test_files_without_a_table(tmp_path):
-    with pytest.raises(
-        DataError, match=r"empty.csv cannot be read: Empty CSV file; expected a .csv with a line of names"
-    ):
+    with pytest.raises(DataError, match=r"empty.csv cannot be read: Empty CSV file; expected a .csv with a"):
         read_table(written(tmp_path / "empty.csv", ""))
     with pytest.raises(DataError, match="has no rows"):
         read_table(written(tmp_path / "names.csv", "a,b\n"))
@@ -110,9 +108,11 @@ def test_columns_of_the_same_name(tmp_path):
         read_table(written(tmp_path / "twice.csv", "a,b,a\n1,2,3\n"))
 
 
-def test_a_column_to_ignore_that_is_not_there(houses):
-    with pytest.raises(DataError, match="no column 'are' to ignore; it has 'rooms', 'area'"):
-        read_table(houses, ignore=["are"])
+def test_columns_that_are_not_there(houses):
+    expected = r"no column 'are' .did you mean 'area'.*; the table has 'rooms', 'area'"
+    for wrong in ({"ignore": ["are"]}, {"only": ["area", "are"]}):
+        with pytest.raises(DataError, match=expected):
+            read_table(houses, **wrong)
 
 
 def test_columns_of_other_types(tmp_path):
@@ -120,5 +120,5 @@ def test_columns_of_other_types(tmp_path):
         read_table(written(tmp_path / "dates.csv", "when,x\n2020-01-01,1\n"))
     with pytest.raises(DataError, match="the column 'where' is of type binary: bytes that are no text in UTF-8"):
         read_table(written(tmp_path / "latin.csv", "where,x\nMünchen,1\n", "latin-1"))
-    with pytest.raises(DataError, match="the column 'list' is of type list<.*neither numbers nor strings"):
+    with pytest.raises(DataError, match=r"the column 'list' is of type list<.*neither numbers nor strings"):
         read_table({"list": [[1], [2]]})

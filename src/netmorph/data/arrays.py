@@ -40,8 +40,9 @@ def tensors(
     """A data set of tensors, NumPy arrays or nested lists.
 
     Args:
-        x: inputs: images uint8 [N, C, H, W]; floating features [N, F], or [N, C, ...] in channels, which are kept in
-            float32. Both are given mean 0 and variance 1, by feature or channel, when a network takes them.
+        x: inputs: images uint8 [N, C, H, W], or grey ones [N, H, W]; floating features [N, F], or [N, C, ...] in
+            channels, which are kept in float32. Both are given mean 0 and variance 1, by feature or channel, when a
+            network takes them.
         y: targets: integers [N] are the labels of classes, floating numbers [N] or [N, K] are values.
         x_validation, y_validation, x_test, y_test: of these parts, where they are given and not held out of x and y.
         task: "classification" or "regression" if y is not to decide, or a `Task` of your own: targets [N, ...] stay
@@ -56,7 +57,7 @@ def tensors(
     """
     check_fraction(validation)
     given = {"train": (x, y), "validation": (x_validation, y_validation), "test": (x_test, y_test)}
-    published = {part: _split(part, *pair) for part, pair in given.items() if pair != (None, None)}
+    published = {part: _split(part, *pair) for part, pair in given.items() if any(each is not None for each in pair)}
     _check_shapes(published)
     if isinstance(task, Task):
         names = tuple(classes or ())
@@ -102,6 +103,8 @@ def _split(part: str, x: Any, y: Any) -> Split:
     if x is None or y is None:
         raise DataError(f"{part} needs both inputs and targets, got {'targets' if x is None else 'inputs'} alone")
     inputs, targets = _tensor(x, f"inputs of {part}"), _tensor(y, f"targets of {part}")
+    if inputs.dtype == torch.uint8 and inputs.ndim == 3:
+        inputs = inputs[:, None]
     images = inputs.dtype == torch.uint8 and inputs.ndim == 4
     if not images and (not inputs.is_floating_point() or inputs.ndim < 2):
         raise DataError(

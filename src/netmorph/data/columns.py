@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
@@ -11,7 +10,6 @@ from torch import Tensor
 
 from netmorph.data.dataset import DataError
 from netmorph.data.tables import Column, Names, Numbers, Rows, Table, read_table
-from netmorph.errors import suggest
 from netmorph.wording import listed
 
 # Different strings of a column, each a feature of its own; more of them are rather a name or a text.
@@ -118,10 +116,7 @@ class TableEncoder:
         return self.features_of(read_table(raw, texts=texts, only=[column.name for column in self.columns]))
 
     def features_of(self, table: Table) -> Tensor:
-        """Features float32 [N, F] of a table that was read. Errors as for `encode`."""
-        for column in self.columns:
-            if column.name not in table:
-                raise DataError(no_column(column.name, table))
+        """Features float32 [N, F] of a table that was read and has the columns. Errors as for `encode`."""
         return torch.cat([column.encode(table[column.name]) for column in self.columns], 1)
 
     def describe(self) -> dict[str, Any]:
@@ -151,12 +146,6 @@ def learn(table: Table, rows: Tensor, missing: Missing) -> TableEncoder:
             f"{listed([*map(repr, table)]) or 'none'}; add columns"
         )
     return encoder
-
-
-def no_column(name: str, table: Iterable[str]) -> str:
-    """The message for a column that is not there."""
-    known = list(table)
-    return f"there is no column {name!r}{suggest(name, known)}; the table has {listed([*map(repr, known)])}"
 
 
 def _learn_column(name: str, train: Column, missing: Missing) -> Quantity | Category | None:

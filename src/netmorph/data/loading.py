@@ -17,7 +17,7 @@ from netmorph.data.named import NAMES, existing_path, find_folder, read_diabetes
 from netmorph.data.preparation import Pixels
 from netmorph.data.source import Source, check_source
 from netmorph.data.splitting import check_fraction, split_parts
-from netmorph.data.tables import read_table, readers
+from netmorph.data.tables import check_column, read_table, readers
 from netmorph.data.tabular import table_dataset
 from netmorph.data.targets import Answered
 from netmorph.data.text import read_texts, text_dataset
@@ -125,6 +125,8 @@ def _load_table(
 ) -> Dataset:
     if source == "diabetes":
         table, progression = read_diabetes()
+        for name in ignore:
+            check_column(name, table)
         kept = {name: column for name, column in table.items() if name not in ignore}
         return table_dataset("diabetes", kept, target or progression, **split, **options)
     return table_dataset(_name(source), read_table(existing_path(source), ignore=ignore), target, **split, **options)

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from netmorph.data.dataset import DataError
-from netmorph.errors import require
+from netmorph.errors import require, suggest
 from netmorph.wording import listed
 
 SEPARATORS = ",;\t"
@@ -65,12 +65,12 @@ def read_table(
         rows: a .csv, .tsv or .parquet file (a first line that names the columns; separated by a comma, semicolon or
             tab, whichever that line has most of), or values by column.
         ignore: columns to leave out, of whatever type.
-        only: columns to read, as far as they are there; None reads all others.
+        only: columns to read; None reads all others.
         texts: columns of a .csv that are read as strings, whatever they look like.
 
     Raises:
-        DataError: it cannot be read, is empty, names two columns alike, lacks one that is to be ignored, or a column is
-            neither of numbers nor of strings.
+        DataError: it cannot be read, is empty, names two columns alike, lacks one that is to be read or ignored, or one
+            that is read is neither of numbers nor of strings.
         MissingExtra: pyarrow is not installed.
     """
     arrow = require("pyarrow", "data")
@@ -85,12 +85,24 @@ def read_table(
     names = found.column_names
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise DataError(f"{where} has more than one column named {', '.join(map(repr, twice))}; rename all but one")
-    if unknown := [name for name in ignore if name not in names]:
-        raise DataError(f"{where} has no column {unknown[0]!r} to ignore; it has {listed([*map(repr, names)])}")
+    for name in (*ignore, *(only or ())):
+        check_column(name, names)
     if found.num_rows == 0:
         raise DataError(f"{where} has no rows; expected a line of column names and a row for each sample")
     wanted = [name for name in names if name not in ignore and (only is None or name in only)]
     return {name: _column(name, found[name], where) for name in wanted}
+
+
+def check_column(name: str, table: Collection[str]) -> None:
+    """Refuse the name of a column that is not there.
+
+    Raises:
+        DataError: with the names that there are.
+    """
+    if name not in table:
+        raise DataError(
+            f"there is no column {name!r}{suggest(name, table)}; the table has {listed([*map(repr, table)])}"
+        )
 
 
 def _read(rows: Rows, texts: Collection[str]) -> Any:

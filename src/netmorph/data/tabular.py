@@ -4,11 +4,11 @@ import hashlib
 
 import torch
 
-from netmorph.data.columns import Missing, learn, no_column
+from netmorph.data.columns import Missing, learn
 from netmorph.data.dataset import DataError, Dataset, Split
 from netmorph.data.preparation import Columns
 from netmorph.data.splitting import split_parts
-from netmorph.data.tables import Numbers, Table
+from netmorph.data.tables import Numbers, Table, check_column
 from netmorph.data.targets import Answered, answering, table_targets
 from netmorph.wording import listed
 
@@ -39,8 +39,7 @@ def table_dataset(
     """
     if target is None:
         raise DataError(f"name the column of the table {name!r} to learn (target=...); it has {_names(table)}")
-    if target not in table:
-        raise DataError(no_column(target, table))
+    check_column(target, table)
     targets, classes = table_targets(target, table[target], task)
     features = {column: values for column, values in table.items() if column != target}
     rows = Split(torch.arange(len(targets))[:, None], targets)  # stand for their features until these are learnt
