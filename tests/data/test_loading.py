@@ -8,6 +8,7 @@ from written import write_class_folders
 
 from netmorph import data
 from netmorph.data import DataError
+from netmorph.tasks import Task
 
 
 def test_digits():
@@ -78,6 +79,52 @@ def test_folders_without_data(tmp_path):
         data.load(tmp_path)
     (tmp_path / "notes.txt").touch()
     with pytest.raises(DataError, match="holds no data that netmorph knows; expected one of"):
+        data.load(tmp_path)
+
+
+# kinds
+
+
+def absolute(outputs, targets):
+    return (outputs - targets).abs().mean()
+
+
+def test_a_text_file_and_any_file_as_text(tmp_path):
+    (tmp_path / "novel.TXT").write_text("It was a dark night. " * 20)
+    (tmp_path / "table.csv").write_text("a,b\n1,2\n" * 50)
+    assert data.load(tmp_path / "novel.TXT", window=8).task.name == "text"
+    assert data.load(tmp_path / "table.csv", task="text", window=8).encoder.known == "\n,12ab"
+
+
+def test_a_task_of_ones_own_replaces_that_of_the_data():
+    task = Task("mine", absolute)
+    own, plain = data.load("diabetes", task=task), data.load("diabetes")
+    assert own.task is task
+    assert own.train.digest() == plain.train.digest()
+
+
+@pytest.mark.parametrize(
+    ("source", "options", "message"),
+    [
+        ("digits", {"target": "x"}, "target is not for images, which digits is taken for; leave it out"),
+        ("digits", {"window": 8}, "window is not for images"),
+        ("digits", {"task": "text"}, "task must be 'classification' for images, which digits is taken for; got 'text'"),
+        ("diabetes", {"size": (8, 8)}, "size is not for a table"),
+        ("diabetes", {"task": "clasification"}, "task must be 'classification' or 'regression' for a table"),
+        ("diabetes", {"missing": "median"}, "missing must be 'refuse' or 'mean' for a table"),
+        ("stdlib", {"ignore": ["a"]}, "ignore is not for a text"),
+        ("stdlib", {"unit": "word"}, "unit must be 'character' or 'byte' for a text"),
+        ("stdlib", {"task": "regression"}, "task must be 'text' for a text"),
+    ],
+)
+def test_options_for_other_data_are_refused(source, options, message):
+    with pytest.raises(DataError, match=message):
+        data.load(source, **options)
+
+
+def test_a_folder_of_texts_says_how_to_read_it(tmp_path):
+    (tmp_path / "main.py").write_text("print()")
+    with pytest.raises(DataError, match="or any text, with task='text'"):
         data.load(tmp_path)
 
 

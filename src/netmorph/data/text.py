@@ -16,8 +16,8 @@ from netmorph.data.splitting import TEST_FRACTION
 from netmorph.data.vocabulary import LEARN, UNDECODABLE, Unit, Vocabulary
 from netmorph.tasks import next_token
 
-# From so many files on, a part has whole ones.
-FILES = 20
+# From so many files on, of which none makes more than this share of the text, a part has whole ones.
+FILES, LARGEST_SHARE = 20, 0.1
 # Bytes in which a zero tells that a file is no text: git's rule.
 _START = 8000
 # Characters that are encoded at a time, which takes some 20 bytes each.
@@ -95,8 +95,9 @@ def text_dataset(
         texts: by file name, in the order in which they are joined.
         window: tokens in a window.
         unit: a token is a "character", see `Characters`, or a "byte" of UTF-8.
-        seed: chooses the files of each part where there are at least `FILES`. The parts of fewer are stretches of what
-            they are joined to: train, then validation, and test at the end.
+        seed: chooses the files of each part, where there are at least `FILES` and none makes more than `LARGEST_SHARE`
+            of the text. Otherwise the parts are stretches of all files joined: train, then validation, and test at the
+            end.
         validation: fraction of what test leaves; 0 makes the part empty. Test is `TEST_FRACTION` of all characters.
         train_size: keep so many windows of the train text, its first.
 
@@ -105,8 +106,9 @@ def text_dataset(
     """
     if window < 1:
         raise DataError(f"a window must have at least 1 token, got {window}")
-    chosen = _whole_files if len(texts) >= FILES else _stretches
-    train, held_out, test = chosen([*texts.values()], seed, validation)
+    lengths = [len(text) for text in texts.values()]
+    many = len(lengths) >= FILES and max(lengths) <= LARGEST_SHARE * sum(lengths)
+    train, held_out, test = (_whole_files if many else _stretches)([*texts.values()], seed, validation)
     vocabulary = LEARN[unit](train)
     parts = [Windows(_encoded(vocabulary, text), window) for text in (train, held_out, test)]
     for part, windows, asked in zip(("train", "validation", "test"), parts, (1, validation, 1), strict=True):
