@@ -67,7 +67,7 @@ def test_digits_resized():
 def test_unknown_names_and_folders(tmp_path):
     with pytest.raises(DataError, match=r"'fashon_mnist' .did you mean 'fashion_mnist'.*digits, mnist"):
         data.load("fashon_mnist")
-    with pytest.raises(DataError, match=r"no file or folder .*missing"):
+    with pytest.raises(DataError, match=r"no folder .*missing"):
         data.load(tmp_path / "missing")
     (tmp_path / "file").touch()
     with pytest.raises(DataError, match=r"a file of no known kind; expected .csv, .*task='text'"):

@@ -307,7 +307,7 @@ def test_an_image_that_cannot_be_decoded_is_named(tmp_path, workers, content):
 def test_folders_that_cannot_be_streamed(tmp_path):
     with pytest.raises(DataError, match="is empty; expected one of"):
         stream(tmp_path, size=8)
-    with pytest.raises(DataError, match=r"no file or folder .*missing"):
+    with pytest.raises(DataError, match=r"no folder .*missing"):
         stream(tmp_path / "missing", size=8)
     write_idx(tmp_path / "idx")
     with pytest.raises(DataError, match=r"no folder of images, and is not streamed; `load` reads it"):

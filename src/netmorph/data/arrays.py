@@ -121,7 +121,7 @@ def _split(part: str, x: Any, y: Any) -> Split:
 
 def _tensor(values: Any, what: str) -> Tensor:
     try:
-        return values if isinstance(values, Tensor) else torch.from_numpy(np.array(values))
+        return values.detach().cpu() if isinstance(values, Tensor) else torch.from_numpy(np.array(values))
     except (TypeError, ValueError) as error:  # objects, strings, rows of different lengths
         raise DataError(f"the {what} must be an array of numbers: {error}") from error
 

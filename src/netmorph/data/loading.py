@@ -83,6 +83,8 @@ def load(
     given = {name: value for name, value in options.items() if value is not None}
     kind = _kind(source, given.get("task"))
     _check_options(source, kind, given)
+    if len(kind.options["task"]) == 1:  # and goes without saying
+        given.pop("task", None)
     dataset = kind.load(source, {"seed": seed, "validation": validation, "train_size": train_size}, **given)
     return dataset if own_task is None else replace(dataset, task=own_task)
 
@@ -96,7 +98,7 @@ class Kind(NamedTuple):
 
 
 def _load_images(
-    source: str | Path, split: Mapping[str, Any], task: str = "", size: Size | None = None, cache: Path | None = None
+    source: str | Path, split: Mapping[str, Any], size: Size | None = None, cache: Path | None = None
 ) -> Dataset:
     check_size(size)
     cache = cache or user_cache() / "tensors"
@@ -137,9 +139,7 @@ def _load_arrays(source: str | Path, split: Mapping[str, Any], **options: Any) -
     return tensors(**arrays, name=_name(source), **split, **options)
 
 
-def _load_text(
-    source: str | Path, split: Mapping[str, Any], task: str = "", unit: Unit = "character", **options: Any
-) -> Dataset:
+def _load_text(source: str | Path, split: Mapping[str, Any], unit: Unit = "character", **options: Any) -> Dataset:
     texts = read_stdlib() if source == "stdlib" else read_texts(existing_path(source), unit)
     return text_dataset(_name(source), texts, unit=unit, **split, **options)
 

@@ -54,7 +54,7 @@ ARCHIVES = {
     ),
 }
 NAMES = ("digits", *ARCHIVES, "diabetes", "stdlib")
-# Bytes of Python's standard library that are enough for a first text.
+# Characters of Python's standard library that are enough for a first text.
 STDLIB_SIZE = 2_000_000
 
 
@@ -86,7 +86,8 @@ def read_diabetes() -> tuple[dict[str, Column], str]:
 
 
 def read_stdlib() -> dict[str, str]:
-    """Modules of the standard library of this Python, by file name: those of its top level, up to `STDLIB_SIZE` bytes.
+    """Modules of the standard library of this Python, by file name: those of its top level, up to `STDLIB_SIZE`
+    characters.
 
     They are on every machine, and differ from version to version of Python.
 
@@ -165,4 +166,7 @@ def existing_path(source: str | Path) -> Path:
         return path
     if isinstance(source, str) and len(path.parts) == 1 and not path.suffix:
         raise unknown_name(source)
-    raise DataError(f"there is no file or folder {path}; check the path, or give a data set's name: {', '.join(NAMES)}")
+    raise DataError(
+        f"there is no folder {path}, and no file of that name; check the path, or give a data set's name: "
+        f"{', '.join(NAMES)}"
+    )

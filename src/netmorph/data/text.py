@@ -144,7 +144,8 @@ def read_texts(path: Path, unit: Unit) -> dict[str, str]:
     Left out of a folder are binary files (a zero byte among the first `_START`), empty ones, and what is hidden.
 
     Raises:
-        DataError: there is no text, or it is not in UTF-8, which only matters where a token is a character.
+        DataError: there is no text, a file cannot be read, or is not in UTF-8, which only matters where a token is a
+            character.
     """
     if path.is_file():
         files = {path.name: path}
@@ -152,7 +153,10 @@ def read_texts(path: Path, unit: Unit) -> dict[str, str]:
         below = {file.relative_to(path): file for file in path.rglob("*") if file.is_file()}
         hidden = {name for name in below if any(part.startswith(".") for part in name.parts)}
         files = {name.as_posix(): below[name] for name in sorted(below.keys() - hidden)}
-    texts = {name: _decoded(file, unit) for name, file in files.items() if not _is_binary(file)}
+    try:
+        texts = {name: _decoded(file, unit) for name, file in files.items() if not _is_binary(file)}
+    except OSError as error:
+        raise DataError(f"the text {path} cannot be read: {error}") from error
     found = {name: text for name, text in texts.items() if text}
     if not found:
         raise DataError(f"{path} holds no text: expected files in UTF-8 that are neither empty, binary nor hidden")

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from netmorph.data.dataset import DataError
+from netmorph.data.dataset import DataError, Encoder
 
 Unit = Literal["character", "byte"]
 
@@ -24,20 +24,14 @@ UNDECODABLE = "surrogateescape"
 _REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
 
 
-class Vocabulary(Protocol):
-    """Tokens for texts, and texts for tokens."""
+class Vocabulary(Encoder, Protocol):
+    """Tokens uint8 [T] for texts, which a network takes as int64, and texts for tokens."""
 
     def __len__(self) -> int:
         """How many tokens there are."""
 
-    def encode(self, raw: str) -> Tensor:
-        """Tokens uint8 [T]; a network takes them as int64."""
-
     def decode(self, tokens: Tensor) -> str:
         """The text of tokens [T], of any integer type."""
-
-    def describe(self) -> dict[str, Any]:
-        """Plain values, ready for JSON."""
 
 
 @dataclass(frozen=True)
@@ -71,7 +65,7 @@ class Characters:
         return len(self.known) + 1
 
     def encode(self, raw: str) -> Tensor:
-        """Tokens uint8 [T]. See `Vocabulary`."""
+        """Tokens uint8 [T] of a text."""
         known, codes = (np.frombuffer(text.encode("utf-32-le", "surrogatepass"), "<u4") for text in (self.known, raw))
         place = np.searchsorted(known, codes).clip(max=len(known) - 1)
         return torch.from_numpy(np.where(known[place] == codes, place, len(known)).astype(np.uint8))
@@ -82,7 +76,7 @@ class Characters:
         return "".join(characters[token] for token in tokens.tolist())
 
     def describe(self) -> dict[str, Any]:
-        """See `Vocabulary`."""
+        """See `Encoder`."""
         return {"kind": "characters", **asdict(self)}
 
 
@@ -94,7 +88,7 @@ class Bytes:
         return 256
 
     def encode(self, raw: str) -> Tensor:
-        """Tokens uint8 [T]. See `Vocabulary`."""
+        """Tokens uint8 [T] of a text."""
         return torch.from_numpy(np.frombuffer(raw.encode("utf-8", UNDECODABLE), np.uint8).copy())
 
     def decode(self, tokens: Tensor) -> str:
@@ -102,7 +96,7 @@ class Bytes:
         return bytes(tokens.tolist()).decode("utf-8", "replace")
 
     def describe(self) -> dict[str, Any]:
-        """See `Vocabulary`."""
+        """See `Encoder`."""
         return {"kind": "bytes"}
 
 
