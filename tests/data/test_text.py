@@ -136,6 +136,29 @@ def test_the_fingerprint_is_that_of_the_text():
     assert first.fingerprint != loaded(ALPHABET * 10 + "x").fingerprint
 
 
+def test_the_bytes_of_a_file_are_mapped_and_split_like_its_text(tmp_path):
+    path = tmp_path / "novel.txt"
+    path.write_text("It was a dark night in München. " * 50)
+    mapped = data.load(path, window=8, unit="byte")
+    read = text_dataset("novel.txt", {"novel.txt": path.read_bytes().decode("latin-1")}, window=8)
+    parts = zip((mapped.train, mapped.validation, mapped.test), (read.train, read.validation, read.test), strict=True)
+    for bytes_, characters in parts:
+        assert bytes(bytes_.tokens.tolist()).decode("latin-1") == read.encoder.decode(characters.tokens)
+    assert mapped.outputs == 256
+    mapped.train.tokens.zero_()
+    again = data.load(path, window=8, unit="byte")
+    assert again.fingerprint == mapped.fingerprint
+    assert again.train.tokens.any()
+    assert data.load(path, window=8, unit="byte", train_size=3, seed=1).train.digest() != again.train.digest()
+
+
+def test_bytes_that_are_no_text(tmp_path):
+    for name, content in (("empty.txt", b""), ("binary.txt", b"a\0b")):
+        (tmp_path / name).write_bytes(content)
+        with pytest.raises(DataError, match=f"{name} holds no text"):
+            data.load(tmp_path / name, unit="byte")
+
+
 # folders
 
 

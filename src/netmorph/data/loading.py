@@ -20,7 +20,7 @@ from netmorph.data.splitting import check_fraction, split_parts
 from netmorph.data.tables import check_column, read_table, readers
 from netmorph.data.tabular import table_dataset
 from netmorph.data.targets import Answered
-from netmorph.data.text import read_texts, text_dataset
+from netmorph.data.text import mapped_dataset, read_texts, text_dataset
 from netmorph.data.vocabulary import Unit
 from netmorph.tasks import Task
 
@@ -140,8 +140,13 @@ def _load_arrays(source: str | Path, split: Mapping[str, Any], **options: Any) -
 
 
 def _load_text(source: str | Path, split: Mapping[str, Any], unit: Unit = "character", **options: Any) -> Dataset:
-    texts = read_stdlib() if source == "stdlib" else read_texts(existing_path(source), unit)
-    return text_dataset(_name(source), texts, unit=unit, **split, **options)
+    if source == "stdlib":
+        return text_dataset("stdlib", read_stdlib(), unit=unit, **split, **options)
+    path = existing_path(source)
+    if unit == "byte" and path.is_file():
+        stretches = {name: value for name, value in split.items() if name != "seed"}  # one text is not drawn from
+        return mapped_dataset(_name(source), path, **stretches, **options)
+    return text_dataset(_name(source), read_texts(path, unit), unit=unit, **split, **options)
 
 
 IMAGES = Kind("images", _load_images, {"task": ("classification",), "size": (), "cache": ()})

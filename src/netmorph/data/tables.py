@@ -117,7 +117,7 @@ def readers() -> dict[str, Callable[[Path, Collection[str]], Any]]:
 
 
 def _plain(values: Any) -> Any:
-    return values.cpu().numpy() if isinstance(values, Tensor) else values
+    return values.detach().cpu().numpy() if isinstance(values, Tensor) else values
 
 
 def _read_csv(path: Path, texts: Collection[str]) -> Any:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from torch import Tensor
 from netmorph.data.dataset import DataError, Dataset
 from netmorph.data.preparation import Tokens
 from netmorph.data.splitting import TEST_FRACTION
-from netmorph.data.vocabulary import LEARN, UNDECODABLE, Unit, Vocabulary
+from netmorph.data.vocabulary import LEARN, UNDECODABLE, Bytes, Unit, Vocabulary
 from netmorph.tasks import next_token
 
 # From so many files on, of which none makes more than this share of the text, a part has whole ones.
@@ -22,6 +22,7 @@ FILES, LARGEST_SHARE = 20, 0.1
 _START = 8000
 # Characters that are encoded at a time, which takes some 20 bytes each.
 _CHUNK = 2**20
+_EXPECTED = "expected files in UTF-8 that are neither empty, binary nor hidden"
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,7 +72,9 @@ class Windows:
 
     def digest(self) -> str:
         """SHA-256 of the tokens and the windows' length."""
-        return hashlib.sha256(f"{self.length} ".encode() + self.tokens.cpu().numpy().tobytes()).hexdigest()
+        found = hashlib.sha256(f"{self.length} ".encode())
+        found.update(self.tokens.cpu().numpy().data)
+        return found.hexdigest()
 
     def to(self, device: torch.device) -> Windows:
         """The same windows on another device."""
@@ -104,36 +107,70 @@ def text_dataset(
     Raises:
         DataError: a part is shorter than a window, `train_size` is out of range, or the characters are too many.
     """
-    if window < 1:
-        raise DataError(f"a window must have at least 1 token, got {window}")
     lengths = [len(text) for text in texts.values()]
     many = len(lengths) >= FILES and max(lengths) <= LARGEST_SHARE * sum(lengths)
-    train, held_out, test = (_whole_files if many else _stretches)([*texts.values()], seed, validation)
-    vocabulary = LEARN[unit](train)
-    parts = [Windows(_encoded(vocabulary, text), window) for text in (train, held_out, test)]
-    for part, windows, asked in zip(("train", "validation", "test"), parts, (1, validation, 1), strict=True):
+    if many:
+        parts = _whole_files([*texts.values()], seed, validation)
+    else:
+        whole = "".join(texts.values())
+        train, held_out, test = (whole[part] for part in _stretches(len(whole), validation))
+        parts = train, held_out, test
+    vocabulary = LEARN[unit](parts[0])
+    tokens = [_encoded(vocabulary, part) for part in parts]
+    return _in_windows(name, tokens, vocabulary, _fingerprint(texts), window, validation, train_size)
+
+
+def mapped_dataset(
+    name: str, path: Path, *, window: int = 128, validation: float = 0.15, train_size: int | None = None
+) -> Dataset:
+    """The bytes of one file in windows, split into stretches. It is mapped, not read, and may be larger than memory.
+
+    Arguments and errors are those of `text_dataset`. What is mapped must not be written to while it is used.
+    """
+    size = path.stat().st_size
+    if not size or _is_binary(path):
+        raise DataError(f"{path} holds no text: {_EXPECTED}")
+    whole = torch.from_file(str(path), size=size, dtype=torch.uint8)  # its own pages, where they are written to
+    tokens = [whole[part] for part in _stretches(size, validation)]
+    digest = hashlib.sha256(whole.numpy().data).hexdigest()
+    return _in_windows(name, tokens, Bytes(), digest, window, validation, train_size)
+
+
+def _in_windows(
+    name: str,
+    tokens: Sequence[Tensor],
+    vocabulary: Vocabulary,
+    fingerprint: str,
+    window: int,
+    validation: float,
+    train_size: int | None,
+) -> Dataset:
+    """The data set of the tokens of train, validation and test."""
+    if window < 1:
+        raise DataError(f"a window must have at least 1 token, got {window}")
+    train, held_out, test = (Windows(part, window) for part in tokens)
+    for part, windows, asked in (("train", train, 1), ("validation", held_out, validation), ("test", test, 1)):
         if asked and not len(windows):
             raise DataError(
                 f"the {part} text of {name!r} has {len(windows.tokens)} tokens, and a window of {window} takes "
                 f"{window + 1}, one more than it is long; give more text, a smaller window, or another share"
             )
     if train_size is not None:
-        if not 1 <= train_size <= len(parts[0]):
+        if not 1 <= train_size <= len(train):
             raise DataError(
-                f"train_size must be between 1 and {len(parts[0])}, all windows of {window} tokens that validation and "
+                f"train_size must be between 1 and {len(train)}, all windows of {window} tokens that validation and "
                 f"test leave; got {train_size}"
             )
-        parts[0] = Windows(parts[0].tokens[: train_size * window + 1], window)
-    train_part, validation_part, test_part = parts
+        train = Windows(train.tokens[: train_size * window + 1], window)
     return Dataset(
         name,
-        train_part,
-        validation_part,
-        test_part,
+        train,
+        held_out,
+        test,
         task=next_token(),
         preparation=Tokens(),
         outputs=len(vocabulary),
-        fingerprint=_fingerprint(texts),
+        fingerprint=fingerprint,
         encoder=vocabulary,
     )
 
@@ -153,19 +190,19 @@ def read_texts(path: Path, unit: Unit) -> dict[str, str]:
         below = {file.relative_to(path): file for file in path.rglob("*") if file.is_file()}
         hidden = {name for name in below if any(part.startswith(".") for part in name.parts)}
         files = {name.as_posix(): below[name] for name in sorted(below.keys() - hidden)}
-    try:
-        texts = {name: _decoded(file, unit) for name, file in files.items() if not _is_binary(file)}
-    except OSError as error:
-        raise DataError(f"the text {path} cannot be read: {error}") from error
+    texts = {name: _decoded(file, unit) for name, file in files.items() if not _is_binary(file)}
     found = {name: text for name, text in texts.items() if text}
     if not found:
-        raise DataError(f"{path} holds no text: expected files in UTF-8 that are neither empty, binary nor hidden")
+        raise DataError(f"{path} holds no text: {_EXPECTED}")
     return found
 
 
 def _is_binary(file: Path) -> bool:
-    with file.open("rb") as opened:
-        return 0 in opened.read(_START)
+    try:
+        with file.open("rb") as opened:
+            return 0 in opened.read(_START)
+    except OSError as error:
+        raise DataError(f"{file} cannot be read: {error}; allow it, or move it out of the way") from error
 
 
 def _decoded(file: Path, unit: Unit) -> str:
@@ -191,11 +228,11 @@ def _encoded(vocabulary: Vocabulary, text: str) -> Tensor:
     return torch.cat(pieces) if pieces else torch.empty(0, dtype=torch.uint8)
 
 
-def _stretches(texts: list[str], seed: int, validation: float) -> tuple[str, str, str]:
-    whole = "".join(texts)
-    end = len(whole) - round(TEST_FRACTION * len(whole))
+def _stretches(length: int, validation: float) -> tuple[slice, slice, slice]:
+    """Train, validation and test of a text that is divided."""
+    end = length - round(TEST_FRACTION * length)
     middle = end - round(validation * end)
-    return whole[:middle], whole[middle:end], whole[end:]
+    return slice(middle), slice(middle, end), slice(end, None)
 
 
 def _whole_files(texts: list[str], seed: int, validation: float) -> tuple[str, str, str]:
