@@ -22,6 +22,7 @@ from netmorph.data import Dataset, load
 from netmorph.measure.cost import cost
 from netmorph.run.machine import machine, versions
 from netmorph.train.history import Epoch
+from netmorph.train.inputs import examples
 from netmorph.train.loop import train
 from netmorph.train.recipe import Recipe
 
@@ -49,7 +50,7 @@ def main(arguments: Sequence[str] = ()) -> None:
     dataset = tested(load("cifar10", validation=0))
     torch.manual_seed(options.seed)
     model = zoo.build("resnet9", dataset.input_shape, len(dataset.classes), width=options.width)
-    costs = cost(model, dataset.input_shape)
+    costs = cost(model, examples(dataset, model, 2))
     flops = costs.training_flops * len(dataset.train)
     on_gpu = torch.device(options.device).type == "cuda"
     where = torch.cuda.get_device_name(options.device) if on_gpu else f"{torch.get_num_threads()} threads"

@@ -148,7 +148,7 @@ def compare(
         for name, growth in GROWTHS.items()
     }
     wide = run([2 * width for width in CHANNELS], optimizer, schedule, 0, seed)
-    flops = [cost(found.model, (3, SIDE, SIDE)).training_flops for found in (start, wide)]
+    flops = [cost(found.model, torch.zeros(2, 3, SIDE, SIDE)).training_flops for found in (start, wide)]
     equal = round(steps * sum(flops) / flops[1])
     wide = run([2 * width for width in CHANNELS], optimizer, schedule, equal, seed)
     batches = task.batches(seed)

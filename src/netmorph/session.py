@@ -93,7 +93,7 @@ def create(folder: Path, config: Config, command: str, world: World = ONE_PROCES
     check_data(dataset)
     check_recipe(config.recipe, dataset, world)
     model = config.base(dataset).build()
-    price = cost(model, dataset.input_shape)
+    price = cost(model, examples(dataset, model, 2))
     check_output(model, dataset, config.recipe)
     if isinstance(config, EvolveConfig):
         require("moocore", "evolve")

@@ -49,12 +49,13 @@ def test_impossible_batches_are_refused_before_the_first(size, shares):
         batches(numbered(10), size, share=(0, shares))
 
 
-def test_split_refuses_what_it_cannot_hold():
-    with pytest.raises(DataError, match=r"uint8 \[N, C, H, W\], got uint8 \[2, 3, 3\]"):
-        Split(torch.zeros(2, 3, 3, dtype=torch.uint8), torch.zeros(2, dtype=torch.int64))
-    with pytest.raises(DataError, match=r"floating features \[N, \.\.\.\], got int64 \[2, 3\]"):
-        Split(torch.zeros(2, 3, dtype=torch.int64), torch.zeros(2, dtype=torch.int64))
-    with pytest.raises(DataError, match=r"a target for each of the 2 inputs, got int64 \[3\]"):
+def test_split_refuses_what_is_neither_images_nor_features_nor_tokens():
+    with pytest.raises(DataError, match=r"uint8 \[N, C, H, W\], got uint8 \[2, 3\]"):
+        Split(torch.zeros(2, 3, dtype=torch.uint8), torch.zeros(2, dtype=torch.int64))
+    for wrong in (torch.zeros(2, 3, dtype=torch.int32), torch.zeros(2)):
+        with pytest.raises(DataError, match="floating features"):
+            Split(wrong, torch.zeros(2, dtype=torch.int64))
+    with pytest.raises(DataError, match=r"each of the 2 inputs, got int64 \[3\]"):
         Split(torch.zeros(2, 1, 3, 3, dtype=torch.uint8), torch.zeros(3, dtype=torch.int64))
 
 

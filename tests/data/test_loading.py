@@ -7,7 +7,8 @@ import torch
 from written import write_class_folders
 
 from netmorph import data
-from netmorph.data import DataError, loading
+from netmorph.data import DataError
+from netmorph.tasks import Task
 
 
 def test_digits():
@@ -44,7 +45,7 @@ def test_train_size_is_balanced():
 
 @pytest.mark.parametrize("size", [9, 1500])
 def test_train_size_out_of_range(size):
-    with pytest.raises(DataError, match=f"between 10, one image a class, and 1222.*got {size}"):
+    with pytest.raises(DataError, match=f"between 10, one sample a class, and 1222.*got {size}"):
         data.load("digits", train_size=size)
 
 
@@ -69,7 +70,7 @@ def test_unknown_names_and_folders(tmp_path):
     with pytest.raises(DataError, match=r"no folder .*missing"):
         data.load(tmp_path / "missing")
     (tmp_path / "file").touch()
-    with pytest.raises(DataError, match="is a file; give the folder"):
+    with pytest.raises(DataError, match=r"a file of no known kind; expected .csv, .*task='text'"):
         data.load(tmp_path / "file")
 
 
@@ -81,11 +82,50 @@ def test_folders_without_data(tmp_path):
         data.load(tmp_path)
 
 
-def test_a_constant_channel_has_std_one():
-    images = torch.full((4, 1, 2, 2), 51, dtype=torch.uint8)
-    mean, std = loading.channel_statistics(images)
-    assert mean == pytest.approx((0.2,))
-    assert std == (1.0,)
+# kinds
+
+
+def absolute(outputs, targets):
+    return (outputs - targets).abs().mean()
+
+
+def test_a_text_file_and_any_file_as_text(tmp_path):
+    (tmp_path / "novel.TXT").write_text("It was a dark night. " * 20)
+    (tmp_path / "table.csv").write_text("a,b\n1,2\n" * 50)
+    assert data.load(tmp_path / "novel.TXT", window=8).task.name == "text"
+    assert data.load(tmp_path / "table.csv", task="text", window=8).encoder.known == "\n,12ab"
+
+
+def test_a_task_of_ones_own_replaces_that_of_the_data():
+    task = Task("mine", absolute)
+    own, plain = data.load("diabetes", task=task), data.load("diabetes")
+    assert own.task is task
+    assert own.train.digest() == plain.train.digest()
+
+
+@pytest.mark.parametrize(
+    ("source", "options", "message"),
+    [
+        ("digits", {"target": "x"}, "target is not for images, which digits is taken for; leave it out"),
+        ("digits", {"window": 8}, "window is not for images"),
+        ("digits", {"task": "text"}, "task must be 'classification' for images, which digits is taken for; got 'text'"),
+        ("diabetes", {"size": (8, 8)}, "size is not for a table"),
+        ("diabetes", {"task": "clasification"}, "task must be 'classification' or 'regression' for a table"),
+        ("diabetes", {"missing": "median"}, "missing must be 'refuse' or 'mean' for a table"),
+        ("stdlib", {"ignore": ["a"]}, "ignore is not for a text"),
+        ("stdlib", {"unit": "word"}, "unit must be 'character' or 'byte' for a text"),
+        ("stdlib", {"task": "regression"}, "task must be 'text' for a text"),
+    ],
+)
+def test_options_for_other_data_are_refused(source, options, message):
+    with pytest.raises(DataError, match=message):
+        data.load(source, **options)
+
+
+def test_a_folder_of_texts_says_how_to_read_it(tmp_path):
+    (tmp_path / "main.py").write_text("print()")
+    with pytest.raises(DataError, match="or any text, with task='text'"):
+        data.load(tmp_path)
 
 
 # cache

@@ -26,11 +26,11 @@ from netmorph.measure.cost import Cost, cost, forward_flops, parameters, trainin
 def test_a_layer_forward_and_backward(layer, shape, forward):
     count = sum(parameter.numel() for parameter in layer.parameters())
     # As the first layer: the gradient of its weight, and none of its input.
-    assert cost(layer, shape) == Cost(count, forward, 2 * forward)
+    assert cost(layer, torch.rand(2, *shape)) == Cost(count, forward, 2 * forward)
     # Behind another layer its input needs a gradient, too.
     first = nn.Conv2d(shape[0], shape[0], 1, groups=shape[0]) if len(shape) == 3 else nn.Linear(shape[-1], shape[-1])
-    alone = cost(first, shape)
-    both = cost(nn.Sequential(first, layer), shape)
+    alone = cost(first, torch.rand(2, *shape))
+    both = cost(nn.Sequential(first, layer), torch.rand(2, *shape))
     assert both.flops == alone.flops + forward
     assert both.training_flops == alone.training_flops + 3 * forward
 
@@ -49,19 +49,19 @@ def test_scaled_dot_product_attention():
     project, products = 2 * 5 * 16 * 16, 2 * (2 * 5 * 5 * 8)
     forward = project + 2 * products
     # Backward: the scores again, and the gradients of scores, query, key and value.
-    assert cost(Attention(), (5, 16)) == Cost(272, forward, forward + project + 5 * products)
+    assert cost(Attention(), torch.rand(2, 5, 16)) == Cost(272, forward, forward + project + 5 * products)
 
 
 @pytest.mark.parametrize("frozen", [False, True])
 def test_a_transformer_layer_is_not_hidden_by_its_fused_kernel(frozen):
     model = nn.TransformerEncoderLayer(16, 2, 32, batch_first=True).requires_grad_(not frozen)
     projections, mlp, attention = 4 * 2 * 5 * 16 * 16, 2 * 2 * 5 * 16 * 32, 2 * 2 * 5 * 5 * 16
-    assert cost(model, (5, 16)).flops == projections + mlp + attention
+    assert cost(model, torch.rand(2, 5, 16)).flops == projections + mlp + attention
 
 
 @pytest.mark.parametrize(("kind", "gates"), [(nn.RNN, 1), (nn.GRU, 3), (nn.LSTM, 4)])
 def test_recurrent_layers(kind, gates):
-    result = cost(kind(6, 7, batch_first=True), (5, 6))
+    result = cost(kind(6, 7, batch_first=True), torch.rand(2, 5, 6))
     assert result.flops == gates * 2 * 5 * 7 * (6 + 7)
     assert result.training_flops >= 2 * result.flops
 
@@ -69,9 +69,9 @@ def test_recurrent_layers(kind, gates):
 def test_frozen_layers_cost_no_weight_gradient():
     model = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 4))
     model[1].requires_grad_(False)
-    assert cost(model, (4,)).training_flops == 2 * 32 + (32 + 32)
+    assert cost(model, torch.rand(2, 4)).training_flops == 2 * 32 + (32 + 32)
     model.requires_grad_(False)
-    assert cost(model, (4,)).training_flops == 2 * 32
+    assert cost(model, torch.rand(2, 4)).training_flops == 2 * 32
 
 
 def test_shared_parameters_count_once():
@@ -100,10 +100,11 @@ def test_the_model_and_the_random_state_are_left_as_they_were():
     model[0].weight.grad = torch.ones_like(model[0].weight)
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     modes = [module.training for module in model.modules()]
+    inputs = torch.rand(2, 1, 3, 3)
     random, fast_path = torch.get_rng_state(), torch.backends.mha.get_fastpath_enabled()
 
     with torch.no_grad():
-        assert cost(model, (1, 3, 3)).training_flops > 0
+        assert cost(model, inputs).training_flops > 0
 
     assert all(torch.equal(before[name], tensor) for name, tensor in model.state_dict().items())
     assert [module.training for module in model.modules()] == modes
@@ -116,5 +117,5 @@ def test_the_model_and_the_random_state_are_left_as_they_were():
 def test_a_shape_that_does_not_fit_is_refused():
     model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4))
     with pytest.raises(NetmorphError, match=r"Sequential does not take a batch of shape \(2, 1, 8, 8\)"):
-        cost(model, (1, 8, 8))
+        cost(model, torch.rand(2, 1, 8, 8))
     assert model.training

@@ -38,6 +38,27 @@ def test_the_size_of_images_survives_json() -> None:
     assert from_json(json.loads(json.dumps(as_json(config)))).data.load().input_shape == (1, 6, 7)
 
 
+def test_the_options_of_tables_and_texts_survive_json() -> None:
+    config = TrainConfig(data=DataConfig("diabetes", target="bmi", ignore=("age", "sex"), missing="mean"))
+    again = from_json(json.loads(json.dumps(as_json(config))))
+    assert again == config
+    assert again.data.load().input_shape == (8,)
+    assert DataConfig("stdlib", task="text", window=32, unit="byte").load().outputs == 256
+
+
+def test_what_was_written_before_an_option_was_known_did_without_it() -> None:
+    told = as_json(TrainConfig())
+    for name in ("task", "target", "ignore", "missing", "window", "unit"):
+        del told["data"][name]
+    assert from_json(told) == TrainConfig()
+
+
+@pytest.mark.parametrize(("option", "value"), [("target", "price"), ("window", 0), ("ignore", ("a",))])
+def test_streamed_images_take_no_options_of_tables_and_texts(option: str, value: object) -> None:
+    with pytest.raises(NetmorphError, match=f"images that are streamed take no {option}"):
+        replace(DataConfig("pictures", streamed=True, size=(8, 8)), **{option: value}).load()
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
@@ -65,10 +86,12 @@ def test_what_the_data_decides_is_no_option() -> None:
         config.base(config.data.load())
 
 
-def test_a_folder_is_found_from_anywhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_folder_or_file_is_found_from_anywhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "images").mkdir()
+    (tmp_path / "houses.csv").touch()
     monkeypatch.chdir(tmp_path)
     assert DataConfig("images").absolute() == DataConfig(str(tmp_path / "images"))
+    assert DataConfig("houses.csv").absolute() == DataConfig(str(tmp_path / "houses.csv"))
     assert DataConfig("digits").absolute() == DataConfig("digits")
     (tmp_path / "digits").mkdir()
     assert DataConfig("digits").absolute() == DataConfig("digits")

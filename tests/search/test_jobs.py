@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from netmorph.measure.cost import cost
 from netmorph.run.store import BORN, TRAINED
 from netmorph.search.jobs import Birth, Born, Trained, Training, Worker, handler, redraw
+from netmorph.train.inputs import examples
 from netmorph.train.nonfinite import NotFinite
 from tests.train.tiny import CONFIG
 
@@ -42,7 +43,7 @@ def test_a_child_computes_what_its_parent_does(worker: Worker) -> None:
             assert edit.after > edit.before
             assert edit.kind.split()[0] in ("widen", "deepen")
         model = worker.store.take(2, BORN)[0]
-        assert born.cost == cost(model, worker.dataset.input_shape)
+        assert born.cost == cost(model, examples(worker.dataset, model, 2))
         assert born.cost.parameters > worker(START).cost.parameters
 
 

@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -52,7 +52,7 @@ class Split:
     """Samples in memory, on any device.
 
     Attributes:
-        inputs: [N, ...]: images uint8 [N, C, H, W], or floating features.
+        inputs: [N, ...]: images uint8 [N, C, H, W], floating features, or tokens int64.
         targets: [N, ...]: labels int64 [N], indices into the data set's classes, or values [N, K].
 
     Raises:
@@ -63,16 +63,17 @@ class Split:
     targets: Tensor
 
     def __post_init__(self) -> None:
-        images = self.inputs.dtype == torch.uint8
-        if images and self.inputs.ndim != 4:
-            raise DataError(f"images must be uint8 [N, C, H, W], got {_describe(self.inputs)}")
-        if not images and not (self.inputs.is_floating_point() and self.inputs.ndim >= 2):
+        inputs = self.inputs
+        if inputs.dtype == torch.uint8 and inputs.ndim != 4:
+            raise DataError(f"images must be uint8 [N, C, H, W], got {describe(inputs)}")
+        if not (inputs.is_floating_point() or inputs.dtype in (torch.uint8, torch.int64)) or inputs.ndim < 2:
             raise DataError(
-                f"inputs must be images uint8 [N, C, H, W] or floating features [N, ...], got {_describe(self.inputs)}"
+                "inputs must be images uint8 [N, C, H, W], floating features [N, ...] or tokens int64 [N, ...], got "
+                f"{describe(inputs)}"
             )
-        if self.targets.shape[:1] != self.inputs.shape[:1]:
+        if self.targets.shape[:1] != inputs.shape[:1]:
             raise DataError(
-                f"there must be a target for each of the {len(self.inputs)} inputs, got {_describe(self.targets)}"
+                f"there must be a target for each of the {len(inputs)} inputs, got {describe(self.targets)}"
             )
 
     def __len__(self) -> int:
@@ -108,6 +109,18 @@ class Split:
         return Split(self.inputs.index_select(0, indices), self.targets.index_select(0, indices))
 
 
+class Encoder(Protocol):
+    """What was learnt from the train part to make inputs: new data are encoded as it was."""
+
+    def encode(self, raw: Any) -> Tensor:
+        """Inputs as the parts hold them, of new data: the rows of a table, or a text."""
+        ...
+
+    def describe(self) -> dict[str, Any]:
+        """Plain values, ready for JSON."""
+        ...
+
+
 @dataclass(frozen=True, eq=False)
 class Dataset:
     """A data set, split and ready to train on.
@@ -119,9 +132,11 @@ class Dataset:
         preparation: how inputs become those of a network, measured on the train split.
         outputs: how many numbers a network answers with for each sample (or position of a text): one a class, column
             of the target, or token.
-        classes: their names, by label; none where targets are values.
+        classes: their names, by label; none where targets are values or tokens.
         fingerprint: SHA-256 of the samples before they were split. It does not depend on the seed: a resumed run
             compares it to find out that the data changed.
+        encoder: makes inputs of the rows of another table, or of another text; None for images and arrays, which are
+            inputs as they are.
     """
 
     name: str
@@ -133,6 +148,7 @@ class Dataset:
     outputs: int
     fingerprint: str
     classes: tuple[str, ...] = ()
+    encoder: Encoder | None = None
 
     @property
     def input_shape(self) -> tuple[int, ...]:
@@ -152,5 +168,6 @@ def images_in_classes(
     return Dataset(name, *parts, classification(), pixels, len(classes), fingerprint, classes)
 
 
-def _describe(tensor: Tensor) -> str:
+def describe(tensor: Tensor) -> str:
+    """Dtype and shape, for messages."""
     return f"{str(tensor.dtype).removeprefix('torch.')} {list(tensor.shape)}"

@@ -51,6 +51,16 @@ def decode_images(encoded: Iterable[tuple[str, bytes]], count: int, size: Size |
     return torch.from_numpy(images)
 
 
+def check_size(size: Size | None) -> None:
+    """Refuse a height and width that cannot be meant.
+
+    Raises:
+        DataError: it is not two numbers of at least 1.
+    """
+    if size is not None and (len(size) != 2 or min(size) < 1):
+        raise DataError(f"size must be a height and a width of at least 1, got {size}")
+
+
 def resize_images(images: Tensor, size: Size | None) -> Tensor:
     """Resize uint8 images [N, C, H, W] to a height and width (bilinear, antialiased); None keeps them."""
     if size is None:

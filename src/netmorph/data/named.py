@@ -1,6 +1,7 @@
-"""Data sets by name: the embedded digits, and published ones found in a folder or downloaded."""
+"""Data sets by name: embedded ones, and published ones found in a folder or downloaded."""
 
 import os
+import sysconfig
 from pathlib import Path
 
 import torch
@@ -10,6 +11,7 @@ from netmorph.data.dataset import DataError, Split
 from netmorph.data.download import Archive, fetch_missing
 from netmorph.data.images import Size, resize_images
 from netmorph.data.source import Source, numbered_classes
+from netmorph.data.tables import Column, Numbers
 from netmorph.errors import require, suggest
 
 
@@ -51,7 +53,9 @@ ARCHIVES = {
         {"cifar-10-binary.tar.gz": "c32a1d4ab5d03f1284b67883e8d87530"},
     ),
 }
-NAMES = ("digits", *ARCHIVES)
+NAMES = ("digits", *ARCHIVES, "diabetes", "stdlib")
+# Characters of Python's standard library that are enough for a first text.
+STDLIB_SIZE = 2_000_000
 
 
 def read_digits(size: Size | None = None) -> Source:
@@ -63,6 +67,47 @@ def read_digits(size: Size | None = None) -> Source:
     images = torch.from_numpy(digits.images)[:, None].mul(255 / 16).round().to(torch.uint8)
     parts = {"train": Split(resize_images(images, size), torch.from_numpy(digits.target).long())}
     return Source(parts, numbered_classes(parts))
+
+
+def read_diabetes() -> tuple[dict[str, Column], str]:
+    """scikit-learn's 442 patients with diabetes: ten measurements, and the disease's progression after a year.
+
+    Source: B. Efron et al., Least Angle Regression, Annals of Statistics 2004.
+
+    Returns:
+        The columns, in their own units, and the name of the target among them.
+    """
+    patients = require("sklearn.datasets", "data").load_diabetes(scaled=False)
+    columns = torch.from_numpy(patients.data).unbind(1)
+    table: dict[str, Column] = {
+        name: Numbers(column) for name, column in zip(patients.feature_names, columns, strict=True)
+    }
+    return table | {"progression": Numbers(torch.from_numpy(patients.target))}, "progression"
+
+
+def read_stdlib() -> dict[str, str]:
+    """Modules of the standard library of this Python, by file name: those of its top level, up to `STDLIB_SIZE`
+    characters.
+
+    They are on every machine, and differ from version to version of Python.
+
+    Raises:
+        DataError: they were installed without their sources.
+    """
+    folder = Path(sysconfig.get_path("stdlib"))
+    # What was written when this Python was built tells of the machine.
+    files = [path for path in sorted(folder.glob("*.py")) if not path.name.startswith("_sysconfigdata")]
+    texts: dict[str, str] = {}
+    for path in files:
+        texts[path.name] = path.read_text(encoding="utf-8")
+        if sum(map(len, texts.values())) > STDLIB_SIZE:
+            del texts[path.name]
+            break
+    if not texts:
+        raise DataError(
+            f"the standard library in {folder} has no sources; give a text file or a folder of them instead"
+        )
+    return texts
 
 
 def find_folder(name: str) -> Path:
@@ -92,7 +137,36 @@ def find_folder(name: str) -> Path:
 
 
 def unknown_name(name: str) -> DataError:
-    """The error for what is neither a data set's name nor a folder."""
+    """The error for what is neither a data set's name nor a file or folder."""
     return DataError(
-        f"no data set or folder {name!r}{suggest(name, NAMES)}; names are {', '.join(NAMES)}; or give a folder's path"
+        f"no data set, file or folder {name!r}{suggest(name, NAMES)}; names are {', '.join(NAMES)}; or give a path"
+    )
+
+
+def existing_folder(source: str | Path) -> Path:
+    """The folder that is meant.
+
+    Raises:
+        DataError: there is none of that name.
+    """
+    path = existing_path(source)
+    if path.is_dir():
+        return path
+    raise DataError(f"{path} is a file; give the folder that holds the data")
+
+
+def existing_path(source: str | Path) -> Path:
+    """The file or folder that is meant.
+
+    Raises:
+        DataError: there is none of that name.
+    """
+    path = Path(source).expanduser()
+    if path.exists():
+        return path
+    if isinstance(source, str) and len(path.parts) == 1 and not path.suffix:
+        raise unknown_name(source)
+    raise DataError(
+        f"there is no folder {path}, and no file of that name; check the path, or give a data set's name: "
+        f"{', '.join(NAMES)}"
     )

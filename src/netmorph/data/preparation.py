@@ -36,6 +36,18 @@ class Pixels:
     mean: tuple[float, ...]
     std: tuple[float, ...]
 
+    @classmethod
+    def measured(cls, images: Tensor) -> Pixels:
+        """Those of training images uint8 [N, C, H, W], from exact counts of the 256 values."""
+        values = torch.arange(256, dtype=torch.float64) / 255
+        means, stds = [], []
+        for channel in images.unbind(1):
+            share = torch.bincount(channel.flatten(), minlength=256).double() / channel.numel()
+            mean = share @ values
+            means.append(mean.item())
+            stds.append((share @ (values - mean) ** 2).sqrt().item() or 1.0)
+        return cls(tuple(means), tuple(stds))
+
     def __call__(
         self, inputs: Tensor, like: Tensor, memory_format: torch.memory_format = torch.contiguous_format
     ) -> Tensor:
@@ -50,22 +62,30 @@ class Pixels:
 
 @dataclass(frozen=True)
 class Columns:
-    """Floating features [N, ...] become (feature - mean) / std.
+    """Floating features [N, F], or [N, C, ...] in channels, become (feature - mean) / std.
 
     Attributes:
-        mean, std: of each feature of the training rows, of the shape of one row, flattened.
+        mean, std: of each feature, or channel, of the training rows.
     """
 
     mean: tuple[float, ...]
     std: tuple[float, ...]
+
+    @classmethod
+    def measured(cls, rows: Tensor) -> Columns:
+        """Those of training rows, floating [N, F] or [N, C, ...]; what never changes has a standard deviation of 1."""
+        features = rows.transpose(0, 1).flatten(1).double()
+        mean, std = features.mean(1), features.std(1, correction=0)
+        std[features.amin(1) == features.amax(1)] = 1  # exactly: sums of equal numbers are not always equal
+        return cls(tuple(mean.tolist()), tuple(std.tolist()))
 
     def __call__(
         self, inputs: Tensor, like: Tensor, memory_format: torch.memory_format = torch.contiguous_format
     ) -> Tensor:
         """See `Preparation`."""
         rows = inputs.to(like.device, non_blocking=True)
-        centre, spread = (torch.tensor(each, dtype=rows.dtype, device=rows.device) for each in (self.mean, self.std))
-        shape = rows.shape[1:]
+        centre, spread = _centre_and_spread(self.mean, self.std, rows.dtype, rows.device)
+        shape = (-1, *(1 for _ in rows.shape[2:]))
         return ((rows - centre.view(shape)) / spread.view(shape)).to(like.dtype)
 
     def describe(self) -> dict[str, Any]:
@@ -109,7 +129,14 @@ def normalize(
 def _scale_and_shift(
     mean: tuple[float, ...], std: tuple[float, ...], dtype: torch.dtype, device: torch.device
 ) -> tuple[Tensor, Tensor]:
-    """Made once for a data set: for a small network, making them in every step costs as much as a layer."""
-    centre = torch.tensor(mean, dtype=dtype, device=device).view(-1, 1, 1)
-    spread = torch.tensor(std, dtype=dtype, device=device).view(-1, 1, 1)
+    """Of pixels in 0..255, for each channel of [N, C, H, W]."""
+    centre, spread = (each.view(-1, 1, 1) for each in _centre_and_spread(mean, std, dtype, device))
     return 1 / (255 * spread), centre / spread
+
+
+@functools.lru_cache
+def _centre_and_spread(
+    mean: tuple[float, ...], std: tuple[float, ...], dtype: torch.dtype, device: torch.device
+) -> tuple[Tensor, Tensor]:
+    """Made once for a data set: for a small network, making them in every step costs as much as a layer."""
+    return torch.tensor(mean, dtype=dtype, device=device), torch.tensor(std, dtype=dtype, device=device)

@@ -18,12 +18,12 @@ from netmorph.data.crops import default_short_side
 from netmorph.data.dataset import DataError, Dataset, images_in_classes
 from netmorph.data.encoded import Listing, list_files
 from netmorph.data.image_cache import ImageCache, room_for
-from netmorph.data.images import Size
-from netmorph.data.loading import channel_statistics, check_request, existing_folder
+from netmorph.data.images import Size, check_size
+from netmorph.data.named import existing_folder
 from netmorph.data.preparation import Pixels
 from netmorph.data.reading import Reader, Task, Workers
 from netmorph.data.source import check_labels
-from netmorph.data.splitting import split_parts
+from netmorph.data.splitting import check_fraction, split_parts
 from netmorph.errors import require
 
 # Images that a worker reads at a time: what is read ahead stays small however large a batch is.
@@ -75,7 +75,8 @@ def stream(
         MissingExtra: a package that reads this data is not installed.
     """
     size = (size, size) if isinstance(size, int) else size
-    check_request(validation, size)
+    check_fraction(validation)
+    check_size(size)
     _check_request(mean, std, short_side, workers, cache_limit)
     short_side = short_side or default_short_side(size)
     require("PIL.Image", "data")
@@ -95,8 +96,9 @@ def stream(
     train, held_out, test = split_parts(parts, listing.classes, seed, validation, train_size)
     if mean is None or std is None:
         spread = torch.linspace(0, len(train) - 1, min(SAMPLE, len(train))).long()
-        mean, std = channel_statistics(train.select(spread).head(SAMPLE))
-    pixels = Pixels(tuple(mean), tuple(std))
+        pixels = Pixels.measured(train.select(spread).head(SAMPLE))
+    else:
+        pixels = Pixels(tuple(mean), tuple(std))
     return images_in_classes(folder.name, (train, held_out, test), listing.classes, pixels, fingerprint)
 
 

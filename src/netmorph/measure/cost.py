@@ -41,29 +41,25 @@ class Cost:
     training_flops: int
 
 
-def cost(model: nn.Module, input_shape: Sequence[int]) -> Cost:
-    """Parameters, and FLOPs per sample, of a model that takes a batch of `input_shape` (batch axis left out).
+def cost(model: nn.Module, examples: Tensor) -> Cost:
+    """Parameters, and FLOPs per sample, of a model that takes a batch of inputs. The model is left as it was.
 
-    Counted on a batch of two, because batch normalization cannot train on a single value per channel.
-    The model is left as it was.
+    Args:
+        examples: a batch of at least two inputs, because batch normalization cannot train on a single value per
+            channel.
 
     Raises:
         NetmorphError: the model does not take such a batch.
     """
-    batch = 2
-    parameter = next(model.parameters(), torch.empty(0))
-    generator = torch.Generator().manual_seed(0)
-    example = torch.rand(batch, *input_shape, generator=generator).to(parameter)
     try:
-        forward = forward_flops(model, example)
-        training = training_flops(model, example)
+        forward = forward_flops(model, examples)
+        training = training_flops(model, examples)
     except Exception as error:  # a user's forward can raise anything
         raise NetmorphError(
-            f"{type(model).__name__} does not take a batch of shape {tuple(example.shape)}: "
-            f"{type(error).__name__}: {error}. "
-            f"Give the shape of one input without its batch axis; {tuple(input_shape)} was given"
+            f"{type(model).__name__} does not take a batch of shape {tuple(examples.shape)} ({examples.dtype}): "
+            f"{type(error).__name__}: {error}. Give inputs as the model takes them"
         ) from error
-    return Cost(parameters(model), forward // batch, training // batch)
+    return Cost(parameters(model), forward // len(examples), training // len(examples))
 
 
 def parameters(model: nn.Module) -> int:

@@ -14,6 +14,10 @@ from netmorph.policy import Mutation
 from netmorph.run.budget import Budget
 from netmorph.train.recipe import Recipe
 from netmorph.train.seeding import check_seed
+from netmorph.wording import listed
+
+# Fields that are options of `load` alone, of tables and texts.
+_OPTIONS = ("task", "target", "ignore", "missing", "window", "unit")
 
 
 @dataclass(frozen=True)
@@ -26,6 +30,17 @@ class DataConfig:
     train_size: int | None = None
     size: tuple[int, int] | None = None
     streamed: bool = False
+    task: str | None = None
+    target: str | None = None
+    ignore: tuple[str, ...] = ()
+    missing: str | None = None
+    window: int | None = None
+    unit: str | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("size", "ignore"):  # JSON has lists alone
+            if isinstance(getattr(self, name), list):
+                object.__setattr__(self, name, tuple(getattr(self, name)))
 
     def load(self) -> Dataset:
         """The data set.
@@ -33,17 +48,19 @@ class DataConfig:
         Raises:
             DataError: it cannot be found, read or split as asked, or is streamed without a size.
         """
-        size = self.size and (self.size[0], self.size[1])
         split: dict[str, Any] = {"seed": self.seed, "validation": self.validation, "train_size": self.train_size}
+        options: dict[str, Any] = {name: value for name in _OPTIONS if (value := getattr(self, name)) not in (None, ())}
         if not self.streamed:
-            return load(self.source, size=size, **split)
+            return load(self.source, size=self.size, **split, **options)
+        if options:
+            raise DataError(f"images that are streamed take no {listed([*options])}; leave out what is not for them")
         if self.source in NAMES:
             raise DataError(f"{self.source} fits in memory and is not streamed; leave stream out, or give a folder")
-        if size is None:
+        if self.size is None:
             raise DataError(
                 "streamed images have to be cropped and resized for the network; give their size (--resize 224x224)"
             )
-        return stream(self.source, size=size, **split)
+        return stream(self.source, size=self.size, **split)
 
     def absolute(self) -> DataConfig:
         """The same, findable from any folder."""
@@ -153,7 +170,7 @@ def base(model: str, options: dict[str, Any], dataset: Dataset) -> Base:
     Raises:
         NetmorphError: an option is one of the arguments that the data decides.
     """
-    arguments = {"input_shape": list(dataset.input_shape), "classes": len(dataset.classes)}
+    arguments = {"input_shape": list(dataset.input_shape), "classes": dataset.outputs}
     if taken := sorted(arguments.keys() & options.keys()):
         raise NetmorphError(f"{' and '.join(taken)} of the network come from the data; leave them out of the options")
     return Base(model, arguments | options)

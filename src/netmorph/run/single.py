@@ -19,10 +19,12 @@ from netmorph.run.final_test import conclude
 from netmorph.run.records import EpochRecord, NetworkRecord, Records
 from netmorph.run.store import TRAINED, NetworkStore
 from netmorph.train import loop as training
+from netmorph.train.fit import shrink
 from netmorph.train.history import Epoch, History
+from netmorph.train.inputs import examples
 from netmorph.train.parallel import ONE_PROCESS, World, from_first, own_device
 from netmorph.train.recipe import Recipe
-from netmorph.train.schedules import image_scale_at, scaled_side
+from netmorph.train.schedules import image_scale_at
 from netmorph.train.seeding import seeded
 from netmorph.workers.threads import set_threads
 
@@ -57,7 +59,7 @@ def train_single(
     for place in (folder, store.folder):
         remove_unfinished(place)
     model = _network(config, dataset)
-    price = cost(model, dataset.input_shape)
+    price = cost(model, examples(dataset, model, 2))
     history = _trained(model, dataset, folder, config, on_epoch, world)
     store.put(ONLY, TRAINED, model, (), None)
     best = history.best
@@ -106,10 +108,10 @@ def _network(config: TrainConfig, dataset: Dataset) -> nn.Module:
 
 def _training_flops(model: nn.Module, dataset: Dataset, recipe: Recipe, epochs: int) -> int:
     """FLOPs of so many epochs, whose images may have grown."""
-    channels, height, width = dataset.input_shape
-    scales = [image_scale_at(recipe, epoch) for epoch in range(1, epochs + 1)]
-    shapes = Counter((channels, scaled_side(height, scale), scaled_side(width, scale)) for scale in scales)
-    return sum(count * len(dataset.train) * cost(model, shape).training_flops for shape, count in shapes.items())
+    inputs = examples(dataset, model, 2)
+    scales = Counter(image_scale_at(recipe, epoch) for epoch in range(1, epochs + 1))
+    per_sample = sum(count * cost(model, shrink(inputs, scale)).training_flops for scale, count in scales.items())
+    return len(dataset.train) * per_sample
 
 
 def _trained(

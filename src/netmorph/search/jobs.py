@@ -108,7 +108,7 @@ class Worker:
                     job, generator, trace(model, examples(self.dataset, model), journal), optimizer, edits
                 )
                 journal = graph.journal
-            price = cost(model, self.dataset.input_shape)
+            price = cost(model, examples(self.dataset, model, 2))
             if self.config.max_flops is None or price.flops <= self.config.max_flops:
                 break
         if not job.inherit:

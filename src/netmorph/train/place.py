@@ -5,7 +5,7 @@ from dataclasses import replace
 import torch
 from torch import nn
 
-from netmorph.data import Dataset, Split
+from netmorph.data import Dataset, Split, Windows
 from netmorph.memory_layout import align
 from netmorph.train.inputs import reference
 from netmorph.train.recipe import Recipe
@@ -32,6 +32,6 @@ def resident(dataset: Dataset, device: torch.device) -> Dataset:
     if device.type == "cpu":
         return dataset
     train, validation = (
-        part.to(device) if isinstance(part, Split) else part for part in (dataset.train, dataset.validation)
+        part.to(device) if isinstance(part, Split | Windows) else part for part in (dataset.train, dataset.validation)
     )
     return replace(dataset, train=train, validation=validation)

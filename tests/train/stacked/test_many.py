@@ -311,7 +311,7 @@ def test_streamed_images_are_refused():
 
     data = dataset()
     data = dataclasses.replace(data, train=Streamed(data.train))
-    with pytest.raises(StackError, match="images in memory"):
+    with pytest.raises(StackError, match="samples in memory"):
         train_many([convolutional(0), convolutional(1)], data, recipes(2), stacked=True)
 
 

@@ -43,4 +43,4 @@ def find_layout(folder: Path) -> Callable[[Path, Size | None], Source]:
 
 
 def _expected() -> str:
-    return "expected one of: " + "; ".join(layout.files for layout in LAYOUTS)
+    return "expected one of: " + "; ".join(layout.files for layout in LAYOUTS) + "; or any text, with task='text'"

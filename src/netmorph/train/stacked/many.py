@@ -8,7 +8,7 @@ from time import perf_counter
 import torch
 from torch import Tensor, nn
 
-from netmorph.data import Dataset, Split
+from netmorph.data import Dataset, Split, Windows
 from netmorph.edit.apply import TOLERANCE, difference
 from netmorph.edit.pad import Padding, common_widths, padding, widths
 from netmorph.edit.snapshot import tensors_of
@@ -58,7 +58,7 @@ def train_many(
     differs. They are networks of one architecture. Where they differ in widths, all are padded with channels that stay
     zero (see `netmorph.edit.pad`), and cut to their own widths at the end. Their recipes may differ in the values
     named by `OWN`, and ask for nothing named by `UNSUPPORTED`; `channels_last` makes no difference to them. The
-    images have to be in memory.
+    samples have to be in memory.
 
     Stacking saves the time that goes into starting operators rather than computing: it wins for networks with little
     to compute in each, as perceptrons. Convolutions of stacked networks become one grouped convolution, which on a CPU
@@ -129,8 +129,8 @@ class Team:
             StackError: they, their recipes or the data cannot; the message says why.
         """
         _check_recipes(recipes)
-        if not isinstance(dataset.train, Split):
-            raise StackError("stacked networks train on images in memory; these are streamed")
+        if not isinstance(dataset.train, Split | Windows):
+            raise StackError("stacked networks train on samples in memory; these are streamed")
         try:
             team = cls(models, _paddings(models, dataset))
         except (EditError, TraceError) as error:
@@ -170,7 +170,7 @@ def _winning_team(
 def stacking_wins(team: Team, dataset: Dataset, recipes: Sequence[Recipe], seeds: Sequence[int]) -> bool:
     """Whether a few training steps take less time stacked than one after another; tried on copies."""
     count = min(len(dataset.train), STEPS * recipes[0].batch_size)
-    few = replace(dataset, train=Split(dataset.train.head(count), dataset.train.targets[:count]))
+    few = replace(dataset, train=Split(*next(iter(dataset.train.cut(count)))))
     stack, copies = team.stack(), [deepcopy(model) for model in team.models]
     together, device = StackedOptimizer(stack, recipes), stack.like.device
     trainees = [
