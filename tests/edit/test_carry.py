@@ -346,7 +346,7 @@ def test_a_linearized_layer_starts_without_state_and_so_does_its_undoing() -> No
     assert model[0].weight not in optimizer.state
     trained(model, x, optimizer)
     assert optimizer.param_groups[0]["params"][0] is model[0].weight
-    undo(graph, optimizer)
+    apply(graph, undo(graph), optimizer)
     assert model[0].weight is weight
     assert torch.equal(optimizer.state[weight]["momentum_buffer"], momentum)
     assert [id(group["params"][0]) for group in optimizer.param_groups] == [id(p) for p in model.parameters()]

@@ -14,8 +14,9 @@ import netmorph
 from netmorph.edit import EditError
 from netmorph.errors import NetmorphError
 from netmorph.graph import Graph
-from netmorph.policy.learning_rate import HELD, Pace, divide, keep, parameter_ratio, warm_up
+from netmorph.policy.learning_rate import divide, keep, parameter_ratio, warm_up
 from netmorph.train.optimizer_state import pack_optimizer, unpack_optimizer
+from netmorph.train.pace import HELD, Pace
 
 
 class Loop:
@@ -210,7 +211,7 @@ def test_undo_while_it_warms_up() -> None:
     pace, graph = Pace(loop.optimizer), loop.grow()
     warm_up(4)(pace, graph)
     loop.step()
-    netmorph.undo(graph, loop.optimizer)
+    netmorph.apply(graph, netmorph.undo(graph), loop.optimizer)
     assert all(state[HELD].eq(0).all() for state in loop.optimizer.state.values() if HELD in state)
     assert loop.step()["0.weight"].shape == (6, 4)
 

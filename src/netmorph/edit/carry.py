@@ -32,7 +32,6 @@ POWERS = {
     "sum": 2,  # Adagrad
     "acc_delta": 0,  # Adadelta: squared updates
     "step_size": 0,  # Rprop
-    "held_back": 0,  # netmorph's own: entries that warm up, see policy/learning_rate.py
 }
 # State that is an average of weights: it goes through an edit as a copy of the network's weights would.
 AVERAGES = {"ax"}  # ASGD
