@@ -119,6 +119,15 @@ class Pace:
                 for parameter in group["params"]:
                     self._take(optimizer, parameter)
 
+    def detach(self) -> None:
+        """Take the hooks off and leave the state in the optimizers, for the next `Pace` of them."""
+        for optimizer in self.optimizers:
+            for group, told in zip(optimizer.param_groups, self._told(optimizer), strict=True):
+                if told:
+                    group[UNSTEPPED] = told
+        for handle in self._handles:
+            handle.remove()
+
     def _put(self, optimizer: torch.optim.Optimizer, parameter: Tensor, held: Tensor) -> None:
         """In the optimizer's state once the parameter was stepped: before, Adam could load no state but its own."""
         if optimizer.state.get(parameter) or parameter.grad is not None:
@@ -135,11 +144,20 @@ class Pace:
 
         To the groups, as plain numbers: what has no state yet is loaded by any optimizer, and packed by any checkpoint.
         """
-        for group, packed in zip(optimizer.param_groups, state_dict["param_groups"], strict=True):
-            found = [(position, self._unstepped.get(member)) for position, member in enumerate(group["params"])]
-            told = [(position, *_runs(held)) for position, held in found if held is not None]
+        for packed, told in zip(state_dict["param_groups"], self._told(optimizer), strict=True):
             if told:
                 packed[UNSTEPPED] = told
+
+    def _told(self, optimizer: torch.optim.Optimizer) -> list[list[tuple[int, list[float], list[int]]]]:
+        """For each group, the positions of parameters that were never stepped, with what holds them back."""
+        return [
+            [
+                (position, *_runs(self._unstepped[member]))
+                for position, member in enumerate(group["params"])
+                if member in self._unstepped
+            ]
+            for group in optimizer.param_groups
+        ]
 
     def _hear(self, optimizer: torch.optim.Optimizer, state_dict: dict[str, Any]) -> dict[str, Any]:
         """Keep what `_tell` added to a `state_dict`; the optimizer is given the rest."""
