@@ -75,6 +75,8 @@ def fit(state: TrainState, dataset: Dataset, recipe: Recipe, *, seed: int, epoch
         shuffled = batches(dataset.train, recipe.batch_size, generator=draws.order, share=world.share)
         for step, (images, labels) in enumerate(islice(shuffled, steps)):
             if state.editing is not None and state.editing.is_due(epoch, step, steps):
+                if losses and not total(torch.stack(losses).sum(), world).isfinite():
+                    break  # no edit can be checked on what is not finite; the loss tells it
                 modes.close()  # an edit finds every module in the mode that it was given in
                 state.editing.make(epoch, step)
                 modes.enter_context(mode(state.model, training=True))

@@ -193,6 +193,8 @@ def _fit_unwatched(state: TrainState, dataset: Dataset, recipe: Recipe, seed: in
     fitted = fit(state, dataset, recipe, seed=seed, epoch=epoch, watch=False)
     if not math.isfinite(fitted.loss):
         before.put_back(state.model, state.optimizer, state.editing)
+        if state.average is not None:  # edits are checked on it, too
+            state.average.model.load_state_dict(state.model.state_dict())
         fit(state, dataset, recipe, seed=seed, epoch=epoch, watch=True)
         raise NotFinite(f"a loss was {fitted.loss} in epoch {epoch}, but not when the epoch was repeated. {REMEDY}")
     return fitted

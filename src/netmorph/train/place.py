@@ -28,7 +28,7 @@ def place(
 
 
 def lay_out(model: nn.Module, recipe: Recipe) -> None:
-    """Give every tensor the strides that it would have in a new network, in the layout that the recipe asks for.
+    """Give every tensor the strides that it would have in a new network that was placed.
 
     What an edit makes may lie in memory in any order, which decides the last bits of what is computed from it.
     """
@@ -36,8 +36,9 @@ def lay_out(model: nn.Module, recipe: Recipe) -> None:
         by_channel = recipe.channels_last and tensor.dim() == 4
         layout = torch.channels_last if by_channel else torch.contiguous_format
         # Strides are compared: where a size is one, several of them count as the same layout.
-        if tensor.stride() != torch.empty_like(tensor, device="meta", memory_format=layout).stride():
-            tensor.data = torch.empty_like(tensor, memory_format=layout).copy_(tensor.data)
+        strides = torch.empty(tensor.shape, device="meta").contiguous(memory_format=layout).stride()
+        if tensor.stride() != strides:
+            tensor.data = tensor.data.new_empty_strided(tensor.shape, strides).copy_(tensor.data)
 
 
 def resident(dataset: Dataset, device: torch.device) -> Dataset:
