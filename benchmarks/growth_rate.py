@@ -29,8 +29,9 @@ import netmorph
 from netmorph.data import load
 from netmorph.edit import Widening
 from netmorph.measure.cost import cost
-from netmorph.policy.learning_rate import POLICIES, Pace, Policy, keep
+from netmorph.policy.learning_rate import POLICIES, keep
 from netmorph.run.machine import machine, versions
+from netmorph.train.pace import LearningRatePolicy, Pace
 
 STEPS = 300  # before growth, and after it
 BATCH = 64
@@ -52,7 +53,7 @@ SCHEDULES: dict[str, Callable[[float], float]] = {
 
 class Growth(NamedTuple):
     widening: Widening
-    policy: Policy
+    policy: LearningRatePolicy
 
 
 GROWTHS = {

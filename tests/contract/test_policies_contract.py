@@ -23,9 +23,9 @@ from netmorph.edit import apply, residual, widen_all
 from netmorph.graph import Allow, Graph, trace
 from netmorph.policy import Mutation, mutate
 from netmorph.policy.learning_rate import POLICIES as LEARNING_RATES
-from netmorph.policy.learning_rate import Pace
 from netmorph.run.config import DataConfig, EvolveConfig
 from netmorph.search.jobs import Birth, Born, Training, Worker
+from netmorph.train.pace import Pace
 from netmorph.train.recipe import Recipe
 
 

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from netmorph import (
     EditError,
     apply,
+    factorize,
     linearize,
     merge,
     narrow,
@@ -23,6 +24,8 @@ from netmorph import (
     widen,
     zero,
 )
+from netmorph.edit import Edit
+from netmorph.graph import Graph
 
 Make = Callable[[Any], torch.optim.Optimizer]
 OPTIMIZERS: dict[str, Make] = {
@@ -346,8 +349,20 @@ def test_a_linearized_layer_starts_without_state_and_so_does_its_undoing() -> No
     assert model[0].weight not in optimizer.state
     trained(model, x, optimizer)
     assert optimizer.param_groups[0]["params"][0] is model[0].weight
-    undo(graph, optimizer)
+    apply(graph, undo(graph), optimizer)
     assert model[0].weight is weight
     assert torch.equal(optimizer.state[weight]["momentum_buffer"], momentum)
     assert [id(group["params"][0]) for group in optimizer.param_groups] == [id(p) for p in model.parameters()]
     trained(model, x, optimizer)
+
+
+@pytest.mark.parametrize("edit", [lambda graph: residual(graph, "2"), lambda graph: factorize(graph, "3", 2)])
+def test_new_parameters_of_fused_sgd_start_with_a_momentum_of_zero(edit: Callable[[Graph], Edit]) -> None:
+    """It refuses momenta of some parameters without others; a first step on zero is a first step without."""
+    models = [small(), small()]
+    for (model, x), fused in zip(models, (False, True), strict=True):
+        optimizer = trained(model, x, torch.optim.SGD(model.parameters(), lr=0.01, momentum=0.9, fused=fused))
+        graph = trace(model, x)
+        apply(graph, edit(graph), optimizer)
+        trained(model, x, optimizer)
+    torch.testing.assert_close(models[1][0].state_dict(), models[0][0].state_dict(), rtol=0, atol=1e-12)

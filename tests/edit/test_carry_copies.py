@@ -40,8 +40,8 @@ def averaged() -> tuple[nn.Sequential, Tensor, AveragedModel, torch.optim.Optimi
 def test_a_moving_average_gets_the_same_edit(edit: str, wrapped: bool) -> None:
     model, x, average, optimizer = averaged()
     before = output(average, x)
-    graph = trace(model, x)
-    apply(graph, EDITS[edit](graph), optimizer, copies=[average if wrapped else average.module])
+    graph = trace(model, x, copies=[average if wrapped else average.module])
+    apply(graph, EDITS[edit](graph), optimizer)
     assert [(name, p.shape) for name, p in model.named_parameters()] == [
         (name, p.shape) for name, p in average.module.named_parameters()
     ]
@@ -60,8 +60,8 @@ def test_a_moving_average_gets_the_same_edit(edit: str, wrapped: bool) -> None:
 def test_a_narrowed_copy_keeps_its_own_weights() -> None:
     model, x, average, optimizer = averaged()
     own = average.module[0].weight.detach().clone()
-    graph = trace(model, x)
-    apply(graph, narrow(graph, "0", [3, 1]), optimizer, copies=[average])
+    graph = trace(model, x, copies=[average])
+    apply(graph, narrow(graph, "0", [3, 1]), optimizer)
     assert torch.equal(average.module[0].weight, own[[3, 1]])
     assert not torch.equal(average.module[0].weight, model[0].weight)
 
@@ -69,8 +69,8 @@ def test_a_narrowed_copy_keeps_its_own_weights() -> None:
 def test_copies_of_the_same_weights_stay_the_same() -> None:
     model, x = small()
     twins = [copy.deepcopy(model) for _ in range(2)]
-    graph = trace(model, x)
-    apply(graph, widen(graph, "0", 7), copies=twins)
+    graph = trace(model, x, copies=twins)
+    apply(graph, widen(graph, "0", 7))
     for twin in twins:
         for name, tensor in model.state_dict().items():
             assert torch.equal(tensor, twin.state_dict()[name]), name
@@ -80,8 +80,8 @@ def test_a_copy_in_another_precision() -> None:
     model, x = small()
     single = copy.deepcopy(model).float()
     before = output(single, x.float())
-    graph = trace(model, x)
-    apply(graph, widen(graph, "0", 7), copies=[single])
+    graph = trace(model, x, copies=[single])
+    apply(graph, widen(graph, "0", 7))
     assert {p.dtype for p in single.parameters()} == {torch.float32}
     torch.testing.assert_close(output(single, x.float()), before)
 
@@ -92,24 +92,26 @@ def test_all_or_nothing() -> None:
     broken = copy.deepcopy(model)
     nn.init.constant_(broken[6].weight, float("nan"))
     before = snapshot(model, optimizer), snapshot(average), snapshot(broken)
-    graph = trace(model, x)
+    graph = trace(model, x, copies=[average, broken])
     with pytest.raises(EditError, match=r"empty, NaN or infinite"):
-        apply(graph, widen(graph, "0", 7), optimizer, copies=[average, broken])
+        apply(graph, widen(graph, "0", 7), optimizer)
     assert same(before[0], snapshot(model, optimizer))
     assert same(before[1], snapshot(average))
-    apply(graph, widen(graph, "0", 7), optimizer, copies=[average])
+    graph = trace(model, x, copies=[average])
+    apply(graph, widen(graph, "0", 7), optimizer)
 
 
 def test_what_is_no_copy() -> None:
     model, x = small()
-    graph = trace(model, x)
     before = snapshot(model)
-    with pytest.raises(EditError, match=r"shares parameters with the model.*deepcopy"):
-        apply(graph, widen(graph, "0", 7), copies=[model])
-    with pytest.raises(EditError, match=r"a copy differs from the model in 0\.bias, .*made before the last edit"):
-        apply(graph, widen(graph, "0", 7), copies=[nn.Sequential(nn.Conv2d(2, 5, 3))])
     other = copy.deepcopy(model)
     other[4] = nn.Tanh()
-    with pytest.raises(EditError, match=r"a copy differs from the model in 4:"):
-        apply(graph, widen(graph, "0", 7), copies=[other])
+    for given, message in (
+        (model, r"shares parameters with the model.*deepcopy"),
+        (nn.Sequential(nn.Conv2d(2, 5, 3)), r"a copy differs from the model in 0\.bias, .*made before the last edit"),
+        (other, r"a copy differs from the model in 4:"),
+    ):
+        graph = trace(model, x, copies=[given])
+        with pytest.raises(EditError, match=message):
+            apply(graph, widen(graph, "0", 7))
     assert same(before, snapshot(model))

@@ -10,12 +10,28 @@ from typing import Any
 
 import pytest
 import torch
-from nets import output
+from nets import output, same, small, snapshot
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from netmorph import Base, LoadError, apply, load, narrow, places, save, shallow, trace, widen, zoo
+from netmorph import (
+    Base,
+    LoadError,
+    apply,
+    factorize,
+    load,
+    narrow,
+    places,
+    residual,
+    save,
+    shallow,
+    trace,
+    widen,
+    zoo,
+)
 from netmorph.edit import DEEPENINGS, WIDENINGS, journal
+from netmorph.edit.journal import read_back, rebuild
+from netmorph.edit.replace import structure
 from netmorph.files import SaveError
 from netmorph.graph import Allow, Graph
 
@@ -276,3 +292,52 @@ def test_a_file_that_cannot_grow(saved: Path) -> None:
     assert told.stdout.startswith("SaveError could not write"), told.stdout + told.stderr
     assert saved.read_bytes() == before
     assert [path.name for path in saved.parent.iterdir()] == [saved.name]
+
+
+def test_rebuilding_takes_an_optimizer_along() -> None:
+    def start() -> tuple[nn.Module, torch.Tensor, torch.optim.Optimizer]:
+        model, x = small()
+        groups = [{"params": [p for p in model.parameters() if p.dim() == dim]} for dim in (1, 2, 4)]
+        return model, x, torch.optim.Adam(groups, lr=0.1)
+
+    def members(model: nn.Module, optimizer: torch.optim.Optimizer) -> list[list[str]]:
+        names = {id(p): name for name, p in model.named_parameters()}
+        return [[names[id(p)] for p in group["params"]] for group in optimizer.param_groups]
+
+    model, x, optimizer = start()
+    graph = trace(model, x)
+    for edit in (lambda g: widen(g, "0", 6), lambda g: residual(g, "2"), lambda g: factorize(g, "3", 2)):
+        graph = apply(graph, edit(graph), optimizer)
+    again, _, other = start()
+    rebuild(again, read_back(graph.journal), [other])
+    assert members(again, other) == members(model, optimizer)
+    assert read_back(graph.journal) == read_back(read_back(graph.journal))
+
+
+def test_what_cannot_be_rebuilt_is_left_as_it_was() -> None:
+    model, x = small()
+    graph = trace(model, x)
+    for edit in (lambda g: widen(g, "0", 6), lambda g: widen(g, "3", 5)):
+        graph = apply(graph, edit(graph))
+    other, _ = small()
+    other[3] = nn.Conv2d(4, 4, 3).double()  # the second edit was made of another width
+    optimizer = torch.optim.Adam(other.parameters())
+    before = snapshot(other, optimizer)
+    with pytest.raises(LoadError, match="written for another base"):
+        rebuild(other, graph.journal, [optimizer])
+    assert same(before, snapshot(other, optimizer))
+
+
+def test_a_structure_is_put_back_with_its_sizes_and_nothing_else() -> None:
+    model, x = small()
+    model[2].calls = 1
+    before = snapshot(model)
+    put_back = structure(model)
+    graph = trace(model, x)
+    for edit in (lambda g: widen(g, "0", 6), lambda g: residual(g, "2"), lambda g: narrow(g, "3", [0])):
+        graph = apply(graph, edit(graph))
+    model[2][0].calls = 2
+    put_back({name for entry in graph.journal for _, name, _ in entry.attributes})
+    assert model[2].calls == 2
+    model[2].calls = 1
+    assert same(before, snapshot(model))

@@ -151,8 +151,8 @@ def test_a_moving_average_gets_the_same_basis() -> None:
         for parameter in average.parameters():
             parameter.add_(0.1 * torch.randn_like(parameter))
     before = output(average, x)
-    graph = trace(model, x)
-    apply(graph, factorize(graph, "3", 3), copies=[average])
+    graph = trace(model, x, copies=[average])
+    apply(graph, factorize(graph, "3", 3))
     assert torch.allclose(output(average, x), before, rtol=0, atol=1e-12)
     assert torch.equal(average[3][1].weight, model[3][1].weight)
 

@@ -156,8 +156,8 @@ def test_a_moving_average_folds_into_its_own_weights() -> None:
         average[2].weight.mul_(2)
         average[2].bias.mul_(2)
     before = output(average, X)
-    graph = trace(model, X)
-    apply(graph, shallow(graph, "1", data=[X]), copies=[average])
+    graph = trace(model, X, copies=[average])
+    apply(graph, shallow(graph, "1", data=[X]))
     assert torch.allclose(output(average, X), before, rtol=0, atol=1e-10)
 
 

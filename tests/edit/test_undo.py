@@ -102,7 +102,7 @@ def test_the_same_bits_come_back(name: str, optimizer: str) -> None:
     graph = trace(model, x)
     edited = apply(graph, EDITS[name](graph, x), held)
     assert not same(before, state(model, held))
-    undone = undo(edited, held)
+    undone = apply(edited, undo(edited), held)
     assert same(before, state(model, held))
     assert undone.journal == ()
     assert str(undone.groups) == str(graph.groups) or undone.groups.keys() == graph.groups.keys()
@@ -135,7 +135,7 @@ def test_back_to_the_start_of_the_session() -> None:
         states.append(state(model, held))
         graph = apply(graph, make(graph, x) if number != 9 else linearize(graph, "stage1.0", [x]), held)
     for before in reversed(states):
-        graph = undo(graph, held)
+        graph = apply(graph, undo(graph), held)
         assert same(before, state(model, held))
     assert graph.journal == ()
 
@@ -147,10 +147,10 @@ def test_training_between_two_edits_stays() -> None:
     trained(model, x, held)
     between = state(model, held)
     graph = apply(graph, residual(graph, "2"), held)
-    graph = undo(graph, held)
+    graph = apply(graph, undo(graph), held)
     assert same(between, state(model, held))
     before = output(model, x)
-    graph = undo(graph, held)
+    graph = apply(graph, undo(graph), held)
     assert model[0].out_channels == 4
     assert not torch.equal(before, output(model, x))
 
@@ -168,7 +168,7 @@ def test_what_the_edit_left_alone_keeps_its_training() -> None:
     model(x).square().sum().backward()
     held.step()
     kept = model[6].weight.detach().clone()
-    undo(graph, held)
+    apply(graph, undo(graph), held)
     assert torch.equal(model[0].weight, old)
     assert torch.equal(model[6].weight, kept)
     assert not model[0].weight.requires_grad
@@ -182,12 +182,12 @@ def test_a_moving_average_comes_back_too() -> None:
         for parameter in average.parameters():
             parameter.mul_(1.1)
     before = state(average)
-    graph = trace(model, x)
+    graph = trace(model, x, copies=[average])
     for make in (lambda g: narrow(g, "0", [0, 2]), lambda g: widen(g, "3", 5, net2net), lambda g: shallow(g, "4")):
-        graph = apply(graph, make(graph), held, copies=[average])
+        graph = apply(graph, make(graph), held)
     assert not same(before, state(average))
     while graph.journal:
-        graph = undo(graph, held, copies=[average])
+        graph = apply(graph, undo(graph), held)
     assert same(before, state(average))
 
 
@@ -204,7 +204,7 @@ def test_widening_is_inverted_on_trained_weights(method: Any) -> None:
         model[3].weight.add_(torch.randn_like(model[3].weight))
         model[6].bias.add_(1)
     before = output(model, x)
-    graph = undo(graph)
+    graph = apply(graph, undo(graph))
     assert (model[0].out_channels, model[1].num_features, model[3].in_channels) == (4, 4, 4)
     assert torch.allclose(output(model, x), before, rtol=0, atol=1e-12)
     assert graph.journal == ()
@@ -217,7 +217,7 @@ def test_fresh_channels_are_dropped_with_their_moments() -> None:
     graph = apply(graph, widen(graph, "0", 8), held)
     trained(model, x, held)
     weight, moment = model[0].weight[:4].detach().clone(), held.state[model[0].weight]["exp_avg"][:4].clone()
-    undo(graph, held)
+    apply(graph, undo(graph), held)
     assert torch.equal(model[0].weight, weight)
     assert torch.equal(held.state[model[0].weight]["exp_avg"], moment)
     assert held.state[model[0].weight]["step"] == 4
@@ -233,7 +233,7 @@ def test_a_trained_block_is_taken_out(name: str) -> None:
     graph = apply(graph, EDITS[name](graph, x), held)
     trained(model, x, held)
     inner = model.fc.weight.detach().clone()
-    undo(graph, held)
+    apply(graph, undo(graph), held)
     assert repr(model) == text
     assert torch.equal(model.fc.weight, inner)
     assert {id(p) for p in held.param_groups[0]["params"]} == {id(p) for p in model.parameters()}
@@ -248,7 +248,7 @@ def test_trained_factors_are_multiplied() -> None:
         for parameter in model.get_submodule("stage2.0.conv1").parameters():
             parameter.add_(0.1)
     before = output(model, x)
-    undo(graph)
+    apply(graph, undo(graph))
     assert repr(model) == text
     assert torch.allclose(output(model, x), before, rtol=0, atol=1e-12)
 
@@ -262,7 +262,7 @@ def test_a_module_taken_out_comes_back_as_it_was_with_its_optimizer_state() -> N
     graph = trace(model, x)
     graph = apply(graph, linearize(graph, "stage2.1", [x]), held)
     trained(model, x, held)
-    undo(graph, held)
+    apply(graph, undo(graph), held)
     assert model.stage2[1] is block
     assert same(before, state(block))
     assert held.state[block.conv1.weight]["step"].item() == step
@@ -275,7 +275,8 @@ def test_what_comes_back_has_the_mode_of_the_network() -> None:
     graph = apply(graph, shallow(graph, "stage2.1"))
     graph = apply(graph, factorize(graph, "conv1", 2))
     model.eval()
-    undo(undo(graph))
+    graph = apply(graph, undo(graph))
+    apply(graph, undo(graph))
     assert not any(module.training for module in model.modules())
 
 
@@ -285,12 +286,13 @@ def test_what_was_frozen_since_stays_frozen(name: str) -> None:
     model.fc.bias.requires_grad_(False)
     flags = {name: p.requires_grad for name, p in model.named_parameters()}
     graph = trace(model, x)
-    undo(apply(graph, EDITS[name](graph, x)))
+    graph = apply(graph, EDITS[name](graph, x))
+    apply(graph, undo(graph))
     assert {name: p.requires_grad for name, p in model.named_parameters()} == flags
     graph = trace(model, x)
     graph = apply(graph, EDITS[name](graph, x))
     model.requires_grad_(False)
-    undo(graph)
+    apply(graph, undo(graph))
     assert not any(p.requires_grad for p in model.parameters())
 
 
@@ -302,7 +304,7 @@ def test_a_network_that_was_converted_since(name: str) -> None:
     model.float()
     converted = trace(model, x.float(), graph.journal)
     with pytest.raises(EditError, match=r"were torch\.float64 on cpu, .*and are torch\.float32 on cpu, .* now; what"):
-        undo(converted)
+        apply(converted, undo(converted))
 
 
 @pytest.mark.parametrize("name", ["narrow", "fold"])
@@ -314,7 +316,7 @@ def test_what_is_lost_is_said(name: str) -> None:
     trained(model, x, held)
     before = state(model, held)
     with pytest.raises(EditError, match=r"(narrow|shallow) .* cannot be undone any more: what it made was"):
-        undo(graph, held)
+        apply(graph, undo(graph), held)
     assert same(before, state(model, held))
 
 
@@ -326,7 +328,7 @@ def test_a_merge_of_trained_layers_is_lost() -> None:
     with torch.no_grad():
         model[0].weight.add_(1)
     with pytest.raises(EditError, match=r"merge .* cannot be undone any more"):
-        undo(merged)
+        apply(merged, undo(merged))
 
 
 @pytest.mark.parametrize(
@@ -339,17 +341,43 @@ def test_any_change_is_noticed(write: Callable[[Tensor], Any]) -> None:
     with torch.no_grad():
         write(model[0].bias)
     with pytest.raises(EditError, match="cannot be undone any more"):
-        undo(graph)
+        apply(graph, undo(graph))
 
 
-def test_another_optimizer_counts_as_training() -> None:
+def test_another_optimizer_starts_without_state_where_old_parameters_come_back() -> None:
     model, x = small()
     held = trained(model, x, torch.optim.Adam(model.parameters()))
+    weight = model[0].weight
     graph = trace(model, x)
     graph = apply(graph, narrow(graph, "0", [0]), held)
-    with pytest.raises(EditError, match="or the optimizers and copies are not those that apply was given"):
-        undo(graph)
+    other = torch.optim.Adam(model.parameters())
+    other.load_state_dict(held.state_dict())
+    apply(graph, undo(graph), other)
+    assert other.param_groups[0]["params"][0] is model[0].weight is weight
+    assert weight not in other.state
+    assert other.state[model[6].weight]
+    trained(model, x, other)
+
+
+def test_a_copy_that_was_not_edited_along_cannot_follow() -> None:
+    model, x = small()
+    graph = trace(model, x)
+    graph = apply(graph, narrow(graph, "0", [0]))
+    late = trace(model, x, graph.journal, copies=[deepcopy(model)])
+    with pytest.raises(EditError, match="or a copy was not edited along when it was made"):
+        apply(late, undo(late))
     assert model[0].out_channels == 1
+
+
+def test_an_undo_takes_back_the_last_edit_alone() -> None:
+    model, x = small()
+    graph = trace(model, x)
+    graph = apply(graph, widen(graph, "0", 6))
+    earlier = undo(graph)
+    graph = apply(graph, residual(graph, "2"))
+    with pytest.raises(EditError, match="the edit to undo, widen of '0', is not the last one of this graph"):
+        apply(graph, earlier)
+    assert apply(graph, undo(graph)).journal == graph.journal[:1]
 
 
 # -- what there is to undo --------------------------------------------------------------------------------------------
@@ -359,7 +387,7 @@ def test_nothing_to_undo(tmp_path: Path) -> None:
     model, x = small()
     graph = trace(model, x)
     with pytest.raises(EditError, match="there is no edit of this model to undo"):
-        undo(graph)
+        apply(graph, undo(graph))
     graph = apply(graph, widen(graph, "0", 6))
     with pytest.raises(EditError, match="but not in files, and not by forget"):
         undo(forget(graph))
@@ -370,14 +398,16 @@ def test_nothing_to_undo(tmp_path: Path) -> None:
     with pytest.raises(EditError, match="there is no edit of this model to undo"):
         undo(trace(again, x, journal))
     assert journal == forget(graph).journal
-    assert undo(trace(model, x, graph.journal)).journal == ()
+    graph = trace(model, x, graph.journal)
+    assert apply(graph, undo(graph)).journal == ()
 
 
 def test_a_saved_network_knows_nothing_of_what_was_undone(tmp_path: Path) -> None:
     model, x = small()
     graph = trace(model, x)
     graph = apply(graph, widen(graph, "0", 6))
-    graph = undo(apply(graph, factorize(graph, "3", 1)))
+    graph = apply(graph, factorize(graph, "3", 1))
+    graph = apply(graph, undo(graph))
     save(tmp_path / "net", model, graph.journal)
     again, journal = load(tmp_path / "net", lambda: small()[0])
     assert [entry.edit["kind"] for entry in journal] == ["widen"]

@@ -26,6 +26,7 @@ from typing import Any
 import torch
 
 from netmorph import cli, session
+from netmorph.policy import warm_up
 from netmorph.run.config import DataConfig, TrainConfig
 from netmorph.run.records import Records
 from netmorph.train import checkpoint
@@ -33,6 +34,7 @@ from netmorph.train.loop import train
 from netmorph.train.optimizer_state import pack_optimizer
 from netmorph.train.optimizers import build_optimizer
 from netmorph.train.recipe import Recipe
+from tests.train.growing import at_random, by_epoch
 from tests.train.small import dataset, deep
 from tests.train.tiny import weights
 
@@ -51,16 +53,22 @@ RECIPES = {
 }
 
 
-def by_library(recipe: Recipe, folder: Path) -> None:
+EDITS: dict[str, dict[str, Any]] = {
+    "edited": {"edit": by_epoch, "after_edit": warm_up(20)},
+    "edited by steps": {"edit": at_random, "edit_every": 17, "after_edit": warm_up(20)},
+}
+
+
+def by_library(recipe: Recipe, folder: Path, **edits: Any) -> None:
     """Train as a user's own program does; `folder/result` is the model and the optimizer at the end."""
     if (folder / "result").exists():
         return  # it was killed on its way out
     model = deep()
     optimizer = build_optimizer(model, recipe)
-    history = train(model, dataset(), recipe, optimizer=optimizer, checkpoint=folder / "state", resume=True)
+    history = train(model, dataset(), recipe, optimizer=optimizer, checkpoint=folder / "state", resume=True, **edits)
     tensors, meta = pack_optimizer(optimizer, model)
-    epochs = [asdict(epoch) for epoch in history]
-    checkpoint.save(folder / "result", {**model.state_dict(), **tensors}, {"optimizer": meta, "history": epochs})
+    told = {"history": [asdict(epoch) for epoch in history], "journal": [entry.as_json() for entry in history.journal]}
+    checkpoint.save(folder / "result", {**model.state_dict(), **tensors}, {"optimizer": meta, **told})
 
 
 def by_command(folder: Path) -> None:
@@ -79,8 +87,19 @@ def begin(folder: Path) -> None:
 
 
 CASES: dict[str, Work] = {name: partial(by_library, recipe) for name, recipe in RECIPES.items()}
+CASES |= {name: partial(by_library, EVERYTHING, **edits) for name, edits in EDITS.items()}
 CASES["command"] = by_command
-EACH_STEP = "each_step"
+# What changes files, and what makes an edit: before, within and after the change.
+FILES = (("netmorph.train.checkpoint", "save_file"), ("os", "fsync"), ("os", "replace"))
+STRUCTURE = (
+    ("netmorph.train.editing", "trace"),
+    ("netmorph.edit.apply", "change"),
+    ("netmorph.edit.replace", "_set"),
+    ("netmorph.edit.apply", "trace"),
+    ("netmorph.train.editing", "check_held"),
+    ("netmorph.train.editing", "lay_out"),
+)
+Calls = tuple[tuple[str, str], ...]
 
 
 def live(work: Work, folder: Path, kill_after: float | None = None) -> bool:
@@ -164,25 +183,25 @@ def killed_at_random(work: Work, root: Path, kills: int, draw: random.Random) ->
     return {"kills": phases.total(), "phases": phases, "different": differences(outcome(folder), outcome(whole))}
 
 
-def killed_at_each_step(root: Path) -> dict[str, Any]:
-    """Kill a run before each of its calls that change files, then let it end.
+def killed_at_each_step(work: Work, calls: Calls, after_damage: bool, root: Path) -> dict[str, Any]:
+    """Kill a run before each of these calls, then let it end.
 
-    Once from the start, and once after a run whose newest checkpoint was damaged when it had been killed.
+    Args:
+        after_damage: do that again after a run whose newest checkpoint was damaged when it had been killed.
     """
-    work = partial(by_library, replace(SGD, epochs=3))
     whole = root / "whole"
     whole.mkdir(parents=True)
     live(work, whole)
     expected, kills, different = outcome(whole), 0, []
-    for damaged in (False, True):
+    for damaged in (False, True)[: 1 + after_damage]:
         for step in itertools.count(1):
             folder = root / f"{damaged}-{step}"
             folder.mkdir()
             if damaged:
-                live(partial(until, 9, work), folder)
+                live(partial(until, 9, work, calls), folder)
                 path = folder / "state"
                 path.write_bytes(path.read_bytes()[:-1])
-            ended = live(partial(until, step, work), folder)
+            ended = live(partial(until, step, work, calls), folder)
             kills += not ended
             if not ended:
                 live(work, folder)
@@ -192,22 +211,34 @@ def killed_at_each_step(root: Path) -> dict[str, Any]:
     return {"kills": kills, "different": different}
 
 
-def until(step: int, work: Work, folder: Path) -> None:
-    """Work, and die before that step, of those that write, flush or rename a file."""
+def until(step: int, work: Work, calls: Calls, folder: Path) -> None:
+    """Work, and die before that step, of all calls of these functions."""
     steps = itertools.count(1)
 
     def mortal(call: Callable[..., Any]) -> Callable[..., Any]:
-        def called(*arguments: Any) -> Any:
+        def called(*arguments: Any, **options: Any) -> Any:
             if next(steps) == step:
                 os.kill(os.getpid(), signal.SIGKILL)
-            return call(*arguments)
+            return call(*arguments, **options)
 
         return called
 
     # In a child of its own, so nothing has to be put back.
-    checkpoint.save_file = mortal(checkpoint.save_file)
-    os.fsync, os.replace = mortal(os.fsync), mortal(os.replace)
+    for module, name in calls:
+        owner = importlib.import_module(module)
+        setattr(owner, name, mortal(getattr(owner, name)))
     work(folder)
+
+
+EACH_STEP: dict[str, Callable[[Path], dict[str, Any]]] = {
+    "each_step": partial(killed_at_each_step, partial(by_library, replace(SGD, epochs=3)), FILES, True),
+    "each_edit": partial(
+        killed_at_each_step,
+        partial(by_library, replace(EVERYTHING, epochs=3), **EDITS["edited"]),
+        STRUCTURE,
+        False,
+    ),
+}
 
 
 def main() -> None:
@@ -224,8 +255,8 @@ def main() -> None:
     found = {}
     for name in names:
         folder = Path(root, name)
-        if name == EACH_STEP:
-            found[name] = killed_at_each_step(folder)
+        if name in EACH_STEP:
+            found[name] = EACH_STEP[name](folder)
         else:
             found[name] = killed_at_random(CASES[name], folder, int(kills), draw)
     print(json.dumps(found))

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 REPOSITORY = Path(__file__).parents[2]
-LIBRARY = ("sgd", "everything", "adamw", "patience")
+LIBRARY = ("sgd", "everything", "adamw", "patience", "edited", "edited by steps")
 
 
 def killed(folder: Path, seed: int, kills: int, *cases: str) -> dict[str, Any]:
@@ -36,6 +36,12 @@ def test_killed_trainings_end_with_the_same_bits(tmp_path: Path) -> None:
     assert found["everything"]["kills"] + found["patience"]["kills"] > 0
     # Three checkpoints, each written, flushed and renamed; the result; and the end of the damaged run.
     assert found["each_step"]["kills"] > 20
+
+
+def test_a_training_killed_around_an_edit_makes_it_again(tmp_path: Path) -> None:
+    found = killed(tmp_path, 0, 0, "each_edit")
+    # Two edits: the trace before, the change of model and average, tensor by tensor, the trace after, what follows.
+    assert found["each_edit"]["kills"] > 20
 
 
 @pytest.mark.slow

@@ -40,7 +40,7 @@ def torchrun(folder: Path, *cases: str) -> subprocess.CompletedProcess[str]:
 def two(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     """What two processes left, and said when the last case failed in one of them."""
     folder = tmp_path_factory.mktemp("two")
-    done = torchrun(folder, "alike", "normalized", "failing")
+    done = torchrun(folder, "alike", "normalized", "edited", "failing")
     assert done.returncode == 1
     return folder, done.stderr
 
@@ -67,6 +67,17 @@ def test_both_end_with_the_same_bits(two: tuple[Path, str]) -> None:
     assert len(meta["history"]) == LONG.epochs
     assert all(torch.equal(first[name], second[name]) for name in first)
     assert meta["history"][-1]["train"]["loss"] < 0.8 * meta["history"][0]["train"]["loss"]
+
+
+def test_both_make_the_same_edits_and_make_them_again(two: tuple[Path, str]) -> None:
+    (first, meta), *others = (
+        checkpoint.load(two[0] / f"{name}-{rank}") for name in ("whole", "resumed") for rank in (0, 1)
+    )
+    assert len(meta["history"]) == LONG.epochs
+    assert len(checkpoint.load(two[0] / "edited")[1]["journal"]["last"]) == 4
+    for tensors, same in others:
+        assert same == meta
+        assert all(torch.equal(first[name], tensors[name]) for name in first)
 
 
 def test_an_error_in_one_ends_all_and_is_told_once(two: tuple[Path, str]) -> None:

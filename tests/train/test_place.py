@@ -7,9 +7,9 @@ import torch
 
 from netmorph.train.loop import train
 from netmorph.train.optimizers import OPTIMIZERS, build_optimizer
-from netmorph.train.place import place, resident
+from netmorph.train.place import lay_out, place, resident
 from netmorph.train.recipe import Recipe
-from tests.train.small import dataset, deep
+from tests.train.small import dataset, deep, same_weights
 
 
 def test_the_layout_that_the_recipe_asks_for():
@@ -51,3 +51,15 @@ def test_data_in_memory_moves_as_a_whole():
     moved = resident(data, device)
     assert moved.train.inputs.device == moved.validation.targets.device == device
     assert resident(data, torch.device("cpu")) is data
+
+
+@pytest.mark.parametrize("channels_last", [False, True])
+def test_whatever_made_a_tensor_it_lies_as_in_a_new_network(channels_last):
+    recipe, models = Recipe(channels_last=channels_last), (deep(), deep())
+    place(models[0], torch.device("cpu"), recipe)
+    for tensor in models[1].parameters():
+        strange = tensor.data.permute(*reversed(range(tensor.dim())))
+        tensor.data = strange.contiguous().permute(*reversed(range(tensor.dim())))
+    lay_out(models[1], recipe)
+    assert [p.stride() for p in models[1].parameters()] == [p.stride() for p in models[0].parameters()]
+    assert same_weights(*models)

@@ -5,6 +5,7 @@ FOLDER.
 """
 
 import os
+import shutil
 import signal
 import sys
 from dataclasses import asdict
@@ -13,12 +14,14 @@ from pathlib import Path
 import torch
 from torch import distributed, nn
 
+from netmorph.policy import warm_up
 from netmorph.train import checkpoint
 from netmorph.train.history import Epoch
 from netmorph.train.loop import train
 from netmorph.train.parallel import World, joined
 from netmorph.train.recipe import Recipe
-from tests.train.small import dataset, network
+from tests.train.growing import by_epoch
+from tests.train.small import dataset, deep, network
 
 # What a process draws on its own (crops, dropout) would make two of them differ from one.
 SGD = {"epochs": 2, "batch_size": 16, "optimizer": "sgd", "learning_rate": 0.05}
@@ -49,6 +52,20 @@ def normalized(folder: Path, world: World) -> None:
     run(network(seed=world.rank), LONG, folder, "normalized", world)
 
 
+def edited(folder: Path, world: World) -> None:
+    """Once through, and once more from the checkpoint of its third epoch."""
+    path, kept = folder / "edited", folder / "kept"
+    follows = {"edit": by_epoch, "after_edit": warm_up(5)}
+
+    def keep(epoch: Epoch) -> None:
+        if epoch.epoch == 3:
+            shutil.copy(path, kept)
+
+    run(deep(seed=world.rank), LONG, folder, "whole", world, checkpoint=path, on_epoch=keep, **follows)
+    distributed.barrier()
+    run(deep(seed=world.rank), LONG, folder, "resumed", world, checkpoint=kept, resume=True, **follows)
+
+
 def killed(folder: Path, world: World) -> None:
     """All processes are killed after the next epoch of `KILLED_AFTER`."""
     pids = [None] * world.size
@@ -73,11 +90,12 @@ def failing(folder: Path, world: World) -> None:
 
 def run(model: nn.Module, recipe: Recipe, folder: Path, name: str, world: World, **more: object) -> None:
     history = train(model, dataset(), recipe, world=world, **more)
-    told = [{**asdict(epoch), "seconds": 0} for epoch in history]
-    checkpoint.save(folder / f"{name}-{world.rank}", model.state_dict(), {"history": told})
+    told = {"history": [{**asdict(epoch), "seconds": 0} for epoch in history]}
+    told["journal"] = [entry.edit for entry in history.journal]
+    checkpoint.save(folder / f"{name}-{world.rank}", model.state_dict(), told)
 
 
-CASES = {case.__name__: case for case in (alike, normalized, killed, failing)}
+CASES = {case.__name__: case for case in (alike, normalized, edited, killed, failing)}
 
 if __name__ == "__main__":
     torch.set_num_threads(1)

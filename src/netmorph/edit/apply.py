@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -31,7 +32,6 @@ def apply(
     graph: Graph,
     edit: Edit,
     optimizer: torch.optim.Optimizer | Sequence[torch.optim.Optimizer] = (),
-    copies: Sequence[nn.Module] = (),
 ) -> Graph:
     """Make an edit on the graph's model, in place, and return the graph of the edited model.
 
@@ -40,11 +40,11 @@ def apply(
 
     Args:
         graph: the current graph of the model.
-        edit: from `widen`, `narrow`, `narrow_to`, `residual`, `factorize` or any other function that makes one.
+        edit: from `widen`, `narrow`, `narrow_to`, `residual`, `factorize`, `undo` or any other function that makes one.
         optimizer: one or several optimizers that train the model. Each stays the same object and goes on with its
             state; without it, a new optimizer is needed after every edit.
-        copies: copies of the model with weights of their own (a moving average, `AveragedModel`). They get the same
-            edit, in place; where it is exact, it is checked on them, too.
+
+    The graph's copies get the same edit; where it is exact, it is checked on them, too.
 
     Where `graph` was traced from a `DistributedDataParallel`, every process makes the same call. All of them make the
     edit, or none does, and the wrapper exchanges the new gradients from then on.
@@ -68,16 +68,14 @@ def apply(
             raise EditError(
                 "optimizer= takes the optimizer that trains the model, or a list of them, not its parameters"
             )
-        if isinstance(copies, nn.Module) or len({id(copy) for copy in copies}) < len(copies):
-            raise EditError("copies= takes a list of the model's copies, each of them once")
-        return _apply(graph, edit, optimizers, copies)
+        return _apply(graph, edit, optimizers)
 
 
-def _apply(graph: Graph, edit: Edit, optimizers: list[torch.optim.Optimizer], copies: Sequence[nn.Module]) -> Graph:
+def _apply(graph: Graph, edit: Edit, optimizers: list[torch.optim.Optimizer]) -> Graph:
     model = graph.model
     with undone_on_error() as undo, all_or_none(graph.wrapper) as tell:
-        _check_current(graph)
-        others = [graph_of(graph, copy) for copy in copies]
+        check_current(graph)
+        others = [graph_of(graph, copy) for copy in graph.copies]
         plan = edit.plan(graph)
         _check_hooks(model, plan)
         old = dict(model.named_parameters(remove_duplicate=False))
@@ -86,6 +84,7 @@ def _apply(graph: Graph, edit: Edit, optimizers: list[torch.optim.Optimizer], co
         # Without a claim to check, the shapes of the outputs suffice; a claim is about the weights as they are now.
         before = run(model, graph.inputs) if plan.exact else graph.recording.result
         parts = [Parts.of(model, plan)]
+        finish = plan.undoes.returning() if plan.undoes is not None else None
         change(model, plan.modules, plan.tensors, plan.attributes, undo)
         after = _trace_again(graph, edit)
         _check_predicted(graph, after, plan, edit)
@@ -95,16 +94,20 @@ def _apply(graph: Graph, edit: Edit, optimizers: list[torch.optim.Optimizer], co
         for other in others:
             parts.append(_change_copy(other, edit, undo))
         new = dict(model.named_parameters(remove_duplicate=False))
-        commit = prepare(optimizers, old, new, plan.tensors, plan.moments, averaged)
+        carried = {name for name, tensor in plan.tensors.items() if not isinstance(tensor, nn.Parameter)}
+        commit = prepare(optimizers, old, new, carried, plan.moments, averaged)
         remembered = remember(optimizers, old, new)
         commit(undo)
         sealed = _sealed(parts, optimizers)
         tell(Entry.of(plan, edit.describe(), 0.0))
+    if finish is not None:
+        finish(optimizers)
     if graph.wrapper is not None:
         renew(graph.wrapper)
         sealed = _sealed(parts, optimizers)  # the parameters are those of the first process now
     entry = Entry.of(plan, edit.describe(), error, Before(edit, plan.exact, sealed, remembered))
-    return Graph(**(vars(after) | {"journal": (*graph.journal, entry), "wrapper": graph.wrapper}))
+    journal = (*graph.journal, entry) if plan.undoes is None else graph.journal[:-1]
+    return replace(after, journal=journal, wrapper=graph.wrapper, copies=graph.copies)
 
 
 def _sealed(parts: Sequence[Parts], optimizers: Sequence[torch.optim.Optimizer]) -> list[Parts]:
@@ -177,7 +180,12 @@ def difference(before: Any, after: Any) -> float:
     return math.nan if any(map(math.isnan, gaps)) else max(gaps)
 
 
-def _check_current(graph: Graph) -> None:
+def check_current(graph: Graph) -> None:
+    """Refuse a graph whose model has changed since it was traced.
+
+    Raises:
+        EditError: it has; the message names what.
+    """
     current = {
         name: tuple(tensor.shape) for name, tensor in (*graph.model.named_parameters(), *graph.model.named_buffers())
     }

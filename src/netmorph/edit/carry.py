@@ -32,7 +32,6 @@ POWERS = {
     "sum": 2,  # Adagrad
     "acc_delta": 0,  # Adadelta: squared updates
     "step_size": 0,  # Rprop
-    "held_back": 0,  # netmorph's own: entries that warm up, see policy/learning_rate.py
 }
 # State that is an average of weights: it goes through an edit as a copy of the network's weights would.
 AVERAGES = {"ax"}  # ASGD
@@ -104,7 +103,7 @@ def prepare(
     names_after = [_member_names(group, own, labels) for group, own in zip(groups, members, strict=True)]
 
     def commit(undo: Undo) -> None:
-        undo.append(_as_they_are(optimizers))
+        undo.append(as_they_are(optimizers))
         for optimizer, state in zip(optimizers, states, strict=True):
             for parameter in old.values():
                 if id(parameter) not in kept:
@@ -114,11 +113,22 @@ def prepare(
             group["params"][:] = parameters
             if member_names:
                 group["param_names"][:] = member_names
+        for group, optimizer in zip(groups, owners, strict=True):
+            if isinstance(optimizer, torch.optim.SGD) and group["fused"]:
+                _complete_momentum(optimizer, group["params"])
 
     return commit
 
 
-def _as_they_are(optimizers: Sequence[torch.optim.Optimizer]) -> Callable[[], None]:
+def _complete_momentum(optimizer: torch.optim.Optimizer, members: list[nn.Parameter]) -> None:
+    """Fused SGD steps with the momentum of all its parameters, or of none: that of new ones starts at zero."""
+    if any(optimizer.state.get(p, {}).get("momentum_buffer") is not None for p in members):
+        for p in members:
+            if optimizer.state.get(p, {}).get("momentum_buffer") is None:
+                optimizer.state[p]["momentum_buffer"] = torch.zeros_like(p)
+
+
+def as_they_are(optimizers: Sequence[torch.optim.Optimizer]) -> Callable[[], None]:
     """What puts optimizers back to the states and members that they have now."""
     states = [dict(optimizer.state) for optimizer in optimizers]
     keys = ("params", "param_names")

@@ -22,14 +22,12 @@ def graph_of(graph: Graph, model: nn.Module) -> Graph:
     Raises:
         EditError: it is the model itself, shares parameters with it, or has another structure.
     """
-    if not isinstance(model, nn.Module):
-        raise EditError(f"copies= takes modules that are copies of the model, not {type(model).__name__}")
     own, _ = unwrap(model)
     shared = {id(p) for p in graph.model.parameters()} & {id(p) for p in own.parameters()}
     if shared:
         raise EditError(
             "a copy shares parameters with the model, and would be edited twice; copies= takes deep copies "
-            "(copy.deepcopy(model), AveragedModel(model)), edited together with the model from their making on"
+            "(copy.deepcopy(model), AveragedModel(model))"
         )
     shapes = {name: tuple(tensor.shape) for name, tensor in (*own.named_parameters(), *own.named_buffers())}
     modules = dict(own.named_modules())
@@ -43,7 +41,7 @@ def graph_of(graph: Graph, model: nn.Module) -> Graph:
     if different:
         raise EditError(
             f"a copy differs from the model in {', '.join(sorted(different)[:3])}: it was made before the last edit, "
-            "or of another model. Make it again from the model, and pass it to every apply from then on"
+            "or of another model. Make it again from the model, and trace both: trace(model, inputs, copies=[copy])"
         )
     inputs = tree_map(lambda leaf: _as_for(leaf, graph.model, own), graph.inputs)
     return Graph(**(vars(graph) | {"model": own, "modules": modules, "inputs": inputs}))

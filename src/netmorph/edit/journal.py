@@ -8,7 +8,7 @@ that were in force when it was edited.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
@@ -20,8 +20,9 @@ from torch import Tensor, nn
 
 from netmorph import zoo
 from netmorph.edit.blocks import Spec
+from netmorph.edit.carry import prepare
 from netmorph.edit.plan import Plan
-from netmorph.edit.replace import change
+from netmorph.edit.replace import change, undone_on_error
 from netmorph.edit.snapshot import Before, tensors_of
 from netmorph.errors import NetmorphError
 from netmorph.files import SaveError, atomic_write
@@ -98,19 +99,30 @@ class Base:
 Journal = tuple[Entry, ...]
 
 
-def rebuild(model: nn.Module, journal: Journal) -> nn.Module:
+def read_back(journal: Journal) -> Journal:
+    """The same journal as a file gives it: nothing can be undone, the memory of replaced parts is free."""
+    return tuple(Entry.from_json(json.loads(json.dumps(entry.as_json()))) for entry in journal)
+
+
+def rebuild(model: nn.Module, journal: Journal, optimizers: Sequence[torch.optim.Optimizer] = ()) -> nn.Module:
     """Give a base model the structure after all edits, in place. Its changed tensors are zero: load weights next.
 
+    Args:
+        optimizers: of the base. They get the parameters of the result, in the groups where `apply` would have put them;
+            load their state next, too.
+
     Raises:
-        LoadError: the model is not the base that the journal was written for.
+        LoadError: the model is not the base that the journal was written for; it is as it was.
     """
     try:
-        for entry in journal:
-            _check_replaced(model, entry)
-            modules = {path: Spec.from_json(told).build(model, path) for path, told in entry.modules}
-            current = tensors_of(model)
-            tensors = {name: current[name].detach().new_zeros(shape) for name, shape in entry.shapes.items()}
-            change(model, modules, tensors, entry.attributes, [])
+        with undone_on_error() as undo:
+            for entry in journal:
+                _check_replaced(model, entry)
+                modules = {path: Spec.from_json(told).build(model, path) for path, told in entry.modules}
+                old, current = dict(model.named_parameters(remove_duplicate=False)), tensors_of(model)
+                tensors = {name: current[name].detach().new_zeros(shape) for name, shape in entry.shapes.items()}
+                change(model, modules, tensors, entry.attributes, undo)
+                prepare(optimizers, old, dict(model.named_parameters(remove_duplicate=False)), (), {}, {})(undo)
     except LoadError:
         raise
     except (AttributeError, KeyError, TypeError, ValueError, RuntimeError) as error:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from torch import Tensor, nn
 
 from netmorph.graph import Graph
 from netmorph.graph.axis import Atom
+
+if TYPE_CHECKING:  # which keeps what a plan replaced
+    from netmorph.edit.snapshot import Before
 
 Moment = Callable[[Tensor, int], Tensor]
 
@@ -20,7 +23,8 @@ class Plan:
 
     Attributes:
         exact: the edited network computes the same function in eval mode, up to rounding.
-        tensors: parameters and buffers that change shape, by canonical name.
+        tensors: parameters and buffers that change shape, by canonical name. What is given as a `Parameter` comes back
+            itself; an optimizer carries no state on to it.
         moments: for each changed parameter, how an optimizer's moment of it changes: `(moment, power) -> moment`, where
             power is 1 for moments linear in the gradient, 2 for quadratic ones.
         attributes: `(module, name, value)`: attributes of modules that hold sizes.
@@ -28,6 +32,7 @@ class Plan:
             the shapes that follow.
         modules: modules that take the place of others, by path.
         specs: how to build these modules again, for the journal: by path, `Spec.as_json()`.
+        undoes: what the edit that is taken back had replaced. Its entry then leaves the journal.
     """
 
     exact: bool
@@ -37,6 +42,7 @@ class Plan:
     sizes: dict[Atom, int] = field(default_factory=dict)
     modules: dict[str, nn.Module] = field(default_factory=dict)
     specs: dict[str, dict[str, Any]] = field(default_factory=dict)
+    undoes: Before | None = None
 
 
 @runtime_checkable

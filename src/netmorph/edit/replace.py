@@ -59,6 +59,31 @@ def change(
     _drop_caches(model)
 
 
+def structure(model: nn.Module) -> Callable[[Iterable[str]], None]:
+    """What puts a model back to the modules, parameters and buffers that it has now, the same objects.
+
+    Returns:
+        A function of the names of attributes that hold sizes: those of every module are put back as well. Others stay
+        as they are, because a module may count its calls.
+    """
+    modules = list(model.modules())
+    tables: list[dict[str, Any]] = [
+        table for module in modules for table in (module._modules, module._parameters, module._buffers)
+    ]
+    held = [(table, dict(table)) for table in tables]
+    attributes = [(vars(module), dict(vars(module))) for module in modules]
+
+    def put_back(sizes: Iterable[str]) -> None:
+        for table, before in held:
+            table.clear()
+            table.update(before)
+        names = set(sizes)
+        for own, then in attributes:
+            own.update({name: then[name] for name in names & then.keys()})
+
+    return put_back
+
+
 def _drop_caches(model: nn.Module) -> None:
     """Let modules forget what they worked out from their weights: those that do, drop it when their mode is set.
 

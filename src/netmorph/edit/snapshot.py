@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -105,6 +105,65 @@ class Before:
     exact: bool
     parts: list[Parts]
     optimizers: list[Remembered]
+
+    def returning(self) -> Callable[[Sequence[torch.optim.Optimizer]], None]:
+        """Look at the network before its old parts come back; what is called afterwards cannot fail.
+
+        Returns:
+            What gives the parameters that came back the `requires_grad` of those that went, and no gradient of long
+            ago; and the optimizers, as far as they are those that the edit carried, their state and order of then.
+        """
+        model = self.parts[0].model
+        held = {id(parameter) for parameter in model.parameters()}
+        flags = [pair for parts in self.parts for pair in _flags(parts)]
+
+        def finish(optimizers: Sequence[torch.optim.Optimizer]) -> None:
+            parameters = dict(model.named_parameters())
+            for parameter in parameters.values():
+                if id(parameter) not in held:
+                    parameter.grad = None
+            for parameter, flag in flags:
+                parameter.requires_grad_(flag)
+            for remembered in self.optimizers:
+                if any(remembered.optimizer is given for given in optimizers):
+                    _restore(remembered, parameters)
+
+        return finish
+
+
+def _flags(parts: Parts) -> list[tuple[nn.Parameter, bool]]:
+    """The `requires_grad` of parameters that come back: frozen (or not) since the edit, they stay so."""
+    current = tensors_of(parts.model)
+    flags = [
+        (old, current[name].requires_grad)
+        for name, old in parts.tensors.items()
+        if isinstance(old, nn.Parameter) and name in current
+    ]
+    for path, module in parts.modules.items():
+        now = [parameter.requires_grad for parameter in parts.model.get_submodule(path).parameters()]
+        if now and not any(now):
+            flags += [(parameter, False) for parameter in module.parameters()]
+    held = {id(parameter) for parameter in parts.model.parameters()}
+    return [(parameter, flag) for parameter, flag in flags if id(parameter) not in held]
+
+
+def _restore(remembered: Remembered, parameters: dict[str, nn.Parameter]) -> None:
+    """Give an optimizer the state of the parameters that came back, and the order that it had."""
+    optimizer = remembered.optimizer
+    for name, (old, state) in remembered.states.items():
+        if parameters.get(name) is old:
+            optimizer.state[old] = state
+    groups = optimizer.param_groups
+    wanted = [[parameters.get(p) if isinstance(p, str) else p for p in own] for own in remembered.members]
+    held = {id(p) for group in groups for p in group["params"]}
+    if len(groups) != len(wanted) or held != {id(p) for own in wanted for p in own}:
+        return  # the user has added parameters since: the order is theirs
+    names = {id(p): name for name, p in reversed(list(parameters.items()))}
+    for group, own in zip(groups, wanted, strict=True):
+        if "param_names" in group:
+            known = names | dict(zip(map(id, group["params"]), group["param_names"], strict=True))
+            group["param_names"][:] = [known[id(p)] for p in own]
+        group["params"][:] = own
 
 
 def remember(

@@ -17,7 +17,7 @@ and what was frozen since stays frozen.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial, singledispatch
 from typing import Any
@@ -25,13 +25,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from netmorph.edit.apply import apply
 from netmorph.edit.channel_map import ChannelMap
 from netmorph.edit.depth import DeepenEdit, module_at
 from netmorph.edit.plan import Edit, Moment, Plan
 from netmorph.edit.rank import FactorizeEdit, merge
 from netmorph.edit.shallow import ShallowEdit
-from netmorph.edit.snapshot import Before, Parts, Remembered, kinds_of, tensors_of
+from netmorph.edit.snapshot import Before, Parts, kinds_of, tensors_of
 from netmorph.edit.width import WidthEdit
 from netmorph.errors import EditError
 from netmorph.graph import Graph, Role, Site
@@ -40,23 +39,15 @@ from netmorph.graph.axis import atoms
 Drop = Callable[..., Tensor]
 
 
-def undo(
-    graph: Graph,
-    optimizer: torch.optim.Optimizer | Sequence[torch.optim.Optimizer] = (),
-    copies: Sequence[nn.Module] = (),
-) -> Graph:
-    """Take back the last edit of the graph's journal, in place.
+def undo(graph: Graph) -> UndoEdit:
+    """The edit that takes back the last one of the graph's journal; `apply(graph, undo(graph), optimizer)` makes it.
 
-    Args:
-        graph: the current graph. Edits of a journal that was loaded from a file cannot be undone.
-        optimizer, copies: as for `apply`. Old optimizer state comes back if these are the ones that the edit carried.
-
-    Returns:
-        The new graph, with a journal without that edit.
+    The new graph then has a journal without that edit. Optimizers that carried the edit get their old state back.
 
     Raises:
-        EditError: there is nothing to undo, or the edit cannot be inverted now, or the network was moved to another
-            device or converted to another type since. All is as it was.
+        EditError: there is nothing to undo: edits of a journal that was loaded from a file cannot be undone. By
+            `apply`: the edit cannot be inverted now, or the network was moved to another device or converted to another
+            type since.
     """
     before = graph.journal[-1].before if graph.journal else None
     if before is None or before.parts[0].model is not graph.model:
@@ -64,22 +55,7 @@ def undo(
             "there is no edit of this model to undo; what an edit replaced is kept in the journal of the graph that "
             "apply returned, but not in files, and not by forget"
         )
-    optimizers = [optimizer] if isinstance(optimizer, torch.optim.Optimizer) else list(optimizer)
-    edit = UndoEdit(before, tuple(optimizers))
-    is_untouched = edit.is_untouched(before.parts[0])
-    held = {id(parameter) for parameter in graph.model.parameters()}
-    trained = [pair for parts in before.parts for pair in _trained(parts)]
-    after = apply(graph, edit, optimizers, copies)
-    parameters = dict(graph.model.named_parameters())
-    for parameter in parameters.values():
-        if id(parameter) not in held:
-            parameter.grad = None  # of a step long gone
-    for parameter, flag in trained:
-        parameter.requires_grad_(flag)
-    for remembered in before.optimizers:
-        if any(remembered.optimizer is given for given in optimizers):
-            _restore(remembered, parameters, is_untouched)
-    return replace(after, journal=graph.journal[:-1])
+    return UndoEdit(before)
 
 
 def forget(graph: Graph) -> Graph:
@@ -89,24 +65,33 @@ def forget(graph: Graph) -> Graph:
 
 @dataclass(frozen=True, eq=False)
 class UndoEdit:
-    """The edit that takes another one back."""
+    """The edit that takes another one back.
+
+    Attributes:
+        before: what the other one replaced.
+    """
 
     before: Before
-    optimizers: tuple[torch.optim.Optimizer, ...]
 
     def plan(self, graph: Graph) -> Plan:
         """See `Edit`."""
+        if not graph.journal or graph.journal[-1].before is not self.before:
+            told = self.describe()
+            raise EditError(
+                f"the edit to undo, {told['method']} of {told['layer']!r}, is not the last one of this graph; make the "
+                "undo of the graph that it is applied to"
+            )
         parts = next((parts for parts in self.before.parts if parts.model is graph.model), None)
         if parts is not None:
             _check_not_moved(parts)
-        if parts is None or not self.is_untouched(parts):
-            return inverse(self.before.edit, graph, self.before)
+        if parts is None or not self._is_untouched(parts):
+            return replace(inverse(self.before.edit, graph, self.before), undoes=self.before)
         return Plan(
             exact=self.before.exact,
             tensors=dict(parts.tensors),
-            moments={name: partial(_blank, like=tensor) for name, tensor in parts.tensors.items()},
             attributes=list(parts.attributes),
             modules=_in_mode(parts.modules, graph.model),
+            undoes=self.before,
         )
 
     def describe(self) -> dict[str, Any]:
@@ -117,15 +102,10 @@ class UndoEdit:
             "after": told["before"],
         }
 
-    def is_untouched(self, parts: Parts) -> bool:
-        """Whether the parts that the edit put in are as it left them, optimizer state included."""
-        if parts is not self.before.parts[0]:
-            return parts.is_untouched()
-        carried = [remembered.optimizer for remembered in self.before.optimizers]
-        same = len(carried) == len(self.optimizers) and all(
-            a is b for a, b in zip(carried, self.optimizers, strict=True)
-        )
-        return same and parts.is_untouched(self.optimizers)
+    def _is_untouched(self, parts: Parts) -> bool:
+        """Whether the parts that the edit put in are as it left them, the state of its optimizers included."""
+        is_first = parts is self.before.parts[0]
+        return parts.is_untouched([entry.optimizer for entry in self.before.optimizers] if is_first else ())
 
 
 @singledispatch
@@ -212,7 +192,7 @@ def _lost(edit: Edit) -> EditError:
     told = edit.describe()
     return EditError(
         f"{told['kind']} ({told['method']}) of {told['layer']!r} cannot be undone any more: what it made was trained "
-        "since (or the optimizers and copies are not those that apply was given), and what it left out is not in there"
+        "since (or a copy was not edited along when it was made), and what it left out is not in there"
     )
 
 
@@ -228,22 +208,6 @@ def _check_not_moved(parts: Parts) -> None:
         )
 
 
-def _trained(parts: Parts) -> list[tuple[nn.Parameter, bool]]:
-    """The `requires_grad` of parameters that come back: frozen (or not) since the edit, they stay so."""
-    current = tensors_of(parts.model)
-    flags = [
-        (old, current[name].requires_grad)
-        for name, old in parts.tensors.items()
-        if isinstance(old, nn.Parameter) and name in current
-    ]
-    for path, module in parts.modules.items():
-        now = [parameter.requires_grad for parameter in parts.model.get_submodule(path).parameters()]
-        if now and not any(now):
-            flags += [(parameter, False) for parameter in module.parameters()]
-    held = {id(parameter) for parameter in parts.model.parameters()}
-    return [(parameter, flag) for parameter, flag in flags if id(parameter) not in held]
-
-
 def _in_mode(modules: dict[str, nn.Module], model: nn.Module) -> dict[str, nn.Module]:
     """Modules that come back, in the mode that the network was put into while they were out."""
     for path, module in modules.items():
@@ -251,28 +215,3 @@ def _in_mode(modules: dict[str, nn.Module], model: nn.Module) -> dict[str, nn.Mo
         if module.training != mode:
             module.train(mode)
     return dict(modules)
-
-
-def _blank(moment: Tensor, power: int, like: Tensor) -> Tensor:
-    """In place of a moment that comes back from memory."""
-    return moment.new_zeros(like.shape)
-
-
-def _restore(remembered: Remembered, parameters: dict[str, nn.Parameter], is_untouched: bool) -> None:
-    """Give an optimizer back the state and the order of its parameters that it had."""
-    optimizer = remembered.optimizer
-    for name, (old, state) in remembered.states.items():
-        now = parameters.get(name)
-        if now is not None and (is_untouched or now is old):
-            optimizer.state[now] = state
-    groups = optimizer.param_groups
-    wanted = [[parameters.get(p) if isinstance(p, str) else p for p in own] for own in remembered.members]
-    held = {id(p) for group in groups for p in group["params"]}
-    if len(groups) != len(wanted) or held != {id(p) for own in wanted for p in own}:
-        return  # the user has added parameters since: the order is theirs
-    names = {id(p): name for name, p in reversed(list(parameters.items()))}
-    for group, own in zip(groups, wanted, strict=True):
-        if "param_names" in group:
-            known = names | dict(zip(map(id, group["params"]), group["param_names"], strict=True))
-            group["param_names"][:] = [known[id(p)] for p in own]
-        group["params"][:] = own

@@ -105,6 +105,7 @@ class Graph:
         journal: the records of the edits made since the base network, see `netmorph.edit.journal`.
         auxiliary: whether training mode was looked at as well, see `trace`.
         wrapper: the data-parallel wrapper in which the model was given, if any.
+        copies: networks of the same structure that get the same edits, see `trace`.
     """
 
     model: nn.Module
@@ -117,6 +118,7 @@ class Graph:
     journal: tuple[Any, ...] = ()
     auxiliary: bool = True
     wrapper: DistributedDataParallel | None = None
+    copies: tuple[nn.Module, ...] = ()
 
     def group(self, name: str) -> Group:
         """The group of this name, or the one whose channels the module of this name writes.
@@ -146,6 +148,7 @@ def trace(
     example_inputs: Any,
     journal: tuple[Any, ...] = (),
     *,
+    copies: Sequence[nn.Module] = (),
     auxiliary: bool = True,
     strict: bool = False,
 ) -> Graph:
@@ -159,17 +162,24 @@ def trace(
         example_inputs: what `model` takes: one tensor, a tuple of positional or a dict of keyword arguments. Where
             nothing in them varies (zeros, ones), random ones take their place, on which edits can be checked.
         journal: the edits that made this model from its base, where there were some.
+        copies: copies of the model with weights of their own (a moving average, `AveragedModel`). Every edit of the
+            graph is made on them, too, in place; where it is exact, it is checked on each.
         auxiliary: look at training mode where it uses more parameters. Turn it off for a model whose training forward
             takes other inputs: heads that only training uses then do not follow edits.
         strict: raise where an operator has no rule. Otherwise the channels that meet it are frozen, and the rest of the
             network stays editable.
 
     Raises:
-        TraceError: the forward failed, or it returned no tensor; or a tensor has no values (lazy, meta) or is sparse.
+        TraceError: the forward failed, or it returned no tensor; or a tensor has no values (lazy, meta) or is sparse;
+            or `copies` are no modules, each of them once.
         UnknownOp: where `strict`, an operator has no rule.
     """
     if not isinstance(model, nn.Module):
         raise TraceError(f"trace needs an nn.Module, not {type(model).__name__}; did you pass a class or a state_dict?")
+    if isinstance(copies, nn.Module) or not all(isinstance(copy, nn.Module) for copy in copies):
+        raise TraceError("copies= takes a list of modules that are copies of the model")
+    if len({id(copy) for copy in copies}) < len(copies):
+        raise TraceError("copies= takes each of the model's copies once")
     model, wrapper = unwrap(model)
     given = example_inputs if isinstance(example_inputs, tuple | dict) else (example_inputs,)
     check_ready(model, given)
@@ -200,6 +210,7 @@ def trace(
         journal,
         auxiliary,
         wrapper,
+        tuple(copies),
     )
 
 

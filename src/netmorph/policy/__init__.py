@@ -3,10 +3,11 @@
 Mutation by exact edits, selection by Pareto rank, widths for a given cost, learning rates after growth.
 """
 
-from netmorph.policy.learning_rate import Pace, divide, keep, parameter_ratio, warm_up
+from netmorph.policy.learning_rate import divide, keep, parameter_ratio, warm_up
 from netmorph.policy.mutation import Mutation, mutate
 from netmorph.policy.narrowing import narrow_to
 from netmorph.policy.selection import select
+from netmorph.train.pace import Pace
 
 __all__ = [
     "Mutation",

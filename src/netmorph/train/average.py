@@ -27,9 +27,14 @@ class MovingAverage:
     """
 
     def __init__(self, model: nn.Module, decay: float) -> None:
-        self.model = copy.deepcopy(model).requires_grad_(False)
+        self.model = copy.deepcopy(model)
         self.steps = 0
         self._decay = decay
+        self.follow(model)
+
+    def follow(self, model: nn.Module) -> None:
+        """Look up the parameters and buffers of both models again, after the same edit was made on both."""
+        self.model.requires_grad_(False)
         self._own = list(self.model.parameters())
         self._followed = list(model.parameters())
         # By name, because a module may put another tensor in the place of a buffer in each forward.

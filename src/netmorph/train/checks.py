@@ -14,7 +14,7 @@ from netmorph.train.evaluation import check_part, checked_outputs
 from netmorph.train.fit import LR_SCALE, shrink
 from netmorph.train.inputs import prepare, reference
 from netmorph.train.modes import mode, stays_in_eval
-from netmorph.train.optimizers import check_trainable
+from netmorph.train.optimizers import check_held, check_trainable
 from netmorph.train.parallel import World, from_first
 from netmorph.train.recipe import Recipe
 from netmorph.train.schedules import image_scale_at
@@ -188,15 +188,7 @@ def check_optimizer(optimizer: torch.optim.Optimizer, model: nn.Module) -> None:
             f"all. Give each group its share of that as {LR_SCALE!r}, or 1",
             stacklevel=3,
         )
-    held = {id(parameter) for group in optimizer.param_groups for parameter in group["params"]}
-    missing = [
-        name for name, parameter in model.named_parameters() if parameter.requires_grad and id(parameter) not in held
-    ]
-    if missing:
-        raise NetmorphError(
-            f"the optimizer does not hold {listed(missing)}, which would never train; carry the optimizer "
-            "through the edits, build it anew, or freeze the parameter"
-        )
+    check_held(optimizer, model)
 
 
 def warn_of_eval_mode(model: nn.Module) -> None:

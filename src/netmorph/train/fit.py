@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass
 from itertools import islice, pairwise
 
@@ -14,6 +15,7 @@ from netmorph.data.mixing import cutmix, mixup, random_box
 from netmorph.errors import NetmorphError
 from netmorph.tasks import Objective, Task
 from netmorph.train.average import MovingAverage
+from netmorph.train.editing import Editing
 from netmorph.train.evaluation import widened
 from netmorph.train.inputs import autocast, prepare, reference
 from netmorph.train.means import Means, Metrics
@@ -35,6 +37,7 @@ class TrainState:
         optimizer: moves its weights.
         average: follows its weights, if the recipe asks for that.
         world: the processes that train it.
+        editing: changes its structure before some steps, if anything does; all of the above follow in place.
     """
 
     model: nn.Module
@@ -42,6 +45,7 @@ class TrainState:
     optimizer: torch.optim.Optimizer
     average: MovingAverage | None
     world: World
+    editing: Editing | None = None
 
 
 def fit(state: TrainState, dataset: Dataset, recipe: Recipe, *, seed: int, epoch: int, watch: bool) -> Metrics:
@@ -65,9 +69,17 @@ def fit(state: TrainState, dataset: Dataset, recipe: Recipe, *, seed: int, epoch
     scale = image_scale_at(recipe, epoch)
     means = Means()
 
-    with mode(state.model, training=True), epoch_draws(seed, epoch, world.rank, like.device) as draws:
+    edits = nullcontext() if state.editing is None else state.editing.epoch()
+    with edits, ExitStack() as modes, epoch_draws(seed, epoch, world.rank, like.device) as draws:
+        modes.enter_context(mode(state.model, training=True))
         shuffled = batches(dataset.train, recipe.batch_size, generator=draws.order, share=world.share)
         for step, (inputs, targets) in enumerate(islice(shuffled, steps)):
+            if state.editing is not None and state.editing.is_due(epoch, step, steps):
+                if step and not total(means.losses(), world).isfinite():
+                    break  # no edit can be checked on what is not finite; the loss tells it
+                modes.close()  # an edit finds every module in the mode that it was given in
+                state.editing.make(epoch, step)
+                modes.enter_context(mode(state.model, training=True))
             rate = learning_rate_of(recipe, epoch, step, steps)
             set_rate(state.optimizer, rate)
             # Before they are augmented: random numbers drawn on an accelerator would have to be waited for elsewhere.

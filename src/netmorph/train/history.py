@@ -1,7 +1,9 @@
 """What a training run recorded, epoch by epoch."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+from netmorph.edit.journal import Journal
 from netmorph.tasks import LOSS, Numbers
 
 
@@ -28,9 +30,19 @@ class Epoch:
 
 
 class History(tuple[Epoch, ...]):
-    """The epochs of a run, in order."""
+    """The epochs of a run, in order.
 
-    __slots__ = ()
+    Attributes:
+        journal: the edits that made the network of the best epoch, if its structure was edited.
+    """
+
+    journal: Journal
+
+    def __new__(cls, epochs: Iterable[Epoch] = (), journal: Journal = ()) -> "History":
+        """Histories are equal if their epochs are."""
+        made = super().__new__(cls, epochs)
+        made.journal = journal
+        return made
 
     @property
     def best(self) -> Epoch:

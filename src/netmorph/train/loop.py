@@ -11,6 +11,7 @@ from torch import nn
 
 from netmorph.data import Dataset, batches
 from netmorph.errors import NetmorphError
+from netmorph.graph import Graph
 from netmorph.train.advice import advice
 from netmorph.train.average import MovingAverage
 from netmorph.train.checkpoint import CheckpointError, existing
@@ -23,6 +24,7 @@ from netmorph.train.checks import (
     device_for,
     warn_of_eval_mode,
 )
+from netmorph.train.editing import Editing, InLoop, check_edits, start_of
 from netmorph.train.evaluation import evaluate
 from netmorph.train.fit import TrainState, fit
 from netmorph.train.history import Epoch, History
@@ -31,6 +33,7 @@ from netmorph.train.means import Metrics
 from netmorph.train.modes import mode
 from netmorph.train.nonfinite import REMEDY, NotFinite, first_nonfinite
 from netmorph.train.optimizers import build_optimizer
+from netmorph.train.pace import LearningRatePolicy
 from netmorph.train.parallel import ONE_PROCESS, World, from_first, in_step, share_buffers
 from netmorph.train.place import place, resident
 from netmorph.train.recipe import Recipe
@@ -41,7 +44,7 @@ from netmorph.wording import listed
 
 
 def train(
-    model: nn.Module,
+    model: nn.Module | Graph,
     dataset: Dataset,
     recipe: Recipe,
     *,
@@ -51,6 +54,9 @@ def train(
     checkpoint: str | Path | None = None,
     resume: bool = False,
     on_epoch: Callable[[Epoch], None] | None = None,
+    edit: InLoop | None = None,
+    edit_every: int | None = None,
+    after_edit: LearningRatePolicy | None = None,
     world: World = ONE_PROCESS,
 ) -> History:
     """Train a model on a data set's task, in place.
@@ -65,8 +71,17 @@ def train(
     that are in eval mode beside others in train mode stay so, as frozen batch norms should; a warning names them. A
     last batch of a single sample is left out, because batch normalization cannot train on one.
 
+    With `edit`, structure may change at one point: between two epochs, or after every `edit_every` steps.
+    `edit(graph, history, optimizer)` is given the network as it is then, traced anew, the finished epochs and the
+    optimizer; it returns the graph that training goes on with: `apply(graph, some_edit, optimizer)`, or the one it was
+    given. Moving average, compiled and data-parallel wrappers follow by themselves. In the end the model has the
+    structure of the best epoch, too, and `history.journal` tells its edits. A resumed run makes the edits of an epoch
+    that was not finished again, so `edit` must depend on its arguments alone; torch's own random numbers depend on
+    seed, epoch and step there. It can undo edits of the same epoch. With several processes, all make the same edit.
+
     Args:
-        model: takes prepared inputs, see `Dataset.preparation`, and gives outputs that fit the data set's task.
+        model: takes prepared inputs, see `Dataset.preparation`, and gives outputs that fit the data set's task. To edit
+            it, a few training inputs trace it; in place of it, a graph gives other inputs, and a journal that goes on.
         dataset: its training part is learnt, its validation part chooses the best epoch. Samples in memory are
             moved to the device as a whole.
         seed: decides the order of the samples, augmentation and dropout; 0 or more.
@@ -75,17 +90,25 @@ def train(
         checkpoint: a file to write after each epoch.
         resume: go on from `checkpoint`, exactly as if the run had never stopped; start if there is none yet.
         on_epoch: called after each epoch, when its checkpoint is written; in the first process only.
+        edit: edits the network while it trains, see above; None never does. To resume, give the model as it was before
+            the first edit.
+        edit_every: the steps between two calls of `edit`; None is an epoch.
+        after_edit: sets the learning rates after an edit, see `netmorph.policy.learning_rate`; called once if `edit`
+            has made several. None goes on as the recipe says.
         world: the processes that train together, see `netmorph.train.parallel.joined`. Each computes its share of
             every batch; the first one reads and writes the checkpoint.
 
     Raises:
         NetmorphError: the data, the recipe, the model's output, the optimizer or the device does not fit; nothing
-            is trained yet.
+            is trained yet. Or `edit` did not return a graph of this model as it is; the last checkpoint stays.
+        EditError: an edit is not possible; the last checkpoint stays.
         CheckpointError: the checkpoint is damaged or belongs to another run, or exists without `resume`.
         NotFinite: a loss is NaN or infinite; the model keeps the weights of that moment.
         OutOfMemory: the message says what to lower.
         SaveError: a checkpoint cannot be written.
     """
+    check_edits(model, edit, edit_every, after_edit)
+    given, model = model, model.model if isinstance(model, Graph) else model
     device = device_for(model, device)
     checkpoint = None if checkpoint is None else Path(checkpoint)
     check_data(dataset)
@@ -101,20 +124,29 @@ def train(
         known: dict[str, Any] = {}  # hashing all images takes a while, and only some runs need it
         if checkpoint is not None or world.size > 1:
             known = identity(dataset, recipe, seed, world)
+            if edit is not None:
+                known["edits"] = "after each epoch" if edit_every is None else f"after every {edit_every} steps"
             check_alike(known, world)
         dataset = resident(dataset, device)
         forward = in_step(model, world)  # before anything is copied from the model: it gets the first one's weights
         average = None if recipe.ema is None else MovingAverage(model, recipe.ema)
         judged = model if average is None else average.model
-        history, best = History(), Snapshot.take(model, optimizer)
+        editing = None
+        if edit is not None:
+            start = start_of(given, forward, dataset, average)
+            editing = Editing(start, edit, edit_every, after_edit, optimizer, average, recipe, seed)
+        history, best = History(), Snapshot.take(model, optimizer, editing)
         if checkpoint is not None and resume and from_first(lambda: existing(checkpoint), world):
-            history, best = load_progress(checkpoint, known, model, optimizer, average, world)
-    state = TrainState(model, torch.compile(forward) if recipe.compile else forward, optimizer, average, world)
+            history, best = load_progress(checkpoint, known, model, optimizer, average, editing, world)
+    called = torch.compile(forward) if recipe.compile else forward
+    state = TrainState(model, called, optimizer, average, world, editing)
 
     steps = steps_per_epoch(len(dataset.train), recipe.batch_size, world.size)
     while not _finished(history, recipe):
         number = len(history) + 1
         started = perf_counter()
+        if editing is not None:
+            editing.history = history
         with advice(recipe, f"in epoch {number}"):
             fitted = _fit(state, dataset, recipe, seed, number)
             share_buffers(judged, world)
@@ -127,16 +159,17 @@ def train(
             learning_rate=learning_rate_of(recipe, number, steps - 1, steps),
             seconds=perf_counter() - started,
         )
-        history = History((*history, epoch))
+        history = History((*history, epoch), history.journal)
         if history.best is epoch:
-            best = Snapshot.take(judged, optimizer, of=model)
+            best = Snapshot.take(judged, optimizer, editing, of=model)
+            history = History(history, best.journal)
         if checkpoint is not None and world.rank == 0:
-            last = best if history.best is epoch and average is None else Snapshot.take(model, optimizer)
+            last = best if history.best is epoch and average is None else Snapshot.take(model, optimizer, editing)
             save_progress(checkpoint, known, history, last, best, average)
         if on_epoch is not None and world.rank == 0:
             on_epoch(epoch)
 
-    best.put_back(model, optimizer)
+    best.put_back(model, optimizer, editing)
     return history
 
 
@@ -156,10 +189,12 @@ def _fit(state: TrainState, dataset: Dataset, recipe: Recipe, seed: int, epoch: 
 
 def _fit_unwatched(state: TrainState, dataset: Dataset, recipe: Recipe, seed: int, epoch: int) -> Metrics:
     """One epoch; where a NaN came from is found by living it again."""
-    before = Snapshot.take(state.model, state.optimizer)
+    before = Snapshot.take(state.model, state.optimizer, state.editing)
     fitted = fit(state, dataset, recipe, seed=seed, epoch=epoch, watch=False)
     if not math.isfinite(fitted.loss):
-        before.put_back(state.model, state.optimizer)
+        before.put_back(state.model, state.optimizer, state.editing)
+        if state.average is not None:  # edits are checked on it, too
+            state.average.model.load_state_dict(state.model.state_dict())
         fit(state, dataset, recipe, seed=seed, epoch=epoch, watch=True)
         raise NotFinite(f"a loss was {fitted.loss} in epoch {epoch}, but not when the epoch was repeated. {REMEDY}")
     return fitted

@@ -23,7 +23,7 @@ def pack_optimizer(optimizer: torch.optim.Optimizer, model: nn.Module) -> tuple[
         OptimizerStateError: it holds a parameter that is not the model's, or state that is neither a tensor
             nor plain.
     """
-    names = _names(optimizer, model)
+    names = names_of(optimizer, model)
     tensors: dict[str, Tensor] = {}
     scalars: dict[str, Any] = {}
     packed = optimizer.state_dict()
@@ -58,7 +58,7 @@ def unpack_optimizer(
     kind = type(optimizer).__name__
     if kind != meta["optimizer"]:
         raise OptimizerStateError(f"the state is that of {meta['optimizer']}, the optimizer is {kind}; build that one")
-    names = _names(optimizer, model)
+    names = names_of(optimizer, model)
     own = [{names[index]: list(p.shape) for index, p in members} for members in _members(optimizer)]
     stored = [group["parameters"] for group in meta["groups"]]
     if own != stored:
@@ -94,7 +94,12 @@ def _members(optimizer: torch.optim.Optimizer) -> list[list[tuple[int, Tensor]]]
     return [list(enumerate(group, start)) for start, group in zip(starts, groups, strict=True)]
 
 
-def _names(optimizer: torch.optim.Optimizer, model: nn.Module) -> dict[int, str]:
+def names_of(optimizer: torch.optim.Optimizer, model: nn.Module) -> dict[int, str]:
+    """The names of an optimizer's parameters by the indices that `state_dict` gives them.
+
+    Raises:
+        OptimizerStateError: it holds a parameter that is not the model's.
+    """
     by_identity = {id(parameter): name for name, parameter in model.named_parameters()}
     names = {}
     for members in _members(optimizer):

@@ -10,6 +10,7 @@ from torch import nn
 
 from netmorph.errors import NetmorphError
 from netmorph.train.muon import Muon
+from netmorph.wording import listed
 
 if TYPE_CHECKING:  # a recipe looks its names up here
     from netmorph.train.recipe import Recipe
@@ -36,6 +37,23 @@ def check_trainable(model: nn.Module) -> list[nn.Parameter]:
             f"{type(model).__name__} has no trainable parameter; set requires_grad on those that should learn"
         )
     return trainable
+
+
+def check_held(optimizer: torch.optim.Optimizer, model: nn.Module) -> None:
+    """Refuse an optimizer that leaves out a parameter.
+
+    Raises:
+        NetmorphError: a trainable parameter is not in it, and would never move.
+    """
+    held = {id(parameter) for group in optimizer.param_groups for parameter in group["params"]}
+    missing = [
+        name for name, parameter in model.named_parameters() if parameter.requires_grad and id(parameter) not in held
+    ]
+    if missing:
+        raise NetmorphError(
+            f"the optimizer does not hold {listed(missing)}, which would never train; carry the optimizer "
+            "through the edits, build it anew, or freeze the parameter"
+        )
 
 
 # Fused: one kernel for all parameters, which for a small network saves as much time as its forward pass takes.

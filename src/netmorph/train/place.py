@@ -27,6 +27,20 @@ def place(
         align(optimizer)
 
 
+def lay_out(model: nn.Module, recipe: Recipe) -> None:
+    """Give every tensor the strides that it would have in a new network that was placed.
+
+    What an edit makes may lie in memory in any order, which decides the last bits of what is computed from it.
+    """
+    for tensor in (*model.parameters(), *model.buffers()):
+        by_channel = recipe.channels_last and tensor.dim() == 4
+        layout = torch.channels_last if by_channel else torch.contiguous_format
+        # Strides are compared: where a size is one, several of them count as the same layout.
+        strides = torch.empty(tensor.shape, device="meta").contiguous(memory_format=layout).stride()
+        if tensor.stride() != strides:
+            tensor.data = tensor.data.new_empty_strided(tensor.shape, strides).copy_(tensor.data)
+
+
 def resident(dataset: Dataset, device: torch.device) -> Dataset:
     """The data set with what is in memory moved to an accelerator: every batch is then cut there."""
     if device.type == "cpu":

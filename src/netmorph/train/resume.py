@@ -9,9 +9,11 @@ import torch
 from torch import Tensor, nn
 
 from netmorph.data import Dataset
+from netmorph.edit.journal import Entry, Journal, LoadError
 from netmorph.edit.snapshot import tensors_of
 from netmorph.train.average import MovingAverage
 from netmorph.train.checkpoint import CheckpointError, load, save
+from netmorph.train.editing import Editing
 from netmorph.train.history import Epoch, History
 from netmorph.train.optimizer_state import pack_optimizer, unpack_optimizer
 from netmorph.train.parallel import World, from_first
@@ -21,24 +23,38 @@ from netmorph.wording import listed
 
 @dataclass(frozen=True)
 class Snapshot:
-    """Copies of a model's parameters and buffers and of its optimizer's state, all of one moment."""
+    """Copies of a model's parameters and buffers and of its optimizer's state, all of one moment.
+
+    Attributes:
+        journal: the edits that had made the model by then.
+    """
 
     model: dict[str, Tensor]
     optimizer: dict[str, Tensor]
     optimizer_meta: dict[str, Any]
+    journal: Journal = ()
 
     @classmethod
-    def take(cls, model: nn.Module, optimizer: torch.optim.Optimizer, of: nn.Module | None = None) -> "Snapshot":
+    def take(
+        cls,
+        model: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        editing: Editing | None,
+        of: nn.Module | None = None,
+    ) -> "Snapshot":
         """Copy the present state.
 
         Args:
+            editing: what edits the model, if it is edited.
             of: the model whose parameters the optimizer holds, if `model` is its moving average.
         """
         copies = {name: tensor.detach().clone() for name, tensor in tensors_of(model).items()}
-        return cls(copies, *pack_optimizer(optimizer, of or model))
+        return cls(copies, *pack_optimizer(optimizer, of or model), () if editing is None else editing.journal)
 
-    def put_back(self, model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
-        """Copy the state into the same tensors of a model, and into its optimizer."""
+    def put_back(self, model: nn.Module, optimizer: torch.optim.Optimizer, editing: Editing | None) -> None:
+        """Give a model and its optimizer the state, and the structure, if it was edited."""
+        if editing is not None:
+            editing.become(self.journal)
         unpack_optimizer(optimizer, model, self.optimizer, self.optimizer_meta)
         _fill(model, self.model)
 
@@ -89,6 +105,7 @@ def save_progress(
         "identity": known,
         "history": [asdict(epoch) for epoch in history],
         "optimizer": {moment: snapshot.optimizer_meta for moment, snapshot in snapshots.items()},
+        "journal": {moment: [entry.as_json() for entry in snapshot.journal] for moment, snapshot in snapshots.items()},
     }
     save(path, tensors, meta)
 
@@ -99,11 +116,13 @@ def load_progress(
     model: nn.Module,
     optimizer: torch.optim.Optimizer,
     average: MovingAverage | None,
+    editing: Editing | None,
     world: World,
 ) -> tuple[History, Snapshot]:
     """Put a checkpoint's last state into model, optimizer and average; give the history and the best state.
 
-    The first process reads it for all.
+    Where training edits, the model is given as before the first edit, and gets the structure of the last state.
+    The first process reads the checkpoint for all.
 
     Raises:
         CheckpointError: the checkpoint is damaged, or belongs to another recipe, seed, data set or model.
@@ -121,22 +140,43 @@ def load_progress(
         raise CheckpointError(
             f"{path} belongs to another run: {listed(different, '; ')}. Give the same values, or another file"
         )
+    journals = meta.get("journal", {})  # absent in what was written before training could edit
     snapshots = {
-        moment: Snapshot(_below(tensors, f"{moment}/model/"), _below(tensors, f"{moment}/optimizer/"), optimizer_meta)
+        moment: Snapshot(
+            _below(tensors, f"{moment}/model/"),
+            _below(tensors, f"{moment}/optimizer/"),
+            optimizer_meta,
+            tuple(map(Entry.from_json, journals.get(moment, ()))),
+        )
         for moment, optimizer_meta in meta["optimizer"].items()
     }
     last = snapshots["last"]
+    if editing is not None:
+        _rebuild(path, editing, last.journal)
     different = _differences(_signature(last.model), _signature(tensors_of(model)))
     if different:
+        if editing is not None:
+            editing.become(editing.start)
         raise CheckpointError(
             f"{path} belongs to another network: {listed(different, '; ')}. "
             "Build the same network, or give another file"
         )
-    last.put_back(model, optimizer)
+    last.put_back(model, optimizer, editing)
     if average is not None:
         _fill(average.model, _below(tensors, "average/"))
         average.steps = meta["average steps"]
-    return History(Epoch(**epoch) for epoch in meta["history"]), snapshots.get("best", last)
+    best = snapshots.get("best", last)
+    return History((Epoch(**epoch) for epoch in meta["history"]), best.journal), best
+
+
+def _rebuild(path: Path, editing: Editing, journal: Journal) -> None:
+    try:
+        editing.become(journal)
+    except LoadError as error:
+        raise CheckpointError(
+            f"{path} belongs to another network, or to the same after edits: {error}. Give the network that training "
+            "started from, or another file"
+        ) from error
 
 
 def _fill(model: nn.Module, values: dict[str, Tensor]) -> None:

@@ -1,7 +1,7 @@
 """Random numbers that depend on what is asked for alone; the caller's own random state stays as it was."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -26,11 +26,18 @@ class Draws:
     mixing: np.random.Generator
 
 
+CPU = torch.device("cpu")
+
+
 @contextmanager
-def seeded(seed: int) -> Iterator[None]:
-    """Seed torch's generator of the CPU until the block ends: for the first weights of a network, say."""
-    with torch.random.fork_rng(devices=[]):
+def seeded(seed: int, device: torch.device = CPU) -> Iterator[None]:
+    """Seed torch's generators of the CPU and of a device until the block ends: for a network's first weights, say."""
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        # Not torch.manual_seed, which reaches for every device and takes a hundred microseconds.
         torch.default_generator.manual_seed(seed)
+        if device.type == "cuda":
+            with torch.cuda.device(device):
+                torch.cuda.manual_seed(seed)
         yield
 
 
@@ -42,18 +49,19 @@ def epoch_draws(seed: int, epoch: int, rank: int, device: torch.device) -> Itera
     """
     (for_order,) = np.random.SeedSequence([seed, epoch]).generate_state(1)
     _, for_model, for_images, for_mixing = map(int, np.random.SeedSequence([seed, epoch, rank]).generate_state(4))
-    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-        # Not torch.manual_seed, which reaches for every device and takes a hundred microseconds.
-        torch.default_generator.manual_seed(for_model)
-        if device.type == "cuda":
-            with torch.cuda.device(device):
-                torch.cuda.manual_seed(for_model)
+    with seeded(for_model, device):
         # Drawn where they are used: nothing then has to be copied to an accelerator in every step.
         yield Draws(
             torch.Generator(device).manual_seed(int(for_order)),
             torch.Generator(device).manual_seed(for_images),
             np.random.default_rng(for_mixing),
         )
+
+
+def edit_draws(seed: int, epoch: int, step: int, device: torch.device) -> AbstractContextManager[None]:
+    """Torch's own random numbers while an edit is chosen and made; they depend on nothing but these."""
+    (state,) = np.random.SeedSequence([seed, epoch, step], spawn_key=(1,)).generate_state(1)
+    return seeded(int(state), device)
 
 
 def check_seed(seed: int) -> None:

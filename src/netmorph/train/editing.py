@@ -1,0 +1,209 @@
+"""Edits inside the training loop: the one point where structure may change, and all that follows it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+from torch.utils._pytree import tree_map
+
+from netmorph.data import Dataset
+from netmorph.edit.apply import check_current
+from netmorph.edit.carry import as_they_are
+from netmorph.edit.journal import Journal, read_back, rebuild
+from netmorph.edit.replace import structure
+from netmorph.edit.wrapped import renew
+from netmorph.errors import NetmorphError
+from netmorph.graph import Graph, trace
+from netmorph.memory_layout import align
+from netmorph.train.average import MovingAverage
+from netmorph.train.history import History
+from netmorph.train.inputs import examples, reference
+from netmorph.train.optimizer_state import names_of
+from netmorph.train.optimizers import check_held
+from netmorph.train.pace import LearningRatePolicy, Pace
+from netmorph.train.place import lay_out
+from netmorph.train.recipe import Recipe
+from netmorph.train.seeding import edit_draws
+
+# Given the graph, the epochs so far and the optimizer: the graph that training goes on with.
+InLoop = Callable[[Graph, History, torch.optim.Optimizer], Graph]
+
+
+class Editing:
+    """What edits a network while it trains, and takes all that trains it along.
+
+    Attributes:
+        journal: the edits that made the network as it is now.
+        start: those that had made it when training started.
+        history: the epochs so far; the loop keeps it.
+    """
+
+    def __init__(
+        self,
+        graph: Graph,
+        edit: InLoop,
+        every: int | None,
+        after: LearningRatePolicy | None,
+        optimizer: torch.optim.Optimizer,
+        average: MovingAverage | None,
+        recipe: Recipe,
+        seed: int,
+    ) -> None:
+        """Keep what the network is at the start.
+
+        Args:
+            graph: of the network in training, see `start_of`.
+            every: the steps between two edits; None is an epoch.
+            after: sets the pace after each edit.
+        """
+        self.journal = self.start = graph.journal
+        self.history = History()
+        self._edit, self._every, self._after = edit, every, after
+        self._optimizer, self._average, self._recipe, self._seed = optimizer, average, recipe, seed
+        self._model, self._wrapper, self._copies = graph.model, graph.wrapper, graph.copies
+        self._inputs, self._auxiliary = graph.inputs, graph.auxiliary
+        self._pace: Pace | None = None
+        self._lay_out()
+        self._bases = [structure(network) for network in (self._model, *self._copies)]
+        self._members = as_they_are([optimizer])
+
+    def is_due(self, epoch: int, step: int, steps: int) -> bool:
+        """Whether the network may change before this step, from 0, of an epoch of so many steps, from 1."""
+        done = (epoch - 1) * steps + step
+        return done > 0 and (step == 0 if self._every is None else done % self._every == 0)
+
+    @contextmanager
+    def epoch(self) -> Iterator[None]:
+        """Around an epoch: hooks are on the optimizer only within.
+
+        Edits can be undone until the epoch ends. A resumed run knows no more than the journal of those before, and has
+        to do the same.
+        """
+        self._pace = None if self._after is None else Pace(self._optimizer)
+        try:
+            yield
+        finally:
+            if self._pace is not None:
+                self._pace.detach()
+            self.journal = read_back(self.journal)
+
+    def make(self, epoch: int, step: int) -> None:
+        """Ask for an edit, and take it over.
+
+        The network is traced anew: the graph shows it with its weights of now, in a resumed run as well.
+
+        Raises:
+            NetmorphError: what was returned is not a graph of this network as it is now, or the optimizer was left out.
+        """
+        network = self._wrapper or self._model
+        graph = trace(network, self._inputs, self.journal, copies=self._copies, auxiliary=self._auxiliary)
+        with edit_draws(self._seed, epoch, step, reference(self._model).device):
+            edited = self._edit(graph, self.history, self._optimizer)
+        _check_descent(edited, graph)
+        if edited is graph:
+            return
+        check_held(self._optimizer, self._model)
+        names_of(self._optimizer, self._model)
+        self.journal = edited.journal
+        self._follow()
+        is_new = bool(edited.journal) and all(edited.journal[-1] is not entry for entry in graph.journal)
+        if self._after is not None and self._pace is not None and is_new:
+            self._after(self._pace, edited)
+
+    def become(self, journal: Journal) -> None:
+        """Give network, average and optimizer the structure that these edits make of the one at the start.
+
+        The modules of the start stay the same objects. Values have to be filled in next, unless nothing differs.
+
+        Raises:
+            LoadError: the edits are not those of this network, which has the structure of the start then.
+        """
+        if journal != self.journal:
+            sizes = {name for entry in self.journal for _, name, _ in entry.attributes}
+            for base in self._bases:
+                base(sizes)
+            self._members()
+            self.journal = self.start
+            added = journal[len(self.start) :]
+            rebuild(self._model, added, [self._optimizer])
+            for copy in self._copies:
+                rebuild(copy, added)
+            self._follow()
+        self.journal = read_back(journal)
+
+    def _follow(self) -> None:
+        """After a change of structure: what looks at the network's tensors looks them up again."""
+        self._lay_out()
+        if self._average is not None:
+            self._average.follow(self._model)
+        if self._wrapper is not None:
+            renew(self._wrapper)
+
+    def _lay_out(self) -> None:
+        for network in (self._model, *self._copies):
+            lay_out(network, self._recipe)
+        align(self._optimizer)
+
+
+def start_of(given: nn.Module | Graph, forward: nn.Module, dataset: Dataset, average: MovingAverage | None) -> Graph:
+    """The graph of a network before its training.
+
+    Args:
+        given: what is trained. A graph is traced again as it was; a model on a few training inputs.
+        forward: its model, or the data-parallel wrapper of it.
+
+    Raises:
+        TraceError: the network cannot be traced on these inputs.
+        NetmorphError: the graph has copies, which would be left behind.
+    """
+    copies = () if average is None else (average.model,)
+    if not isinstance(given, Graph):
+        return trace(forward, examples(dataset, forward), copies=copies)
+    if given.copies:
+        raise NetmorphError(
+            "the graph to train has copies, which training does not move; trace the model without them, and ask for an "
+            "average with the recipe's ema"
+        )
+    device = reference(forward).device
+    inputs = tree_map(lambda leaf: leaf.to(device) if isinstance(leaf, Tensor) else leaf, given.inputs)
+    return trace(forward, inputs, read_back(given.journal), copies=copies, auxiliary=given.auxiliary)
+
+
+def check_edits(
+    given: nn.Module | Graph, edit: InLoop | None, every: int | None, after: LearningRatePolicy | None
+) -> None:
+    """Refuse what no edit can be made by.
+
+    Raises:
+        NetmorphError: `every` is not a positive whole number, or something is given for edits without any.
+    """
+    if edit is None and isinstance(given, Graph):
+        raise NetmorphError("a graph is trained to be edited, by edit=; without that, give its model")
+    if edit is None and (every is not None or after is not None):
+        raise NetmorphError("edit_every and after_edit say when and how an edit is made; give edit= as well")
+    if every is not None and (isinstance(every, bool) or not isinstance(every, int) or every < 1):
+        raise NetmorphError(
+            f"edit_every is a whole number of steps, at least 1, or None for every epoch, not {every!r}"
+        )
+
+
+def _check_descent(edited: object, graph: Graph) -> None:
+    if not isinstance(edited, Graph):
+        raise NetmorphError(
+            f"edit= returned {type(edited).__name__}; it returns the graph that training goes on with: the one it was "
+            "given, or what apply(graph, some_edit, optimizer) made of that"
+        )
+    if edited.model is not graph.model:
+        raise NetmorphError(
+            f"edit= returned a graph of another model ({type(edited.model).__name__}), not of the one in training; "
+            "edit the graph that it is given"
+        )
+    if edited.inputs is not graph.inputs or edited.copies != graph.copies:
+        raise NetmorphError(
+            "edit= returned a graph that was traced anew, whose journal and copies are not those of the training; edit "
+            "the graph that it is given"
+        )
+    check_current(edited)

@@ -1,0 +1,42 @@
+"""Edits of `small.deep` while it trains."""
+
+from collections.abc import Callable
+
+import torch
+
+from netmorph import apply, factorize, narrow, residual, undo, widen
+from netmorph.edit import Edit
+from netmorph.graph import Graph
+from netmorph.train.history import History
+
+AFTER: dict[int, Callable[[Graph], Edit]] = {
+    1: lambda graph: widen(graph, "0", 6),
+    2: lambda graph: residual(graph, "2"),
+    3: lambda graph: factorize(graph, "6", 2),
+    4: lambda graph: narrow(graph, "0", [0, 1, 2, 4]),
+}
+
+
+def by_epoch(graph: Graph, history: History, optimizer: torch.optim.Optimizer) -> Graph:
+    """One edit of each kind, one after each epoch; then one that is looked at and taken back."""
+    if len(history) in AFTER:
+        return apply(graph, AFTER[len(history)](graph), optimizer)
+    if len(history) == 5:
+        graph = apply(graph, widen(graph, "0", 7), optimizer)
+        return apply(graph, undo(graph), optimizer)
+    return graph
+
+
+def at_random(graph: Graph, history: History, optimizer: torch.optim.Optimizer) -> Graph:
+    """Some edit, or none; sometimes the last one back."""
+    width, kind = graph.group("0").size, int(torch.randint(5, ()))
+    if kind == 0 and width < 8:
+        return apply(graph, widen(graph, "0", width + 1), optimizer)
+    if kind == 1 and width > 2:
+        return apply(graph, narrow(graph, "0", range(width - 1)), optimizer)
+    if kind == 2 and len(graph.journal) < 10:
+        return apply(graph, residual(graph, "3"), optimizer)
+    last = graph.journal[-1] if graph.journal else None
+    if kind == 3 and last is not None and last.before is not None and last.edit["kind"] != "narrow":
+        return apply(graph, undo(graph), optimizer)
+    return graph

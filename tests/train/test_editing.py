@@ -1,0 +1,438 @@
+"""A network that is edited while it trains: all that trains it follows, and a resumed run makes the same edits."""
+
+import copy
+import dataclasses
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from netmorph import EditError, apply, narrow, residual, save, trace, undo, widen
+from netmorph.edit import load
+from netmorph.errors import NetmorphError
+from netmorph.graph import Graph, TraceError
+from netmorph.policy import divide, warm_up
+from netmorph.train import loop
+from netmorph.train.checkpoint import CheckpointError
+from netmorph.train.checkpoint import load as load_checkpoint
+from netmorph.train.evaluation import evaluate
+from netmorph.train.history import Epoch, History
+from netmorph.train.loop import train
+from netmorph.train.nonfinite import NotFinite
+from netmorph.train.optimizer_state import OptimizerStateError, pack_optimizer
+from netmorph.train.optimizers import build_optimizer
+from netmorph.train.pace import FACTOR
+from netmorph.train.recipe import Recipe
+from tests.train.growing import at_random, by_epoch
+from tests.train.small import dataset, deep, network, same_weights
+
+ADAMW = Recipe(epochs=7, batch_size=16, learning_rate=0.02, ema=0.9, channels_last=True, pad=1)
+SGD = Recipe(epochs=7, batch_size=16, optimizer="sgd", learning_rate=0.02, flip=True, schedule="constant")
+MUON = dataclasses.replace(SGD, optimizer="muon")
+Edits = dict[str, Any]
+BY_EPOCH: Edits = {"edit": by_epoch, "after_edit": warm_up(7)}
+BY_STEPS: Edits = {"edit": at_random, "edit_every": 4, "after_edit": warm_up(7)}
+
+
+class Stop(Exception):
+    pass
+
+
+def stop_after(number: int) -> Callable[[Epoch], None]:
+    def on_epoch(epoch: Epoch) -> None:
+        if epoch.epoch == number:
+            raise Stop
+
+    return on_epoch
+
+
+def kinds(history: History) -> list[str]:
+    return [entry.edit["kind"] for entry in history.journal]
+
+
+def outcome(model: nn.Module, optimizer: torch.optim.Optimizer) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    tensors, meta = pack_optimizer(optimizer, model)
+    return {**model.state_dict(), **tensors}, meta
+
+
+def same_outcome(one: tuple[dict[str, Tensor], Any], other: tuple[dict[str, Tensor], Any]) -> bool:
+    return (
+        one[1] == other[1]
+        and one[0].keys() == other[0].keys()
+        and all(torch.equal(tensor, other[0][name]) for name, tensor in one[0].items())
+    )
+
+
+@pytest.mark.parametrize(
+    ("recipe", "edits"),
+    [(ADAMW, BY_EPOCH), (ADAMW, BY_STEPS), (SGD, BY_STEPS), (MUON, BY_EPOCH)],
+    ids=["adamw by epoch", "adamw by steps", "sgd by steps", "muon by epoch"],
+)
+def test_resumed_after_any_epoch_it_ends_with_the_same_bits_and_journal(
+    tmp_path: Path, recipe: Recipe, edits: Edits
+) -> None:
+    model, whole = deep(), tmp_path / "whole"
+    optimizer = build_optimizer(model, recipe)
+
+    def keep(epoch: Epoch) -> None:
+        shutil.copy(whole, tmp_path / str(epoch.epoch))
+
+    history = train(model, dataset(), recipe, optimizer=optimizer, checkpoint=whole, on_epoch=keep, **edits)
+    expected = outcome(model, optimizer)
+    journal = load_checkpoint(whole)[1]["journal"]
+    assert len(journal["last"]) > 2
+    for number in range(1, recipe.epochs + 1):
+        path = tmp_path / str(number)
+        model = deep(seed=9)  # all must come from the file
+        optimizer = build_optimizer(model, recipe)
+        again = train(model, dataset(), recipe, optimizer=optimizer, checkpoint=path, resume=True, **edits)
+        assert again == history
+        assert again.journal == history.journal
+        assert same_outcome(outcome(model, optimizer), expected)
+        assert load_checkpoint(path)[1]["journal"] == journal
+
+
+def test_the_edits_are_made_and_all_that_trains_follows() -> None:
+    model, graphs = deep(), []
+    optimizer = build_optimizer(model, ADAMW)
+
+    def edit(graph: Graph, history: History, given: torch.optim.Optimizer) -> Graph:
+        assert graph.model is model
+        assert given is optimizer
+        (average,) = graph.copies
+        assert [p.shape for p in average.parameters()] == [p.shape for p in model.parameters()]
+        assert not any(p.requires_grad for p in average.parameters())
+        graphs.append(by_epoch(graph, history, given))
+        return graphs[-1]
+
+    modes = model.training
+    train(model, dataset(), dataclasses.replace(ADAMW, patience=None), optimizer=optimizer, edit=edit)
+    assert [len(graph.journal) for graph in graphs] == [1, 2, 3, 4, 4, 4]
+    assert modes is model.training
+    held = {id(p) for group in optimizer.param_groups for p in group["params"]}
+    assert held == {id(p) for p in model.parameters()}
+    for parameter in (*model.parameters(), *graphs[-1].copies[0].parameters()):
+        if parameter.dim() == 4:
+            assert parameter.is_contiguous(memory_format=torch.channels_last)
+    for parameter, state in optimizer.state.items():
+        assert state["exp_avg"].stride() == parameter.stride()
+
+
+def test_a_callable_that_edits_nothing_changes_nothing() -> None:
+    models = deep(), deep()
+    recipe = dataclasses.replace(ADAMW, epochs=3)
+    plain = train(models[0], dataset(), recipe)
+
+    def look(graph: Graph, history: History, optimizer: torch.optim.Optimizer) -> Graph:
+        torch.randn(100)
+        return graph
+
+    assert train(models[1], dataset(), recipe, edit=look, edit_every=2) == plain
+    assert same_weights(*models)
+
+
+def test_it_is_asked_between_epochs_or_after_so_many_steps() -> None:
+    asked: list[tuple[int, int]] = []
+    optimizer = torch.optim.SGD(network().parameters(), lr=0.1)
+
+    def count(graph: Graph, history: History, optimizer: torch.optim.Optimizer) -> Graph:
+        asked.append((len(history), int(optimizer.state[graph.model[5].bias]["step"])))
+        return graph
+
+    data = dataset(train=80)  # five steps of an epoch
+    for every, expected in ((None, [5, 10]), (4, [4, 8, 12]), (5, [5, 10])):
+        asked.clear()
+        model = network()
+        optimizer = torch.optim.AdamW(model.parameters(), lr=0.1)
+        train(model, data, Recipe(epochs=3, batch_size=16), optimizer=optimizer, edit=count, edit_every=every)
+        assert asked == [(steps // 5, steps) for steps in expected]
+
+
+def test_random_numbers_of_an_edit_depend_on_seed_epoch_and_step() -> None:
+    drawn: dict[int, list[float]] = {}
+
+    def draw(graph: Graph, history: History, optimizer: torch.optim.Optimizer) -> Graph:
+        drawn[seed].append(float(torch.rand(())))
+        return graph
+
+    state = torch.get_rng_state()
+    for seed in (3, 3, 4):
+        first = drawn.get(seed)
+        drawn[seed] = []
+        train(network(), dataset(), Recipe(epochs=3, batch_size=16), seed=seed, edit=draw, edit_every=3)
+        assert first is None or first == drawn[seed]
+    assert len({*drawn[3], *drawn[4]}) == 2 * len(drawn[3])
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+# The best network is one that existed.
+
+
+def spoil(graph: Graph, history: History, optimizer: torch.optim.Optimizer) -> Graph:
+    """After the third epoch, an edit that costs what was learnt."""
+    if len(history) != 3:
+        return graph
+    graph = apply(graph, widen(graph, "1", 6), optimizer)
+    graph = apply(graph, residual(graph, "3"), optimizer)
+    return apply(graph, narrow(graph, "0", [0]), optimizer)
+
+
+@pytest.mark.parametrize("ema", [None, 0.5])
+def test_the_best_epoch_before_an_edit_comes_back_with_its_structure(ema: float | None) -> None:
+    data, model = dataset(), deep()
+    modules, parameters, weight = list(model.modules()), list(model.parameters()), {}
+    recipe = Recipe(epochs=4, batch_size=16, learning_rate=0.02, ema=ema)
+    optimizer = build_optimizer(model, recipe)
+
+    def edit(graph: Graph, history: History, optimizer: torch.optim.Optimizer) -> Graph:
+        if len(history) == 3:
+            weight.update({name: tensor.clone() for name, tensor in (graph.copies or (model,))[0].state_dict().items()})
+        return spoil(graph, history, optimizer)
+
+    history = train(model, data, recipe, optimizer=optimizer, edit=edit)
+    assert history.best.epoch == 3
+    assert history.journal == ()
+    assert list(model.modules()) == modules
+    assert [id(p) for p in model.parameters()] == [id(p) for p in parameters]
+    assert (model[0].out_channels, model[1].in_channels, model[6].in_features) == (4, 4, 144)
+    assert all(torch.equal(tensor, weight[name]) for name, tensor in model.state_dict().items())
+    assert evaluate(model, data.validation, data).loss == history.best.validation["loss"]
+    assert {id(p) for p in optimizer.param_groups[0]["params"]} == {id(p) for p in parameters}
+    assert all(int(state["step"]) == 3 * 6 for state in optimizer.state.values())
+    train(model, data, recipe, optimizer=optimizer)  # and training goes on
+
+
+def test_the_best_epoch_between_two_edits_comes_back_and_can_be_edited_on(tmp_path: Path) -> None:
+    data, model = dataset(), deep()
+
+    def edit(graph: Graph, history: History, optimizer: torch.optim.Optimizer) -> Graph:
+        if len(history) == 1:
+            return apply(graph, residual(graph, "2"), optimizer)
+        return spoil(graph, history, optimizer)
+
+    history = train(model, data, Recipe(epochs=4, batch_size=16, learning_rate=0.02), edit=edit)
+    assert history.best.epoch in (2, 3)
+    assert kinds(history) == ["deepen"]
+    assert evaluate(model, data.validation, data).loss == history.best.validation["loss"]
+    graph = trace(model, torch.rand(8, 1, 6, 6), history.journal)
+    graph = apply(graph, widen(graph, "0", 5))
+    save(tmp_path / "net", model, graph.journal)
+    again, _ = load(tmp_path / "net", deep)
+    assert same_weights(again, model)
+
+
+def test_a_graph_goes_on_with_its_journal_and_its_inputs(tmp_path: Path) -> None:
+    def given() -> Graph:
+        graph = trace(deep(), torch.rand(4, 1, 6, 6))
+        return apply(graph, widen(graph, "0", 5))
+
+    recipe, seen = dataclasses.replace(ADAMW, epochs=3), []
+
+    def edit(graph: Graph, history: History, optimizer: torch.optim.Optimizer) -> Graph:
+        seen.append(graph.inputs[0].shape)
+        return by_epoch(graph, history, optimizer)
+
+    graph = given()
+    history = train(graph, dataset(), recipe, edit=edit, checkpoint=tmp_path / "run")
+    assert set(seen) == {(4, 1, 6, 6)}
+    assert len(load_checkpoint(tmp_path / "run")[1]["journal"]["last"]) == 3
+    again = given()
+    assert train(again, dataset(), recipe, edit=edit, checkpoint=tmp_path / "run", resume=True) == history
+    assert same_weights(graph.model, again.model)
+    with pytest.raises(NetmorphError, match="a graph is trained to be edited, by edit="):
+        train(given(), dataset(), recipe)
+    with pytest.raises(NetmorphError, match="the graph to train has copies"):
+        train(trace(deep(), torch.rand(4, 1, 6, 6), copies=[deep()]), dataset(), recipe, edit=edit)
+
+
+# The pace after an edit.
+
+
+def test_the_pace_after_an_edit_lasts_and_leaves_no_hooks() -> None:
+    model = deep()
+    optimizer = build_optimizer(model, SGD)
+    hooks = [dict(optimizer._optimizer_step_pre_hooks), dict(optimizer._optimizer_step_post_hooks)]
+    train(
+        model, dataset(), dataclasses.replace(SGD, epochs=7), optimizer=optimizer, edit=by_epoch, after_edit=divide(2)
+    )
+    best = train(deep(), dataset(), SGD, edit=by_epoch, after_edit=divide(2)).best.epoch
+    # Four edits stay; the one that was taken back at once sets no pace.
+    assert optimizer.param_groups[0].get(FACTOR, 1.0) == 0.5 ** min(best - 1, 4)
+    assert [dict(optimizer._optimizer_step_pre_hooks), dict(optimizer._optimizer_step_post_hooks)] == hooks
+
+
+def test_a_slower_pace_moves_less() -> None:
+    moved = []
+    for policy in (None, divide(1e6)):
+        model, before = deep(), []
+
+        def edit(graph: Graph, history: History, optimizer: torch.optim.Optimizer) -> Graph:
+            if len(history) != 1:
+                return graph
+            graph = apply(graph, widen(graph, "0", 6), optimizer)
+            before.append(model[6].weight.detach().clone())  # noqa: B023
+            return graph
+
+        train(model, dataset(), dataclasses.replace(SGD, epochs=2), edit=edit, after_edit=policy)
+        moved.append(float((model[6].weight.detach() - before[0]).abs().max()))
+    assert moved[1] < 1e-3 * moved[0]
+
+
+# What is refused.
+
+
+def without_optimizer(graph: Graph, history: History, optimizer: torch.optim.Optimizer) -> Graph:
+    return apply(graph, widen(graph, "0", 6))
+
+
+def taken_out_without_optimizer(graph: Graph, history: History, optimizer: torch.optim.Optimizer) -> Graph:
+    return apply(graph, narrow(graph, "0", [0]), torch.optim.SGD(graph.model.parameters(), lr=0.1))
+
+
+def the_old_graph(graph: Graph, history: History, optimizer: torch.optim.Optimizer) -> Graph:
+    apply(graph, widen(graph, "0", 6), optimizer)
+    return graph
+
+
+def an_undo_of_an_earlier_epoch(graph: Graph, history: History, optimizer: torch.optim.Optimizer) -> Graph:
+    if len(history) == 1:
+        return apply(graph, widen(graph, "0", 6), optimizer)
+    return apply(graph, undo(graph), optimizer)
+
+
+@pytest.mark.parametrize(
+    ("edit", "error", "message"),
+    [
+        (lambda graph, history, optimizer: None, NetmorphError, r"edit= returned NoneType; it returns the graph"),
+        (
+            lambda graph, history, optimizer: widen(graph, "0", 6),
+            NetmorphError,
+            r"edit= returned WidthEdit; it returns",
+        ),
+        (
+            lambda graph, history, optimizer: trace(network(), graph.inputs),
+            NetmorphError,
+            r"returned a graph of another model \(Sequential\)",
+        ),
+        (
+            lambda graph, history, optimizer: trace(graph.model, torch.rand(2, 1, 6, 6)),
+            NetmorphError,
+            r"returned a graph that was traced anew",
+        ),
+        (without_optimizer, NetmorphError, r"the optimizer does not hold 0\.weight"),
+        (taken_out_without_optimizer, NetmorphError, r"the optimizer does not hold 0\.weight"),
+        (the_old_graph, EditError, r"this graph is out of date: 0\.bias"),
+        (an_undo_of_an_earlier_epoch, EditError, r"there is no edit of this model to undo"),
+    ],
+)
+def test_what_an_edit_may_not_return(tmp_path: Path, edit: Any, error: type[Exception], message: str) -> None:
+    recipe = Recipe(epochs=3, batch_size=16)
+    with pytest.raises(error, match=message):
+        train(deep(), dataset(), recipe, checkpoint=tmp_path / "run", edit=edit)
+    done = len(load_checkpoint(tmp_path / "run")[1]["history"])
+    assert done == (2 if edit is an_undo_of_an_earlier_epoch else 1)
+    # The last checkpoint is whole: with an edit that is possible, training goes on.
+    history = train(deep(), dataset(), recipe, checkpoint=tmp_path / "run", resume=True, edit=lambda graph, *_: graph)
+    assert len(history) == 3
+
+
+def test_what_is_refused_before_training() -> None:
+    model = deep()
+    before = copy.deepcopy(model.state_dict())
+    for options, message in (
+        ({"edit_every": 3}, "give edit= as well"),
+        ({"after_edit": warm_up(3)}, "give edit= as well"),
+        ({"edit": by_epoch, "edit_every": 0}, "at least 1, or None for every epoch, not 0"),
+        ({"edit": by_epoch, "edit_every": True}, "not True"),
+    ):
+        with pytest.raises(NetmorphError, match=message):
+            train(model, dataset(), SGD, **options)
+
+    class Untraceable(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer, self.unused = nn.Linear(36, 3), nn.Linear(2, 2)
+
+        def forward(self, x: Tensor) -> Tensor:
+            if len(x) == 8:
+                raise RuntimeError("eight")
+            out: Tensor = self.layer(x.flatten(1))
+            return out
+
+    with pytest.raises(TraceError, match="eight"):
+        train(Untraceable(), dataset(), SGD, edit=by_epoch)
+    assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
+
+
+def test_a_run_with_edits_goes_on_with_edits_and_from_its_base(tmp_path: Path) -> None:
+    path = tmp_path / "run"
+    with pytest.raises(Stop):
+        train(deep(), dataset(), SGD, checkpoint=path, on_epoch=stop_after(3), **BY_EPOCH)
+    with pytest.raises(CheckpointError, match="edits is after each epoch there, absent here"):
+        train(deep(), dataset(), SGD, checkpoint=path, resume=True)
+    with pytest.raises(CheckpointError, match="edits is after each epoch there, after every 4 steps here"):
+        train(deep(), dataset(), SGD, checkpoint=path, resume=True, **BY_STEPS)
+    model = network()
+    before = copy.deepcopy(model)
+    with pytest.raises(CheckpointError, match=r"belongs to another network, .*written for another base"):
+        train(model, dataset(), SGD, checkpoint=path, resume=True, **BY_EPOCH)
+    assert repr(model) == repr(before)
+    assert same_weights(model, before)
+    model = deep()
+    model.add_module("more", nn.BatchNorm1d(3))
+    text = repr(model)
+    with pytest.raises(CheckpointError, match=r"belongs to another network: .*more\.bias"):
+        train(model, dataset(), SGD, checkpoint=path, resume=True, **BY_EPOCH)
+    assert repr(model) == text
+    model = deep()
+    grouped = torch.optim.SGD([{"params": [p]} for p in model.parameters()], lr=0.1, momentum=0.9)
+    with pytest.raises(OptimizerStateError, match="group its parameters in the same way"):
+        train(model, dataset(), SGD, optimizer=grouped, checkpoint=path, resume=True, **BY_EPOCH)
+
+
+def test_a_loss_that_is_not_finite_is_found_by_living_an_edited_epoch_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on an accelerator, where losses are read when the epoch is over: its edits are taken back and made again.
+
+    The last edit of the epoch is not asked for: by then, nothing is finite.
+    """
+    monkeypatch.setattr(loop, "_fit", loop._fit_unwatched)
+    widths = []
+
+    def edit(graph: Graph, history: History, optimizer: torch.optim.Optimizer) -> Graph:
+        width = graph.group("0").size
+        widths.append(width)
+        graph = apply(graph, widen(graph, "0", width + 1), optimizer)
+        if len(history) == 1:
+            with torch.no_grad():
+                graph.model[6].bias.fill_(float("nan"))
+        return graph
+
+    with pytest.raises(NotFinite, match=r"epoch 2, training step 3: .*6"):
+        train(deep(), dataset(), Recipe(epochs=2, batch_size=16, ema=0.9), edit=edit, edit_every=4)
+    assert widths == [4, 5, 5]  # before steps 5, 9 (the third of its epoch) and that again
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")  # of the compiler's own libraries
+def test_compiled_it_computes_the_same_up_to_rounding() -> None:
+    if shutil.which(os.environ.get("CXX", "g++")) is None:
+        pytest.skip("no C++ compiler")
+
+    def edit(graph: Graph, history: History, optimizer: torch.optim.Optimizer) -> Graph:
+        graph = apply(graph, widen(graph, "0", 6), optimizer)
+        return apply(graph, residual(graph, "2"), optimizer)
+
+    recipe = Recipe(epochs=2, batch_size=16, optimizer="sgd", learning_rate=0.05, ema=0.9)
+    histories = []
+    for compiled in (False, True):
+        model = nn.Sequential(*(layer for layer in network() if not isinstance(layer, nn.Dropout)))
+        histories.append(train(model, dataset(), dataclasses.replace(recipe, compile=compiled), edit=edit))
+        assert kinds(histories[-1]) == ["widen", "deepen"]
+    for one, other in zip(*histories, strict=True):
+        assert one.train["loss"] == pytest.approx(other.train["loss"], rel=1e-4)
+        assert one.validation["loss"] == pytest.approx(other.validation["loss"], rel=1e-4)
