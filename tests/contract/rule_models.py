@@ -1,4 +1,4 @@
-"""The parts of the cases: a small model with an operator in it, and operators called as their schemas ask."""
+"""The parts of the cases: operators as modules, and called as their schemas ask."""
 
 from __future__ import annotations
 
@@ -11,25 +11,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 Function = Callable[..., Tensor]
-
-
-class Model(nn.Module):
-    """Two convolutions to 4 channels, the op under test, a linear layer over all that comes out."""
-
-    def __init__(self, function: Function | nn.Module, **parameters: Tensor) -> None:
-        super().__init__()
-        self.left, self.right = nn.Conv2d(2, 4, 3, padding=1), nn.Conv2d(2, 4, 3, padding=1)
-        self.between = Between(function, parameters)
-        with torch.no_grad():
-            size = self.features(torch.randn(2, 2, 4, 4)).shape[1]
-        self.head = nn.Linear(size, 3)
-
-    def features(self, x: Tensor) -> Tensor:
-        # positive, so that logarithms and roots are defined
-        return self.between(F.softplus(self.left(x)), F.softplus(self.right(x))).to(x.dtype).flatten(1)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.head(self.features(x))
 
 
 class Between(nn.Module):

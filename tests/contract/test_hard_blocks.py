@@ -15,9 +15,9 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrizations
 from torch.utils._pytree import tree_leaves
 
-from benchmarks._masked import masked_outputs
 from netmorph.edit import EditError, WidthEdit, apply, narrow_all, net2net, r2r, widen
 from netmorph.graph import Allow, trace
+from netmorph.testing.masked import masked_outputs
 
 Forward = Callable[..., Any]
 

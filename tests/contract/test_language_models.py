@@ -13,9 +13,9 @@ from checks import EXACT, assert_true_attributes, mask_readers, relative
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
-from benchmarks._masked import masked_outputs
 from netmorph.edit import EditError, WidthEdit, apply, keep, narrow, narrow_all, net2net, r2r, widen
 from netmorph.graph import Allow, Graph, Role, trace
+from netmorph.testing.masked import masked_outputs
 
 pytest.importorskip("transformers")
 hub: ModuleType = importlib.import_module("transformers")
