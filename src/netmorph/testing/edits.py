@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from netmorph.edit import Edit, EditError, WidthEdit, apply, load, save, undo
+from netmorph.edit import Edit, EditError, Plan, WidthEdit, apply, load, save, undo
 from netmorph.errors import NetmorphError
 from netmorph.export import ExportError, code, write_code
 from netmorph.graph import Graph, trace
@@ -162,16 +162,16 @@ def _check_plan(case: Case, graph: Graph, edit: Edit) -> bool:
     before = case.snapshot()
     kind = type(edit).__name__
     with step(f"plan() of {kind}"):
-        plans = [edit.plan(graph) for _ in range(2)]
+        plan, again = edit.plan(graph), edit.plan(graph)
     before.assert_same(case.snapshot(), f"plan() of {kind} must change nothing")
-    parts = [_parts(plan.tensors, plan.modules) for plan in plans]
-    assert_same_bits(*parts, f"two plans of one {kind} differ; draw random numbers from a seed of its own")
-    return plans[0].exact
+    told = f"two plans of one {kind} differ; draw random numbers from a seed of its own"
+    assert_same_bits(_parts(plan), _parts(again), told)
+    return plan.exact
 
 
-def _parts(tensors: dict[str, Tensor], modules: dict[str, nn.Module]) -> dict[str, Tensor]:
-    inside = {f"{path}.{name}": tensor for path, module in modules.items() for name, tensor in state(module).items()}
-    return tensors | inside
+def _parts(plan: Plan) -> dict[str, Tensor]:
+    modules = plan.modules.items()
+    return plan.tensors | {f"{path}.{name}": held for path, module in modules for name, held in state(module).items()}
 
 
 def _masked(graph: Graph, edit: Edit) -> list[Tensor] | None:

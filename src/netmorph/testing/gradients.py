@@ -116,7 +116,7 @@ def backward(model: nn.Module, inputs: Inputs, seed: int) -> bool:
         targets = [torch.randn(t.shape, generator=generator).to(t) for t in found]
         losses = [(t - target).square().sum() for t, target in zip(found, targets, strict=True)]
         if losses:
-            torch.stack([loss.double() for loss in losses]).sum().backward()  # type: ignore[no-untyped-call]
+            torch.stack([loss.double() for loss in losses]).sum().backward()
     return bool(losses)
 
 
@@ -151,12 +151,12 @@ def _with_random_entries(model: nn.Module, new: Entries) -> nn.Module:
 
 def _check_held(parameters: Mapping[str, nn.Parameter], optimizer: torch.optim.Optimizer) -> None:
     held = {id(p) for group in optimizer.param_groups for p in group["params"]}
-    own = {id(p): name for name, p in parameters.items()}
-    if held != own.keys():
-        missing = sorted(own[key] for key in own.keys() - held)
+    own = {id(p) for p in parameters.values()}
+    missing = sorted(name for name, p in parameters.items() if p.requires_grad and id(p) not in held)
+    if missing or held - own:
         raise CheckError(
             f"after apply the optimizer lacks {', '.join(missing[:3]) or 'no parameter'}, and holds "
-            f"{len(held - own.keys())} that are not the model's"
+            f"{len(held - own)} that are not the model's"
         )
     if {id(p) for p in optimizer.state} - held:
         raise CheckError("after apply the optimizer keeps the state of parameters that have gone")

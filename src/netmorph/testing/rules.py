@@ -109,9 +109,9 @@ def _check_stated(graph: Graph, group: Group) -> None:
     has_own = any(site.use.role is not Role.READ and site.use.fill is Fill.RANDOM for site in group.sites)
     if group.allow > Allow.FROZEN and not has_own:
         raise CheckError(
-            f"nothing is said to write the channels of {group}, so fresh ones would all be the mean of the others; the "
-            "rule of what computes them with a parameter has to say couple.use(parameter, dim, Role.WRITE). They are "
-            f"dimension {group.sites[0].dim} of {group.sites[0].tensor!r}"
+            f"nothing is said to write the channels of {group} (dimension {group.sites[0].dim} of "
+            f"{group.sites[0].tensor!r}): a rule lacks couple.use(parameter, dim, Role.WRITE), without which fresh ones "
+            "are all the mean of the others, or it lacks couple.unify with the channels that the parameter reads"
         )
     if group.allow == Allow.FROZEN:
         try:
