@@ -6,12 +6,12 @@ from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any, TypeVar
 
-import torch
 from torch import Tensor, nn
 
 import netmorph
 from netmorph import Allow, Graph, Samples
 from netmorph.edit import FACTORINGS, WIDENINGS, Edit, EditError
+from netmorph.graph.running import run
 from netmorph.testing.rules import widths
 
 T = TypeVar("T")
@@ -86,11 +86,8 @@ def keeping(graph: Graph, choose: Choose, method: Callable[..., Edit]) -> Edit:
 def linear(graph: Graph, choose: Choose, method: Callable[[Graph, str], Edit]) -> Edit:
     """At a linear or convolution layer."""
     kinds = nn.Linear | nn.Conv1d | nn.Conv2d
-    return somewhere(choose, [path for path, module in graph.modules.items() if isinstance(module, kinds)], method_at(graph, method))
-
-
-def method_at(graph: Graph, method: Callable[[Graph, str], Edit]) -> Callable[[str], Edit]:
-    return partial(method, graph)
+    layers = [path for path, module in graph.modules.items() if isinstance(module, kinds)]
+    return somewhere(choose, layers, partial(method, graph))
 
 
 def factorize(graph: Graph, path: str, name: str, share: float) -> Edit:
@@ -111,8 +108,7 @@ def shape_keepers(graph: Graph) -> list[str]:
         found[paths[module]] = len(shapes) == 2 and shapes[0] == shapes[1] and found.get(paths[module], True)
 
     handles = [module.register_forward_hook(look) for module in paths]
-    with torch.no_grad():
-        graph.model(*graph.inputs)
+    run(graph.model, graph.inputs)
     for handle in handles:
         handle.remove()
     return [path for path, keeps in found.items() if keeps]

@@ -2,8 +2,8 @@
 
 Which entries ought to be reached is not guessed: the same network with random numbers in the new entries tells it. What
 gets a gradient there and not from the numbers that the edit chose (behind a ReLU on exact zeros, say) would never learn.
-A unit that is inactive on these inputs by chance is another matter, so flat activations let some gradient through
-wherever their input is not exactly zero.
+What is inactive on these inputs by chance is another matter: flat activations let some gradient through wherever their
+input is not exactly zero, and one entry of a kernel stands for all, because pooling picks positions.
 """
 
 from __future__ import annotations
@@ -82,9 +82,10 @@ def check_gradients(graph: Graph, optimizer: torch.optim.Optimizer, inputs: Inpu
     start = {name: p.detach().clone() for name, p in parameters.items()}
     reached = _reached(graph.model, inputs, optimizer)
     for name, entries in new.items():
+        ought, does = (_kernels(entries & found[name]) for found in (possible, reached))
         _complain(
             name,
-            entries & possible[name] & ~reached[name],
+            ought & ~does,
             f"new entries get no gradient in {STEPS} steps, though with other numbers in their place they would: what "
             "the edit starts them with cannot learn",
         )
@@ -147,6 +148,11 @@ def _with_random_entries(model: nn.Module, new: Entries) -> nn.Module:
             noise = torch.randn(entries.shape, generator=generator).to(parameters[name])
             parameters[name].copy_(torch.where(entries, noise, parameters[name]))
     return other
+
+
+def _kernels(entries: Tensor) -> Tensor:
+    """Whether there is any entry in a kernel `[out, in, *kernel]`: `[out, in]`."""
+    return entries.flatten(2).any(2) if entries.dim() > 2 else entries
 
 
 def _check_held(parameters: Mapping[str, nn.Parameter], optimizer: torch.optim.Optimizer) -> None:
