@@ -131,9 +131,7 @@ EDITS: dict[str, Callable[[Graph, Choose], Edit]] = {
     "copy_block": partial(keeping, method=netmorph.copy_block),
     "stack": partial(keeping, method=netmorph.stack),
     "shallow": partial(keeping, method=netmorph.shallow),
-    "shallow with data": partial(
-        keeping, method=lambda graph, path: netmorph.shallow(graph, path, [graph.inputs])
-    ),
+    "shallow with data": partial(keeping, method=lambda graph, path: netmorph.shallow(graph, path, [graph.inputs])),
     "linearize": partial(keeping, method=lambda graph, path: netmorph.linearize(graph, path, [graph.inputs])),
     **{
         f"factorize {name} {told}": partial(linear, method=partial(factorize, name=name, share=share))

@@ -65,7 +65,7 @@ def test_on_the_zoo(name: str, edit: str) -> None:
 
 
 @pytest.mark.parametrize("edit", EDITS)
-@settings(max_examples=4, **RANDOM)
+@settings(max_examples=2, **RANDOM)
 @given(networks(), st.data())
 def test_on_random_architectures(edit: str, network: tuple[nn.Module, Tensor], data: st.DataObject) -> None:
     try:

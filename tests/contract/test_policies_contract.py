@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 import torch
 from architectures import randomized
-from checks import EXACT, assert_true_attributes, outputs, relative
+from checks import EXACT, outputs, relative
 from torch import Tensor, nn
 
 from netmorph import zoo
@@ -27,6 +27,7 @@ from netmorph.graph import Graph, trace
 from netmorph.policy import Mutation, mutate
 from netmorph.policy.learning_rate import POLICIES as LEARNING_RATES
 from netmorph.policy.learning_rate import Pace
+from netmorph.testing import check_attributes
 
 
 class Policy(NamedTuple):
@@ -87,7 +88,7 @@ def assert_kept(policy: Policy, model: nn.Module, x: Tensor, seed: int) -> int:
     graph = policy.propose(trace(model, x), np.random.default_rng(seed), on_edit=check)
     assert count == len(graph.journal)
     assert 1 - start / size(model) <= policy.locality
-    assert_true_attributes(model)
+    check_attributes(model)
     return count
 
 

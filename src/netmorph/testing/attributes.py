@@ -25,23 +25,26 @@ def check_attributes(model: nn.Module) -> None:
 
 
 def _sizes(module: nn.Module) -> dict[str, object]:
-    """What the module's size attributes should hold, by its tensors."""
-    shape = next((tuple(t.shape) for t in (*module.parameters(False), *module.buffers(False)) if t.dim()), ())
+    """What the module's size attributes should hold, by its tensors; also where its weight is computed from others."""
     match module:
         case nn.ConvTranspose1d() | nn.ConvTranspose2d() | nn.ConvTranspose3d():
-            return {"in_channels": shape[0], "out_channels": shape[1] * module.groups}
+            inputs, outputs, *_ = module.weight.shape
+            return {"in_channels": inputs, "out_channels": outputs * module.groups}
         case nn.Conv1d() | nn.Conv2d() | nn.Conv3d():
-            return {"out_channels": shape[0], "in_channels": shape[1] * module.groups}
+            outputs, inputs, *_ = module.weight.shape
+            return {"out_channels": outputs, "in_channels": inputs * module.groups}
         case nn.Linear():
-            return {"out_features": shape[0], "in_features": shape[1]}
-        case nn.LayerNorm() | nn.RMSNorm() if shape:
-            return {"normalized_shape": shape}
-        case nn.GroupNorm() if shape:
-            return {"num_channels": shape[0]}
-        case nn.modules.batchnorm._NormBase() if shape:
-            return {"num_features": shape[0]}
-        case nn.PReLU():
-            return {"num_parameters": shape[0]}
+            return {"out_features": module.weight.shape[0], "in_features": module.weight.shape[1]}
         case nn.Embedding():
-            return {"num_embeddings": shape[0], "embedding_dim": shape[1]}
+            return {"num_embeddings": module.weight.shape[0], "embedding_dim": module.weight.shape[1]}
+        case nn.LayerNorm() | nn.RMSNorm() if module.elementwise_affine:
+            return {"normalized_shape": tuple(module.weight.shape)}
+        case nn.GroupNorm() if module.affine:
+            return {"num_channels": len(module.weight)}
+        case nn.modules.batchnorm._NormBase() if module.affine:
+            return {"num_features": len(module.weight)}
+        case nn.modules.batchnorm._NormBase() if module.running_mean is not None:
+            return {"num_features": len(module.running_mean)}
+        case nn.PReLU():
+            return {"num_parameters": len(module.weight)}
     return {}

@@ -92,8 +92,8 @@ def assert_close(expected: Sequence[Tensor], got: Sequence[Tensor], bound: float
         if gaps.numel() and not float(gaps.amax()) <= bound:
             place = _largest(gaps)
             raise CheckError(
-                f"{told}: output {number} differs by {float(gaps.amax()):.1e} (relative; {bound:.0e} is rounding), most "
-                f"at {place}: {other[place].item():.6g} instead of {one[place].item():.6g}"
+                f"{told}: output {number} differs by {float(gaps.amax()):.1e} (relative; {bound:.0e} is rounding), "
+                f"most at {place}: {other[place].item():.6g} instead of {one[place].item():.6g}"
             )
 
 

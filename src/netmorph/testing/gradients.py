@@ -1,7 +1,7 @@
 """Whether what an edit adds can learn: gradients reach every new entry, and the optimizer moves it.
 
 Which entries ought to be reached is not guessed: the same network with random numbers in the new entries tells it. What
-gets a gradient there and not from the numbers that the edit chose (behind a ReLU on exact zeros, say) would never learn.
+gets a gradient there, and not from the numbers that the edit chose (behind a ReLU on exact zeros), would never learn.
 What is inactive on these inputs by chance is another matter: flat activations let some gradient through wherever their
 input is not exactly zero, and one entry of a kernel stands for all, because pooling picks positions.
 """
@@ -25,23 +25,26 @@ from netmorph.testing.compare import CheckError, shuffled
 
 STEPS = 4
 RATE = 1e-3
-# Relative to the largest gradient: what is below is rounding.
-NOISE = 1e-9
+# Relative to the largest gradient: what is below is rounding; what is above could hardly be missed.
+NOISE, CLEAR = 1e-12, 1e-6
 LEAK = 0.1
 FLAT = {
     *(torch.relu, torch.relu_, Tensor.relu, Tensor.relu_, F.relu, F.relu_),
     *(F.relu6, F.hardtanh, F.hardtanh_, F.hardswish, F.hardsigmoid, F.threshold, F.hardshrink, F.softshrink),
     *(torch.clamp, Tensor.clamp, Tensor.clamp_, torch.clamp_min, Tensor.clamp_min),
 }
+SLOPES = {F.prelu, torch.prelu}  # their slopes are parameters that only negative numbers meet
 
 Entries = dict[str, Tensor]
 
 
 class Leaky(TorchFunctionMode):
-    """Flat activations with a slope everywhere but at exact zeros; not in place."""
+    """Activations that let gradients through everywhere but at exact zeros; not in place."""
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        """The activation, and a tenth of what it takes away."""
+        """The activation, and a part of what it takes away."""
+        if func in SLOPES:
+            return func(*args) + LEAK * func(-args[0], args[1])
         if func not in FLAT or not args[0].is_floating_point():
             return func(*args, **(kwargs or {}))
         x = args[0]
@@ -78,11 +81,13 @@ def check_gradients(graph: Graph, optimizer: torch.optim.Optimizer, inputs: Inpu
     parameters = dict(graph.model.named_parameters())
     _check_held(parameters, optimizer)
     new = added_entries(graph)
-    possible = _reached(_with_random_entries(graph.model, new), inputs)
+    possible = _reached(_with_random_entries(graph.model, new), inputs, CLEAR)
     start = {name: p.detach().clone() for name, p in parameters.items()}
-    reached = _reached(graph.model, inputs, optimizer)
+    reached = _reached(graph.model, inputs, NOISE, optimizer)
     for name, entries in new.items():
         ought, does = (_kernels(entries & found[name]) for found in (possible, reached))
+        if (~entries & possible[name] & ~reached[name]).any():
+            continue  # the old entries fare no better: a norm over equal copies, say
         _complain(
             name,
             ought & ~does,
@@ -121,8 +126,8 @@ def backward(model: nn.Module, inputs: Inputs, seed: int) -> bool:
     return bool(losses)
 
 
-def _reached(model: nn.Module, inputs: Inputs, optimizer: torch.optim.Optimizer | None = None) -> Entries:
-    """For each parameter, which entries ever got a gradient that is not just rounding; trained where asked to."""
+def _reached(model: nn.Module, inputs: Inputs, bound: float, optimizer: torch.optim.Optimizer | None = None) -> Entries:
+    """For each parameter, which entries ever got a gradient above a bound; trained in between where there is a way."""
     parameters = dict(model.named_parameters())
     reached = {name: torch.zeros_like(p, dtype=torch.bool) for name, p in parameters.items()}
     for seed in range(STEPS):
@@ -131,7 +136,7 @@ def _reached(model: nn.Module, inputs: Inputs, optimizer: torch.optim.Optimizer 
             gradients = {name: p.grad.abs() for name, p in parameters.items() if p.grad is not None}
             largest = max((float(gradient.amax()) for gradient in gradients.values() if gradient.numel()), default=0.0)
             for name, gradient in gradients.items():
-                reached[name] |= gradient > NOISE * largest
+                reached[name] |= gradient > bound * largest
             if optimizer is not None:
                 optimizer.step()
     model.zero_grad()

@@ -30,12 +30,13 @@ def check_rule(
 ) -> Graph:
     """Hold the rules of the operators that `call` runs against what happens when channels come and go.
 
-    The call is put into a small network in float64: each example becomes the output of a layer that writes its channels,
-    and a layer reads all of the result. There `check_groups` does the rest, with operators without a rule an error.
+    The call is put into a small network in float64: each example becomes the output of a layer that writes its
+    channels, and a layer reads all of the result. There `check_groups` does the rest; an operator without a rule is an
+    error.
 
     Args:
-        call: a function of the examples and the parameters, or a module of the examples. It returns a tensor, or several
-            in a tuple or list; the first dimension is the batch, as in each example.
+        call: a function of the examples and the parameters, or a module of the examples. It returns a tensor, or
+            several in a tuple or list; the first dimension is the batch, as in each example.
         examples: tensors `[N, ...]`. The operator gets other numbers between their least and their largest one.
         channels: the dimension of the examples that holds their channels.
         parameters: trained tensors of the operator, given by name and passed behind the examples.
@@ -110,8 +111,8 @@ def _check_stated(graph: Graph, group: Group) -> None:
     if group.allow > Allow.FROZEN and not has_own:
         raise CheckError(
             f"nothing is said to write the channels of {group} (dimension {group.sites[0].dim} of "
-            f"{group.sites[0].tensor!r}): a rule lacks couple.use(parameter, dim, Role.WRITE), without which fresh ones "
-            "are all the mean of the others, or it lacks couple.unify with the channels that the parameter reads"
+            f"{group.sites[0].tensor!r}): a rule lacks couple.use(parameter, dim, Role.WRITE), without which fresh "
+            "ones are all the mean of the others, or it lacks couple.unify with the channels that the parameter reads"
         )
     if group.allow == Allow.FROZEN:
         try:
