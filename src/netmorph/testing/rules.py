@@ -97,22 +97,24 @@ def check_groups(model: nn.Module, inputs: Any, *, strict: bool = False) -> Grap
     return graph
 
 
-def widths(group: Group) -> dict[str, int]:
-    """A width to go to, by each method that is exact on this group."""
+def widths(group: Group, number: int = 0) -> dict[str, int]:
+    """A width to go to, by each method that is exact on this group; another one for the next number."""
     if group.allow == Allow.ANY:
-        return {name: group.size + 1 + place for place, name in enumerate(WIDENINGS) if name != "random_pad"}
+        ways = enumerate(name for name in WIDENINGS if name != "random_pad")
+        return {name: group.size + 1 + place + number % 3 for place, name in ways}
     if group.allow == Allow.UNIFORM:
-        return {"net2net": 2 * group.size, "unequal_split": 2 * group.size}
+        return dict.fromkeys(("net2net", "unequal_split"), (2 + number % 2) * group.size)
     return {}
 
 
 def _check_stated(graph: Graph, group: Group) -> None:
-    has_own = any(site.use.role is not Role.READ and site.use.fill is Fill.RANDOM for site in group.sites)
-    if group.allow > Allow.FROZEN and not has_own:
+    others = [site for site in group.sites if site.use.role is not Role.READ]
+    matrices = [site for site in others if sum(length > 1 for length in graph.shapes[site.tensor]) > 1]
+    if group.allow > Allow.FROZEN and matrices and not any(site.use.fill is Fill.RANDOM for site in others):
         raise CheckError(
-            f"nothing is said to write the channels of {group} (dimension {group.sites[0].dim} of "
-            f"{group.sites[0].tensor!r}): a rule lacks couple.use(parameter, dim, Role.WRITE), without which fresh "
-            "ones are all the mean of the others, or it lacks couple.unify with the channels that the parameter reads"
+            f"nothing is said to write the channels of {group}, so fresh ones would all be the mean of the others: the "
+            f"rule of what computes them with {matrices[0].tensor!r} lacks couple.use(parameter, {matrices[0].dim}, "
+            "Role.WRITE)"
         )
     if group.allow == Allow.FROZEN:
         try:
@@ -129,7 +131,9 @@ def _check_wider(original: nn.Module, inputs: Inputs, bound: float) -> None:
     others = inputs, shuffled(inputs, 1)
     expected = [outputs(original, given) for given in others]
     for name, method in WIDENINGS.items():
-        wider = {place: ways[name] for place in free if name in (ways := widths(graph.group(place)))}
+        # Groups whose widths stay equal would hide that they ought to be one.
+        ways = {place: widths(graph.group(place), number) for number, place in enumerate(free)}
+        wider = {place: told[name] for place, told in ways.items() if name in told}
         if wider:
             told = _told(graph, wider, f"wider by {name} ({{}} channels), which the rules call exact")
             with step(told):
