@@ -232,7 +232,7 @@ def check_random(model: nn.Module, x: Tensor, choose: Callable[[list], object]) 
     check_groups(twin, x)
 
 
-@settings(max_examples=50, **RANDOM)
+@settings(max_examples=25, **RANDOM)
 @given(networks(), st.data())
 def test_random_architectures(network: tuple[nn.Module, Tensor], data: st.DataObject) -> None:
     check_random(*network, lambda options: data.draw(st.sampled_from(options)))

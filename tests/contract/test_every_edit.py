@@ -20,7 +20,7 @@ NETWORKS: dict[str, tuple[tuple[int, int, int], dict[str, Any]]] = {
     "mlp": ((1, 6, 6), {"width": 0.125}),
     "lenet5": ((1, 28, 28), {"width": 0.5}),
     "minivgg": ((1, 12, 12), {"width": 0.25}),
-    "resnet": ((3, 8, 8), {"width": 0.25, "blocks": (1, 2, 1)}),
+    "resnet": ((3, 8, 8), {"width": 0.25, "blocks": (1, 1, 1)}),
     "resnet9": ((3, 16, 16), {"width": 0.0625}),
 }
 # Only blocks that add a branch without an activation at its end can be copied exactly.

@@ -19,7 +19,7 @@ from checks import EXACT, outputs, relative
 from torch import Tensor, nn
 
 from netmorph import zoo
-from netmorph.edit import apply, residual, widen_all
+from netmorph.edit import Edit, apply, residual, widen_all
 from netmorph.engine.config import DataConfig, EvolveConfig
 from netmorph.engine.jobs import Birth, Born, Training, Worker
 from netmorph.engine.recipe import Recipe
@@ -27,7 +27,8 @@ from netmorph.graph import Graph, trace
 from netmorph.policy import Mutation, mutate
 from netmorph.policy.learning_rate import POLICIES as LEARNING_RATES
 from netmorph.policy.learning_rate import Pace
-from netmorph.testing import check_attributes
+from netmorph.policy.mutation import deepen_somewhere, widen_somewhere
+from netmorph.testing import check_attributes, check_proposal
 
 
 class Policy(NamedTuple):
@@ -101,6 +102,12 @@ def test_every_zoo_network_is_covered() -> None:
 def test_a_policy_proposes_exact_edits_within_its_bounds(name: str, policy: str) -> None:
     made = [assert_kept(POLICIES[policy], *network(name), seed) for seed in SEEDS]
     assert sum(made) >= len(SEEDS)
+
+
+@pytest.mark.parametrize("proposal", [widen_somewhere, deepen_somewhere])
+@pytest.mark.parametrize("name", NETWORKS)
+def test_a_proposal_makes_right_edits(name: str, proposal: Callable[..., Edit | None]) -> None:
+    assert check_proposal(*network(name), partial(proposal, mutation=Mutation()), seeds=range(2)) == 2
 
 
 def test_in_the_precision_that_is_trained_in() -> None:

@@ -1,6 +1,7 @@
-"""Checkers for edits, op rules and networks of your own: do they keep what netmorph promises?"""
+"""Checkers for edits, op rules, proposals, scores and networks of your own: do they keep what netmorph promises?"""
 
 from netmorph.testing.attributes import check_attributes
+from netmorph.testing.choices import check_proposal, check_score
 from netmorph.testing.compare import CheckError
 from netmorph.testing.edits import check_edit
 from netmorph.testing.gradients import check_gradients
@@ -13,7 +14,9 @@ __all__ = [
     "check_edit",
     "check_gradients",
     "check_groups",
+    "check_proposal",
     "check_rule",
+    "check_score",
     "masked_outputs",
     "over_kept",
 ]
