@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from netmorph import Allow, TraceError, rule
+from netmorph import Allow, NetmorphError, TraceError, rule
 from netmorph.graph import RULES, Axis, Coupling, Role, Value
 from netmorph.graph.axis import Atom, size
 from netmorph.testing import CheckError, check_groups, check_rule, over_kept
@@ -230,6 +230,21 @@ def test_a_call_that_fails_is_no_matter_of_rules() -> None:
         check_rule(lambda x: x + torch.ones(5), X)
     with pytest.raises(TraceError, match="forward failed"):
         check_groups(nn.Linear(3, 4), torch.randn(2, 5))
+
+
+def test_examples_that_hold_no_channels() -> None:
+    for given, channels, told in (
+        ((3,), 1, "got int"),
+        ((torch.ones(4),), 1, r"got \(4,\)"),
+        ((X.long(),), 1, "int64"),
+    ):
+        with pytest.raises(NetmorphError, match=told):
+            check_rule(lambda x: x, *given, channels=channels)
+    for channels in (0, 3, -3):
+        with pytest.raises(NetmorphError, match=rf"dimension {channels} of an example \(2, 4, 3\) holds no channels"):
+            check_rule(lambda x: x, X, channels=channels)
+    with pytest.raises(NetmorphError, match="at least one example"):
+        check_rule(lambda: torch.ones(2, 3))
 
 
 def test_the_model_stays_as_it_is() -> None:

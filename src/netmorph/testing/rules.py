@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
-from netmorph.edit import WIDENINGS, EditError, apply, narrow_all, random_pad, widen, widen_all
+from netmorph.edit import WIDENINGS, apply, narrow_all, random_pad, widen_all
+from netmorph.errors import NetmorphError
 from netmorph.graph import Allow, Fill, Graph, Group, Role, trace
 from netmorph.graph.running import Inputs
 from netmorph.testing.attributes import check_attributes
@@ -32,7 +33,7 @@ def check_rule(
 
     The call is put into a small network in float64: each example becomes the output of a layer that writes its
     channels, and a layer reads all of the result. There `check_groups` does the rest; an operator without a rule is an
-    error.
+    error, and so is one that computes channels with a parameter that its rule does not say to write them.
 
     Args:
         call: a function of the examples and the parameters, or a module of the examples. It returns a tensor, or
@@ -40,8 +41,8 @@ def check_rule(
         examples: tensors `[N, ...]`. The operator gets other numbers between their least and their largest one.
         channels: the dimension of the examples that holds their channels.
         parameters: trained tensors of the operator, given by name and passed behind the examples.
-        allow: what the rule should say of the examples' channels, where that is known; more or less is an error then.
-            Without it a rule that freezes more than it needs passes.
+        allow: what the rules should leave of the examples' channels (of several examples, the least), where that is
+            known; more or less is an error then. Without it a rule that freezes more than it needs passes.
 
     Returns:
         The graph of the network, whose `groups` show what the rule makes of the channels: `inputs.0` are the first
@@ -49,12 +50,22 @@ def check_rule(
 
     Raises:
         CheckError: an operator has no rule, or its rule is wrong; the message says where.
-        TraceError: the call itself fails.
+        NetmorphError: the examples are not such tensors. Whatever the call raises on them goes through.
     """
+    for example in examples:
+        if not isinstance(example, Tensor) or not example.is_floating_point() or example.dim() < 2:
+            told = f"{tuple(example.shape)} {example.dtype}" if isinstance(example, Tensor) else type(example).__name__
+            raise NetmorphError(f"an example has to be a tensor [N, ...] of floating point with channels, got {told}")
+        if channels % example.dim() == 0 or not -example.dim() <= channels < example.dim():
+            raise NetmorphError(f"dimension {channels} of an example {tuple(example.shape)} holds no channels")
+    if not examples:
+        raise NetmorphError("give at least one example tensor, whose channels the call gets")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         network, inputs = _network(call, examples, channels, dict(parameters or {}))
     graph = check_groups(network, inputs, strict=True)
+    for group in graph.groups.values():
+        _check_written(graph, group)
     own = [group for group in graph.groups.values() if group.name.startswith("inputs.")]
     found = min((group.allow for group in own if not group.name.partition("#")[0].endswith(".in")), default=Allow.ANY)
     if allow is not None and found != allow:
@@ -69,8 +80,6 @@ def check_groups(model: nn.Module, inputs: Any, *, strict: bool = False) -> Grap
     - Widened by every method that is exact where a group allows that much, the network gives the same outputs, also on
       other inputs; widened by random channels, the shapes that the axes predict.
     - Narrowed by a channel, another one in each group, it is the masked original.
-    - Frozen groups refuse.
-    - Somebody writes the channels of each group that is free.
     - Integers that layers hold stay true.
 
     Args:
@@ -89,8 +98,6 @@ def check_groups(model: nn.Module, inputs: Any, *, strict: bool = False) -> Grap
     outputs(original, given)
     with step("tracing"):
         graph = trace(original, given, strict=strict)
-    for group in graph.groups.values():
-        _check_stated(graph, group)
     _check_wider(original, given, rounding(graph))
     for drop in (0, -1):
         _check_narrower(original, given, drop, rounding(graph))
@@ -107,7 +114,7 @@ def widths(group: Group, number: int = 0) -> dict[str, int]:
     return {}
 
 
-def _check_stated(graph: Graph, group: Group) -> None:
+def _check_written(graph: Graph, group: Group) -> None:
     others = [site for site in group.sites if site.use.role is not Role.READ]
     matrices = [site for site in others if sum(length > 1 for length in graph.shapes[site.tensor]) > 1]
     if group.allow > Allow.FROZEN and matrices and not any(site.use.fill is Fill.RANDOM for site in others):
@@ -116,12 +123,6 @@ def _check_stated(graph: Graph, group: Group) -> None:
             f"rule of what computes them with {matrices[0].tensor!r} lacks couple.use(parameter, {matrices[0].dim}, "
             "Role.WRITE)"
         )
-    if group.allow == Allow.FROZEN:
-        try:
-            widen(graph, group.name, group.size + 1)
-        except EditError:
-            return
-        raise CheckError(f"{group} is frozen, and can be widened")
 
 
 def _check_wider(original: nn.Module, inputs: Inputs, bound: float) -> None:
