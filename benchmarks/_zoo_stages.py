@@ -24,7 +24,10 @@ from torch.nn.modules.module import register_module_forward_hook
 from torch.utils._pytree import tree_leaves
 
 import netmorph
-from benchmarks._masked import (
+from benchmarks._vision import nothing_trivial, zoo_model
+from netmorph.edit import WIDENINGS, ChannelMap, EditError, WidthEdit, apply, keep
+from netmorph.graph import Allow, Graph, Group, trace
+from netmorph.testing.masked import (
     OVER_KEPT,
     attention_scaled_by_kept,
     channel_masks,
@@ -32,9 +35,6 @@ from benchmarks._masked import (
     masked_values,
     only_kept,
 )
-from benchmarks._vision import nothing_trivial, zoo_model
-from netmorph.edit import WIDENINGS, ChannelMap, EditError, WidthEdit, apply, keep
-from netmorph.graph import Allow, Graph, Group, trace
 
 LINE = "RESULT "  # begins a line of results; libraries may print others
 CLASSES = 1000

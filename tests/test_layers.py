@@ -16,7 +16,7 @@ LEVELS = (
     ("observe", "export"),
     ("edit",),
     ("measure", "train", "integrations"),
-    ("policy",),
+    ("policy", "testing"),
     ("run",),
     ("search", "report"),
     ("session", "reproduce"),

@@ -1,4 +1,4 @@
-"""A small model for every op rule: two convolutions, the op under test, a linear layer over all that comes out."""
+"""A call of every operator that has a rule, for `check_rule`: a function of two feature maps, or a module of one."""
 
 from __future__ import annotations
 
@@ -6,11 +6,12 @@ import copy
 
 import torch
 import torch.nn.functional as F
-from rule_models import Function, Model, Recurrent, assigned, checked, from_schema, in_rank, tokens, windowed
+from rule_models import Between, Function, Model, Recurrent, assigned, checked, from_schema, in_rank, tokens, windowed
 from torch import Tensor, nn
 
 from netmorph.graph.ops.elementwise import ACTIVATIONS, COMBINATIONS, COPIES, FUNCTIONS, overloads
 from netmorph.graph.ops.space import POOLING, RESIZING
+from netmorph.graph.record import record
 
 aten = torch.ops.aten
 CONVOLUTIONS = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
@@ -300,9 +301,24 @@ RECURRENT: dict[str, Case] = {
 CASES: dict[str, Case] = ELEMENTWISE | CHANNELS | SPACE | SHAPES | CUTS | REDUCTIONS | RECURRENT
 
 
-def build(name: str) -> tuple[Model, Tensor]:
-    """The case's model in float64, and its input."""
+def case(name: str) -> tuple[Function | nn.Module, list[Tensor], dict[str, Tensor]]:
+    """The call, feature maps `[2, 4, 4, 4]` of positive numbers (for logarithms and roots), and its parameters."""
     torch.manual_seed(0)
-    case = CASES[name]
-    function, parameters = case if isinstance(case, tuple) else (copy.deepcopy(case), {})
+    told = CASES[name]
+    function, parameters = told if isinstance(told, tuple) else (told, {})
+    maps = [2 * torch.rand(2, 4, 4, 4) + 0.05 for _ in range(1 if isinstance(function, nn.Module) else 2)]
+    return function, maps, parameters
+
+
+def build(name: str) -> tuple[Model, Tensor]:
+    """A network around the case's operator, in float64, and its input."""
+    torch.manual_seed(0)
+    told = CASES[name]
+    function, parameters = told if isinstance(told, tuple) else (copy.deepcopy(told), {})
     return Model(function, **parameters).double().eval(), torch.randn(2, 2, 4, 4).double()
+
+
+def recorded(name: str) -> set[torch._ops.OpOverload]:
+    """The operators that a case runs."""
+    function, maps, parameters = case(name)
+    return {call.op for call in record(Between(function, parameters), (*maps, *maps)[:2]).calls}

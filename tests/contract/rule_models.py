@@ -1,4 +1,4 @@
-"""The parts of the cases: a small model with an operator in it, and operators called as their schemas ask."""
+"""The parts of the cases: operators as modules, and called as their schemas ask."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Function = Callable[..., Tensor]
 
 
 class Model(nn.Module):
-    """Two convolutions to 4 channels, the op under test, a linear layer over all that comes out."""
+    """Two convolutions to 4 channels, the operator under test, a linear layer over all that comes out."""
 
     def __init__(self, function: Function | nn.Module, **parameters: Tensor) -> None:
         super().__init__()

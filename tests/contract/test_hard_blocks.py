@@ -10,14 +10,14 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from checks import EXACT, assert_true_attributes, relative
+from checks import EXACT, relative
 from torch import Tensor, nn
 from torch.nn.utils import parametrizations
 from torch.utils._pytree import tree_leaves
 
-from benchmarks._masked import masked_outputs
 from netmorph.edit import EditError, WidthEdit, apply, narrow_all, net2net, r2r, widen
 from netmorph.graph import Allow, trace
+from netmorph.testing import check_attributes, masked_outputs
 
 Forward = Callable[..., Any]
 
@@ -372,11 +372,6 @@ def build(name: str) -> tuple[nn.Module, Tensor]:
 @torch.no_grad()
 def outputs(model: nn.Module, x: Tensor) -> list[Tensor]:
     return [leaf for leaf in tree_leaves(model(x)) if isinstance(leaf, Tensor)]
-
-
-def check_attributes(model: nn.Module) -> None:
-    if not any(map(nn.utils.parametrize.is_parametrized, model.modules())):  # there, no parameter has the true shape
-        assert_true_attributes(model)
 
 
 @pytest.mark.parametrize("name", BLOCKS)

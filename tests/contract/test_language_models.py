@@ -1,6 +1,5 @@
 """Language and vision models of `transformers`, built from small configurations: what the op rules make of them."""
 
-import copy
 import importlib.util
 import re
 from pathlib import Path
@@ -9,13 +8,13 @@ from typing import Any
 
 import pytest
 import torch
-from checks import EXACT, assert_true_attributes, mask_readers, relative
+from checks import EXACT, relative
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
-from benchmarks._masked import masked_outputs
 from netmorph.edit import EditError, WidthEdit, apply, keep, narrow, narrow_all, net2net, r2r, widen
 from netmorph.graph import Allow, Graph, Role, trace
+from netmorph.testing import check_attributes, masked_outputs
 
 pytest.importorskip("transformers")
 hub: ModuleType = importlib.import_module("transformers")
@@ -118,7 +117,7 @@ def test_every_free_group_widens_exactly(name: str) -> None:
     assert relative(before, results(model, inputs)) <= tolerance(graph)
     assert [group.allow for group in after.groups.values()] == [group.allow for group in graph.groups.values()]
     if name != "deberta":  # it reads the weight of an embedding that it never calls
-        assert_true_attributes(model)
+        check_attributes(model)
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -130,7 +129,7 @@ def test_halving_every_free_group_is_the_masked_original_and_trains(name: str) -
     apply(graph, narrow_all(graph, kept))
     assert relative(masked, results(model, inputs)) <= tolerance(graph)
     if name != "deberta":
-        assert_true_attributes(model)
+        check_attributes(model)
     model.train()
     optimizer = torch.optim.Adam(model.parameters())
     found = [leaf for leaf in tree_leaves(model(**inputs)) if isinstance(leaf, Tensor) and leaf.requires_grad]
@@ -154,10 +153,8 @@ def test_feed_forward_width_and_heads_on_their_own(name: str) -> None:
         graph = apply(graph, widen(graph, group, graph.groups[group].size + 1))
         assert relative(before, results(model, inputs)) <= tolerance(graph)
         dropped = [0, 2]
-        masked = copy.deepcopy(graph)
-        mask_readers(masked, masked.groups[group], dropped)
-        expected = results(masked.model, inputs)
         kept = [channel for channel in range(graph.groups[group].size) if channel not in dropped]
+        expected = masked_outputs(graph, {group: kept})
         graph = apply(graph, narrow(graph, group, kept))
         assert relative(expected, results(model, inputs)) <= tolerance(graph)
         before = results(model, inputs)

@@ -8,8 +8,8 @@ from checks import EXACT, outputs, relative
 from torch import Tensor, nn
 from torch.nn import functional
 
-from benchmarks._masked import OVER_KEPT, attention_scaled_by_kept, masked_outputs
 from netmorph.graph import Graph, trace
+from netmorph.testing.masked import OVER_KEPT, attention_scaled_by_kept, masked_outputs
 
 WIDTH = 8
 KEPT = [0, 3, 4, 7]

@@ -15,16 +15,18 @@ import numpy as np
 import pytest
 import torch
 from architectures import randomized
-from checks import EXACT, assert_true_attributes, outputs, relative
+from checks import EXACT, outputs, relative
 from torch import Tensor, nn
 
 from netmorph import zoo
-from netmorph.edit import apply, residual, widen_all
+from netmorph.edit import Edit, apply, residual, widen_all
 from netmorph.graph import Allow, Graph, trace
 from netmorph.policy import Mutation, mutate
 from netmorph.policy.learning_rate import POLICIES as LEARNING_RATES
+from netmorph.policy.mutation import deepen_somewhere, widen_somewhere
 from netmorph.run.config import DataConfig, EvolveConfig
 from netmorph.search.jobs import Birth, Born, Training, Worker
+from netmorph.testing import check_attributes, check_proposal
 from netmorph.train.pace import Pace
 from netmorph.train.recipe import Recipe
 
@@ -89,7 +91,7 @@ def assert_kept(policy: Policy, model: nn.Module, x: Tensor, seed: int) -> int:
     graph = policy.propose(trace(model, x), np.random.default_rng(seed), on_edit=check)
     assert count == len(graph.journal)
     assert 1 - start / size(model) <= policy.locality
-    assert_true_attributes(model)
+    check_attributes(model)
     return count
 
 
@@ -102,6 +104,12 @@ def test_every_zoo_network_is_covered() -> None:
 def test_a_policy_proposes_exact_edits_within_its_bounds(name: str, policy: str) -> None:
     made = [assert_kept(POLICIES[policy], *network(name), seed) for seed in SEEDS]
     assert sum(made) >= len(SEEDS)
+
+
+@pytest.mark.parametrize("proposal", [widen_somewhere, deepen_somewhere])
+@pytest.mark.parametrize("name", NETWORKS)
+def test_a_proposal_makes_right_edits(name: str, proposal: Callable[..., Edit | None]) -> None:
+    assert check_proposal(*network(name), partial(proposal, mutation=Mutation()), seeds=range(2)) == 2
 
 
 def test_in_the_precision_that_is_trained_in() -> None:

@@ -94,3 +94,11 @@ def test_a_users_edit_that_resizes_tensors_in_its_own_way() -> None:
     graph = netmorph.trace(nn.Sequential(nn.Linear(2, 3), nn.ReLU(), nn.Linear(3, 2)), torch.randn(2, 2))
     with pytest.raises(EditError, match=r"Doubled resizes '0.weight' in its own way"):
         new_entries(netmorph.apply(graph, Doubled()))
+
+
+def test_a_narrowing_after_which_a_group_is_gone_adds_nothing() -> None:
+    model = nn.Sequential(nn.Conv1d(1, 2, 1), nn.Conv1d(2, 2, 1, groups=2), nn.GroupNorm(1, 2), nn.Conv1d(2, 1, 1))
+    graph = netmorph.trace(model, torch.randn(2, 1, 5))
+    (name,) = (group.name for group in graph.editable() if group.size > 1)
+    graph = netmorph.apply(graph, netmorph.narrow(graph, name, [0]))
+    assert new_entries(graph) == {}

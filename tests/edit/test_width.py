@@ -160,3 +160,12 @@ def test_an_edit_of_an_older_graph_does_not_fit() -> None:
     graph = apply(graph, edit)
     with pytest.raises(EditError, match=r"made for 4 channels, but group '0' has 6; make the edit again"):
         apply(graph, edit)
+
+
+def test_fresh_channels_of_a_weight_normed_layer_have_directions_of_their_own() -> None:
+    first = nn.utils.parametrizations.weight_norm(nn.Linear(5, 4))
+    model, x = nn.Sequential(first, nn.ReLU(), nn.Linear(4, 2)), torch.randn(3, 5)
+    graph = trace(model, x)
+    apply(graph, widen(graph, "0", 8, random_pad))
+    fresh = nn.functional.normalize(first.weight[4:].detach(), dim=1)
+    assert (fresh @ fresh.T).triu(1).max() < 0.999

@@ -32,9 +32,9 @@ from sized_models import (
 from torch import Tensor, nn
 from torch.nn.utils import parametrizations
 
-from benchmarks._masked import masked_outputs
 from netmorph import Allow, TraceError, apply, narrow_all, net2net, random_pad, trace, widen_all
 from netmorph.edit.apply import difference
+from netmorph.testing.masked import masked_outputs
 
 EXACT = 1e-12
 

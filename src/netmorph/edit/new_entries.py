@@ -39,6 +39,8 @@ def new_entries(graph: Graph) -> dict[str, Tensor]:
     found = {name: torch.full_like(p, id(p) in inserted, dtype=torch.bool) for name, p in parameters.items()}
     if isinstance(edit, WidthEdit):
         for name, channels in edit.changes.items():
+            if not bool(channels.is_new.any()):
+                continue  # a narrowed group may have gone, into another or into a plain size
             group = graph.group(name)
             if group.size != channels.m:
                 raise EditError(

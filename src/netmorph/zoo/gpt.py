@@ -67,6 +67,7 @@ class GPT(nn.Module):
 
     def __init__(self, context: int, classes: int, channels: int, blocks: list[Block], norm: nn.Module, dropout: float):
         super().__init__()
+        self.context = context
         self.tokens = nn.Embedding(classes, channels)
         self.positions = nn.Embedding(context, channels)
         self.dropout = nn.Dropout(dropout)
@@ -76,9 +77,11 @@ class GPT(nn.Module):
 
     def forward(self, ids: Tensor) -> Tensor:
         """Token numbers int64 [N, T], T at most the context -> logits [N, T, classes] of each next token."""
-        length, context = ids.shape[1], self.positions.num_embeddings
-        if length > context:
-            raise ModelError(f"this network takes at most {context} tokens at once, got {length}; cut the sequence")
+        length = ids.shape[1]
+        if length > self.context:
+            raise ModelError(
+                f"this network takes at most {self.context} tokens at once, got {length}; cut the sequence"
+            )
         x = self.tokens(ids) + self.positions(torch.arange(length, device=ids.device))
         return self.head(self.norm(self.blocks(self.dropout(x))))  # type: ignore[no-any-return]
 

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from netmorph.graph.axis import Allow, Atom, Axis, size
-from netmorph.graph.rules import Coupling, Role, rule
+from netmorph.graph.rules import Coupling, Fill, Role, rule
 from netmorph.graph.value import Value
 
 aten = torch.ops.aten
@@ -101,6 +101,8 @@ def softmax(couple: Coupling, x: Value, dim: int, *args: Any) -> list[Axis]:
 def weight_norm(couple: Coupling, direction: Value, length: Value, dim: int = 0) -> list[Axis]:
     """A weight of given direction and length: normalized over all dimensions but one, or over all (-1)."""
     for place, axis in enumerate(direction.axes):
+        # Each channel has a direction of its own: fresh ones with the mean of the others' would all be equal.
+        couple.use(direction, place, Role.CARRY, Fill.RANDOM)
         if place == dim:
             couple.unify(axis, length.axes[place])
         else:

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 from torch.utils._pytree import tree_leaves, tree_map
 
-from netmorph.graph import Axis, Graph, Value
+from netmorph.graph import Allow, Axis, Graph, Value
 from netmorph.graph.axis import Atom, Sum, resolve
 
 aten = torch.ops.aten
@@ -73,6 +73,16 @@ def masked_values(
             for value, tensor in zip(call.outputs, made, strict=True):
                 values[value] = _zeroed(tensor, value, masks)
     return values
+
+
+def can_mask(graph: Graph, kept: Mapping[str, Sequence[int]]) -> bool:
+    """Whether the oracle knows what the network does without these channels.
+
+    Where each channel is on its own (`Allow.ANY`), a zero stands for nothing. What averages over channels, or else
+    looks at them together, must be in the table; PyTorch's own operators are, those of others can be put there.
+    """
+    known = all(call.op.namespace == "aten" or call.op in OVER_KEPT for call in graph.recording.calls)
+    return known or all(graph.groups[name].allow == Allow.ANY for name in kept)
 
 
 def channel_masks(graph: Graph, kept: Mapping[str, Sequence[int]]) -> dict[Atom, Tensor]:
@@ -130,7 +140,11 @@ def _zeroed(tensor: Tensor, value: Value, masks: Mapping[Atom, Tensor]) -> Tenso
 
 
 def over_kept(*ops: torch._ops.OpOverload) -> Callable[[Operator], Operator]:
-    """Register how operators leave out what is not kept."""
+    """Register how operators leave out what is not kept, by a function of that and of the operator's own arguments.
+
+    What is kept of the first argument is a BoolTensor of its shape; the function is called only where something is
+    dropped. It returns what the operator does, whose dropped entries do not matter.
+    """
 
     def register(function: Operator) -> Operator:
         OVER_KEPT.update(dict.fromkeys(ops, function))
@@ -162,7 +176,7 @@ def _scaled(x: Tensor, weight: Tensor | None, bias: Tensor | None) -> Tensor:
 
 
 @over_kept(aten.layer_norm.default)
-def layer_norm(
+def _layer_norm(
     kept: Tensor,
     x: Tensor,
     shape: Sequence[int],
@@ -176,7 +190,7 @@ def layer_norm(
 
 
 @over_kept(aten.rms_norm.default)
-def rms_norm(
+def _rms_norm(
     kept: Tensor, x: Tensor, shape: Sequence[int], weight: Tensor | None = None, eps: float | None = None
 ) -> Tensor:
     square, _ = _moments(kept, x * x, list(range(-len(shape), 0)))
@@ -184,7 +198,7 @@ def rms_norm(
 
 
 @over_kept(aten.group_norm.default)
-def group_norm(
+def _group_norm(
     kept: Tensor,
     x: Tensor,
     groups: int,
@@ -200,7 +214,7 @@ def group_norm(
 
 
 @over_kept(aten.batch_norm.default)
-def batch_norm(
+def _batch_norm(
     kept: Tensor,
     x: Tensor,
     weight: Tensor | None,
@@ -225,7 +239,7 @@ def _per_channel(tensor: Tensor | None, x: Tensor) -> Tensor | None:
 
 
 @over_kept(aten.mean.default, aten.mean.dim)
-def mean(kept: Tensor, x: Tensor, dims: Any = None, keepdim: bool = False, **_: Any) -> Tensor:
+def _mean(kept: Tensor, x: Tensor, dims: Any = None, keepdim: bool = False, **_: Any) -> Tensor:
     places = _dims(dims, x.dim())
     return _shaped(_moments(kept, x, places)[0], places, keepdim)
 
