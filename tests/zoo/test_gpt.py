@@ -12,7 +12,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from benchmarks._masked import masked_outputs
 from netmorph import Allow, EditError, apply, narrow, save, trace, undo, widen, zoo
 from netmorph.edit import (
     Base,
@@ -32,6 +31,7 @@ from netmorph.edit import (
 from netmorph.export import write_code
 from netmorph.graph import Graph
 from netmorph.measure.cost import parameters
+from netmorph.testing.masked import masked_outputs
 from netmorph.zoo import ModelError
 
 CONTEXT, TOKENS = (8,), 11
