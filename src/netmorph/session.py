@@ -20,6 +20,7 @@ from netmorph.run.budget import Budget
 from netmorph.run.config import Config, EvolveConfig, TrainConfig, as_json, from_json
 from netmorph.run.lock import RunLock
 from netmorph.run.machine import machine, versions
+from netmorph.run.names import Status
 from netmorph.run.records import Records
 from netmorph.run.store import network_file
 from netmorph.search.evolution import Progress
@@ -109,7 +110,7 @@ def create(folder: Path, config: Config, command: str, world: World = ONE_PROCES
         records.set_meta("normalization", dataset.preparation.describe())
         records.set_meta("machine", machine())
         records.set_meta("versions", versions())
-        records.set_meta("status", "interrupted")
+        records.set_meta("status", Status.INTERRUPTED)
     return folder
 
 
@@ -155,7 +156,7 @@ def extend(folder: Path, budget: Budget) -> None:
         config = config_of(records, EvolveConfig)
         records.set_meta("config", as_json(replace(config, budget=budget)))
         records.set_meta("result", None)
-        records.set_meta("status", "interrupted")
+        records.set_meta("status", Status.INTERRUPTED)
 
 
 def best_network(folder: Path) -> Path:
@@ -224,14 +225,14 @@ def _working(folder: Path) -> Iterator[Records]:
     with Records.open(folder):  # that there is a run, before a lock file is left anywhere
         pass
     with RunLock(folder), Records.resume(folder) as records:
-        if records.meta("status") == "finished":
+        if records.meta("status") == Status.FINISHED:
             yield records
             return
-        records.set_meta("status", "running")
+        records.set_meta("status", Status.RUNNING)
         try:
             yield records
         except BaseException:
             # What stopped it may be a full disk, which has been told already.
             with contextlib.suppress(NetmorphError):
-                records.set_meta("status", "interrupted")
+                records.set_meta("status", Status.INTERRUPTED)
             raise

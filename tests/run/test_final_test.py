@@ -7,8 +7,9 @@ from torch import Tensor, nn
 
 from netmorph.edit import Base
 from netmorph.run.final_test import conclude
+from netmorph.run.names import Stage
 from netmorph.run.records import NetworkRecord, Records
-from netmorph.run.store import TRAINED, NetworkStore
+from netmorph.run.store import NetworkStore
 from netmorph.train.recipe import Recipe
 from tests.train.small import CLASSES, dataset
 
@@ -45,7 +46,7 @@ def run(tmp_path: Path) -> tuple[Records, NetworkStore, dict[int, nn.Module]]:
         for id, arm, survivor in ARMS:
             torch.manual_seed(id)
             models[id] = BASE.build()
-            store.put(id, TRAINED, models[id], (), None)
+            store.put(id, Stage.TRAINED, models[id], (), None)
             records.put_network(record(id, arm, survivor))
         yield records, store, models
 
@@ -117,7 +118,7 @@ def test_a_beaten_network_is_not_on_the_front_and_a_failed_one_nowhere(run) -> N
 
 def test_arms_that_made_nothing_are_left_out(tmp_path: Path) -> None:
     store = NetworkStore(tmp_path, BASE, Recipe())
-    store.put(1, TRAINED, BASE.build(), (), None)
+    store.put(1, Stage.TRAINED, BASE.build(), (), None)
     with Records.create(tmp_path) as records:
         records.put_network(record(1, "evolve", True))
         assert conclude(records, store, DATA, 0.0)["baselines"] == {}

@@ -4,9 +4,8 @@ One process writes (the run's supervisor); any number read meanwhile. What belon
 `transaction`, so that a reader, or a run resumed after a crash, sees a finished job whole or not at all.
 
 Keys of `meta`: "title" (str), "command" (str), "config", "machine" and "versions" (dicts for the reader),
-"normalization" (mean and std of each channel), "fingerprint" (of the data), "status" ("running", "interrupted" or
-"finished"), "round" (int), "seconds" (wall time so far) and, written once at the end, "result" (see
-`netmorph.report.summary`).
+"normalization" (mean and std of each channel), "fingerprint" (of the data), "status" (a `netmorph.run.names.Status`),
+"round" (int), "seconds" (wall time so far) and, written once at the end, "result" (see `netmorph.run.result`).
 """
 
 import contextlib
@@ -22,10 +21,13 @@ from typing import Any
 
 from netmorph.errors import NetmorphError
 from netmorph.files import atomic_write
+from netmorph.run.names import State
 
 FILE_NAME = "run.sqlite"
 SCHEMA_VERSION = 1
 _APPLICATION_ID = 0x6E6D7068  # "nmph": tells a run from any other SQLite file
+# A population is found without reading all networks of its arm. Runs of before get the index as they go on.
+_INDEX = "CREATE INDEX IF NOT EXISTS survivors ON networks (arm) WHERE survivor = 1"
 _SCHEMA = f"""
 PRAGMA journal_mode = WAL;
 PRAGMA application_id = {_APPLICATION_ID};
@@ -77,12 +79,11 @@ class NetworkRecord:
 
     id: int
     arm: str
-    """"evolve" (inherited weights), "alone" (the start network trained on, a chain by parent) or "random"."""
+    """A `netmorph.run.names.ArmName`, or the name of a further arm."""
     round: int
     parent: int | None
     seed: int
-    state: str
-    """"planned", then "trained" or "failed"."""
+    state: State
     parameters: int
     flops: int
     """Forward FLOPs for one sample."""
@@ -161,6 +162,8 @@ class Records:
         # process loses nothing of that; only a power cut can take the last commits, and never half of one.
         connection.execute("PRAGMA synchronous = NORMAL")
         connection.execute("PRAGMA foreign_keys = ON")
+        with _explained(path):
+            connection.execute(_INDEX)
         return cls(path, connection)
 
     def close(self) -> None:
@@ -226,11 +229,10 @@ class Records:
             RecordsError: an id that is no network of this arm.
         """
         ids = sorted(set(ids))
-        known = {network.id for network in self.networks(arm)}
-        if unknown := [i for i in ids if i not in known]:
+        if unknown := [i for i in ids if not self._query("SELECT 1 FROM networks WHERE id = ? AND arm = ?", (i, arm))]:
             raise RecordsError(f"survivors must be networks of the arm {arm!r}; these are not: {unknown}")
         with self.transaction():
-            self._connection.execute("UPDATE networks SET survivor = 0 WHERE arm = ?", (arm,))
+            self._connection.execute("UPDATE networks SET survivor = 0 WHERE arm = ? AND survivor = 1", (arm,))
             self._connection.executemany("UPDATE networks SET survivor = 1 WHERE id = ?", [(i,) for i in ids])
 
     def set_meta(self, key: str, value: Any) -> None:
@@ -284,7 +286,7 @@ def _columns(record: type[NetworkRecord] | type[EpochRecord]) -> str:
 def _network(row: tuple[Any, ...]) -> NetworkRecord:
     network = NetworkRecord(*row)
     edits = tuple(EditRecord(*values) for values in json.loads(row[_EDITS]))
-    return replace(network, edits=edits, survivor=bool(network.survivor))
+    return replace(network, state=State(network.state), edits=edits, survivor=bool(network.survivor))
 
 
 def _epoch(network: int, number: int, *values: float | None) -> EpochRecord:

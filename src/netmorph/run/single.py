@@ -16,8 +16,9 @@ from netmorph.files import remove_unfinished
 from netmorph.measure.cost import cost
 from netmorph.run.config import TrainConfig
 from netmorph.run.final_test import conclude
+from netmorph.run.names import ArmName, Stage, State, Status
 from netmorph.run.records import EpochRecord, NetworkRecord, Records
-from netmorph.run.store import TRAINED, NetworkStore
+from netmorph.run.store import NetworkStore
 from netmorph.train import loop as training
 from netmorph.train.history import Epoch, History
 from netmorph.train.parallel import ONE_PROCESS, World, from_first, own_device
@@ -59,7 +60,7 @@ def train_single(
     model = _network(config, dataset)
     price = cost(model, dataset.input_shape)
     history = _trained(model, dataset, folder, config, on_epoch, world)
-    store.put(ONLY, TRAINED, model, (), None)
+    store.put(ONLY, Stage.TRAINED, model, (), None)
     best = history.best
     # The seconds of the epochs, because those of an interrupted session are known nowhere else.
     seconds = sum(epoch.seconds for epoch in history)
@@ -67,11 +68,11 @@ def train_single(
         records.put_network(
             NetworkRecord(
                 id=ONLY,
-                arm="evolve",
+                arm=ArmName.EVOLVE,
                 round=0,
                 parent=None,
                 seed=config.seed,
-                state="trained",
+                state=State.TRAINED,
                 parameters=price.parameters,
                 flops=price.flops,
                 training_flops=_training_flops(model, dataset, config.recipe, len(history)),
@@ -86,7 +87,7 @@ def train_single(
         records.replace_epochs(ONLY, [EpochRecord(ONLY, **asdict(epoch)) for epoch in history])
         records.set_meta("round", 0)
         records.set_meta("result", conclude(records, store, dataset, seconds, views=config.recipe.views))
-        records.set_meta("status", "finished")
+        records.set_meta("status", Status.FINISHED)
     return dict(records.meta("result"))
 
 
