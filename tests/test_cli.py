@@ -17,7 +17,7 @@ import torch
 from netmorph import Base, apply, cli, save, trace, widen
 from netmorph.cli.options import OptimizerName
 from netmorph.report.summary import summary
-from netmorph.run.config import TrainConfig
+from netmorph.run.config import DataConfig, TrainConfig
 from netmorph.run.records import Records
 from netmorph.session import config_of
 from netmorph.train.optimizers import OPTIMIZERS
@@ -197,6 +197,15 @@ def test_evolve_show_report_and_resume(netmorph: Callable[..., Done], folder: Pa
     assert refused.code == 1
     assert "runs/digits-1 is a run of `netmorph evolve`; resume it with that command" in refused.err
     assert json.loads(netmorph("show", "runs/digits-1", "--json").out) == found
+
+
+def test_a_new_run_loads_its_data_once(netmorph: Callable[..., Done], monkeypatch: pytest.MonkeyPatch) -> None:
+    load, loaded = DataConfig.load, []
+    monkeypatch.setattr(DataConfig, "load", lambda config: loaded.append(config) or load(config))
+    for command in (EVOLVE, [*TRAIN, "--class-weights", "balanced"]):  # workers are processes apart
+        loaded.clear()
+        assert netmorph(*command).code == 0
+        assert len(loaded) == 1
 
 
 def test_train_and_resume(netmorph: Callable[..., Done]) -> None:

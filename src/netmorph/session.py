@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from netmorph import report
+from netmorph.data import Dataset
 from netmorph.errors import NetmorphError, require
 from netmorph.graph import trace
 from netmorph.measure.cost import cost
@@ -54,14 +55,14 @@ def free_folder(name: str, parent: Path = Path("runs")) -> Path:
 
 
 def settle(
-    config: EvolveConfig, *, epochs: int | None, start_epochs: int | None, batch_size: int | None
+    config: EvolveConfig, dataset: Dataset, *, epochs: int | None, start_epochs: int | None, batch_size: int | None
 ) -> EvolveConfig:
     """The config with what was not given decided by the data and the model.
 
     Small data take small batches and many epochs; the founders train three times as long as a child; the networks of
     `netmorph.zoo` start at a quarter of their width.
     """
-    samples = len(config.data.load().train)
+    samples = len(dataset.train)
     epochs = epochs or max(1, round(SAMPLES / samples))
     batch_size = batch_size or (32 if samples < SMALL else 64)
     options = {"width": START_WIDTH, **config.options} if config.model in MODELS else config.options
@@ -73,11 +74,14 @@ def settle(
     )
 
 
-def create(folder: Path, config: Config, command: str, world: World = ONE_PROCESS) -> Path:
+def create(
+    folder: Path, config: Config, command: str, world: World = ONE_PROCESS, dataset: Dataset | None = None
+) -> Path:
     """Start a run's folder, once data, recipe and model are known to work together; nothing is trained yet.
 
     Args:
         world: the processes that will work together; the first one creates the folder.
+        dataset: the config's data, where it is loaded already.
 
     Raises:
         NetmorphError: the data cannot be loaded, the recipe does not fit it, the model cannot be built, run on it or
@@ -89,7 +93,7 @@ def create(folder: Path, config: Config, command: str, world: World = ONE_PROCES
         require(package, "report")
     usable_device(own_device(config.device, world))
     config = replace(config, data=config.data.absolute())
-    dataset = config.data.load()
+    dataset = config.data.load() if dataset is None else dataset
     check_data(dataset)
     check_recipe(config.recipe, dataset, world)
     model = config.base(dataset).build()
@@ -129,8 +133,13 @@ def config_of(records: Records, kind: type[Kind]) -> Kind:
     return config
 
 
-def evolve(folder: Path, workers: int | None, on_progress: Callable[[Progress], None]) -> Path:
+def evolve(
+    folder: Path, workers: int | None, on_progress: Callable[[Progress], None], dataset: Dataset | None = None
+) -> Path:
     """Start or go on with the evolution in a folder, and write its report.
+
+    Args:
+        dataset: the data of its config, where it is loaded already.
 
     Raises:
         RunInUse: another process works in the folder.
@@ -142,7 +151,8 @@ def evolve(folder: Path, workers: int | None, on_progress: Callable[[Progress], 
             workers = 1  # one accelerator, one worker: each brings a context of its own
         with Processes(partial(handler, folder, config), workers, config.threads) as executor:
             set_threads(executor.plan.threads)
-            run_evolution(folder, config, records, executor, on_progress)
+            dataset = config.data.load() if dataset is None else dataset
+            run_evolution(folder, config, dataset, records, executor, on_progress)
     return report.write(folder)
 
 
@@ -170,6 +180,7 @@ def train(
     on_epoch: Callable[[Epoch], None],
     tensorboard: bool = False,
     world: World = ONE_PROCESS,
+    dataset: Dataset | None = None,
 ) -> Path:
     """Start or go on with the training in a folder, and write its report.
 
@@ -178,6 +189,7 @@ def train(
     Args:
         tensorboard: log to the folder tensorboard in it, too; a training that has begun to keeps to it.
         world: the processes that train together. This is the first one's part; the others do `train_along`.
+        dataset: the data of its config, where it is loaded already.
 
     Raises:
         RunInUse: another process works in the folder.
@@ -188,7 +200,7 @@ def train(
         with contextlib.ExitStack() as opened:
             # A finished run keeps its logs, also without the checkpoint that they would be made from.
             logs = [] if records.meta("result") else _logs(folder, tensorboard, opened)
-            single.train_single(folder, config, records, every(*logs, on_epoch), world)
+            single.train_single(folder, config, records, every(*logs, on_epoch), world, dataset)
     return report.write(folder)
 
 

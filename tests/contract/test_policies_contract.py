@@ -128,9 +128,10 @@ def test_no_child_exceeds_the_cap_of_its_run(name: str, tmp_path: Path) -> None:
     config = EvolveConfig(
         DataConfig(train_size=20), name, {"width": 0.0625}, Recipe(epochs=1), mutation=Mutation(edits=4, locality=0.8)
     )
-    start = Worker(tmp_path, config)(Birth(1, None, 0, generations=0))
+    data = config.data.load()
+    start = Worker(tmp_path, config, data)(Birth(1, None, 0, generations=0))
     assert isinstance(start, Born)
-    worker = Worker(tmp_path, replace(config, max_flops=1.3 * start.cost.flops))
+    worker = Worker(tmp_path, replace(config, max_flops=1.3 * start.cost.flops), data)
     worker(Training(1, 0, 1))
     for id, birth in enumerate((Birth(2, 1, 3), Birth(3, 1, 4), Birth(4, None, 5, 4, inherit=False)), 2):
         born = worker(replace(birth, id=id))

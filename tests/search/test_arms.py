@@ -55,7 +55,9 @@ WITH_RESTARTS = (*ARMS, Restarts)
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("arms") / "run"
     with open_or_create(folder) as records:
-        evolve(folder, CONFIG, records, Inline(partial(handler, folder, CONFIG)), arms=WITH_RESTARTS)
+        evolve(
+            folder, CONFIG, CONFIG.data.load(), records, Inline(partial(handler, folder, CONFIG)), arms=WITH_RESTARTS
+        )
     return folder
 
 
@@ -95,7 +97,8 @@ def test_a_run_with_a_further_arm_goes_on_to_the_same_end(finished: Path, tmp_pa
     for _ in range(100):
         try:
             with open_or_create(tmp_path) as records:
-                evolve(tmp_path, CONFIG, records, Faulty(tmp_path, stop_at_every_fifth_job), arms=WITH_RESTARTS)
+                executor = Faulty(tmp_path, stop_at_every_fifth_job)
+                evolve(tmp_path, CONFIG, CONFIG.data.load(), records, executor, arms=WITH_RESTARTS)
             break
         except Stopped:
             pass

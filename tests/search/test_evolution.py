@@ -37,7 +37,7 @@ def networks(folder: Path, arm: str | None = None) -> list[NetworkRecord]:
 
 def go(folder: Path, executor: Executor, config: EvolveConfig = CONFIG, **more: Any) -> dict[str, Any]:
     with open_or_create(folder) as records:
-        return evolve(folder, config, records, executor, **more)
+        return evolve(folder, config, config.data.load(), records, executor, **more)
 
 
 class Faulty:

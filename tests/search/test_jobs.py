@@ -11,13 +11,14 @@ from netmorph.search.jobs import Birth, Born, Trained, Training, Worker, handler
 from netmorph.train.nonfinite import NotFinite
 from tests.train.tiny import CONFIG
 
+DATA = CONFIG.data.load()
 START = Birth(1, None, 11, generations=0)
 
 
 @pytest.fixture
 def worker(tmp_path: Path) -> Worker:
     """With a trained start network on the store."""
-    worker = Worker(tmp_path, CONFIG)
+    worker = Worker(tmp_path, CONFIG, DATA)
     worker(START)
     worker(Training(1, 12, 2))
     return worker
@@ -77,15 +78,15 @@ def test_random_networks_begin_anew(worker: Worker) -> None:
 
 
 def test_no_child_exceeds_the_cap(tmp_path: Path) -> None:
-    start = Worker(tmp_path, CONFIG)(START).cost
+    start = Worker(tmp_path, CONFIG, DATA)(START).cost
     cap = 1.2 * start.flops
-    worker = Worker(tmp_path, replace(CONFIG, max_flops=cap))
+    worker = Worker(tmp_path, replace(CONFIG, max_flops=cap), DATA)
     worker(Training(1, 12, 1))
     grown = [worker(Birth(2, 1, seed)) for seed in range(8)]
     assert all(born.cost.flops <= cap for born in grown)
     assert any(born.cost.flops > start.flops for born in grown)
 
-    copy = Worker(tmp_path, replace(CONFIG, max_flops=start.flops))(Birth(2, 1, 0))
+    copy = Worker(tmp_path, replace(CONFIG, max_flops=start.flops), DATA)(Birth(2, 1, 0))
     assert copy == Born(start, ())
     torch.testing.assert_close(outputs(worker, 2, Stage.BORN), outputs(worker, 1), rtol=0, atol=0)
 
@@ -109,7 +110,7 @@ def test_training_goes_on_from_another_network(worker: Worker) -> None:
 
 
 def test_a_loss_that_is_not_finite_fails_the_job(tmp_path: Path) -> None:
-    worker = Worker(tmp_path, replace(CONFIG, recipe=replace(CONFIG.recipe, learning_rate=1e30)))
+    worker = Worker(tmp_path, replace(CONFIG, recipe=replace(CONFIG.recipe, learning_rate=1e30)), DATA)
     worker(START)
     with pytest.raises(NotFinite, match="learning rate"):
         worker(Training(1, 12, 1))

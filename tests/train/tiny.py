@@ -31,7 +31,7 @@ CONFIG = EvolveConfig(
 def run(folder: Path, config: EvolveConfig = CONFIG) -> dict[str, Any]:
     """Start an evolution in this process, or go on with one."""
     with open_or_create(folder) as records:
-        return evolve(folder, config, records, Inline(partial(handler, folder, config)))
+        return evolve(folder, config, config.data.load(), records, Inline(partial(handler, folder, config)))
 
 
 def open_or_create(folder: Path) -> Records:

@@ -142,6 +142,7 @@ def evolve(
     from netmorph.run.config import DataConfig, EvolveConfig
     from netmorph.watch import EvolutionWatch
 
+    dataset = None
     if resume is None:
         config = EvolveConfig(
             data=DataConfig(data, seed, train_size=train_size, size=size(resize)),
@@ -158,8 +159,9 @@ def evolve(
             device=device,
             threads=threads,
         )
-        config = session.settle(config, epochs=epochs, start_epochs=start_epochs, batch_size=batch_size)
-        folder = session.create(run or session.free_folder(data), config, command_line())
+        dataset = config.data.load()
+        config = session.settle(config, dataset, epochs=epochs, start_epochs=start_epochs, batch_size=batch_size)
+        folder = session.create(run or session.free_folder(data), config, command_line(), dataset=dataset)
     else:
         folder = resume
         refuse_others(context, {"resume", "budget", "workers"})
@@ -169,7 +171,7 @@ def evolve(
     tell(f"Run folder: {folder} (netmorph show {quoted(folder)} tells how far it is)")
     try:
         with EvolutionWatch(console) as watch:
-            page = session.evolve(folder, workers, watch)
+            page = session.evolve(folder, workers, watch, dataset)
     except KeyboardInterrupt:
         tell(f"\nInterrupted. Go on with: netmorph evolve --resume {quoted(folder)}", errors)
         raise typer.Exit(130) from None

@@ -37,11 +37,13 @@ def train_single(
     records: Records,
     on_epoch: Callable[[Epoch], None] = lambda epoch: None,
     world: World = ONE_PROCESS,
+    dataset: Dataset | None = None,
 ) -> dict[str, Any]:
     """Train the config's network, or go on from its checkpoint; keep the best epoch and test it.
 
     Args:
         world: the processes that train it together. This is the first one's part; the others do `train_along`.
+        dataset: the config's data, where it is loaded already.
 
     Returns:
         The result, see `netmorph.report.summary`; the network is its "best", and there are no baselines.
@@ -53,7 +55,7 @@ def train_single(
     from_first(lambda: None if result else (folder, config), world)
     if result is not None:
         return dict(result)
-    dataset = config.data.load()
+    dataset = config.data.load() if dataset is None else dataset
     store = NetworkStore(folder, config.base(dataset), config.recipe)
     for place in (folder, store.folder):
         remove_unfinished(place)

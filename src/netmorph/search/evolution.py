@@ -20,6 +20,7 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any
 
+from netmorph.data import Dataset
 from netmorph.run.config import EvolveConfig
 from netmorph.run.final_test import conclude
 from netmorph.run.names import Stage, State, Status
@@ -59,6 +60,7 @@ class Progress:
 def evolve(
     folder: Path,
     config: EvolveConfig,
+    dataset: Dataset,
     records: Records,
     executor: Executor[Job, Result],
     on_progress: Callable[[Progress], None] = lambda progress: None,
@@ -68,6 +70,7 @@ def evolve(
 
     Args:
         folder: the run's folder; the caller holds its lock.
+        dataset: `config.data`, loaded.
         records: of this folder, to read and write; new, or those of a run that was interrupted.
         executor: runs the jobs that `netmorph.search.jobs.handler(folder, config)` handles.
         arms: the searches that are made beside each other, see `netmorph.search.arms`; the same whenever it goes on.
@@ -79,7 +82,7 @@ def evolve(
         EvolutionError: the start network could not be made or trained, or the data has changed since the run began.
         SaveError: the disk is full. `evolve` goes on from there later.
     """
-    run = _Run(folder, config, records, executor, on_progress, arms)
+    run = _Run(folder, config, dataset, records, executor, on_progress, arms)
     result = records.meta("result")
     if result is None:
         run.prepare()
@@ -96,6 +99,7 @@ class _Run:
         self,
         folder: Path,
         config: EvolveConfig,
+        dataset: Dataset,
         records: Records,
         executor: Executor[Job, Result],
         on_progress: Callable[[Progress], None],
@@ -105,11 +109,11 @@ class _Run:
         self.records = records
         self.executor = executor
         self.on_progress = on_progress
-        self.dataset = config.data.load()
-        self.store = NetworkStore(folder, config.base(self.dataset), config.recipe)
+        self.dataset = dataset
+        self.store = NetworkStore(folder, config.base(dataset), config.recipe)
         self.networks = Networks(records)
         self.arms = [
-            new(Planner(config, self.dataset, records, self.networks, executor, position))
+            new(Planner(config, dataset, records, self.networks, executor, position))
             for position, new in enumerate(arms)
         ]
         self.by_name = {arm.name: arm for arm in self.arms}

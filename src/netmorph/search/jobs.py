@@ -79,8 +79,8 @@ Result = Born | Trained
 
 
 def handler(run: Path, config: EvolveConfig) -> Handler[Job, Result]:
-    """What does the jobs of a run; loads the data once."""
-    return Worker(run, config)
+    """What does the jobs of a run in a process of its own, which loads the data once."""
+    return Worker(run, config, config.data.load())
 
 
 @dataclass
@@ -89,9 +89,9 @@ class Worker:
 
     run: Path
     config: EvolveConfig
+    dataset: Dataset
 
     def __post_init__(self) -> None:
-        self.dataset: Dataset = self.config.data.load()
         self.store = NetworkStore(self.run, self.config.base(self.dataset), self.config.recipe)
 
     def __call__(self, job: Job) -> Result:
