@@ -79,10 +79,10 @@ def assert_kept(policy: Policy, model: nn.Module, x: Tensor, seed: int) -> int:
         assert relative(before, outputs(model, x)) <= EXACT[x.dtype], graph.journal[-1]
         assert 0 < share <= policy.locality
         told = graph.journal[-1].edit
-        assert told["after"] > told["before"]
-        if told["kind"] == "widen":
-            doubled = policy.growth < 2 and told["after"] == 2 * told["before"]  # where only multiples are exact
-            assert doubled or told["after"] <= max(told["before"] + 1, round(policy.growth * told["before"]))
+        assert told.after > told.before
+        if told.kind == "widen":
+            doubled = policy.growth < 2 and told.after == 2 * told.before  # where only multiples are exact
+            assert doubled or told.after <= max(told.before + 1, round(policy.growth * told.before))
 
     graph = policy.propose(trace(model, x), np.random.default_rng(seed), on_edit=check)
     assert count == len(graph.journal)

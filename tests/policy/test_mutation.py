@@ -36,13 +36,13 @@ def test_one_to_so_many_edits_are_drawn() -> None:
 def test_deepen_decides_the_kind() -> None:
     for share, kind in ((0.0, "widen"), (1.0, "deepen")):
         journal = mutated(0, Mutation(deepen=share, locality=0.9)).journal
-        assert {entry.edit["kind"] for entry in journal} == {kind}
+        assert {entry.edit.kind for entry in journal} == {kind}
 
 
 def test_growth_bounds_each_widening() -> None:
     for seed in range(10):
         for entry in mutated(seed, Mutation(deepen=0.0, growth=1.5, locality=0.9)).journal:
-            before, after = entry.edit["before"], entry.edit["after"]
+            before, after = entry.edit.before, entry.edit.after
             assert before < after <= max(before + 1, round(1.5 * before))
 
 

@@ -20,7 +20,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial, singledispatch
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -36,6 +35,7 @@ from netmorph.edit.width import WidthEdit
 from netmorph.errors import EditError
 from netmorph.graph import Graph, Role, Site
 from netmorph.graph.axis import atoms
+from netmorph.graph.journal import Description
 
 Drop = Callable[..., Tensor]
 
@@ -59,7 +59,7 @@ def undo(
             device or converted to another type since. All is as it was.
     """
     before = graph.journal[-1].before if graph.journal else None
-    if before is None or before.parts[0].model is not graph.model:
+    if not isinstance(before, Before) or before.parts[0].model is not graph.model:
         raise EditError(
             "there is no edit of this model to undo; what an edit replaced is kept in the journal of the graph that "
             "apply returned, but not in files, and not by forget"
@@ -109,13 +109,10 @@ class UndoEdit:
             modules=_in_mode(parts.modules, graph.model),
         )
 
-    def describe(self) -> dict[str, Any]:
+    def describe(self) -> Description:
         """See `Edit`."""
-        told = self.before.edit.describe()
-        return {"kind": "undo", "method": told["kind"], "layer": told["layer"]} | {
-            "before": told["after"],
-            "after": told["before"],
-        }
+        undone = self.before.edit.describe()
+        return Description("undo", undone.kind, undone.layer, undone.after, undone.before)
 
     def is_untouched(self, parts: Parts) -> bool:
         """Whether the parts that the edit put in are as it left them, optimizer state included."""
@@ -211,7 +208,7 @@ def summed_copies(tensor: Tensor, dim: int, channels: ChannelMap) -> Tensor:
 def _lost(edit: Edit) -> EditError:
     told = edit.describe()
     return EditError(
-        f"{told['kind']} ({told['method']}) of {told['layer']!r} cannot be undone any more: what it made was trained "
+        f"{told.kind} ({told.method}) of {told.layer!r} cannot be undone any more: what it made was trained "
         "since (or the optimizers and copies are not those that apply was given), and what it left out is not in there"
     )
 

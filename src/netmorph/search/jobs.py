@@ -149,8 +149,8 @@ class Worker:
             now = accuracy() if job.inherit else 0.0
             entry = edited.journal[-1]
             told = entry.edit
-            kind = f"{told['kind']} {told['method']}"
-            edits.append(EditRecord(kind, told["layer"], told["before"], told["after"], share, entry.error, now - last))
+            kind = f"{told.kind} {told.method}"
+            edits.append(EditRecord(kind, told.layer, told.before, told.after, share, entry.error, now - last))
             last = now
 
         for _ in range(job.generations):
