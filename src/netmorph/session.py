@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
+
+import numpy as np
 
 from netmorph import report
 from netmorph.data import Dataset
 from netmorph.errors import NetmorphError, require
 from netmorph.graph import trace
 from netmorph.measure.cost import cost
+from netmorph.policy import Proposal
+from netmorph.policy.proposals import ask
 from netmorph.report.logs import OnEpoch, TensorBoardLog, csv_log, every, jsonl_log, recorded
 from netmorph.run import single
 from netmorph.run.budget import Budget
@@ -93,6 +97,7 @@ def create(
         require(package, "report")
     usable_device(own_device(config.device, world))
     config = replace(config, data=config.data.absolute())
+    told = as_json(config)
     dataset = config.data.load() if dataset is None else dataset
     check_data(dataset)
     check_recipe(config.recipe, dataset, world)
@@ -106,9 +111,11 @@ def create(
                 f"the start network takes {price.flops:.3g} FLOPs, more than max_flops, {config.max_flops:.3g}; "
                 "raise it, or start smaller (width)"
             )
-        trace(model, examples(dataset, model))
+        graph = trace(model, examples(dataset, model))
+        for proposal, _ in config.mutation.proposals:
+            ask(proposal, graph, np.random.default_rng(config.seed))
     with Records.create(folder) as records, records.transaction():
-        records.set_meta("config", as_json(config))
+        records.set_meta("config", told)
         records.set_meta("title", f"{config.model} on {dataset.name}")
         records.set_meta("command", command)
         records.set_meta("normalization", dataset.preparation.describe())
@@ -118,35 +125,45 @@ def create(
     return folder
 
 
-def config_of(records: Records, kind: type[Kind]) -> Kind:
+def config_of(records: Records, kind: type[Kind], proposals: Sequence[Proposal] = ()) -> Kind:
     """The config that a run began with.
+
+    Args:
+        proposals: the user's own that it names.
 
     Raises:
         RunError: it is a run of another command, or was cut short before it began.
+        ProposalError: a proposal that it names is missing.
     """
     told = records.meta("config")
     if told is None:
         raise RunError(f"the run in {records.path.parent} was stopped before it began; delete the folder, start again")
-    config = from_json(told)
+    config = from_json(told, proposals)
     if not isinstance(config, kind):
         raise RunError(f"{records.path.parent} is a run of `netmorph {told['task']}`; resume it with that command")
     return config
 
 
 def evolve(
-    folder: Path, workers: int | None, on_progress: Callable[[Progress], None], dataset: Dataset | None = None
+    folder: Path,
+    workers: int | None,
+    on_progress: Callable[[Progress], None],
+    dataset: Dataset | None = None,
+    proposals: Sequence[Proposal] = (),
 ) -> Path:
     """Start or go on with the evolution in a folder, and write its report.
 
     Args:
         dataset: the data of its config, where it is loaded already.
+        proposals: the user's own that it began with, whenever it goes on: a run folder names them, and nothing is
+            imported because a file names it.
 
     Raises:
         RunInUse: another process works in the folder.
         NetmorphError: see `netmorph.search.evolution.evolve`.
     """
     with _working(folder) as records:
-        config = config_of(records, EvolveConfig)
+        config = config_of(records, EvolveConfig, proposals)
         if workers is None and config.device != "cpu":
             workers = 1  # one accelerator, one worker: each brings a context of its own
         with Processes(partial(handler, folder, config), workers, config.threads) as executor:
@@ -156,14 +173,17 @@ def evolve(
     return report.write(folder)
 
 
-def extend(folder: Path, budget: Budget) -> None:
+def extend(folder: Path, budget: Budget, proposals: Sequence[Proposal] = ()) -> None:
     """Give an evolution another budget; one that is finished can go on, and will be tested again at its new end.
+
+    Args:
+        proposals: see `evolve`.
 
     Raises:
         RunInUse: another process works in the folder.
     """
     with RunLock(folder), Records.resume(folder) as records, records.transaction():
-        config = config_of(records, EvolveConfig)
+        config = config_of(records, EvolveConfig, proposals)
         records.set_meta("config", as_json(replace(config, budget=budget)))
         records.set_meta("result", None)
         records.set_meta("status", Status.INTERRUPTED)
@@ -204,15 +224,18 @@ def train(
     return report.write(folder)
 
 
-def begun_with(folder: Path, kind: type[Kind]) -> Kind:
+def begun_with(folder: Path, kind: type[Kind], proposals: Sequence[Proposal] = ()) -> Kind:
     """The config of the run in a folder.
+
+    Args:
+        proposals: see `evolve`.
 
     Raises:
         RecordsError: there is no run.
         RunError: see `config_of`.
     """
     with reading(folder) as records:
-        return config_of(records, kind)
+        return config_of(records, kind, proposals)
 
 
 def _logs(folder: Path, tensorboard: bool, opened: contextlib.ExitStack) -> list[OnEpoch]:

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from netmorph import zoo
 from netmorph.edit import apply, residual, widen_all
 from netmorph.graph import Graph, trace
-from netmorph.policy import Mutation, mutate
+from netmorph.policy import Mutation, exact, mutate
 from netmorph.policy.learning_rate import POLICIES as LEARNING_RATES
 from netmorph.policy.learning_rate import Pace
 from netmorph.run.config import DataConfig, EvolveConfig
@@ -37,9 +37,9 @@ class Policy(NamedTuple):
     growth: float
 
 
-def mutation(**options: float) -> Policy:
-    told = Mutation(**options)  # type: ignore[arg-type]
-    return Policy(partial(mutate, mutation=told), told.locality, told.growth)
+def mutation(edits: int = 4, locality: float = 0.75, deepen: float = 0.25, growth: float = 3.0) -> Policy:
+    told = Mutation(edits, locality, exact(deepen, growth))
+    return Policy(partial(mutate, mutation=told), locality, growth)
 
 
 POLICIES = {
