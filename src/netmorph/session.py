@@ -27,6 +27,7 @@ from netmorph.run.lock import RunLock
 from netmorph.run.machine import machine, versions
 from netmorph.run.names import Status
 from netmorph.run.records import Records
+from netmorph.run.result import Result
 from netmorph.run.store import network_file
 from netmorph.search.evolution import Progress
 from netmorph.search.evolution import evolve as run_evolution
@@ -190,9 +191,17 @@ def extend(folder: Path, budget: Budget, proposals: Sequence[Proposal] = ()) -> 
 
 
 def best_network(folder: Path) -> Path:
-    """The file of the best network of a finished run, for `netmorph.load`."""
+    """The file of the best network of a finished run, for `netmorph.load`.
+
+    Raises:
+        RunError: the run has no result yet.
+    """
     with reading(folder) as records:
-        return network_file(folder, records.meta("result")["best"]["id"])
+        told = records.meta("result")
+        best = None if told is None else Result.from_json(told).best
+    if best is None:
+        raise RunError(f"the run in {folder} has no result yet; go on with it first")
+    return network_file(folder, best.id)
 
 
 def train(

@@ -8,6 +8,8 @@ from typing import ClassVar
 
 import pytest
 
+from netmorph import report
+from netmorph.report.summary import found_by
 from netmorph.run.names import State
 from netmorph.run.ranking import ranked, spent
 from netmorph.run.records import NetworkRecord, Records
@@ -72,6 +74,22 @@ def test_a_further_arm_gets_as_many_flops(finished: Path) -> None:
     assert 0 <= spent(restarts) - spent(evolved) < restarts[0].training_flops
     assert sum(network.survivor for network in restarts) == CONFIG.population
     assert len({network.loss for network in restarts}) == len(restarts)
+
+
+def test_the_result_and_the_report_tell_of_a_further_arm(finished: Path, tmp_path: Path) -> None:
+    with Records.open(finished) as records:
+        found = found_by(records)
+    assert set(found.baselines) == {"alone", "random", "restarts"}
+    restarts, networks = found.baselines["restarts"], of(finished, "restarts")
+    survivors = ranked(network for network in networks if network.survivor)
+    assert restarts.networks == len(networks)
+    assert restarts.training_flops == spent(networks)
+    assert restarts.best.id == survivors[0].id
+    assert restarts.ensemble is not None
+    assert restarts.ensemble.members == tuple(network.id for network in survivors)
+    page = report.write(finished, tmp_path / "page.html").read_text("utf-8")
+    assert page.count("Restarts, ensemble") == 2  # in the table and in the figure
+    assert "restarts reaches" in page
 
 
 def test_a_further_arm_changes_nothing_of_the_others(finished: Path, tmp_path: Path) -> None:

@@ -5,14 +5,12 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from netmorph.report.arms import ACCENT, arms_of, look
 from netmorph.report.figures import (
-    ACCENT,
-    ARMS,
     GREY,
     INK,
-    ORANGE,
     accuracy_axis,
     describe,
     flops_axis,
@@ -20,8 +18,10 @@ from netmorph.report.figures import (
 )
 from netmorph.report.numbers import compact, percent, power_of_ten
 from netmorph.report.summary import ancestry
+from netmorph.run.names import ArmName
 from netmorph.run.ranking import trained
 from netmorph.run.records import EditRecord, EpochRecord, NetworkRecord
+from netmorph.run.result import EnsembleResult, NetworkResult, Result
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -38,13 +38,13 @@ def tradeoff(
     shown = trained(networks)
     floor = accuracy_axis(axes, [network.accuracy or 0.0 for network in shown])
     for network in shown:
-        _, colour, marker = ARMS[network.arm]
+        arm = look(network.arm)
         accuracy = max(network.accuracy or 0.0, floor)
         axes.plot(
             network.flops,
             accuracy,
-            marker,
-            color=colour,
+            arm.marker,
+            color=arm.colour,
             alpha=0.55,
             ms=6.5,
             mew=0,
@@ -72,9 +72,8 @@ def tradeoff(
         ha="center",
         weight="bold",
     )
-    for arm, (name, colour, marker) in ARMS.items():
-        if any(network.arm == arm for network in shown):
-            axes.plot([], [], marker, color=colour, ms=7, label=name)
+    for arm in map(look, arms_of(shown)):
+        axes.plot([], [], arm.marker, color=arm.colour, ms=7, label=arm.title)
     flops_axis(axes, "forward FLOPs per sample (log scale)", log=True)
     legend_above(axes)
     tooltips = {f"n{network.id}": describe(network) for network in shown}
@@ -104,8 +103,8 @@ def curves(
     axes.set_xlim(0, 1.02 * end)
     axes.plot(*zip(*line, strict=True), "-o", color=ACCENT, lw=2, ms=3, label="best network's ancestry")
     if beside:
-        name, colour, _ = ARMS["alone"]
-        axes.plot(*zip(*other, strict=True), "-", color=colour, lw=2, label=name)
+        arm = look(ArmName.ALONE)
+        axes.plot(*zip(*other, strict=True), "-", color=arm.colour, lw=2, label=arm.title)
         if other[-1][0] > 1.02 * end:
             axes.plot([], [], " ", label=f"(goes on to {percent(other[-1][1])} at {compact(other[-1][0])})")
     spot = -math.inf
@@ -134,15 +133,15 @@ def spending(figure: Figure, networks: Sequence[NetworkRecord]) -> Mapping[str, 
     """The best validation accuracy by training FLOPs, those of an arm's start network included."""
     axes = figure.add_subplot()
     accuracies = []
-    for arm, (name, colour, marker) in ARMS.items():
-        members = [network for network in networks if network.arm == arm]
-        inherited = sum(n.training_flops for n in ancestry(networks, members[0].id)[:-1]) if members else 0
+    for name in arms_of(networks):
+        arm, members = look(name), [network for network in networks if network.arm == name]
+        inherited = sum(n.training_flops for n in ancestry(networks, members[0].id)[:-1])
         spent = [inherited + x for x in itertools.accumulate(n.training_flops for n in members)]
         bests = list(itertools.accumulate((n.accuracy or 0.0 for n in members), max))
         points = [(x, y) for x, y in zip(spent, bests, strict=True) if y > 0]
         if points:
-            axes.step(*zip(*points, strict=True), where="post", color=colour, lw=2, label=name)
-            axes.plot(*points[-1], marker, color=colour, ms=7)
+            axes.step(*zip(*points, strict=True), where="post", color=arm.colour, lw=2, label=arm.title)
+            axes.plot(*points[-1], arm.marker, color=arm.colour, ms=7)
             accuracies += [accuracy for _, accuracy in points]
     accuracy_axis(axes, accuracies, "best validation accuracy")
     flops_axis(axes, "training FLOPs spent by the arm", log=False)
@@ -193,23 +192,29 @@ def edits(figure: Figure, networks: Iterable[NetworkRecord]) -> Mapping[str, str
     return tooltips
 
 
-def ensemble(figure: Figure, found: Mapping[str, Any]) -> Mapping[str, str]:
+def ensemble(figure: Figure, found: Result) -> Mapping[str, str]:
     """Test accuracy of the ensemble, its members and the baselines."""
     axes = figure.add_subplot()
-    alone, random = found["baselines"].get("alone"), found["baselines"].get("random")
-    lines = [
-        ("Ensemble", found["ensemble"], ACCENT, "D"),
-        *((f"Network {member['id']}", member, ACCENT, "o") for member in found["members"]),
-        *([("Random search, ensemble", random["ensemble"], ORANGE, "D")] if random else []),
-        *([("Random search, best", random["best"], ORANGE, "^")] if random else []),
-        *([("Start network alone", alone, ARMS["alone"][1], "s")] if alone else []),
+    lines: list[tuple[str, NetworkResult | EnsembleResult | None, str, str]] = [
+        ("Ensemble", found.ensemble, ACCENT, "D"),
+        *((f"Network {member.id}", member, ACCENT, "o") for member in found.members),
     ]
-    lines = [line for line in lines if line[1] and line[1]["test_accuracy"] is not None]
-    values = [entry["test_accuracy"] for _, entry, _, _ in lines]
+    for arm, baseline in ((look(name), baseline) for name, baseline in found.baselines.items()):
+        if baseline.networks is None:
+            lines.append((arm.title, baseline.best, arm.colour, arm.marker))
+        else:
+            lines.append((f"{arm.title}, ensemble", baseline.ensemble, arm.colour, "D"))
+            lines.append((f"{arm.title}, best", baseline.best, arm.colour, arm.marker))
+    known = [
+        (name, entry.test_accuracy, colour, marker)
+        for name, entry, colour, marker in lines
+        if entry is not None and entry.test_accuracy is not None
+    ]
+    values = [value for _, value, _, _ in known]
     margin = max(0.15 * (max(values) - min(values)), 0.002)
     start = min(values) - margin
-    for row, (name, entry, colour, marker) in enumerate(reversed(lines)):
-        value, heavy = entry["test_accuracy"], name == "Ensemble"
+    for row, (name, value, colour, marker) in enumerate(reversed(known)):
+        heavy = name == "Ensemble"
         axes.plot([start, value], [row, row], color=colour, lw=1.5, alpha=0.35)
         axes.plot(value, row, marker, color=colour, ms=10 if heavy else 8)
         axes.annotate(
@@ -220,8 +225,8 @@ def ensemble(figure: Figure, found: Mapping[str, Any]) -> Mapping[str, str]:
             va="center",
             weight="bold" if heavy else "normal",
         )
-    axes.set_yticks(range(len(lines)), [name for name, *_ in reversed(lines)])
-    axes.set_ylim(-0.6, len(lines) - 0.4)
+    axes.set_yticks(range(len(known)), [name for name, *_ in reversed(known)])
+    axes.set_ylim(-0.6, len(known) - 0.4)
     axes.set_xlim(start, max(values) + 1.5 * margin)
     axes.grid(False, axis="y")
     axes.tick_params(axis="y", length=0)

@@ -6,7 +6,6 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 from torch import nn
 
@@ -15,9 +14,10 @@ from netmorph.data import Dataset
 from netmorph.files import remove_unfinished
 from netmorph.measure.cost import cost
 from netmorph.run.config import TrainConfig
-from netmorph.run.final_test import conclude
+from netmorph.run.final_test import FinalTest
 from netmorph.run.names import ArmName, Stage, State, Status
 from netmorph.run.records import EpochRecord, NetworkRecord, Records
+from netmorph.run.result import Result, result_of
 from netmorph.run.store import NetworkStore
 from netmorph.train import loop as training
 from netmorph.train.history import Epoch, History
@@ -38,7 +38,7 @@ def train_single(
     on_epoch: Callable[[Epoch], None] = lambda epoch: None,
     world: World = ONE_PROCESS,
     dataset: Dataset | None = None,
-) -> dict[str, Any]:
+) -> Result:
     """Train the config's network, or go on from its checkpoint; keep the best epoch and test it.
 
     Args:
@@ -46,15 +46,15 @@ def train_single(
         dataset: the config's data, where it is loaded already.
 
     Returns:
-        The result, see `netmorph.report.summary`; the network is its "best", and there are no baselines.
+        What it has found; the network is its `best`, and there are no baselines.
 
     Raises:
         NetmorphError: see `netmorph.train.loop.train`.
     """
-    result = records.meta("result")
-    from_first(lambda: None if result else (folder, config), world)
-    if result is not None:
-        return dict(result)
+    told = records.meta("result")
+    from_first(lambda: None if told else (folder, config), world)
+    if told is not None:
+        return Result.from_json(told)
     dataset = config.data.load() if dataset is None else dataset
     store = NetworkStore(folder, config.base(dataset), config.recipe)
     for place in (folder, store.folder):
@@ -88,9 +88,10 @@ def train_single(
         )
         records.replace_epochs(ONLY, [EpochRecord(ONLY, **asdict(epoch)) for epoch in history])
         records.set_meta("round", 0)
-        records.set_meta("result", conclude(records, store, dataset, seconds, views=config.recipe.views))
+        found = result_of(records, FinalTest(store, dataset, config.recipe.views), seconds)
+        records.set_meta("result", found.as_json())
         records.set_meta("status", Status.FINISHED)
-    return dict(records.meta("result"))
+    return found
 
 
 def train_along(world: World) -> None:

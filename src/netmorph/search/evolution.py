@@ -18,17 +18,17 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from time import perf_counter
-from typing import Any
 
 from netmorph.data import Dataset
 from netmorph.run.config import EvolveConfig
-from netmorph.run.final_test import conclude
+from netmorph.run.final_test import FinalTest
 from netmorph.run.names import Stage, State, Status
 from netmorph.run.ranking import spent
 from netmorph.run.records import EpochRecord, NetworkRecord, Records
+from netmorph.run.result import Result, result_of
 from netmorph.run.store import NetworkStore
 from netmorph.search.arms import ARMS, NewArm, Round
-from netmorph.search.jobs import Job, Result, Trained
+from netmorph.search.jobs import Done, Job, Trained
 from netmorph.search.networks import START, Networks
 from netmorph.search.planning import EvolutionError, Planner
 from netmorph.workers.executor import Executor
@@ -62,10 +62,10 @@ def evolve(
     config: EvolveConfig,
     dataset: Dataset,
     records: Records,
-    executor: Executor[Job, Result],
+    executor: Executor[Job, Done],
     on_progress: Callable[[Progress], None] = lambda progress: None,
     arms: Sequence[NewArm] = ARMS,
-) -> dict[str, Any]:
+) -> Result:
     """Run an evolution, or go on with one, until its budget is reached.
 
     Args:
@@ -76,22 +76,22 @@ def evolve(
         arms: the searches that are made beside each other, see `netmorph.search.arms`; the same whenever it goes on.
 
     Returns:
-        The result, see `netmorph.report.summary`.
+        What it has found.
 
     Raises:
         EvolutionError: the start network could not be made or trained, or the data has changed since the run began.
         SaveError: the disk is full. `evolve` goes on from there later.
     """
     run = _Run(folder, config, dataset, records, executor, on_progress, arms)
-    result = records.meta("result")
-    if result is None:
-        run.prepare()
-        run.start()
-        while run.next_round():
-            pass
-        run.even_out()
-        result = run.finish()
-    return dict(result)
+    told = records.meta("result")
+    if told is not None:
+        return Result.from_json(told)
+    run.prepare()
+    run.start()
+    while run.next_round():
+        pass
+    run.even_out()
+    return run.finish()
 
 
 class _Run:
@@ -101,7 +101,7 @@ class _Run:
         config: EvolveConfig,
         dataset: Dataset,
         records: Records,
-        executor: Executor[Job, Result],
+        executor: Executor[Job, Done],
         on_progress: Callable[[Progress], None],
         arms: Sequence[NewArm],
     ) -> None:
@@ -184,11 +184,12 @@ class _Run:
             self._train_planned(number)
             self._end_round(number)
 
-    def finish(self) -> dict[str, Any]:
+    def finish(self) -> Result:
         self.store.clear()
-        result = conclude(self.records, self.store, self.dataset, self.seconds, views=self.config.recipe.views)
+        scores = FinalTest(self.store, self.dataset, self.config.recipe.views)
+        result = result_of(self.records, scores, self.seconds)
         with self.records.transaction():
-            self.records.set_meta("result", result)
+            self.records.set_meta("result", result.as_json())
             self.records.set_meta("seconds", self.seconds)
             self.records.set_meta("status", Status.FINISHED)
         return result

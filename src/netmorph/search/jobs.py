@@ -75,10 +75,10 @@ class Trained:
 
 
 Job = Birth | Training
-Result = Born | Trained
+Done = Born | Trained
 
 
-def handler(run: Path, config: EvolveConfig) -> Handler[Job, Result]:
+def handler(run: Path, config: EvolveConfig) -> Handler[Job, Done]:
     """What does the jobs of a run in a process of its own, which loads the data once."""
     return Worker(run, config, config.data.load())
 
@@ -94,7 +94,7 @@ class Worker:
     def __post_init__(self) -> None:
         self.store = NetworkStore(self.run, self.config.base(self.dataset), self.config.recipe)
 
-    def __call__(self, job: Job) -> Result:
+    def __call__(self, job: Job) -> Done:
         """Do one job; the same job gives the same result."""
         return self.bear(job) if isinstance(job, Birth) else self.train(job)
 

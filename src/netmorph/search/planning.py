@@ -14,7 +14,7 @@ from netmorph.measure.cost import Cost
 from netmorph.run.config import EvolveConfig
 from netmorph.run.names import State
 from netmorph.run.records import NetworkRecord, Records
-from netmorph.search.jobs import Birth, Born, Job, Result, Trained
+from netmorph.search.jobs import Birth, Born, Done, Job, Trained
 from netmorph.search.networks import START, Networks
 from netmorph.workers.executor import Executor
 
@@ -35,7 +35,7 @@ class Planner:
     dataset: Dataset
     records: Records
     networks: Networks
-    executor: Executor[Job, Result]
+    executor: Executor[Job, Done]
     position: int
 
     def bear(self, births: Sequence[Birth], arm: str, number: int) -> list[NetworkRecord]:
