@@ -181,6 +181,15 @@ def test_progress_tells_every_round(tmp_path: Path) -> None:
     assert seen[-1].best == max(network.accuracy or 0 for network in networks(tmp_path, "evolve"))
 
 
+def test_the_networks_are_read_once_and_once_more_for_the_result(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read, everything = Records.networks, []
+    monkeypatch.setattr(Records, "networks", lambda *given: everything.append(None) or read(*given))
+    run(tmp_path)
+    assert len(everything) == 2
+
+
 def test_the_test_split_is_used_at_the_end_only_and_once_for_a_network(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -267,10 +267,12 @@ class Records:
         if not rows:
             return
         names = list(rows[0])
-        # Not INSERT OR REPLACE: that deletes the row first, which other rows may refer to.
+        # Not INSERT OR REPLACE: that deletes the row first, which other rows may refer to. Nor is the key set again:
+        # SQLite would look through all networks for children of one whose id might change.
+        changed = [name for name in names if name not in key.split(", ")]
         sql = (
             f"INSERT INTO {table} ({', '.join(names)}) VALUES ({', '.join(f':{name}' for name in names)}) "
-            f"ON CONFLICT ({key}) DO UPDATE SET {', '.join(f'{name} = excluded.{name}' for name in names)}"
+            f"ON CONFLICT ({key}) DO UPDATE SET {', '.join(f'{name} = excluded.{name}' for name in changed)}"
         )
         with self.transaction():
             self._connection.executemany(sql, rows)
