@@ -144,9 +144,17 @@ def test_an_own_proposal_is_applied_and_one_that_does_not_fit_is_passed_over() -
     assert mutate(thin, np.random.default_rng(0), alone) is thin
 
 
+def too_few(graph: Graph) -> None:
+    return None
+
+
 def test_what_is_no_edit_is_refused() -> None:
-    with pytest.raises(ProposalError, match=r"no_edit.* returned str; a proposal returns an edit, or None"):
-        mutated(0, Mutation(proposals=(Weighted(no_edit, 1.0),)))
+    for proposal, message in (
+        (no_edit, "the proposal no_edit returned str; a proposal returns an edit, or None"),
+        (too_few, r"the proposal too_few failed: TypeError: too_few\(\) takes 1 positional argument"),
+    ):
+        with pytest.raises(ProposalError, match=message):
+            mutated(0, Mutation(proposals=(Weighted(proposal, 1.0),)))
 
 
 @pytest.mark.parametrize("weights", [(), (0.0,), (1.0, -1.0), (float("nan"),), (float("inf"),)])

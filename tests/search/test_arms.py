@@ -10,13 +10,14 @@ import pytest
 
 from netmorph import report
 from netmorph.report.summary import found_by
+from netmorph.run.budget import Budget
 from netmorph.run.names import State
 from netmorph.run.ranking import ranked, spent
 from netmorph.run.records import NetworkRecord, Records
 from netmorph.search.arms import ARMS, Round
 from netmorph.search.evolution import evolve
 from netmorph.search.jobs import Birth, Job, Training, handler
-from netmorph.search.planning import Planner
+from netmorph.search.planning import EvolutionError, Planner
 from netmorph.workers.executor import Inline
 from tests.search.test_evolution import Faulty, Stopped
 from tests.train.tiny import CONFIG, open_or_create, run, told, weights
@@ -74,6 +75,21 @@ def test_a_further_arm_gets_as_many_flops(finished: Path) -> None:
     assert 0 <= spent(restarts) - spent(evolved) < restarts[0].training_flops
     assert sum(network.survivor for network in restarts) == CONFIG.population
     assert len({network.loss for network in restarts}) == len(restarts)
+
+
+def test_a_run_goes_on_with_the_arms_that_it_began_with(tmp_path: Path) -> None:
+    config = replace(CONFIG, founders=1, budget=Budget(rounds=0))
+    executor = Inline(partial(handler, tmp_path, config))
+    with Records.create(tmp_path) as records:
+        evolve(tmp_path, config, CONFIG.data.load(), records, executor, arms=WITH_RESTARTS)
+        records.set_meta("result", None)
+        for arms, message in (
+            (ARMS, "begun with the arms evolve, alone, random, restarts, and is to go on with evolve, alone, random;"),
+            ((*ARMS, Restarts, Restarts), "different names"),
+            ((), "different names"),
+        ):
+            with pytest.raises(EvolutionError, match=message):
+                evolve(tmp_path, config, CONFIG.data.load(), records, executor, arms=arms)
 
 
 def test_the_result_and_the_report_tell_of_a_further_arm(finished: Path, tmp_path: Path) -> None:

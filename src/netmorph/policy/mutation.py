@@ -105,18 +105,20 @@ def mutate(
         The new graph. Where nothing fits within the locality, fewer edits are made, or none.
 
     Raises:
-        ProposalError: a proposal returned something else than an edit or None.
+        ProposalError: a proposal failed, or returned something else than an edit or None.
     """
     start = _size(graph)
     for _ in range(int(generator.integers(1, mutation.edits + 1))):
         for _ in range(mutation.tries):
             edit = ask(mutation.draw(generator), graph, generator)
-            if edit is None or (1 - start / (start + _grown(graph, edit, start))) > mutation.locality:
+            if edit is None:
                 continue
             before = _size(graph)
             try:
+                if 1 - start / (start + _grown(graph, edit, start)) > mutation.locality:
+                    continue
                 graph = apply(graph, edit, optimizer)
-            except EditError:  # the forward does not follow this edit; the network is as it was
+            except EditError:  # the edit does not fit, or the forward does not follow it; the network is as it was
                 continue
             on_edit(graph, 1 - before / _size(graph))
             break

@@ -94,15 +94,18 @@ def ask(proposal: Proposal, graph: Graph, generator: np.random.Generator) -> Edi
     """What a proposal draws. One that finds that its edit does not fit (an `EditError`) has found none.
 
     Raises:
-        ProposalError: it returned neither an edit nor None.
+        ProposalError: it failed, or returned neither an edit nor None.
     """
+    name = getattr(proposal, "__qualname__", repr(proposal))  # a function's own repr differs between processes
     try:
         edit: object = proposal(graph, generator)
     except EditError:
         return None
+    except Exception as error:  # a user's function can raise anything
+        raise ProposalError(f"the proposal {name} failed: {type(error).__name__}: {error}") from error
     if edit is None or isinstance(edit, Edit):
         return edit
-    raise ProposalError(f"{proposal!r} returned {type(edit).__name__}; a proposal returns an edit, or None")
+    raise ProposalError(f"the proposal {name} returned {type(edit).__name__}; a proposal returns an edit, or None")
 
 
 def _copy(graph: Graph, generator: np.random.Generator) -> Edit | None:

@@ -4,8 +4,9 @@ One process writes (the run's supervisor); any number read meanwhile. What belon
 `transaction`, so that a reader, or a run resumed after a crash, sees a finished job whole or not at all.
 
 Keys of `meta`: "title" (str), "command" (str), "config", "machine" and "versions" (dicts for the reader),
-"normalization" (mean and std of each channel), "fingerprint" (of the data), "status" (a `netmorph.run.names.Status`),
-"round" (int), "seconds" (wall time so far) and, written once at the end, "result" (see `netmorph.run.result`).
+"normalization" (mean and std of each channel), "fingerprint" (of the data), "arms" (their names), "status" (a
+`netmorph.run.names.Status`), "round" (int), "seconds" (wall time so far) and, written once at the end, "result" (see
+`netmorph.run.result`).
 """
 
 import contextlib

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import ClassVar, Protocol
 
 import numpy as np
@@ -164,7 +164,7 @@ class RandomSearch:
 
     planner: Planner
     name: ClassVar[str] = ArmName.RANDOM
-    _contenders: list[Candidate] | None = None
+    _contenders: list[Candidate] | None = field(default=None, init=False)
 
     def plan(self, round: Round) -> list[NetworkRecord]:
         """One after another. What a failed one would have taken is made up for, in the next round at the latest."""

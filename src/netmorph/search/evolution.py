@@ -79,7 +79,8 @@ def evolve(
         What it has found.
 
     Raises:
-        EvolutionError: the start network could not be made or trained, or the data has changed since the run began.
+        EvolutionError: the start network could not be made or trained, or the data or the arms are not those that the
+            run began with.
         SaveError: the disk is full. `evolve` goes on from there later.
     """
     run = _Run(folder, config, dataset, records, executor, on_progress, arms)
@@ -117,6 +118,8 @@ class _Run:
             for position, new in enumerate(arms)
         ]
         self.by_name = {arm.name: arm for arm in self.arms}
+        if not self.arms or len(self.by_name) < len(self.arms):
+            raise EvolutionError(f"a run has arms with different names; got {[arm.name for arm in self.arms]}")
         self.lead, *self.baselines = self.arms
         self._optimizers = self.store.with_optimizers()
         self._before = float(records.meta("seconds") or 0.0)
@@ -136,7 +139,15 @@ class _Run:
                 f"the data {self.config.data.source!r} is not what this run began with (its content differs); "
                 "bring the old data back, or start a new run"
             )
-        self.records.set_meta("fingerprint", self.dataset.fingerprint)
+        arms, begun_with = list(self.by_name), self.records.meta("arms")
+        if begun_with not in (None, arms):
+            raise EvolutionError(
+                f"this run was begun with the arms {', '.join(begun_with)}, and is to go on with {', '.join(arms)}; "
+                "give the same ones, in their order"
+            )
+        with self.records.transaction():
+            self.records.set_meta("fingerprint", self.dataset.fingerprint)
+            self.records.set_meta("arms", arms)
 
     def start(self) -> None:
         if not len(self.networks):
