@@ -16,7 +16,7 @@ from tests.run.test_records import network
 def assert_told_by(networks: Networks, records: Records) -> None:
     everything = records.networks()
     assert len(networks) == len(everything)
-    assert networks.next_id == len(everything) + 1
+    assert networks.next_id == max((one.id for one in everything), default=0) + 1
     assert networks.planned() == [one for one in everything if one.state == "planned"]
     assert networks.latest_round == max((one.round for one in everything), default=-1)
     for arm in ("evolve", "mine"):
@@ -33,10 +33,11 @@ def assert_told_by(networks: Networks, records: Records) -> None:
         survivors = networks.survivors(arm)
         assert sorted(one.id for one in survivors) == [one.id for one in own if one.survivor]
         assert survivors == sorted(survivors, key=lambda one: -(one.accuracy or 0.0))
+    by_id = {one.id: one for one in everything}
     for one in everything:
         family = one
         while family.parent is not None:
-            family = everything[family.parent - 1]
+            family = by_id[family.parent]
         assert networks.family(one.id) == family.id
 
 
@@ -57,7 +58,10 @@ def test_whatever_is_put_the_answers_are_those_of_the_records(tmp_path: Path, se
                 arm = draw.choice(("evolve", "mine"))
                 parents = [one.id for one in networks.of(arm) if one.state == "trained"]
                 parent = draw.choice([None, *parents])
-                planned = network(networks.next_id, parent, arm=arm, round=number, state=State.PLANNED)
+                # Runs of before have gaps between ids.
+                planned = network(
+                    networks.next_id + draw.randrange(2), parent, arm=arm, round=number, state=State.PLANNED
+                )
                 networks.put(replace(planned, accuracy=None, loss=None, training_flops=draw.randrange(99)))
             assert_told_by(networks, records)
             for one in networks.planned():

@@ -83,10 +83,10 @@ def evolve(
             run began with.
         SaveError: the disk is full. `evolve` goes on from there later.
     """
-    run = _Run(folder, config, dataset, records, executor, on_progress, arms)
     told = records.meta("result")
     if told is not None:
         return Result.from_json(told)
+    run = _Run(folder, config, dataset, records, executor, on_progress, arms)
     run.prepare()
     run.start()
     while run.next_round():

@@ -56,6 +56,7 @@ class Networks:
         self._survivors: defaultdict[str, list[int]] = defaultdict(list)
         self._families: dict[int, int] = {}
         self.latest_round = -1
+        self.next_id = START  # the first one that is free: parents come before their children
         for network in records.networks():
             self._hold(network)
             if network.survivor:
@@ -66,11 +67,6 @@ class Networks:
 
     def __getitem__(self, id: int) -> NetworkRecord:
         return self._by_id[id]
-
-    @property
-    def next_id(self) -> int:
-        """The first id that is free; ids are given in order, and parents come before their children."""
-        return START + len(self._by_id)
 
     def put(self, network: NetworkRecord) -> None:
         """Add a network, or replace the one with its id, here and in the records."""
@@ -117,6 +113,7 @@ class Networks:
             self._in_round[network.arm, network.round].append(network.id)
             self._families[network.id] = network.id if network.parent is None else self._families[network.parent]
             self.latest_round = max(self.latest_round, network.round)
+            self.next_id = max(self.next_id, network.id + 1)
         else:
             totals.flops[before.state] -= before.training_flops
         totals.flops[network.state] += network.training_flops
