@@ -11,8 +11,6 @@ import torch
 from netmorph.errors import MissingExtra
 from netmorph.zoo.vision import vision_library
 
-# Small networks gain nothing from a second thread, and beside other work two of them wait for each other.
-torch.set_num_threads(1)
 
 # Lightning, transformers and timm import torchvision, which beside a CPU build of PyTorch has to be imported so.
 with contextlib.suppress(MissingExtra):
@@ -33,6 +31,12 @@ def real_data() -> Callable[[str], Path]:
         return folder
 
     return find
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> None:
+    """Small networks gain nothing from a second one, and sums depend on their number: workers have one, too."""
+    torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="session", autouse=True)

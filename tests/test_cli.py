@@ -17,7 +17,7 @@ import torch
 from netmorph import Base, apply, cli, save, trace, widen
 from netmorph.cli.options import OptimizerName
 from netmorph.report.summary import summary
-from netmorph.run.config import TrainConfig
+from netmorph.run.config import DataConfig, TrainConfig
 from netmorph.run.records import Records
 from netmorph.session import config_of
 from netmorph.train.optimizers import OPTIMIZERS
@@ -197,6 +197,33 @@ def test_evolve_show_report_and_resume(netmorph: Callable[..., Done], folder: Pa
     assert refused.code == 1
     assert "runs/digits-1 is a run of `netmorph evolve`; resume it with that command" in refused.err
     assert json.loads(netmorph("show", "runs/digits-1", "--json").out) == found
+
+
+@pytest.mark.parametrize(
+    ("proposal", "message"),
+    [
+        ("nowhere:widen", "the proposal 'nowhere:widen' cannot be imported: ModuleNotFoundError"),
+        ("math:sqrt=often", "--proposal takes MODULE:FUNCTION or MODULE:FUNCTION=WEIGHT"),
+        ("math:sqrt=-1", "weights of proposals must be 0 or more"),
+        ("math:sqrt", "the proposal sqrt failed: TypeError"),
+    ],
+)
+def test_a_proposal_that_cannot_be_used_leaves_no_run(
+    netmorph: Callable[..., Done], folder: Path, proposal: str, message: str
+) -> None:
+    done = netmorph(*EVOLVE, "--proposal", proposal)
+    assert done.code == 1
+    assert message in " ".join(done.err.split())
+    assert not (folder / "runs").exists()
+
+
+def test_a_new_run_loads_its_data_once(netmorph: Callable[..., Done], monkeypatch: pytest.MonkeyPatch) -> None:
+    load, loaded = DataConfig.load, []
+    monkeypatch.setattr(DataConfig, "load", lambda config: loaded.append(config) or load(config))
+    for command in (EVOLVE, [*TRAIN, "--class-weights", "balanced"]):  # workers are processes apart
+        loaded.clear()
+        assert netmorph(*command).code == 0
+        assert len(loaded) == 1
 
 
 def test_train_and_resume(netmorph: Callable[..., Done]) -> None:

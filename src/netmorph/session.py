@@ -4,23 +4,30 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
+import numpy as np
+
 from netmorph import report
+from netmorph.data import Dataset
 from netmorph.errors import NetmorphError, require
 from netmorph.graph import trace
 from netmorph.measure.cost import cost
+from netmorph.policy import Proposal
+from netmorph.policy.proposals import ask
 from netmorph.report.logs import OnEpoch, TensorBoardLog, csv_log, every, jsonl_log, recorded
 from netmorph.run import single
 from netmorph.run.budget import Budget
 from netmorph.run.config import Config, EvolveConfig, TrainConfig, as_json, from_json
 from netmorph.run.lock import RunLock
 from netmorph.run.machine import machine, versions
+from netmorph.run.names import Status
 from netmorph.run.records import Records
+from netmorph.run.result import Result
 from netmorph.run.store import network_file
 from netmorph.search.evolution import Progress
 from netmorph.search.evolution import evolve as run_evolution
@@ -54,14 +61,14 @@ def free_folder(name: str, parent: Path = Path("runs")) -> Path:
 
 
 def settle(
-    config: EvolveConfig, *, epochs: int | None, start_epochs: int | None, batch_size: int | None
+    config: EvolveConfig, dataset: Dataset, *, epochs: int | None, start_epochs: int | None, batch_size: int | None
 ) -> EvolveConfig:
     """The config with what was not given decided by the data and the model.
 
     Small data take small batches and many epochs; the founders train three times as long as a child; the networks of
     `netmorph.zoo` start at a quarter of their width.
     """
-    samples = len(config.data.load().train)
+    samples = len(dataset.train)
     epochs = epochs or max(1, round(SAMPLES / samples))
     batch_size = batch_size or (32 if samples < SMALL else 64)
     options = {"width": START_WIDTH, **config.options} if config.model in MODELS else config.options
@@ -73,11 +80,14 @@ def settle(
     )
 
 
-def create(folder: Path, config: Config, command: str, world: World = ONE_PROCESS) -> Path:
+def create(
+    folder: Path, config: Config, command: str, world: World = ONE_PROCESS, dataset: Dataset | None = None
+) -> Path:
     """Start a run's folder, once data, recipe and model are known to work together; nothing is trained yet.
 
     Args:
         world: the processes that will work together; the first one creates the folder.
+        dataset: the config's data, where it is loaded already.
 
     Raises:
         NetmorphError: the data cannot be loaded, the recipe does not fit it, the model cannot be built, run on it or
@@ -89,7 +99,8 @@ def create(folder: Path, config: Config, command: str, world: World = ONE_PROCES
         require(package, "report")
     usable_device(own_device(config.device, world))
     config = replace(config, data=config.data.absolute())
-    dataset = config.data.load()
+    told = as_json(config)
+    dataset = config.data.load() if dataset is None else dataset
     check_data(dataset)
     check_recipe(config.recipe, dataset, world)
     model = config.base(dataset).build()
@@ -102,62 +113,83 @@ def create(folder: Path, config: Config, command: str, world: World = ONE_PROCES
                 f"the start network takes {price.flops:.3g} FLOPs, more than max_flops, {config.max_flops:.3g}; "
                 "raise it, or start smaller (width)"
             )
-        trace(model, examples(dataset, model))
+        graph = trace(model, examples(dataset, model))
+        for proposal, _ in config.mutation.proposals:
+            ask(proposal, graph, np.random.default_rng(config.seed))
     with Records.create(folder) as records, records.transaction():
-        records.set_meta("config", as_json(config))
+        records.set_meta("config", told)
         records.set_meta("title", f"{config.model} on {dataset.name}")
         records.set_meta("command", command)
         records.set_meta("normalization", dataset.preparation.describe())
         records.set_meta("criterion", asdict(dataset.task.chooses))
         records.set_meta("machine", machine())
         records.set_meta("versions", versions())
-        records.set_meta("status", "interrupted")
+        records.set_meta("status", Status.INTERRUPTED)
     return folder
 
 
-def config_of(records: Records, kind: type[Kind]) -> Kind:
+def config_of(records: Records, kind: type[Kind], proposals: Sequence[Proposal] = ()) -> Kind:
     """The config that a run began with.
+
+    Args:
+        proposals: the user's own that it names.
 
     Raises:
         RunError: it is a run of another command, or was cut short before it began.
+        ProposalError: a proposal that it names is missing.
     """
     told = records.meta("config")
     if told is None:
         raise RunError(f"the run in {records.path.parent} was stopped before it began; delete the folder, start again")
-    config = from_json(told)
+    config = from_json(told, proposals)
     if not isinstance(config, kind):
         raise RunError(f"{records.path.parent} is a run of `netmorph {told['task']}`; resume it with that command")
     return config
 
 
-def evolve(folder: Path, workers: int | None, on_progress: Callable[[Progress], None]) -> Path:
+def evolve(
+    folder: Path,
+    workers: int | None,
+    on_progress: Callable[[Progress], None],
+    dataset: Dataset | None = None,
+    proposals: Sequence[Proposal] = (),
+) -> Path:
     """Start or go on with the evolution in a folder, and write its report.
+
+    Args:
+        dataset: the data of its config, where it is loaded already.
+        proposals: the user's own that it began with, whenever it goes on: a run folder names them, and nothing is
+            imported because a file names it.
 
     Raises:
         RunInUse: another process works in the folder.
         NetmorphError: see `netmorph.search.evolution.evolve`.
     """
     with _working(folder) as records:
-        config = config_of(records, EvolveConfig)
+        config = config_of(records, EvolveConfig, proposals)
         if workers is None and config.device != "cpu":
             workers = 1  # one accelerator, one worker: each brings a context of its own
         with Processes(partial(handler, folder, config), workers, config.threads) as executor:
             set_threads(executor.plan.threads)
-            run_evolution(folder, config, records, executor, on_progress)
+            dataset = config.data.load() if dataset is None else dataset
+            run_evolution(folder, config, dataset, records, executor, on_progress)
     return report.write(folder)
 
 
-def extend(folder: Path, budget: Budget) -> None:
+def extend(folder: Path, budget: Budget, proposals: Sequence[Proposal] = ()) -> None:
     """Give an evolution another budget; one that is finished can go on, and will be tested again at its new end.
+
+    Args:
+        proposals: see `evolve`.
 
     Raises:
         RunInUse: another process works in the folder.
     """
     with RunLock(folder), Records.resume(folder) as records, records.transaction():
-        config = config_of(records, EvolveConfig)
+        config = config_of(records, EvolveConfig, proposals)
         records.set_meta("config", as_json(replace(config, budget=budget)))
         records.set_meta("result", None)
-        records.set_meta("status", "interrupted")
+        records.set_meta("status", Status.INTERRUPTED)
 
 
 def criterion(folder: Path) -> Criterion:
@@ -167,9 +199,17 @@ def criterion(folder: Path) -> Criterion:
 
 
 def best_network(folder: Path) -> Path:
-    """The file of the best network of a finished run, for `netmorph.load`."""
+    """The file of the best network of a finished run, for `netmorph.load`.
+
+    Raises:
+        RunError: the run has no result yet.
+    """
     with reading(folder) as records:
-        return network_file(folder, records.meta("result")["best"]["id"])
+        told = records.meta("result")
+        best = None if told is None else Result.from_json(told).best
+    if best is None:
+        raise RunError(f"the run in {folder} has no result yet; go on with it first")
+    return network_file(folder, best.id)
 
 
 def train(
@@ -177,6 +217,7 @@ def train(
     on_epoch: Callable[[Epoch], None],
     tensorboard: bool = False,
     world: World = ONE_PROCESS,
+    dataset: Dataset | None = None,
 ) -> Path:
     """Start or go on with the training in a folder, and write its report.
 
@@ -185,6 +226,7 @@ def train(
     Args:
         tensorboard: log to the folder tensorboard in it, too; a training that has begun to keeps to it.
         world: the processes that train together. This is the first one's part; the others do `train_along`.
+        dataset: the data of its config, where it is loaded already.
 
     Raises:
         RunInUse: another process works in the folder.
@@ -195,19 +237,22 @@ def train(
         with contextlib.ExitStack() as opened:
             # A finished run keeps its logs, also without the checkpoint that they would be made from.
             logs = [] if records.meta("result") else _logs(folder, tensorboard, opened)
-            single.train_single(folder, config, records, every(*logs, on_epoch), world)
+            single.train_single(folder, config, records, every(*logs, on_epoch), world, dataset)
     return report.write(folder)
 
 
-def begun_with(folder: Path, kind: type[Kind]) -> Kind:
+def begun_with(folder: Path, kind: type[Kind], proposals: Sequence[Proposal] = ()) -> Kind:
     """The config of the run in a folder.
+
+    Args:
+        proposals: see `evolve`.
 
     Raises:
         RecordsError: there is no run.
         RunError: see `config_of`.
     """
     with reading(folder) as records:
-        return config_of(records, kind)
+        return config_of(records, kind, proposals)
 
 
 def _logs(folder: Path, tensorboard: bool, opened: contextlib.ExitStack) -> list[OnEpoch]:
@@ -232,14 +277,14 @@ def _working(folder: Path) -> Iterator[Records]:
     with Records.open(folder):  # that there is a run, before a lock file is left anywhere
         pass
     with RunLock(folder), Records.resume(folder) as records:
-        if records.meta("status") == "finished":
+        if records.meta("status") == Status.FINISHED:
             yield records
             return
-        records.set_meta("status", "running")
+        records.set_meta("status", Status.RUNNING)
         try:
             yield records
         except BaseException:
             # What stopped it may be a full disk, which has been told already.
             with contextlib.suppress(NetmorphError):
-                records.set_meta("status", "interrupted")
+                records.set_meta("status", Status.INTERRUPTED)
             raise

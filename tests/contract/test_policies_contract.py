@@ -19,11 +19,11 @@ from checks import EXACT, outputs, relative
 from torch import Tensor, nn
 
 from netmorph import zoo
-from netmorph.edit import Edit, apply, residual, widen_all
+from netmorph.edit import apply, residual, widen_all
 from netmorph.graph import Allow, Graph, trace
-from netmorph.policy import Mutation, mutate
+from netmorph.policy import Mutation, exact, mutate
 from netmorph.policy.learning_rate import POLICIES as LEARNING_RATES
-from netmorph.policy.mutation import deepen_somewhere, widen_somewhere
+from netmorph.policy.proposals import Deepen, Proposal, Widen
 from netmorph.run.config import DataConfig, EvolveConfig
 from netmorph.search.jobs import Birth, Born, Training, Worker
 from netmorph.testing import check_attributes, check_proposal
@@ -39,9 +39,9 @@ class Policy(NamedTuple):
     growth: float
 
 
-def mutation(**options: float) -> Policy:
-    told = Mutation(**options)  # type: ignore[arg-type]
-    return Policy(partial(mutate, mutation=told), told.locality, told.growth)
+def mutation(edits: int = 4, locality: float = 0.75, deepen: float = 0.25, growth: float = 3.0) -> Policy:
+    told = Mutation(edits, locality, exact(deepen, growth))
+    return Policy(partial(mutate, mutation=told), locality, growth)
 
 
 POLICIES = {
@@ -83,10 +83,10 @@ def assert_kept(policy: Policy, model: nn.Module, x: Tensor, seed: int) -> int:
         assert relative(before, outputs(model, x)) <= EXACT[next(model.parameters()).dtype], graph.journal[-1]
         assert 0 < share <= policy.locality
         told = graph.journal[-1].edit
-        assert told["after"] > told["before"]
-        if told["kind"] == "widen":
-            doubled = policy.growth < 2 and told["after"] == 2 * told["before"]  # where only multiples are exact
-            assert doubled or told["after"] <= max(told["before"] + 1, round(policy.growth * told["before"]))
+        assert told.after > told.before
+        if told.kind == "widen":
+            doubled = policy.growth < 2 and told.after == 2 * told.before  # where only multiples are exact
+            assert doubled or told.after <= max(told.before + 1, round(policy.growth * told.before))
 
     graph = policy.propose(trace(model, x), np.random.default_rng(seed), on_edit=check)
     assert count == len(graph.journal)
@@ -106,10 +106,10 @@ def test_a_policy_proposes_exact_edits_within_its_bounds(name: str, policy: str)
     assert sum(made) >= len(SEEDS)
 
 
-@pytest.mark.parametrize("proposal", [widen_somewhere, deepen_somewhere])
+@pytest.mark.parametrize("proposal", [Widen(), Deepen()])
 @pytest.mark.parametrize("name", NETWORKS)
-def test_a_proposal_makes_right_edits(name: str, proposal: Callable[..., Edit | None]) -> None:
-    assert check_proposal(*network(name), partial(proposal, mutation=Mutation()), seeds=range(2)) == 2
+def test_a_proposal_makes_right_edits(name: str, proposal: Proposal) -> None:
+    assert check_proposal(*network(name), proposal, seeds=range(2)) == 2
 
 
 def test_in_the_precision_that_is_trained_in() -> None:
@@ -138,9 +138,10 @@ def test_no_child_exceeds_the_cap_of_its_run(name: str, tmp_path: Path) -> None:
     config = EvolveConfig(
         DataConfig(train_size=20), name, {"width": 0.0625}, Recipe(epochs=1), mutation=Mutation(edits=4, locality=0.8)
     )
-    start = Worker(tmp_path, config)(Birth(1, None, 0, generations=0))
+    data = config.data.load()
+    start = Worker(tmp_path, config, data)(Birth(1, None, 0, generations=0))
     assert isinstance(start, Born)
-    worker = Worker(tmp_path, replace(config, max_flops=1.3 * start.cost.flops))
+    worker = Worker(tmp_path, replace(config, max_flops=1.3 * start.cost.flops), data)
     worker(Training(1, 0, 1))
     for id, birth in enumerate((Birth(2, 1, 3), Birth(3, 1, 4), Birth(4, None, 5, 4, inherit=False)), 2):
         born = worker(replace(birth, id=id))

@@ -232,7 +232,7 @@ def test_the_graph_returned_is_of_the_edited_model() -> None:
     assert after.model is model
     assert after.group("0").size == 6
     assert graph.group("0").size == 4
-    assert [entry.edit["after"] for entry in after.journal] == [6]
+    assert [entry.edit.after for entry in after.journal] == [6]
     assert 0 <= after.journal[0].error < 1e-12
     worse = apply(after, widen(after, "0", 8, random_pad))
     assert worse.journal[1].error > 1e-6

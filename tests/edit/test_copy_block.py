@@ -170,7 +170,7 @@ def test_stacking_is_a_plain_copy() -> None:
     graph = apply(graph, stack(graph, path))
     assert torch.allclose(output(model, x), expected, rtol=0, atol=1e-12)
     assert graph.journal[-1].error > 1e-3
-    assert graph.journal[-1].edit["method"] == "stack"
+    assert graph.journal[-1].edit.method == "stack"
 
 
 @pytest.mark.parametrize("path", ["0", "stage2.0", "conv1"])

@@ -18,7 +18,7 @@ def test_exact_behind_any_layer(method: str, after: str) -> None:
     assert after in places(graph)
     graph = apply(graph, DEEPENINGS[method](graph, after))
     assert torch.allclose(before, output(model, x), rtol=0, atol=1e-14)
-    assert graph.journal[-1].edit["kind"] == "deepen"
+    assert graph.journal[-1].edit.kind == "deepen"
 
 
 @pytest.mark.parametrize("rank", [1, 2, 3])
@@ -56,6 +56,22 @@ def test_identity_behind_an_idempotent_activation_ends_in_it() -> None:
     assert [type(layer) for layer in model[0][1]] == [nn.Conv2d]
 
 
+def test_calls_in_an_inserted_block_are_told_by_the_users_line() -> None:
+    class Net(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layers = nn.ModuleList([nn.Linear(4, 4), nn.ReLU(), nn.Linear(4, 2)])
+
+        def forward(self, x: Tensor) -> Tensor:
+            for layer in self.layers:
+                x = layer(x)
+            return x
+
+    graph = trace(Net(), torch.randn(2, 4))
+    graph = apply(graph, residual(graph, "layers.1"))
+    assert {call.location.rpartition(":")[0] for call in graph.recording.calls} == {__file__}
+
+
 def test_shallow_takes_a_layer_out_again() -> None:
     model, x = small()
     before = output(model, x)
@@ -67,7 +83,7 @@ def test_shallow_takes_a_layer_out_again() -> None:
     held = {id(p) for p in optimizer.param_groups[0]["params"]}
     assert held == {id(p) for p in model.parameters()}
     assert {id(p) for p in optimizer.state} <= held
-    assert [entry.edit["kind"] for entry in graph.journal] == ["deepen", "shallow"]
+    assert [entry.edit.kind for entry in graph.journal] == ["deepen", "shallow"]
 
 
 def test_shallow_refuses_what_changes_the_shape() -> None:

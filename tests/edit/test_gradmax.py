@@ -95,7 +95,7 @@ def test_exact_and_with_larger_gradients_than_other_ways(name: str) -> None:
         if method is None:
             graph = apply(graph, gradmax(graph, group, old + 2, data, loss))
             assert torch.allclose(output(model, data[1][0]), before, rtol=0, atol=1e-12)
-            assert graph.journal[-1].edit["method"] == "gradmax"
+            assert graph.journal[-1].edit.method == "gradmax"
         else:
             graph = apply(graph, widen(graph, group, old + 2, method))
         rows = model.get_parameter(f"{group}.weight")[old:]

@@ -49,7 +49,7 @@ def test_all_groups_at_once_are_exact(method) -> None:  # type: ignore[no-untype
     assert torch.allclose(before, output(model, x), rtol=1e-12, atol=1e-12)
     assert {name: graph.group(name).size for name in widths} == widths
     assert len(graph.journal) == 1
-    assert graph.journal[0].edit["widths"]["left"] == [4, 9]
+    assert graph.journal[0].edit.widths["left"] == [4, 9]
     assert {p.shape for p in model.parameters()} == {optimizer.state[p]["exp_avg"].shape for p in model.parameters()}
     assert model.norm.num_features == model.mix.in_channels == 9 + 13
     assert model.head.in_features == model.grouped.out_channels * 4

@@ -29,7 +29,7 @@ from netmorph import (
     widen,
     zoo,
 )
-from netmorph.edit import DEEPENINGS, WIDENINGS, journal
+from netmorph.edit import DEEPENINGS, WIDENINGS, Entry, journal
 from netmorph.edit.journal import read_back, rebuild
 from netmorph.edit.replace import structure
 from netmorph.files import SaveError
@@ -82,7 +82,7 @@ def edited(edits: int, seed: int = 0) -> tuple[nn.Module, Graph, Tensor]:
 
 def test_a_fresh_process_computes_the_same_bits(tmp_path: Path) -> None:
     model, graph, x = edited(24)
-    assert {entry.edit["kind"] for entry in graph.journal} == {"widen", "narrow", "deepen", "shallow"}
+    assert {entry.edit.kind for entry in graph.journal} == {"widen", "narrow", "deepen", "shallow"}
     save(tmp_path / "net.safetensors", model, graph.journal, Base("resnet", SHAPE))
     save_file({"x": x}, tmp_path / "x")
     (tmp_path / "repr").write_text(repr(model))
@@ -93,6 +93,33 @@ def test_a_fresh_process_computes_the_same_bits(tmp_path: Path) -> None:
     torch.set_num_threads(1)
     assert torch.equal(load_file(tmp_path / "y")["y"], output(model, x))
     torch.set_num_threads(threads)
+
+
+@pytest.mark.parametrize(
+    "edit",
+    [
+        {"kind": "widen", "method": "r2r", "layer": "a", "before": 4, "after": 6},
+        {"kind": "narrow", "method": "keep", "layer": "a and 1 more", "before": 9, "after": 5,
+         "widths": {"a": [5, 3], "b": [4, 2]}},
+        {"kind": "factorize", "method": "kernel_first", "layer": "a", "before": 8, "after": 2, "left_out_error": 0.25},
+        {"kind": "shallow", "method": "folded", "layer": "a", "before": 1, "after": 0,
+         "left_out_error": 0.5, "fitted_error": 0.1},
+    ],
+    ids=lambda edit: edit["kind"],
+)  # fmt: skip
+def test_entries_are_written_as_they_always_were(edit: dict[str, Any]) -> None:
+    told = {
+        "edit": edit,
+        "error": 1e-7,
+        "modules": [["a.1", {"kind": "relu", "options": {}, "parts": []}]],
+        "shapes": {"a.weight": [6, 2]},
+        "attributes": [["a", "kernel_size", [3, 3]], ["a", "out_channels", 6]],
+        "replaced": {"a.weight": [4, 2]},
+    }
+    entry = Entry.from_json(json.loads(json.dumps(told)))
+    assert json.loads(json.dumps(entry.as_json())) == told
+    assert (entry.edit.kind, entry.edit.layer, entry.edit.after) == (edit["kind"], edit["layer"], edit["after"])
+    assert entry.attributes[0][2] == (3, 3)
 
 
 def test_editing_goes_on_after_loading(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 import netmorph
-from netmorph.edit import EditError, Plan, new_entries
+from netmorph.edit import Description, EditError, Plan, new_entries
 from netmorph.graph import Graph
 
 
@@ -86,8 +86,8 @@ class Doubled:
         attributes: list[tuple[str, str, Any]] = [("0", "out_features", 6), ("2", "in_features", 6)]
         return Plan(exact=False, tensors=tensors, attributes=attributes)
 
-    def describe(self) -> dict[str, Any]:
-        return {"kind": "double", "method": "cat", "layer": "0", "before": 3, "after": 6}
+    def describe(self) -> Description:
+        return Description("double", "cat", "0", 3, 6)
 
 
 def test_a_users_edit_that_resizes_tensors_in_its_own_way() -> None:

@@ -70,7 +70,7 @@ def test_below_full_rank_it_is_the_nearest_weight(method: Factoring) -> None:
     graph = trace(model, x)
     edit = factorize(graph, "0", 2, method)
     assert not edit.plan(graph).exact
-    assert edit.describe()["left_out_error"] == pytest.approx(float(values[2:].norm() / values.norm()))
+    assert edit.describe().left_out_error == pytest.approx(float(values[2:].norm() / values.norm()))
     graph = apply(graph, edit)
     assert graph.journal[-1].error > 1e-3
     apply(graph, merge(graph, "0"))

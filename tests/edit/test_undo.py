@@ -410,7 +410,7 @@ def test_a_saved_network_knows_nothing_of_what_was_undone(tmp_path: Path) -> Non
     graph = apply(graph, undo(graph))
     save(tmp_path / "net", model, graph.journal)
     again, journal = load(tmp_path / "net", lambda: small()[0])
-    assert [entry.edit["kind"] for entry in journal] == ["widen"]
+    assert [entry.edit.kind for entry in journal] == ["widen"]
     assert torch.equal(output(again, x), output(model, x))
 
 

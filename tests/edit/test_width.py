@@ -9,6 +9,7 @@ from netmorph import EditError, apply, narrow, net2net, r2r, random_pad, trace, 
 from netmorph.edit import ChannelMap, WidthError
 from netmorph.graph import Allow
 from netmorph.graph.group import UnknownGroup
+from netmorph.graph.journal import Description
 
 
 def test_an_edit_touches_nothing_until_it_is_applied() -> None:
@@ -17,7 +18,7 @@ def test_an_edit_touches_nothing_until_it_is_applied() -> None:
     edit = widen(trace(model, x), "0", 6)
     edit.plan(trace(model, x))
     assert before == {name: (id(p), p.shape) for name, p in model.named_parameters()}
-    assert edit.describe() == {"kind": "widen", "method": "r2r", "layer": "0", "before": 4, "after": 6}
+    assert edit.describe() == Description("widen", "r2r", "0", 4, 6)
 
 
 def test_what_each_method_writes_and_reads() -> None:
@@ -95,7 +96,7 @@ def test_a_method_of_ones_own() -> None:
     before = output(model, x)
     graph = apply(trace(model, x), widen(trace(model, x), "3", 5, first_again))
     assert torch.allclose(before, output(model, x), rtol=0, atol=1e-14)
-    assert graph.journal[-1].edit["method"] == "first_again"
+    assert graph.journal[-1].edit.method == "first_again"
 
 
 @pytest.mark.parametrize("to", [4, 3, 1, 0, -2, 6.0])

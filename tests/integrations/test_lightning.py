@@ -100,7 +100,7 @@ def test_growing_every_epoch(tmp_path: Path) -> None:
 
     run = trainer(tmp_path, 6, callback, Watch(), checkpoints(tmp_path))
     run.fit(module, data())
-    assert [entry.edit["kind"] for entry in callback.journal] == ["widen", "deepen"]
+    assert [entry.edit.kind for entry in callback.journal] == ["widen", "deepen"]
     assert all(entry.before is None for entry in callback.journal), "old weights are not kept"
     assert module.net[0].weight.shape == (9, 4)
     assert len({id(optimizer) for optimizer, _ in held}) == 1
@@ -118,7 +118,7 @@ def test_steps_and_a_schedule_go_on_as_without_edits(tmp_path: Path) -> None:
     trainer(tmp_path, 2, callback, enable_checkpointing=False, accumulate_grad_batches=2).fit(grown, data())
     trainer(tmp_path, 2, enable_checkpointing=False, accumulate_grad_batches=2).fit(plain, data())
     assert grown.rates == plain.rates
-    assert [entry.edit["layer"] for entry in callback.journal] == ["0", "1"]
+    assert [entry.edit.layer for entry in callback.journal] == ["0", "1"]
     assert grown.losses[:6] == plain.losses[:6]
     assert grown.losses[6] == pytest.approx(plain.losses[6], rel=1e-5), "the first edit, after 3 steps of 2 batches"
     assert grown.losses[7:] != plain.losses[7:]

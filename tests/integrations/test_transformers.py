@@ -87,7 +87,7 @@ def test_growing_every_epoch(tmp_path: Path) -> None:
 
     run.add_callback(Watch())
     run.train()
-    assert [entry.edit["kind"] for entry in callback.journal] == ["widen", "deepen"]
+    assert [entry.edit.kind for entry in callback.journal] == ["widen", "deepen"]
     assert model.net[0].weight.shape == (9, 4)
     assert start.pop("optimizer") is run.optimizer
     held = {id(p) for group in run.optimizer.param_groups for p in group["params"]}

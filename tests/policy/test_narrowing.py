@@ -35,7 +35,7 @@ def test_the_share_is_reached_and_no_more_is_dropped_than_that_takes(kind: str, 
         assert channels.m >= 0.1 * sizes[name]
         values = SCORES[score](graph.group(name), samples)
         assert float(values[channels.source].min()) >= float(values.sort(descending=True).values[channels.m - 1])
-    assert edit.describe()["method"] == score
+    assert edit.describe().method == score
     graph = apply(graph, reconstruct(edit, samples))
     assert 0.8 * share < count() / before <= share
     model(x).sum().backward()

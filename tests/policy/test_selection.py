@@ -1,8 +1,10 @@
+import random
+
 import numpy as np
 import pytest
 
 from netmorph.policy import select
-from netmorph.policy.selection import Candidate
+from netmorph.policy.selection import Candidate, contenders
 
 
 def pick(count: int, *points: tuple[float, float, float], families: str = "", per_family: int = 99) -> list[int]:
@@ -53,3 +55,19 @@ def test_the_chosen_are_never_dominated_by_one_left_out(seed: int) -> None:
         for kept in chosen:
             better = accuracy >= points[kept][0] and flops <= points[kept][1]
             assert not (better and (accuracy, flops) != points[kept][:2]), (left, kept)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_nobody_who_is_no_contender_is_ever_selected(seed: int) -> None:
+    draw = random.Random(seed)
+    everyone: list[Candidate] = []
+    kept: list[Candidate] = []
+    for first in range(0, 60, 5):
+        # Few values, so that many tie.
+        joining = [
+            Candidate(id, draw.randrange(8) / 8, draw.randrange(8), draw.random(), id) for id in range(first, first + 5)
+        ]
+        everyone += joining
+        kept = contenders([*kept, *joining], 3)
+        assert select(kept, 3, 1) == select(everyone, 3, 1)
+    assert len(kept) < len(everyone)

@@ -32,7 +32,7 @@ def test_a_running_run_has_the_keys_of_a_finished_one(finished_run: Path, runnin
         assert running[key].keys() == finished[key].keys()
         assert running[key]["test_accuracy"] is None
     assert running["best"]["validation_accuracy"] == max(network.score or 0 for network in networks)
-    assert running["ensemble"]["members"] == [network.id for network in networks if network.survivor]
+    assert sorted(running["ensemble"]["members"]) == [network.id for network in networks if network.survivor]
     assert running["training_flops"] == sum(network.training_flops for network in networks)
     assert running["baselines"] == {}
 

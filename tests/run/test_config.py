@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from netmorph.errors import NetmorphError
-from netmorph.policy import Mutation
+from netmorph.policy import Mutation, exact
 from netmorph.run.budget import Budget
 from netmorph.run.config import Config, DataConfig, EvolveConfig, TrainConfig, as_json, from_json
 from netmorph.train.recipe import Recipe
@@ -20,7 +20,7 @@ from netmorph.train.recipe import Recipe
             model="mine:build",
             options={"width": 0.5, "hidden": [3, 4]},
             recipe=Recipe(epochs=3, optimizer="sgd", clip_norm=1.0, patience=2),
-            mutation=Mutation(edits=5, locality=0.1, growth=1.5, deepen=0.0, tries=3),
+            mutation=Mutation(edits=5, locality=0.1, proposals=exact(deepen=0.0, growth=1.5), tries=3),
             max_flops=1e6,
             budget=Budget(flops=1e9, rounds=3),
             seed=7,

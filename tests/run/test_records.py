@@ -102,6 +102,27 @@ def test_set_survivors_replaces_the_population_of_its_arm(tmp_path: Path) -> Non
         assert [record.id for record in records.networks() if record.survivor] == [1, 2, 3]
 
 
+def test_what_is_written_after_each_child_costs_the_same_however_many_there_are(tmp_path: Path) -> None:
+    def steps_of_sqlite(records: Records, many: int) -> int:
+        steps: list[None] = []
+        records._connection.set_progress_handler(lambda: steps.append(None), 1)
+        records.put_network(network(many // 2, state="failed"))
+        records.replace_epochs(many // 2, [epoch(many // 2, 0)])
+        records.set_survivors("evolve", [many // 3])
+        records.set_survivors("evolve", [many // 4])
+        records._connection.set_progress_handler(None, 1)
+        return len(steps)
+
+    counts = []
+    for many in (40, 1200):
+        with Records.create(tmp_path / str(many)) as records, records.transaction():
+            for id in range(many):
+                records.put_network(network(id, parent=id - 1 if id else None))
+            counts.append(steps_of_sqlite(records, many))
+    few, most = counts
+    assert 0 < most < 1.5 * few
+
+
 def test_a_transaction_is_whole_or_absent(tmp_path: Path) -> None:
     with Records.create(tmp_path) as records, Records.open(tmp_path) as reader:
         with records.transaction():

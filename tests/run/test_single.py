@@ -5,9 +5,10 @@ from typing import Any
 import pytest
 
 from netmorph.report.summary import summary
-from netmorph.run import final_test as conclude
+from netmorph.run import final_test
 from netmorph.run.config import TrainConfig
 from netmorph.run.records import Records
+from netmorph.run.result import Result
 from netmorph.run.single import ONLY, train_single
 from netmorph.train.checkpoint import CheckpointError
 from netmorph.train.history import Epoch
@@ -19,7 +20,7 @@ TRAIN = TrainConfig(
 )
 
 
-def run(folder: Path, config: TrainConfig = TRAIN, **more: Any) -> dict[str, Any]:
+def run(folder: Path, config: TrainConfig = TRAIN, **more: Any) -> Result:
     with Records.resume(folder) if (folder / "run.sqlite").exists() else Records.create(folder) as records:
         return train_single(folder, config, records, **more)
 
@@ -37,15 +38,16 @@ def test_a_training_records_its_epochs_and_its_tested_result(tmp_path: Path) -> 
     with Records.open(tmp_path) as records:
         (network,) = records.networks()
         epochs = records.epochs(ONLY)
-        assert summary(records) == {"status": "finished", "round": 0, **result}
+        assert summary(records) == {"status": "finished", "round": 0, **result.as_json()}
+        assert Result.from_json(records.meta("result")) == result
     assert [epoch.epoch for epoch in epochs] == [1, 2, 3, 4]
     assert epochs[-1].train["loss"] < epochs[0].train["loss"]
     assert network.score == max(epoch.validation["accuracy"] for epoch in epochs)
     assert network.training_flops > 4 * 160 * 2 * network.flops
-    assert result["best"] == result["members"][0]
-    assert result["best"]["test_accuracy"] == result["ensemble"]["test_accuracy"]
-    assert (result["baselines"], result["training_flops"]) == ({}, network.training_flops)
-    assert result["seconds"] == pytest.approx(sum(epoch.seconds for epoch in epochs))
+    assert result.best == result.members[0]
+    assert result.best.test["accuracy"] == result.ensemble.test["accuracy"]
+    assert (result.baselines, result.training_flops) == ({}, network.training_flops)
+    assert result.seconds == pytest.approx(sum(epoch.seconds for epoch in epochs))
 
 
 def test_a_training_cut_short_goes_on_to_the_same_numbers(tmp_path: Path) -> None:
@@ -66,7 +68,7 @@ def test_a_training_cut_short_goes_on_to_the_same_numbers(tmp_path: Path) -> Non
 
 def test_a_finished_training_is_not_tested_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     result = run(tmp_path)
-    monkeypatch.setattr(conclude, "predict", None)
+    monkeypatch.setattr(final_test, "predict", None)
     assert run(tmp_path) == result
 
 

@@ -8,7 +8,8 @@ from netmorph.edit import Base, LoadError, widen
 from netmorph.edit import apply as edit
 from netmorph.files import SaveError
 from netmorph.graph import Graph, trace
-from netmorph.run.store import BORN, TRAINED, NetworkStore
+from netmorph.run.names import Stage
+from netmorph.run.store import NetworkStore
 from netmorph.train.optimizers import build_optimizer
 from netmorph.train.recipe import Recipe
 
@@ -34,7 +35,7 @@ def trained(store: NetworkStore) -> tuple[Graph, torch.optim.Optimizer]:
 
 def test_a_network_comes_back_bit_for_bit_with_its_optimizer(store: NetworkStore) -> None:
     graph, optimizer = trained(store)
-    store.put(4, TRAINED, graph.model, graph.journal, optimizer)
+    store.put(4, Stage.TRAINED, graph.model, graph.journal, optimizer)
     model, journal, again = store.take(4)
     assert torch.equal(model(X), graph.model(X))
     assert [entry.edit for entry in journal] == [entry.edit for entry in graph.journal]
@@ -48,36 +49,36 @@ def test_a_network_comes_back_bit_for_bit_with_its_optimizer(store: NetworkStore
 
 def test_a_network_without_its_optimizer_gets_a_new_one(store: NetworkStore) -> None:
     graph, optimizer = trained(store)
-    store.put(4, BORN, graph.model, graph.journal, None)
-    assert not store.take(4, BORN)[2].state
-    store.put(5, TRAINED, graph.model, graph.journal, optimizer)
+    store.put(4, Stage.BORN, graph.model, graph.journal, None)
+    assert not store.take(4, Stage.BORN)[2].state
+    store.put(5, Stage.TRAINED, graph.model, graph.journal, optimizer)
     store.drop_optimizer(5)
     assert not store.take(5)[2].state
 
 
 def test_a_network_takes_the_place_of_another_with_its_optimizer(store: NetworkStore) -> None:
     graph, optimizer = trained(store)
-    store.put(4, BORN, graph.model, graph.journal, optimizer)
-    store.put(4, BORN, store.base.build(), (), None)
-    assert not store.take(4, BORN)[2].state
+    store.put(4, Stage.BORN, graph.model, graph.journal, optimizer)
+    store.put(4, Stage.BORN, store.base.build(), (), None)
+    assert not store.take(4, Stage.BORN)[2].state
 
 
 def test_the_stages_of_a_network_are_apart(store: NetworkStore) -> None:
     graph, optimizer = trained(store)
-    for stage in (BORN, TRAINED):
+    for stage in (Stage.BORN, Stage.TRAINED):
         store.put(1, stage, graph.model, graph.journal, optimizer)
-    store.drop(1, BORN)
+    store.drop(1, Stage.BORN)
     with pytest.raises(LoadError, match=r"no file .*1\.born"):
-        store.take(1, BORN)
+        store.take(1, Stage.BORN)
     assert store.take(1)[2].state
-    store.drop(1, BORN)
+    store.drop(1, Stage.BORN)
 
 
 def test_clear_keeps_trained_networks_only(store: NetworkStore) -> None:
     graph, optimizer = trained(store)
     for _ in range(2):  # the second time the optimizer's file before is kept as a spare
-        store.put(1, BORN, graph.model, graph.journal, optimizer)
-        store.put(2, TRAINED, graph.model, graph.journal, optimizer)
+        store.put(1, Stage.BORN, graph.model, graph.journal, optimizer)
+        store.put(2, Stage.TRAINED, graph.model, graph.journal, optimizer)
     (store.folder / ".3.born.safetensors.abc.tmp").mkdir()
     store.drop_optimizer(2)
     store.clear()
@@ -92,6 +93,6 @@ def test_a_full_disk_leaves_no_half_network(store: NetworkStore, monkeypatch: py
 
     monkeypatch.setattr("netmorph.edit.journal.save_file", full)
     with pytest.raises(SaveError, match="No space left"):
-        store.put(1, TRAINED, graph.model, graph.journal, optimizer)
+        store.put(1, Stage.TRAINED, graph.model, graph.journal, optimizer)
     assert not store.path(1).exists()
     assert not list(store.folder.glob(".*"))

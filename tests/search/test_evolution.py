@@ -10,10 +10,11 @@ import pytest
 from netmorph.data import Dataset
 from netmorph.files import SaveError
 from netmorph.report.summary import summary
-from netmorph.run import final_test as conclude
+from netmorph.run import final_test
 from netmorph.run.budget import Budget
 from netmorph.run.config import EvolveConfig
 from netmorph.run.records import NetworkRecord, Records
+from netmorph.run.result import Result
 from netmorph.search.evolution import EvolutionError, Progress, evolve
 from netmorph.search.jobs import Birth, Job, Training, handler
 from netmorph.train.evaluation import predict
@@ -35,9 +36,9 @@ def networks(folder: Path, arm: str | None = None) -> list[NetworkRecord]:
         return records.networks(arm)
 
 
-def go(folder: Path, executor: Executor, config: EvolveConfig = CONFIG, **more: Any) -> dict[str, Any]:
+def go(folder: Path, executor: Executor, config: EvolveConfig = CONFIG, **more: Any) -> Result:
     with open_or_create(folder) as records:
-        return evolve(folder, config, records, executor, **more)
+        return evolve(folder, config, config.data.load(), records, executor, **more)
 
 
 class Faulty:
@@ -138,11 +139,13 @@ def test_the_result_has_its_documented_keys(finished: Path) -> None:
         assert records.meta("status") == "finished"
         assert records.meta("round") == 2
         assert summary(records) == {"status": "finished", "round": 2, **result}
+        assert Result.from_json(result).as_json() == result
     assert set(result) == {
         "best", "ensemble", "members", "baselines", "classification", "training_flops", "seconds", "front",
     }  # fmt: skip
-    entry = {"id", "test_accuracy", "validation_accuracy", "parameters", "flops"}
-    ensemble = {"test_accuracy", "parameters", "flops", "members"}
+    numbers = {f"{part}_{name}" for part in ("test", "validation") for name in ("loss", "accuracy")}
+    entry = {"id", *numbers, "parameters", "flops"}
+    ensemble = {"test_loss", "test_accuracy", "parameters", "flops", "members"}
     assert set(result["best"]) == entry
     assert set(result["ensemble"]) == ensemble
     assert [set(member) for member in result["members"]] == [entry, entry]
@@ -179,6 +182,15 @@ def test_progress_tells_every_round(tmp_path: Path) -> None:
     assert seen[-1].best == max(network.score or 0 for network in networks(tmp_path, "evolve"))
 
 
+def test_the_networks_are_read_once_and_once_more_for_the_result(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read, everything = Records.networks, []
+    monkeypatch.setattr(Records, "networks", lambda *given: everything.append(None) or read(*given))
+    run(tmp_path)
+    assert len(everything) == 2
+
+
 def test_the_test_split_is_used_at_the_end_only_and_once_for_a_network(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -198,7 +210,7 @@ def test_the_test_split_is_used_at_the_end_only_and_once_for_a_network(
         dataset = original(config)
         return replace(dataset, test=replace(dataset.test, targets=(dataset.test.targets + 1) % 10))
 
-    monkeypatch.setattr(conclude, "predict", counted)
+    monkeypatch.setattr(final_test, "predict", counted)
     original = type(CONFIG.data).load
     monkeypatch.setattr(type(CONFIG.data), "load", without_test)
     run(tmp_path / "spied")
@@ -285,7 +297,7 @@ def test_a_run_stopped_at_any_commit_goes_on_to_the_same_end(
 
 def test_a_finished_run_stays_as_it_is(finished: Path) -> None:
     before, files = told(finished), weights(finished)
-    assert run(finished)["best"] == (before[2] or {})["best"]
+    assert run(finished).as_json()["best"] == (before[2] or {})["best"]
     assert (told(finished), weights(finished)) == (before, files)
 
 
@@ -312,8 +324,8 @@ def test_a_flops_budget_ends_with_the_round_that_reaches_it(finished: Path, tmp_
 
 def test_no_budget_at_all_is_still_a_result(tmp_path: Path) -> None:
     result = run(tmp_path, replace(CONFIG, budget=Budget(seconds=1e-9)))
-    assert sorted(member["id"] for member in result["members"]) == [1, 2]
-    assert result["baselines"] == {}
+    assert sorted(member.id for member in result.members) == [1, 2]
+    assert result.baselines == {}
 
 
 def test_a_time_budget_is_kept_over_sessions(tmp_path: Path) -> None:
@@ -321,7 +333,7 @@ def test_a_time_budget_is_kept_over_sessions(tmp_path: Path) -> None:
         records.set_meta("seconds", 1000.0)
     config = replace(CONFIG, budget=Budget(seconds=1000))
     result = run(tmp_path, config)
-    assert result["seconds"] > 1000
+    assert result.seconds > 1000
     assert len(networks(tmp_path)) == CONFIG.founders
 
 
@@ -348,7 +360,7 @@ def test_a_child_that_diverges_is_recorded_and_the_run_goes_on(tmp_path: Path, m
         assert not by_id[id].survivor
     assert max(network.round for network in by_id.values()) == 2
     assert not any(network.parent in (child, alone) for network in by_id.values())
-    assert child not in result["front"]
+    assert child not in result.front
 
 
 def test_a_whole_round_that_fails_leaves_the_population(tmp_path: Path) -> None:
@@ -356,9 +368,9 @@ def test_a_whole_round_that_fails_leaves_the_population(tmp_path: Path) -> None:
         return "no luck" if isinstance(job, Training) and job.id > 1 else None
 
     result = go(tmp_path, Faulty(tmp_path, fails))
-    assert [member["id"] for member in result["members"]] == [1]
-    assert result["baselines"]["alone"]["id"] == 1
-    assert "random" not in result["baselines"]
+    assert [member.id for member in result.members] == [1]
+    assert result.baselines["alone"].best.id == 1
+    assert "random" not in result.baselines
 
 
 def test_births_that_fail_are_recorded_and_made_up_for(tmp_path: Path) -> None:
@@ -382,8 +394,8 @@ def test_births_that_fail_are_recorded_and_made_up_for(tmp_path: Path) -> None:
 
 def test_a_random_search_that_cannot_bear_anything_does_not_go_on_for_ever(tmp_path: Path) -> None:
     result = go(tmp_path, Faulty(tmp_path, lambda job: "no" if isinstance(job, Birth) and not job.inherit else None))
-    assert "random" not in result["baselines"]
-    assert len(result["members"]) == 2
+    assert "random" not in result.baselines
+    assert len(result.members) == 2
 
 
 def test_a_start_network_that_fails_ends_the_run_with_its_reason(tmp_path: Path) -> None:
@@ -398,7 +410,7 @@ def test_children_that_cannot_be_made_end_the_run_with_what_there_is(tmp_path: P
     result = go(tmp_path, Faulty(tmp_path, lambda job: "no luck" if isinstance(job, Birth) and job.parent else None))
     children = [network for network in networks(tmp_path, "evolve") if network.round == 1]
     assert {network.failure for network in children} == {"no luck"}
-    assert result["best"]["id"] in [network.id for network in networks(tmp_path, "evolve") if network.round == 0]
+    assert result.best.id in [network.id for network in networks(tmp_path, "evolve") if network.round == 0]
 
 
 def test_a_learning_rate_that_is_too_high_is_explained(tmp_path: Path) -> None:
@@ -447,4 +459,4 @@ def test_a_round_that_would_take_too_long_is_made_smaller(tmp_path: Path, monkey
     result = run(tmp_path)
     assert {network.state for network in networks(tmp_path)} == {"trained"}
     assert sum(network.arm == "evolve" and network.round == 1 for network in networks(tmp_path)) == 1
-    assert result["baselines"]["random"]["training_flops"] >= result["training_flops"]
+    assert result.baselines["random"].training_flops >= result.training_flops

@@ -6,25 +6,26 @@ import torch
 from torch import Tensor, nn
 
 from netmorph.measure.cost import cost
-from netmorph.run.store import BORN, TRAINED
+from netmorph.run.names import Stage
 from netmorph.search.jobs import Birth, Born, Trained, Training, Worker, handler, redraw
 from netmorph.train.inputs import examples
 from netmorph.train.nonfinite import NotFinite
 from tests.train.tiny import CONFIG
 
+DATA = CONFIG.data.load()
 START = Birth(1, None, 11, generations=0)
 
 
 @pytest.fixture
 def worker(tmp_path: Path) -> Worker:
     """With a trained start network on the store."""
-    worker = Worker(tmp_path, CONFIG)
+    worker = Worker(tmp_path, CONFIG, DATA)
     worker(START)
     worker(Training(1, 12, 2))
     return worker
 
 
-def outputs(worker: Worker, network: int, stage: str = TRAINED) -> Tensor:
+def outputs(worker: Worker, network: int, stage: Stage = Stage.TRAINED) -> Tensor:
     with torch.no_grad():
         return worker.store.take(network, stage)[0].eval()(worker.dataset.validation.inputs[:50].float() / 255)
 
@@ -35,21 +36,21 @@ def test_a_child_computes_what_its_parent_does(worker: Worker) -> None:
         born = worker(Birth(2, 1, seed))
         assert isinstance(born, Born)
         assert 1 <= len(born.edits) <= CONFIG.mutation.edits
-        torch.testing.assert_close(outputs(worker, 2, BORN), before, rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(outputs(worker, 2, Stage.BORN), before, rtol=1e-4, atol=1e-5)
         for edit in born.edits:
             assert abs(edit.jump) <= 1 / len(worker.dataset.validation)  # a tie may fall to the other side
             assert 0 <= edit.error < 1e-5
             assert 0 < edit.share_new <= CONFIG.mutation.locality
             assert edit.after > edit.before
             assert edit.kind.split()[0] in ("widen", "deepen")
-        model = worker.store.take(2, BORN)[0]
+        model = worker.store.take(2, Stage.BORN)[0]
         assert born.cost == cost(model, examples(worker.dataset, model, 2))
         assert born.cost.parameters > worker(START).cost.parameters
 
 
 def test_a_child_goes_on_with_its_parents_optimizer(worker: Worker) -> None:
     worker(Birth(2, 1, 3))
-    model, _, optimizer = worker.store.take(2, BORN)
+    model, _, optimizer = worker.store.take(2, Stage.BORN)
     moments = [optimizer.state[p].get("exp_avg") for p in model.parameters()]
     inherited = [m for m in moments if m is not None and m.abs().sum() > 0]
     assert len(inherited) >= len(list(worker.store.take(1)[0].parameters()))
@@ -58,7 +59,7 @@ def test_a_child_goes_on_with_its_parents_optimizer(worker: Worker) -> None:
 
 @pytest.mark.parametrize("job", [Birth(2, 1, 5), Birth(2, None, 5, 3, inherit=False)])
 def test_the_same_birth_makes_the_same_network(worker: Worker, job: Birth) -> None:
-    first, path = worker(job), worker.store.path(2, BORN)
+    first, path = worker(job), worker.store.path(2, Stage.BORN)
     content = path.read_bytes()
     assert worker(job) == first
     assert path.read_bytes() == content
@@ -70,25 +71,25 @@ def test_random_networks_begin_anew(worker: Worker) -> None:
     born = worker(Birth(2, None, 5, 3, inherit=False))
     assert len(born.edits) >= 3  # at least one in each generation
     assert all(edit.jump == 0 for edit in born.edits)
-    model, journal, optimizer = worker.store.take(2, BORN)
+    model, journal, optimizer = worker.store.take(2, Stage.BORN)
     assert len(journal) == len(born.edits)
     assert not optimizer.state
-    start = dict(worker.store.take(1, BORN)[0].named_parameters())
+    start = dict(worker.store.take(1, Stage.BORN)[0].named_parameters())
     assert not any(torch.equal(p, start[name]) for name, p in model.named_parameters() if name in start)
 
 
 def test_no_child_exceeds_the_cap(tmp_path: Path) -> None:
-    start = Worker(tmp_path, CONFIG)(START).cost
+    start = Worker(tmp_path, CONFIG, DATA)(START).cost
     cap = 1.2 * start.flops
-    worker = Worker(tmp_path, replace(CONFIG, max_flops=cap))
+    worker = Worker(tmp_path, replace(CONFIG, max_flops=cap), DATA)
     worker(Training(1, 12, 1))
     grown = [worker(Birth(2, 1, seed)) for seed in range(8)]
     assert all(born.cost.flops <= cap for born in grown)
     assert any(born.cost.flops > start.flops for born in grown)
 
-    copy = Worker(tmp_path, replace(CONFIG, max_flops=start.flops))(Birth(2, 1, 0))
+    copy = Worker(tmp_path, replace(CONFIG, max_flops=start.flops), DATA)(Birth(2, 1, 0))
     assert copy == Born(start, ())
-    torch.testing.assert_close(outputs(worker, 2, BORN), outputs(worker, 1), rtol=0, atol=0)
+    torch.testing.assert_close(outputs(worker, 2, Stage.BORN), outputs(worker, 1), rtol=0, atol=0)
 
 
 def test_training_keeps_the_best_epoch_and_can_be_repeated(worker: Worker) -> None:
@@ -110,7 +111,7 @@ def test_training_goes_on_from_another_network(worker: Worker) -> None:
 
 
 def test_a_loss_that_is_not_finite_fails_the_job(tmp_path: Path) -> None:
-    worker = Worker(tmp_path, replace(CONFIG, recipe=replace(CONFIG.recipe, learning_rate=1e30)))
+    worker = Worker(tmp_path, replace(CONFIG, recipe=replace(CONFIG.recipe, learning_rate=1e30)), DATA)
     worker(START)
     with pytest.raises(NotFinite, match="learning rate"):
         worker(Training(1, 12, 1))

@@ -58,8 +58,8 @@ def test_a_proposal_of_a_wrong_edit() -> None:
         def plan(self, graph: Graph) -> Any:
             return netmorph.edit.Plan(True, {"4.bias": graph.model.get_parameter("4.bias").detach() + 1})
 
-        def describe(self) -> dict[str, Any]:
-            return {"kind": "shift", "method": "one", "layer": "4", "before": 4, "after": 4}
+        def describe(self) -> netmorph.edit.Description:
+            return netmorph.edit.Description("shift", "one", "4", 4, 4)
 
     with pytest.raises(CheckError, match=r"applying shift \(one\) of '4' failed"):
         check_proposal(*small(), lambda graph, generator: Wrong())

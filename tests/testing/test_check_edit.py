@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -13,13 +13,13 @@ import torch
 from torch import Tensor, nn
 
 import netmorph
-from netmorph.edit import EditError, Plan
+from netmorph.edit import Description, EditError, Plan
 from netmorph.edit.blocks import THERE, Spec, chain_of
 from netmorph.edit.undo import inverse
 from netmorph.graph import Graph
 from netmorph.testing import CheckError, check_attributes, check_edit
 
-TOLD: dict[str, Any] = {"kind": "test", "method": "none", "layer": "0", "before": 4, "after": 4}
+TOLD = Description("test", "none", "0", 4, 4)
 
 
 def small() -> tuple[nn.Module, Tensor]:
@@ -32,9 +32,9 @@ class Made:
     """An edit whose plan is any function."""
 
     plan: Callable[[Graph], Plan]
-    told: dict[str, Any] = field(default_factory=lambda: TOLD)
+    told: Any = TOLD
 
-    def describe(self) -> dict[str, Any]:
+    def describe(self) -> Any:
         return self.told
 
 
@@ -43,7 +43,7 @@ def changed(change: Callable[[Tensor], Tensor], exact: bool = True) -> Callable[
 
 
 def check(plan: Callable[[Graph], Plan], **told: Any) -> None:
-    check_edit(*small(), lambda graph: Made(plan, TOLD | told))
+    check_edit(*small(), lambda graph: Made(plan, replace(TOLD, **told)))
 
 
 def fails(match: str, plan: Callable[[Graph], Plan], **told: Any) -> None:
@@ -108,10 +108,10 @@ def test_a_plan_that_is_another_one_each_time() -> None:
 
 
 def test_a_description_that_is_not_for_files() -> None:
-    fails(r"describe\(\) of Made failed: TypeError", changed(torch.clone), rows=torch.ones(2))
-    fails(r"is not plain JSON: .*\(1, 2\).*\[1, 2\]", changed(torch.clone), rows=(1, 2))
+    fails(r"describe\(\) of Made as JSON failed: TypeError", changed(torch.clone), widths=torch.ones(2))
+    fails(r"is not plain JSON: .*\[1, 2\]", changed(torch.clone), widths=(1, 2))
     fails(r"has 4\.0 as 'after'; a int is needed", changed(torch.clone), after=4.0)
-    with pytest.raises(CheckError, match="has None as 'kind'"):
+    with pytest.raises(CheckError, match="returned dict; a Description is needed"):
         check_edit(*small(), lambda graph: Made(changed(torch.clone), {}))
     with pytest.raises(CheckError, match="int is no edit"):
         check_edit(*small(), lambda graph: 3)  # type: ignore[arg-type, return-value]

@@ -37,6 +37,6 @@ def at_random(graph: Graph, history: History, optimizer: torch.optim.Optimizer) 
     if kind == 2 and len(graph.journal) < 10:
         return apply(graph, residual(graph, "3"), optimizer)
     last = graph.journal[-1] if graph.journal else None
-    if kind == 3 and last is not None and last.before is not None and last.edit["kind"] != "narrow":
+    if kind == 3 and last is not None and last.before is not None and last.edit.kind != "narrow":
         return apply(graph, undo(graph), optimizer)
     return graph

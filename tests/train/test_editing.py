@@ -52,7 +52,7 @@ def stop_after(number: int) -> Callable[[Epoch], None]:
 
 
 def kinds(history: History) -> list[str]:
-    return [entry.edit["kind"] for entry in history.journal]
+    return [entry.edit.kind for entry in history.journal]
 
 
 def outcome(model: nn.Module, optimizer: torch.optim.Optimizer) -> tuple[dict[str, Tensor], dict[str, Any]]:

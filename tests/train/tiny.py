@@ -10,6 +10,7 @@ from safetensors import safe_open
 from netmorph.run.budget import Budget
 from netmorph.run.config import DataConfig, EvolveConfig
 from netmorph.run.records import EpochRecord, NetworkRecord, Records
+from netmorph.run.result import Result
 from netmorph.search.evolution import evolve
 from netmorph.search.jobs import handler
 from netmorph.train.recipe import Recipe
@@ -28,10 +29,10 @@ CONFIG = EvolveConfig(
 )
 
 
-def run(folder: Path, config: EvolveConfig = CONFIG) -> dict[str, Any]:
+def run(folder: Path, config: EvolveConfig = CONFIG) -> Result:
     """Start an evolution in this process, or go on with one."""
     with open_or_create(folder) as records:
-        return evolve(folder, config, records, Inline(partial(handler, folder, config)))
+        return evolve(folder, config, config.data.load(), records, Inline(partial(handler, folder, config)))
 
 
 def open_or_create(folder: Path) -> Records:

@@ -34,6 +34,7 @@ from netmorph.cli.options import (
     recipe,
     refuse_others,
     size,
+    weighted,
 )
 from netmorph.cli.show import finish
 
@@ -77,6 +78,15 @@ def evolve(
     locality: Annotated[
         float, typer.Option(help="At most this share of a child's parameters is new.", rich_help_panel=SEARCH)
     ] = 0.75,
+    proposal: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="MODULE:FUNCTION[=WEIGHT]",
+            help="Edits of your own beside the exact ones, which weigh 1 together; see docs/search.md. To be given "
+            "again with --resume. May be repeated.",
+            rich_help_panel=SEARCH,
+        ),
+    ] = None,
     max_flops: Annotated[
         float | None, typer.Option(help="Forward FLOPs that no child may exceed.", rich_help_panel=SEARCH)
     ] = None,
@@ -137,11 +147,14 @@ def evolve(
       netmorph evolve --resume runs/digits-1 --budget 1h  and for longer
     """
     from netmorph import session
-    from netmorph.policy import Mutation
+    from netmorph.policy import Mutation, exact
     from netmorph.run.budget import Budget
     from netmorph.run.config import DataConfig, EvolveConfig
     from netmorph.watch import EvolutionWatch
 
+    dataset = None
+    own = weighted(proposal)
+    functions = [function for function, _ in own]
     if resume is None:
         config = EvolveConfig(
             data=DataConfig(data, seed, train_size=train_size, size=size(resize)),
@@ -151,25 +164,26 @@ def evolve(
             founders=founders,
             population=population,
             children=children,
-            mutation=Mutation(edits=edits, locality=locality),
+            mutation=Mutation(edits, locality, (*exact(), *own)),
             max_flops=max_flops,
             budget=Budget.parse(budget),
             seed=seed,
             device=device,
             threads=threads,
         )
-        config = session.settle(config, epochs=epochs, start_epochs=start_epochs, batch_size=batch_size)
-        folder = session.create(run or session.free_folder(data), config, command_line())
+        dataset = config.data.load()
+        config = session.settle(config, dataset, epochs=epochs, start_epochs=start_epochs, batch_size=batch_size)
+        folder = session.create(run or session.free_folder(data), config, command_line(), dataset=dataset)
     else:
         folder = resume
-        refuse_others(context, {"resume", "budget", "workers"})
-        session.begun_with(folder, EvolveConfig)  # that it is such a run, before anything is told
+        refuse_others(context, {"resume", "budget", "workers", "proposal"})
+        session.begun_with(folder, EvolveConfig, functions)  # that it is such a run, before anything is told
         if given(context, "budget"):
-            session.extend(folder, Budget.parse(budget))
+            session.extend(folder, Budget.parse(budget), functions)
     tell(f"Run folder: {folder} (netmorph show {quoted(folder)} tells how far it is)")
     try:
         with EvolutionWatch(console, session.criterion(folder)) as watch:
-            page = session.evolve(folder, workers, watch)
+            page = session.evolve(folder, workers, watch, dataset, functions)
     except KeyboardInterrupt:
         tell(f"\nInterrupted. Go on with: netmorph evolve --resume {quoted(folder)}", errors)
         raise typer.Exit(130) from None

@@ -15,6 +15,7 @@ from netmorph.cli.app import options
 from netmorph.errors import NetmorphError
 
 if TYPE_CHECKING:  # PyTorch is imported when a command needs it
+    from netmorph.policy import Weighted
     from netmorph.train.recipe import Recipe
 
 # Panels of --help.
@@ -173,6 +174,18 @@ def recipe(context: typer.Context, **read: Any) -> Recipe:
 def arguments(given: list[str] | None, width: float | None) -> dict[str, Any]:
     """Of the network's constructor."""
     return options(given) | ({} if width is None else {"width": width})
+
+
+def weighted(given: list[str] | None) -> list[Weighted]:
+    """The proposals that `--proposal` names, imported because the user names them."""
+    from netmorph.policy.proposals import Weighted, found
+
+    told = [text.partition("=") for text in given or ()]
+    try:
+        weights = [float(weight or 1) for _, _, weight in told]
+    except ValueError:
+        raise NetmorphError(f"--proposal takes MODULE:FUNCTION or MODULE:FUNCTION=WEIGHT; got {given}") from None
+    return [Weighted(found(name), weight) for (name, _, _), weight in zip(told, weights, strict=True)]
 
 
 def size(text: str | None) -> tuple[int, int] | None:

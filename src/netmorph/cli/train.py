@@ -50,7 +50,7 @@ from netmorph.cli.show import finish
 from netmorph.errors import NetmorphError, require
 
 if TYPE_CHECKING:  # PyTorch is imported when a command needs it
-    from netmorph.run.config import DataConfig
+    from netmorph.data import Dataset
 
 BALANCED = "balanced"
 
@@ -207,9 +207,11 @@ def train(
             except KeyboardInterrupt:
                 raise typer.Exit(130) from None
             return
+        dataset = None
         if resume is None:
             source = DataConfig(data, seed, train_size=train_size, size=size(resize), streamed=stream)
-            weights = _class_weights(class_weights, source)
+            dataset = source.load()
+            weights = _class_weights(class_weights, dataset)
             config = TrainConfig(
                 data=source,
                 model=model,
@@ -220,14 +222,14 @@ def train(
                 # Part of what decides the numbers, because sums depend on it.
                 threads=threads or own_cores(),
             )
-            folder = session.create(run or session.free_folder(data), config, command_line(), world)
+            folder = session.create(run or session.free_folder(data), config, command_line(), world, dataset)
         else:
             refuse_others(context, {"resume", "tensorboard"})
             folder, config = resume, session.begun_with(resume, TrainConfig)
         tell(f"Run folder: {folder}")
         try:
             with EpochProgress(config.recipe.epochs, session.criterion(folder), console) as progress:
-                page = session.train(folder, progress, tensorboard, world)
+                page = session.train(folder, progress, tensorboard, world, dataset)
         except KeyboardInterrupt:
             program = "netmorph" if world.size == 1 else f"torchrun --nproc-per-node {world.local_size} -m netmorph.cli"
             tell(f"\nInterrupted. Go on with: {program} train --resume {quoted(folder)}", errors)
@@ -235,14 +237,13 @@ def train(
         finish(folder, page)
 
 
-def _class_weights(text: str | None, data: DataConfig) -> tuple[float, ...] | None:
+def _class_weights(text: str | None, dataset: Dataset) -> tuple[float, ...] | None:
     """The numbers that `--class-weights` stands for."""
     from netmorph.data.balance import balanced_weights
 
     if text is None:
         return None
     if text == BALANCED:
-        dataset = data.load()
         return balanced_weights(dataset.train.targets, len(dataset.classes))
     try:
         return tuple(map(float, text.split(",")))

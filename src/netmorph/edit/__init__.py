@@ -16,7 +16,7 @@ from netmorph.edit.channel_map import (
 from netmorph.edit.copy_block import copy_block, stack
 from netmorph.edit.depth import DEEPENINGS, DeepenEdit, identity, places, residual
 from netmorph.edit.gradmax import gradmax
-from netmorph.edit.journal import Base, Entry, Journal, LoadError, load, rebuild, save
+from netmorph.edit.journal import Base, LoadError, load, rebuild, save
 from netmorph.edit.new_entries import new_entries
 from netmorph.edit.plan import Edit, Plan
 from netmorph.edit.rank import (
@@ -34,6 +34,7 @@ from netmorph.edit.shallow import ShallowEdit, linearize, shallow
 from netmorph.edit.undo import forget, undo
 from netmorph.edit.width import WidthEdit, narrow, narrow_all, widen, widen_all
 from netmorph.errors import EditError
+from netmorph.graph.journal import Description, Entry, Journal
 from netmorph.observe.samples import Samples
 
 __all__ = [
@@ -43,6 +44,7 @@ __all__ = [
     "Base",
     "ChannelMap",
     "DeepenEdit",
+    "Description",
     "Edit",
     "EditError",
     "Entry",

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from netmorph.edit.carry import averages, prepare
 from netmorph.edit.copies import edited, graph_of
-from netmorph.edit.journal import Entry
+from netmorph.edit.journal import entry_of
 from netmorph.edit.plan import Edit, Plan
 from netmorph.edit.replace import Undo, change, undone_on_error
 from netmorph.edit.snapshot import Before, Parts, remember
@@ -99,13 +99,13 @@ def _apply(graph: Graph, edit: Edit, optimizers: list[torch.optim.Optimizer]) ->
         remembered = remember(optimizers, old, new)
         commit(undo)
         sealed = _sealed(parts, optimizers)
-        tell(Entry.of(plan, edit.describe(), 0.0))
+        tell(entry_of(plan, edit.describe(), 0.0))
     if finish is not None:
         finish(optimizers)
     if graph.wrapper is not None:
         renew(graph.wrapper)
         sealed = _sealed(parts, optimizers)  # the parameters are those of the first process now
-    entry = Entry.of(plan, edit.describe(), error, Before(edit, plan.exact, sealed, remembered))
+    entry = entry_of(plan, edit.describe(), error, Before(edit, plan.exact, sealed, remembered))
     journal = (*graph.journal, entry) if plan.undoes is None else graph.journal[:-1]
     return replace(after, journal=journal, wrapper=graph.wrapper, copies=graph.copies)
 
@@ -214,8 +214,7 @@ def _trace_again(graph: Graph, edit: Edit) -> Graph:
 
 
 def _title(edit: Edit) -> str:
-    told = edit.describe()
-    return f"{told['kind']} ({told['method']}) of {told['layer']!r} from {told['before']} to {told['after']}"
+    return str(edit.describe())
 
 
 def _tolerance(graph: Graph, result: Any) -> float:

@@ -7,6 +7,7 @@ the edit finds at its place (`there`), or a copy of another one (`copy_of`).
 from __future__ import annotations
 
 import copy
+import os
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -15,6 +16,11 @@ import torch
 from torch import Tensor, nn
 
 from netmorph.errors import NetmorphError
+from netmorph.graph.provenance import not_of_the_user
+
+not_of_the_user(
+    os.path.dirname(__file__)
+)  # of a call in an inserted block, the user's line is the one that runs the block
 
 Layer = nn.Linear | nn.Conv1d | nn.Conv2d | nn.Conv3d
 CONVOLUTIONS: dict[int, type[nn.Conv1d] | type[nn.Conv2d] | type[nn.Conv3d]] = {

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -16,6 +15,7 @@ from netmorph.edit.plan import Plan
 from netmorph.errors import EditError, suggest
 from netmorph.graph import Allow, Graph
 from netmorph.graph.axis import atoms, size
+from netmorph.graph.journal import Description
 from netmorph.observe.features import Batch, by_channel, passes
 
 Start = Callable[[nn.Module, torch.Generator], None]
@@ -48,9 +48,9 @@ class DeepenEdit:
         self.start(block, torch.Generator().manual_seed(self.seed))
         return Plan(exact=self.exact, modules={self.after: both}, specs={self.after: self.spec.as_json()})
 
-    def describe(self) -> dict[str, Any]:
+    def describe(self) -> Description:
         """See `Edit`."""
-        return {"kind": "deepen", "method": self.method, "layer": self.after, "before": 0, "after": self.width}
+        return Description("deepen", self.method, self.after, 0, self.width)
 
 
 def residual(graph: Graph, after: str, hidden: int | None = None, kernel: int = 3, seed: int = 0) -> DeepenEdit:

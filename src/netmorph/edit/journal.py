@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -26,57 +26,13 @@ from netmorph.edit.replace import change, undone_on_error
 from netmorph.edit.snapshot import Before, tensors_of
 from netmorph.errors import NetmorphError
 from netmorph.files import SaveError, atomic_write
+from netmorph.graph.journal import Description, Entry, Journal
 
 FORMAT = 2
 
 
 class LoadError(NetmorphError):
     """A file does not hold a network, or not one of the given base."""
-
-
-@dataclass(frozen=True)
-class Entry:
-    """One edit in the journal.
-
-    Attributes:
-        edit: kind, method, layer, widths before and after.
-        error: the largest relative change of the outputs when it was made.
-        modules: `[path, spec]` of modules put in, in order.
-        shapes: the new shapes of parameters and buffers, by canonical name.
-        attributes: `[module, name, value]`.
-        replaced: the old shapes of the tensors that the edit changed or moved, so that another base is noticed.
-        before: what the edit replaced, for `undo`. Not part of a saved journal.
-    """
-
-    edit: dict[str, Any]
-    error: float
-    modules: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
-    shapes: dict[str, list[int]] = field(default_factory=dict)
-    attributes: list[tuple[str, str, Any]] = field(default_factory=list)
-    replaced: dict[str, list[int]] = field(default_factory=dict)
-    before: Before | None = field(default=None, repr=False, compare=False)
-
-    @staticmethod
-    def of(plan: Plan, edit: dict[str, Any], error: float, before: Before | None = None) -> Entry:
-        """The entry of an edit that was made by this plan."""
-        shapes = {name: list(tensor.shape) for name, tensor in plan.tensors.items()}
-        replaced = before.parts[0].shapes if before is not None else {}
-        return Entry(edit, error, list(plan.specs.items()), shapes, list(plan.attributes), replaced, before)
-
-    def as_json(self) -> dict[str, Any]:
-        """The fields that are saved."""
-        return {entry.name: getattr(self, entry.name) for entry in fields(self) if entry.name != "before"}
-
-    @staticmethod
-    def from_json(told: dict[str, Any]) -> Entry:
-        """The entry that was written by `as_json`; JSON knows no tuples."""
-        entry = Entry(**told)
-        modules = [(path, spec) for path, spec in entry.modules]
-        attributes = [
-            (module, name, tuple(value) if isinstance(value, list) else value)
-            for module, name, value in entry.attributes
-        ]
-        return replace(entry, modules=modules, attributes=attributes)
 
 
 @dataclass(frozen=True)
@@ -96,7 +52,11 @@ class Base:
         return zoo.build(self.name, **self.arguments)
 
 
-Journal = tuple[Entry, ...]
+def entry_of(plan: Plan, edit: Description, error: float, before: Before | None = None) -> Entry:
+    """The entry of an edit that was made by this plan."""
+    shapes = {name: list(tensor.shape) for name, tensor in plan.tensors.items()}
+    replaced = before.parts[0].shapes if before is not None else {}
+    return Entry(edit, error, list(plan.specs.items()), shapes, list(plan.attributes), replaced, before)
 
 
 def read_back(journal: Journal) -> Journal:

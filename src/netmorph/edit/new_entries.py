@@ -7,6 +7,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
+from netmorph.edit.snapshot import Before
 from netmorph.edit.tensors import spread
 from netmorph.edit.width import WidthEdit
 from netmorph.errors import EditError
@@ -27,7 +28,7 @@ def new_entries(graph: Graph) -> dict[str, Tensor]:
             the edit is one of the user's that resizes tensors, of which nothing is known.
     """
     before = graph.journal[-1].before if graph.journal else None
-    if before is None or before.parts[0].model is not graph.model:
+    if not isinstance(before, Before) or before.parts[0].model is not graph.model:
         raise EditError(
             "what is new in this network is not known: that takes the graph that apply returned, before forget and "
             "not from a file"

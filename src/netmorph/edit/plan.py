@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from netmorph.graph import Graph
 from netmorph.graph.axis import Atom
+from netmorph.graph.journal import Description
 
 if TYPE_CHECKING:  # which keeps what a plan replaced
     from netmorph.edit.snapshot import Before
@@ -57,6 +58,6 @@ class Edit(Protocol):
         """
         ...
 
-    def describe(self) -> dict[str, Any]:
-        """The edit for people and the journal: `kind`, `method`, `layer`, `before` and `after` (widths, or layers)."""
+    def describe(self) -> Description:
+        """The edit for people and the journal."""
         ...

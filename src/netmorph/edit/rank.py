@@ -25,6 +25,7 @@ from netmorph.edit.layers import channels_of, dense_weight, grouped, groups_of, 
 from netmorph.edit.plan import Plan
 from netmorph.errors import EditError
 from netmorph.graph import Graph
+from netmorph.graph.journal import Description
 
 # What rounding leaves of a matrix beyond its rank, relative to its norm and in units of its type's precision.
 ROUNDING = 16
@@ -88,16 +89,16 @@ class FactorizeEdit:
             specs={self.layer: spec.as_json()},
         )
 
-    def describe(self) -> dict[str, Any]:
+    def describe(self) -> Description:
         """See `Edit`. `before` and `after` are ranks."""
-        return {
-            "kind": "factorize",
-            "method": self.factoring.name,
-            "layer": self.layer,
-            "before": self.full,
-            "after": self.basis.shape[1],
-            "left_out_error": self.error,
-        }
+        return Description(
+            "factorize",
+            self.factoring.name,
+            self.layer,
+            self.full,
+            self.basis.shape[1],
+            left_out_error=self.error,
+        )
 
 
 @dataclass(frozen=True)
@@ -125,10 +126,10 @@ class MergeEdit:
             specs[self.second] = NOTHING.as_json()
         return Plan(exact=True, modules=modules, specs=specs)
 
-    def describe(self) -> dict[str, Any]:
+    def describe(self) -> Description:
         """See `Edit`."""
         layer = self.first if self.pair is None else self.pair
-        return {"kind": "merge", "method": "product", "layer": layer, "before": 2, "after": 1}
+        return Description("merge", "product", layer, 2, 1)
 
 
 def factorize(graph: Graph, layer: str, rank: int, method: Factoring = kernel_first) -> FactorizeEdit:

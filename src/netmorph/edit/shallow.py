@@ -7,9 +7,8 @@ multiplied into the layers behind or before the module, or kept as a layer of it
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -21,6 +20,7 @@ from netmorph.edit.plan import Plan
 from netmorph.errors import EditError
 from netmorph.graph import Contraction, Graph, Value
 from netmorph.graph.axis import Atom, Axis, along, atoms, resolve
+from netmorph.graph.journal import Description
 from netmorph.graph.record import Call
 from netmorph.observe.features import Batch, by_channel, passes
 
@@ -85,12 +85,12 @@ class ShallowEdit:
             specs={self.path: self.spec.as_json()},
         )
 
-    def describe(self) -> dict[str, Any]:
+    def describe(self) -> Description:
         """See `Edit`. With data, the relative errors of the module's output before and after the fit come along."""
-        told = {"kind": "shallow", "method": self.method, "layer": self.path, "before": 1, "after": 0}
+        told = Description("shallow", self.method, self.path, 1, 0)
         if self.affine is None:
             return told
-        return told | {"left_out_error": self.affine.left_out, "fitted_error": self.affine.error}
+        return replace(told, left_out_error=self.affine.left_out, fitted_error=self.affine.error)
 
 
 def shallow(graph: Graph, path: str, data: Iterable[Batch] | None = None) -> ShallowEdit:

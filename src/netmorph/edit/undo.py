@@ -20,7 +20,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial, singledispatch
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -35,6 +34,7 @@ from netmorph.edit.width import WidthEdit
 from netmorph.errors import EditError
 from netmorph.graph import Graph, Role, Site
 from netmorph.graph.axis import atoms
+from netmorph.graph.journal import Description
 
 Drop = Callable[..., Tensor]
 
@@ -50,7 +50,7 @@ def undo(graph: Graph) -> UndoEdit:
             type since.
     """
     before = graph.journal[-1].before if graph.journal else None
-    if before is None or before.parts[0].model is not graph.model:
+    if not isinstance(before, Before) or before.parts[0].model is not graph.model:
         raise EditError(
             "there is no edit of this model to undo; what an edit replaced is kept in the journal of the graph that "
             "apply returned, but not in files, and not by forget"
@@ -78,7 +78,7 @@ class UndoEdit:
         if not graph.journal or graph.journal[-1].before is not self.before:
             told = self.describe()
             raise EditError(
-                f"the edit to undo, {told['method']} of {told['layer']!r}, is not the last one of this graph; make the "
+                f"the edit to undo, {told.method} of {told.layer!r}, is not the last one of this graph; make the "
                 "undo of the graph that it is applied to"
             )
         parts = next((parts for parts in self.before.parts if parts.model is graph.model), None)
@@ -94,13 +94,10 @@ class UndoEdit:
             undoes=self.before,
         )
 
-    def describe(self) -> dict[str, Any]:
+    def describe(self) -> Description:
         """See `Edit`."""
-        told = self.before.edit.describe()
-        return {"kind": "undo", "method": told["kind"], "layer": told["layer"]} | {
-            "before": told["after"],
-            "after": told["before"],
-        }
+        undone = self.before.edit.describe()
+        return Description("undo", undone.kind, undone.layer, undone.after, undone.before)
 
     def _is_untouched(self, parts: Parts) -> bool:
         """Whether the parts that the edit put in are as it left them, the state of its optimizers included."""
@@ -191,7 +188,7 @@ def summed_copies(tensor: Tensor, dim: int, channels: ChannelMap) -> Tensor:
 def _lost(edit: Edit) -> EditError:
     told = edit.describe()
     return EditError(
-        f"{told['kind']} ({told['method']}) of {told['layer']!r} cannot be undone any more: what it made was trained "
+        f"{told.kind} ({told.method}) of {told.layer!r} cannot be undone any more: what it made was trained "
         "since (or a copy was not edited along when it was made), and what it left out is not in there"
     )
 

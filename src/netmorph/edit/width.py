@@ -18,6 +18,7 @@ from netmorph.edit.tensors import fresh_like, full_like, mean_like, mix, read, r
 from netmorph.errors import EditError
 from netmorph.graph import Allow, Attribute, Fill, Graph, Group, Role, Site
 from netmorph.graph.axis import Atom, atoms
+from netmorph.graph.journal import Description
 
 Channels = Mapping[Atom, ChannelMap]
 Place = tuple[str, int]
@@ -85,19 +86,19 @@ class WidthEdit:
             attributes=_attributes(graph, groups.values(), sizes),
         )
 
-    def describe(self) -> dict[str, Any]:
+    def describe(self) -> Description:
         """See `Edit`. Of several groups, `before` and `after` count all channels, `widths` holds those of each."""
         widths = {name: [channels.n, channels.m] for name, channels in self.changes.items()}
         before, after = (sum(pair[end] for pair in widths.values()) for end in (0, 1))
         first, *others = widths
-        told = {
-            "kind": "widen" if after > before else "narrow",
-            "method": self.method,
-            "layer": f"{first} and {len(others)} more" if others else first,
-            "before": before,
-            "after": after,
-        }
-        return told | {"widths": widths} if others else told
+        return Description(
+            "widen" if after > before else "narrow",
+            self.method,
+            f"{first} and {len(others)} more" if others else first,
+            before,
+            after,
+            widths if others else None,
+        )
 
     def _groups(self, graph: Graph) -> dict[str, Group]:
         if not self.changes:

@@ -15,6 +15,7 @@ from torch.utils._pytree import tree_leaves, tree_map
 from netmorph.errors import NetmorphError, suggest
 from netmorph.graph import ops as _ops  # noqa: F401  (fills the table of rules)
 from netmorph.graph.axis import Allow, Atom, Axis, Change, Fixed, Limit, along, atoms, resolve
+from netmorph.graph.journal import Journal
 from netmorph.graph.record import Recording, record
 from netmorph.graph.rules import Attribute, Coupling, Fill, Role, Use, couple
 from netmorph.graph.running import Inputs, TraceError, check_ready, collector_paused
@@ -102,7 +103,7 @@ class Graph:
         shapes: of all parameters and buffers when the model was traced.
         modules: the modules by path when the model was traced.
         recording: the forward in eval mode, call by call; its values carry their axes.
-        journal: the records of the edits made since the base network, see `netmorph.edit.journal`.
+        journal: the records of the edits made since the base network, see `netmorph.graph.journal`.
         auxiliary: whether training mode was looked at as well, see `trace`.
         wrapper: the data-parallel wrapper in which the model was given, if any.
         copies: networks of the same structure that get the same edits, see `trace`.
@@ -115,7 +116,7 @@ class Graph:
     shapes: dict[str, tuple[int, ...]]
     modules: dict[str, nn.Module]
     recording: Recording
-    journal: tuple[Any, ...] = ()
+    journal: Journal = ()
     auxiliary: bool = True
     wrapper: DistributedDataParallel | None = None
     copies: tuple[nn.Module, ...] = ()
@@ -146,7 +147,7 @@ class Graph:
 def trace(
     model: nn.Module,
     example_inputs: Any,
-    journal: tuple[Any, ...] = (),
+    journal: Journal = (),
     *,
     copies: Sequence[nn.Module] = (),
     auxiliary: bool = True,

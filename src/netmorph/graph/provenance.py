@@ -18,13 +18,8 @@ import torch
 
 from netmorph.graph.value import Value
 
-# Frames of torch, of the tracer and of inserted blocks are not the user's code.
-NOT_USER = (
-    os.path.dirname(torch.__file__) + os.sep,
-    os.path.dirname(__file__) + os.sep,
-    os.path.join(os.path.dirname(os.path.dirname(__file__)), "edit") + os.sep,
-    "<",
-)
+# How the paths of files begin that hold no code of the user's: torch, the tracer, and who else says so of itself.
+_NOT_USER = {os.path.dirname(torch.__file__) + os.sep, os.path.dirname(__file__) + os.sep, "<"}
 
 
 @dataclass(frozen=True)
@@ -224,12 +219,22 @@ class Size(int):
         return not self == other
 
 
+def not_of_the_user(folder: str) -> None:
+    """Take the files of a folder for none of the user's: where modules come from that edits put in, say."""
+    _NOT_USER.add(folder + os.sep)
+
+
+def is_of_the_user(file: str) -> bool:
+    """Whether a file holds the user's own code."""
+    return not file.startswith(tuple(_NOT_USER))
+
+
 def source_line() -> str:
     """The innermost line being run that belongs neither to torch nor to netmorph's tracer, as `file:line`."""
     frame: FrameType | None = sys._getframe(1)
     while frame is not None:
         path = frame.f_code.co_filename
-        if not path.startswith(NOT_USER):
+        if is_of_the_user(path):
             return f"{path}:{frame.f_lineno}"
         frame = frame.f_back
     return "an unknown line"
@@ -240,7 +245,7 @@ def _asked_by_torch() -> bool:
     frame: FrameType | None = sys._getframe(1)
     while frame is not None and frame.f_code.co_filename == __file__:
         frame = frame.f_back
-    return frame is not None and frame.f_code.co_filename.startswith(NOT_USER)
+    return frame is not None and not is_of_the_user(frame.f_code.co_filename)
 
 
 def source_of(number: int) -> Source:

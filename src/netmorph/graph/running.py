@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
 from netmorph.errors import NetmorphError
-from netmorph.graph.provenance import NOT_USER
+from netmorph.graph.provenance import is_of_the_user
 
 # What a forward may add to in place: a module's own tables (parameters, buffers, modules, hooks), a user's records.
 CONTAINERS = (dict, list, set, deque)
@@ -152,7 +152,7 @@ def _cuda_devices(model: nn.Module) -> list[int]:
 def _user_line(error: BaseException) -> str:
     """Where in the user's own code an exception came from: file, line and the line's text."""
     frames = traceback.extract_tb(error.__traceback__)
-    own = [f for f in frames if not f.filename.startswith(NOT_USER)]
+    own = [f for f in frames if is_of_the_user(f.filename)]
     frame = (own or frames)[-1]
     return f"{frame.filename}:{frame.lineno} ({(frame.line or '').strip()})"
 

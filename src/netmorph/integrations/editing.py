@@ -69,10 +69,9 @@ def edit_once(
     if edit is None:
         return journal
     journal = forget(apply(graph, edit, optimizers)).journal
-    told = journal[-1].edit
     logger.info(
-        "%s (%s) of %r from %s to %s; outputs changed by %.1e (relative)",
-        *(told[key] for key in ("kind", "method", "layer", "before", "after")),
+        "%s; outputs changed by %.1e (relative)",
+        journal[-1].edit,
         journal[-1].error,
     )
     return journal

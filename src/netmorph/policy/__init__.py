@@ -1,18 +1,23 @@
 """What to change next, and how fast to learn then.
 
-Mutation by exact edits, selection by Pareto rank, widths for a given cost, learning rates after growth.
+Mutation by weighted proposals (exact edits where none are added), selection by Pareto rank, widths for a given cost,
+learning rates after growth.
 """
 
 from netmorph.policy.learning_rate import divide, keep, parameter_ratio, warm_up
 from netmorph.policy.mutation import Mutation, mutate
 from netmorph.policy.narrowing import narrow_to
+from netmorph.policy.proposals import Proposal, Weighted, exact
 from netmorph.policy.selection import select
 from netmorph.train.pace import Pace
 
 __all__ = [
     "Mutation",
     "Pace",
+    "Proposal",
+    "Weighted",
     "divide",
+    "exact",
     "keep",
     "mutate",
     "narrow_to",

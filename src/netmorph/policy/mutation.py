@@ -1,22 +1,20 @@
-"""Mutation: a few exact edits, with kind, place and size drawn at random."""
+"""Mutation: a few edits, each drawn from a weighted set of proposals."""
 
 from __future__ import annotations
 
-import contextlib
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 import torch
 
-from netmorph.edit import Edit, EditError, apply, copy_block, identity, r2r, residual, unequal_split, widen
-from netmorph.edit.blocks import IDEMPOTENT
-from netmorph.edit.channel_map import Widening
+from netmorph.edit import Edit, EditError, apply
 from netmorph.errors import NetmorphError
-from netmorph.graph import Allow, Graph
-from netmorph.graph.axis import atoms
+from netmorph.graph import Graph
+from netmorph.policy import proposals
+from netmorph.policy.proposals import Proposal, Weighted, ask, exact
 
 
 @dataclass(frozen=True)
@@ -27,15 +25,13 @@ class Mutation:
         edits: at most so many edits a child; one to that many, drawn evenly.
         locality: at most this share of the child's parameters is new, over all its edits: small steps keep what the
             parent has learnt in charge.
-        growth: the widest factor by which one edit widens a group.
-        deepen: the probability that an edit adds a layer; otherwise it widens.
+        proposals: what edits are drawn from, each as often as its weight says; the exact ones weigh 1 together.
         tries: draws before an edit is given up.
     """
 
     edits: int = 4
     locality: float = 0.75
-    growth: float = 3.0
-    deepen: float = 0.25
+    proposals: tuple[Weighted, ...] = field(default_factory=exact)
     tries: int = 16
 
     def __post_init__(self) -> None:
@@ -44,10 +40,51 @@ class Mutation:
                 raise NetmorphError(f"{name} must be at least 1, got {getattr(self, name)}")
         if not 0 < self.locality <= 1:
             raise NetmorphError(f"locality must be a share above 0 and at most 1, got {self.locality}")
-        if not 1 < self.growth < math.inf:
-            raise NetmorphError(f"growth must be a factor above 1, got {self.growth}")
-        if not 0 <= self.deepen <= 1:
-            raise NetmorphError(f"deepen must be a probability from 0 to 1, got {self.deepen}")
+        weights = [weight for _, weight in self.proposals]
+        if not all(0 <= weight < math.inf for weight in weights) or not sum(weights) > 0:
+            raise NetmorphError(f"weights of proposals must be 0 or more, and one of them above 0, got {weights}")
+
+    def adding(self, proposal: Proposal, weight: float = 1.0) -> Mutation:
+        """The same with one more proposal; of weight 1 it is asked as often as the exact ones together."""
+        return replace(self, proposals=(*self.proposals, Weighted(proposal, weight)))
+
+    def draw(self, generator: np.random.Generator) -> Proposal:
+        """One of the proposals."""
+        spot = generator.random() * sum(weight for _, weight in self.proposals)
+        for proposal, weight in self.proposals:
+            if spot < weight:
+                return proposal
+            spot -= weight
+        return self.proposals[-1].proposal  # rounding
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain values that tell of it; proposals by their names.
+
+        Raises:
+            ProposalError: see `netmorph.policy.proposals.as_json`.
+        """
+        told = [proposals.as_json(proposal) | {"weight": weight} for proposal, weight in self.proposals]
+        return {"edits": self.edits, "locality": self.locality, "proposals": told, "tries": self.tries}
+
+    @staticmethod
+    def from_json(told: dict[str, Any], given: Iterable[Proposal] = ()) -> Mutation:
+        """The mutation that `as_json` told of, or one of a run that was begun when all were exact.
+
+        Args:
+            given: the user's own proposals.
+
+        Raises:
+            ProposalError: see `netmorph.policy.proposals.from_json`.
+        """
+        told = dict(told)
+        if "proposals" not in told:
+            return Mutation(proposals=exact(told.pop("deepen"), told.pop("growth")), **told)
+        given = list(given)
+        weighted = []
+        for entry in told.pop("proposals"):
+            name = {key: value for key, value in entry.items() if key != "weight"}
+            weighted.append(Weighted(proposals.from_json(name, given), entry["weight"]))
+        return Mutation(proposals=tuple(weighted), **told)
 
 
 def mutate(
@@ -58,7 +95,7 @@ def mutate(
     optimizer: torch.optim.Optimizer | Sequence[torch.optim.Optimizer] = (),
     on_edit: Callable[[Graph, float], Any] = lambda graph, share: None,
 ) -> Graph:
-    """Make random exact edits on the graph's model, in place.
+    """Make random edits on the graph's model, in place.
 
     Args:
         optimizer: carried along, see `netmorph.apply`.
@@ -66,66 +103,26 @@ def mutate(
 
     Returns:
         The new graph. Where nothing fits within the locality, fewer edits are made, or none.
+
+    Raises:
+        ProposalError: a proposal failed, or returned something else than an edit or None.
     """
     start = _size(graph)
     for _ in range(int(generator.integers(1, mutation.edits + 1))):
         for _ in range(mutation.tries):
-            draw = deepen_somewhere if generator.random() < mutation.deepen else widen_somewhere
-            edit = draw(graph, generator, mutation)
-            if edit is None or (1 - start / (start + _grown(graph, edit, start))) > mutation.locality:
+            edit = ask(mutation.draw(generator), graph, generator)
+            if edit is None:
                 continue
             before = _size(graph)
             try:
+                if 1 - start / (start + _grown(graph, edit, start)) > mutation.locality:
+                    continue
                 graph = apply(graph, edit, optimizer)
-            except EditError:  # the forward does not follow this edit; the network is as it was
+            except EditError:  # the edit does not fit, or the forward does not follow it; the network is as it was
                 continue
             on_edit(graph, 1 - before / _size(graph))
             break
     return graph
-
-
-def widen_somewhere(graph: Graph, generator: np.random.Generator, mutation: Mutation) -> Edit | None:
-    """A random group, a random exact way that trains well from the first step, a random width."""
-    groups = [group for group in graph.groups.values() if group.allow >= Allow.UNIFORM]
-    if not groups:
-        return None
-    group = groups[generator.integers(len(groups))]
-    factor = generator.uniform(1, mutation.growth)
-    to = max(group.size + 1, round(group.size * factor))
-    method: Widening = (r2r, unequal_split)[generator.integers(2)]
-    if group.allow == Allow.UNIFORM:  # only whole multiples are exact
-        to, method = 2 * group.size, unequal_split
-    return widen(graph, group.name, to, method, seed=int(generator.integers(2**31)))
-
-
-def deepen_somewhere(graph: Graph, generator: np.random.Generator, mutation: Mutation) -> Edit | None:
-    """A random layer that passes its input on, behind a random activation that changes nothing the second time.
-
-    In a network without such activations (a transformer's GELU, say), a copy of a random residual block.
-    """
-    modules = dict(graph.model.named_modules())
-    places = [
-        path
-        for path, axes in graph.channels.items()
-        if isinstance(modules.get(path), tuple(IDEMPOTENT.values()))
-        and any(atom.allow == Allow.ANY for axis in axes for atom in atoms(axis))
-    ]
-    if not places:
-        return copy_somewhere(graph, generator)
-    after = places[generator.integers(len(places))]
-    if generator.integers(2):
-        return identity(graph, after)
-    return residual(graph, after, seed=int(generator.integers(2**31)))
-
-
-def copy_somewhere(graph: Graph, generator: np.random.Generator) -> Edit | None:
-    """A copy of a random residual block that passes its input on; of blocks in blocks, the innermost."""
-    copies: dict[str, Edit] = {}
-    for path in filter(None, graph.channels):
-        with contextlib.suppress(EditError):
-            copies[path] = copy_block(graph, path)
-    innermost = [edit for path, edit in copies.items() if not any(other.startswith(f"{path}.") for other in copies)]
-    return innermost[generator.integers(len(innermost))] if innermost else None
 
 
 def _grown(graph: Graph, edit: Edit, start: int) -> int:

@@ -32,13 +32,9 @@ def select(candidates: Sequence[Candidate], count: int, per_family: int) -> list
     Raises:
         MissingExtra: moocore is not installed.
     """
-    moocore = require("moocore", "evolve")
-    if not candidates:
-        return []
-    points = np.array([(-candidate.score, candidate.flops) for candidate in candidates])
-    ranks = moocore.pareto_rank(points)
     ranked = sorted(
-        zip(ranks, candidates, strict=True), key=lambda pair: (pair[0], -pair[1].score, pair[1].loss, pair[1].flops)
+        zip(_pareto_ranks(candidates), candidates, strict=True),
+        key=lambda pair: (pair[0], -pair[1].score, pair[1].loss, pair[1].flops),
     )
     order = [candidate for _, candidate in ranked]
     places = Counter[int]()
@@ -49,3 +45,24 @@ def select(candidates: Sequence[Candidate], count: int, per_family: int) -> list
         (within if places[candidate.family] <= per_family else beyond).append(candidate)
     chosen = [*within, *beyond][:count]
     return [candidate.id for candidate in order if candidate in chosen]
+
+
+def contenders(candidates: Sequence[Candidate], count: int) -> list[Candidate]:
+    """Those that `select` may yet take, whatever joins them, where each family is of one network.
+
+    Behind the first `count` Pareto fronts nothing is ever among the best `count`: ranks only grow as others join.
+
+    Raises:
+        MissingExtra: moocore is not installed.
+    """
+    ranks = _pareto_ranks(candidates)
+    return [candidate for rank, candidate in zip(ranks, candidates, strict=True) if rank < count]
+
+
+def _pareto_ranks(candidates: Sequence[Candidate]) -> list[int]:
+    """The front of each candidate, from 0: score against FLOPs."""
+    moocore = require("moocore", "evolve")
+    if not candidates:
+        return []
+    points = np.array([(-candidate.score, candidate.flops) for candidate in candidates])
+    return [int(rank) for rank in moocore.pareto_rank(points)]

@@ -22,14 +22,7 @@ if TYPE_CHECKING:
 # Fills a figure (its unit is the px) and returns the tooltip of each artist with a gid.
 Drawing = Callable[["Figure"], Mapping[str, str]]
 
-# Okabe and Ito's colours, which colour-blind readers tell apart; markers differ as well.
-ACCENT, ORANGE, GREEN = "#0072b2", "#d55e00", "#009e73"
 INK, GREY, PALE = "#1f2933", "#6b7785", "#d5dbe1"
-ARMS = {  # arm -> name, colour, marker
-    "evolve": ("Evolution", ACCENT, "o"),
-    "random": ("Random search", ORANGE, "^"),
-    "alone": ("Start network trained on alone", GREEN, "s"),
-}
 WIDTH = 1000
 _STYLE = {
     "svg.fonttype": "none",  # text stays text, in the page's font

@@ -8,8 +8,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from netmorph.errors import require
-from netmorph.report.figures import ACCENT, GREY, INK, WIDTH, describe, value_of
+from netmorph.report.arms import ACCENT
+from netmorph.report.figures import GREY, INK, WIDTH, describe, value_of
 from netmorph.report.summary import ancestry
+from netmorph.run.names import State
 from netmorph.run.ranking import trained
 from netmorph.run.records import NetworkRecord
 from netmorph.tasks import Criterion
@@ -126,7 +128,7 @@ def lineage(figure: Figure, networks: Sequence[NetworkRecord], best: int, criter
         look: dict[str, Any] = {"gid": f"n{network.id}", "zorder": 3}
         if network.score is None:
             look |= {
-                "marker": "x" if network.state == "failed" else "o",
+                "marker": "x" if network.state == State.FAILED else "o",
                 "color": GREY,
                 "mfc": "white",
                 "ms": 6,

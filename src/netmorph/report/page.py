@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
 from netmorph.errors import require
 from netmorph.files import write_text
-from netmorph.report.figures import image_format, save
+from netmorph.report.arms import look
+from netmorph.report.figures import image_format, save, value_of
 from netmorph.report.numbers import compact, duration, flops, percent
 from netmorph.report.sections import sections
-from netmorph.report.summary import FEW, class_rows, is_training, rows, summary, worst
+from netmorph.report.summary import FEW, class_rows, found_by, is_training, rows, status, worst
 from netmorph.run.ranking import trained
 from netmorph.run.records import NetworkRecord, Records
+from netmorph.run.result import Result
+from netmorph.tasks import Criterion
 
 
 def write(run_folder: Path, out: Path | None = None) -> Path:
@@ -57,7 +60,7 @@ def write_figures(run_folder: Path, suffix: str = "png", folder: Path | None = N
     folder = Path(run_folder) / "figures" if folder is None else Path(folder)
     written = []
     with Records.open(run_folder) as records:
-        for section in sections(records, summary(records)):
+        for section in sections(records, found_by(records)):
             if section.draw is not None:
                 written.append(folder / f"{section.id}.{kind}")
                 save(section.draw, written[-1], section.height)
@@ -72,67 +75,70 @@ def page(records: Records) -> str:
     )
     environment.filters.update(percent=percent, compact=compact, flops=flops)
     template = environment.from_string(resources.files(__package__).joinpath("page.html").read_text("utf-8"))
-    found, networks = summary(records), records.networks()
-    report = found.get("classification")
+    found, networks = found_by(records), records.networks()
+    criterion = Criterion.of(records.meta("criterion"))
+    report = found.classification
     classes = [] if report is None else class_rows(report)
     text: str = template.render(
         title=records.meta("title") or records.path.resolve().parent.name,
-        headline=headline(found, networks),
-        status=found["status"],
-        rows=rows(found),
+        headline=headline(found, networks, records.meta("round"), criterion),
+        status=status(records),
+        rows=rows(found, criterion),
         sections=sections(records, found),
         report=report,
         classes=classes,
         worst=worst(classes) if len(classes) > FEW else classes,
         task="train" if is_training(records) else "evolve",
         networks=networks,
-        best=(found["best"] or {}).get("id"),
+        criterion=criterion,
+        value_of=value_of,
+        best=found.best and found.best.id,
         making=making(records, found),
     )
     return text
 
 
-def headline(found: Mapping[str, Any], networks: Sequence[NetworkRecord]) -> list[str]:
-    """The result in a few sentences."""
-    champion, together = found["best"], found["ensemble"]
+def headline(found: Result, networks: Sequence[NetworkRecord], number: int | None, criterion: Criterion) -> list[str]:
+    """The result in a few sentences; `number` is that of the last round."""
+    champion, together = found.best, found.ensemble
     if champion is None:
         return ["No network is trained yet."]
-    if champion["test_accuracy"] is None:
+    name, text = criterion.name, criterion.text
+    if champion.test.get(name) is None:
         return [
-            f"Round {found['round']}: {len(trained(networks))} networks trained so far.",
-            f"The best reaches {percent(champion['validation_accuracy'])} on the validation set with "
-            f"{compact(champion['parameters'])} parameters and {flops(champion['flops'])} per sample.",
+            f"Round {number}: {len(trained(networks))} networks trained so far.",
+            f"The best reaches {text(champion.validation.get(name))} ({name}) on the validation set with "
+            f"{compact(champion.parameters)} parameters and {flops(champion.flops)} per sample.",
         ]
-    alone, random = found["baselines"].get("alone"), found["baselines"].get("random")
-    others = [f"the start network trained on alone reaches {percent(alone['test_accuracy'])}"] if alone else []
-    if random and random["best"]:
-        others.append(f"random search without inheritance {percent(random['best']['test_accuracy'])}")
-        if random["ensemble"]:
-            others[-1] += f" (its ensemble {percent(random['ensemble']['test_accuracy'])})"
+    others = []
+    for arm, baseline in found.baselines.items():
+        others.append(f"{look(arm).phrase} reaches {text(baseline.best.test.get(name))}")
+        if baseline.ensemble is not None:
+            others[-1] += f" (its ensemble {text(baseline.ensemble.test.get(name))})"
     sentences = [
-        f"The best network reaches {percent(champion['test_accuracy'])} on the test set, with "
-        f"{compact(champion['parameters'])} parameters and {flops(champion['flops'])} per sample."
+        f"The best network reaches {text(champion.test.get(name))} ({name}) on the test set, with "
+        f"{compact(champion.parameters)} parameters and {flops(champion.flops)} per sample."
     ]
-    if together and len(together["members"]) > 1:
-        count = len(together["members"])
+    if together is not None and len(together.members) > 1:
+        count = len(together.members)
         sentences.insert(
             0,
-            f"The ensemble of {count} evolved networks reaches {percent(together['test_accuracy'])} on the test set.",
+            f"The ensemble of {count} evolved networks reaches {text(together.test.get(name))} ({name}) on the test "
+            "set.",
         )
     if others:
         sentences.append(f"For about the same training FLOPs, {' and '.join(others)}.")
     return sentences
 
 
-def making(records: Records, found: Mapping[str, Any]) -> list[tuple[str, str]]:
+def making(records: Records, found: Result) -> list[tuple[str, str]]:
     """How the run was made: names and values."""
-    baselines = found["baselines"]
     spent = {
-        "training" if is_training(records) else "training, evolution": found["training_flops"],
-        **{f"training, {name}": (baselines.get(name) or {}).get("training_flops") for name in ("alone", "random")},
+        "training" if is_training(records) else "training, evolution": found.training_flops,
+        **{f"training, {name}": baseline.training_flops for name, baseline in found.baselines.items()},
     }
-    facts = [("command", records.meta("command")), ("wall time", duration(found["seconds"]))]
-    facts += [(name, flops(count)) for name, count in spent.items() if count is not None]
+    facts = [("command", records.meta("command")), ("wall time", duration(found.seconds))]
+    facts += [(name, flops(count)) for name, count in spent.items()]
     for key in ("config", "machine", "versions"):
         facts += list(_flat(key, records.meta(key)))
     return [(name, value) for name, value in facts if value is not None]

@@ -5,23 +5,23 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
+from netmorph.report.arms import ACCENT, arms_of, look
 from netmorph.report.figures import (
-    ACCENT,
-    ARMS,
     GREY,
     INK,
-    ORANGE,
     describe,
     flops_axis,
     legend_above,
     number_axis,
 )
-from netmorph.report.numbers import compact, percent, power_of_ten
+from netmorph.report.numbers import compact, power_of_ten
 from netmorph.report.summary import ancestry
+from netmorph.run.names import ArmName
 from netmorph.run.ranking import trained
 from netmorph.run.records import EditRecord, EpochRecord, NetworkRecord
+from netmorph.run.result import EnsembleResult, NetworkResult, Result
 from netmorph.tasks import Criterion
 
 if TYPE_CHECKING:
@@ -44,13 +44,13 @@ def tradeoff(
     values = {network.id: criterion.value(network.score or 0.0) for network in shown}
     edge = number_axis(axes, values.values(), criterion, f"validation {criterion.name}")
     for network in shown:
-        _, colour, marker = ARMS[network.arm]
+        arm = look(network.arm)
         value = max(values[network.id], edge, key=criterion.score)
         axes.plot(
             network.flops,
             value,
-            marker,
-            color=colour,
+            arm.marker,
+            color=arm.colour,
             alpha=0.55,
             ms=6.5,
             mew=0,
@@ -78,9 +78,8 @@ def tradeoff(
         ha="center",
         weight="bold",
     )
-    for arm, (name, colour, marker) in ARMS.items():
-        if any(network.arm == arm for network in shown):
-            axes.plot([], [], marker, color=colour, ms=7, label=name)
+    for arm in map(look, arms_of(shown)):
+        axes.plot([], [], arm.marker, color=arm.colour, ms=7, label=arm.title)
     flops_axis(axes, "forward FLOPs per sample (log scale)", log=True)
     legend_above(axes)
     tooltips = {f"n{network.id}": describe(network, criterion) for network in shown}
@@ -111,8 +110,8 @@ def curves(
     axes.set_xlim(0, 1.02 * end)
     axes.plot(*zip(*line, strict=True), "-o", color=ACCENT, lw=2, ms=3, label="best network's ancestry")
     if beside:
-        name, colour, _ = ARMS["alone"]
-        axes.plot(*zip(*other, strict=True), "-", color=colour, lw=2, label=name)
+        arm = look(ArmName.ALONE)
+        axes.plot(*zip(*other, strict=True), "-", color=arm.colour, lw=2, label=arm.title)
         if other[-1][0] > 1.02 * end:
             axes.plot([], [], " ", label=f"(goes on to {criterion.text(other[-1][1])} at {compact(other[-1][0])})")
     spot = -math.inf
@@ -142,16 +141,16 @@ def spending(figure: Figure, networks: Sequence[NetworkRecord], criterion: Crite
     """The best validation number by training FLOPs, those of an arm's start network included."""
     axes = figure.add_subplot()
     shown: list[float] = []
-    for arm, (name, colour, marker) in ARMS.items():
-        members = [network for network in networks if network.arm == arm]
-        inherited = sum(n.training_flops for n in ancestry(networks, members[0].id)[:-1]) if members else 0
+    for name in arms_of(networks):
+        arm, members = look(name), [network for network in networks if network.arm == name]
+        inherited = sum(n.training_flops for n in ancestry(networks, members[0].id)[:-1])
         spent = [inherited + x for x in itertools.accumulate(n.training_flops for n in members)]
         scores = (-math.inf if n.score is None else n.score for n in members)
         bests = list(itertools.accumulate(scores, max))
         points = [(x, criterion.value(y)) for x, y in zip(spent, bests, strict=True) if math.isfinite(y)]
         if points:
-            axes.step(*zip(*points, strict=True), where="post", color=colour, lw=2, label=name)
-            axes.plot(*points[-1], marker, color=colour, ms=7)
+            axes.step(*zip(*points, strict=True), where="post", color=arm.colour, lw=2, label=arm.title)
+            axes.plot(*points[-1], arm.marker, color=arm.colour, ms=7)
             shown += [value for _, value in points]
     number_axis(axes, shown, criterion, f"best validation {criterion.name}")
     flops_axis(axes, "training FLOPs spent by the arm", log=False)
@@ -203,40 +202,46 @@ def edits(figure: Figure, networks: Iterable[NetworkRecord], criterion: Criterio
     return tooltips
 
 
-def ensemble(figure: Figure, found: Mapping[str, Any]) -> Mapping[str, str]:
-    """Test accuracy of the ensemble, its members and the baselines."""
+def ensemble(figure: Figure, found: Result, criterion: Criterion) -> Mapping[str, str]:
+    """The number that chooses, on the test set, of the ensemble, its members and the baselines."""
     axes = figure.add_subplot()
-    alone, random = found["baselines"].get("alone"), found["baselines"].get("random")
-    lines = [
-        ("Ensemble", found["ensemble"], ACCENT, "D"),
-        *((f"Network {member['id']}", member, ACCENT, "o") for member in found["members"]),
-        *([("Random search, ensemble", random["ensemble"], ORANGE, "D")] if random else []),
-        *([("Random search, best", random["best"], ORANGE, "^")] if random else []),
-        *([("Start network alone", alone, ARMS["alone"][1], "s")] if alone else []),
+    lines: list[tuple[str, NetworkResult | EnsembleResult | None, str, str]] = [
+        ("Ensemble", found.ensemble, ACCENT, "D"),
+        *((f"Network {member.id}", member, ACCENT, "o") for member in found.members),
     ]
-    lines = [line for line in lines if line[1] and line[1]["test_accuracy"] is not None]
-    values = [entry["test_accuracy"] for _, entry, _, _ in lines]
-    margin = max(0.15 * (max(values) - min(values)), 0.002)
+    for arm, baseline in ((look(name), baseline) for name, baseline in found.baselines.items()):
+        if baseline.networks is None:
+            lines.append((arm.title, baseline.best, arm.colour, arm.marker))
+        else:
+            lines.append((f"{arm.title}, ensemble", baseline.ensemble, arm.colour, "D"))
+            lines.append((f"{arm.title}, best", baseline.best, arm.colour, arm.marker))
+    known = [
+        (name, value, colour, marker)
+        for name, entry, colour, marker in lines
+        if entry is not None and (value := entry.test.get(criterion.name)) is not None
+    ]
+    values = [value for _, value, _, _ in known]
+    margin = max(0.15 * (max(values) - min(values)), 0.002 if criterion.is_share else 1e-3 * max(map(abs, values)))
     start = min(values) - margin
-    for row, (name, entry, colour, marker) in enumerate(reversed(lines)):
-        value, heavy = entry["test_accuracy"], name == "Ensemble"
+    for row, (name, value, colour, marker) in enumerate(reversed(known)):
+        heavy = name == "Ensemble"
         axes.plot([start, value], [row, row], color=colour, lw=1.5, alpha=0.35)
         axes.plot(value, row, marker, color=colour, ms=10 if heavy else 8)
         axes.annotate(
-            percent(value),
+            criterion.text(value),
             (value, row),
             xytext=(10, 0),
             textcoords="offset points",
             va="center",
             weight="bold" if heavy else "normal",
         )
-    axes.set_yticks(range(len(lines)), [name for name, *_ in reversed(lines)])
-    axes.set_ylim(-0.6, len(lines) - 0.4)
+    axes.set_yticks(range(len(known)), [name for name, *_ in reversed(known)])
+    axes.set_ylim(-0.6, len(known) - 0.4)
     axes.set_xlim(start, max(values) + 1.5 * margin)
     axes.grid(False, axis="y")
     axes.tick_params(axis="y", length=0)
-    axes.xaxis.set_major_formatter(lambda value, position: f"{100 * value:.3g}%")
-    axes.set_xlabel("test accuracy")
+    axes.xaxis.set_major_formatter(lambda value, position: criterion.text(value))
+    axes.set_xlabel(f"test {criterion.name}")
     return {}
 
 

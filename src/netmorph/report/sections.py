@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 from netmorph.report import lineage, plots, training
 from netmorph.report.figures import Drawing, svg
 from netmorph.report.summary import ancestry, is_training
-from netmorph.run.ranking import best
+from netmorph.run.names import ArmName
 from netmorph.run.records import NetworkRecord, Records
+from netmorph.run.result import Result
 from netmorph.tasks import Criterion
 
 
@@ -36,14 +36,14 @@ class Section:
         return "" if self.draw is None else svg(self.draw, self.id, f"{self.title}. {self.caption}", self.height)
 
 
-def sections(records: Records, found: Mapping[str, Any]) -> list[Section]:
-    """The figures of a run; `found` is its summary."""
+def sections(records: Records, found: Result) -> list[Section]:
+    """The figures of a run; `found` is what it has found."""
     networks = records.networks()
     if is_training(records):
         own, predicted_by = _of_training(records, networks), ""
     else:
         own, predicted_by = _of_evolution(records, found, networks), ", by the ensemble of the survivors"
-    report = found.get("classification")
+    report = found.classification
     return [
         *own,
         Section(
@@ -72,24 +72,24 @@ def _of_training(records: Records, networks: Sequence[NetworkRecord]) -> list[Se
     ]
 
 
-def _of_evolution(records: Records, found: Mapping[str, Any], networks: Sequence[NetworkRecord]) -> list[Section]:
+def _of_evolution(records: Records, found: Result, networks: Sequence[NetworkRecord]) -> list[Section]:
     criterion = Criterion.of(records.meta("criterion"))
     name = criterion.name
-    evolved = [network for network in networks if network.arm == "evolve"]
-    alone = [network for network in networks if network.arm == "alone"]
-    champion = best(evolved) if found["best"] is None else next(n for n in evolved if n.id == found["best"]["id"])
+    evolved = [network for network in networks if network.arm == ArmName.EVOLVE]
+    alone = [network for network in networks if network.arm == ArmName.ALONE]
+    champion = None if found.best is None else next(n for n in evolved if n.id == found.best.id)
     ready = champion is not None
     id = champion.id if champion else -1
-    on_front = sorted((n for n in evolved if n.id in found["front"]), key=lambda n: n.flops)
+    on_front = sorted((n for n in evolved if n.id in found.front), key=lambda n: n.flops)
     chain = ancestry(networks, id)
     baseline = ancestry(networks, alone[-1].id) if alone else []
     epochs = {network.id: records.epochs(network.id) for network in chain + baseline}
     learned = any(math.isfinite(epoch.score) for n in chain for epoch in epochs[n.id])
     edited = any(network.edits for network in evolved)
-    tested = found["ensemble"] is not None and found["ensemble"]["test_accuracy"] is not None
+    tested = found.ensemble is not None and found.ensemble.test.get(name) is not None
     tree_height = lineage.height(evolved, id) if ready else 0
     edits_height = 90 + 34 * len({edit.kind for network in evolved for edit in network.edits})
-    ensemble_height = 80 + 32 * (len(found["members"]) + 4)
+    ensemble_height = 80 + 32 * (len(found.members) + 4)
     return [
         Section(
             "tradeoff",
@@ -137,7 +137,7 @@ def _of_evolution(records: Records, found: Mapping[str, Any], networks: Sequence
             "ensemble",
             "The ensemble against its members",
             f"{name.capitalize()} on the held-out test set, which was used once, at the end.",
-            partial(plots.ensemble, found=found) if tested else None,
+            partial(plots.ensemble, found=found, criterion=criterion) if tested else None,
             ensemble_height,
         ),
     ]

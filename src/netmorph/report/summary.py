@@ -1,93 +1,110 @@
 """What a run found, as plain data and as a table for the terminal."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 from rich.console import Group
 from rich.markup import escape
 from rich.table import Table
 
+from netmorph.report.arms import look
 from netmorph.report.numbers import compact, percent
 from netmorph.run.lock import in_use
-from netmorph.run.ranking import best, front, spent, trained
+from netmorph.run.names import Status
 from netmorph.run.records import NetworkRecord, Records
+from netmorph.run.result import EnsembleResult, NetworkResult, Result, result_of
+from netmorph.tasks import Criterion
 
 # Of more classes than FEW, tables show the WORST first or only.
 FEW, WORST = 20, 10
 Error = tuple[int, int, int]
 
 
-def summary(records: Records) -> dict[str, Any]:
-    """What the run found: its "result" once it is finished, until then what is known so far.
+@dataclass(frozen=True)
+class Row:
+    """A line of the summary's table, with the number that chooses; what is not known, or not told of it, is None."""
 
-    Returns:
-        "status" ("running", "interrupted" or "finished"), "round", and
-        "best", "members": {"id", "test_accuracy", "validation_accuracy", "parameters", "flops"} of the best
-        network (None if there is none yet) and of each survivor;
-        "ensemble": {"test_accuracy", "parameters", "flops", "members"} of the survivors together;
-        "baselines": {"alone": the keys of "best" and "training_flops",
-        "random": {"best", "ensemble", "training_flops", "networks" (how many)}}, without an arm that has no
-        trained network yet;
-        "training_flops" of the evolution, "seconds" of wall time, "front" (ids of the Pareto front);
-        "classification" of the test set by the survivors together, see
-        `netmorph.measure.classification.classification_report`.
-        Test accuracies and the classification are None until the run is finished: the test set is used once.
-        FLOPs are those of an answer in all views that the recipe asks for (until the run is finished, of one view).
-    """
-    known = records.meta("result") or _so_far(records)
-    return {"status": status(records), "round": records.meta("round"), **known}
+    name: str
+    test: float | None
+    validation: float | None
+    parameters: int
+    flops: int
+    training_flops: int | None = None
+
+
+def found_by(records: Records) -> Result:
+    """What the run found: its result once it is finished, until then what is known so far."""
+    told = records.meta("result")
+    return result_of(records) if told is None else Result.from_json(told)
+
+
+def summary(records: Records) -> dict[str, Any]:
+    """What `netmorph show --json` tells: "status", "round" and what `netmorph.run.result.Result` holds."""
+    return {"status": status(records), "round": records.meta("round"), **found_by(records).as_json()}
 
 
 def status(records: Records) -> str | None:
-    """Where the run is: "running", "interrupted" or "finished". A run that was killed says it is running."""
+    """Where the run is, as a `Status`. A run that was killed says it is running."""
     told: str | None = records.meta("status")
-    return "interrupted" if told == "running" and not in_use(records.path.parent) else told
+    return Status.INTERRUPTED if told == Status.RUNNING and not in_use(records.path.parent) else told
 
 
-def rows(found: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
-    """The lines of the summary's table: a name and an entry of `found` each."""
-    baselines = found["baselines"]
-    random = baselines.get("random") or {}
-    spent = {"training_flops": found["training_flops"]}
-    survivors = [
-        ("Ensemble of the survivors", found["ensemble"], spent),
-        ("Best network", found["best"], {}),
-        *((f"Member {member['id']}", member, {}) for member in found["members"]),
-    ]
-    lines = [
-        # A single survivor is the ensemble, the best network and the only member.
-        *(survivors if len(found["members"]) > 1 else [("Best network", found["best"], spent)]),
-        ("Start network trained on alone", baselines.get("alone"), {}),
-        ("Random search, ensemble", random.get("ensemble"), {"training_flops": random.get("training_flops")}),
-        ("Random search, best", random.get("best"), {}),
-    ]
-    return [(name, {**entry, **more}) for name, entry, more in lines if entry]
+def rows(found: Result, criterion: Criterion) -> list[Row]:
+    """The lines of the summary's table."""
+    row = partial(_row, criterion)
+    lines = [] if found.best is None else [row("Best network", found.best)]
+    if found.ensemble is not None and len(found.members) > 1:
+        lines = [
+            row("Ensemble of the survivors", found.ensemble),
+            *lines,
+            *(row(f"Member {member.id}", member) for member in found.members),
+        ]
+    if lines:  # a single survivor is the ensemble, the best network and the only member
+        lines[0] = replace(lines[0], training_flops=found.training_flops)
+    for name, baseline in found.baselines.items():
+        title = look(name).title
+        if baseline.networks is None:
+            lines.append(row(title, baseline.best, baseline.training_flops))
+            continue
+        if baseline.ensemble is not None:
+            lines.append(row(f"{title}, ensemble", baseline.ensemble, baseline.training_flops))
+        lines.append(row(f"{title}, best", baseline.best))
+    return lines
+
+
+def _row(
+    criterion: Criterion, name: str, entry: NetworkResult | EnsembleResult, training_flops: int | None = None
+) -> Row:
+    validation = entry.validation.get(criterion.name) if isinstance(entry, NetworkResult) else None
+    return Row(name, entry.test.get(criterion.name), validation, entry.parameters, entry.flops, training_flops)
 
 
 def table(records: Records) -> Table:
     """The summary as a table for the terminal."""
-    found = summary(records)
-    where = "" if is_training(records) else f", round {found['round']}"
-    title = f"{records.path.parent.name}: {found['status']}{where}"
+    where = "" if is_training(records) else f", round {records.meta('round')}"
+    title = f"{records.path.parent.name}: {status(records)}{where}"
     view = Table(title=title, title_justify="left")
     view.add_column("")
-    for column in ("test", "validation", "parameters", "FLOPs", "training FLOPs"):
+    criterion = Criterion.of(records.meta("criterion"))
+    for column in (f"test {criterion.name}", "validation", "parameters", "FLOPs", "training FLOPs"):
         view.add_column(column, justify="right")
-    for name, entry in rows(found):
+    for row in rows(found_by(records), criterion):
         view.add_row(
-            name,
-            percent(entry.get("test_accuracy")),
-            percent(entry.get("validation_accuracy")),
-            compact(entry["parameters"]),
-            compact(entry["flops"]),
-            compact(entry.get("training_flops")),
+            row.name,
+            criterion.text(row.test),
+            criterion.text(row.validation),
+            compact(row.parameters),
+            compact(row.flops),
+            compact(row.training_flops),
         )
     return view
 
 
 def view(records: Records) -> Group:
     """What the terminal shows of a run: the table of the networks and, once they are tested, of the classes."""
-    report = summary(records).get("classification")
+    report = found_by(records).classification
     return Group(table(records)) if report is None else Group(table(records), "", class_table(report))
 
 
@@ -150,54 +167,6 @@ def ancestry(networks: Iterable[NetworkRecord], last: int) -> list[NetworkRecord
         chain.append(by_id.pop(following))
         following = chain[-1].parent
     return chain[::-1]
-
-
-def _so_far(records: Records) -> dict[str, Any]:
-    evolved, alone, random = (records.networks(arm) for arm in ("evolve", "alone", "random"))
-    champion, survivors = best(evolved), trained(network for network in evolved if network.survivor)
-    baselines: dict[str, Any] = {}
-    chain = [*evolved[:1], *trained(alone)]  # the start network's own training is the first part of it
-    if trained(alone) and (steady := best(chain)):
-        baselines["alone"] = {**_entry(steady), "training_flops": spent(chain)}
-    if contender := best(random):
-        members = trained(network for network in random if network.survivor)
-        baselines["random"] = {
-            "best": _entry(contender),
-            "ensemble": _ensemble(members),
-            "training_flops": spent(random),
-            "networks": len(trained(random)),
-        }
-    return {
-        "best": _entry(champion) if champion else None,
-        "ensemble": _ensemble(survivors),
-        "members": [_entry(network) for network in survivors],
-        "baselines": baselines,
-        "training_flops": spent(evolved),
-        "seconds": records.meta("seconds"),
-        "front": [network.id for network in front(evolved)],
-        "classification": None,
-    }
-
-
-def _entry(network: NetworkRecord) -> dict[str, Any]:
-    return {
-        "id": network.id,
-        "test_accuracy": None,
-        "validation_accuracy": network.score,
-        "parameters": network.parameters,
-        "flops": network.flops,
-    }
-
-
-def _ensemble(members: Sequence[NetworkRecord]) -> dict[str, Any] | None:
-    if not members:
-        return None
-    return {
-        "test_accuracy": None,
-        "parameters": sum(network.parameters for network in members),
-        "flops": sum(network.flops for network in members),
-        "members": [network.id for network in members],
-    }
 
 
 def _shares(entry: Mapping[str, Any]) -> list[str]:

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from netmorph.errors import require
-from netmorph.report.figures import ACCENT, GREY, INK, ORANGE, legend_above, number_axis
+from netmorph.report.arms import ACCENT, ORANGE
+from netmorph.report.figures import GREY, INK, legend_above, number_axis
 from netmorph.report.numbers import percent, power_of_ten
 from netmorph.report.summary import errors_of
 from netmorph.run.records import EpochRecord

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 from netmorph.data import NAMES, DataError, Dataset, load, stream
 from netmorph.edit import Base
 from netmorph.errors import NetmorphError
-from netmorph.policy import Mutation
+from netmorph.policy import Mutation, Proposal
 from netmorph.run.budget import Budget
 from netmorph.train.recipe import Recipe
 from netmorph.train.seeding import check_seed
@@ -146,21 +147,35 @@ class TrainConfig:
 
 Config = EvolveConfig | TrainConfig
 _KINDS: dict[str, type[EvolveConfig] | type[TrainConfig]] = {"evolve": EvolveConfig, "train": TrainConfig}
-_PARTS = {"data": DataConfig, "recipe": Recipe, "mutation": Mutation, "budget": Budget}
+_PARTS = {"data": DataConfig, "recipe": Recipe, "budget": Budget}
 
 
 def as_json(config: Config) -> dict[str, Any]:
-    """Nested dicts of plain values, with the task that the config is for. An infinite budget is None."""
+    """Nested dicts of plain values, with the task that the config is for. An infinite budget is None.
+
+    Raises:
+        ProposalError: a proposal cannot be told by its name.
+    """
     kind = next(kind for kind, cls in _KINDS.items() if isinstance(config, cls))
     told = {"task": kind, **asdict(config)}
     if isinstance(config, EvolveConfig):
+        told["mutation"] = config.mutation.as_json()
         told["budget"] = {key: None if value == math.inf else value for key, value in told["budget"].items()}
     return told
 
 
-def from_json(told: dict[str, Any]) -> Config:
-    """The config that `as_json` wrote."""
+def from_json(told: dict[str, Any], proposals: Iterable[Proposal] = ()) -> Config:
+    """The config that `as_json` wrote.
+
+    Args:
+        proposals: the user's own, which a run names but which are never imported by that name.
+
+    Raises:
+        ProposalError: one that the config names is missing.
+    """
     values = {key: _PARTS[key](**_known(value)) if key in _PARTS else value for key, value in told.items()}
+    if "mutation" in values:
+        values["mutation"] = Mutation.from_json(values["mutation"], proposals)
     return _KINDS[values.pop("task")](**values)
 
 

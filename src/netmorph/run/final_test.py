@@ -1,104 +1,48 @@
-"""The end of an evolution: what it found, on the held-out test set, once."""
+"""The end of a run: how its networks do on the held-out test set, which is used once."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from torch import nn
 
 from netmorph.data import Dataset
 from netmorph.measure.classification import classification_report
-from netmorph.run.ranking import front, ranked, spent
-from netmorph.run.records import NetworkRecord, Records
+from netmorph.run.records import NetworkRecord
 from netmorph.run.store import NetworkStore
 from netmorph.tasks import Numbers
 from netmorph.train.evaluation import evaluate, predict
 
 
-def conclude(
-    records: Records, store: NetworkStore, dataset: Dataset, seconds: float, *, views: int = 1
-) -> dict[str, Any]:
-    """Test the survivors, their ensemble, and the same of the baselines.
+@dataclass
+class FinalTest:
+    """Scores for `netmorph.run.result.result_of`; the same networks are asked once.
 
-    Args:
+    Attributes:
         views: see `netmorph.train.evaluation.evaluate`.
-
-    Returns:
-        See `netmorph.report.summary`.
     """
-    tested = _Tested(store, dataset, views)
-    evolved, alone, random = (records.networks(arm) for arm in ("evolve", "alone", "random"))
-    members = ranked(network for network in evolved if network.survivor)
-    baselines: dict[str, Any] = {}
-    if alone:
-        chain = [
-            evolved[0],
-            *(network for network in alone if network.state == "trained"),
-        ]  # the start network's own training is the first part of it
-        baselines["alone"] = {**tested.entry(ranked(chain)[0]), "training_flops": spent(chain)}
-    if best_random := ranked(network for network in random if network.survivor):
-        baselines["random"] = {
-            "best": tested.entry(best_random[0]),
-            "ensemble": tested.ensemble(best_random),
-            "training_flops": spent(network for network in random if network.state == "trained"),
-            "networks": sum(network.state == "trained" for network in random),
-        }
-    return {
-        "best": tested.entry(members[0]),
-        "ensemble": tested.ensemble(members),
-        "members": [tested.entry(network) for network in members],
-        "baselines": baselines,
-        "training_flops": spent(evolved),
-        "seconds": seconds,
-        "front": [network.id for network in front(evolved)],
-        "classification": tested.classification(members),
-    }
 
-
-class _Tested:
-    """The numbers of networks on the test set, each found once."""
-
-    def __init__(self, store: NetworkStore, dataset: Dataset, views: int) -> None:
-        self._store = store
-        self._views = views
-        self._dataset = dataset
-        self._known: dict[tuple[int, ...], Numbers] = {}
-
-    def entry(self, network: NetworkRecord) -> dict[str, Any]:
-        return {
-            "id": network.id,
-            "test_accuracy": self._chosen([network]),
-            "validation_accuracy": network.score,
-            "parameters": network.parameters,
-            "flops": network.flops * self._views,
-        }
-
-    def ensemble(self, networks: Sequence[NetworkRecord]) -> dict[str, Any]:
-        return {
-            "test_accuracy": self._chosen(networks),
-            "parameters": sum(network.parameters for network in networks),
-            "flops": sum(network.flops for network in networks) * self._views,
-            "members": [network.id for network in networks],
-        }
-
-    def classification(self, networks: Sequence[NetworkRecord]) -> dict[str, Any] | None:
-        """How well each class is recognized by the networks together, where there are classes."""
-        if not self._dataset.classes:
-            return None
-        answers = predict(self._models(networks), self._dataset.test, self._dataset, views=self._views)
-        return classification_report(self._dataset.test.targets, answers.argmax(1), self._dataset.classes)
-
-    def _chosen(self, networks: Sequence[NetworkRecord]) -> float:
-        return self.numbers(networks)[self._dataset.task.chooses.name]
+    store: NetworkStore
+    dataset: Dataset
+    views: int = 1
+    _known: dict[tuple[int, ...], Numbers] = field(default_factory=dict)
 
     def numbers(self, networks: Sequence[NetworkRecord]) -> Numbers:
         """What the task tells of the networks together."""
         asked = tuple(network.id for network in networks)
         if asked not in self._known:
-            found = evaluate(self._models(networks), self._dataset.test, self._dataset, views=self._views)
+            found = evaluate(self._models(networks), self.dataset.test, self.dataset, views=self.views)
             self._known[asked] = found.numbers
         return self._known[asked]
 
+    def classification(self, networks: Sequence[NetworkRecord]) -> dict[str, Any] | None:
+        """How well each class is recognized by the networks together, where there are classes."""
+        if not self.dataset.classes:
+            return None
+        answers = predict(self._models(networks), self.dataset.test, self.dataset, views=self.views)
+        return classification_report(self.dataset.test.targets, answers.argmax(1), self.dataset.classes)
+
     def _models(self, networks: Sequence[NetworkRecord]) -> list[nn.Module]:
-        return [self._store.take(network.id)[0] for network in networks]
+        return [self.store.take(network.id)[0] for network in networks]

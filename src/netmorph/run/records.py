@@ -5,9 +5,9 @@ One process writes (the run's supervisor); any number read meanwhile. What belon
 
 Keys of `meta`: "title" (str), "command" (str), "config", "machine" and "versions" (dicts for the reader),
 "normalization" (how inputs are prepared), "criterion" (the fields of the number that chooses, see
-`netmorph.tasks.Criterion`), "fingerprint" (of the data), "status" ("running", "interrupted" or
-"finished"), "round" (int), "seconds" (wall time so far) and, written once at the end, "result" (see
-`netmorph.report.summary`).
+`netmorph.tasks.Criterion`), "fingerprint" (of the data), "arms" (their names), "status" (a
+`netmorph.run.names.Status`), "round" (int), "seconds" (wall time so far) and, written once at the end, "result" (see
+`netmorph.run.result`).
 """
 
 import contextlib
@@ -24,10 +24,13 @@ from typing import Any
 from netmorph.errors import NetmorphError
 from netmorph.files import atomic_write
 from netmorph.run.migration import OLDEST, migrated
+from netmorph.run.names import State
 
 FILE_NAME = "run.sqlite"
 SCHEMA_VERSION = 2
 _APPLICATION_ID = 0x6E6D7068  # "nmph": tells a run from any other SQLite file
+# A population is found without reading all networks of its arm. Runs of before get the index as they go on.
+_INDEX = "CREATE INDEX IF NOT EXISTS survivors ON networks (arm) WHERE survivor = 1"
 _SCHEMA = f"""
 PRAGMA journal_mode = WAL;
 PRAGMA application_id = {_APPLICATION_ID};
@@ -79,12 +82,11 @@ class NetworkRecord:
 
     id: int
     arm: str
-    """"evolve" (inherited weights), "alone" (the start network trained on, a chain by parent) or "random"."""
+    """A `netmorph.run.names.ArmName`, or the name of a further arm."""
     round: int
     parent: int | None
     seed: int
-    state: str
-    """"planned", then "trained" or "failed"."""
+    state: State
     parameters: int
     flops: int
     """Forward FLOPs for one sample."""
@@ -162,6 +164,8 @@ class Records:
         # process loses nothing of that; only a power cut can take the last commits, and never half of one.
         connection.execute("PRAGMA synchronous = NORMAL")
         connection.execute("PRAGMA foreign_keys = ON")
+        with _explained(path):
+            connection.execute(_INDEX)
         return cls(path, connection)
 
     def close(self) -> None:
@@ -227,11 +231,10 @@ class Records:
             RecordsError: an id that is no network of this arm.
         """
         ids = sorted(set(ids))
-        known = {network.id for network in self.networks(arm)}
-        if unknown := [i for i in ids if i not in known]:
+        if unknown := [i for i in ids if not self._query("SELECT 1 FROM networks WHERE id = ? AND arm = ?", (i, arm))]:
             raise RecordsError(f"survivors must be networks of the arm {arm!r}; these are not: {unknown}")
         with self.transaction():
-            self._connection.execute("UPDATE networks SET survivor = 0 WHERE arm = ?", (arm,))
+            self._connection.execute("UPDATE networks SET survivor = 0 WHERE arm = ? AND survivor = 1", (arm,))
             self._connection.executemany("UPDATE networks SET survivor = 1 WHERE id = ?", [(i,) for i in ids])
 
     def set_meta(self, key: str, value: Any) -> None:
@@ -266,10 +269,12 @@ class Records:
         if not rows:
             return
         names = list(rows[0])
-        # Not INSERT OR REPLACE: that deletes the row first, which other rows may refer to.
+        # Not INSERT OR REPLACE: that deletes the row first, which other rows may refer to. Nor is the key set again:
+        # SQLite would look through all networks for children of one whose id might change.
+        changed = [name for name in names if name not in key.split(", ")]
         sql = (
             f"INSERT INTO {table} ({', '.join(names)}) VALUES ({', '.join(f':{name}' for name in names)}) "
-            f"ON CONFLICT ({key}) DO UPDATE SET {', '.join(f'{name} = excluded.{name}' for name in names)}"
+            f"ON CONFLICT ({key}) DO UPDATE SET {', '.join(f'{name} = excluded.{name}' for name in changed)}"
         )
         with self.transaction():
             self._connection.executemany(sql, rows)
@@ -285,8 +290,8 @@ def _columns(record: type[NetworkRecord] | type[EpochRecord]) -> str:
 def _network(row: tuple[Any, ...]) -> NetworkRecord:
     network = NetworkRecord(*row)
     edits = tuple(EditRecord(*values) for values in json.loads(row[_EDITS]))
-    numbers = json.loads(row[_NUMBERS])
-    return replace(network, edits=edits, numbers=numbers, survivor=bool(network.survivor))
+    numbers, state = json.loads(row[_NUMBERS]), State(network.state)
+    return replace(network, state=state, edits=edits, numbers=numbers, survivor=bool(network.survivor))
 
 
 def _told(epoch: EpochRecord) -> dict[str, Any]:

@@ -6,7 +6,6 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 from torch import nn
 
@@ -15,9 +14,11 @@ from netmorph.data import Dataset
 from netmorph.files import remove_unfinished
 from netmorph.measure.cost import cost
 from netmorph.run.config import TrainConfig
-from netmorph.run.final_test import conclude
+from netmorph.run.final_test import FinalTest
+from netmorph.run.names import ArmName, Stage, State, Status
 from netmorph.run.records import EpochRecord, NetworkRecord, Records
-from netmorph.run.store import TRAINED, NetworkStore
+from netmorph.run.result import Result, result_of
+from netmorph.run.store import NetworkStore
 from netmorph.train import loop as training
 from netmorph.train.fit import shrink
 from netmorph.train.history import Epoch, History
@@ -38,30 +39,32 @@ def train_single(
     records: Records,
     on_epoch: Callable[[Epoch], None] = lambda epoch: None,
     world: World = ONE_PROCESS,
-) -> dict[str, Any]:
+    dataset: Dataset | None = None,
+) -> Result:
     """Train the config's network, or go on from its checkpoint; keep the best epoch and test it.
 
     Args:
         world: the processes that train it together. This is the first one's part; the others do `train_along`.
+        dataset: the config's data, where it is loaded already.
 
     Returns:
-        The result, see `netmorph.report.summary`; the network is its "best", and there are no baselines.
+        What it has found; the network is its `best`, and there are no baselines.
 
     Raises:
         NetmorphError: see `netmorph.train.loop.train`.
     """
-    result = records.meta("result")
-    from_first(lambda: None if result else (folder, config), world)
-    if result is not None:
-        return dict(result)
-    dataset = config.data.load()
+    told = records.meta("result")
+    from_first(lambda: None if told else (folder, config), world)
+    if told is not None:
+        return Result.from_json(told)
+    dataset = config.data.load() if dataset is None else dataset
     store = NetworkStore(folder, config.base(dataset), config.recipe)
     for place in (folder, store.folder):
         remove_unfinished(place)
     model = _network(config, dataset)
     price = cost(model, examples(dataset, model, 2))
     history = _trained(model, dataset, folder, config, on_epoch, world)
-    store.put(ONLY, TRAINED, model, (), None)
+    store.put(ONLY, Stage.TRAINED, model, (), None)
     best = history.best
     # The seconds of the epochs, because those of an interrupted session are known nowhere else.
     seconds = sum(epoch.seconds for epoch in history)
@@ -69,11 +72,11 @@ def train_single(
         records.put_network(
             NetworkRecord(
                 id=ONLY,
-                arm="evolve",
+                arm=ArmName.EVOLVE,
                 round=0,
                 parent=None,
                 seed=config.seed,
-                state="trained",
+                state=State.TRAINED,
                 parameters=price.parameters,
                 flops=price.flops,
                 training_flops=_training_flops(model, dataset, config.recipe, len(history)),
@@ -87,9 +90,10 @@ def train_single(
         )
         records.replace_epochs(ONLY, [EpochRecord(ONLY, **asdict(epoch)) for epoch in history])
         records.set_meta("round", 0)
-        records.set_meta("result", conclude(records, store, dataset, seconds, views=config.recipe.views))
-        records.set_meta("status", "finished")
-    return dict(records.meta("result"))
+        found = result_of(records, FinalTest(store, dataset, config.recipe.views), seconds)
+        records.set_meta("result", found.as_json())
+        records.set_meta("status", Status.FINISHED)
+    return found
 
 
 def train_along(world: World) -> None:

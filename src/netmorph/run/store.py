@@ -7,16 +7,14 @@ from torch import nn
 
 from netmorph.edit import Base, Journal, load, save
 from netmorph.files import remove_unfinished
+from netmorph.run.names import Stage
 from netmorph.train import checkpoint
 from netmorph.train.optimizer_state import pack_optimizer, unpack_optimizer
 from netmorph.train.optimizers import build_optimizer
 from netmorph.train.recipe import Recipe
 
-BORN = "born"
-TRAINED = "trained"
 
-
-def network_file(run: Path, network: int, stage: str = TRAINED) -> Path:
+def network_file(run: Path, network: int, stage: Stage = Stage.TRAINED) -> Path:
     """Where a run keeps a network."""
     return run / "networks" / f"{network}.{stage}.safetensors"
 
@@ -34,12 +32,12 @@ class NetworkStore:
         self.base = base
         self.recipe = recipe
 
-    def path(self, network: int, stage: str = TRAINED) -> Path:
+    def path(self, network: int, stage: Stage = Stage.TRAINED) -> Path:
         """The file of a network."""
         return network_file(self.run, network, stage)
 
     def put(
-        self, network: int, stage: str, model: nn.Module, journal: Journal, optimizer: torch.optim.Optimizer | None
+        self, network: int, stage: Stage, model: nn.Module, journal: Journal, optimizer: torch.optim.Optimizer | None
     ) -> None:
         """Write a network. The optimizer goes first, so that a network that is there is complete.
 
@@ -55,7 +53,7 @@ class NetworkStore:
             checkpoint.save(self._optimizer(network, stage), tensors, meta)
         save(self.path(network, stage), model, journal, self.base)
 
-    def take(self, network: int, stage: str = TRAINED) -> tuple[nn.Module, Journal, torch.optim.Optimizer]:
+    def take(self, network: int, stage: Stage = Stage.TRAINED) -> tuple[nn.Module, Journal, torch.optim.Optimizer]:
         """Read a network; its optimizer is new where none was put beside it.
 
         Raises:
@@ -67,22 +65,26 @@ class NetworkStore:
             unpack_optimizer(optimizer, model, *checkpoint.load(self._optimizer(network, stage)))
         return model, journal, optimizer
 
-    def drop(self, network: int, stage: str) -> None:
+    def drop(self, network: int, stage: Stage) -> None:
         """Remove the files of one stage, if they are there."""
         self.path(network, stage).unlink(missing_ok=True)
         self.drop_optimizer(network, stage)
 
-    def drop_optimizer(self, network: int, stage: str = TRAINED) -> None:
+    def drop_optimizer(self, network: int, stage: Stage = Stage.TRAINED) -> None:
         """Forget the optimizer of a network that will not be trained on."""
         file = self._optimizer(network, stage)
         file.unlink(missing_ok=True)
         checkpoint.previous(file).unlink(missing_ok=True)
 
+    def with_optimizers(self) -> set[int]:
+        """The trained networks that an optimizer lies beside, or its spare."""
+        return {int(file.name.partition(".")[0]) for file in self.folder.glob(f"*.{Stage.TRAINED}.optimizer*")}
+
     def clear(self) -> None:
         """Remove births that no network came of, and what a killed process had not finished writing."""
         remove_unfinished(self.folder)
-        for file in self.folder.glob(f"*.{BORN}.*"):
+        for file in self.folder.glob(f"*.{Stage.BORN}.*"):
             file.unlink()
 
-    def _optimizer(self, network: int, stage: str) -> Path:
+    def _optimizer(self, network: int, stage: Stage) -> Path:
         return self.folder / f"{network}.{stage}.optimizer"

@@ -14,21 +14,23 @@ the run's seed and the network's number. So a run that was killed goes on from w
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from time import perf_counter
-from typing import Any
 
-from netmorph.policy.selection import Candidate, select
+from netmorph.data import Dataset
 from netmorph.run.config import EvolveConfig
-from netmorph.run.final_test import conclude
+from netmorph.run.final_test import FinalTest
+from netmorph.run.names import Stage, State, Status
+from netmorph.run.ranking import spent
 from netmorph.run.records import EpochRecord, NetworkRecord, Records
-from netmorph.run.store import BORN, NetworkStore
-from netmorph.search.jobs import Job, Result, Trained
-from netmorph.search.planning import ALONE, EVOLVE, RANDOM, START, EvolutionError, Planner
-from netmorph.tasks import LOSS
+from netmorph.run.result import Result, result_of
+from netmorph.run.store import NetworkStore
+from netmorph.search.arms import ARMS, NewArm, Round
+from netmorph.search.jobs import Done, Job, Trained
+from netmorph.search.networks import START, Networks
+from netmorph.search.planning import EvolutionError, Planner
 from netmorph.workers.executor import Executor
 
 EVENING_TRIES = 2
@@ -58,34 +60,39 @@ class Progress:
 def evolve(
     folder: Path,
     config: EvolveConfig,
+    dataset: Dataset,
     records: Records,
-    executor: Executor[Job, Result],
+    executor: Executor[Job, Done],
     on_progress: Callable[[Progress], None] = lambda progress: None,
-) -> dict[str, Any]:
+    arms: Sequence[NewArm] = ARMS,
+) -> Result:
     """Run an evolution, or go on with one, until its budget is reached.
 
     Args:
         folder: the run's folder; the caller holds its lock.
+        dataset: `config.data`, loaded.
         records: of this folder, to read and write; new, or those of a run that was interrupted.
         executor: runs the jobs that `netmorph.search.jobs.handler(folder, config)` handles.
+        arms: the searches that are made beside each other, see `netmorph.search.arms`; the same whenever it goes on.
 
     Returns:
-        The result, see `netmorph.report.summary`.
+        What it has found.
 
     Raises:
-        EvolutionError: the start network could not be made or trained, or the data has changed since the run began.
+        EvolutionError: the start network could not be made or trained, or the data or the arms are not those that the
+            run began with.
         SaveError: the disk is full. `evolve` goes on from there later.
     """
-    run = _Run(folder, config, records, executor, on_progress)
-    result = records.meta("result")
-    if result is None:
-        run.prepare()
-        run.start()
-        while run.next_round():
-            pass
-        run.even_out()
-        result = run.finish()
-    return dict(result)
+    told = records.meta("result")
+    if told is not None:
+        return Result.from_json(told)
+    run = _Run(folder, config, dataset, records, executor, on_progress, arms)
+    run.prepare()
+    run.start()
+    while run.next_round():
+        pass
+    run.even_out()
+    return run.finish()
 
 
 class _Run:
@@ -93,17 +100,28 @@ class _Run:
         self,
         folder: Path,
         config: EvolveConfig,
+        dataset: Dataset,
         records: Records,
-        executor: Executor[Job, Result],
+        executor: Executor[Job, Done],
         on_progress: Callable[[Progress], None],
+        arms: Sequence[NewArm],
     ) -> None:
         self.config = config
         self.records = records
         self.executor = executor
         self.on_progress = on_progress
-        self.dataset = config.data.load()
-        self.store = NetworkStore(folder, config.base(self.dataset), config.recipe)
-        self.planner = Planner(config, self.dataset, records, executor)
+        self.dataset = dataset
+        self.store = NetworkStore(folder, config.base(dataset), config.recipe)
+        self.networks = Networks(records)
+        self.arms = [
+            new(Planner(config, dataset, records, self.networks, executor, position))
+            for position, new in enumerate(arms)
+        ]
+        self.by_name = {arm.name: arm for arm in self.arms}
+        if not self.arms or len(self.by_name) < len(self.arms):
+            raise EvolutionError(f"a run has arms with different names; got {[arm.name for arm in self.arms]}")
+        self.lead, *self.baselines = self.arms
+        self._optimizers = self.store.with_optimizers()
         self._before = float(records.meta("seconds") or 0.0)
         self._started = perf_counter()
         self._pace: float | None = None  # seconds per planned training FLOP in the last round
@@ -121,17 +139,25 @@ class _Run:
                 f"the data {self.config.data.source!r} is not what this run began with (its content differs); "
                 "bring the old data back, or start a new run"
             )
-        self.records.set_meta("fingerprint", self.dataset.fingerprint)
+        arms, begun_with = list(self.by_name), self.records.meta("arms")
+        if begun_with not in (None, arms):
+            raise EvolutionError(
+                f"this run was begun with the arms {', '.join(begun_with)}, and is to go on with {', '.join(arms)}; "
+                "give the same ones, in their order"
+            )
+        with self.records.transaction():
+            self.records.set_meta("fingerprint", self.dataset.fingerprint)
+            self.records.set_meta("arms", arms)
 
     def start(self) -> None:
-        if not self.records.networks():
-            founders = self.planner.founders()
-            if founders[0].state == "failed":
+        if not len(self.networks):
+            founders = self.lead.plan(Round(0, START, self.config.founders, 0))
+            if founders[0].state == State.FAILED:
                 raise EvolutionError(f"the start network could not be made: {founders[0].failure}")
             self._plan(founders)
         self._train_planned(0)
-        start = self.records.networks(EVOLVE)[0]
-        if start.state != "trained":
+        start = self.networks[START]
+        if start.state != State.TRAINED:
             raise EvolutionError(f"the start network could not be trained: {start.failure}")
         if self.records.meta("round") is None:
             self._end_round(0)
@@ -139,18 +165,18 @@ class _Run:
     def next_round(self) -> bool:
         """Plan (unless it is planned already), train and select; False when the budget is reached."""
         number = int(self.records.meta("round")) + 1
-        if not any(network.round == number for network in self.records.networks()):
+        if self.networks.latest_round < number:
             if self._budget_reached(number):
                 return False
             children = self.config.children
-            planned = self.planner.round(number, children)
+            planned = self._planned(number, children)
             while self._too_long(planned) and children > 1:  # a smaller last round, rather than idle time
                 children //= 2
-                planned = self.planner.round(number, children)
+                planned = self._planned(number, children)
             if self._too_long(planned):
                 return False
             self._plan(planned)
-            if all(network.state == "failed" for network in planned):  # they would fail again
+            if all(network.state == State.FAILED for network in planned):  # they would fail again
                 self._end_round(number)
                 return False
         self._train_planned(number)
@@ -161,59 +187,75 @@ class _Run:
         """Make up for what failed networks left the baselines short of in the last round."""
         number = int(self.records.meta("round"))
         for _ in range(EVENING_TRIES):
-            if not any(network.state == "planned" for network in self.records.networks()):
-                following = max(network.id for network in self.records.networks()) + 1
-                planned = self.planner.baselines(following, number, self.planner.spent(EVOLVE)) if number else []
+            if not self.networks.planned():
+                planned = self._evened(number, self.networks.next_id, self.networks.totals(self.lead.name).spent)
                 if not planned:
                     return
                 self._plan(planned)
             self._train_planned(number)
             self._end_round(number)
 
-    def finish(self) -> dict[str, Any]:
+    def finish(self) -> Result:
         self.store.clear()
-        result = conclude(self.records, self.store, self.dataset, self.seconds, views=self.config.recipe.views)
+        scores = FinalTest(self.store, self.dataset, self.config.recipe.views)
+        result = result_of(self.records, scores, self.seconds)
         with self.records.transaction():
-            self.records.set_meta("result", result)
+            self.records.set_meta("result", result.as_json())
             self.records.set_meta("seconds", self.seconds)
-            self.records.set_meta("status", "finished")
+            self.records.set_meta("status", Status.FINISHED)
         return result
+
+    # -- planning ------------------------------------------------------------------------------------------------
+
+    def _planned(self, number: int, children: int) -> list[NetworkRecord]:
+        """All networks of a round with so many children; without baselines if not a single child could be born."""
+        following = self.networks.next_id
+        planned = self.lead.plan(Round(number, following, children, 0))
+        if all(network.state == State.FAILED for network in planned):
+            return planned
+        target = self.networks.totals(self.lead.name).spent + spent(planned)
+        return [*planned, *self._evened(number, following + len(planned), target)]
+
+    def _evened(self, number: int, following: int, target: int) -> list[NetworkRecord]:
+        """What the baselines need until each has had `target` training FLOPs; there is none beside the founders."""
+        planned: list[NetworkRecord] = []
+        for arm in self.baselines if number else ():
+            planned += arm.plan(Round(number, following + len(planned), self.config.children, target))
+        return planned
 
     def _plan(self, planned: Iterable[NetworkRecord]) -> None:
         with self.records.transaction():
             for network in planned:
-                self.records.put_network(network)
+                self.networks.put(network)
 
     # -- training ------------------------------------------------------------------------------------------------
 
     def _train_planned(self, number: int) -> None:
-        waiting = [network for network in self.records.networks() if network.state == "planned"]
-        waiting.sort(
-            key=lambda network: network.training_flops, reverse=True
-        )  # the longest first, so that no worker idles at the end
-        by_id = {network.id: network for network in waiting}
+        # The longest first, so that no worker idles at the end.
+        waiting = sorted(self.networks.planned(), key=lambda network: network.training_flops, reverse=True)
         self._progress(number, 0, len(waiting))
         began = perf_counter()
-        jobs = [self.planner.training(network) for network in waiting]
+        jobs = [self.by_name[network.arm].training(network) for network in waiting]
         for done, outcome in enumerate(self.executor.run(jobs), 1):
-            network = by_id[outcome.job.id]
+            network = self.networks[outcome.job.id]
             if isinstance(outcome.result, Trained):
                 self._record_trained(network, outcome.result)
             else:
-                self.records.put_network(replace(network, state="failed", failure=outcome.failure))
-            self.store.drop(network.id, BORN)
+                self.networks.put(replace(network, state=State.FAILED, failure=outcome.failure))
+            self.store.drop(network.id, Stage.BORN)
             self._progress(number, done, len(waiting))
         if number > 0 and waiting:
-            self._pace = (perf_counter() - began) / sum(network.training_flops for network in waiting)
+            self._pace = (perf_counter() - began) / spent(waiting)
 
     def _record_trained(self, network: NetworkRecord, result: Trained) -> None:
         best = result.history.best
+        asked = self.by_name[network.arm].training(network).epochs  # it may have ended sooner
         with self.records.transaction():
-            self.records.put_network(
+            self.networks.put(
                 replace(
                     network,
-                    state="trained",
-                    training_flops=network.training_flops // self.planner.epochs(network) * len(result.history),
+                    state=State.TRAINED,
+                    training_flops=network.training_flops // asked * len(result.history),
                     seconds=result.seconds,
                     score=best.score,
                     numbers=best.validation,
@@ -227,51 +269,35 @@ class _Run:
                 ],
             )
             self.records.set_meta("seconds", self.seconds)
+        self._optimizers.add(network.id)
 
     # -- selection -----------------------------------------------------------------------------------------------
 
     def _end_round(self, number: int) -> None:
-        latest = [network for network in self.records.networks(EVOLVE) if network.round == number]
-        population = self._choose([*self.planner.population(), *latest])
-        random = self._choose(self.records.networks(RANDOM))
+        chosen = {arm.name: arm.choose(number) for arm in self.arms}
         with self.records.transaction():
-            self.records.set_survivors(EVOLVE, population)
-            self.records.set_survivors(RANDOM, random)
+            for name, population in chosen.items():
+                self.networks.set_survivors(name, population)
             self.records.set_meta("round", number)
             self.records.set_meta("seconds", self.seconds)
-        alone = [network.id for network in self.records.networks(ALONE) if network.state == "trained"]
-        for network in self.records.networks():
-            if network.id not in {*population, *(alone[-1:] or [START])}:  # nothing is trained on from this one
-                self.store.drop_optimizer(network.id)
+        needed = {id for arm in self.arms for id in arm.parents()}
+        for id in self._optimizers - needed:  # nothing is trained on from these
+            self.store.drop_optimizer(id)
+        self._optimizers &= needed
         self._progress(number, 1, 1, finished=True)
-
-    def _choose(self, networks: Iterable[NetworkRecord]) -> list[int]:
-        families: dict[int, int] = {}
-        for network in self.records.networks():  # parents come before their children
-            families[network.id] = network.id if network.parent is None else families[network.parent]
-        candidates = {
-            network.id: Candidate(network.id, network.score, network.flops, network.numbers[LOSS], families[network.id])
-            for network in networks
-            if network.state == "trained" and network.score is not None
-        }
-        per_family = math.ceil(self.config.population / min(2, self.config.founders))
-        return select(list(candidates.values()), self.config.population, per_family)
 
     # -- budget --------------------------------------------------------------------------------------------------
 
     def _budget_reached(self, number: int) -> bool:
-        budget = self.config.budget
-        return self.seconds >= budget.seconds or self.planner.spent(EVOLVE) >= budget.flops or number > budget.rounds
+        budget, flops = self.config.budget, self.networks.totals(self.lead.name).spent
+        return self.seconds >= budget.seconds or flops >= budget.flops or number > budget.rounds
 
     def _too_long(self, planned: Sequence[NetworkRecord]) -> bool:
         """Whether a round would run over the budget, by the pace of the last one (the first is always made)."""
-        if self._pace is None:
-            return False
-        flops = sum(network.training_flops for network in planned)
-        return self.seconds + self._pace * flops > self.config.budget.seconds
+        return self._pace is not None and self.seconds + self._pace * spent(planned) > self.config.budget.seconds
 
     # -- small things --------------------------------------------------------------------------------------------
 
     def _progress(self, number: int, done: int, jobs: int, finished: bool = False) -> None:
-        scores = [network.score for network in self.records.networks(EVOLVE) if network.score is not None]
-        self.on_progress(Progress(number, done, jobs, self.seconds, max(scores, default=None), finished))
+        best = self.networks.totals(self.lead.name).best
+        self.on_progress(Progress(number, done, jobs, self.seconds, best, finished))

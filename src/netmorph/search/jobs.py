@@ -18,8 +18,9 @@ from netmorph.graph import Graph, trace
 from netmorph.measure.cost import Cost, cost
 from netmorph.policy import mutate
 from netmorph.run.config import EvolveConfig
+from netmorph.run.names import Stage
 from netmorph.run.records import EditRecord
-from netmorph.run.store import BORN, TRAINED, NetworkStore
+from netmorph.run.store import NetworkStore
 from netmorph.train.evaluation import evaluate
 from netmorph.train.history import History
 from netmorph.train.inputs import examples
@@ -74,12 +75,12 @@ class Trained:
 
 
 Job = Birth | Training
-Result = Born | Trained
+Done = Born | Trained
 
 
-def handler(run: Path, config: EvolveConfig) -> Handler[Job, Result]:
-    """What does the jobs of a run; loads the data once."""
-    return Worker(run, config)
+def handler(run: Path, config: EvolveConfig) -> Handler[Job, Done]:
+    """What does the jobs of a run in a process of its own, which loads the data once."""
+    return Worker(run, config, config.data.load())
 
 
 @dataclass
@@ -88,12 +89,12 @@ class Worker:
 
     run: Path
     config: EvolveConfig
+    dataset: Dataset
 
     def __post_init__(self) -> None:
-        self.dataset: Dataset = self.config.data.load()
         self.store = NetworkStore(self.run, self.config.base(self.dataset), self.config.recipe)
 
-    def __call__(self, job: Job) -> Result:
+    def __call__(self, job: Job) -> Done:
         """Do one job; the same job gives the same result."""
         return self.bear(job) if isinstance(job, Birth) else self.train(job)
 
@@ -113,16 +114,20 @@ class Worker:
                 break
         if not job.inherit:
             redraw(model, self.store.base.build(), job.seed)
-        self.store.put(job.id, BORN, model, journal, optimizer if job.inherit and job.parent is not None else None)
+        self.store.put(
+            job.id, Stage.BORN, model, journal, optimizer if job.inherit and job.parent is not None else None
+        )
         return Born(price, tuple(edits))
 
     def train(self, job: Training) -> Trained:
         """Train on, and put the best epoch's network on the store."""
         started = perf_counter()
-        model, journal, optimizer = self.store.take(*((job.id, BORN) if job.source is None else (job.source, TRAINED)))
+        model, journal, optimizer = self.store.take(
+            *((job.id, Stage.BORN) if job.source is None else (job.source, Stage.TRAINED))
+        )
         recipe = replace(self.config.recipe, epochs=job.epochs)
         history = train(model, self.dataset, recipe, seed=job.seed, device=self.config.device, optimizer=optimizer)
-        self.store.put(job.id, TRAINED, model, journal, optimizer)
+        self.store.put(job.id, Stage.TRAINED, model, journal, optimizer)
         return Trained(history, perf_counter() - started)
 
     def _parent(self, job: Birth) -> tuple[nn.Module, Journal, torch.optim.Optimizer]:
@@ -144,8 +149,8 @@ class Worker:
             now = score() if job.inherit else 0.0
             entry = edited.journal[-1]
             told = entry.edit
-            kind = f"{told['kind']} {told['method']}"
-            edits.append(EditRecord(kind, told["layer"], told["before"], told["after"], share, entry.error, now - last))
+            kind = f"{told.kind} {told.method}"
+            edits.append(EditRecord(kind, told.layer, told.before, told.after, share, entry.error, now - last))
             last = now
 
         for _ in range(job.generations):

@@ -34,7 +34,7 @@ class Criterion:
     def text(self, value: float | None) -> str:
         """A value for people: 98.71%, or four figures."""
         if value is None or math.isnan(value):
-            return "-"
+            return "–"
         return f"{value:.2%}" if self.is_share else f"{value:.4g}"
 
     @staticmethod

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from netmorph.edit import Edit, Samples
 from netmorph.graph import Graph, Group, trace
+from netmorph.graph.journal import Description
 from netmorph.testing.compare import CheckError, Snapshot, assert_same_bits, in_float64, step
 from netmorph.testing.edits import check_edit
 
@@ -61,7 +62,7 @@ def _proposed(propose: Proposal, seed: int, graph: Graph) -> Edit:
     return edit
 
 
-def _drawn(propose: Proposal, graph: Graph, seed: int, disturbance: int) -> dict[str, Any] | None:
+def _drawn(propose: Proposal, graph: Graph, seed: int, disturbance: int) -> Description | None:
     """The edit in words, drawn while the global random states are others."""
     state = np.random.get_state()  # noqa: NPY002
     try:

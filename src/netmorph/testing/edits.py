@@ -18,6 +18,7 @@ from netmorph.edit import Edit, EditError, Plan, WidthEdit, apply, load, save, u
 from netmorph.errors import NetmorphError
 from netmorph.export import ExportError, code, write_code
 from netmorph.graph import Graph, trace
+from netmorph.graph.journal import Description
 from netmorph.graph.running import Inputs
 from netmorph.testing.attributes import check_attributes
 from netmorph.testing.compare import (
@@ -78,7 +79,7 @@ class Case:
 def check_edit(model: nn.Module, inputs: Any, edit: Callable[[Graph], Edit], *, export: bool = True) -> None:
     """Make an edit on a float64 copy of a network, and hold against it all that an edit promises.
 
-    - `plan` changes nothing, and says the same twice; `describe` is JSON with the keys of `Edit.describe`.
+    - `plan` changes nothing, and says the same twice; `describe` is a `Description` of plain values.
     - An edit that claims to be exact gives the outputs of the original, also on other inputs than the example ones.
     - A narrowing gives those of the masked original (see `masked_outputs`).
     - A copy of the network (a moving average) that is edited along gets the same bits.
@@ -146,15 +147,18 @@ def _check_description(edit: Edit) -> str:
         raise CheckError(f"{type(edit).__name__} is no edit: it needs plan(graph) and describe()")
     with step(f"describe() of {type(edit).__name__}"):
         told = edit.describe()
-        written = json.loads(json.dumps(told))
+    if not isinstance(told, Description):
+        raise CheckError(f"describe() of {type(edit).__name__} returned {type(told).__name__}; a Description is needed")
+    with step(f"describe() of {type(edit).__name__} as JSON"):
+        written = json.loads(json.dumps(told.as_json()))
     for key, kind in DESCRIPTION.items():
-        if not isinstance(told.get(key), kind):
+        if not isinstance(written.get(key), kind):
             raise CheckError(
-                f"describe() of {type(edit).__name__} has {told.get(key)!r} as {key!r}; a {kind.__name__} is needed"
+                f"describe() of {type(edit).__name__} has {written.get(key)!r} as {key!r}; a {kind.__name__} is needed"
             )
-    if written != told:
+    if written != told.as_json():
         raise CheckError(f"describe() of {type(edit).__name__} is not plain JSON: {told} becomes {written} in a file")
-    return f"{told['kind']} ({told['method']}) of {told['layer']!r}"
+    return f"{told.kind} ({told.method}) of {told.layer!r}"
 
 
 def _check_plan(case: Case, graph: Graph, edit: Edit) -> bool:

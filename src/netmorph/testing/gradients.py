@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from netmorph.edit import EditError, new_entries
+from netmorph.edit.snapshot import Before
 from netmorph.graph import Graph
 from netmorph.graph.record import tensors_in
 from netmorph.graph.running import Inputs, no_fused_attention, untouched
@@ -104,7 +105,10 @@ def added_entries(graph: Graph) -> Entries:
     try:
         return new_entries(graph)
     except EditError:
-        parts = graph.journal[-1].before.parts[0]
+        before = graph.journal[-1].before
+        if not isinstance(before, Before):
+            raise
+        parts = before.parts[0]
         return {
             name: torch.ones_like(p, dtype=torch.bool)
             for name, p in graph.model.named_parameters()

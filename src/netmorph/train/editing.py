@@ -12,11 +12,12 @@ from torch.utils._pytree import tree_map
 from netmorph.data import Dataset
 from netmorph.edit.apply import check_current
 from netmorph.edit.carry import as_they_are
-from netmorph.edit.journal import Journal, read_back, rebuild
+from netmorph.edit.journal import read_back, rebuild
 from netmorph.edit.replace import structure
 from netmorph.edit.wrapped import renew
 from netmorph.errors import NetmorphError
 from netmorph.graph import Graph, trace
+from netmorph.graph.journal import Journal
 from netmorph.memory_layout import align
 from netmorph.train.average import MovingAverage
 from netmorph.train.history import History

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from netmorph.edit.journal import Journal
+from netmorph.graph.journal import Journal
 from netmorph.tasks import LOSS, Numbers
 
 

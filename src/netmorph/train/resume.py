@@ -9,8 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from netmorph.data import Dataset
-from netmorph.edit.journal import Entry, Journal, LoadError
+from netmorph.edit.journal import LoadError
 from netmorph.edit.snapshot import tensors_of
+from netmorph.graph.journal import Entry, Journal
 from netmorph.train.average import MovingAverage
 from netmorph.train.checkpoint import CheckpointError, load, save
 from netmorph.train.editing import Editing

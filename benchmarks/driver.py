@@ -1,0 +1,104 @@
+"""What the driver of an evolution does for each network that was trained, by how many are recorded: no training here.
+
+Workers are replaced by one that answers at once, so all that is left is planning, records, selection and files. Told is
+the time of whole rounds, by the networks trained in them, once 100, 1,000 and 10,000 networks were recorded.
+"""
+
+import contextlib
+import tempfile
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from statistics import median
+from time import perf_counter
+
+import numpy as np
+
+from netmorph.data import load
+from netmorph.measure.cost import Cost
+from netmorph.run.budget import Budget
+from netmorph.run.config import EvolveConfig
+from netmorph.run.records import EditRecord, Records
+from netmorph.search.evolution import Progress, evolve
+from netmorph.search.jobs import Birth, Born, Done, Job, Trained
+from netmorph.train.history import Epoch, History
+from netmorph.workers.executor import Outcome
+
+RECORDED = (100, 1_000, 10_000)
+ROUNDS = 20  # so many are timed, from each number on
+EPOCHS = 3
+
+
+class Reached(Exception):
+    """As many networks are recorded as were asked for."""
+
+
+class Instant:
+    """Answers each job at once, with numbers drawn by its seed; no network is on the disk."""
+
+    def run(self, jobs: Iterable[Job]) -> Iterator[Outcome[Job, Done]]:
+        for job in jobs:
+            yield Outcome(job, born(job) if isinstance(job, Birth) else trained(job.seed))
+
+
+def born(job: Birth) -> Born:
+    """Larger than the founders, of which all are alike."""
+    grown = 1.0 if job.generations == 0 else np.random.default_rng(job.seed).uniform(1, 4)
+    edits = (EditRecord("widen r2r", "features.0", 8, 12, 0.2, 1e-7, 0.0),) * 3
+    return Born(Cost(int(grown * 1e4), int(grown * 1e6), int(grown * 3e6)), edits if job.generations else ())
+
+
+def trained(seed: int) -> Trained:
+    accuracy = float(np.random.default_rng([seed, 1]).uniform(0.5, 1))  # not that of the size
+    epochs = (
+        Epoch(epoch, 0.5, 0.8, 1 - accuracy * epoch / EPOCHS, accuracy * epoch / EPOCHS, 1e-3, 1.0)
+        for epoch in range(1, EPOCHS + 1)
+    )
+    return Trained(History(epochs), 1.0)
+
+
+def main() -> None:
+    print(f"{'recorded':>10}{'ms a network':>15}   (median of {ROUNDS} rounds, smallest to largest)")
+    for recorded, times in timed():
+        low, high = min(times), max(times)
+        print(f"{recorded:>10,}{1e3 * median(times):>15.2f}   ({1e3 * low:.2f} to {1e3 * high:.2f})", flush=True)
+
+
+def timed() -> Iterator[tuple[int, list[float]]]:
+    """So many networks recorded, and seconds a network in each of the rounds after that."""
+    config = EvolveConfig(budget=Budget(rounds=10**9))
+    config = replace(config, start_epochs=EPOCHS, recipe=replace(config.recipe, epochs=EPOCHS))
+    dataset, seen = load("digits", seed=0), Rounds(RECORDED[-1])
+    with tempfile.TemporaryDirectory() as folder, Records.create(Path(folder)) as records:
+        (Path(folder) / "networks").mkdir()
+        with contextlib.suppress(Reached):
+            evolve(Path(folder), config, dataset, records, Instant(), seen)
+    for recorded in RECORDED:
+        first = next(index for index, (total, _, _) in enumerate(seen.rounds) if total >= recorded)
+        yield recorded, [seconds / count for _, count, seconds in seen.rounds[first : first + ROUNDS]]
+
+
+class Rounds:
+    """Counts networks and seconds by rounds, until `ROUNDS` rounds after so many networks.
+
+    Attributes:
+        rounds: for each, networks recorded before it, networks trained in it, seconds.
+    """
+
+    def __init__(self, most: int) -> None:
+        self.rounds: list[tuple[int, int, float]] = []
+        self._most, self._total, self._jobs, self._since = most, 0, 0, perf_counter()
+
+    def __call__(self, progress: Progress) -> None:
+        self._jobs = max(self._jobs, progress.jobs)
+        if not progress.finished:
+            return
+        now = perf_counter()
+        self.rounds.append((self._total, self._jobs, now - self._since))
+        self._total, self._jobs, self._since = self._total + self._jobs, 0, now
+        if sum(total >= self._most for total, _, _ in self.rounds) == ROUNDS:
+            raise Reached
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,190 @@
+"""Proposals: functions of a graph and a generator that draw one edit, or find none.
+
+What can be set in a proposal is bound to it: the fields of a frozen dataclass, as here. All that is random must come
+from the generator, so that the same seed makes the same network again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import math
+import os
+import sys
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass, is_dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from netmorph.edit import Edit, EditError, copy_block, identity, r2r, residual, unequal_split, widen
+from netmorph.edit.blocks import IDEMPOTENT
+from netmorph.edit.channel_map import Widening
+from netmorph.errors import NetmorphError
+from netmorph.graph import Allow, Graph
+from netmorph.graph.axis import atoms
+
+Proposal = Callable[[Graph, np.random.Generator], Edit | None]
+
+
+class ProposalError(NetmorphError):
+    """A proposal cannot be used, or has not proposed an edit."""
+
+
+class Weighted(NamedTuple):
+    """A proposal, and how often it is asked beside others."""
+
+    proposal: Proposal
+    weight: float
+
+
+@dataclass(frozen=True)
+class Widen:
+    """A random group, a random exact way that trains well from the first step, a random width.
+
+    Attributes:
+        growth: the widest factor by which a group is widened.
+    """
+
+    growth: float = 3.0
+
+    def __post_init__(self) -> None:
+        if not 1 < self.growth < math.inf:
+            raise ProposalError(f"growth must be a factor above 1, got {self.growth}")
+
+    def __call__(self, graph: Graph, generator: np.random.Generator) -> Edit | None:
+        """See `Proposal`."""
+        groups = [group for group in graph.groups.values() if group.allow >= Allow.UNIFORM]
+        if not groups:
+            return None
+        group = groups[generator.integers(len(groups))]
+        factor = generator.uniform(1, self.growth)
+        to = max(group.size + 1, round(group.size * factor))
+        method: Widening = (r2r, unequal_split)[generator.integers(2)]
+        if group.allow == Allow.UNIFORM:  # only whole multiples are exact
+            to, method = 2 * group.size, unequal_split
+        return widen(graph, group.name, to, method, seed=int(generator.integers(2**31)))
+
+
+@dataclass(frozen=True)
+class Deepen:
+    """A random layer that passes its input on, behind a random activation that changes nothing the second time.
+
+    In a network without such activations (a transformer's GELU, say), a copy of a random residual block.
+    """
+
+    def __call__(self, graph: Graph, generator: np.random.Generator) -> Edit | None:
+        """See `Proposal`."""
+        modules = dict(graph.model.named_modules())
+        places = [
+            path
+            for path, axes in graph.channels.items()
+            if isinstance(modules.get(path), tuple(IDEMPOTENT.values()))
+            and any(atom.allow == Allow.ANY for axis in axes for atom in atoms(axis))
+        ]
+        if not places:
+            return _copy(graph, generator)
+        after = places[generator.integers(len(places))]
+        if generator.integers(2):
+            return identity(graph, after)
+        return residual(graph, after, seed=int(generator.integers(2**31)))
+
+
+def ask(proposal: Proposal, graph: Graph, generator: np.random.Generator) -> Edit | None:
+    """What a proposal draws. One that finds that its edit does not fit (an `EditError`) has found none.
+
+    Raises:
+        ProposalError: it failed, or returned neither an edit nor None.
+    """
+    name = getattr(proposal, "__qualname__", repr(proposal))  # a function's own repr differs between processes
+    try:
+        edit: object = proposal(graph, generator)
+    except EditError:
+        return None
+    except Exception as error:  # a user's function can raise anything
+        raise ProposalError(f"the proposal {name} failed: {type(error).__name__}: {error}") from error
+    if edit is None or isinstance(edit, Edit):
+        return edit
+    raise ProposalError(f"the proposal {name} returned {type(edit).__name__}; a proposal returns an edit, or None")
+
+
+def _copy(graph: Graph, generator: np.random.Generator) -> Edit | None:
+    """A copy of a random residual block that passes its input on; of blocks in blocks, the innermost."""
+    copies: dict[str, Edit] = {}
+    for path in filter(None, graph.channels):
+        with contextlib.suppress(EditError):
+            copies[path] = copy_block(graph, path)
+    innermost = [edit for path, edit in copies.items() if not any(other.startswith(f"{path}.") for other in copies)]
+    return innermost[generator.integers(len(innermost))] if innermost else None
+
+
+def exact(deepen: float = 0.25, growth: float = 3.0) -> tuple[Weighted, ...]:
+    """Proposals that keep what the network computes: deepen with this probability, otherwise widen."""
+    if not 0 <= deepen <= 1:
+        raise ProposalError(f"deepen must be a probability from 0 to 1, got {deepen}")
+    return Weighted(Deepen(), deepen), Weighted(Widen(growth), 1 - deepen)
+
+
+# -- proposals as plain values ----------------------------------------------------------------------------------------
+
+# A run folder names these and they are known; any other has to be given by the user again.
+OWN: dict[str, Callable[..., Proposal]] = {"widen": Widen, "deepen": Deepen}
+
+
+def as_json(proposal: Proposal) -> dict[str, Any]:
+    """How a run folder tells of a proposal: its name, and its settings where it is a dataclass.
+
+    Raises:
+        ProposalError: worker processes could not find it by its name.
+    """
+    kind: Any = proposal
+    settings: dict[str, Any] = {}
+    if is_dataclass(kind) and not isinstance(kind, type):
+        kind, settings = type(kind), {"settings": asdict(kind)}
+    for name, own in OWN.items():
+        if kind is own:
+            return {"name": name, **settings}
+    module, path = getattr(kind, "__module__", None), getattr(kind, "__qualname__", "<")
+    if not module or "." in path or "<" in path:
+        raise ProposalError(
+            f"{proposal!r} is no proposal that worker processes can find by its name; give a function, or an object of "
+            "a frozen dataclass, that is defined at the top of a module"
+        )
+    return {"name": f"{module}:{path}", **settings}
+
+
+def from_json(told: dict[str, Any], given: Iterable[Proposal] = ()) -> Proposal:
+    """The proposal that `as_json` told of: netmorph's own, or one of those given. Nothing is imported.
+
+    Raises:
+        ProposalError: it is none of these.
+    """
+    if told["name"] in OWN:
+        return OWN[told["name"]](**told["settings"])
+    for proposal in given:
+        if as_json(proposal) == told:
+            return proposal
+    raise ProposalError(
+        f"this run was begun with the proposal {told['name']} of your own, and a name in a file is never imported. "
+        f"Give it again: --proposal {told['name']}, or proposals=[...] in Python"
+    )
+
+
+def found(name: str) -> Proposal:
+    """Import the proposal that the user calls `module:function`; the current folder is searched last.
+
+    Raises:
+        ProposalError: there is none, or its module cannot be imported.
+    """
+    module, _, attribute = name.partition(":")
+    if not (module and attribute):
+        raise ProposalError(f"a proposal of your own is named module:function, got {name!r}")
+    if os.getcwd() not in sys.path:  # the installed command does not search it
+        sys.path.append(os.getcwd())
+    try:
+        proposal: Any = getattr(importlib.import_module(module), attribute)
+    except Exception as error:  # running a user's module can raise anything
+        raise ProposalError(f"the proposal {name!r} cannot be imported: {type(error).__name__}: {error}") from error
+    if not callable(proposal):
+        raise ProposalError(f"{name} is {type(proposal).__name__}, not a function of a graph and a generator")
+    return proposal  # type: ignore[no-any-return]

@@ -1,0 +1,258 @@
+"""What a run has found, as values; the one place that makes a result, while the run goes on and at its end."""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import Any, Protocol, TypeVar
+
+from netmorph.run.names import ArmName
+from netmorph.run.ranking import best, front, ranked, spent, trained
+from netmorph.run.records import NetworkRecord, Records
+from netmorph.tasks import Numbers
+
+Value = TypeVar("Value")
+
+
+# What a task tells of the test set, by the names of its numbers; None each until the run is finished.
+Tested = Mapping[str, float | None]
+
+
+@dataclass(frozen=True)
+class NetworkResult:
+    """One network.
+
+    FLOPs are those of an answer in all views that the recipe asks for; until the run is finished, of one view.
+    """
+
+    id: int
+    test: Tested
+    validation: Numbers
+    parameters: int
+    flops: int
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain values: "test_accuracy", "validation_accuracy" and so on, by the names of the task's numbers."""
+        numbers = _named("test", self.test) | _named("validation", self.validation)
+        return {"id": self.id, **numbers, "parameters": self.parameters, "flops": self.flops}
+
+    @staticmethod
+    def from_json(told: Mapping[str, Any]) -> NetworkResult:
+        """The network that `as_json` told of."""
+        test, validation = _of("test", told), _of("validation", told)
+        return NetworkResult(told["id"], test, validation, told["parameters"], told["flops"])
+
+
+@dataclass(frozen=True)
+class EnsembleResult:
+    """Networks that answer together, see `netmorph.tasks.Task.combined`."""
+
+    test: Tested
+    parameters: int
+    flops: int
+    members: tuple[int, ...]
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain values, numbers as in `NetworkResult.as_json`."""
+        told = {"parameters": self.parameters, "flops": self.flops, "members": list(self.members)}
+        return _named("test", self.test) | told
+
+    @staticmethod
+    def from_json(told: Mapping[str, Any]) -> EnsembleResult:
+        """The ensemble that `as_json` told of."""
+        return EnsembleResult(_of("test", told), told["parameters"], told["flops"], tuple(told["members"]))
+
+
+@dataclass(frozen=True)
+class ArmResult:
+    """What an arm beside the evolution has found.
+
+    Attributes:
+        best: its best network.
+        training_flops: what all its networks took; of a chain, the start network's own as well.
+        ensemble: of its survivors, if it has any.
+        networks: how many were trained; None for a chain, an arm that trains the start network on.
+    """
+
+    best: NetworkResult
+    training_flops: int
+    ensemble: EnsembleResult | None = None
+    networks: int | None = None
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain values: of a chain those of its best network, beside the training FLOPs."""
+        if self.networks is None:
+            return {**self.best.as_json(), "training_flops": self.training_flops}
+        return {
+            "best": self.best.as_json(),
+            "ensemble": self.ensemble and self.ensemble.as_json(),
+            "training_flops": self.training_flops,
+            "networks": self.networks,
+        }
+
+    @staticmethod
+    def from_json(told: Mapping[str, Any]) -> ArmResult:
+        """The baseline that `as_json` told of."""
+        if "best" in told:
+            ensemble = _if_any(EnsembleResult.from_json, told["ensemble"])
+            return ArmResult(NetworkResult.from_json(told["best"]), told["training_flops"], ensemble, told["networks"])
+        return ArmResult(NetworkResult.from_json(told), told["training_flops"])
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a run has found.
+
+    Attributes:
+        best: the best network of the population, and of those that the running round has trained; None before any is.
+        ensemble: the survivors together.
+        members: each of them, the best first.
+        baselines: by the name of their arm, those that have found something.
+        training_flops: of the evolution, planned ones included.
+        seconds: wall time.
+        front: ids of the evolution's Pareto front, from few FLOPs to many.
+        classification: of the test set by the survivors together, see
+            `netmorph.measure.classification.classification_report`; None until the run is finished.
+    """
+
+    best: NetworkResult | None
+    ensemble: EnsembleResult | None
+    members: tuple[NetworkResult, ...]
+    baselines: Mapping[str, ArmResult]
+    training_flops: int
+    seconds: float | None
+    front: tuple[int, ...]
+    classification: Mapping[str, Any] | None = None
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain values, as the records keep them and `netmorph show --json` tells them."""
+        told = {entry.name: getattr(self, entry.name) for entry in fields(self)}
+        return told | {
+            "best": self.best and self.best.as_json(),
+            "ensemble": self.ensemble and self.ensemble.as_json(),
+            "members": [member.as_json() for member in self.members],
+            "baselines": {name: baseline.as_json() for name, baseline in self.baselines.items()},
+            "front": list(self.front),
+        }
+
+    @staticmethod
+    def from_json(told: Mapping[str, Any]) -> Result:
+        """The result that `as_json` told of, or an older one without a classification."""
+        return Result(
+            _if_any(NetworkResult.from_json, told["best"]),
+            _if_any(EnsembleResult.from_json, told["ensemble"]),
+            tuple(map(NetworkResult.from_json, told["members"])),
+            {name: ArmResult.from_json(baseline) for name, baseline in told["baselines"].items() if baseline},
+            told["training_flops"],
+            told["seconds"],
+            tuple(told["front"]),
+            told.get("classification"),
+        )
+
+
+class Scores(Protocol):
+    """What is known of networks beside their records: how they do on the test set, in so many views."""
+
+    views: int
+
+    def numbers(self, networks: Sequence[NetworkRecord]) -> Tested:
+        """What the task tells of the networks together, on the test set."""
+        ...
+
+    def classification(self, networks: Sequence[NetworkRecord]) -> Mapping[str, Any] | None:
+        """How well they recognize each class together, see `netmorph.measure.classification`."""
+        ...
+
+
+class Untested:
+    """The scores while a run goes on: the test set is used once, at its end."""
+
+    views = 1
+
+    def numbers(self, networks: Sequence[NetworkRecord]) -> Tested:
+        """Unknown."""
+        return dict.fromkeys(networks[0].numbers)
+
+    def classification(self, networks: Sequence[NetworkRecord]) -> None:
+        """Unknown."""
+
+
+def result_of(records: Records, scores: Scores | None = None, seconds: float | None = None) -> Result:
+    """What a run has found.
+
+    Args:
+        scores: of the networks on the test set, at the run's end.
+        seconds: wall time; what the records say if not given.
+    """
+    scores = scores or Untested()
+    arms: defaultdict[str, list[NetworkRecord]] = defaultdict(list)
+    for network in records.networks():
+        arms[network.arm].append(network)
+    evolved, number = arms.pop(ArmName.EVOLVE, []), records.meta("round")
+    survivors, champion = _survivors(evolved), best(_standing(evolved, number))
+    baselines = {name: _baseline(evolved[0], networks, number, scores) for name, networks in arms.items()}
+    return Result(
+        best=_entry(champion, scores) if champion else None,
+        ensemble=_together(survivors, scores),
+        members=tuple(_entry(network, scores) for network in survivors),
+        baselines={name: baseline for name, baseline in baselines.items() if baseline},
+        training_flops=spent(evolved),
+        seconds=records.meta("seconds") if seconds is None else seconds,
+        front=tuple(network.id for network in front(evolved)),
+        classification=scores.classification(survivors) if survivors else None,
+    )
+
+
+def _baseline(
+    start: NetworkRecord, networks: Sequence[NetworkRecord], number: int | None, scores: Scores
+) -> ArmResult | None:
+    if networks[0].parent is not None:  # a chain, whose first part is the start network's own training
+        chain = [start, *trained(networks)]
+        champion = best(chain)
+        return ArmResult(_entry(champion, scores), spent(chain)) if champion else None
+    done, champion = trained(networks), best(_standing(networks, number))
+    if champion is None:
+        return None
+    return ArmResult(_entry(champion, scores), spent(done), _together(_survivors(networks), scores), len(done))
+
+
+def _standing(networks: Sequence[NetworkRecord], number: int | None) -> Sequence[NetworkRecord]:
+    """The survivors of the last round, and those who may yet take their places; all where nobody was selected."""
+    return [network for network in networks if network.survivor or number is None or network.round > number] or networks
+
+
+def _survivors(networks: Iterable[NetworkRecord]) -> list[NetworkRecord]:
+    return ranked(network for network in networks if network.survivor)
+
+
+def _entry(network: NetworkRecord, scores: Scores) -> NetworkResult:
+    return NetworkResult(
+        network.id, scores.numbers([network]), network.numbers, network.parameters, network.flops * scores.views
+    )
+
+
+def _together(networks: Sequence[NetworkRecord], scores: Scores) -> EnsembleResult | None:
+    if not networks:
+        return None
+    return EnsembleResult(
+        scores.numbers(networks),
+        sum(network.parameters for network in networks),
+        sum(network.flops for network in networks) * scores.views,
+        tuple(network.id for network in networks),
+    )
+
+
+def _named(part: str, numbers: Tested) -> dict[str, float | None]:
+    """Of a part of the data: "test_loss" and so on; what is no number has no place in JSON."""
+    return {f"{part}_{name}": None if value is None or math.isnan(value) else value for name, value in numbers.items()}
+
+
+def _of(part: str, told: Mapping[str, Any]) -> dict[str, Any]:
+    prefix = f"{part}_"
+    return {name.removeprefix(prefix): value for name, value in told.items() if name.startswith(prefix)}
+
+
+def _if_any(read: Callable[[Mapping[str, Any]], Value], told: Mapping[str, Any] | None) -> Value | None:
+    return None if told is None else read(told)
