@@ -1,6 +1,7 @@
 """The journal as plain values: what each edit was, and what it made of the network's structure.
 
-Nothing in here knows how edits are made: who makes them writes entries, rebuilds networks by them and keeps them in files.
+Nothing in here knows how edits are made: who makes them writes entries, rebuilds networks by them and keeps them in
+files.
 """
 
 from __future__ import annotations
