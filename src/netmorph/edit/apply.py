@@ -19,6 +19,7 @@ from netmorph.edit.wrapped import all_or_none, renew
 from netmorph.errors import EditError
 from netmorph.graph import Graph, trace
 from netmorph.graph.axis import atoms
+from netmorph.graph.journal import Description
 from netmorph.graph.predict import disagreement
 from netmorph.graph.record import tensors_in
 from netmorph.graph.running import run
@@ -60,6 +61,12 @@ def apply(
         raise EditError(
             f"apply takes a graph (from trace or the last apply) and an edit (from widen, say), "
             f"not {type(graph).__name__} and {type(edit).__name__}"
+        )
+    description: object = edit.describe()
+    if not isinstance(description, Description):  # it would be missed when the journal is saved, after the training
+        raise EditError(
+            f"{type(edit).__name__}.describe() returned {type(description).__name__}; it returns a "
+            "netmorph.edit.Description(kind, method, layer, before, after)"
         )
     # Parameters that are made in a user's inference mode could never be trained.
     with torch.inference_mode(False), torch.no_grad():
