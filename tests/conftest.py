@@ -11,7 +11,6 @@ import torch
 from netmorph.errors import MissingExtra
 from netmorph.zoo.vision import vision_library
 
-
 # Lightning, transformers and timm import torchvision, which beside a CPU build of PyTorch has to be imported so.
 with contextlib.suppress(MissingExtra):
     vision_library("torchvision")

@@ -251,3 +251,13 @@ def test_modes_gradients_and_random_state_survive() -> None:
     assert model[6].bias.grad is kept
     assert model[0].weight.grad is None
     assert torch.equal(state, torch.get_rng_state())
+
+
+def test_an_edit_that_is_not_described_is_refused_before_anything_changes(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, x = small()
+    graph, before = trace(model, x), snapshot(model)
+    edit = widen(graph, "0", 6)
+    monkeypatch.setattr(type(edit), "describe", lambda self: {"kind": "widen"})
+    with pytest.raises(EditError, match=r"WidthEdit\.describe\(\) returned dict; it returns a netmorph\.edit\.Descr"):
+        apply(graph, edit)
+    assert same(snapshot(model), before)

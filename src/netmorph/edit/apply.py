@@ -20,6 +20,7 @@ from netmorph.edit.wrapped import all_or_none, renew
 from netmorph.errors import EditError
 from netmorph.graph import Graph, trace
 from netmorph.graph.axis import atoms
+from netmorph.graph.journal import Description
 from netmorph.graph.predict import disagreement
 from netmorph.graph.record import tensors_in
 from netmorph.graph.running import run
@@ -77,6 +78,7 @@ def _apply(graph: Graph, edit: Edit, optimizers: list[torch.optim.Optimizer]) ->
         check_current(graph)
         others = [graph_of(graph, copy) for copy in graph.copies]
         plan = edit.plan(graph)
+        _check_description(edit)
         _check_hooks(model, plan)
         old = dict(model.named_parameters(remove_duplicate=False))
         names = {id(parameter): name for name, parameter in reversed(old.items())}
@@ -123,6 +125,16 @@ def _change_copy(graph: Graph, edit: Edit, undo: Undo) -> Parts:
     if plan.exact:
         _check_exact(edit, difference(before, run(graph.model, graph.inputs)), graph, before)
     return parts
+
+
+def _check_description(edit: Edit) -> None:
+    """A wrong one would be noticed when the journal is saved, after the training."""
+    told: object = edit.describe()
+    if not isinstance(told, Description):
+        raise EditError(
+            f"{type(edit).__name__}.describe() returned {type(told).__name__}; it returns a "
+            "netmorph.edit.Description(kind, method, layer, before, after)"
+        )
 
 
 def _check_hooks(model: nn.Module, plan: Plan) -> None:

@@ -1,7 +1,7 @@
 """The journal as plain values: what each edit was, and what it made of the network's structure.
 
-Nothing in here knows how edits are made. `netmorph.edit.journal` writes entries, rebuilds networks by them and
-keeps them in files.
+Nothing in here knows how edits are made: who makes them writes entries, rebuilds networks by them and keeps them in
+files.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ class Entry:
         shapes: the new shapes of parameters and buffers, by canonical name.
         attributes: `[module, name, value]`.
         replaced: the old shapes of the tensors that the edit changed or moved, so that another base is noticed.
-        before: what the edit replaced, for `undo` (a `netmorph.edit.snapshot.Before`). Not part of a saved journal.
+        before: what the edit replaced, whatever who made it needs to take it back. Not part of a saved journal.
     """
 
     edit: Description
