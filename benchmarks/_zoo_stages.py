@@ -25,7 +25,8 @@ from torch.utils._pytree import tree_leaves
 
 import netmorph
 from benchmarks._vision import nothing_trivial, zoo_model
-from netmorph.edit import WIDENINGS, ChannelMap, EditError, WidthEdit, apply, keep
+from netmorph import EditError, apply
+from netmorph.edit import WidthEdit
 from netmorph.graph import Allow, Graph, Group, trace
 from netmorph.testing.masked import (
     OVER_KEPT,
@@ -35,6 +36,7 @@ from netmorph.testing.masked import (
     masked_values,
     only_kept,
 )
+from netmorph.widenings import WIDENINGS, ChannelMap, keep
 
 LINE = "RESULT "  # begins a line of results; libraries may print others
 CLASSES = 1000

@@ -16,7 +16,7 @@ from netmorph import report
 from netmorph.data import Dataset
 from netmorph.errors import NetmorphError, require
 from netmorph.graph import trace
-from netmorph.measure.cost import cost
+from netmorph.measure.counting import cost
 from netmorph.policy import Proposal
 from netmorph.policy.proposals import ask
 from netmorph.report.logs import OnEpoch, TensorBoardLog, csv_log, every, jsonl_log, recorded
@@ -163,7 +163,7 @@ def evolve(
 
     Raises:
         RunInUse: another process works in the folder.
-        NetmorphError: see `netmorph.search.evolution.evolve`.
+        NetmorphError: see `netmorph.search.evolve`.
     """
     with _working(folder) as records:
         config = config_of(records, EvolveConfig, proposals)
@@ -230,7 +230,7 @@ def train(
 
     Raises:
         RunInUse: another process works in the folder.
-        NetmorphError: see `netmorph.train.loop.train`.
+        NetmorphError: see `netmorph.train.train`.
     """
     with _working(folder) as records:
         config = config_of(records, TrainConfig)

@@ -9,10 +9,11 @@ from typing import Any, TypeVar
 from torch import Tensor, nn
 
 import netmorph
-from netmorph import Allow, Graph, Samples
-from netmorph.edit import FACTORINGS, WIDENINGS, Edit, EditError
+from netmorph import Allow, EditError, Graph, Samples
+from netmorph.edit import FACTORINGS, Edit
 from netmorph.graph.running import run
 from netmorph.testing.rules import widths
+from netmorph.widenings import WIDENINGS
 
 T = TypeVar("T")
 Choose = Callable[[list[Any]], Any]
@@ -38,14 +39,16 @@ def somewhere(choose: Choose, candidates: Iterable[T], make: Callable[[T], Edit]
 def widen(graph: Graph, choose: Choose, name: str) -> Edit:
     if name == "random_pad":
         group = choose(graph.editable() or nowhere())
-        return netmorph.widen(graph, group.name, group.size + 2, netmorph.random_pad)
+        return netmorph.widen(graph, group.name, group.size + 2, netmorph.widenings.random_pad)
     group = choose([group for group in graph.editable() if name in widths(group)] or nowhere())
     return netmorph.widen(graph, group.name, widths(group)[name], WIDENINGS[name], seed=3)
 
 
 def widen_all(graph: Graph, choose: Choose) -> Edit:
     groups = graph.editable(Allow.UNIFORM) or nowhere()
-    return netmorph.widen_all(graph, {group.name: 2 * group.size for group in groups}, netmorph.unequal_split)
+    return netmorph.edit.widen_all(
+        graph, {group.name: 2 * group.size for group in groups}, netmorph.widenings.unequal_split
+    )
 
 
 def narrow(graph: Graph, choose: Choose) -> Edit:
@@ -56,7 +59,7 @@ def narrow(graph: Graph, choose: Choose) -> Edit:
 
 def narrow_all(graph: Graph, choose: Choose) -> Any:
     groups = [group for group in graph.editable() if group.size > 1] or nowhere()
-    return netmorph.narrow_all(graph, {group.name: range(0, group.size, 2) for group in groups})
+    return netmorph.edit.narrow_all(graph, {group.name: range(0, group.size, 2) for group in groups})
 
 
 def reconstruct(graph: Graph, choose: Choose) -> Edit:
@@ -65,7 +68,7 @@ def reconstruct(graph: Graph, choose: Choose) -> Edit:
 
 def gradmax(graph: Graph, choose: Choose) -> Edit:
     def make(name: str) -> Edit:
-        return netmorph.gradmax(graph, name, graph.group(name).size + 1, [graph.inputs], loss)
+        return netmorph.edit.gradmax(graph, name, graph.group(name).size + 1, [graph.inputs], loss)
 
     return somewhere(choose, [group.name for group in graph.editable(Allow.ANY)], make)
 
@@ -75,7 +78,7 @@ def loss(model: nn.Module, batch: tuple[Tensor, ...]) -> Tensor:
 
 
 def deepen(graph: Graph, choose: Choose, method: Callable[..., Edit]) -> Edit:
-    return somewhere(choose, netmorph.places(graph), partial(method, graph))
+    return somewhere(choose, netmorph.edit.places(graph), partial(method, graph))
 
 
 def keeping(graph: Graph, choose: Choose, method: Callable[..., Edit]) -> Edit:
@@ -128,11 +131,11 @@ EDITS: dict[str, Callable[[Graph, Choose], Edit]] = {
     "residual": partial(deepen, method=netmorph.residual),
     "identity": partial(deepen, method=netmorph.identity),
     "identity with a norm": partial(deepen, method=partial(netmorph.identity, norm=True)),
-    "copy_block": partial(keeping, method=netmorph.copy_block),
-    "stack": partial(keeping, method=netmorph.stack),
+    "copy_block": partial(keeping, method=netmorph.edit.copy_block),
+    "stack": partial(keeping, method=netmorph.edit.stack),
     "shallow": partial(keeping, method=netmorph.shallow),
     "shallow with data": partial(keeping, method=lambda graph, path: netmorph.shallow(graph, path, [graph.inputs])),
-    "linearize": partial(keeping, method=lambda graph, path: netmorph.linearize(graph, path, [graph.inputs])),
+    "linearize": partial(keeping, method=lambda graph, path: netmorph.edit.linearize(graph, path, [graph.inputs])),
     **{
         f"factorize {name} {told}": partial(linear, method=partial(factorize, name=name, share=share))
         for name in FACTORINGS

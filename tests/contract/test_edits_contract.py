@@ -15,11 +15,12 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from netmorph import zoo
-from netmorph.edit import DEEPENINGS, WIDENINGS, apply, places, random_pad, shallow, widen
+from netmorph import apply, shallow, widen, zoo
+from netmorph.edit import DEEPENINGS, places
 from netmorph.graph import Allow, trace
 from netmorph.testing import check_attributes, check_groups
 from netmorph.testing.rules import widths
+from netmorph.widenings import WIDENINGS, random_pad
 
 SMALL = {
     "mlp": ((1, 6, 6), {"width": 0.125}),

@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 from rule_cases import CASES, build
 from torch import Tensor, nn
 
-from netmorph import apply, narrow_all, rule, trace
+from netmorph import apply, measure, rule, trace
+from netmorph.edit import narrow_all
 from netmorph.graph import RULES, Contraction, Coupling, Graph, Value
-from netmorph.measure.cost import forward_flops, training_flops
+from netmorph.measure.counting import training_flops
 from netmorph.measure.prediction import predict_flops
 
 pytestmark = pytest.mark.filterwarnings("ignore:torch.meshgrid")
@@ -47,7 +48,7 @@ def test_predicted_counted_and_by_hand(name: str) -> None:
     after = 2 * 2 * model.head.weight.numel()
     expected = BEFORE + 2 * CONTRACTING.get(name, 0) + after
     graph = trace(model, x)
-    assert predict_flops(graph).at() == forward_flops(model, x) == expected
+    assert predict_flops(graph).at() == measure.flops(model, x) == expected
 
 
 @pytest.mark.parametrize("name", CONTRACTING)
@@ -67,11 +68,11 @@ def test_of_random_architectures_at_random_widths(network: tuple[nn.Module, Tens
 def check_narrowed(graph: Graph, widths: dict[str, int]) -> None:
     """Predicted and counted FLOPs agree as the network is, and when it has these widths."""
     flops = predict_flops(graph)
-    assert flops.at() == forward_flops(graph.model, graph.inputs)
+    assert flops.at() == measure.flops(graph.model, graph.inputs)
     predicted = flops.at({graph.group(name).atom: width for name, width in widths.items()})
     if kept := {name: range(width) for name, width in widths.items() if width < graph.group(name).size}:
         apply(graph, narrow_all(graph, kept))
-    assert predicted == forward_flops(graph.model, graph.inputs)
+    assert predicted == measure.flops(graph.model, graph.inputs)
 
 
 def test_every_rule_that_contracts_has_a_hand_count() -> None:
@@ -153,7 +154,7 @@ def test_further_forms(name: str, dtype: torch.dtype) -> None:
     model, shapes, expected = FORMS[name]
     inputs = tuple(torch.randn(shape, dtype=dtype) for shape in shapes)
     model = model.to(dtype).eval()
-    assert predict_flops(trace(model, inputs)).at() == forward_flops(model, inputs) == 2 * expected
+    assert predict_flops(trace(model, inputs)).at() == measure.flops(model, inputs) == 2 * expected
 
 
 @torch.library.custom_op("flops_contract::project", mutates_args=())
@@ -171,7 +172,7 @@ def test_an_operator_of_a_user_counts_as_its_rule_states() -> None:
     inputs = torch.randn(5, 2, 3), torch.randn(3, 4)
     try:
         model = Apply(project)
-        assert predict_flops(trace(model, inputs)).at() == forward_flops(model, inputs) == 2 * 120
+        assert predict_flops(trace(model, inputs)).at() == measure.flops(model, inputs) == 2 * 120
     finally:
         del RULES[torch.ops.flops_contract.project.default]
 

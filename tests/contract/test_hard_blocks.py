@@ -15,9 +15,11 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrizations
 from torch.utils._pytree import tree_leaves
 
-from netmorph.edit import EditError, WidthEdit, apply, narrow_all, net2net, r2r, widen
+from netmorph import EditError, apply, widen
+from netmorph.edit import WidthEdit, narrow_all
 from netmorph.graph import Allow, trace
 from netmorph.testing import check_attributes, masked_outputs
+from netmorph.widenings import net2net, r2r
 
 Forward = Callable[..., Any]
 

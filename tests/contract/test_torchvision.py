@@ -8,9 +8,11 @@ from architectures import randomized
 from checks import EXACT, outputs, relative
 from torch import Tensor, nn
 
-from netmorph.edit import WIDENINGS, apply, identity, narrow, places, random_pad, residual, widen
+from netmorph import apply, identity, narrow, residual, widen
+from netmorph.edit import places
 from netmorph.graph import Allow, Role, trace
 from netmorph.testing import check_attributes, masked_outputs
+from netmorph.widenings import WIDENINGS, random_pad
 
 # Image sizes as small as the networks take.
 SIZES = {

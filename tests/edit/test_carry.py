@@ -9,23 +9,10 @@ import torch
 from nets import output, same, small, snapshot, trained
 from torch import Tensor, nn
 
-from netmorph import (
-    EditError,
-    apply,
-    factorize,
-    linearize,
-    merge,
-    narrow,
-    net2net,
-    r2r,
-    residual,
-    trace,
-    undo,
-    widen,
-    zero,
-)
-from netmorph.edit import Edit
+from netmorph import EditError, apply, factorize, merge, narrow, residual, trace, undo, widen
+from netmorph.edit import Edit, linearize
 from netmorph.graph import Graph
+from netmorph.widenings import net2net, r2r, zero
 
 Make = Callable[[Any], torch.optim.Optimizer]
 OPTIMIZERS: dict[str, Make] = {

@@ -14,26 +14,13 @@ from nets import output, same, small, snapshot
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from netmorph import (
-    Base,
-    LoadError,
-    apply,
-    factorize,
-    load,
-    narrow,
-    places,
-    residual,
-    save,
-    shallow,
-    trace,
-    widen,
-    zoo,
-)
-from netmorph.edit import DEEPENINGS, WIDENINGS, Entry, journal
+from netmorph import LoadError, apply, factorize, load, narrow, residual, save, shallow, trace, widen, zoo
+from netmorph.edit import DEEPENINGS, Base, Entry, journal, places
 from netmorph.edit.journal import read_back, rebuild
 from netmorph.edit.replace import structure
 from netmorph.files import SaveError
 from netmorph.graph import Allow, Graph
+from netmorph.widenings import WIDENINGS
 
 SHAPE = {"input_shape": (3, 8, 8), "classes": 3, "width": 0.25, "blocks": (1, 1), "channels": (8, 16)}
 REBUILD = """

@@ -32,9 +32,11 @@ from sized_models import (
 from torch import Tensor, nn
 from torch.nn.utils import parametrizations
 
-from netmorph import Allow, TraceError, apply, narrow_all, net2net, random_pad, trace, widen_all
+from netmorph import Allow, TraceError, apply, trace
+from netmorph.edit import narrow_all, widen_all
 from netmorph.edit.apply import difference
 from netmorph.testing.masked import masked_outputs
+from netmorph.widenings import net2net, random_pad
 
 EXACT = 1e-12
 

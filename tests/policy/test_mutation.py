@@ -9,13 +9,13 @@ import pytest
 import torch
 from torch import nn
 
-from netmorph import zoo
-from netmorph.edit import Edit, narrow
+from netmorph import narrow, zoo
+from netmorph.edit import Edit
 from netmorph.errors import NetmorphError
 from netmorph.graph import Graph, trace
 from netmorph.policy import Mutation, Weighted, exact, mutate
 from netmorph.policy.proposals import Deepen, ProposalError, Widen, found
-from netmorph.zoo.gpt import Block
+from netmorph.zoo.transformer import Block
 
 X = torch.linspace(-1, 1, 2 * 36).reshape(2, 1, 6, 6)
 

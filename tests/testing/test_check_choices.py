@@ -12,7 +12,7 @@ from torch import Tensor, nn
 import netmorph
 from netmorph.edit import Edit
 from netmorph.graph import Graph, Group
-from netmorph.measure.scores import SCORES
+from netmorph.scores import SCORES
 from netmorph.testing import CheckError, check_proposal, check_score
 
 

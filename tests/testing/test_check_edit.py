@@ -13,7 +13,8 @@ import torch
 from torch import Tensor, nn
 
 import netmorph
-from netmorph.edit import Description, EditError, Plan
+from netmorph import EditError
+from netmorph.edit import Description, Plan
 from netmorph.edit.blocks import THERE, Spec, chain_of
 from netmorph.edit.undo import inverse
 from netmorph.graph import Graph
@@ -156,7 +157,7 @@ def test_a_new_entry_that_no_gradient_reaches() -> None:
     """Channels that nobody reads, and that are zero themselves."""
 
     def unread(graph: Graph) -> Any:
-        edit = netmorph.widen(graph, "0", 6, netmorph.zero)
+        edit = netmorph.widen(graph, "0", 6, netmorph.widenings.zero)
         rows, biases = torch.zeros(2, 3).double(), torch.zeros(2).double()
         return netmorph.edit.WidthEdit(edit.changes, "zeros", 0, {("0.weight", 0): rows, ("0.bias", 0): biases})
 

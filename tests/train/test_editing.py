@@ -12,8 +12,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from netmorph import EditError, apply, narrow, residual, save, trace, undo, widen
-from netmorph.edit import load
+from netmorph import EditError, apply, load, narrow, residual, save, trace, undo, widen
 from netmorph.errors import NetmorphError
 from netmorph.graph import Graph, TraceError
 from netmorph.policy import divide, warm_up

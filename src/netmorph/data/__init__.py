@@ -1,7 +1,7 @@
 """Data sets in memory or streamed: load, split, cut into batches, prepare whole batches."""
 
 from netmorph.data.arrays import tensors
-from netmorph.data.batches import augment, batches
+from netmorph.data.batching import augment, batches
 from netmorph.data.columns import TableEncoder
 from netmorph.data.dataset import DataError, Dataset, Encoder, Part, Split, images_in_classes
 from netmorph.data.loading import load

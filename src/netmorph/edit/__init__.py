@@ -1,23 +1,10 @@
 """Edits as values: build them, apply them (the only mutation), carry optimizer state, keep the journal."""
 
 from netmorph.edit.apply import apply
-from netmorph.edit.channel_map import (
-    WIDENINGS,
-    ChannelMap,
-    Widening,
-    WidthError,
-    keep,
-    net2net,
-    r2r,
-    random_pad,
-    unequal_split,
-    zero,
-)
-from netmorph.edit.copy_block import copy_block, stack
 from netmorph.edit.depth import DEEPENINGS, DeepenEdit, identity, places, residual
-from netmorph.edit.gradmax import gradmax
+from netmorph.edit.depth_by_copies import copy_block, stack
+from netmorph.edit.entries import new_entries
 from netmorph.edit.journal import Base, LoadError, load, rebuild, save
-from netmorph.edit.new_entries import new_entries
 from netmorph.edit.plan import Edit, Plan
 from netmorph.edit.rank import (
     FACTORINGS,
@@ -33,9 +20,22 @@ from netmorph.edit.reconstruct import recalibrate, reconstruct
 from netmorph.edit.shallow import ShallowEdit, linearize, shallow
 from netmorph.edit.undo import forget, undo
 from netmorph.edit.width import WidthEdit, narrow, narrow_all, widen, widen_all
+from netmorph.edit.width_by_gradient import gradmax
 from netmorph.errors import EditError
 from netmorph.graph.journal import Description, Entry, Journal
 from netmorph.observe.samples import Samples
+from netmorph.widenings import (
+    WIDENINGS,
+    ChannelMap,
+    Widening,
+    WidthError,
+    keep,
+    net2net,
+    r2r,
+    random_pad,
+    unequal_split,
+    zero,
+)
 
 __all__ = [
     "DEEPENINGS",

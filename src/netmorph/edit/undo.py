@@ -24,7 +24,6 @@ from functools import partial, singledispatch
 import torch
 from torch import Tensor, nn
 
-from netmorph.edit.channel_map import ChannelMap
 from netmorph.edit.depth import DeepenEdit, module_at
 from netmorph.edit.plan import Edit, Moment, Plan
 from netmorph.edit.rank import FactorizeEdit, merge
@@ -35,6 +34,7 @@ from netmorph.errors import EditError
 from netmorph.graph import Graph, Role, Site
 from netmorph.graph.axis import atoms
 from netmorph.graph.journal import Description
+from netmorph.widenings import ChannelMap
 
 Drop = Callable[..., Tensor]
 

@@ -8,8 +8,9 @@ from typing import Any
 
 from torch import nn
 
-from netmorph.edit import Edit, EditError, Journal, LoadError, rebuild
-from netmorph.errors import require
+from netmorph.edit import Edit, Journal, rebuild
+from netmorph.edit.journal import LoadError
+from netmorph.errors import EditError, require
 from netmorph.files import atomic_write
 from netmorph.graph import Graph
 from netmorph.integrations.editing import Every, as_text, edit_once, from_text

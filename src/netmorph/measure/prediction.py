@@ -34,13 +34,13 @@ def predict_parameters(graph: Graph) -> Prediction:
 
 
 def predict_flops(graph: Graph) -> Prediction:
-    """The FLOPs of one forward on the example inputs in eval mode, as `forward_flops` counts them.
+    """The FLOPs of one forward on the example inputs in eval mode, as `flops` counts them.
 
     Of products that are summed: matrix products, einsums, convolutions, attention and recurrent layers.
     """
-    return flops(contraction for call in graph.recording.calls for contraction in call.contractions)
+    return flops_of(contraction for call in graph.recording.calls for contraction in call.contractions)
 
 
-def flops(contractions: Iterable[Contraction]) -> Prediction:
+def flops_of(contractions: Iterable[Contraction]) -> Prediction:
     """Two FLOPs for each multiply-add."""
     return Prediction(tuple((2, contraction.over) for contraction in contractions))

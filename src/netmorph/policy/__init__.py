@@ -4,7 +4,7 @@ Mutation by weighted proposals (exact edits where none are added), selection by 
 learning rates after growth.
 """
 
-from netmorph.policy.learning_rate import divide, keep, parameter_ratio, warm_up
+from netmorph.policy.learning_rate import divide, parameter_ratio, unchanged, warm_up
 from netmorph.policy.mutation import Mutation, mutate
 from netmorph.policy.narrowing import narrow_to
 from netmorph.policy.proposals import Proposal, Weighted, exact
@@ -18,10 +18,10 @@ __all__ = [
     "Weighted",
     "divide",
     "exact",
-    "keep",
     "mutate",
     "narrow_to",
     "parameter_ratio",
     "select",
+    "unchanged",
     "warm_up",
 ]

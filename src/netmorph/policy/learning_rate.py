@@ -5,7 +5,7 @@ of what comes then:
 
     pace = Pace(optimizer)  # once
     graph = netmorph.apply(graph, netmorph.widen(graph, "0", 64), optimizer)
-    divide(5)(pace, graph)  # or keep, parameter_ratio, warm_up(200), or several
+    divide(5)(pace, graph)  # or unchanged, parameter_ratio, warm_up(200), or several
 
 In `netmorph.train` it is the argument `after_edit`.
 """
@@ -14,13 +14,13 @@ from __future__ import annotations
 
 import math
 
-from netmorph.edit.new_entries import new_entries
+from netmorph.edit.entries import new_entries
 from netmorph.errors import NetmorphError
 from netmorph.graph import Graph
 from netmorph.train.pace import LearningRatePolicy, Pace, check_steps
 
 
-def keep(pace: Pace, graph: Graph) -> None:
+def unchanged(pace: Pace, graph: Graph) -> None:
     """Go on as the schedule says: the baseline."""
 
 
@@ -55,7 +55,7 @@ def warm_up(steps: int = 100) -> LearningRatePolicy:
 
 
 POLICIES: dict[str, LearningRatePolicy] = {
-    "keep": keep,
+    "unchanged": unchanged,
     "divide": divide(),
     "parameter_ratio": parameter_ratio,
     "warm_up": warm_up(),

@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from netmorph.edit import Edit, EditError, apply
-from netmorph.errors import NetmorphError
+from netmorph.edit import Edit
+from netmorph.edit.apply import apply
+from netmorph.errors import EditError, NetmorphError
 from netmorph.graph import Graph
 from netmorph.policy import proposals
 from netmorph.policy.proposals import Proposal, Weighted, ask, exact

@@ -17,12 +17,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from netmorph.edit import Edit, EditError, copy_block, identity, r2r, residual, unequal_split, widen
+from netmorph.edit import Edit, copy_block
 from netmorph.edit.blocks import IDEMPOTENT
-from netmorph.edit.channel_map import Widening
-from netmorph.errors import NetmorphError
+from netmorph.edit.depth import identity, residual
+from netmorph.edit.width import widen
+from netmorph.errors import EditError, NetmorphError
 from netmorph.graph import Allow, Graph
 from netmorph.graph.axis import atoms
+from netmorph.widenings import Widening, r2r, unequal_split
 
 Proposal = Callable[[Graph, np.random.Generator], Edit | None]
 

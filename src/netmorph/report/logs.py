@@ -1,6 +1,6 @@
 """A training's epochs as files while it runs: CSV, JSON lines, TensorBoard.
 
-Each log is a callback, `on_epoch` of `netmorph.train.loop.train` (`every` joins several), and holds the whole history
+Each log is a callback, `on_epoch` of `netmorph.train.train` (`every` joins several), and holds the whole history
 at any time: a training that was killed and resumed leaves the same rows as one that never stopped.
 
     history = recorded(Path("checkpoint"))

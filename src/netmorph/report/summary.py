@@ -112,7 +112,7 @@ def class_table(report: Mapping[str, Any]) -> Table:
     """Precision, recall and F1 of each class on the test set, or of many classes the worst, as a table.
 
     Args:
-        report: see `netmorph.measure.classification.classification_report`.
+        report: see `netmorph.measure.classification_report`.
     """
     classes = class_rows(report)
     view = Table(title_justify="left")

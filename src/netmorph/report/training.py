@@ -78,7 +78,7 @@ def confusion(figure: Figure, report: Mapping[str, Any]) -> Mapping[str, str]:
     """The confusion matrix, and beside it the most frequent errors as shares of their true class.
 
     Args:
-        report: see `netmorph.measure.classification.classification_report`.
+        report: see `netmorph.measure.classification_report`.
     """
     left, right = figure.subplots(1, 2, width_ratios=(1.35, 1))
     names = [_short(entry["name"]) for entry in report["classes"]]

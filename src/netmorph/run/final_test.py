@@ -21,7 +21,7 @@ class FinalTest:
     """Scores for `netmorph.run.result.result_of`; the same networks are asked once.
 
     Attributes:
-        views: see `netmorph.train.evaluation.evaluate`.
+        views: see `netmorph.train.evaluate`.
     """
 
     store: NetworkStore

@@ -114,7 +114,7 @@ class Result:
         seconds: wall time.
         front: ids of the evolution's Pareto front, from few FLOPs to many.
         classification: of the test set by the survivors together, see
-            `netmorph.measure.classification.classification_report`; None until the run is finished.
+            `netmorph.measure.classification_report`; None until the run is finished.
     """
 
     best: NetworkResult | None

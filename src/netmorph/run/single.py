@@ -12,7 +12,7 @@ from torch import nn
 from netmorph.cores import own_cores
 from netmorph.data import Dataset
 from netmorph.files import remove_unfinished
-from netmorph.measure.cost import cost
+from netmorph.measure.counting import cost
 from netmorph.run.config import TrainConfig
 from netmorph.run.final_test import FinalTest
 from netmorph.run.names import ArmName, Stage, State, Status
@@ -51,7 +51,7 @@ def train_single(
         What it has found; the network is its `best`, and there are no baselines.
 
     Raises:
-        NetmorphError: see `netmorph.train.loop.train`.
+        NetmorphError: see `netmorph.train.train`.
     """
     told = records.meta("result")
     from_first(lambda: None if told else (folder, config), world)

@@ -10,9 +10,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from netmorph.edit import Edit, Samples
+from netmorph.edit import Edit
 from netmorph.graph import Graph, Group, trace
 from netmorph.graph.journal import Description
+from netmorph.observe.samples import Samples
 from netmorph.testing.compare import CheckError, Snapshot, assert_same_bits, in_float64, step
 from netmorph.testing.edits import check_edit
 

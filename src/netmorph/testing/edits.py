@@ -14,8 +14,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from netmorph.edit import Edit, EditError, Plan, WidthEdit, apply, load, save, undo
-from netmorph.errors import NetmorphError
+from netmorph.edit import Edit, Plan, WidthEdit
+from netmorph.edit.apply import apply
+from netmorph.edit.journal import load, save
+from netmorph.edit.undo import undo
+from netmorph.errors import EditError, NetmorphError
 from netmorph.export import ExportError, code, write_code
 from netmorph.graph import Graph, trace
 from netmorph.graph.journal import Description

@@ -17,8 +17,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from netmorph.edit import EditError, new_entries
+from netmorph.edit import new_entries
 from netmorph.edit.snapshot import Before
+from netmorph.errors import EditError
 from netmorph.graph import Graph
 from netmorph.graph.record import tensors_in
 from netmorph.graph.running import Inputs, no_fused_attention, untouched

@@ -10,13 +10,15 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
-from netmorph.edit import WIDENINGS, apply, narrow_all, random_pad, widen_all
+from netmorph.edit import narrow_all, widen_all
+from netmorph.edit.apply import apply
 from netmorph.errors import NetmorphError
 from netmorph.graph import Allow, Fill, Graph, Group, Role, trace
 from netmorph.graph.running import Inputs
 from netmorph.testing.attributes import check_attributes
 from netmorph.testing.compare import CheckError, assert_close, in_float64, outputs, rounding, shuffled, step
 from netmorph.testing.masked import can_mask, masked_outputs
+from netmorph.widenings import WIDENINGS, random_pad
 
 SOURCES = 3  # what the layers in front of an operator read
 HEAD = 3  # what the layers behind it give

@@ -5,7 +5,6 @@ from contextlib import contextmanager
 
 from netmorph.errors import NetmorphError
 from netmorph.train.recipe import Recipe
-from netmorph.workers.allocator import out_of_memory
 
 
 class OutOfMemory(NetmorphError):

@@ -95,7 +95,7 @@ def train(
         edit_every: the steps between two calls of `edit`; None is an epoch.
         after_edit: sets the learning rates after an edit, see `netmorph.policy.learning_rate`; called once if `edit`
             has made several. None goes on as the recipe says.
-        world: the processes that train together, see `netmorph.train.parallel.joined`. Each computes its share of
+        world: the processes that train together, see `netmorph.train.joined`. Each computes its share of
             every batch; the first one reads and writes the checkpoint.
 
     Raises:

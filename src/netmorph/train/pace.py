@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from netmorph.edit.carry import POWERS
-from netmorph.edit.new_entries import new_entries
+from netmorph.edit.carry import MOMENT_POWERS
+from netmorph.edit.entries import new_entries
 from netmorph.errors import NetmorphError
 from netmorph.graph import Graph
 
@@ -19,7 +19,7 @@ from netmorph.graph import Graph
 FACTOR, STEPS, LEFT = "pace", "warm_up_steps", "warm_up_left"
 # Of a parameter: by how much of a step each entry is held back; from 1 to 0, float32.
 HELD = "held_back"
-POWERS[HELD] = 0  # an edit carries it, and it does not scale with the gradient
+MOMENT_POWERS[HELD] = 0  # an edit carries it, and it does not scale with the gradient
 # Of a group in a `state_dict`: the same of parameters without state, by their positions in the group, see `_runs`.
 UNSTEPPED = "held_back_unstepped"
 

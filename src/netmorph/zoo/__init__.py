@@ -6,10 +6,10 @@ tokens of a vocabulary, as well.
 """
 
 from netmorph.zoo.building import MODELS, Constructor, Takes, build, example, resolve, takes
-from netmorph.zoo.gpt import gpt
 from netmorph.zoo.layers import InputShape, ModelError
 from netmorph.zoo.plain import lenet5, minivgg, mlp
 from netmorph.zoo.residual import resnet, resnet9
+from netmorph.zoo.transformer import gpt
 
 __all__ = [
     "MODELS",

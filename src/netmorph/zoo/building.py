@@ -12,10 +12,10 @@ import torch
 from torch import Tensor, nn
 
 from netmorph.errors import suggest
-from netmorph.zoo.gpt import gpt
 from netmorph.zoo.layers import InputShape, ModelError
 from netmorph.zoo.plain import lenet5, minivgg, mlp
 from netmorph.zoo.residual import resnet, resnet9
+from netmorph.zoo.transformer import gpt
 
 Constructor = Callable[..., nn.Module]
 

@@ -12,26 +12,28 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from netmorph import Allow, EditError, apply, narrow, save, trace, undo, widen, zoo
-from netmorph.edit import (
-    Base,
-    copy_block,
+from netmorph import (
+    Allow,
+    EditError,
+    apply,
     factorize,
     identity,
-    linearize,
     load,
-    narrow_all,
-    net2net,
-    r2r,
-    random_pad,
+    narrow,
     residual,
+    save,
     shallow,
-    stack,
+    trace,
+    undo,
+    widen,
+    zoo,
 )
+from netmorph.edit import Base, copy_block, linearize, narrow_all, stack
 from netmorph.export import write_code
 from netmorph.graph import Graph
-from netmorph.measure.cost import parameters
+from netmorph.measure.counting import parameters
 from netmorph.testing.masked import masked_outputs
+from netmorph.widenings import net2net, r2r, random_pad
 from netmorph.zoo import ModelError
 
 CONTEXT, TOKENS = (8,), 11

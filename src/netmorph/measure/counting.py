@@ -20,7 +20,7 @@ from netmorph.errors import NetmorphError
 from netmorph.graph import RULES, Value
 from netmorph.graph.rules import contractions_of
 from netmorph.graph.running import no_fused_attention, untouched
-from netmorph.measure.prediction import flops
+from netmorph.measure.prediction import flops_of
 
 aten = torch.ops.aten
 Inputs = Tensor | Sequence[Tensor]
@@ -52,7 +52,7 @@ def cost(model: nn.Module, examples: Tensor) -> Cost:
         NetmorphError: the model does not take such a batch.
     """
     try:
-        forward = forward_flops(model, examples)
+        forward = flops(model, examples)
         training = training_flops(model, examples)
     except Exception as error:  # a user's forward can raise anything
         raise NetmorphError(
@@ -67,7 +67,7 @@ def parameters(model: nn.Module) -> int:
     return sum(parameter.numel() for parameter in model.parameters())
 
 
-def forward_flops(model: nn.Module, example_inputs: Inputs) -> int:
+def flops(model: nn.Module, example_inputs: Inputs) -> int:
     """FLOPs of one call of the model in eval mode. The model is left as it was."""
     with _counting(model, training=False), _counter() as counter:
         _call(model, example_inputs)
@@ -115,7 +115,7 @@ def _by_rule(op: OpOverload, args: tuple[Any, ...], kwargs: dict[str, Any], out_
     """FLOPs of each contraction that the operator's rule states; the counter gives shapes in the place of tensors."""
     args, kwargs, result = tree_map(_as_value, (args, kwargs, out_shape), is_leaf=_is_shape)
     outputs = [leaf for leaf in tree_leaves(result) if isinstance(leaf, Value)]
-    return [flops([contraction]).at() for contraction in contractions_of(op, args, kwargs, outputs)]
+    return [flops_of([contraction]).at() for contraction in contractions_of(op, args, kwargs, outputs)]
 
 
 def _is_shape(given: object) -> bool:
