@@ -33,8 +33,10 @@ from benchmarks._masked import (
     only_kept,
 )
 from benchmarks._vision import nothing_trivial, zoo_model
-from netmorph.edit import WIDENINGS, ChannelMap, EditError, WidthEdit, apply, keep
+from netmorph import EditError, apply
+from netmorph.edit import WidthEdit
 from netmorph.graph import Allow, Graph, Group, trace
+from netmorph.widenings import WIDENINGS, ChannelMap, keep
 
 LINE = "RESULT "  # begins a line of results; libraries may print others
 CLASSES = 1000

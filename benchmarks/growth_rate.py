@@ -27,10 +27,10 @@ from torch.optim.lr_scheduler import LambdaLR
 
 import netmorph
 from netmorph.data import load
-from netmorph.edit import Widening
-from netmorph.measure.cost import cost
+from netmorph.measure.counting import cost
 from netmorph.policy.learning_rate import POLICIES, Pace, Policy, keep
 from netmorph.run.machine import machine, versions
+from netmorph.widenings import Widening
 
 STEPS = 300  # before growth, and after it
 BATCH = 64
@@ -57,9 +57,9 @@ class Growth(NamedTuple):
 
 GROWTHS = {
     f"{widening.__name__}, {name}": Growth(widening, policy)
-    for widening in (netmorph.r2r, netmorph.net2net)
+    for widening in (netmorph.widenings.r2r, netmorph.widenings.net2net)
     for name, policy in POLICIES.items()
-} | {"random_pad, keep": Growth(netmorph.random_pad, keep), "no growth": None}
+} | {"random_pad, keep": Growth(netmorph.widenings.random_pad, keep), "no growth": None}
 SCRATCH = "from scratch, equal FLOPs"
 
 
@@ -163,7 +163,7 @@ def continued(start: Run, task: Task, growth: Growth | None, order: int, steps: 
         graph = netmorph.trace(start.model, task.images[:4])
         wider = {group.name: 2 * group.size for group in graph.editable()}
         pace = Pace(start.optimizer)
-        graph = netmorph.apply(graph, netmorph.widen_all(graph, wider, growth.widening, seed), start.optimizer)
+        graph = netmorph.apply(graph, netmorph.edit.widen_all(graph, wider, growth.widening, seed), start.optimizer)
         growth.policy(pace, graph)
     losses = []
     for step, (images, labels) in zip(range(steps + 1), task.batches(order), strict=False):

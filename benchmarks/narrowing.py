@@ -30,12 +30,11 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 import netmorph
-from netmorph import zoo
+from netmorph import Samples, recalibrate, reconstruct, zoo
 from netmorph.data import Dataset, Split, batches, load
-from netmorph.edit import Samples, recalibrate, reconstruct
-from netmorph.measure.cost import forward_flops, parameters
-from netmorph.measure.scores import SCORES, Score
+from netmorph.measure import flops, parameters
 from netmorph.run.machine import machine, versions
+from netmorph.scores import SCORES, Score
 from netmorph.train.evaluation import evaluate
 from netmorph.train.inputs import examples, prepare, reference
 from netmorph.train.loop import train
@@ -98,7 +97,7 @@ def torch_pruned(task: Task, together: bool) -> nn.Module:
     import torch_pruning as tp
 
     model = copy.deepcopy(task.model)
-    enough = SHARE * forward_flops(model, task.image)
+    enough = SHARE * flops(model, task.image)
     pruner = tp.pruner.MagnitudePruner(
         model,
         task.image,
@@ -110,7 +109,7 @@ def torch_pruned(task: Task, together: bool) -> nn.Module:
         ignored_layers=[module for module in model.modules() if isinstance(module, nn.Linear)],
     )
     for _ in range(STEPS):
-        if forward_flops(model, task.image) <= enough:
+        if flops(model, task.image) <= enough:
             return model
         pruner.step()
     raise RuntimeError(f"Torch-Pruning does not reach {SHARE} of the FLOPs in {STEPS} steps")
@@ -180,7 +179,7 @@ def measure(task: Task, narrowed: Callable[[Task], nn.Module], settings: Record)
     """
     model = narrowed(task)
     found: Record = {
-        "flops": forward_flops(model, task.image) / forward_flops(task.model, task.image),
+        "flops": flops(model, task.image) / flops(task.model, task.image),
         "parameters": parameters(model) / parameters(task.model),
         "widths": {name: m.out_channels for name, m in model.named_modules() if isinstance(m, nn.Conv2d)},
         "cut": accuracy(model, task.dataset),

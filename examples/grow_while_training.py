@@ -8,10 +8,7 @@ from torch import nn
 
 import netmorph
 from netmorph import data, zoo
-from netmorph.train.evaluation import evaluate
-from netmorph.train.loop import train
-from netmorph.train.optimizers import build_optimizer
-from netmorph.train.recipe import Recipe
+from netmorph.train import Recipe, build_optimizer, evaluate, train
 
 
 def main() -> None:

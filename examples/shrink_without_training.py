@@ -11,11 +11,9 @@ from torch import nn
 import netmorph
 from netmorph import data, zoo
 from netmorph.data import batches
-from netmorph.measure.cost import forward_flops
-from netmorph.measure.scores import SCORES
-from netmorph.train.evaluation import evaluate
-from netmorph.train.loop import train
-from netmorph.train.recipe import Recipe
+from netmorph.measure import flops
+from netmorph.scores import SCORES
+from netmorph.train import Recipe, evaluate, train
 
 
 def main() -> None:
@@ -24,7 +22,7 @@ def main() -> None:
     model: nn.Module = zoo.build("resnet9", digits.input_shape, len(digits.classes), width=0.125)
     train(model, digits, Recipe(epochs=4, learning_rate=3e-3))
     images = [digits.preparation(images, like=torch.empty(0)) for images, _ in batches(digits.train, 256)]
-    before = forward_flops(model, images[0])
+    before = flops(model, images[0])
     print(f"as trained: {evaluate(model, digits.validation, digits).accuracy:.2%}")
 
     for name in ("random", "magnitude", "interpolative"):
@@ -37,7 +35,7 @@ def main() -> None:
             if repair:
                 netmorph.recalibrate(small, images)
             accuracy = evaluate(small, digits.validation, digits).accuracy
-            share = forward_flops(small, images[0]) / before
+            share = flops(small, images[0]) / before
             told = "reconstructed, recalibrated" if repair else "only dropped"
             print(f"{share:.0%} of the FLOPs by {name} scores, {told}: {accuracy:.2%}")
 

@@ -7,9 +7,8 @@ import torch
 
 from benchmarks import narrowing
 from benchmarks.narrowing import METHODS, Task
-from netmorph import zoo
+from netmorph import measure, zoo
 from netmorph.data import Pixels, Split, batches, images_in_classes
-from netmorph.measure.cost import forward_flops
 from netmorph.train.inputs import prepare, reference
 
 
@@ -33,8 +32,8 @@ def test_every_way_meets_the_target_on_a_copy(name: str, task: Task) -> None:
     if name.startswith("Torch-Pruning"):
         pytest.importorskip("torch_pruning")
     before = {name: tensor.clone() for name, tensor in task.model.state_dict().items()}
-    whole = forward_flops(task.model, task.image)
-    assert 0.4 * whole < forward_flops(METHODS[name](task), task.image) <= 0.5 * whole
+    whole = measure.flops(task.model, task.image)
+    assert 0.4 * whole < measure.flops(METHODS[name](task), task.image) <= 0.5 * whole
     after = task.model.state_dict()
     assert all(torch.equal(tensor, after[name]) for name, tensor in before.items())
 

@@ -12,7 +12,8 @@ from benchmarks import _zoo_stages as stages
 from benchmarks import zoo
 from benchmarks._vision import nothing_trivial
 from benchmarks._zoo_report import Model, markdown, rows, summary
-from netmorph.edit import EditError, WidthEdit, apply
+from netmorph import EditError, apply
+from netmorph.edit import WidthEdit
 from netmorph.graph import Graph
 
 MODEL = Model("torchvision", "squeezenet1_1", "3x64x64")

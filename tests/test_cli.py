@@ -14,8 +14,9 @@ from typing import NamedTuple
 import pytest
 import torch
 
-from netmorph import Base, apply, cli, save, trace, widen
+from netmorph import apply, cli, save, trace, widen
 from netmorph.cli.options import OptimizerName
+from netmorph.edit import Base
 from netmorph.report.summary import summary
 from netmorph.run.config import TrainConfig
 from netmorph.run.records import Records

@@ -1,4 +1,4 @@
-"""`torchrun -m netmorph.cli train`: one run, one voice, whatever happens to its processes."""
+"""`torchrun -m netmorph train`: one run, one voice, whatever happens to its processes."""
 
 import os
 import signal
@@ -24,7 +24,7 @@ pytestmark = pytest.mark.slow
 
 
 def torchrun(folder: Path, *arguments: str) -> "subprocess.Popen[str]":
-    program = [sys.executable, "-c", LAUNCHER, "--standalone", "--nproc-per-node", "2", "-m", "netmorph.cli"]
+    program = [sys.executable, "-c", LAUNCHER, "--standalone", "--nproc-per-node", "2", "-m", "netmorph"]
     return subprocess.Popen(
         [*program, "train", *arguments],
         cwd=folder,
@@ -68,7 +68,7 @@ def test_a_run_of_two_processes_is_one_run(tmp_path: Path) -> None:
         os.killpg(process.pid, signal.SIGINT)
         _, err = process.communicate(timeout=60)
     assert process.returncode != 0
-    told = "Interrupted. Go on with: torchrun --nproc-per-node 2 -m netmorph.cli train --resume cut"
+    told = "Interrupted. Go on with: torchrun --nproc-per-node 2 -m netmorph train --resume cut"
     assert errors(err) == [told]
     with torchrun(tmp_path, "--resume", "cut") as process:
         wait_for_epochs(tmp_path / "cut", 15)

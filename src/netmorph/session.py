@@ -13,7 +13,7 @@ from typing import TypeVar
 from netmorph import report
 from netmorph.errors import NetmorphError, require
 from netmorph.graph import trace
-from netmorph.measure.cost import cost
+from netmorph.measure.counting import cost
 from netmorph.report.logs import OnEpoch, TensorBoardLog, csv_log, every, jsonl_log, recorded
 from netmorph.run import single
 from netmorph.run.budget import Budget
@@ -133,7 +133,7 @@ def evolve(folder: Path, workers: int | None, on_progress: Callable[[Progress], 
 
     Raises:
         RunInUse: another process works in the folder.
-        NetmorphError: see `netmorph.search.evolution.evolve`.
+        NetmorphError: see `netmorph.search.evolve`.
     """
     with _working(folder) as records:
         config = config_of(records, EvolveConfig)
@@ -180,7 +180,7 @@ def train(
 
     Raises:
         RunInUse: another process works in the folder.
-        NetmorphError: see `netmorph.train.loop.train`.
+        NetmorphError: see `netmorph.train.train`.
     """
     with _working(folder) as records:
         config = config_of(records, TrainConfig)

@@ -8,9 +8,9 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
-from netmorph.edit import WIDENINGS
 from netmorph.graph import Allow, Graph, Group, Role
 from netmorph.graph.provenance import Size
+from netmorph.widenings import WIDENINGS
 
 EXACT = {torch.float64: 1e-12, torch.float32: 1e-5}
 

@@ -12,9 +12,10 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from netmorph import zoo
-from netmorph.edit import DEEPENINGS, WIDENINGS, EditError, apply, narrow, places, random_pad, shallow, widen
+from netmorph import EditError, apply, narrow, shallow, widen, zoo
+from netmorph.edit import DEEPENINGS, places
 from netmorph.graph import Allow, Graph, trace
+from netmorph.widenings import WIDENINGS, random_pad
 
 SMALL = {
     "mlp": ((1, 6, 6), {"width": 0.125}),

@@ -16,8 +16,10 @@ from torch.nn.utils import parametrizations
 from torch.utils._pytree import tree_leaves
 
 from benchmarks._masked import masked_outputs
-from netmorph.edit import EditError, WidthEdit, apply, narrow_all, net2net, r2r, widen
+from netmorph import EditError, apply, widen
+from netmorph.edit import WidthEdit, narrow_all
 from netmorph.graph import Allow, trace
+from netmorph.widenings import net2net, r2r
 
 Forward = Callable[..., Any]
 

@@ -14,8 +14,10 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
 from benchmarks._masked import masked_outputs
-from netmorph.edit import EditError, WidthEdit, apply, keep, narrow, narrow_all, net2net, r2r, widen
+from netmorph import EditError, apply, narrow, widen
+from netmorph.edit import WidthEdit, narrow_all
 from netmorph.graph import Allow, Graph, Role, trace
+from netmorph.widenings import keep, net2net, r2r
 
 pytest.importorskip("transformers")
 hub: ModuleType = importlib.import_module("transformers")

@@ -18,8 +18,8 @@ from architectures import randomized
 from checks import EXACT, assert_true_attributes, outputs, relative
 from torch import Tensor, nn
 
-from netmorph import zoo
-from netmorph.edit import apply, residual, widen_all
+from netmorph import apply, residual, zoo
+from netmorph.edit import widen_all
 from netmorph.graph import Graph, trace
 from netmorph.policy import Mutation, mutate
 from netmorph.policy.learning_rate import POLICIES as LEARNING_RATES

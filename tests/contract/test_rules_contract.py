@@ -6,9 +6,11 @@ from checks import EXACT, assert_true_attributes, outputs, relative, widths
 from rule_cases import CASES, build
 
 from benchmarks._masked import masked_outputs
-from netmorph.edit import WIDENINGS, apply, narrow_all, random_pad, widen_all
+from netmorph import apply
+from netmorph.edit import narrow_all, widen_all
 from netmorph.graph import RULES, Allow, trace
 from netmorph.graph.record import record
+from netmorph.widenings import WIDENINGS, random_pad
 
 # One of the operators tells that it would rather be called in another way.
 pytestmark = pytest.mark.filterwarnings("ignore:torch.meshgrid")

@@ -9,8 +9,10 @@ from architectures import randomized
 from checks import EXACT, assert_true_attributes, mask_readers, outputs, relative
 from torch import Tensor, nn
 
-from netmorph.edit import WIDENINGS, apply, identity, narrow, places, random_pad, residual, widen
+from netmorph import apply, identity, narrow, residual, widen
+from netmorph.edit import places
 from netmorph.graph import Allow, Graph, Role, trace
+from netmorph.widenings import WIDENINGS, random_pad
 
 # Image sizes as small as the networks take.
 SIZES = {

@@ -9,20 +9,9 @@ import torch
 from nets import output, same, small, snapshot, trained
 from torch import Tensor, nn
 
-from netmorph import (
-    EditError,
-    apply,
-    linearize,
-    merge,
-    narrow,
-    net2net,
-    r2r,
-    residual,
-    trace,
-    undo,
-    widen,
-    zero,
-)
+from netmorph import EditError, apply, merge, narrow, residual, trace, undo, widen
+from netmorph.edit import linearize
+from netmorph.widenings import net2net, r2r, zero
 
 Make = Callable[[Any], torch.optim.Optimizer]
 OPTIMIZERS: dict[str, Make] = {

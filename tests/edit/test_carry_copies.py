@@ -9,8 +9,9 @@ from nets import output, same, small, snapshot, trained
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from netmorph import EditError, Graph, apply, narrow, net2net, residual, shallow, trace, unequal_split, widen
+from netmorph import EditError, Graph, apply, narrow, residual, shallow, trace, widen
 from netmorph.edit import Edit
+from netmorph.widenings import net2net, unequal_split
 
 EDITS: dict[str, Callable[[Graph], Edit]] = {
     "r2r": lambda graph: widen(graph, "0", 7),

@@ -5,8 +5,8 @@ import torch
 from nets import output, small, trained
 from torch import Tensor, nn
 
-from netmorph import EditError, apply, identity, places, residual, shallow, trace, widen
-from netmorph.edit import DEEPENINGS
+from netmorph import EditError, apply, identity, residual, shallow, trace, widen
+from netmorph.edit import DEEPENINGS, places
 
 
 @pytest.mark.parametrize("method", DEEPENINGS)

@@ -10,21 +10,9 @@ import torch
 from nets import same, small, snapshot
 from torch import Tensor, nn
 
-from netmorph import (
-    EditError,
-    NetmorphError,
-    TraceError,
-    apply,
-    identity,
-    load,
-    narrow,
-    r2r,
-    residual,
-    save,
-    trace,
-    widen,
-)
+from netmorph import EditError, NetmorphError, TraceError, apply, identity, load, narrow, residual, save, trace, widen
 from netmorph.files import SaveError
+from netmorph.widenings import r2r
 
 
 class Shifted(nn.Sequential):

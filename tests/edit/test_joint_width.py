@@ -7,9 +7,9 @@ import torch
 from nets import output, small, trained
 from torch import Tensor, nn
 
-from netmorph import EditError, apply, narrow, narrow_all, net2net, r2r, trace, unequal_split, widen, widen_all
-from netmorph.edit import WidthEdit, WidthError, zero
-from netmorph.edit.channel_map import keep
+from netmorph import EditError, WidthError, apply, narrow, trace, widen
+from netmorph.edit import WidthEdit, narrow_all, widen_all
+from netmorph.widenings import keep, net2net, r2r, unequal_split, zero
 
 
 class Branches(nn.Module):

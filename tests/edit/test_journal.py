@@ -14,10 +14,11 @@ from nets import output
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from netmorph import Base, LoadError, apply, load, narrow, places, save, shallow, trace, widen, zoo
-from netmorph.edit import DEEPENINGS, WIDENINGS, journal
+from netmorph import LoadError, apply, load, narrow, save, shallow, trace, widen, zoo
+from netmorph.edit import DEEPENINGS, Base, journal, places
 from netmorph.files import SaveError
 from netmorph.graph import Allow, Graph
+from netmorph.widenings import WIDENINGS
 
 SHAPE = {"input_shape": (3, 8, 8), "classes": 3, "width": 0.25, "blocks": (1, 1), "channels": (8, 16)}
 REBUILD = """

@@ -11,8 +11,8 @@ from nets import output, small, trained
 from torch import Tensor, nn
 from torch.nn.utils import parametrizations
 
-from netmorph import EditError, LoadError, apply, load, narrow, save, shallow, trace, widen, zoo
-from netmorph.edit import FACTORINGS, Factoring, factorize, kernel_first, merge, pointwise_first
+from netmorph import EditError, LoadError, apply, factorize, load, merge, narrow, save, shallow, trace, widen, zoo
+from netmorph.edit import FACTORINGS, Factoring, kernel_first, pointwise_first
 
 LAYERS: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
     "linear": (lambda: nn.Linear(5, 7), (3, 5)),

@@ -9,8 +9,8 @@ import torch
 from nets import output
 from torch import Tensor, nn
 
-from netmorph import apply, identity, load, residual, save, shallow, trace
-from netmorph.edit import copy_block, factorize, gradmax, linearize, merge, pointwise_first, stack, undo
+from netmorph import apply, factorize, identity, load, merge, residual, save, shallow, trace, undo
+from netmorph.edit import copy_block, gradmax, linearize, pointwise_first, stack
 from netmorph.graph import Graph
 
 X = torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(0)).double()

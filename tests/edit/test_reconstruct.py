@@ -9,8 +9,8 @@ import torch
 from nets import output
 from torch import Tensor, nn
 
-from netmorph import EditError, apply, identity, linearize, narrow, narrow_all, shallow, trace, widen
-from netmorph.edit import Samples, recalibrate, reconstruct
+from netmorph import EditError, Samples, apply, identity, narrow, recalibrate, reconstruct, shallow, trace, widen
+from netmorph.edit import linearize, narrow_all
 from netmorph.edit.reconstruct import least_squares, pivots
 from netmorph.graph import Graph
 

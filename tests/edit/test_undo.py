@@ -11,22 +11,26 @@ from nets import output, small, trained
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
-from netmorph import EditError, apply, identity, load, narrow, net2net, residual, save, shallow, trace, widen, zoo
-from netmorph.edit import (
-    WIDENINGS,
-    copy_block,
+from netmorph import (
+    EditError,
+    apply,
     factorize,
-    forget,
-    gradmax,
-    linearize,
+    identity,
+    load,
     merge,
-    pointwise_first,
-    stack,
+    narrow,
+    residual,
+    save,
+    shallow,
+    trace,
     undo,
-    widen_all,
+    widen,
+    zoo,
 )
+from netmorph.edit import copy_block, forget, gradmax, linearize, pointwise_first, stack, widen_all
 from netmorph.edit.undo import first_copies, summed_copies
 from netmorph.graph import Graph
+from netmorph.widenings import WIDENINGS, net2net
 
 SHAPE = {"input_shape": (3, 8, 8), "classes": 3, "width": 0.25, "blocks": (1, 2), "channels": (8, 16)}
 Make = Callable[[Graph, Tensor], Any]

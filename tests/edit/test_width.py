@@ -5,10 +5,10 @@ import torch
 from nets import output, small
 from torch import nn
 
-from netmorph import EditError, apply, narrow, net2net, r2r, random_pad, trace, unequal_split, widen, zero
-from netmorph.edit import ChannelMap, WidthError
+from netmorph import EditError, WidthError, apply, narrow, trace, widen
 from netmorph.graph import Allow
 from netmorph.graph.group import UnknownGroup
+from netmorph.widenings import ChannelMap, net2net, r2r, random_pad, unequal_split, zero
 
 
 def test_an_edit_touches_nothing_until_it_is_applied() -> None:

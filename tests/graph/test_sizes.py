@@ -33,8 +33,10 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrizations
 
 from benchmarks._masked import masked_outputs
-from netmorph import Allow, TraceError, apply, narrow_all, net2net, random_pad, trace, widen_all
+from netmorph import Allow, TraceError, apply, trace
+from netmorph.edit import narrow_all, widen_all
 from netmorph.edit.apply import difference
+from netmorph.widenings import net2net, random_pad
 
 EXACT = 1e-12
 

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
-from netmorph import Graph, NetmorphError, load, residual, save, widen
-from netmorph.edit import Edit, EditError
+from netmorph import EditError, Graph, NetmorphError, load, residual, save, widen
+from netmorph.edit import Edit
 
 pl = pytest.importorskip("pytorch_lightning")
 from netmorph.integrations.lightning import EditCallback  # noqa: E402

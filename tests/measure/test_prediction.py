@@ -4,8 +4,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from netmorph import apply, narrow_all, trace, zoo
-from netmorph.measure.cost import forward_flops, parameters
+from netmorph import apply, measure, trace, zoo
+from netmorph.edit import narrow_all
+from netmorph.measure.counting import parameters
 from netmorph.measure.prediction import predict_flops, predict_parameters
 
 
@@ -39,12 +40,12 @@ def test_before_and_after_an_edit(name: str) -> None:
     model, x = networks()[name]
     graph = trace(model, x)
     flops, scalars = predict_flops(graph), predict_parameters(graph)
-    assert flops.at() == forward_flops(model, x)
+    assert flops.at() == measure.flops(model, x)
     assert scalars.at() == parameters(model)
     kept = {group.name: range(0, group.size, 2) for group in graph.editable() if group.size > 2}
     sizes = {graph.group(name).atom: len(channels) for name, channels in kept.items()}
     assert len(sizes) >= 2
     expected = flops.at(sizes), scalars.at(sizes)
     graph = apply(graph, narrow_all(graph, kept))
-    assert expected == (forward_flops(model, x), parameters(model))
+    assert expected == (measure.flops(model, x), parameters(model))
     assert expected[0] < flops.at()

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.optim.lr_scheduler import CosineAnnealingLR, OneCycleLR, ReduceLROnPlateau
 
 import netmorph
-from netmorph.edit import EditError
+from netmorph import EditError
 from netmorph.errors import NetmorphError
 from netmorph.graph import Graph
 from netmorph.policy.learning_rate import HELD, Pace, divide, keep, parameter_ratio, warm_up

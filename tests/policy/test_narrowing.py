@@ -6,12 +6,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from netmorph import EditError, apply, trace, zoo
-from netmorph.edit import Samples, reconstruct
+from netmorph import EditError, Samples, apply, measure, narrow_to, reconstruct, trace, zoo
 from netmorph.graph import Graph, Group
-from netmorph.measure.cost import forward_flops, parameters
-from netmorph.measure.scores import SCORES
-from netmorph.policy import narrow_to
+from netmorph.measure.counting import parameters
+from netmorph.scores import SCORES
 
 
 def resnet() -> tuple[nn.Module, Graph, Tensor]:
@@ -24,7 +22,7 @@ def resnet() -> tuple[nn.Module, Graph, Tensor]:
 @pytest.mark.parametrize(("kind", "share"), [("flops", 0.5), ("flops", 0.2), ("params", 0.6)])
 def test_the_share_is_reached_and_no_more_is_dropped_than_that_takes(kind: str, share: float, score: str) -> None:
     model, graph, x = resnet()
-    count = {"flops": lambda: forward_flops(model, x), "params": lambda: parameters(model)}[kind]
+    count = {"flops": lambda: measure.flops(model, x), "params": lambda: parameters(model)}[kind]
     before = count()
     samples = Samples(graph, [x])
     target: dict[str, Any] = {kind: share}
@@ -43,9 +41,9 @@ def test_the_share_is_reached_and_no_more_is_dropped_than_that_takes(kind: str, 
 
 def test_a_finer_grain_comes_closer() -> None:
     model, graph, x = resnet()
-    before = forward_flops(model, x)
+    before = measure.flops(model, x)
     apply(graph, narrow_to(graph, flops=0.5, multiple_of=1))
-    assert 0.49 < forward_flops(model, x) / before <= 0.5
+    assert 0.49 < measure.flops(model, x) / before <= 0.5
 
 
 def test_latency_is_measured_on_narrowed_copies(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -56,16 +54,16 @@ def test_latency_is_measured_on_narrowed_copies(monkeypatch: pytest.MonkeyPatch)
     def counted(model: nn.Module, inputs: tuple[Tensor, ...]) -> None:
         """Stands for a forward whose time is its FLOPs."""
         nonlocal now
-        now += forward_flops(model, inputs)
+        now += measure.flops(model, inputs)
 
     monkeypatch.setattr("netmorph.policy.narrowing.run", counted)
     monkeypatch.setattr("netmorph.policy.narrowing.time.perf_counter", lambda: now)
     monkeypatch.setattr("netmorph.policy.narrowing.TIMED", 1)
     edit = narrow_to(graph, latency=0.6)
     assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
-    whole = forward_flops(model, x)
+    whole = measure.flops(model, x)
     apply(graph, edit)
-    assert 0.5 < forward_flops(model, x) / whole <= 0.6
+    assert 0.5 < measure.flops(model, x) / whole <= 0.6
 
 
 def test_a_clock_too_noisy_for_a_latency(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -98,12 +96,12 @@ def test_a_score_of_ones_own_and_equal_scores() -> None:
 
 def test_what_cannot_be_reached_tells_what_can() -> None:
     model, graph, x = resnet()
-    whole = forward_flops(model, x)
+    whole = measure.flops(model, x)
     with pytest.raises(EditError, match=r"flops=0.01 cannot be reached: .* smallest width, 0\.\d+ is left") as told:
         narrow_to(graph, flops=0.01, smallest=0.5)
     left = float(str(told.value).split("smallest width, ")[1].split()[0])
     apply(graph, narrow_to(graph, flops=left + 0.001, smallest=0.5))
-    assert forward_flops(model, x) / whole == pytest.approx(left, abs=0.002)
+    assert measure.flops(model, x) / whole == pytest.approx(left, abs=0.002)
 
 
 @pytest.mark.parametrize(

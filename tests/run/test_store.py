@@ -4,8 +4,9 @@ import pytest
 import torch
 from torch.nn import functional
 
-from netmorph.edit import Base, LoadError, widen
-from netmorph.edit import apply as edit
+from netmorph import LoadError, widen
+from netmorph import apply as edit
+from netmorph.edit import Base
 from netmorph.files import SaveError
 from netmorph.graph import Graph, trace
 from netmorph.run.store import BORN, TRAINED, NetworkStore

@@ -15,7 +15,7 @@ from safetensors import SafetensorError, safe_open
 from torch import nn
 
 from netmorph import zoo
-from netmorph.edit import LoadError, load
+from netmorph.edit.journal import LoadError, load
 from netmorph.errors import NetmorphError, suggest
 from netmorph.zoo import ModelError
 from netmorph.zoo.vision import vision_library

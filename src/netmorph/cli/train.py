@@ -187,7 +187,7 @@ def train(
 
       netmorph train --data ~/imagenet --stream --resize 224x224 --flip --model mypackage.nets:build --fast
 
-      torchrun --nproc-per-node 2 -m netmorph.cli train --data cifar10 --model resnet --device cuda
+      torchrun --nproc-per-node 2 -m netmorph train --data cifar10 --model resnet --device cuda
 
       netmorph train --resume runs/digits-1
     """
@@ -229,7 +229,7 @@ def train(
             with EpochProgress(config.recipe.epochs, console) as progress:
                 page = session.train(folder, progress, tensorboard, world)
         except KeyboardInterrupt:
-            program = "netmorph" if world.size == 1 else f"torchrun --nproc-per-node {world.local_size} -m netmorph.cli"
+            program = "netmorph" if world.size == 1 else f"torchrun --nproc-per-node {world.local_size} -m netmorph"
             tell(f"\nInterrupted. Go on with: {program} train --resume {quoted(folder)}", errors)
             raise typer.Exit(130) from None
         finish(folder, page)

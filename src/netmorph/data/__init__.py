@@ -1,6 +1,6 @@
 """Data sets in memory or streamed: load, split, cut into batches, prepare whole batches."""
 
-from netmorph.data.batches import augment, batches
+from netmorph.data.batching import augment, batches
 from netmorph.data.dataset import DataError, Dataset, Part, Split, images_in_classes
 from netmorph.data.loading import load
 from netmorph.data.named import NAMES

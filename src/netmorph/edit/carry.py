@@ -20,7 +20,7 @@ from netmorph.memory_layout import aligned
 
 # How an optimizer's state of the parameter's shape scales with the gradient. State of another name is refused, not
 # guessed; add a name here where you know it.
-POWERS = {
+MOMENT_POWERS = {
     "momentum_buffer": 1,  # SGD, RMSprop, Muon
     "exp_avg": 1,  # Adam and its kin, Adamax
     "exp_inf": 1,  # Adamax: the largest magnitude
@@ -35,7 +35,7 @@ POWERS = {
     "held_back": 0,  # netmorph's own: entries that warm up, see policy/learning_rate.py
 }
 # State that is an average of weights: it goes through an edit as a copy of the network's weights would.
-AVERAGES = {"ax"}  # ASGD
+WEIGHT_AVERAGES = {"ax"}  # ASGD
 
 Averages = Mapping[str, Mapping[str, Tensor]]
 
@@ -49,7 +49,7 @@ def averages(optimizers: Sequence[torch.optim.Optimizer], names: Mapping[int, st
     found: dict[str, dict[str, Tensor]] = {}
     for optimizer in optimizers:
         for parameter, state in optimizer.state.items():
-            for key in AVERAGES & state.keys():
+            for key in WEIGHT_AVERAGES & state.keys():
                 if id(parameter) in names:
                     found.setdefault(key, {})[names[id(parameter)]] = state[key]
     return found
@@ -180,11 +180,11 @@ def _check_state(name: str, state: dict[str, Any], parameter: nn.Parameter) -> N
                 f"{tuple(parameter.shape)}; only state of the parameter's own shape (or a single number) can be "
                 "carried. Use such an optimizer, or build a new one after the edit"
             )
-        if key not in POWERS.keys() | AVERAGES:
+        if key not in MOMENT_POWERS.keys() | WEIGHT_AVERAGES:
             raise EditError(
                 f"the optimizer keeps {key!r}, and netmorph does not know what it is. If it scales with the gradient, "
-                f"say netmorph.edit.carry.POWERS[{key!r}] = 1 (with its square: 2; not at all: 0); if it is an average "
-                f"of weights, netmorph.edit.carry.AVERAGES.add({key!r})"
+                f"say netmorph.edit.MOMENT_POWERS[{key!r}] = 1 (with its square: 2; not at all: 0); if it is an "
+                f"average of weights, netmorph.edit.WEIGHT_AVERAGES.add({key!r})"
             )
 
 
@@ -199,8 +199,8 @@ def _carried(
     def carried(key: str, value: Any) -> Any:
         if key in averaged:
             return averaged[key][name]
-        if isinstance(value, Tensor) and value.shape == parameter.shape and key in POWERS and name in moments:
-            return moments[name](value, POWERS[key])
+        if isinstance(value, Tensor) and value.shape == parameter.shape and key in MOMENT_POWERS and name in moments:
+            return moments[name](value, MOMENT_POWERS[key])
         return value
 
     return aligned({key: carried(key, value) for key, value in state.items()}, successor)

@@ -11,12 +11,12 @@ import torch
 from torch import Tensor, nn
 
 from netmorph.edit.blocks import IDEMPOTENT, THERE, Spec, chain_of, dense, start_identity, start_r2r
-from netmorph.edit.channel_map import WidthError
 from netmorph.edit.plan import Plan
 from netmorph.errors import EditError, suggest
 from netmorph.graph import Allow, Graph
 from netmorph.graph.axis import atoms, size
 from netmorph.observe.features import Batch, by_channel, passes
+from netmorph.widenings import WidthError
 
 Start = Callable[[nn.Module, torch.Generator], None]
 

@@ -19,13 +19,13 @@ import torch
 from torch import Tensor, nn
 
 from netmorph.edit.apply import TOLERANCE, apply, difference
-from netmorph.edit.channel_map import zero
 from netmorph.edit.snapshot import tensors_of
 from netmorph.edit.tensors import full_like
 from netmorph.edit.width import widen_all
 from netmorph.errors import EditError
 from netmorph.graph import Allow, Graph, trace
 from netmorph.graph.running import run
+from netmorph.widenings import zero
 
 
 class PaddingError(EditError):

@@ -16,7 +16,6 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
-from netmorph.edit.channel_map import ChannelMap
 from netmorph.edit.width import Reading, WidthEdit
 from netmorph.errors import EditError
 from netmorph.graph import Graph, Role
@@ -24,6 +23,7 @@ from netmorph.graph.record import Call
 from netmorph.graph.running import no_fused_attention, untouched
 from netmorph.graph.value import Value
 from netmorph.observe.samples import ARGUMENTS, CONVOLUTIONS, Loss, Samples, Seen, run
+from netmorph.widenings import ChannelMap
 
 aten = torch.ops.aten
 

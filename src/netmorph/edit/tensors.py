@@ -10,7 +10,7 @@ import math
 import torch
 from torch import Tensor
 
-from netmorph.edit.channel_map import ChannelMap
+from netmorph.widenings import ChannelMap
 
 
 def write(tensor: Tensor, dim: int, channels: ChannelMap, fresh: Tensor) -> Tensor:

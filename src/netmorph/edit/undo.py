@@ -26,7 +26,6 @@ import torch
 from torch import Tensor, nn
 
 from netmorph.edit.apply import apply
-from netmorph.edit.channel_map import ChannelMap
 from netmorph.edit.depth import DeepenEdit, module_at
 from netmorph.edit.plan import Edit, Moment, Plan
 from netmorph.edit.rank import FactorizeEdit, merge
@@ -36,6 +35,7 @@ from netmorph.edit.width import WidthEdit
 from netmorph.errors import EditError
 from netmorph.graph import Graph, Role, Site
 from netmorph.graph.axis import atoms
+from netmorph.widenings import ChannelMap
 
 Drop = Callable[..., Tensor]
 

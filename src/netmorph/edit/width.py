@@ -12,12 +12,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from netmorph.edit.channel_map import ChannelMap, Widening, WidthError, keep, r2r
 from netmorph.edit.plan import Plan
 from netmorph.edit.tensors import fresh_like, full_like, mean_like, mix, read, read_moment, spread, write, write_moment
 from netmorph.errors import EditError
 from netmorph.graph import Allow, Attribute, Fill, Graph, Group, Role, Site
 from netmorph.graph.axis import Atom, atoms
+from netmorph.widenings import ChannelMap, Widening, WidthError, keep, r2r
 
 Channels = Mapping[Atom, ChannelMap]
 Place = tuple[str, int]
@@ -142,7 +142,7 @@ def widen(graph: Graph, group: str, to: int, method: Widening = r2r, seed: int =
     """An edit that gives a group `to` channels.
 
     Args:
-        method: one of `netmorph.edit.WIDENINGS`, or any function `(n, m, generator) -> ChannelMap`.
+        method: one of `netmorph.widenings.WIDENINGS`, or any function `(n, m, generator) -> ChannelMap`.
         seed: draws which channels are copied and the weights of fresh ones.
 
     Raises:
@@ -183,7 +183,9 @@ def narrow_all(graph: Graph, kept: Mapping[str, Sequence[int]]) -> WidthEdit:
 def _widening(group: Group, name: str, to: int, method: Widening, seed: int) -> ChannelMap:
     _check_free(group)
     if not callable(method):
-        raise WidthError(f"a method is a function, such as netmorph.r2r (see netmorph.edit.WIDENINGS), got {method!r}")
+        raise WidthError(
+            f"a method is a function, such as netmorph.widenings.r2r (see WIDENINGS there), got {method!r}"
+        )
     if not isinstance(to, int | np.integer) or to <= group.size:
         raise WidthError(
             f"widening {name!r} needs more than its {group.size} channels, a whole number, got {to!r}; "

@@ -13,7 +13,9 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils._pytree import tree_map
 
-from netmorph.edit import Edit, Entry, Journal, LoadError, apply, forget
+from netmorph.edit import Edit, Entry, Journal, forget
+from netmorph.edit.apply import apply
+from netmorph.edit.journal import LoadError
 from netmorph.errors import NetmorphError
 from netmorph.graph import Graph, trace
 

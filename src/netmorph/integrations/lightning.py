@@ -9,14 +9,17 @@ from typing import Any
 
 import torch
 
-from netmorph.edit import Edit, EditError, Journal, LoadError, rebuild
-from netmorph.errors import require
+from netmorph.edit import Edit, Journal, rebuild
+from netmorph.edit.journal import LoadError
+from netmorph.errors import EditError, require
 from netmorph.graph import Graph
 from netmorph.graph.unwrap import unwrap
 from netmorph.integrations.editing import Every, as_text, edit_once, from_text
 
 require("pytorch_lightning", extra="lightning")
 from pytorch_lightning import Callback, LightningModule, Trainer  # noqa: E402
+
+__all__ = ["EditCallback"]
 
 
 class EditCallback(Callback):

@@ -8,8 +8,9 @@ from typing import Any
 
 from torch import nn
 
-from netmorph.edit import Edit, EditError, Journal, LoadError, rebuild
-from netmorph.errors import require
+from netmorph.edit import Edit, Journal, rebuild
+from netmorph.edit.journal import LoadError
+from netmorph.errors import EditError, require
 from netmorph.files import atomic_write
 from netmorph.graph import Graph
 from netmorph.integrations.editing import Every, as_text, edit_once, from_text
@@ -19,6 +20,9 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR  # noqa: E402
 
 FILE = "netmorph_journal.json"
+
+
+__all__ = ["EditCallback", "replay"]
 
 
 class EditCallback(TrainerCallback):

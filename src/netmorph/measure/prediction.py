@@ -45,7 +45,7 @@ def predict_parameters(graph: Graph) -> Prediction:
 
 
 def predict_flops(graph: Graph) -> Prediction:
-    """The FLOPs of one forward on the example inputs in eval mode, as `forward_flops` counts them.
+    """The FLOPs of one forward on the example inputs in eval mode, as `flops` counts them.
 
     Matrix products, convolutions and attention; recurrent layers, which keep their widths, are left out.
     """

@@ -17,14 +17,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from netmorph.edit.new_entries import new_entries
+from netmorph.edit.entries import new_entries
 from netmorph.errors import NetmorphError
 from netmorph.graph import Graph
 
 # What a pace is lies with the optimizer, so that it goes through further edits and into checkpoints like the moments.
 # Of a group: the factor of its learning rate, over how many steps entries warm up, and how many are left.
 FACTOR, STEPS, LEFT = "pace", "warm_up_steps", "warm_up_left"
-# Of a parameter: by how much of a step each entry is held back; from 1 to 0, float32. See `carry.POWERS`.
+# Of a parameter: by how much of a step each entry is held back; from 1 to 0, float32. See `edit.MOMENT_POWERS`.
 HELD = "held_back"
 # Of a group in a `state_dict`: the same of parameters without state, by their positions in the group, see `_runs`.
 UNSTEPPED = "held_back_unstepped"

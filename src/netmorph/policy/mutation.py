@@ -10,12 +10,15 @@ from typing import Any
 import numpy as np
 import torch
 
-from netmorph.edit import Edit, EditError, apply, identity, r2r, residual, unequal_split, widen
+from netmorph.edit import Edit
+from netmorph.edit.apply import apply
 from netmorph.edit.blocks import IDEMPOTENT
-from netmorph.edit.channel_map import Widening
-from netmorph.errors import NetmorphError
+from netmorph.edit.depth import identity, residual
+from netmorph.edit.width import widen
+from netmorph.errors import EditError, NetmorphError
 from netmorph.graph import Allow, Graph
 from netmorph.graph.axis import atoms
+from netmorph.widenings import Widening, r2r, unequal_split
 
 
 @dataclass(frozen=True)

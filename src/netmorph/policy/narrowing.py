@@ -11,12 +11,14 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from netmorph.edit import EditError, Samples, WidthEdit, narrow_all
+from netmorph.edit import WidthEdit, narrow_all
 from netmorph.edit.replace import change
+from netmorph.errors import EditError
 from netmorph.graph import Graph, Group
 from netmorph.graph.running import run
 from netmorph.measure.prediction import predict_flops, predict_parameters
-from netmorph.measure.scores import Score, best, magnitude
+from netmorph.observe.samples import Samples
+from netmorph.scores import Score, best, magnitude
 
 Widths = dict[str, int]
 TIMED = 7  # runs whose median is the latency
@@ -45,7 +47,7 @@ def narrow_to(
         params: or that of parameters.
         latency: or that of the time of a forward on the example inputs, measured on narrowed copies. Exactly one of
             the three is given.
-        score: one of `netmorph.measure.scores.SCORES`, or any function of (group, samples).
+        score: one of `netmorph.scores.SCORES`, or any function of (group, samples).
         samples: what the score looks at, of this graph; needed by scores that look at data.
         multiple_of: widths are rounded to the nearest multiple; a narrower group keeps all its channels, and no group
             gets more than it has.

@@ -76,7 +76,7 @@ def run(row: Row, seed: int, folder: Path, on_epoch: Callable[[Epoch], None] = l
         folder: keeps checkpoints and outcomes.
 
     Raises:
-        NetmorphError: the data cannot be loaded, or see `netmorph.train.loop.train`.
+        NetmorphError: the data cannot be loaded, or see `netmorph.train.train`.
     """
     path = _path(folder, row, seed)
     if path.exists():

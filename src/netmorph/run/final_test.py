@@ -22,7 +22,7 @@ def conclude(
     """Test the survivors, their ensemble, and the same of the baselines.
 
     Args:
-        views: see `netmorph.train.evaluation.evaluate`.
+        views: see `netmorph.train.evaluate`.
 
     Returns:
         See `netmorph.report.summary`.

@@ -13,7 +13,7 @@ from torch import nn
 from netmorph.cores import own_cores
 from netmorph.data import Dataset
 from netmorph.files import remove_unfinished
-from netmorph.measure.cost import cost
+from netmorph.measure.counting import cost
 from netmorph.run.config import TrainConfig
 from netmorph.run.final_test import conclude
 from netmorph.run.records import EpochRecord, NetworkRecord, Records
@@ -46,7 +46,7 @@ def train_single(
         The result, see `netmorph.report.summary`; the network is its "best", and there are no baselines.
 
     Raises:
-        NetmorphError: see `netmorph.train.loop.train`.
+        NetmorphError: see `netmorph.train.train`.
     """
     result = records.meta("result")
     from_first(lambda: None if result else (folder, config), world)

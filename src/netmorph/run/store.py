@@ -5,7 +5,8 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from netmorph.edit import Base, Journal, load, save
+from netmorph.edit import Base, Journal
+from netmorph.edit.journal import load, save
 from netmorph.files import remove_unfinished
 from netmorph.train import checkpoint
 from netmorph.train.optimizer_state import pack_optimizer, unpack_optimizer

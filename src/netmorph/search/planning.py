@@ -10,7 +10,7 @@ import numpy as np
 
 from netmorph.data import Dataset
 from netmorph.errors import NetmorphError
-from netmorph.measure.cost import Cost
+from netmorph.measure.counting import Cost
 from netmorph.run.config import EvolveConfig
 from netmorph.run.ranking import ranked, spent
 from netmorph.run.records import NetworkRecord, Records

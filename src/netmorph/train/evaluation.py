@@ -8,10 +8,10 @@ from torch.nn import functional
 
 from netmorph.data import Dataset, Part, batches
 from netmorph.errors import NetmorphError
+from netmorph.train.advice import out_of_memory
 from netmorph.train.inputs import autocast, prepare, reference
 from netmorph.train.modes import mode
 from netmorph.train.views import mean_answer, views_of
-from netmorph.workers.allocator import out_of_memory
 
 # Images of a batch. On a CPU, larger ones leave its caches: 1024 took twice as long for a ResNet.
 CPU_BATCH, BATCH = 128, 1024

@@ -68,7 +68,7 @@ def find_learning_rate(
 ) -> RangeTest:
     """Train a copy of the model for some steps while the learning rate rises, until the loss diverges.
 
-    The steps are those of `netmorph.train.loop.train` with this recipe (optimizer, batch size, augmentation, loss,
+    The steps are those of `netmorph.train.train` with this recipe (optimizer, batch size, augmentation, loss,
     clipping, ...), apart from its rate and its schedule. The model, its modes, and the caller's random state stay as
     they are; the same seed gives the same numbers.
 

@@ -20,13 +20,13 @@ class Recipe:
     Attributes:
         epochs: passes over the training data.
         batch_size: samples a step.
-        optimizer: a name in `netmorph.train.optimizers.OPTIMIZERS`.
+        optimizer: a name in `netmorph.train.OPTIMIZERS`.
         learning_rate: the highest rate, reached after the warm-up.
         momentum: used by sgd and muon.
         nesterov: sgd looks ahead (Nesterov's momentum).
         weight_decay: decoupled for adamw and muon, for which the default is meant; coupled for sgd and adam, where
             that is much: 5e-4 is usual.
-        schedule: a name in `netmorph.train.schedules.SCHEDULES`.
+        schedule: a name in `netmorph.train.SCHEDULES`.
         warmup: share of all steps during which the rate rises from zero; cosine after 0.3 is a one-cycle
             schedule.
         pad: pixels of padding before a random crop; 0 is no cropping.

@@ -14,7 +14,7 @@ from netmorph.edit.pad import Padding, common_widths, padding, widths
 from netmorph.edit.snapshot import tensors_of
 from netmorph.errors import EditError, NetmorphError
 from netmorph.graph import TraceError
-from netmorph.train.advice import advice
+from netmorph.train.advice import advice, out_of_memory
 from netmorph.train.checks import check_data, check_output, check_recipe, device_for
 from netmorph.train.fit import TrainState, fit
 from netmorph.train.history import Epoch, History
@@ -29,7 +29,6 @@ from netmorph.train.recipe import Recipe
 from netmorph.train.seeding import check_seed
 from netmorph.train.stacked.fit import evaluate_stack, fit_stack, rates_of
 from netmorph.train.stacked.stack import DECOUPLED, Stack, StackedOptimizer
-from netmorph.workers.allocator import out_of_memory
 
 # What each stacked network may have its own of, and what none may ask for.
 OWN = ("learning_rate", "weight_decay", "schedule", "warmup", "views")

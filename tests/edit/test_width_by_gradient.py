@@ -9,8 +9,9 @@ import torch
 from nets import output
 from torch import Tensor, nn
 
-from netmorph import EditError, apply, r2r, random_pad, trace, zero, zoo
-from netmorph.edit import Widening, WidthError, gradmax, widen
+from netmorph import EditError, WidthError, apply, trace, widen, zoo
+from netmorph.edit import gradmax
+from netmorph.widenings import Widening, r2r, random_pad, zero
 
 
 def loss(model: nn.Module, batch: tuple[Tensor, Tensor]) -> Tensor:

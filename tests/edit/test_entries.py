@@ -8,7 +8,8 @@ import torch
 from torch import Tensor, nn
 
 import netmorph
-from netmorph.edit import EditError, Plan, new_entries
+from netmorph import EditError
+from netmorph.edit import Plan, new_entries
 from netmorph.graph import Graph
 
 
@@ -25,7 +26,7 @@ def places(entries: dict[str, Tensor], name: str, dim: int) -> list[int]:
     return [int(place) for place in across.all(1).nonzero()]
 
 
-@pytest.mark.parametrize("method", [netmorph.r2r, netmorph.net2net, netmorph.random_pad])
+@pytest.mark.parametrize("method", [netmorph.widenings.r2r, netmorph.widenings.net2net, netmorph.widenings.random_pad])
 def test_channels_behind_the_old_ones_are_new(method: Any) -> None:
     _, graph = network()
     entries = new_entries(netmorph.apply(graph, netmorph.widen(graph, "0", 6, method)))
@@ -37,7 +38,7 @@ def test_channels_behind_the_old_ones_are_new(method: Any) -> None:
 def test_a_weight_between_two_widened_groups_is_new_on_both_sides() -> None:
     model = nn.Sequential(nn.Linear(3, 2), nn.ReLU(), nn.Linear(2, 2), nn.ReLU(), nn.Linear(2, 2))
     graph = netmorph.trace(model, torch.randn(2, 3))
-    entries = new_entries(netmorph.apply(graph, netmorph.widen_all(graph, {"0": 3, "2": 4})))
+    entries = new_entries(netmorph.apply(graph, netmorph.edit.widen_all(graph, {"0": 3, "2": 4})))
     assert entries["2.weight"].tolist() == [[False, False, True]] * 2 + [[True] * 3] * 2
 
 
@@ -72,7 +73,7 @@ def test_what_is_not_known() -> None:
         new_entries(graph)
     graph = netmorph.apply(graph, netmorph.widen(graph, "0", 6))
     with pytest.raises(EditError, match="takes the graph that apply returned"):
-        new_entries(netmorph.forget(graph))
+        new_entries(netmorph.edit.forget(graph))
 
 
 @dataclass(frozen=True)

@@ -12,10 +12,22 @@ from collections.abc import Callable, Iterable
 import torch
 from torch import Tensor, nn
 
-from netmorph.edit.channel_map import WidthError
 from netmorph.edit.reconstruct import pivots
 from netmorph.graph import Group, Role, Site
 from netmorph.observe.samples import Samples, Seen, channel_sums
+from netmorph.widenings import WidthError
+
+__all__ = [
+    "SCORES",
+    "Score",
+    "activation",
+    "batch_norm",
+    "best",
+    "interpolative",
+    "magnitude",
+    "random",
+    "taylor",
+]
 
 Score = Callable[[Group, Samples], Tensor]
 

@@ -10,7 +10,6 @@ import torch
 from torch import Tensor, nn
 
 from netmorph.edit.blocks import Layer
-from netmorph.edit.channel_map import zero
 from netmorph.edit.copies import graph_of
 from netmorph.edit.layers import groups_of, layer_at
 from netmorph.edit.replace import change
@@ -20,6 +19,7 @@ from netmorph.graph import Graph, Group, Role
 from netmorph.graph.axis import resolve
 from netmorph.graph.running import no_fused_attention, untouched
 from netmorph.observe.samples import Loss
+from netmorph.widenings import zero
 
 
 def gradmax(graph: Graph, group: str, to: int, data: Iterable[Any], loss: Loss) -> WidthEdit:

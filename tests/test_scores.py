@@ -5,10 +5,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from netmorph import EditError, trace
-from netmorph.edit import Samples
+from netmorph import EditError, Samples, trace
 from netmorph.graph import Graph
-from netmorph.measure.scores import SCORES, activation, batch_norm, best, interpolative, magnitude, random, taylor
+from netmorph.scores import SCORES, activation, batch_norm, best, interpolative, magnitude, random, taylor
 
 
 class Net(nn.Module):

@@ -49,7 +49,7 @@ def cost(model: nn.Module, input_shape: Sequence[int]) -> Cost:
     generator = torch.Generator().manual_seed(0)
     example = torch.rand(batch, *input_shape, generator=generator).to(parameter)
     try:
-        forward = forward_flops(model, example)
+        forward = flops(model, example)
         training = training_flops(model, example)
     except Exception as error:  # a user's forward can raise anything
         raise NetmorphError(
@@ -65,7 +65,7 @@ def parameters(model: nn.Module) -> int:
     return sum(parameter.numel() for parameter in model.parameters())
 
 
-def forward_flops(model: nn.Module, example_inputs: Inputs) -> int:
+def flops(model: nn.Module, example_inputs: Inputs) -> int:
     """FLOPs of one call of the model in eval mode. The model is left as it was."""
     with _counting(model, training=False), _counter() as counter:
         _call(model, example_inputs)

@@ -1,4 +1,4 @@
-"""`python -m netmorph.cli`."""
+"""`python -m netmorph`."""
 
 from netmorph.cli import main
 

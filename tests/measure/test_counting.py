@@ -5,8 +5,9 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from netmorph import measure
 from netmorph.errors import NetmorphError
-from netmorph.measure.cost import Cost, cost, forward_flops, parameters, training_flops
+from netmorph.measure.counting import Cost, cost, parameters, training_flops
 
 
 @pytest.mark.parametrize(
@@ -90,7 +91,7 @@ class TwoInputs(nn.Module):
 
 def test_several_inputs_and_structured_outputs():
     inputs = torch.zeros(4, 3), torch.zeros(4, 3)
-    assert forward_flops(TwoInputs(), inputs) == 2 * 4 * 2 * 3 * 2
+    assert measure.flops(TwoInputs(), inputs) == 2 * 4 * 2 * 3 * 2
     assert training_flops(TwoInputs(), inputs) == 2 * 2 * 4 * 2 * 3 * 2
 
 

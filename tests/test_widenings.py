@@ -5,9 +5,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from netmorph.edit import WIDENINGS, WidthError, keep, net2net, r2r, random_pad, unequal_split, zero
-from netmorph.edit.channel_map import FRESH
+from netmorph import WidthError
 from netmorph.graph import Allow
+from netmorph.widenings import FRESH, WIDENINGS, keep, net2net, r2r, random_pad, unequal_split, zero
 
 WIDTHS = st.tuples(st.integers(1, 12), st.integers(1, 40))
 
