@@ -11,8 +11,10 @@ import torch
 from netmorph.errors import MissingExtra
 from netmorph.zoo.vision import vision_library
 
-# Small networks gain nothing from a second thread, and beside other work two of them wait for each other.
+# Small networks gain nothing from a second thread, and beside other work two of them wait for each other; nor do those
+# in processes that tests start.
 torch.set_num_threads(1)
+os.environ["OMP_NUM_THREADS"] = "1"
 
 # Lightning, transformers and timm import torchvision, which beside a CPU build of PyTorch has to be imported so.
 with contextlib.suppress(MissingExtra):
