@@ -28,7 +28,7 @@ from torch.optim.lr_scheduler import LambdaLR
 import netmorph
 from netmorph.data import load
 from netmorph.measure.counting import cost
-from netmorph.policy.learning_rate import POLICIES, Pace, Policy, keep
+from netmorph.policy.learning_rate import POLICIES, Pace, Policy, unchanged
 from netmorph.run.machine import machine, versions
 from netmorph.widenings import Widening
 
@@ -59,7 +59,7 @@ GROWTHS = {
     f"{widening.__name__}, {name}": Growth(widening, policy)
     for widening in (netmorph.widenings.r2r, netmorph.widenings.net2net)
     for name, policy in POLICIES.items()
-} | {"random_pad, keep": Growth(netmorph.widenings.random_pad, keep), "no growth": None}
+} | {"random_pad, unchanged": Growth(netmorph.widenings.random_pad, unchanged), "no growth": None}
 SCRATCH = "from scratch, equal FLOPs"
 
 

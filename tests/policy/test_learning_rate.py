@@ -14,7 +14,7 @@ import netmorph
 from netmorph import EditError
 from netmorph.errors import NetmorphError
 from netmorph.graph import Graph
-from netmorph.policy.learning_rate import HELD, Pace, divide, keep, parameter_ratio, warm_up
+from netmorph.policy.learning_rate import HELD, Pace, divide, parameter_ratio, unchanged, warm_up
 from netmorph.train.optimizer_state import pack_optimizer, unpack_optimizer
 
 
@@ -97,7 +97,7 @@ def test_factors_multiply_and_ratios_of_several_edits_are_that_of_the_whole() ->
     parameter_ratio(pace, netmorph.apply(graph, netmorph.residual(graph, "1"), loop.optimizer))
     now = sum(p.numel() for p in loop.model.parameters())
     assert loop.optimizer.param_groups[0]["pace"] == pytest.approx(start / now)
-    keep(pace, loop.grow("0", 13))
+    unchanged(pace, loop.grow("0", 13))
     divide(2)(pace, loop.grow("0", 14))
     assert loop.optimizer.param_groups[0]["pace"] == pytest.approx(start / now / 2)
 

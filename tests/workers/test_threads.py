@@ -20,7 +20,7 @@ from netmorph.workers import threads
 )
 def test_workers_times_threads_stay_within_the_cores(monkeypatch, cores, workers, each, expected):
     monkeypatch.setattr(threads, "available_cores", lambda: cores)
-    assert threads.plan(workers, each) == expected
+    assert threads.plan_workers(workers, each) == expected
 
 
 def test_set_threads():
@@ -37,7 +37,7 @@ def test_more_threads_than_can_be_started_are_refused():
         threads.set_threads(100_000_000)
 
 
-@pytest.mark.parametrize("function", [threads.plan, threads.set_threads])
+@pytest.mark.parametrize("function", [threads.plan_workers, threads.set_threads])
 def test_less_than_one_is_refused(function):
     with pytest.raises(NetmorphError, match="must be at least 1; 0 was given"):
         function(0)

@@ -18,7 +18,7 @@ from netmorph.data.image_cache import ImageCache
 from netmorph.data.images import Size, decode_image
 
 
-class Task(NamedTuple):
+class Request(NamedTuple):
     """Images to read together: rows of the listing, and the seed of their crops (None: the middle)."""
 
     rows: list[int]
@@ -26,7 +26,7 @@ class Task(NamedTuple):
 
 
 class Chunk(NamedTuple):
-    """What a task gave: images uint8 [B, 3, H, W] or why there are none; and why the cache is no longer written."""
+    """What a request gave: images uint8 [B, 3, H, W] or why there are none; and why the cache is no longer written."""
 
     images: Tensor | DataError
     trouble: str | None
@@ -48,12 +48,12 @@ class Reader(MapDataset[Chunk]):
         self._cache = cache
         self._short_side = short_side
 
-    def __getitem__(self, task: Task) -> Chunk:
-        """The images of a task. An error is a value: raised in a worker it would lose its own words."""
-        images = torch.empty(len(task.rows), 3, *self.size, dtype=torch.uint8)
+    def __getitem__(self, request: Request) -> Chunk:
+        """The images of a request. An error is a value: raised in a worker it would lose its own words."""
+        images = torch.empty(len(request.rows), 3, *self.size, dtype=torch.uint8)
         try:
-            for place, row in enumerate(task.rows):
-                images[place] = self._view(row, task.seed).permute(2, 0, 1)
+            for place, row in enumerate(request.rows):
+                images[place] = self._view(row, request.seed).permute(2, 0, 1)
         except DataError as error:
             return Chunk(error, None)
         return Chunk(images, None if self._cache is None else self._cache.trouble)
@@ -93,9 +93,9 @@ class _Tasks:
     """What a loader asks its workers for: another list in each pass."""
 
     def __init__(self) -> None:
-        self.now: Iterable[Task] = ()
+        self.now: Iterable[Request] = ()
 
-    def __iter__(self) -> Iterator[Task]:
+    def __iter__(self) -> Iterator[Request]:
         return iter(self.now)
 
 
@@ -116,8 +116,8 @@ class Workers:
     def __reduce__(self) -> tuple[type["Workers"], tuple[Reader, int]]:
         return Workers, (self._reader, self._count)  # each process starts its own
 
-    def read(self, tasks: Iterable[Task], *, here: bool = False) -> Iterator[Tensor]:
-        """The images of each task, in order.
+    def read(self, requests: Iterable[Request], *, here: bool = False) -> Iterator[Tensor]:
+        """The images of each request, in order.
 
         Args:
             here: in this process, whatever the count.
@@ -126,7 +126,7 @@ class Workers:
             DataError: an image cannot be read, or a worker died.
         """
         here = here or self._count == 0 or multiprocessing.current_process().daemon
-        for images, trouble in map(self._reader.__getitem__, tasks) if here else self._pass(tasks):
+        for images, trouble in map(self._reader.__getitem__, requests) if here else self._pass(requests):
             if isinstance(images, DataError):
                 raise images
             if trouble is not None and not self._warned:
@@ -134,10 +134,10 @@ class Workers:
                 warnings.warn(f"images that are not yet kept are decoded in every epoch: {trouble}", stacklevel=2)
             yield images
 
-    def _pass(self, tasks: Iterable[Task]) -> Iterator[Chunk]:
+    def _pass(self, requests: Iterable[Request]) -> Iterator[Chunk]:
         # A second pass beside one that has not ended gets workers of its own.
         sampler, loader = self._idle.pop() if self._idle else self._start()
-        sampler.now = tasks
+        sampler.now = requests
         try:
             yield from loader
         except RuntimeError as error:  # these workers are not used again

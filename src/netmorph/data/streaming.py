@@ -21,7 +21,7 @@ from netmorph.data.image_cache import ImageCache, room_for
 from netmorph.data.images import Size
 from netmorph.data.loading import channel_statistics, check_request, existing_folder
 from netmorph.data.preparation import Pixels
-from netmorph.data.reading import Reader, Task, Workers
+from netmorph.data.reading import Reader, Request, Workers
 from netmorph.data.source import check_labels
 from netmorph.data.splitting import split_parts
 from netmorph.errors import require
@@ -123,7 +123,7 @@ class StreamedSplit:
         Raises:
             DataError: an image cannot be read.
         """
-        return _joined(self.workers.read(_tasks(self.rows[:count], CHUNK, None), here=True))
+        return _joined(self.workers.read(_requests(self.rows[:count], CHUNK, None), here=True))
 
     def cut(
         self, batch_size: int, order: Tensor | None = None, seed: int | None = None
@@ -134,7 +134,7 @@ class StreamedSplit:
             DataError: an image cannot be read; it names the file.
         """
         chosen = torch.arange(len(self)) if order is None else order.cpu()
-        images = self.workers.read(_tasks(self.rows[chosen], batch_size, seed))
+        images = self.workers.read(_requests(self.rows[chosen], batch_size, seed))
         for labels in self.targets[chosen].split(batch_size):
             yield _joined(islice(images, max(1, math.ceil(len(labels) / CHUNK)))), labels
 
@@ -147,10 +147,10 @@ class StreamedSplit:
         return replace(self, rows=self.rows[indices], targets=self.targets[indices])
 
 
-def _tasks(rows: Tensor, batch_size: int, seed: int | None) -> Iterator[Task]:
+def _requests(rows: Tensor, batch_size: int, seed: int | None) -> Iterator[Request]:
     for batch in rows.split(batch_size):
         for chunk in batch.split(CHUNK):
-            yield Task(chunk.tolist(), seed)
+            yield Request(chunk.tolist(), seed)
 
 
 def _joined(chunks: Iterator[Tensor]) -> Tensor:

@@ -5,7 +5,7 @@ the graph that `apply` returned, and sets the pace of what comes then:
 
     pace = Pace(optimizer)  # once
     graph = netmorph.apply(graph, netmorph.widen(graph, "0", 64), optimizer)
-    divide(5)(pace, graph)  # or keep, parameter_ratio, warm_up(200), or several
+    divide(5)(pace, graph)  # or unchanged, parameter_ratio, warm_up(200), or several
 """
 
 from __future__ import annotations
@@ -224,7 +224,7 @@ def _check_steps(steps: int) -> None:
 Policy = Callable[[Pace, Graph], None]
 
 
-def keep(pace: Pace, graph: Graph) -> None:
+def unchanged(pace: Pace, graph: Graph) -> None:
     """Go on as the schedule says: the baseline."""
 
 
@@ -259,7 +259,7 @@ def warm_up(steps: int = 100) -> Policy:
 
 
 POLICIES: dict[str, Policy] = {
-    "keep": keep,
+    "unchanged": unchanged,
     "divide": divide(),
     "parameter_ratio": parameter_ratio,
     "warm_up": warm_up(),

@@ -12,7 +12,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from netmorph.errors import NetmorphError
 
-Value = TypeVar("Value")
+Made = TypeVar("Made")
 
 
 @dataclass(frozen=True)
@@ -107,7 +107,7 @@ def total(numbers: Tensor, world: World) -> Tensor:
     return numbers
 
 
-def from_first(make: Callable[[], Value], world: World) -> Value:
+def from_first(make: Callable[[], Made], world: World) -> Made:
     """What `make` gives in the first process, which alone calls it, in every process.
 
     The others wait until it is there. It travels pickled, from one process of this training to another.

@@ -23,7 +23,7 @@ from typing import Generic, Protocol, TypeVar
 from netmorph.errors import NetmorphError
 from netmorph.files import SaveError
 from netmorph.workers.allocator import keep_freed_memory
-from netmorph.workers.threads import plan, set_threads
+from netmorph.workers.threads import plan_workers, set_threads
 
 Job = TypeVar("Job")
 Result = TypeVar("Result")
@@ -73,7 +73,7 @@ class Processes(Generic[Job, Result]):
 
     def __init__(self, factory: Factory[Job, Result], workers: int | None = None, threads: int = 1) -> None:
         self._factory = factory
-        self.plan = plan(workers, threads)
+        self.plan = plan_workers(workers, threads)
         self._workers: list[_Worker[Job, Result]] = []
 
     def __enter__(self) -> Processes[Job, Result]:

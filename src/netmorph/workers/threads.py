@@ -15,14 +15,14 @@ from netmorph.errors import NetmorphError
 MOST_THREADS = 4096
 
 
-class Plan(NamedTuple):
+class WorkerPlan(NamedTuple):
     """So many worker processes, each with so many threads; their product is at most the number of cores."""
 
     workers: int
     threads: int
 
 
-def plan(workers: int | None = None, threads: int = 1) -> Plan:
+def plan_workers(workers: int | None = None, threads: int = 1) -> WorkerPlan:
     """Share the cores out among workers of so many threads, one being the fastest for small networks.
 
     More threads than cores, and then more workers than those leave room for, are cut down. The number of threads
@@ -41,7 +41,7 @@ def plan(workers: int | None = None, threads: int = 1) -> Plan:
     if workers is None:
         workers = room
     _at_least_one("workers", workers)
-    return Plan(min(workers, room), threads)
+    return WorkerPlan(min(workers, room), threads)
 
 
 def set_threads(threads: int) -> None:
