@@ -44,7 +44,7 @@ def batch_norm(group: Group, samples: Samples) -> Tensor:
 
 
 def taylor(group: Group, samples: Samples) -> Tensor:
-    """How much the loss would change without a channel, to first order, see `Samples.saliency`.
+    """Taylor importance: by how much the loss would change without a channel, to first order, see `Samples.saliency`.
 
     Raises:
         EditError: the samples have no loss.
