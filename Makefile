@@ -1,58 +1,66 @@
 # `make run` and `make test` set up all they need: Python >= 3.11, pip and make are enough.
 PYTHON ?= python3
 BIN := .venv/bin
-READY := .venv/.ready
+# What .venv holds: what the program needs, what tests and checks need beside it, what the surveys need beside that.
+RUN := .venv/.run
+DEV := .venv/.dev
+ZOO_READY := .venv/.zoo
 
 .PHONY: run test test-slow check bench bench-zoo bench-narrowing bench-engine clean
 
-run: $(READY)
+run: $(RUN)
 	$(BIN)/netmorph evolve --data digits
 
-test: $(READY)
-	$(BIN)/python -m pytest
+# Each core takes one file of tests after another: what is costly (a training, two processes) is shared within a file.
+test: $(DEV)
+	$(BIN)/python -m pytest --numprocesses logical --maxprocesses 4 --dist loadscope
 
-test-slow: $(READY)
+test-slow: $(DEV)
 	$(BIN)/python -m pytest -m slow --timeout 3600
 
-check: $(READY)
+check: $(DEV)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-bench: $(READY)
+bench: $(DEV)
 	$(BIN)/python -m benchmarks
 
 # Surgery on every model that a CSV file names (suite, model, input), beside Torch-Pruning. Takes an hour or more; stopped,
 # it goes on where it was. `make bench-zoo ZOO=models.csv OPTIONS="--only resnet34"`
 ZOO ?= ../shared/zoo/open.csv
-bench-zoo: .venv/.zoo
+bench-zoo: $(ZOO_READY)
 	$(BIN)/python -m benchmarks.zoo --zoo $(ZOO) $(OPTIONS)
 
 # A ResNet that is trained on CIFAR-10 and narrowed to half its FLOPs, beside Torch-Pruning. Takes most of an hour; stopped,
 # it goes on where it was. The data is looked for in NETMORPH_DATA, else downloaded.
 bench-narrowing: export NETMORPH_DATA ?= $(abspath ../shared/data)
-bench-narrowing: .venv/.zoo
+bench-narrowing: $(ZOO_READY)
 	$(BIN)/python -m benchmarks.narrowing $(OPTIONS)
 
 # Training loops beside each other on MNIST and CIFAR-10, then many networks at once beside one after another. About a quarter
 # of an hour; for undisturbed figures nothing else should run. `make bench-engine OPTIONS="--networks lenet5 --threads 1"`
 bench-engine: export NETMORPH_DATA ?= $(abspath ../shared/data)
-bench-engine: $(READY)
+bench-engine: $(DEV)
 	$(BIN)/python -m benchmarks.engine $(OPTIONS)
 	$(BIN)/python -m benchmarks many
 
 # Like torchvision below, timm and Torch-Pruning are installed without their dependencies.
-.venv/.zoo: $(READY)
+$(ZOO_READY): $(DEV)
 	$(BIN)/python -m pip install --quiet --no-deps torchvision==0.28.0 timm==1.0.31 torch-pruning==1.6.1
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt pillow pyyaml safetensors huggingface-hub
 	touch $@
 
 # torchvision and timm serve the tests, without their dependencies, which ask for a CUDA build of torch.
-$(READY): pyproject.toml constraints.txt
-	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt torch
+$(DEV): $(RUN)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --no-deps torchvision timm
+	touch $@
+
+$(RUN): pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt torch
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[all]'
 	touch $@
 
 clean:

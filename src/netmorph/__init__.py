@@ -1,29 +1,54 @@
 """netmorph: networks whose structure changes while they learn.
 
 Gradients move the weights; edits move the network. Start with `trace`, make an edit with `widen`, `narrow`,
-`residual`, `identity` or `shallow`, and `apply` it; `save` and `load` keep the edited network.
+`residual`, `identity` or `shallow`, and `apply` it; `save` and `load` keep the edited network. The verbs of surgery are
+here, the rest is one level below: `netmorph.widenings.r2r`, `netmorph.train.Recipe`, `netmorph.data.load`.
+
+Nothing is imported before it is asked for, so that a program that only parses its arguments does not wait for PyTorch.
 """
 
-from netmorph.edit import Base, copy_block, forget, gradmax, linearize, narrow_all, places, stack, widen_all
-from netmorph.edit.apply import apply
-from netmorph.edit.depth import identity, residual
-from netmorph.edit.journal import LoadError, load, save
-from netmorph.edit.rank import factorize, merge
-from netmorph.edit.reconstruct import recalibrate, reconstruct
-from netmorph.edit.shallow import shallow
-from netmorph.edit.undo import undo
-from netmorph.edit.width import narrow, widen
-from netmorph.errors import EditError, MissingExtra, NetmorphError
-from netmorph.graph import Allow, Graph, Group, TraceError, UnknownGroup, UnknownOp, rule, trace
-from netmorph.observe.samples import Samples
-from netmorph.policy.narrowing import narrow_to
-from netmorph.widenings import WidthError, net2net, r2r, random_pad, unequal_split, zero
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:  # what `__getattr__` finds, for type checkers and editors
+    from netmorph import (
+        data,
+        edit,
+        export,
+        graph,
+        integrations,
+        measure,
+        policy,
+        report,
+        reproduce,
+        run,
+        scores,
+        search,
+        tasks,
+        testing,
+        train,
+        widenings,
+        workers,
+        zoo,
+    )
+    from netmorph.edit.apply import apply
+    from netmorph.edit.depth import identity, residual
+    from netmorph.edit.journal import LoadError, load, save
+    from netmorph.edit.rank import factorize, merge
+    from netmorph.edit.reconstruct import recalibrate, reconstruct
+    from netmorph.edit.shallow import shallow
+    from netmorph.edit.undo import undo
+    from netmorph.edit.width import narrow, widen
+    from netmorph.errors import EditError, MissingExtra, NetmorphError
+    from netmorph.graph import Allow, Graph, Group, TraceError, UnknownGroup, UnknownOp, rule, trace
+    from netmorph.observe.samples import Samples
+    from netmorph.policy.narrowing import narrow_to
+    from netmorph.widenings import WidthError
 
 __version__ = "0.1.0"
 
 __all__ = [
     "Allow",
-    "Base",
     "EditError",
     "Graph",
     "Group",
@@ -36,32 +61,68 @@ __all__ = [
     "UnknownOp",
     "WidthError",
     "apply",
-    "copy_block",
+    "data",
+    "edit",
+    "export",
     "factorize",
-    "forget",
-    "gradmax",
+    "graph",
     "identity",
-    "linearize",
+    "integrations",
     "load",
+    "measure",
     "merge",
     "narrow",
-    "narrow_all",
     "narrow_to",
-    "net2net",
-    "places",
-    "r2r",
-    "random_pad",
+    "policy",
     "recalibrate",
     "reconstruct",
+    "report",
+    "reproduce",
     "residual",
     "rule",
+    "run",
     "save",
+    "scores",
+    "search",
     "shallow",
-    "stack",
+    "tasks",
+    "testing",
     "trace",
+    "train",
     "undo",
-    "unequal_split",
     "widen",
-    "widen_all",
-    "zero",
+    "widenings",
+    "workers",
+    "zoo",
 ]
+
+# The modules of the names above that are not modules themselves.
+_HOMES = {
+    "netmorph.edit.apply": ("apply",),
+    "netmorph.edit.depth": ("identity", "residual"),
+    "netmorph.edit.journal": ("LoadError", "load", "save"),
+    "netmorph.edit.rank": ("factorize", "merge"),
+    "netmorph.edit.reconstruct": ("recalibrate", "reconstruct"),
+    "netmorph.edit.shallow": ("shallow",),
+    "netmorph.edit.undo": ("undo",),
+    "netmorph.edit.width": ("narrow", "widen"),
+    "netmorph.errors": ("EditError", "MissingExtra", "NetmorphError"),
+    "netmorph.graph": ("Allow", "Graph", "Group", "TraceError", "UnknownGroup", "UnknownOp", "rule", "trace"),
+    "netmorph.observe.samples": ("Samples",),
+    "netmorph.policy.narrowing": ("narrow_to",),
+    "netmorph.widenings": ("WidthError",),
+}
+_HOME = {name: module for module, names in _HOMES.items() for name in names}
+
+if not TYPE_CHECKING:  # else no misspelt name would be an error to a type checker
+
+    def __getattr__(name: str) -> object:
+        if name not in __all__:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        if name not in _HOME:
+            return import_module(f"{__name__}.{name}")
+        found = globals()[name] = getattr(import_module(_HOME[name]), name)
+        return found
+
+    def __dir__() -> list[str]:
+        return sorted({*globals(), *__all__})

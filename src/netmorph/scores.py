@@ -17,6 +17,18 @@ from netmorph.graph import Group, Role, Site
 from netmorph.observe.samples import Samples, Seen, channel_sums
 from netmorph.widenings import WidthError
 
+__all__ = [
+    "SCORES",
+    "Score",
+    "activation",
+    "batch_norm",
+    "best",
+    "interpolative",
+    "magnitude",
+    "random",
+    "taylor",
+]
+
 Score = Callable[[Group, Samples], Tensor]
 
 
@@ -32,7 +44,7 @@ def batch_norm(group: Group, samples: Samples) -> Tensor:
 
 
 def taylor(group: Group, samples: Samples) -> Tensor:
-    """How much the loss would change without a channel, to first order, see `Samples.saliency`.
+    """Taylor importance: by how much the loss would change without a channel, to first order, see `Samples.saliency`.
 
     Raises:
         EditError: the samples have no loss.

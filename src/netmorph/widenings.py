@@ -19,6 +19,19 @@ from torch import Tensor
 from netmorph.errors import EditError
 from netmorph.graph import Allow
 
+__all__ = [
+    "WIDENINGS",
+    "ChannelMap",
+    "Widening",
+    "WidthError",
+    "keep",
+    "net2net",
+    "r2r",
+    "random_pad",
+    "unequal_split",
+    "zero",
+]
+
 FRESH = -1
 
 

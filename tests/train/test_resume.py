@@ -1,12 +1,6 @@
 """A run that stops and resumes ends exactly where a run that never stopped does."""
 
 import dataclasses
-import random
-import signal
-import subprocess
-import sys
-import time
-from pathlib import Path
 
 import pytest
 import torch
@@ -19,7 +13,6 @@ from netmorph.train.optimizers import OPTIMIZERS
 from netmorph.train.recipe import Recipe
 from tests.train.small import dataset, deep, network, same_weights
 
-REPOSITORY = Path(__file__).parents[2]
 RECIPE = Recipe(epochs=8, batch_size=16, pad=1, flip=True, learning_rate=0.02, channels_last=True)
 
 
@@ -79,48 +72,6 @@ def test_early_stopping_is_not_forgotten(tmp_path):
     recipe = Recipe(epochs=60, learning_rate=0.03, patience=2)
     history = train(network(), dataset(), recipe, checkpoint=path)
     assert train(network(), dataset(), recipe, checkpoint=path, resume=True) == history
-
-
-PROGRAM = """
-import sys
-from pathlib import Path
-import torch
-from netmorph.train.checkpoint import save
-from netmorph.train.loop import train
-from tests.train.small import dataset, network
-from tests.train.test_resume import LONGER
-torch.set_num_threads(1)
-folder = Path(sys.argv[1])
-model = network()
-print("ready", flush=True)
-history = train(model, dataset(), LONGER, checkpoint=folder / "state.safetensors", resume=True)
-losses = [epoch.validation["loss"] for epoch in history]
-save(folder / "result.safetensors", model.state_dict(), {"losses": losses})
-"""
-LONGER = dataclasses.replace(RECIPE, epochs=60)
-
-
-def run(folder, kill_after=None):
-    """Train in a process of its own, and kill it so many seconds after it starts; was it killed?"""
-    folder.mkdir(exist_ok=True)
-    command = [sys.executable, "-c", PROGRAM, str(folder)]
-    with subprocess.Popen(command, cwd=REPOSITORY, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout.readline() == "ready\n"
-        if kill_after is not None:
-            time.sleep(kill_after)
-            process.kill()
-    return process.returncode == -signal.SIGKILL
-
-
-def test_kill_and_resume_is_exact(tmp_path):
-    draw = random.Random(0)
-    killed = [run(tmp_path / "killed", draw.uniform(0.1, 0.4)) for _ in range(2)]
-    assert any(killed)
-    assert not run(tmp_path / "killed")
-    assert not run(tmp_path / "whole")
-    expected, got = (load(tmp_path / name / "result.safetensors") for name in ("whole", "killed"))
-    assert expected[1] == got[1]
-    assert all(torch.equal(tensor, got[0][name]) for name, tensor in expected[0].items())
 
 
 def other_images(data):

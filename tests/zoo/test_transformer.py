@@ -227,7 +227,7 @@ def test_deepening(kind: str, at: str) -> None:
         graph = apply(graph, way(graph, at))
         assert error(before, logits(model, ids)) < 1e-12, method
         assert (model.head.weight is getattr(model.tokens, "0", model.tokens).weight) == (kind not in UNTIED)
-        graph = undo(graph)
+        graph = apply(graph, undo(graph))
         assert torch.equal(before, logits(model, ids))
         assert list(model.state_dict()) == names
 
@@ -260,11 +260,11 @@ def test_factors_of_a_layer_have_a_width_of_their_own() -> None:
 # -- training, files, code -------------------------------------------------------------------------------------------
 
 
-def grow(graph: Graph, optimizer: Sequence[torch.optim.Optimizer] = (), copies: Sequence[nn.Module] = ()) -> Graph:
+def grow(graph: Graph, optimizer: Sequence[torch.optim.Optimizer] = ()) -> Graph:
     """A width of each sort, and a block."""
     for name, to in (("blocks.0.fc1", 30), ("blocks.0.attention.query", 4), ("blocks.1.attention.value", 7)):
-        graph = apply(graph, widen(graph, name, to), optimizer, copies)
-    return apply(graph, copy_block(graph, "blocks.1"), optimizer, copies)
+        graph = apply(graph, widen(graph, name, to), optimizer)
+    return apply(graph, copy_block(graph, "blocks.1"), optimizer)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -278,7 +278,7 @@ def test_training_goes_on_after_edits(kind: str) -> None:
     moment = optimizer.state[model.head.weight]["exp_avg"].clone()
     before = logits(model, ids)
     average = copy.deepcopy(model)
-    grow(trace(model, ids), [optimizer], [average])
+    grow(trace(model, ids, copies=[average]), [optimizer])
     assert error(before, logits(model, ids)) < 1e-5
     assert error(before, logits(average, ids)) < 1e-5
     assert torch.equal(optimizer.state[model.head.weight]["exp_avg"], moment)  # no edit touched it
@@ -309,7 +309,7 @@ def test_an_edit_is_undone_after_training() -> None:
     for edit in (widen(graph, "blocks.0.attention.query", 5, r2r), copy_block(graph, "blocks.0")):
         edited = apply(graph, edit, optimizer)
         assert math.isfinite(learn(model, optimizer, ids, 3))
-        graph = undo(edited, optimizer)
+        graph = apply(edited, undo(edited), optimizer)
         assert graph.groups["blocks.0.attention.query"].size == 3
         assert len(model.blocks) == 2
         assert sum(parameter.numel() for parameter in model.parameters()) == parameters(build()[0])

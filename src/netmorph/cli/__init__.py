@@ -1,17 +1,13 @@
-"""The command line: arguments to the engine, and what comes back to the terminal."""
+"""The command line: arguments to the engine, and what comes back to the terminal.
+
+PyTorch is imported inside the commands: a question about the program (`--help`, a misspelt option) is answered at once.
+"""
 
 import sys
 
 from rich.text import Text
 
-from netmorph.cli import (  # noqa: F401  (their commands hang on the app)
-    evolve,
-    find_rate,
-    networks,
-    reproduce,
-    show,
-    train,
-)
+from netmorph.cli import evolve, find_rate, networks, reproduce, show, train  # noqa: F401 (their commands hang on the app)
 from netmorph.cli.app import app, errors
 from netmorph.errors import NetmorphError
 from netmorph.workers.allocator import keep_freed_memory

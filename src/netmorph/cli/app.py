@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
+from netmorph import __version__
 from netmorph.errors import NetmorphError
 
 app = typer.Typer(
@@ -16,6 +17,7 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
+    context_settings={"help_option_names": ["-h", "--help"]},
 )
 console = Console()
 errors = Console(stderr=True)
@@ -28,6 +30,21 @@ Options = Annotated[
         rich_help_panel="Network",
     ),
 ]
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        tell(f"netmorph {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def program(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version, and end.")
+    ] = False,
+) -> None:
+    """What stands before a command."""
 
 
 def tell(text: str, to: Console = console) -> None:

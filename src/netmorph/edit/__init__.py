@@ -1,93 +1,51 @@
-"""Edits as values: build them, apply them (the only mutation), carry optimizer state, keep the journal."""
+"""Edits as values: what there is beside the verbs that `netmorph` itself has, and what edits are made of."""
 
-from netmorph.edit.apply import apply
-from netmorph.edit.depth import DEEPENINGS, DeepenEdit, identity, places, residual
+from netmorph.edit.blocks import THERE, Spec, chain_of
+from netmorph.edit.carry import MOMENT_POWERS, WEIGHT_AVERAGES
+from netmorph.edit.depth import DEEPENINGS, DeepenEdit, places
 from netmorph.edit.depth_by_copies import copy_block, stack
 from netmorph.edit.entries import new_entries
-from netmorph.edit.journal import Base, LoadError, load, rebuild, save
+from netmorph.edit.journal import Base, rebuild
 from netmorph.edit.plan import Edit, Plan
-from netmorph.edit.rank import (
-    FACTORINGS,
-    Factoring,
-    FactorizeEdit,
-    MergeEdit,
-    factorize,
-    kernel_first,
-    merge,
-    pointwise_first,
-)
-from netmorph.edit.reconstruct import recalibrate, reconstruct
-from netmorph.edit.shallow import ShallowEdit, linearize, shallow
-from netmorph.edit.undo import forget, undo
-from netmorph.edit.width import WidthEdit, narrow, narrow_all, widen, widen_all
+from netmorph.edit.rank import FACTORINGS, Factoring, FactorizeEdit, MergeEdit, kernel_first, pointwise_first
+from netmorph.edit.shallow import ShallowEdit, linearize
+from netmorph.edit.undo import forget
+from netmorph.edit.width import WidthEdit, narrow_all, widen_all
 from netmorph.edit.width_by_gradient import gradmax
-from netmorph.errors import EditError
+from netmorph.edit.wrapped import renew
 from netmorph.graph.journal import Description, Entry, Journal
-from netmorph.observe.samples import Samples
-from netmorph.widenings import (
-    WIDENINGS,
-    ChannelMap,
-    Widening,
-    WidthError,
-    keep,
-    net2net,
-    r2r,
-    random_pad,
-    unequal_split,
-    zero,
-)
 
 __all__ = [
     "DEEPENINGS",
     "FACTORINGS",
-    "WIDENINGS",
+    "MOMENT_POWERS",
+    "THERE",
+    "WEIGHT_AVERAGES",
     "Base",
-    "ChannelMap",
     "DeepenEdit",
     "Description",
     "Edit",
-    "EditError",
     "Entry",
     "Factoring",
     "FactorizeEdit",
     "Journal",
-    "LoadError",
     "MergeEdit",
     "Plan",
-    "Samples",
     "ShallowEdit",
-    "Widening",
+    "Spec",
     "WidthEdit",
-    "WidthError",
-    "apply",
+    "chain_of",
     "copy_block",
-    "factorize",
     "forget",
     "gradmax",
-    "identity",
-    "keep",
     "kernel_first",
     "linearize",
-    "load",
-    "merge",
-    "narrow",
     "narrow_all",
-    "net2net",
     "new_entries",
     "places",
     "pointwise_first",
-    "r2r",
-    "random_pad",
     "rebuild",
-    "recalibrate",
-    "reconstruct",
-    "residual",
-    "save",
-    "shallow",
+    "renew",
     "stack",
-    "undo",
-    "unequal_split",
-    "widen",
     "widen_all",
-    "zero",
 ]

@@ -1,6 +1,6 @@
 """A model and example inputs -> channel groups: the recorder, the table of op rules, the groups."""
 
-from netmorph.graph.axis import Allow, Axis
+from netmorph.graph.axis import Allow, Atom, Axis, size
 from netmorph.graph.contraction import Contraction
 from netmorph.graph.group import Graph, Group, Site, UnknownGroup, trace
 from netmorph.graph.rules import RULES, Attribute, Coupling, Fill, Role, UnknownOp, Use, rule
@@ -10,6 +10,7 @@ from netmorph.graph.value import Value
 __all__ = [
     "RULES",
     "Allow",
+    "Atom",
     "Attribute",
     "Axis",
     "Contraction",
@@ -25,5 +26,6 @@ __all__ = [
     "Use",
     "Value",
     "rule",
+    "size",
     "trace",
 ]

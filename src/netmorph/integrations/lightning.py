@@ -19,6 +19,8 @@ from netmorph.integrations.editing import Every, as_text, edit_once, from_text
 require("pytorch_lightning", extra="lightning")
 from pytorch_lightning import Callback, LightningModule, Trainer  # noqa: E402
 
+__all__ = ["EditCallback"]
+
 
 class EditCallback(Callback):
     """Asks for an edit after every so many epochs or optimizer steps, and makes it.

@@ -22,6 +22,9 @@ from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR  # noqa: E402
 FILE = "netmorph_journal.json"
 
 
+__all__ = ["EditCallback", "replay"]
+
+
 class EditCallback(TrainerCallback):
     """Asks for an edit after every so many epochs or optimizer steps, and makes it.
 

@@ -1,1 +1,20 @@
+"""What a network costs, counted and predicted, and how well it recognizes each class."""
 
+from netmorph.measure.classification import ClassScores, class_scores, classification_report, confusion_matrix
+from netmorph.measure.counting import Cost, cost, flops, parameters, training_flops
+from netmorph.measure.prediction import Prediction, predict_flops, predict_parameters
+
+__all__ = [
+    "ClassScores",
+    "Cost",
+    "Prediction",
+    "class_scores",
+    "classification_report",
+    "confusion_matrix",
+    "cost",
+    "flops",
+    "parameters",
+    "predict_flops",
+    "predict_parameters",
+    "training_flops",
+]

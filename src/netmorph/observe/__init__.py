@@ -1,0 +1,1 @@
+"""What a network computes on batches, seen from its graph; `netmorph.Samples` leads here."""

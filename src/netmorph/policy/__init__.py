@@ -4,22 +4,19 @@ Mutation by weighted proposals (exact edits where none are added), selection by 
 learning rates after growth.
 """
 
-from netmorph.policy.learning_rate import divide, parameter_ratio, unchanged, warm_up
+from netmorph.policy.learning_rate import POLICIES, divide, parameter_ratio, unchanged, warm_up
 from netmorph.policy.mutation import Mutation, mutate
-from netmorph.policy.narrowing import narrow_to
 from netmorph.policy.proposals import Proposal, Weighted, exact
 from netmorph.policy.selection import select
-from netmorph.train.pace import Pace
 
 __all__ = [
+    "POLICIES",
     "Mutation",
-    "Pace",
     "Proposal",
     "Weighted",
     "divide",
     "exact",
     "mutate",
-    "narrow_to",
     "parameter_ratio",
     "select",
     "unchanged",

@@ -1,0 +1,8 @@
+"""Populations of networks that evolve, and what they are compared with."""
+
+from netmorph.search.arms import ARMS, Arm, NewArm, Round
+from netmorph.search.evolution import Progress, evolve
+from netmorph.search.jobs import Birth, Training
+from netmorph.search.planning import Planner
+
+__all__ = ["ARMS", "Arm", "Birth", "NewArm", "Planner", "Progress", "Round", "Training", "evolve"]

@@ -3,6 +3,8 @@
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
+import torch
+
 from netmorph.errors import NetmorphError
 from netmorph.train.recipe import Recipe
 
@@ -53,3 +55,10 @@ def _remedies(recipe: Recipe) -> list[str]:
     if 2 * recipe.accumulate <= recipe.batch_size:
         found.insert(0, f"accumulate={2 * recipe.accumulate} (the same steps, each in smaller parts)")
     return found
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that there is not enough memory; on the CPU, PyTorch raises a plain RuntimeError."""
+    if isinstance(error, RuntimeError) and "can't allocate memory" in str(error):
+        return True
+    return isinstance(error, MemoryError | torch.OutOfMemoryError)

@@ -1,9 +1,7 @@
-"""What allocators do with memory that tensors leave, and how they say that none is left."""
+"""What allocators do with memory that tensors leave."""
 
 import ctypes
 import platform
-
-import torch
 
 # Numbers of glibc's malloc.h, and the largest values that it takes.
 M_TRIM_THRESHOLD, LARGEST_TRIM_THRESHOLD = -1, 2**31 - 1
@@ -26,10 +24,3 @@ def keep_freed_memory() -> bool:
     library = ctypes.CDLL(None)
     settings = ((M_TRIM_THRESHOLD, LARGEST_TRIM_THRESHOLD), (M_MMAP_THRESHOLD, LARGEST_MMAP_THRESHOLD))
     return all(library.mallopt(name, value) == 1 for name, value in settings)
-
-
-def out_of_memory(error: BaseException) -> bool:
-    """Whether an error says that there is not enough memory; on the CPU, PyTorch raises a plain RuntimeError."""
-    if isinstance(error, RuntimeError) and "can't allocate memory" in str(error):
-        return True
-    return isinstance(error, MemoryError | torch.OutOfMemoryError)
