@@ -87,7 +87,7 @@ def test_deepening_every_place_of_a_zoo_network(name: str, method: str) -> None:
     graph = trace(model, x)
     found = places(graph)
     assert found
-    for place in found[:: 1 + len(found) // 12]:
+    for place in found[:: 1 + len(found) // 6]:
         fresh = copy.deepcopy(model)
         graph = trace(fresh, x)
         deeper = apply(graph, DEEPENINGS[method](graph, place))
@@ -241,7 +241,7 @@ def check_random(model: nn.Module, x: Tensor, choose: Callable[[list], object]) 
     check_groups(twin, x)
 
 
-@settings(max_examples=25, **RANDOM)
+@settings(max_examples=20, **RANDOM)
 @given(networks(), st.data())
 def test_random_architectures(network: tuple[nn.Module, Tensor], data: st.DataObject) -> None:
     check_random(*network, lambda options: data.draw(st.sampled_from(options)))

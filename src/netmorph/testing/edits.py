@@ -90,7 +90,7 @@ def check_edit(model: nn.Module, inputs: Any, edit: Callable[[Graph], Edit], *, 
     - Saved and loaded, the journal replayed over the original network gives the same bits and the same groups.
     - The edited network can be written as code, if the original can.
     - Gradients reach every new entry, and the optimizer moves all that has one (see `check_gradients`).
-    - Once it is trained, `undo` gives the old structure, or refuses and changes nothing.
+    - Once it is trained, `undo` gives the old shapes, or refuses and changes nothing.
 
     Args:
         model: a small network, which stays as it is.
@@ -104,7 +104,7 @@ def check_edit(model: nn.Module, inputs: Any, edit: Callable[[Graph], Edit], *, 
     """
     if not callable(edit):
         raise NetmorphError(
-            f"check_edit takes a function that makes the edit from a graph (it makes one of a copy in float64), not "
+            "check_edit takes a function that makes the edit from a graph (it traces a copy in float64), not "
             f"{type(edit).__name__}: write lambda graph: netmorph.widen(graph, ...)"
         )
     case = Case.of(model, inputs)
@@ -119,8 +119,8 @@ def check_edit(model: nn.Module, inputs: Any, edit: Callable[[Graph], Edit], *, 
     before = case.snapshot()
     with step(f"applying {told}"):
         after = case.apply(graph, made)
-    for given, one in zip(case.inputs, expected, strict=True):
-        if exact:
+    if exact:
+        for given, one in zip(case.inputs, expected, strict=True):
             assert_close(one, outputs(case.network, given), bound, f"{told} claims to be exact")
     if masked is not None:
         got = outputs(case.network, case.inputs[0])
@@ -141,7 +141,7 @@ def check_edit(model: nn.Module, inputs: Any, edit: Callable[[Graph], Edit], *, 
     if export:
         _check_code(case, after, told)
     check_gradients(after, case.optimizer, case.inputs[0])
-    _check_undo_of_trained(case, after, before, told)
+    _check_undo_of_trained(case, after, told)
 
 
 def _check_description(edit: Edit) -> str:
@@ -232,7 +232,7 @@ def _is_writable(case: Case) -> bool:
     return True
 
 
-def _check_undo_of_trained(case: Case, graph: Graph, before: Snapshot, told: str) -> None:
+def _check_undo_of_trained(case: Case, graph: Graph, told: str) -> None:
     trained = case.snapshot()
     try:
         case.undo(graph)
