@@ -141,7 +141,7 @@ def test_no_pickle_in_the_file(tmp_path: Path) -> None:
     content = (tmp_path / "net").read_bytes()
     assert b"torch._utils" not in content
     header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
-    assert json.loads(header["__metadata__"]["netmorph"])["format"] == 2
+    assert json.loads(header["__metadata__"]["netmorph"])["format"] == 3
 
 
 def test_tied_weights_stay_tied(tmp_path: Path) -> None:
@@ -224,8 +224,8 @@ def test_something_else(tmp_path: Path) -> None:
 
 
 def test_a_newer_format(saved: Path) -> None:
-    rewrite(saved, format=3)
-    with pytest.raises(LoadError, match="has format 3; this netmorph reads format 2"):
+    rewrite(saved, format=4)
+    with pytest.raises(LoadError, match="has format 4; this netmorph reads formats up to 3"):
         load(saved)
 
 

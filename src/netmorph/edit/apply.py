@@ -84,7 +84,8 @@ def _apply(graph: Graph, edit: Edit, optimizers: list[torch.optim.Optimizer]) ->
         # Without a claim to check, the shapes of the outputs suffice; a claim is about the weights as they are now.
         before = run(model, graph.inputs) if plan.exact else graph.recording.result
         parts = [Parts.of(model, plan)]
-        finish = plan.undoes.returning() if plan.undoes is not None else None
+        replaced = plan.undoes.before if plan.undoes is not None else None
+        finish = replaced.returning() if replaced is not None and replaced.parts[0].model is model else None
         change(model, plan.modules, plan.tensors, plan.attributes, undo)
         after = _trace_again(graph, edit)
         _check_predicted(graph, after, plan, edit)

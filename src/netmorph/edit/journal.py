@@ -27,7 +27,8 @@ from netmorph.edit.snapshot import Before, tensors_of
 from netmorph.errors import NetmorphError
 from netmorph.files import SaveError, atomic_write
 
-FORMAT = 2
+FORMAT = 3
+READABLE = (2, FORMAT)  # entries of format 2 tell no inverse
 
 
 class LoadError(NetmorphError):
@@ -45,7 +46,8 @@ class Entry:
         shapes: the new shapes of parameters and buffers, by canonical name.
         attributes: `[module, name, value]`.
         replaced: the old shapes of the tensors that the edit changed or moved, so that another base is noticed.
-        before: what the edit replaced, for `undo`. Not part of a saved journal.
+        inverse: how it is taken back once it was trained, see `Plan`.
+        before: what the edit replaced, for an `undo` that gives the same bits. Not part of a saved journal.
     """
 
     edit: dict[str, Any]
@@ -54,6 +56,7 @@ class Entry:
     shapes: dict[str, list[int]] = field(default_factory=dict)
     attributes: list[tuple[str, str, Any]] = field(default_factory=list)
     replaced: dict[str, list[int]] = field(default_factory=dict)
+    inverse: dict[str, Any] | None = None
     before: Before | None = field(default=None, repr=False, compare=False)
 
     @staticmethod
@@ -61,7 +64,8 @@ class Entry:
         """The entry of an edit that was made by this plan."""
         shapes = {name: list(tensor.shape) for name, tensor in plan.tensors.items()}
         replaced = before.parts[0].shapes if before is not None else {}
-        return Entry(edit, error, list(plan.specs.items()), shapes, list(plan.attributes), replaced, before)
+        specs, attributes = list(plan.specs.items()), list(plan.attributes)
+        return Entry(edit, error, specs, shapes, attributes, replaced, plan.inverse, before)
 
     def as_json(self) -> dict[str, Any]:
         """The fields that are saved."""
@@ -100,7 +104,7 @@ Journal = tuple[Entry, ...]
 
 
 def read_back(journal: Journal) -> Journal:
-    """The same journal as a file gives it: nothing can be undone, the memory of replaced parts is free."""
+    """The same journal as a file gives it: without the parts that edits replaced, whose memory is free."""
     return tuple(Entry.from_json(json.loads(json.dumps(entry.as_json()))) for entry in journal)
 
 
@@ -213,15 +217,17 @@ def _read(path: Path) -> tuple[Base | None, Journal, dict[str, Tensor]]:
     try:
         with safe_open(path, framework="pt") as file:
             header = json.loads((file.metadata() or {})["netmorph"])
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        if header["format"] == FORMAT:
+            # Copied, because tensors that lie in the file are aligned by the length of its header, and the last bits of
+            # a product depend on that.
+            tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118
+        if header["format"] in READABLE:
             base = Base(**header["base"]) if header["base"] else None
             return base, tuple(Entry.from_json(entry) for entry in header["journal"]), tensors
     except FileNotFoundError:
         raise LoadError(f"there is no file {path}") from None
     except (SafetensorError, KeyError, TypeError, ValueError, OSError) as error:
         raise LoadError(f"{path} is not a network saved by netmorph, or it is damaged: {error}") from error
-    raise LoadError(f"{path} has format {header['format']}; this netmorph reads format {FORMAT}")
+    raise LoadError(f"{path} has format {header['format']}; this netmorph reads formats up to {FORMAT}")
 
 
 def _check_tensors(path: Path, expected: dict[str, Tensor], given: dict[str, Tensor]) -> None:
