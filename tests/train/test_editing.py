@@ -227,9 +227,9 @@ def test_the_best_epoch_between_two_edits_comes_back_and_can_be_edited_on(tmp_pa
 
 
 def test_a_graph_goes_on_with_its_journal_and_its_inputs(tmp_path: Path) -> None:
-    def given() -> Graph:
+    def given(width: int = 5) -> Graph:
         graph = trace(deep(), torch.rand(4, 1, 6, 6))
-        return apply(graph, widen(graph, "0", 5))
+        return apply(graph, widen(graph, "0", width))
 
     recipe, seen = dataclasses.replace(ADAMW, epochs=3), []
 
@@ -244,6 +244,8 @@ def test_a_graph_goes_on_with_its_journal_and_its_inputs(tmp_path: Path) -> None
     again = given()
     assert train(again, dataset(), recipe, edit=edit, checkpoint=tmp_path / "run", resume=True) == history
     assert same_weights(graph.model, again.model)
+    with pytest.raises(CheckpointError, match="does not begin with the edits that have made the given network"):
+        train(given(6), dataset(), recipe, edit=edit, checkpoint=tmp_path / "run", resume=True)
     with pytest.raises(NetmorphError, match="took back an edit that was made before training"):
         train(given(), dataset(), recipe, edit=lambda graph, history, held: apply(graph, undo(graph), held))
     with pytest.raises(NetmorphError, match="a graph is trained to be edited, by edit="):

@@ -12,7 +12,7 @@ from torch.utils._pytree import tree_map
 from netmorph.data import Dataset
 from netmorph.edit.apply import check_current
 from netmorph.edit.carry import as_they_are
-from netmorph.edit.journal import Journal, read_back, rebuild
+from netmorph.edit.journal import Journal, LoadError, read_back, rebuild
 from netmorph.edit.replace import structure
 from netmorph.edit.wrapped import renew
 from netmorph.errors import NetmorphError
@@ -121,6 +121,8 @@ class Editing:
         Raises:
             LoadError: the edits are not those of this network, which has the structure of the start then.
         """
+        if journal[: len(self.start)] != self.start:
+            raise LoadError("its journal does not begin with the edits that have made the given network")
         if journal != self.journal:
             sizes = {name for entry in self.journal for _, name, _ in entry.attributes}
             for base in self._bases:
