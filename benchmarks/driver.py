@@ -50,11 +50,13 @@ def born(job: Birth) -> Born:
 
 def trained(seed: int) -> Trained:
     accuracy = float(np.random.default_rng([seed, 1]).uniform(0.5, 1))  # not that of the size
-    epochs = (
-        Epoch(epoch, 0.5, 0.8, 1 - accuracy * epoch / EPOCHS, accuracy * epoch / EPOCHS, 1e-3, 1.0)
-        for epoch in range(1, EPOCHS + 1)
-    )
+    epochs = (_epoch(epoch, accuracy * epoch / EPOCHS) for epoch in range(1, EPOCHS + 1))
     return Trained(History(epochs), 1.0)
+
+
+def _epoch(number: int, accuracy: float) -> Epoch:
+    validation = {"loss": 1 - accuracy, "accuracy": accuracy}
+    return Epoch(number, {"loss": 0.5, "accuracy": 0.8}, validation, accuracy, 1e-3, 1.0)
 
 
 def main() -> None:

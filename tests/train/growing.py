@@ -18,25 +18,25 @@ AFTER: dict[int, Callable[[Graph], Edit]] = {
 
 
 def by_epoch(graph: Graph, history: History, optimizer: torch.optim.Optimizer) -> Graph:
-    """One edit of each kind, one after each epoch; then one that is looked at and taken back."""
+    """An edit of each kind, one after each epoch; one that is taken back at once, and one that is an epoch later."""
     if len(history) in AFTER:
         return apply(graph, AFTER[len(history)](graph), optimizer)
     if len(history) == 5:
         graph = apply(graph, widen(graph, "0", 7), optimizer)
-        return apply(graph, undo(graph), optimizer)
-    return graph
+        graph = apply(graph, undo(graph), optimizer)
+        return apply(graph, widen(graph, "1", 6), optimizer)
+    return apply(graph, undo(graph), optimizer) if len(history) == 6 else graph
 
 
 def at_random(graph: Graph, history: History, optimizer: torch.optim.Optimizer) -> Graph:
     """Some edit, or none; sometimes the last one back."""
-    width, kind = graph.group("0").size, int(torch.randint(5, ()))
-    if kind == 0 and width < 8:
+    width, kind = graph.group("0").size, int(torch.randint(6, ()))
+    if kind in (0, 4) and width < 8:
         return apply(graph, widen(graph, "0", width + 1), optimizer)
     if kind == 1 and width > 2:
         return apply(graph, narrow(graph, "0", range(width - 1)), optimizer)
     if kind == 2 and len(graph.journal) < 10:
         return apply(graph, residual(graph, "3"), optimizer)
-    last = graph.journal[-1] if graph.journal else None
-    if kind == 3 and last is not None and last.before is not None and last.edit.kind != "narrow":
+    if kind == 3 and graph.journal and graph.journal[-1].edit.kind != "narrow":
         return apply(graph, undo(graph), optimizer)
     return graph

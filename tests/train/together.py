@@ -91,7 +91,7 @@ def failing(folder: Path, world: World) -> None:
 def run(model: nn.Module, recipe: Recipe, folder: Path, name: str, world: World, **more: object) -> None:
     history = train(model, dataset(), recipe, world=world, **more)
     told = {"history": [{**asdict(epoch), "seconds": 0} for epoch in history]}
-    told["journal"] = [entry.edit for entry in history.journal]
+    told["journal"] = [entry.edit.as_json() for entry in history.journal]
     checkpoint.save(folder / f"{name}-{world.rank}", model.state_dict(), told)
 
 

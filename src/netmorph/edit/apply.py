@@ -15,7 +15,7 @@ from netmorph.edit.copies import edited, graph_of
 from netmorph.edit.journal import entry_of
 from netmorph.edit.plan import Edit, Plan
 from netmorph.edit.replace import Undo, change, undone_on_error
-from netmorph.edit.snapshot import Before, Parts, remember
+from netmorph.edit.snapshot import Before, Parts, before_of, remember
 from netmorph.edit.wrapped import all_or_none, renew
 from netmorph.errors import EditError
 from netmorph.graph import Graph, trace
@@ -86,7 +86,8 @@ def _apply(graph: Graph, edit: Edit, optimizers: list[torch.optim.Optimizer]) ->
         # Without a claim to check, the shapes of the outputs suffice; a claim is about the weights as they are now.
         before = run(model, graph.inputs) if plan.exact else graph.recording.result
         parts = [Parts.of(model, plan)]
-        finish = plan.undoes.returning() if plan.undoes is not None else None
+        replaced = before_of(plan.undoes) if plan.undoes is not None else None
+        finish = replaced.returning() if replaced is not None and replaced.parts[0].model is model else None
         change(model, plan.modules, plan.tensors, plan.attributes, undo)
         after = _trace_again(graph, edit)
         _check_predicted(graph, after, plan, edit)

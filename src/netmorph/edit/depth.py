@@ -46,7 +46,12 @@ class DeepenEdit:
         both = self.spec.build(graph.model, self.after)
         *_, block = both.children()
         self.start(block, torch.Generator().manual_seed(self.seed))
-        return Plan(exact=self.exact, modules={self.after: both}, specs={self.after: self.spec.as_json()})
+        return Plan(
+            exact=self.exact,
+            modules={self.after: both},
+            specs={self.after: self.spec.as_json()},
+            inverse={"kind": "deepen", "after": self.after},
+        )
 
     def describe(self) -> Description:
         """See `Edit`."""

@@ -28,7 +28,8 @@ from netmorph.errors import NetmorphError
 from netmorph.files import SaveError, atomic_write
 from netmorph.graph.journal import Description, Entry, Journal
 
-FORMAT = 2
+FORMAT = 3
+READABLE = (2, FORMAT)  # entries of format 2 tell no inverse
 
 
 class LoadError(NetmorphError):
@@ -56,11 +57,11 @@ def entry_of(plan: Plan, edit: Description, error: float, before: Before | None 
     """The entry of an edit that was made by this plan."""
     shapes = {name: list(tensor.shape) for name, tensor in plan.tensors.items()}
     replaced = before.parts[0].shapes if before is not None else {}
-    return Entry(edit, error, list(plan.specs.items()), shapes, list(plan.attributes), replaced, before)
+    return Entry(edit, error, list(plan.specs.items()), shapes, list(plan.attributes), replaced, plan.inverse, before)
 
 
 def read_back(journal: Journal) -> Journal:
-    """The same journal as a file gives it: nothing can be undone, the memory of replaced parts is free."""
+    """The same journal as a file gives it: without the parts that edits replaced, whose memory is free."""
     return tuple(Entry.from_json(json.loads(json.dumps(entry.as_json()))) for entry in journal)
 
 
@@ -173,15 +174,17 @@ def _read(path: Path) -> tuple[Base | None, Journal, dict[str, Tensor]]:
     try:
         with safe_open(path, framework="pt") as file:
             header = json.loads((file.metadata() or {})["netmorph"])
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        if header["format"] == FORMAT:
+            # Copied, because tensors that lie in the file are aligned by the length of its header, and the last bits of
+            # a product depend on that.
+            tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118
+        if header["format"] in READABLE:
             base = Base(**header["base"]) if header["base"] else None
             return base, tuple(Entry.from_json(entry) for entry in header["journal"]), tensors
     except FileNotFoundError:
         raise LoadError(f"there is no file {path}") from None
     except (SafetensorError, KeyError, TypeError, ValueError, OSError) as error:
         raise LoadError(f"{path} is not a network saved by netmorph, or it is damaged: {error}") from error
-    raise LoadError(f"{path} has format {header['format']}; this netmorph reads format {FORMAT}")
+    raise LoadError(f"{path} has format {header['format']}; this netmorph reads formats up to {FORMAT}")
 
 
 def _check_tensors(path: Path, expected: dict[str, Tensor], given: dict[str, Tensor]) -> None:

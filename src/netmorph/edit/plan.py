@@ -4,16 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 from torch import Tensor, nn
 
 from netmorph.graph import Graph
 from netmorph.graph.axis import Atom
-from netmorph.graph.journal import Description
-
-if TYPE_CHECKING:  # which keeps what a plan replaced
-    from netmorph.edit.snapshot import Before
+from netmorph.graph.journal import Description, Entry
 
 Moment = Callable[[Tensor, int], Tensor]
 
@@ -33,7 +30,9 @@ class Plan:
             the shapes that follow.
         modules: modules that take the place of others, by path.
         specs: how to build these modules again, for the journal: by path, `Spec.as_json()`.
-        undoes: what the edit that is taken back had replaced. Its entry then leaves the journal.
+        inverse: how the edit is taken back once it was trained, for the journal: plain values, of a `kind` that
+            `netmorph.edit.undo.INVERSES` knows. None if it has no inverse.
+        undoes: the entry of the edit that is taken back; it leaves the journal.
     """
 
     exact: bool
@@ -43,7 +42,8 @@ class Plan:
     sizes: dict[Atom, int] = field(default_factory=dict)
     modules: dict[str, nn.Module] = field(default_factory=dict)
     specs: dict[str, dict[str, Any]] = field(default_factory=dict)
-    undoes: Before | None = None
+    inverse: dict[str, Any] | None = None
+    undoes: Entry | None = None
 
 
 @runtime_checkable

@@ -87,6 +87,7 @@ class FactorizeEdit:
             exact=left_out <= ROUNDING * torch.finfo(layer.weight.dtype).eps * float(matrix.norm()),
             modules={self.layer: pair},
             specs={self.layer: spec.as_json()},
+            inverse={"kind": "factorize", "layer": self.layer},
         )
 
     def describe(self) -> Description:

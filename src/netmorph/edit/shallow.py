@@ -83,6 +83,7 @@ class ShallowEdit:
             tensors=tensors,
             modules={self.path: new},
             specs={self.path: self.spec.as_json()},
+            inverse={"kind": "shallow"},
         )
 
     def describe(self) -> Description:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
 from netmorph.edit.plan import Edit, Plan
+from netmorph.graph.journal import Entry
 
 Kind = tuple[torch.device, torch.dtype]
 
@@ -164,6 +165,11 @@ def _restore(remembered: Remembered, parameters: dict[str, nn.Parameter]) -> Non
             known = names | dict(zip(map(id, group["params"]), group["param_names"], strict=True))
             group["param_names"][:] = [known[id(p)] for p in own]
         group["params"][:] = own
+
+
+def before_of(entry: Entry) -> Before | None:
+    """What the edit of a journal's entry replaced, as long as that is kept."""
+    return entry.before if isinstance(entry.before, Before) else None
 
 
 def remember(

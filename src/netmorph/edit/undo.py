@@ -12,29 +12,29 @@ as it has an inverse:
   neighbours that were trained since.
 
 Anything else (narrowed channels, say) is lost by then, and `undo` says so. What the edit did not touch stays as it is,
-and what was frozen since stays frozen.
+and what was frozen since stays frozen. A journal that was read from a file, or forgot the old parts, knows the inverses
+alone.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import partial, singledispatch
+from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from netmorph.edit.depth import DeepenEdit, module_at
-from netmorph.edit.plan import Edit, Moment, Plan
-from netmorph.edit.rank import FactorizeEdit, merge
-from netmorph.edit.shallow import ShallowEdit
-from netmorph.edit.snapshot import Before, Parts, kinds_of, tensors_of
-from netmorph.edit.width import WidthEdit
+from netmorph.edit.depth import module_at
+from netmorph.edit.plan import Moment, Plan
+from netmorph.edit.rank import merge
+from netmorph.edit.snapshot import Before, Parts, before_of, kinds_of, tensors_of
 from netmorph.errors import EditError
 from netmorph.graph import Graph, Role, Site
 from netmorph.graph.axis import atoms
-from netmorph.graph.journal import Description
-from netmorph.widenings import ChannelMap
+from netmorph.graph.journal import Description, Entry
+from netmorph.widenings import FRESH
 
 Drop = Callable[..., Tensor]
 
@@ -42,24 +42,20 @@ Drop = Callable[..., Tensor]
 def undo(graph: Graph) -> UndoEdit:
     """The edit that takes back the last one of the graph's journal; `apply(graph, undo(graph), optimizer)` makes it.
 
-    The new graph then has a journal without that edit. Optimizers that carried the edit get their old state back.
+    The new graph then has a journal without that edit. Where old parts come back, optimizers that carried the edit get
+    their old state back.
 
     Raises:
-        EditError: there is nothing to undo: edits of a journal that was loaded from a file cannot be undone. By
-            `apply`: the edit cannot be inverted now, or the network was moved to another device or converted to another
-            type since.
+        EditError: there is nothing to undo. By `apply`: the edit cannot be inverted now, or the network was moved to
+            another device or converted to another type since.
     """
-    before = graph.journal[-1].before if graph.journal else None
-    if not isinstance(before, Before) or before.parts[0].model is not graph.model:
-        raise EditError(
-            "there is no edit of this model to undo; what an edit replaced is kept in the journal of the graph that "
-            "apply returned, but not in files, and not by forget"
-        )
-    return UndoEdit(before)
+    if not graph.journal:
+        raise EditError("there is no edit to undo: the graph's journal is empty")
+    return UndoEdit(graph.journal[-1])
 
 
 def forget(graph: Graph) -> Graph:
-    """The same graph with a journal that holds no replaced parts: their memory is free, and nothing can be undone."""
+    """The same graph with a journal that holds no replaced parts: their memory is free, and only inverses are left."""
     return replace(graph, journal=tuple(replace(entry, before=None) for entry in graph.journal))
 
 
@@ -68,63 +64,68 @@ class UndoEdit:
     """The edit that takes another one back.
 
     Attributes:
-        before: what the other one replaced.
+        entry: the other one's, the last of the journal.
     """
 
-    before: Before
+    entry: Entry
 
     def plan(self, graph: Graph) -> Plan:
         """See `Edit`."""
-        if not graph.journal or graph.journal[-1].before is not self.before:
+        if not graph.journal or graph.journal[-1] is not self.entry:
             told = self.describe()
             raise EditError(
                 f"the edit to undo, {told.method} of {told.layer!r}, is not the last one of this graph; make the "
                 "undo of the graph that it is applied to"
             )
-        parts = next((parts for parts in self.before.parts if parts.model is graph.model), None)
+        before = before_of(self.entry)
+        parts = next((p for p in before.parts if p.model is graph.model), None) if before is not None else None
         if parts is not None:
             _check_not_moved(parts)
-        if parts is None or not self._is_untouched(parts):
-            return replace(inverse(self.before.edit, graph, self.before), undoes=self.before)
+        if before is None or parts is None or not _is_untouched(parts, before):
+            return replace(_inverted(self.entry, graph, parts), undoes=self.entry)
         return Plan(
-            exact=self.before.exact,
+            exact=before.exact,
             tensors=dict(parts.tensors),
             attributes=list(parts.attributes),
             modules=_in_mode(parts.modules, graph.model),
-            undoes=self.before,
+            undoes=self.entry,
         )
 
     def describe(self) -> Description:
         """See `Edit`."""
-        undone = self.before.edit.describe()
+        undone = self.entry.edit
         return Description("undo", undone.kind, undone.layer, undone.after, undone.before)
 
-    def _is_untouched(self, parts: Parts) -> bool:
-        """Whether the parts that the edit put in are as it left them, the state of its optimizers included."""
-        is_first = parts is self.before.parts[0]
-        return parts.is_untouched([entry.optimizer for entry in self.before.optimizers] if is_first else ())
+
+def _is_untouched(parts: Parts, before: Before) -> bool:
+    """Whether the parts that the edit put in are as it left them, the state of its optimizers included."""
+    is_first = parts is before.parts[0]
+    return parts.is_untouched([entry.optimizer for entry in before.optimizers] if is_first else ())
 
 
-@singledispatch
-def inverse(edit: Edit, graph: Graph, before: Before) -> Plan:
-    """What takes an edit back from a network that was trained since.
+def _inverted(entry: Entry, graph: Graph, parts: Parts | None) -> Plan:
+    inverse = entry.inverse or {"kind": "none"}
+    plan = INVERSES[inverse["kind"]](inverse, graph, parts) if inverse["kind"] in INVERSES else None
+    if plan is None:
+        told = entry.edit
+        raise EditError(
+            f"{told.kind} ({told.method}) of {told.layer!r} cannot be undone any more. What it left out is "
+            "not in the network. The old parts are known until what it made is trained, of the model and the copies "
+            "that apply edited, in the journal that it returned (not in files, not after forget)"
+        )
+    return plan
 
-    Args:
-        before: what the edit replaced.
 
-    Raises:
-        EditError: the edit has no inverse.
-    """
-    raise _lost(edit)
-
-
-@inverse.register
-def inverse_of_width(edit: WidthEdit, graph: Graph, before: Before) -> Plan:
-    """See `inverse`: copies are summed where they are read, fresh channels go."""
-    if any(len(set(channels.source[~channels.is_fresh].tolist())) < channels.n for channels in edit.changes.values()):
-        raise _lost(edit)
-    groups = {name: graph.group(name) for name in edit.changes}
-    changes = {group.atom: edit.changes[name] for name, group in groups.items()}
+def inverse_of_width(told: dict[str, Any], graph: Graph, parts: Parts | None) -> Plan:
+    """Copies are summed where they are read, fresh channels go."""
+    groups = {name: graph.group(name) for name in told["sources"]}
+    other = [name for name, group in groups.items() if group.size != len(told["sources"][name])]
+    if other:
+        raise EditError(
+            f"group {other[0]!r} has {groups[other[0]].size} channels, the edit to undo made "
+            f"{len(told['sources'][other[0]])}; give the network that the journal is of"
+        )
+    changes = {group.atom: torch.tensor(told["sources"][name]) for name, group in groups.items()}
     places: dict[str, list[Site]] = {}
     for site in {(site.tensor, site.dim): site for group in groups.values() for site in group.sites}.values():
         places.setdefault(site.tensor, []).append(site)
@@ -133,7 +134,7 @@ def inverse_of_width(edit: WidthEdit, graph: Graph, before: Before) -> Plan:
         for site in sites:
             drop = read if site.use.role is Role.READ else first_copies
             tensor = site.change(
-                tensor, {atom: partial(drop, channels=changes[atom]) for atom in atoms(site.axis) if atom in changes}
+                tensor, {atom: partial(drop, source=changes[atom]) for atom in atoms(site.axis) if atom in changes}
             )
         return tensor
 
@@ -145,52 +146,50 @@ def inverse_of_width(edit: WidthEdit, graph: Graph, before: Before) -> Plan:
         exact=False,
         tensors={name: changed(current[name].detach(), sites, summed_copies) for name, sites in places.items()},
         moments={name: moment(sites) for name, sites in places.items()},
-        attributes=list(before.parts[0].attributes),
+        attributes=[(path, name, value) for path, name, value in told["attributes"]],
     )
 
 
-@inverse.register
-def inverse_of_deepening(edit: DeepenEdit, graph: Graph, before: Before) -> Plan:
-    """See `inverse`: what was there stands before the block."""
-    first, *_ = module_at(graph, edit.after).children()
-    return Plan(exact=False, modules={edit.after: first})
+def inverse_of_deepening(told: dict[str, Any], graph: Graph, parts: Parts | None) -> Plan:
+    """What was there stands before the block."""
+    first, *_ = module_at(graph, told["after"]).children()
+    return Plan(exact=False, modules={told["after"]: first})
 
 
-@inverse.register
-def inverse_of_factoring(edit: FactorizeEdit, graph: Graph, before: Before) -> Plan:
-    """See `inverse`: the two layers' product."""
-    return replace(merge(graph, edit.layer).plan(graph), specs={})
+def inverse_of_factoring(told: dict[str, Any], graph: Graph, parts: Parts | None) -> Plan:
+    """The two layers' product."""
+    return replace(merge(graph, told["layer"]).plan(graph), specs={})
 
 
-@inverse.register
-def inverse_of_shallow(edit: ShallowEdit, graph: Graph, before: Before) -> Plan:
-    """See `inverse`: the module was trained by nobody."""
-    parts = next((parts for parts in before.parts if parts.model is graph.model), None)
+def inverse_of_shallow(told: dict[str, Any], graph: Graph, parts: Parts | None) -> Plan | None:
+    """The module was trained by nobody."""
     if parts is None or parts.tensors:
-        raise _lost(edit)
+        return None
     return Plan(exact=False, modules=_in_mode(parts.modules, graph.model))
 
 
-def first_copies(tensor: Tensor, dim: int, channels: ChannelMap) -> Tensor:
-    """Of `m` channels along a dimension, the first copy of each of the `n` old ones."""
-    places = [int((channels.source == old).nonzero()[0]) for old in range(channels.n)]
+# What takes an edit back from a network that was trained since, by the kind of a plan's `inverse`: that, the graph, and
+# the parts that the edit replaced where they are still known, -> a plan, or None where it is lost.
+INVERSES: dict[str, Callable[[dict[str, Any], Graph, Parts | None], Plan | None]] = {
+    "width": inverse_of_width,
+    "deepen": inverse_of_deepening,
+    "factorize": inverse_of_factoring,
+    "shallow": inverse_of_shallow,
+}
+
+
+def first_copies(tensor: Tensor, dim: int, source: Tensor) -> Tensor:
+    """Of channels along a dimension, the first copy of each old one that `source` [channels] names."""
+    places = [int((source == old).nonzero()[0]) for old in range(int(source.max()) + 1)]
     return tensor.index_select(dim, torch.tensor(places, device=tensor.device))
 
 
-def summed_copies(tensor: Tensor, dim: int, channels: ChannelMap) -> Tensor:
-    """Of `m` channels along a dimension, the sum of the copies of each of the `n` old ones."""
-    copies = (~channels.is_fresh).nonzero().flatten()
-    shape = [*tensor.shape[:dim], channels.n, *tensor.shape[dim + 1 :]]
+def summed_copies(tensor: Tensor, dim: int, source: Tensor) -> Tensor:
+    """Of channels along a dimension, the sum of the copies of each old one that `source` [channels] names."""
+    copies = (source != FRESH).nonzero().flatten()
+    shape = [*tensor.shape[:dim], int(source.max()) + 1, *tensor.shape[dim + 1 :]]
     part = tensor.index_select(dim, copies.to(tensor.device))
-    return tensor.new_zeros(shape).index_add(dim, channels.source[copies].to(tensor.device), part)
-
-
-def _lost(edit: Edit) -> EditError:
-    told = edit.describe()
-    return EditError(
-        f"{told.kind} ({told.method}) of {told.layer!r} cannot be undone any more: what it made was trained "
-        "since (or a copy was not edited along when it was made), and what it left out is not in there"
-    )
+    return tensor.new_zeros(shape).index_add(dim, source[copies].to(tensor.device), part)
 
 
 def _check_not_moved(parts: Parts) -> None:

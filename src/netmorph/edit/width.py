@@ -18,7 +18,7 @@ from netmorph.errors import EditError
 from netmorph.graph import Allow, Attribute, Fill, Graph, Group, Role, Site
 from netmorph.graph.axis import Atom, atoms
 from netmorph.graph.journal import Description
-from netmorph.widenings import ChannelMap, Widening, WidthError, keep, r2r
+from netmorph.widenings import FRESH, ChannelMap, Widening, WidthError, keep, r2r
 
 Channels = Mapping[Atom, ChannelMap]
 Place = tuple[str, int]
@@ -78,13 +78,23 @@ class WidthEdit:
         for site in sites.values():
             places.setdefault(site.tensor, []).append(site)
         sizes = {atom: entry.m for atom, entry in channels.items()}
+        attributes = _attributes(graph, groups.values(), sizes)
         return Plan(
             sizes=sizes,
             exact=not self.readings and all(channels[group.atom].is_exact(group.allow) for group in groups.values()),
             tensors=tensors,
             moments={name: partial(_moment, sites=found, channels=channels) for name, found in places.items()},
-            attributes=_attributes(graph, groups.values(), sizes),
+            attributes=attributes,
+            inverse=self._inverse([(path, name, vars(graph.modules[path])[name]) for path, name, _ in attributes]),
         )
+
+    def _inverse(self, attributes: list[tuple[str, str, Any]]) -> dict[str, Any] | None:
+        """What is needed to put copies together again, unless channels are lost."""
+        sources = {name: channels.source.tolist() for name, channels in self.changes.items()}
+        kept = {name: len({source for source in found if source != FRESH}) for name, found in sources.items()}
+        if any(kept[name] < channels.n for name, channels in self.changes.items()):
+            return None
+        return {"kind": "width", "sources": sources, "attributes": attributes}
 
     def describe(self) -> Description:
         """See `Edit`. Of several groups, `before` and `after` count all channels, `widths` holds those of each."""

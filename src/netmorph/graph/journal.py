@@ -67,6 +67,7 @@ class Entry:
     shapes: dict[str, list[int]] = field(default_factory=dict)
     attributes: list[tuple[str, str, Any]] = field(default_factory=list)
     replaced: dict[str, list[int]] = field(default_factory=dict)
+    inverse: dict[str, Any] | None = None
     before: object | None = field(default=None, repr=False, compare=False)
 
     def as_json(self) -> dict[str, Any]:

@@ -84,11 +84,11 @@ def _row(
 def table(records: Records) -> Table:
     """The summary as a table for the terminal."""
     where = "" if is_training(records) else f", round {records.meta('round')}"
-    title = f"{records.path.parent.name}: {status(records)}{where}"
+    criterion = Criterion.of(records.meta("criterion"))
+    title = f"{records.path.parent.name}: {status(records)}{where} ({criterion.name})"
     view = Table(title=title, title_justify="left")
     view.add_column("")
-    criterion = Criterion.of(records.meta("criterion"))
-    for column in (f"test {criterion.name}", "validation", "parameters", "FLOPs", "training FLOPs"):
+    for column in ("test", "validation", "parameters", "FLOPs", "training FLOPs"):
         view.add_column(column, justify="right")
     for row in rows(found_by(records), criterion):
         view.add_row(

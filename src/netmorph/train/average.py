@@ -30,10 +30,12 @@ class MovingAverage:
         self.model = copy.deepcopy(model)
         self.steps = 0
         self._decay = decay
-        self.follow(model)
+        self._source = model
+        self.look_up()
 
-    def follow(self, model: nn.Module) -> None:
+    def look_up(self) -> None:
         """Look up the parameters and buffers of both models again, after the same edit was made on both."""
+        model = self._source
         self.model.requires_grad_(False)
         self._own = list(self.model.parameters())
         self._followed = list(model.parameters())

@@ -12,7 +12,7 @@ from torch.utils._pytree import tree_map
 from netmorph.data import Dataset
 from netmorph.edit.apply import check_current
 from netmorph.edit.carry import as_they_are
-from netmorph.edit.journal import read_back, rebuild
+from netmorph.edit.journal import LoadError, read_back, rebuild
 from netmorph.edit.replace import structure
 from netmorph.edit.wrapped import renew
 from netmorph.errors import NetmorphError
@@ -80,8 +80,8 @@ class Editing:
     def epoch(self) -> Iterator[None]:
         """Around an epoch: hooks are on the optimizer only within.
 
-        Edits can be undone until the epoch ends. A resumed run knows no more than the journal of those before, and has
-        to do the same.
+        What edits replaced is forgotten when it ends: a resumed run knows no more than the journal in its checkpoint,
+        and has to do the same.
         """
         self._pace = None if self._after is None else Pace(self._optimizer)
         try:
@@ -103,7 +103,7 @@ class Editing:
         graph = trace(network, self._inputs, self.journal, copies=self._copies, auxiliary=self._auxiliary)
         with edit_draws(self._seed, epoch, step, reference(self._model).device):
             edited = self._edit(graph, self.history, self._optimizer)
-        _check_descent(edited, graph)
+        _check_descent(edited, graph, self.start)
         if edited is graph:
             return
         check_held(self._optimizer, self._model)
@@ -122,6 +122,8 @@ class Editing:
         Raises:
             LoadError: the edits are not those of this network, which has the structure of the start then.
         """
+        if journal[: len(self.start)] != self.start:
+            raise LoadError("its journal does not begin with the edits that have made the given network")
         if journal != self.journal:
             sizes = {name for entry in self.journal for _, name, _ in entry.attributes}
             for base in self._bases:
@@ -139,7 +141,7 @@ class Editing:
         """After a change of structure: what looks at the network's tensors looks them up again."""
         self._lay_out()
         if self._average is not None:
-            self._average.follow(self._model)
+            self._average.look_up()
         if self._wrapper is not None:
             renew(self._wrapper)
 
@@ -191,7 +193,7 @@ def check_edits(
         )
 
 
-def _check_descent(edited: object, graph: Graph) -> None:
+def _check_descent(edited: object, graph: Graph, start: Journal) -> None:
     if not isinstance(edited, Graph):
         raise NetmorphError(
             f"edit= returned {type(edited).__name__}; it returns the graph that training goes on with: the one it was "
@@ -207,4 +209,6 @@ def _check_descent(edited: object, graph: Graph) -> None:
             "edit= returned a graph that was traced anew, whose journal and copies are not those of the training; edit "
             "the graph that it is given"
         )
+    if edited.journal[: len(start)] != start:
+        raise NetmorphError("edit= took back an edit that was made before training; undo that before training")
     check_current(edited)

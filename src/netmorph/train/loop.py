@@ -77,7 +77,8 @@ def train(
     given. Moving average, compiled and data-parallel wrappers follow by themselves. In the end the model has the
     structure of the best epoch, too, and `history.journal` tells its edits. A resumed run makes the edits of an epoch
     that was not finished again, so `edit` must depend on its arguments alone; torch's own random numbers depend on
-    seed, epoch and step there. It can undo edits of the same epoch. With several processes, all make the same edit.
+    seed, epoch and step there. What edits replaced is forgotten when an epoch ends, so that `undo` knows their inverses
+    alone from then on. With several processes, all make the same edit.
 
     Args:
         model: takes prepared inputs, see `Dataset.preparation`, and gives outputs that fit the data set's task. To edit
