@@ -44,12 +44,12 @@ def batch_norm(group: Group, samples: Samples) -> Tensor:
 
 
 def taylor(group: Group, samples: Samples) -> Tensor:
-    """Taylor importance: by how much the loss would change without a channel, to first order, see `Samples.saliency`.
+    """Taylor importance: by how much the loss would change without a channel, to first order, see `Samples.importance`.
 
     Raises:
         EditError: the samples have no loss.
     """
-    return samples.saliency[group.name]
+    return samples.importance[group.name]
 
 
 def activation(group: Group, samples: Samples) -> Tensor:

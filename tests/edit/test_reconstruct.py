@@ -225,7 +225,7 @@ def test_samples_touch_nothing() -> None:
     graph = trace(model, x)
     samples = Samples(graph, [(x, x.mean())], loss=lambda net, batch: net(batch[0]).mean() * batch[1])
     assert samples.seen["0", "3.weight", 1].count == 3 * 36
-    assert samples.saliency["0"].shape == (4,)
+    assert samples.importance["0"].shape == (4,)
     assert model.training
     assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
     assert all(p.grad is None for p in model.parameters())
@@ -240,7 +240,7 @@ def test_a_loss_that_fails_leaves_the_model_as_it_was() -> None:
         net(batch)
         raise RuntimeError("no labels")
 
-    for look in (lambda: Samples(graph, [torch.randn(5, 3)], loss).saliency, lambda: Samples(graph, [1], loss).seen):
+    for look in (lambda: Samples(graph, [torch.randn(5, 3)], loss).importance, lambda: Samples(graph, [1], loss).seen):
         with pytest.raises((RuntimeError, TypeError)):
             look()
         assert model.training
@@ -340,7 +340,7 @@ def test_what_cannot_be_asked() -> None:
     with pytest.raises(EditError, match="no batches to look at; pass batches"):
         reconstruct(narrow(graph, "0", [0]), Samples(graph, iter([])))
     with pytest.raises(EditError, match="need a loss, for instance"):
-        _ = Samples(graph, [x]).saliency
+        _ = Samples(graph, [x]).importance
     with pytest.raises(EditError, match="no batches to compute batch-norm statistics on"):
         recalibrate(model, [])
     with pytest.raises(ValueError, match="more than 1 value per channel"):

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from netmorph import EditError, apply, identity, load, residual, save, shallow, trace, zoo
 from netmorph.edit import linearize
-from netmorph.edit.shallow import fit
+from netmorph.edit.shallow import least_squares
 
 X = torch.randn(64, 4, 6, 6, generator=torch.Generator().manual_seed(0)).double()
 
@@ -136,7 +136,7 @@ def test_directions_that_the_data_does_not_show_pass_through() -> None:
     x = torch.randn(9, 4).double()
     x[:, 3] = 0
     graph = trace(model, x)
-    matrix = fit(graph, "1", [x], intercept=False).matrix
+    matrix = least_squares(graph, "1", [x], intercept=False).matrix
     assert torch.allclose(matrix[:, 3], torch.eye(4).double()[:, 3], rtol=0, atol=1e-10)
 
 

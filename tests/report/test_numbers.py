@@ -1,6 +1,6 @@
 import pytest
 
-from netmorph.report.numbers import compact, duration, flops, percent, power_of_ten
+from netmorph.report.numbers import compact, duration, flops_text, percent, power_of_ten
 
 
 @pytest.mark.parametrize(
@@ -20,9 +20,9 @@ def test_compact(count: float | None, text: str) -> None:
 
 
 def test_flops_joins_the_unit() -> None:
-    assert flops(1_230_000) == "1.23\u00a0MFLOPs"
-    assert flops(90) == "90\u00a0FLOPs"
-    assert flops(None) == "–"
+    assert flops_text(1_230_000) == "1.23\u00a0MFLOPs"
+    assert flops_text(90) == "90\u00a0FLOPs"
+    assert flops_text(None) == "–"
 
 
 def test_percent_and_duration() -> None:

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from netmorph.data.dataset import DataError, Dataset, Split, describe
 from netmorph.data.preparation import Columns, Pixels, Preparation
-from netmorph.data.source import Source, fingerprint
+from netmorph.data.source import RawData, fingerprint
 from netmorph.data.splitting import check_fraction, split_parts
 from netmorph.data.targets import Answered, answering, array_targets
 from netmorph.tasks import Task
@@ -69,7 +69,7 @@ def tensors(
         published = {
             part: replace(split, targets=own) for (part, split), own in zip(published.items(), pieces, strict=True)
         }
-    digest = fingerprint(Source(published, names))
+    digest = fingerprint(RawData(published, names))
     parts = split_parts(published, names, seed, validation, train_size)
     preparation = _measured(parts[0].inputs)
     if isinstance(task, Task):

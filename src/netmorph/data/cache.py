@@ -11,7 +11,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from netmorph.data.dataset import Split
-from netmorph.data.source import Source, fingerprint
+from netmorph.data.source import RawData, fingerprint
 from netmorph.files import SaveError, atomic_write
 
 _VERSION = 1  # raise it when the same files come to decode to other tensors
@@ -29,7 +29,7 @@ def folder_state(folder: Path) -> str:
     return "\n".join(f"{name} {stat.st_size} {stat.st_mtime_ns}" for name, stat in stats)
 
 
-def cached(cache: Path, name: str, identity: str, state: str, read: Callable[[], Source]) -> tuple[Source, str]:
+def cached(cache: Path, name: str, identity: str, state: str, read: Callable[[], RawData]) -> tuple[RawData, str]:
     """The source that `read` returns and its fingerprint, from the cache where that is up to date.
 
     Args:
@@ -55,14 +55,14 @@ def cached(cache: Path, name: str, identity: str, state: str, read: Callable[[],
     return source, digest
 
 
-def _save(path: Path, source: Source, digest: str, state: str) -> None:
+def _save(path: Path, source: RawData, digest: str, state: str) -> None:
     tensors = {f"{name}.images": part.inputs for name, part in source.parts.items()}
     tensors |= {f"{name}.labels": part.targets for name, part in source.parts.items()}
     parts, classes = json.dumps(list(source.parts)), json.dumps(source.classes)
     save_file(tensors, path, {"state": state, "fingerprint": digest, "parts": parts, "classes": classes})
 
 
-def _open(path: Path, state: str) -> tuple[Source, str] | None:
+def _open(path: Path, state: str) -> tuple[RawData, str] | None:
     """What the file holds, as tensors mapped from it; None where it is missing, outdated or damaged."""
     try:
         with safe_open(path, framework="pt") as file:
@@ -73,7 +73,7 @@ def _open(path: Path, state: str) -> tuple[Source, str] | None:
                 name: Split(file.get_tensor(f"{name}.images"), file.get_tensor(f"{name}.labels"))
                 for name in json.loads(metadata["parts"])
             }
-        return Source(parts, tuple(json.loads(metadata["classes"]))), metadata["fingerprint"]
+        return RawData(parts, tuple(json.loads(metadata["classes"]))), metadata["fingerprint"]
     except (OSError, SafetensorError):
         return None
 

@@ -6,7 +6,7 @@ import numpy as np
 import torch.nn.functional as F
 from torch import Tensor
 
-from netmorph.data.images import Size
+from netmorph.data.images import ImageSize
 
 # Shares of the area and width-to-height ratios that a random crop takes.
 AREA = (0.08, 1.0)
@@ -18,18 +18,18 @@ _TRIES = 10
 Box = tuple[int, int, int, int]  # top, left, height and width, in pixels
 
 
-def default_short_side(size: Size) -> int:
+def default_short_side(size: ImageSize) -> int:
     """The short side at which a centre crop has the wanted size without being resized: 256 for 224."""
     return math.ceil(max(size) / CENTRE)
 
 
-def shrunk_size(size: Size, short_side: int) -> Size:
+def shrunk_size(size: ImageSize, short_side: int) -> ImageSize:
     """Height and width of an image whose short side is at most so long; a smaller image stays as it is."""
     factor = min(1.0, short_side / min(size))
     return round(size[0] * factor), round(size[1] * factor)
 
 
-def random_crop(size: Size, generator: np.random.Generator) -> Box:
+def random_crop(size: ImageSize, generator: np.random.Generator) -> Box:
     """A box of random area and shape at a random place: what inception networks were trained with.
 
     Source: C. Szegedy et al., Going Deeper with Convolutions, CVPR 2015; the numbers, and what is done where no
@@ -47,13 +47,13 @@ def random_crop(size: Size, generator: np.random.Generator) -> Box:
     return _middle(size, min(height, round(width / ratio)), min(width, round(height * ratio)))
 
 
-def centre_crop(size: Size, wanted: Size) -> Box:
+def centre_crop(size: ImageSize, wanted: ImageSize) -> Box:
     """The box in the middle that has the shape of the wanted size and `CENTRE` of the largest such box."""
     factor = CENTRE * min(size[0] / wanted[0], size[1] / wanted[1])
     return _middle(size, max(1, int(wanted[0] * factor)), max(1, int(wanted[1] * factor)))
 
 
-def resize(image: Tensor, size: Size) -> Tensor:
+def resize(image: Tensor, size: ImageSize) -> Tensor:
     """uint8 [H, W, C] -> [height, width, C]; bilinear, antialiased. The image itself if it has that size."""
     if tuple(image.shape[:2]) == size:
         return image
@@ -67,5 +67,5 @@ def crop(image: Tensor, box: Box) -> Tensor:
     return image[top : top + height, left : left + width]
 
 
-def _middle(size: Size, height: int, width: int) -> Box:
+def _middle(size: ImageSize, height: int, width: int) -> Box:
     return (size[0] - height) // 2, (size[1] - width) // 2, height, width

@@ -13,7 +13,7 @@ from torch import Tensor
 from netmorph.data.dataset import DataError
 from netmorph.errors import require
 
-Size = tuple[int, int]  # height and width, in pixels
+ImageSize = tuple[int, int]  # height and width, in pixels
 
 EXTENSIONS = frozenset((".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".ppm", ".pgm", ".tif", ".tiff"))
 # Pillow also opens formats that run other programs (EPS): an image from anywhere must not get there.
@@ -22,7 +22,7 @@ _FORMATS = ("PNG", "JPEG", "BMP", "GIF", "WEBP", "PPM", "TIFF")
 _MODES = {"1": "L", "L": "L", "LA": "L"} | dict.fromkeys(("RGB", "RGBA", "P", "PA", "CMYK", "YCbCr"), "RGB")
 
 
-def decode_images(encoded: Iterable[tuple[str, bytes]], count: int, size: Size | None = None) -> Tensor:
+def decode_images(encoded: Iterable[tuple[str, bytes]], count: int, size: ImageSize | None = None) -> Tensor:
     """Decode images of one size and mode.
 
     Args:
@@ -51,7 +51,7 @@ def decode_images(encoded: Iterable[tuple[str, bytes]], count: int, size: Size |
     return torch.from_numpy(images)
 
 
-def check_size(size: Size | None) -> None:
+def check_size(size: ImageSize | None) -> None:
     """Refuse a height and width that cannot be meant.
 
     Raises:
@@ -61,7 +61,7 @@ def check_size(size: Size | None) -> None:
         raise DataError(f"size must be a height and a width of at least 1, got {size}")
 
 
-def resize_images(images: Tensor, size: Size | None) -> Tensor:
+def resize_images(images: Tensor, size: ImageSize | None) -> Tensor:
     """Resize uint8 images [N, C, H, W] to a height and width (bilinear, antialiased); None keeps them."""
     if size is None:
         return images
@@ -99,7 +99,7 @@ def decode_image(where: str, content: bytes, read: Callable[[Any, str], Any]) ->
     return pixels
 
 
-def _resized(image: Any, mode: str, size: Size | None) -> Any:
+def _resized(image: Any, mode: str, size: ImageSize | None) -> Any:
     image = image if image.mode == mode else image.convert(mode)
     if size is None:
         return image

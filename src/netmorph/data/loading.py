@@ -11,11 +11,11 @@ from netmorph.data.arrays import read_npz, tensors
 from netmorph.data.cache import cached, folder_state, user_cache
 from netmorph.data.columns import Missing
 from netmorph.data.dataset import DataError, Dataset, images_in_classes
-from netmorph.data.images import Size, check_size
+from netmorph.data.images import ImageSize, check_size
 from netmorph.data.layouts import find_layout
 from netmorph.data.named import NAMES, existing_path, find_folder, read_diabetes, read_digits, read_stdlib
 from netmorph.data.preparation import Pixels
-from netmorph.data.source import Source, check_source
+from netmorph.data.source import RawData, check_source
 from netmorph.data.splitting import check_fraction, split_parts
 from netmorph.data.tables import check_column, read_table, readers
 from netmorph.data.tabular import table_dataset
@@ -34,7 +34,7 @@ def load(
     validation: float = 0.15,
     train_size: int | None = None,
     task: TaskName | Task | None = None,
-    size: Size | None = None,
+    size: ImageSize | None = None,
     cache: Path | None = None,
     target: str | None = None,
     ignore: Sequence[str] = (),
@@ -98,7 +98,7 @@ class Kind(NamedTuple):
 
 
 def _load_images(
-    source: str | Path, split: Mapping[str, Any], size: Size | None = None, cache: Path | None = None
+    source: str | Path, split: Mapping[str, Any], size: ImageSize | None = None, cache: Path | None = None
 ) -> Dataset:
     check_size(size)
     cache = cache or user_cache() / "tensors"
@@ -111,10 +111,10 @@ def _load_images(
     return images_in_classes(_name(source), parts, content.classes, Pixels.measured(parts[0].inputs), fingerprint)
 
 
-def _read_folder(folder: Path, size: Size | None, cache: Path) -> tuple[Source, str]:
+def _read_folder(folder: Path, size: ImageSize | None, cache: Path) -> tuple[RawData, str]:
     read = find_layout(folder)
 
-    def checked() -> Source:
+    def checked() -> RawData:
         source = read(folder, size)
         check_source(source, folder)
         return source

@@ -9,8 +9,8 @@ import torch
 from netmorph.data.cache import user_cache
 from netmorph.data.dataset import DataError, Split
 from netmorph.data.download import Archive, fetch_missing
-from netmorph.data.images import Size, resize_images
-from netmorph.data.source import Source, numbered_classes
+from netmorph.data.images import ImageSize, resize_images
+from netmorph.data.source import RawData, numbered_classes
 from netmorph.data.tables import Column, Numbers
 from netmorph.errors import require, suggest
 
@@ -58,7 +58,7 @@ NAMES = ("digits", *ARCHIVES, "diabetes", "stdlib")
 STDLIB_SIZE = 2_000_000
 
 
-def read_digits(size: Size | None = None) -> Source:
+def read_digits(size: ImageSize | None = None) -> RawData:
     """scikit-learn's 1,797 handwritten digits, grey 8x8, which need no file and no network.
 
     Source: E. Alpaydin and C. Kaynak, Optical Recognition of Handwritten Digits, UCI 1998 (its test part).
@@ -66,7 +66,7 @@ def read_digits(size: Size | None = None) -> Source:
     digits = require("sklearn.datasets", "data").load_digits()
     images = torch.from_numpy(digits.images)[:, None].mul(255 / 16).round().to(torch.uint8)
     parts = {"train": Split(resize_images(images, size), torch.from_numpy(digits.target).long())}
-    return Source(parts, numbered_classes(parts))
+    return RawData(parts, numbered_classes(parts))
 
 
 def read_diabetes() -> tuple[dict[str, Column], str]:

@@ -15,7 +15,7 @@ from netmorph.data.crops import centre_crop, crop, random_crop, resize, shrunk_s
 from netmorph.data.dataset import DataError
 from netmorph.data.encoded import Encoded
 from netmorph.data.image_cache import ImageCache
-from netmorph.data.images import Size, decode_image
+from netmorph.data.images import ImageSize, decode_image
 
 
 class Request(NamedTuple):
@@ -42,7 +42,7 @@ class Reader(MapDataset[Chunk]):
         short_side: of the shrunk images, in pixels.
     """
 
-    def __init__(self, images: Encoded, cache: ImageCache | None, size: Size, short_side: int) -> None:
+    def __init__(self, images: Encoded, cache: ImageCache | None, size: ImageSize, short_side: int) -> None:
         self.size = size
         self._images = images
         self._cache = cache
@@ -77,7 +77,7 @@ class Reader(MapDataset[Chunk]):
         return image
 
     def _decode(self, row: int) -> Tensor:
-        wanted: Size = (0, 0)
+        wanted: ImageSize = (0, 0)
 
         def read(image: Any, _: str) -> Any:
             nonlocal wanted

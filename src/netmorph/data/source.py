@@ -11,7 +11,7 @@ from netmorph.data.dataset import DataError, Split
 
 
 @dataclass(frozen=True, eq=False)
-class Source:
+class RawData:
     """What a reader returns.
 
     Attributes:
@@ -33,7 +33,7 @@ def numbered(labels: Tensor) -> tuple[str, ...]:
     return tuple(str(label) for label in range(int(labels.max()) + 1 if len(labels) else 0))
 
 
-def check_source(source: Source, where: object) -> None:
+def check_source(source: RawData, where: object) -> None:
     """Refuse data that no classifier can be trained on.
 
     Raises:
@@ -72,7 +72,7 @@ def check_labels(labels: Mapping[str, Tensor], classes: tuple[str, ...], where: 
         )
 
 
-def fingerprint(source: Source) -> str:
+def fingerprint(source: RawData) -> str:
     """SHA-256 over the labels and images of every part, in hexadecimal."""
     digest = hashlib.sha256()
     for name in sorted(source.parts):

@@ -18,7 +18,7 @@ from netmorph.data.crops import default_short_side
 from netmorph.data.dataset import DataError, Dataset, images_in_classes
 from netmorph.data.encoded import Listing, list_files
 from netmorph.data.image_cache import ImageCache, room_for
-from netmorph.data.images import Size, check_size
+from netmorph.data.images import ImageSize, check_size
 from netmorph.data.named import existing_folder
 from netmorph.data.preparation import Pixels
 from netmorph.data.reading import Reader, Request, Workers
@@ -35,7 +35,7 @@ SAMPLE = 256
 def stream(
     source: str | Path,
     *,
-    size: int | Size,
+    size: int | ImageSize,
     seed: int = 0,
     validation: float = 0.15,
     train_size: int | None = None,
@@ -168,7 +168,7 @@ def _open_cache(path: Path, state: str, short_side: int, limit: int | None) -> I
         return None
 
 
-def _fingerprint(listing: Listing, size: Size, short_side: int) -> str:
+def _fingerprint(listing: Listing, size: ImageSize, short_side: int) -> str:
     # Not of the pixels, which would have to be read: of names, sizes and times, and of how they are resized.
     digest = hashlib.sha256(f"{listing.state} {listing.classes} {size} {short_side}".encode())
     digest.update(listing.labels.numpy().data)

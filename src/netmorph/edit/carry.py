@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from netmorph.edit.plan import Moment
+from netmorph.edit.plan import MomentMap
 from netmorph.edit.replace import Undo
 from netmorph.errors import EditError
 from netmorph.memory_layout import aligned
@@ -59,7 +59,7 @@ def prepare(
     old: dict[str, nn.Parameter],
     new: dict[str, nn.Parameter],
     changed: Container[str],
-    moments: Mapping[str, Moment],
+    moments: Mapping[str, MomentMap],
     averaged: Averages,
 ) -> Callable[[Undo], None]:
     """Compute the optimizers' next states; the returned function puts them in place and cannot fail.
@@ -151,7 +151,7 @@ def _next_states(
     optimizer: torch.optim.Optimizer,
     names: dict[int, str],
     successors: dict[int, nn.Parameter],
-    moments: Mapping[str, Moment],
+    moments: Mapping[str, MomentMap],
     averaged: Averages,
 ) -> dict[Tensor, dict[str, Any]]:
     own = [p for group in optimizer.param_groups for p in group["params"] if id(p) in names]
@@ -203,7 +203,7 @@ def _carried(
     parameter: nn.Parameter,
     successor: nn.Parameter,
     name: str,
-    moments: Mapping[str, Moment],
+    moments: Mapping[str, MomentMap],
     averaged: Averages,
 ) -> dict[str, Any]:
     def carried(key: str, value: Any) -> Any:

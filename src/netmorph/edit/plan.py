@@ -12,7 +12,7 @@ from netmorph.graph import Graph
 from netmorph.graph.axis import Atom
 from netmorph.graph.journal import Description, Entry
 
-Moment = Callable[[Tensor, int], Tensor]
+MomentMap = Callable[[Tensor, int], Tensor]
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class Plan:
 
     exact: bool
     tensors: dict[str, Tensor] = field(default_factory=dict)
-    moments: dict[str, Moment] = field(default_factory=dict)
+    moments: dict[str, MomentMap] = field(default_factory=dict)
     attributes: list[tuple[str, str, int | tuple[int, ...]]] = field(default_factory=list)
     sizes: dict[Atom, int] = field(default_factory=dict)
     modules: dict[str, nn.Module] = field(default_factory=dict)

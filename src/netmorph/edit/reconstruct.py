@@ -22,7 +22,7 @@ from netmorph.graph import Graph, Role
 from netmorph.graph.record import Call
 from netmorph.graph.running import no_fused_attention, untouched
 from netmorph.graph.value import Value
-from netmorph.observe.samples import Loss, Samples, Seen, run
+from netmorph.observe.samples import BatchLoss, Samples, Seen, run_batch
 from netmorph.widenings import ChannelMap
 
 aten = torch.ops.aten
@@ -175,7 +175,7 @@ def pivots(gram: Tensor) -> tuple[list[int], list[float]]:
     return order + explained, gains + [0.0] * len(explained)
 
 
-def recalibrate(model: nn.Module, batches: Iterable[Any], loss: Loss | None = None) -> None:
+def recalibrate(model: nn.Module, batches: Iterable[Any], loss: BatchLoss | None = None) -> None:
     """Compute the running statistics of all batch norms anew, as the mean over the batches, in place.
 
     After an inexact edit they describe the network before. All else runs in eval mode and is left as it was.
@@ -200,7 +200,7 @@ def recalibrate(model: nn.Module, batches: Iterable[Any], loss: Loss | None = No
             norm.train()
         empty = True
         for batch in batches:
-            run(model, batch, loss)
+            run_batch(model, batch, loss)
             empty = False
         if empty:
             raise EditError("there are no batches to compute batch-norm statistics on; pass some")

@@ -113,7 +113,7 @@ def shallow(graph: Graph, path: str, data: Iterable[Batch] | None = None) -> Sha
     if data is None:
         return ShallowEdit(path)
     _, intercept = _fold(graph, path)
-    return ShallowEdit(path, NOTHING, "folded", fit(graph, path, data, intercept))
+    return ShallowEdit(path, NOTHING, "folded", least_squares(graph, path, data, intercept))
 
 
 def linearize(graph: Graph, path: str, data: Iterable[Batch]) -> ShallowEdit:
@@ -126,11 +126,11 @@ def linearize(graph: Graph, path: str, data: Iterable[Batch]) -> ShallowEdit:
         EditError: no such module, or its input and output are not features of one shape.
     """
     channels, spatial = features(graph, path)
-    affine = fit(graph, path, data, intercept=True)
+    affine = least_squares(graph, path, data, intercept=True)
     return ShallowEdit(path, dense(channels, channels, spatial), "linearized", affine)
 
 
-def fit(graph: Graph, path: str, data: Iterable[Batch], intercept: bool) -> Affine:
+def least_squares(graph: Graph, path: str, data: Iterable[Batch], intercept: bool) -> Affine:
     """The affine map over channels that is nearest to what a module does on data.
 
     Least squares for `y - x`, so that directions that the data does not show pass through unchanged.

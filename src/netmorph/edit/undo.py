@@ -27,7 +27,7 @@ import torch
 from torch import Tensor, nn
 
 from netmorph.edit.depth import module_at
-from netmorph.edit.plan import Moment, Plan
+from netmorph.edit.plan import MomentMap, Plan
 from netmorph.edit.rank import merge
 from netmorph.edit.snapshot import Before, Parts, before_of, kinds_of, tensors_of
 from netmorph.errors import EditError
@@ -138,7 +138,7 @@ def inverse_of_width(told: dict[str, Any], graph: Graph, parts: Parts | None) ->
             )
         return tensor
 
-    def moment(sites: list[Site]) -> Moment:
+    def moment(sites: list[Site]) -> MomentMap:
         return lambda moment, power: changed(moment, sites, first_copies)  # copies of a channel have one gradient
 
     current = tensors_of(graph.model)

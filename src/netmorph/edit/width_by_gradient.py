@@ -18,11 +18,11 @@ from netmorph.errors import EditError
 from netmorph.graph import Graph, Group, Role
 from netmorph.graph.axis import resolve
 from netmorph.graph.running import no_fused_attention, untouched
-from netmorph.observe.samples import Loss
+from netmorph.observe.samples import BatchLoss
 from netmorph.widenings import zero
 
 
-def gradmax(graph: Graph, group: str, to: int, data: Iterable[Any], loss: Loss) -> WidthEdit:
+def gradmax(graph: Graph, group: str, to: int, data: Iterable[Any], loss: BatchLoss) -> WidthEdit:
     """An exact edit that widens a group by the channels whose gradients are largest.
 
     The paper starts one side of each new channel at zero and takes the other from the singular vectors of the gradient
@@ -92,7 +92,7 @@ def _layers(graph: Graph, group: Group) -> tuple[str, list[str]]:
     return producers[0], modules(Role.READ)
 
 
-def _directions(graph: Graph, producer: str, consumers: list[str], data: Iterable[Any], loss: Loss) -> Tensor:
+def _directions(graph: Graph, producer: str, consumers: list[str], data: Iterable[Any], loss: BatchLoss) -> Tensor:
     """The right singular vectors `[rank, in * kernel]`, the largest first, of the gradient of the composite map."""
     layer, readers = layer_at(graph, producer), [layer_at(graph, path) for path in consumers]
     # Every weight of the producer's rows as a channel of its own, and what the consumers would learn about it.
@@ -118,7 +118,9 @@ def _directions(graph: Graph, producer: str, consumers: list[str], data: Iterabl
     return directions
 
 
-def _gains(graph: Graph, edit: WidthEdit, consumers: list[str], size: int, data: Iterable[Any], loss: Loss) -> Tensor:
+def _gains(
+    graph: Graph, edit: WidthEdit, consumers: list[str], size: int, data: Iterable[Any], loss: BatchLoss
+) -> Tensor:
     """For each new channel of an edit, the norm of the gradient of what reads it."""
     model = copy.deepcopy(graph.model)
     plan = edit.plan(graph_of(graph, model))
@@ -133,7 +135,7 @@ def _gains(graph: Graph, edit: WidthEdit, consumers: list[str], size: int, data:
     return torch.stack([total[:, size:].movedim(1, 0).flatten(1).square().sum(1) for total in totals]).sum(0).cpu()
 
 
-def _seen(model: nn.Module, layers: list[Layer], batch: Any, loss: Loss) -> list[tuple[Tensor, Tensor]]:
+def _seen(model: nn.Module, layers: list[Layer], batch: Any, loss: BatchLoss) -> list[tuple[Tensor, Tensor]]:
     """What some layers take on a batch, and the gradient of the loss with respect to what each returns."""
     seen: dict[nn.Module, tuple[Tensor, Tensor]] = {}
 

@@ -23,7 +23,7 @@ from netmorph.graph.running import no_fused_attention, untouched
 from netmorph.measure.prediction import flops_of
 
 aten = torch.ops.aten
-Inputs = Tensor | Sequence[Tensor]
+ExampleInputs = Tensor | Sequence[Tensor]
 
 
 @dataclass(frozen=True)
@@ -67,14 +67,14 @@ def parameters(model: nn.Module) -> int:
     return sum(parameter.numel() for parameter in model.parameters())
 
 
-def flops(model: nn.Module, example_inputs: Inputs) -> int:
+def flops(model: nn.Module, example_inputs: ExampleInputs) -> int:
     """FLOPs of one call of the model in eval mode. The model is left as it was."""
     with _counting(model, training=False), _counter() as counter:
         _call(model, example_inputs)
     return int(counter.get_total_flops())
 
 
-def training_flops(model: nn.Module, example_inputs: Inputs) -> int:
+def training_flops(model: nn.Module, example_inputs: ExampleInputs) -> int:
     """FLOPs of one call of the model in train mode and of the gradients of its trainable parameters.
 
     The gradient of the inputs themselves is not computed, as in training. The model is left as it was.
@@ -91,7 +91,7 @@ def training_flops(model: nn.Module, example_inputs: Inputs) -> int:
     return int(counter.get_total_flops())
 
 
-def _call(model: nn.Module, example_inputs: Inputs) -> object:
+def _call(model: nn.Module, example_inputs: ExampleInputs) -> object:
     inputs = (example_inputs,) if isinstance(example_inputs, Tensor) else tuple(example_inputs)
     # The call works on copies of the buffers, so that running statistics stay.
     buffers = {name: buffer.detach().clone() for name, buffer in model.named_buffers()}

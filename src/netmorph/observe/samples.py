@@ -21,7 +21,7 @@ from netmorph.graph.rules import contractions_of
 from netmorph.graph.running import no_fused_attention, untouched
 from netmorph.observe.features import as_inputs
 
-Loss = Callable[[nn.Module, Any], Tensor]
+BatchLoss = Callable[[nn.Module, Any], Tensor]
 Read = tuple[str, str, int]  # group, tensor, dimension
 
 # At most so many positions of one activation are looked at, drawn at random: neighbours tell little more.
@@ -90,7 +90,7 @@ class Samples:
         seed: draws the positions that are looked at, and random scores.
     """
 
-    def __init__(self, graph: Graph, batches: Iterable[Any] = (), loss: Loss | None = None, seed: int = 0) -> None:
+    def __init__(self, graph: Graph, batches: Iterable[Any] = (), loss: BatchLoss | None = None, seed: int = 0) -> None:
         self.graph, self.batches, self.loss, self.seed = graph, batches, loss, seed
 
     @cached_property
@@ -102,11 +102,11 @@ class Samples:
         observer = _Observer(self.graph, self.seed)
         for batch in self._each():
             with torch.inference_mode(), observer:
-                run(self.graph.model, batch, self.loss)
+                run_batch(self.graph.model, batch, self.loss)
         return observer.seen
 
     @cached_property
-    def saliency(self) -> dict[str, Tensor]:
+    def importance(self) -> dict[str, Tensor]:
         """By editable group, float64 `[n]`: how much the loss would change, to first order, without a channel.
 
         That is `|sum of activation * gradient|` where the channel is read, added up over the batches (Molchanov et al.,
@@ -167,7 +167,7 @@ def _trainable(weights: Iterable[nn.Parameter]) -> Iterator[None]:
             weight.requires_grad_(False)
 
 
-def run(model: nn.Module, batch: Any, loss: Loss | None) -> Any:
+def run_batch(model: nn.Module, batch: Any, loss: BatchLoss | None) -> Any:
     """The loss of the model on a batch, or without a loss what the model returns for it."""
     if loss is not None:
         return loss(model, batch)

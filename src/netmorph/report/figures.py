@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from netmorph.errors import NetmorphError, require
 from netmorph.files import atomic_write
-from netmorph.report.numbers import compact, flops
+from netmorph.report.numbers import compact, flops_text
 from netmorph.run.records import NetworkRecord
 from netmorph.tasks import Criterion
 
@@ -109,7 +109,7 @@ def _drawn(draw: Drawing, height: float) -> Iterator[tuple[Figure, Mapping[str, 
 def describe(network: NetworkRecord, criterion: Criterion) -> str:
     """One network in a few lines, as a tooltip says it."""
     edits = [f"{edit.kind} {edit.layer} {edit.before} → {edit.after}" for edit in network.edits]
-    numbers = f"{compact(network.parameters)} parameters, {flops(network.flops)}"
+    numbers = f"{compact(network.parameters)} parameters, {flops_text(network.flops)}"
     lines = [
         f"Network {network.id}, round {network.round}",
         *edits,

@@ -26,7 +26,7 @@ def power_of_ten(value: float) -> str:
     return "10" + str(round(math.log10(value))).translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))
 
 
-def flops(count: float | None) -> str:
+def flops_text(count: float | None) -> str:
     """1234567 -> "1.23 MFLOPs"; a dash for what is unknown."""
     number = compact(count)
     if count is None:

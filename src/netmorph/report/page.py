@@ -12,7 +12,7 @@ from netmorph.errors import require
 from netmorph.files import write_text
 from netmorph.report.arms import look
 from netmorph.report.figures import image_format, save, value_of
-from netmorph.report.numbers import compact, duration, flops, percent
+from netmorph.report.numbers import compact, duration, flops_text, percent
 from netmorph.report.sections import sections
 from netmorph.report.summary import FEW, class_rows, found_by, is_training, rows, status, worst
 from netmorph.run.ranking import trained
@@ -73,7 +73,7 @@ def page(records: Records) -> str:
     environment = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    environment.filters.update(percent=percent, compact=compact, flops=flops)
+    environment.filters.update(percent=percent, compact=compact, flops=flops_text)
     template = environment.from_string(resources.files(__package__).joinpath("page.html").read_text("utf-8"))
     found, networks = found_by(records), records.networks()
     criterion = Criterion.of(records.meta("criterion"))
@@ -108,7 +108,7 @@ def headline(found: Result, networks: Sequence[NetworkRecord], number: int | Non
         return [
             f"Round {number}: {len(trained(networks))} networks trained so far.",
             f"The best reaches {text(champion.validation.get(name))} ({name}) on the validation set with "
-            f"{compact(champion.parameters)} parameters and {flops(champion.flops)} per sample.",
+            f"{compact(champion.parameters)} parameters and {flops_text(champion.flops)} per sample.",
         ]
     others = []
     for arm, baseline in found.baselines.items():
@@ -117,7 +117,7 @@ def headline(found: Result, networks: Sequence[NetworkRecord], number: int | Non
             others[-1] += f" (its ensemble {text(baseline.ensemble.test.get(name))})"
     sentences = [
         f"The best network reaches {text(champion.test.get(name))} ({name}) on the test set, with "
-        f"{compact(champion.parameters)} parameters and {flops(champion.flops)} per sample."
+        f"{compact(champion.parameters)} parameters and {flops_text(champion.flops)} per sample."
     ]
     if together is not None and len(together.members) > 1:
         count = len(together.members)
@@ -138,7 +138,7 @@ def making(records: Records, found: Result) -> list[tuple[str, str]]:
         **{f"training, {name}": baseline.training_flops for name, baseline in found.baselines.items()},
     }
     facts = [("command", records.meta("command")), ("wall time", duration(found.seconds))]
-    facts += [(name, flops(count)) for name, count in spent.items()]
+    facts += [(name, flops_text(count)) for name, count in spent.items()]
     for key in ("config", "machine", "versions"):
         facts += list(_flat(key, records.meta(key)))
     return [(name, value) for name, value in facts if value is not None]

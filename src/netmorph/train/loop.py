@@ -37,7 +37,7 @@ from netmorph.train.pace import LearningRatePolicy
 from netmorph.train.parallel import ONE_PROCESS, World, from_first, in_step, share_buffers
 from netmorph.train.place import place, resident
 from netmorph.train.recipe import Recipe
-from netmorph.train.resume import Snapshot, identity, load_progress, save_progress
+from netmorph.train.resume import Snapshot, load_progress, run_identity, save_progress
 from netmorph.train.schedules import learning_rate_of, steps_per_epoch
 from netmorph.train.seeding import check_seed
 from netmorph.wording import listed
@@ -124,7 +124,7 @@ def train(
         check_output(model, dataset, recipe)
         known: dict[str, Any] = {}  # hashing all images takes a while, and only some runs need it
         if checkpoint is not None or world.size > 1:
-            known = identity(dataset, recipe, seed, world)
+            known = run_identity(dataset, recipe, seed, world)
             if edit is not None:
                 known["edits"] = "after each epoch" if edit_every is None else f"after every {edit_every} steps"
             check_alike(known, world)

@@ -60,7 +60,7 @@ class Snapshot:
         _fill(model, self.model)
 
 
-def identity(dataset: Dataset, recipe: Recipe, seed: int, world: World) -> dict[str, Any]:
+def run_identity(dataset: Dataset, recipe: Recipe, seed: int, world: World) -> dict[str, Any]:
     """What must be the same when a run goes on, as JSON gives it back."""
     told = {
         "recipe": asdict(recipe),

@@ -5,9 +5,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from netmorph.data.dataset import DataError
-from netmorph.data.images import EXTENSIONS, Size
+from netmorph.data.images import EXTENSIONS, ImageSize
 from netmorph.data.layouts import cifar, idx, image_folder, parquet
-from netmorph.data.source import Source
+from netmorph.data.source import RawData
 
 
 class Layout(NamedTuple):
@@ -15,7 +15,7 @@ class Layout(NamedTuple):
 
     files: str
     matches: Callable[[Path], bool]
-    read: Callable[[Path, Size | None], Source]
+    read: Callable[[Path, ImageSize | None], RawData]
 
 
 LAYOUTS = (
@@ -26,7 +26,7 @@ LAYOUTS = (
 )
 
 
-def find_layout(folder: Path) -> Callable[[Path, Size | None], Source]:
+def find_layout(folder: Path) -> Callable[[Path, ImageSize | None], RawData]:
     """The reader for a folder, chosen by what the folder holds.
 
     Raises:

@@ -8,8 +8,8 @@ import numpy as np
 import torch
 
 from netmorph.data.dataset import DataError, Split
-from netmorph.data.images import Size, resize_images
-from netmorph.data.source import Source, numbered_classes
+from netmorph.data.images import ImageSize, resize_images
+from netmorph.data.source import RawData, numbered_classes
 
 _SHAPE = (3, 32, 32)
 _RECORD = 1 + 3 * 32 * 32
@@ -21,7 +21,7 @@ def matches(folder: Path) -> bool:
     return (folder / _ARCHIVE).exists() or _unpacked(folder) is not None
 
 
-def read(folder: Path, size: Size | None) -> Source:
+def read(folder: Path, size: ImageSize | None) -> RawData:
     """Read the batches in order; class names from `batches.meta.txt` where it is there."""
     files = _files(folder)
     names = {
@@ -36,10 +36,10 @@ def read(folder: Path, size: Size | None) -> Source:
         if batches
     }
     classes = tuple(files.get("batches.meta.txt", b"").decode(errors="replace").split())
-    return Source(parts, classes or numbered_classes(parts))
+    return RawData(parts, classes or numbered_classes(parts))
 
 
-def _read_part(batches: dict[str, bytes], size: Size | None) -> Split:
+def _read_part(batches: dict[str, bytes], size: ImageSize | None) -> Split:
     for where, content in batches.items():
         if not content or len(content) % _RECORD:
             raise DataError(f"{where} is cut short: {len(content)} bytes are no multiple of {_RECORD}; get it again")

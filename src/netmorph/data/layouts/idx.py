@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from netmorph.data.dataset import DataError, Split
-from netmorph.data.images import Size, resize_images
-from netmorph.data.source import Source, numbered_classes
+from netmorph.data.images import ImageSize, resize_images
+from netmorph.data.source import RawData, numbered_classes
 
 _PREFIXES = {"train": "train", "test": "t10k"}
 
@@ -20,17 +20,17 @@ def matches(folder: Path) -> bool:
     return any(folder.glob("*idx?-ubyte*"))
 
 
-def read(folder: Path, size: Size | None) -> Source:
+def read(folder: Path, size: ImageSize | None) -> RawData:
     """Read train and, where it is there, t10k as the test part. Classes are named by their numbers."""
     parts = {
         part: _read_part(folder, prefix, size)
         for part, prefix in _PREFIXES.items()
         if part == "train" or any(folder.glob(f"{prefix}-*"))
     }
-    return Source(parts, numbered_classes(parts))
+    return RawData(parts, numbered_classes(parts))
 
 
-def _read_part(folder: Path, prefix: str, size: Size | None) -> Split:
+def _read_part(folder: Path, prefix: str, size: ImageSize | None) -> Split:
     images = _read_array(folder, f"{prefix}-images?idx3-ubyte", dimensions=3)
     labels = _read_array(folder, f"{prefix}-labels?idx1-ubyte", dimensions=1)
     if len(images) != len(labels):

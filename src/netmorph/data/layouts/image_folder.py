@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 
 from netmorph.data.dataset import DataError, Split
-from netmorph.data.images import EXTENSIONS, Size, decode_images
-from netmorph.data.source import Source
+from netmorph.data.images import EXTENSIONS, ImageSize, decode_images
+from netmorph.data.source import RawData
 
 _FOLDERS = {
     "train": "train",
@@ -23,10 +23,10 @@ def matches(folder: Path) -> bool:
     return any(_is_image(path) for below in _folders(folder) for path in below.rglob("*"))
 
 
-def read(folder: Path, size: Size | None) -> Source:
+def read(folder: Path, size: ImageSize | None) -> RawData:
     """Read the images, classes in the order of their folders' names."""
     listed, classes = list_images(folder)
-    return Source({part: _read_part(paths, labels, size) for part, (paths, labels) in listed.items()}, classes)
+    return RawData({part: _read_part(paths, labels, size) for part, (paths, labels) in listed.items()}, classes)
 
 
 def list_images(folder: Path) -> tuple[dict[str, tuple[list[Path], Tensor]], tuple[str, ...]]:
@@ -65,7 +65,7 @@ def _list_part(root: Path, classes: tuple[str, ...]) -> tuple[list[Path], Tensor
     return paths, torch.tensor(labels)
 
 
-def _read_part(paths: list[Path], labels: Tensor, size: Size | None) -> Split:
+def _read_part(paths: list[Path], labels: Tensor, size: ImageSize | None) -> Split:
     images = decode_images(((str(path), path.read_bytes()) for path in paths), len(paths), size)
     return Split(images, labels)
 

@@ -8,8 +8,8 @@ from typing import Any
 import torch
 
 from netmorph.data.dataset import DataError, Split
-from netmorph.data.images import Size, decode_images
-from netmorph.data.source import Source, numbered_classes
+from netmorph.data.images import ImageSize, decode_images
+from netmorph.data.source import RawData, numbered_classes
 from netmorph.errors import require
 
 _PATTERNS = {"train": "train*.parquet", "validation": "val*.parquet", "test": "test*.parquet"}
@@ -21,11 +21,11 @@ def matches(folder: Path) -> bool:
     return any(folder.glob("*.parquet")) or any(folder.glob("data/*.parquet"))
 
 
-def read(folder: Path, size: Size | None) -> Source:
+def read(folder: Path, size: ImageSize | None) -> RawData:
     """Read columns `image` ({bytes, path}) and `label` (integer); class names from the schema where given."""
     files = find_files(folder)
     parts = {part: _read_part(paths, size) for part, paths in files.items()}
-    return Source(parts, _class_names(files["train"][0]) or numbered_classes(parts))
+    return RawData(parts, _class_names(files["train"][0]) or numbered_classes(parts))
 
 
 def find_files(folder: Path) -> dict[str, list[Path]]:
@@ -41,7 +41,7 @@ def find_files(folder: Path) -> dict[str, list[Path]]:
     return {part: paths for part, paths in files.items() if paths}
 
 
-def _read_part(paths: list[Path], size: Size | None) -> Split:
+def _read_part(paths: list[Path], size: ImageSize | None) -> Split:
     count = sum(_open(path).metadata.num_rows for path in paths)
     if count == 0:
         raise DataError(f"{paths[0]} has no rows; add images or remove the file")
