@@ -113,8 +113,8 @@ Model = Annotated[
 Width = Annotated[
     float | None,
     typer.Option(
-        help="Width multiplier of a netmorph model. If not given: evolve starts at 0.25, train at 1; gpt in train at 0.5 "
-        "(64 channels), and in both with two blocks (--option depth=2).",
+        help="Width multiplier of a netmorph model. If not given: evolve starts at 0.25, train at 1; gpt in train at "
+        "0.5 (64 channels), and in both with two blocks (--option depth=2).",
         rich_help_panel=NETWORK,
     ),
 ]

@@ -85,7 +85,7 @@ def train(
         typer.Option(
             min=1,
             help="Passes over the training data. If not given: 10 for images; as many as 60,000 rows of a table (10 to "
-            "200), or 3 million tokens of a text, take.",
+            "200), or 6 million tokens of a text, take.",
             rich_help_panel=OPTIMIZATION,
         ),
     ] = None,

@@ -19,7 +19,7 @@ SAMPLES = 25_000
 SMALL = 10_000
 # What a training sees of tables (rows), in so many epochs at least and at most, and of texts (tokens).
 ROWS_SEEN, FEWEST, MOST = 60_000, 10, 200
-TOKENS_SEEN = 3_000_000
+TOKENS_SEEN = 6_000_000
 # What a child sees of those: rows of tables come again and again before a network has seen as many as images.
 ROWS_OF_A_CHILD, TOKENS_OF_A_CHILD = 10_000, 500_000
 
@@ -64,10 +64,8 @@ def for_training(dataset: Dataset) -> Defaults:
             epochs = min(MOST, max(FEWEST, _epochs(ROWS_SEEN, samples)))
             return Defaults("mlp", {}, {}, Recipe(epochs=epochs, batch_size=_batch_size(samples)))
         case Tokens():
-            epochs = _epochs(TOKENS_SEEN, _tokens(dataset))
-            return Defaults(
-                "gpt", {"width": 0.5, "depth": 2}, {}, Recipe(epochs=epochs, batch_size=32, learning_rate=3e-3)
-            )
+            recipe = Recipe(epochs=_epochs(TOKENS_SEEN, _tokens(dataset)), batch_size=32, learning_rate=3e-3)
+            return Defaults("gpt", {"width": 0.5, "depth": 2}, {}, recipe)
         case _:
             return Defaults("lenet5", {}, {}, Recipe())
 
