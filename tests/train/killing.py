@@ -24,8 +24,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 from netmorph import cli, session
+from netmorph.data import Dataset
 from netmorph.policy import warm_up
 from netmorph.run.config import DataConfig, TrainConfig
 from netmorph.run.records import Records
@@ -34,6 +36,7 @@ from netmorph.train.loop import train
 from netmorph.train.optimizer_state import pack_optimizer
 from netmorph.train.optimizers import build_optimizer
 from netmorph.train.recipe import Recipe
+from tests.train import other_tasks
 from tests.train.growing import at_random, by_epoch
 from tests.train.small import dataset, deep
 from tests.train.tiny import weights
@@ -45,6 +48,7 @@ EVERYTHING = replace(
     SGD, ema=0.9, mixup=0.2, cutmix=1.0, accumulate=2, class_weights=(1.0, 2.0, 0.5), label_smoothing=0.1, warmup=0.2
 )
 ADAMW = replace(SGD, optimizer="adamw", learning_rate=0.01, schedule="step", clip_norm=1.0, channels_last=True)
+OTHER = Recipe(epochs=30, batch_size=16, learning_rate=0.01, ema=0.9, accumulate=2, warmup=0.2, clip_norm=1.0)
 RECIPES = {
     "sgd": SGD,
     "everything": EVERYTHING,
@@ -59,13 +63,19 @@ EDITS: dict[str, dict[str, Any]] = {
 }
 
 
-def by_library(recipe: Recipe, folder: Path, **edits: Any) -> None:
+def images() -> tuple[nn.Module, Dataset]:
+    return deep(), dataset()
+
+
+def by_library(
+    recipe: Recipe, folder: Path, made: Callable[[], tuple[nn.Module, Dataset]] = images, **edits: Any
+) -> None:
     """Train as a user's own program does; `folder/result` is the model and the optimizer at the end."""
     if (folder / "result").exists():
         return  # it was killed on its way out
-    model = deep()
+    model, data = made()
     optimizer = build_optimizer(model, recipe)
-    history = train(model, dataset(), recipe, optimizer=optimizer, checkpoint=folder / "state", resume=True, **edits)
+    history = train(model, data, recipe, optimizer=optimizer, checkpoint=folder / "state", resume=True, **edits)
     tensors, meta = pack_optimizer(optimizer, model)
     told = {"history": [asdict(epoch) for epoch in history], "journal": [entry.as_json() for entry in history.journal]}
     checkpoint.save(folder / "result", {**model.state_dict(), **tensors}, {"optimizer": meta, **told})
@@ -88,6 +98,13 @@ def begin(folder: Path) -> None:
 
 CASES: dict[str, Work] = {name: partial(by_library, recipe) for name, recipe in RECIPES.items()}
 CASES |= {name: partial(by_library, EVERYTHING, **edits) for name, edits in EDITS.items()}
+CASES |= {
+    "regression": partial(by_library, OTHER, made=other_tasks.regression),
+    "table": partial(
+        by_library, replace(OTHER, label_smoothing=0.1, class_weights=(1.0, 2.0, 0.5)), made=other_tasks.table
+    ),
+    "text": partial(by_library, replace(OTHER, epochs=10), made=other_tasks.text),
+}
 CASES["command"] = by_command
 # What changes files, and what makes an edit: before, within and after the change.
 FILES = (("netmorph.train.checkpoint", "save_file"), ("os", "fsync"), ("os", "replace"))

@@ -123,7 +123,8 @@ BatchSize = Annotated[
     int | None,
     typer.Option(
         min=1,
-        help="Samples a training step. If not given: 32 for texts and small data, 64 otherwise; train: 64 for images.",
+        help="Samples a training step. If not given: 16 for texts, 32 for small data, 64 otherwise; "
+        "train: 64 for images.",
         rich_help_panel=OPTIMIZATION,
     ),
 ]

@@ -20,6 +20,7 @@ SMALL = 10_000
 # What a training sees of tables (rows), in so many epochs at least and at most, and of texts (tokens).
 ROWS_SEEN, FEWEST, MOST = 60_000, 10, 200
 TOKENS_SEEN = 6_000_000
+WINDOWS = 16  # of a text in a step
 # What a child sees of those: rows of tables come again and again before a network has seen as many as images.
 ROWS_OF_A_CHILD, TOKENS_OF_A_CHILD = 10_000, 500_000
 
@@ -64,7 +65,7 @@ def for_training(dataset: Dataset) -> Defaults:
             epochs = min(MOST, max(FEWEST, _epochs(ROWS_SEEN, samples)))
             return Defaults("mlp", {}, {}, Recipe(epochs=epochs, batch_size=_batch_size(samples)))
         case Tokens():
-            recipe = Recipe(epochs=_epochs(TOKENS_SEEN, _tokens(dataset)), batch_size=32, learning_rate=3e-3)
+            recipe = Recipe(epochs=_epochs(TOKENS_SEEN, _tokens(dataset)), batch_size=WINDOWS, learning_rate=3e-3)
             return Defaults("gpt", {"width": 0.5, "depth": 2}, {}, recipe)
         case _:
             return Defaults("lenet5", {}, {}, Recipe())
@@ -81,7 +82,7 @@ def for_evolution(dataset: Dataset) -> Defaults:
             recipe = Recipe(epochs=_epochs(ROWS_OF_A_CHILD, samples), batch_size=_batch_size(samples))
             found = Defaults("mlp", start, start, recipe)
         case Tokens():
-            recipe = Recipe(epochs=_epochs(TOKENS_OF_A_CHILD, _tokens(dataset)), batch_size=32)
+            recipe = Recipe(epochs=_epochs(TOKENS_OF_A_CHILD, _tokens(dataset)), batch_size=WINDOWS)
             found = Defaults("gpt", {**start, "depth": 2}, start, recipe)
         case _:
             recipe = Recipe(epochs=_epochs(SAMPLES, samples), batch_size=_batch_size(samples))
