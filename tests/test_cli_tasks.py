@@ -184,7 +184,7 @@ def test_a_learning_rate_is_found(netmorph: Callable[..., Done], data: list[str]
         ("--data nan.csv --target y", r"values are missing in 'x' \(1 of 61 rows\)"),
         ("--data gaps.csv --target y --missing median", "missing must be 'refuse' or 'mean'"),
         ("--data short.txt", "has 6 tokens, and a window of 128 takes 129"),
-        ("--data prose", "PROSE"),
+        ("--data prose", r"or any text, with task='text' \(--task text\)"),
         ("--data prose --task text --unit word", "unit must be 'character' or 'byte'"),
         ("--data prose --task text --model lenet5", "lenet5 takes images"),
         ("--data houses.csv --target price --model gpt", "GPT does not take .*float32"),

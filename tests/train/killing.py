@@ -88,14 +88,33 @@ def by_command(folder: Path) -> None:
     cli.main()
 
 
-def begin(folder: Path) -> None:
+def begin(data: DataConfig, model: str, options: dict[str, Any], recipe: Recipe, folder: Path) -> None:
     """Make the run folder that `by_command` goes on with."""
-    data = DataConfig("digits", train_size=160)
-    session.create(
-        folder, TrainConfig(data, "lenet5", {"width": 0.25}, replace(SGD, epochs=30), threads=1), "netmorph train"
-    )
+    session.create(folder, TrainConfig(data, model, options, recipe, threads=1), "netmorph train")
 
 
+def begin_table(target: str, folder: Path) -> None:
+    """The same for a table beside the folder: a number, a category, and targets of both kinds."""
+    rows = (f"{row * 7 % 60},{'east' if row % 2 else 'west'},{row * 7 % 60 + 0.5},{row % 3}" for row in range(90))
+    (folder.parent / "table.csv").write_text("\n".join(["number,side,value,kind", *rows]))
+    others = tuple({"value", "kind"} - {target})
+    data = DataConfig(str(folder.parent / "table.csv"), target=target, ignore=others)
+    begin(data, "mlp", {"width": 0.125}, OTHER, folder)
+
+
+def begin_text(folder: Path) -> None:
+    """The same for a text beside the folder."""
+    (folder.parent / "rhyme.txt").write_text("How much wood would a woodchuck chuck? " * 40)
+    data, small = DataConfig(str(folder.parent / "rhyme.txt"), window=8), {"width": 0.0625, "depth": 1, "dropout": 0.1}
+    begin(data, "gpt", small, replace(OTHER, epochs=15), folder)
+
+
+BEGIN: dict[str, Work] = {
+    "command": partial(begin, DataConfig("digits", train_size=160), "lenet5", {"width": 0.25}, replace(SGD, epochs=30)),
+    "command on values": partial(begin_table, "value"),
+    "command on classes": partial(begin_table, "kind"),
+    "command on a text": begin_text,
+}
 CASES: dict[str, Work] = {name: partial(by_library, recipe) for name, recipe in RECIPES.items()}
 CASES |= {name: partial(by_library, EVERYTHING, **edits) for name, edits in EDITS.items()}
 CASES |= {
@@ -105,7 +124,7 @@ CASES |= {
     ),
     "text": partial(by_library, replace(OTHER, epochs=10), made=other_tasks.text),
 }
-CASES["command"] = by_command
+CASES |= dict.fromkeys(BEGIN, by_command)
 # What changes files, and what makes an edit: before, within and after the change.
 FILES = (("netmorph.train.checkpoint", "save_file"), ("os", "fsync"), ("os", "replace"))
 STRUCTURE = (
@@ -183,13 +202,13 @@ def differences(got: dict[str, Any], expected: dict[str, Any]) -> list[str]:
     return sorted(key for key in {**got, **expected} if got.get(key) != expected.get(key))
 
 
-def killed_at_random(work: Work, root: Path, kills: int, draw: random.Random) -> dict[str, Any]:
-    """Run undisturbed in one folder, and in another with about so many kills."""
-    folder, whole = root / "killed", root / "whole"
+def killed_at_random(name: str, root: Path, kills: int, draw: random.Random) -> dict[str, Any]:
+    """Run a case undisturbed in one folder, and in another with about so many kills."""
+    work, folder, whole = CASES[name], root / "killed", root / "whole"
     for path in (folder, whole):
         path.mkdir(parents=True)
-        if work is by_command:
-            live(begin, path)
+        if name in BEGIN:
+            live(BEGIN[name], path)
     started = time.perf_counter()
     live(work, whole)
     longest = 2 * (time.perf_counter() - started) / kills
@@ -275,7 +294,7 @@ def main() -> None:
         if name in EACH_STEP:
             found[name] = EACH_STEP[name](folder)
         else:
-            found[name] = killed_at_random(CASES[name], folder, int(kills), draw)
+            found[name] = killed_at_random(name, folder, int(kills), draw)
     print(json.dumps(found))
 
 

@@ -14,6 +14,7 @@ import pytest
 REPOSITORY = Path(__file__).parents[2]
 LIBRARY = ("sgd", "everything", "adamw", "patience", "edited", "edited by steps")
 OTHER_TASKS = ("regression", "table", "text")
+COMMANDS = ("command on values", "command on classes", "command on a text")
 
 
 def killed(folder: Path, seed: int, kills: int, *cases: str) -> dict[str, Any]:
@@ -53,9 +54,9 @@ def test_killed_trainings_of_other_tasks_end_with_the_same_bits(tmp_path: Path) 
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
 def test_twenty_kills_of_each_other_task_make_no_difference(tmp_path: Path) -> None:
-    kills = Counter(dict.fromkeys(OTHER_TASKS, 0))
+    kills = Counter(dict.fromkeys(OTHER_TASKS + COMMANDS, 0))
     for seed in itertools.count(1):
-        for name, case in killed(tmp_path / str(seed), seed, 8, *OTHER_TASKS).items():
+        for name, case in killed(tmp_path / str(seed), seed, 8, *kills).items():
             kills[name] += case["kills"]
         if min(kills.values()) >= 20:
             break
