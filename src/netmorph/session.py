@@ -77,8 +77,8 @@ def create(
     check_data(dataset)
     check_recipe(config.recipe, dataset, world)
     model = config.base(dataset).build()
-    price = cost(model, examples(dataset, model, 2))
     check_output(model, dataset, config.recipe)
+    price = cost(model, examples(dataset, model, 2))
     if isinstance(config, EvolveConfig):
         require("moocore", "evolve")
         if config.max_flops is not None and price.flops > config.max_flops:
