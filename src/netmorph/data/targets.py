@@ -55,7 +55,7 @@ def table_targets(name: str, column: Column, task: Answered | None) -> Targets:
             f"the target {name!r} holds strings such as {column.names[0]!r}, and regression is for numbers; correct "
             "the column, or take task='classification'"
         )
-    return column.values.float()[:, None], ()
+    return column.values[:, None], ()
 
 
 def array_targets(y: Tensor, task: Answered | None, classes: Sequence[str] | None) -> Targets:
@@ -70,7 +70,7 @@ def array_targets(y: Tensor, task: Answered | None, classes: Sequence[str] | Non
     """
     in_classes = not y.is_floating_point() if task is None else task == "classification"
     if not in_classes:
-        values = y.float()
+        values = y if y.dtype == torch.float64 else y.float()
         if y.ndim not in (1, 2) or not len(y):
             raise DataError(f"values to regress must be [N] or [N, K], got {describe(y)}")
         if count := int((~values.isfinite()).sum()):

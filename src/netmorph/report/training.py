@@ -125,7 +125,7 @@ def _matrix(axes: Axes, report: Mapping[str, Any], names: Sequence[str], support
     axes.set_xlabel("predicted")
     axes.set_ylabel("true")
     few = len(shown) < len(names)
-    axes.set_title(f"{len(shown)} of {len(names)} classes, those confused most" if few else "Test images by class")
+    axes.set_title(f"{len(shown)} of {len(names)} classes, those confused most" if few else "Test samples by class")
 
 
 def range_test(figure: Figure, found: RangeTest) -> Mapping[str, str]:
