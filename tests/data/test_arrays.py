@@ -4,7 +4,7 @@ import torch
 
 from netmorph import data
 from netmorph.data import Columns, DataError, Pixels, tensors
-from netmorph.tasks import Request
+from netmorph.tasks import Task
 
 
 def drawn(*shape):
@@ -83,7 +83,7 @@ def absolute(outputs, targets):
 
 
 def test_a_task_of_ones_own_takes_targets_as_they_are():
-    task = Request("mine", absolute)
+    task = Task("mine", absolute)
     dataset = tensors(drawn(30, 4), drawn(30, 2, 3), task=task, outputs=6)
     assert dataset.task is task
     assert (dataset.outputs, dataset.train.targets.shape) == (6, (20, 2, 3))
