@@ -20,7 +20,11 @@ def regression(mean: Sequence[float] = (0.0,), std: Sequence[float] = (1.0,), na
 
     Args:
         mean, std: of each column of the training targets.
+
+    Raises:
+        TaskError: they are no finite numbers, as many of both, or a `std` is not above 0.
     """
+    _check_scale(mean, std)
     centre, spread = torch.tensor([*mean], dtype=torch.float64), torch.tensor([*std], dtype=torch.float64)
 
     def in_units(outputs: Tensor) -> Tensor:
@@ -53,7 +57,25 @@ def regression(mean: Sequence[float] = (0.0,), std: Sequence[float] = (1.0,), na
     return Task(name, loss, numbers, told, chooses=Criterion("rmse"), answers=in_units, check=_check_values)
 
 
+def _check_scale(mean: object, std: object) -> None:
+    try:
+        centre, spread = (torch.as_tensor(each, dtype=torch.float64) for each in (mean, std))
+    except (TypeError, ValueError, RuntimeError):
+        centre = spread = torch.tensor(torch.nan)
+    fits = centre.dim() == 1 and centre.shape == spread.shape and bool((centre.isfinite() & (spread > 0)).all())
+    if not fits or not bool(spread.isfinite().all()):
+        raise TaskError(
+            f"regression takes a mean and a std above 0 for each column of the targets, mean=(20.5,), std=(3.1,) for "
+            f"one; got {mean!r} and {std!r}"
+        )
+
+
 def _check_values(outputs: Tensor, targets: Tensor) -> None:
+    if targets.dim() != 2:
+        raise TaskError(
+            f"the targets have shape {tuple(targets.shape)}; values [samples, columns] were expected, targets[:, None] "
+            "for one column"
+        )
     if outputs.dim() != 2 or outputs.shape[1:] != targets.shape[1:]:
         raise TaskError(
             f"its outputs have shape {tuple(outputs.shape)}; [samples, {targets.shape[1]}] was expected, a value for "

@@ -1,6 +1,7 @@
 """Train a network: the loop over epochs, from the first one to the best weights."""
 
 import math
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from time import perf_counter
@@ -171,6 +172,12 @@ def train(
             on_epoch(epoch)
 
     best.put_back(model, optimizer, editing)
+    if history.best.score == -math.inf:
+        warnings.warn(
+            f"the number {dataset.task.chooses.name!r}, which chooses the best epoch, was NaN or infinite in all of "
+            "them; the model has the weights of the one with the lowest loss",
+            stacklevel=2,
+        )
     return history
 
 
