@@ -4,7 +4,7 @@ import torch
 
 from netmorph import data
 from netmorph.data import Columns, DataError, Pixels, tensors
-from netmorph.tasks import Request
+from netmorph.tasks import Task
 
 
 def drawn(*shape):
@@ -36,7 +36,8 @@ def test_values(shape):
     assert (dataset.task.name, dataset.outputs, dataset.classes) == ("regression", columns, ())
     assert dataset.train.targets.shape == (20, columns)
     torch.testing.assert_close(
-        dataset.task.answers(torch.zeros(1, columns)), dataset.train.targets.mean(0, keepdim=True)
+        dataset.task.answers(torch.zeros(1, columns, dtype=torch.float64)),
+        dataset.train.targets.mean(0, keepdim=True).double(),
     )
 
 
@@ -58,7 +59,7 @@ def test_parts_that_are_given_stay():
     x, y = drawn(30, 4), drawn(30)
     dataset = tensors(x[:20], y[:20], x_validation=x[20:25], y_validation=y[20:25], x_test=x[25:], y_test=y[25:])
     assert (len(dataset.train), len(dataset.validation), len(dataset.test)) == (20, 5, 5)
-    torch.testing.assert_close(dataset.test.targets, torch.tensor(y[25:, None], dtype=torch.float32))
+    torch.testing.assert_close(dataset.test.targets, torch.tensor(y[25:, None], dtype=torch.float64))
     held = tensors(x[:20], y[:20], x_test=x[25:], y_test=y[25:])
     assert (len(held.train), len(held.validation)) == (17, 3)
 
@@ -83,7 +84,7 @@ def absolute(outputs, targets):
 
 
 def test_a_task_of_ones_own_takes_targets_as_they_are():
-    task = Request("mine", absolute)
+    task = Task("mine", absolute)
     dataset = tensors(drawn(30, 4), drawn(30, 2, 3), task=task, outputs=6)
     assert dataset.task is task
     assert (dataset.outputs, dataset.train.targets.shape) == (6, (20, 2, 3))

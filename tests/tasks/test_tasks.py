@@ -100,7 +100,7 @@ def test_the_next_token_tells_perplexity():
         ),
         (classification(), torch.zeros(2, 3), torch.tensor([0, 3]), "labels go from 0 to 3.*classes 0 to 2"),
         (regression(), torch.zeros(2), torch.zeros(2, 1), r"\[samples, 1\] was expected"),
-        (regression(), torch.zeros(2, 1), torch.zeros(2), "unsqueeze a single column"),
+        (regression(), torch.zeros(2, 1), torch.zeros(2), "for one column"),
         (next_token(), torch.zeros(2, 4), torch.zeros(2, 4).long(), r"\[samples, positions, tokens\] were expected"),
         (next_token(), torch.zeros(2, 4, 3), torch.full((2, 4), 5), "the token 5, but its outputs are for 3 tokens"),
     ],

@@ -80,6 +80,9 @@ class Task:
             there are no classes: recipes that ask for either are refused.
         check: refuses outputs and targets that do not fit each other, maybe of other samples; called before anything
             is trained.
+
+    Raises:
+        TaskError: `chooses` is no `Criterion`.
     """
 
     name: str
@@ -91,6 +94,13 @@ class Task:
     answers: Callable[[Tensor], Tensor] = _itself
     softened: Callable[[float, Tensor | None], Objective] | None = None
     check: Callable[[Tensor, Tensor], None] = _anything
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.chooses, Criterion):
+            raise TaskError(
+                f"the task {self.name!r} chooses by a Criterion, which says which way a number is good: "
+                f"Criterion({str(self.chooses)!r}, higher_is_better=...); got {self.chooses!r}"
+            )
 
     def objective(self, smoothing: float = 0.0, weights: Tensor | None = None) -> Objective:
         """What training makes small.

@@ -48,6 +48,6 @@ def _check_tokens(outputs: Tensor, targets: Tensor) -> None:
         )
     if int(targets.max()) >= outputs.shape[2]:
         raise TaskError(
-            f"the text has the token {int(targets.max())}, but its outputs are for {outputs.shape[2]} tokens; build it with "
-            "the vocabulary's size"
+            f"the text has the token {int(targets.max())}, but its outputs are for {outputs.shape[2]} tokens; build it "
+            "with the vocabulary's size"
         )

@@ -25,7 +25,11 @@ def regression(mean: Sequence[float] = (0.0,), std: Sequence[float] = (1.0,), na
 
     Args:
         mean, std: of each column of the training targets.
+
+    Raises:
+        TaskError: they are no finite numbers, as many of both, or a `std` is not above 0.
     """
+    _check_scale(mean, std)
     measured = tuple(map(float, mean)), tuple(map(float, std))
 
     def scaled(targets: Tensor, like: Tensor) -> Tensor:
@@ -72,13 +76,26 @@ def _centre_and_spread(
     return torch.tensor(mean, dtype=dtype, device=device), torch.tensor(std, dtype=dtype, device=device)
 
 
-def _check_values(outputs: Tensor, targets: Tensor) -> None:
-    if targets.dim() != 2:
+def _check_scale(mean: object, std: object) -> None:
+    try:
+        centre, spread = (torch.as_tensor(each, dtype=torch.float64) for each in (mean, std))
+    except (TypeError, ValueError, RuntimeError):
+        centre = spread = torch.tensor(torch.nan)
+    fits = centre.dim() == 1 and centre.shape == spread.shape and bool((centre.isfinite() & (spread > 0)).all())
+    if not fits or not bool(spread.isfinite().all()):
         raise TaskError(
-            f"targets to regress have shape {tuple(targets.shape)}; [samples, columns] was expected: unsqueeze a "
-            "single column"
+            f"regression takes a mean and a std above 0 for each column of the targets, mean=(20.5,), std=(3.1,) for "
+            f"one; got {mean!r} and {std!r}"
         )
-    if outputs.dim() != 2 or outputs.shape[1] != targets.shape[1]:
+
+
+def _check_values(outputs: Tensor, targets: Tensor) -> None:
+    if targets.dim() != 2 or not targets.is_floating_point():
+        raise TaskError(
+            f"the targets are {targets.dtype} of shape {tuple(targets.shape)}; floating values [samples, columns] were "
+            "expected, targets[:, None] for one column"
+        )
+    if outputs.dim() != 2 or outputs.shape[1:] != targets.shape[1:]:
         raise TaskError(
             f"its outputs have shape {tuple(outputs.shape)}; [samples, {targets.shape[1]}] was expected, a value for "
             "each column of the target"
