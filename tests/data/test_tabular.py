@@ -33,7 +33,7 @@ def test_values_are_regressed_on_the_scale_of_the_train_targets():
     assert (dataset.task.name, dataset.outputs, dataset.classes, dataset.input_shape) == ("regression", 1, (), (1,))
     assert (len(dataset.train), len(dataset.validation), len(dataset.test)) == (34, 6, 10)
     targets = dataset.train.targets
-    assert (targets.shape, targets.dtype) == ((34, 1), torch.float32)
+    assert (targets.shape, targets.dtype) == ((34, 1), torch.float64)
     mean, std = targets.mean(), targets.std(correction=0)
     torch.testing.assert_close(
         dataset.task.answers(torch.tensor([[0.0], [1.0]])), torch.stack([mean, mean + std])[:, None]

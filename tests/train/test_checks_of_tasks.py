@@ -70,7 +70,7 @@ def test_shapes_may_differ_where_samples_meet_their_own_targets() -> None:
 
 def test_a_number_that_chooses_and_is_never_finite_is_told() -> None:
     task = Task("mine", squared, lambda outputs, targets: {"a": targets.mean() * torch.nan}, chooses=Criterion("a"))
-    with pytest.raises(NotFinite, match=r"'a', which chooses the best epoch, was NaN or infinite .* in all of 1 epochs"):
+    with pytest.raises(NotFinite, match="'a', which chooses the best epoch, was NaN or infinite"):
         train(nn.Linear(3, 1), rows(task), ONE_EPOCH)
 
 
