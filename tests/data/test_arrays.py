@@ -36,8 +36,8 @@ def test_values(shape):
     assert (dataset.task.name, dataset.outputs, dataset.classes) == ("regression", columns, ())
     assert dataset.train.targets.shape == (20, columns)
     torch.testing.assert_close(
-        dataset.task.answers(torch.zeros(1, columns, dtype=torch.float64)),
-        dataset.train.targets.mean(0, keepdim=True).double(),
+        dataset.task.answers(torch.zeros(1, columns)),
+        dataset.train.targets.mean(0, keepdim=True),
     )
 
 
@@ -59,7 +59,7 @@ def test_parts_that_are_given_stay():
     x, y = drawn(30, 4), drawn(30)
     dataset = tensors(x[:20], y[:20], x_validation=x[20:25], y_validation=y[20:25], x_test=x[25:], y_test=y[25:])
     assert (len(dataset.train), len(dataset.validation), len(dataset.test)) == (20, 5, 5)
-    torch.testing.assert_close(dataset.test.targets, torch.tensor(y[25:, None], dtype=torch.float64))
+    torch.testing.assert_close(dataset.test.targets, torch.tensor(y[25:, None], dtype=torch.float32))
     held = tensors(x[:20], y[:20], x_test=x[25:], y_test=y[25:])
     assert (len(held.train), len(held.validation)) == (17, 3)
 
@@ -161,3 +161,40 @@ def test_npz_that_is_refused(tmp_path):
     (tmp_path / "empty.npz").touch()
     with pytest.raises(DataError, match=r"empty.npz cannot be read"):
         data.load(tmp_path / "empty.npz")
+
+
+@pytest.mark.parametrize(
+    ("x", "y", "options", "message"),
+    [
+        (drawn(30, 2), LABELS, {"task": "text"}, "task must be 'classification' or 'regression' or a Task of your own"),
+        (drawn(30, 2), LABELS, {"task": absolute}, "task must be 'classification'"),
+        (drawn(30, 2), LABELS, {"outputs": 7}, "outputs is for a Task of your own"),
+        (
+            drawn(30, 2),
+            drawn(30),
+            {"classes": ["a", "b"]},
+            "classes name labels, which are integers, and the targets are",
+        ),
+        (drawn(30, 2), LABELS, {"classes": ["a", "b", "a"]}, "classes must have different names"),
+        (drawn(30, 2), LABELS * 10**9, {}, "labels run from 0 to 2000000000 in 30 samples"),
+        (images()[:, 0, :, :3].repeat(2, 1)[..., None].repeat(3, 3), LABELS, {}, "have their channels last"),
+        (drawn(30, 0), LABELS, {}, "have no features"),
+        (np.ma.masked_array(drawn(30, 2), drawn(30, 2) > 1), LABELS, {}, "a masked array, whose mask would be lost"),
+        (torch.empty(30, 2, device="meta"), LABELS, {}, "inputs of train must be an array of numbers"),
+        (drawn(30, 2), LABELS, {"validation": "0.1"}, "validation must be a fraction.*got '0.1'"),
+    ],
+)
+def test_what_would_be_taken_for_something_else_is_refused(x, y, options, message):
+    with pytest.raises(DataError, match=message):
+        tensors(x, y, **options)
+
+
+def test_numbers_of_which_float32_keeps_too_little_are_refused():
+    x, y = drawn(30, 2), drawn(30)
+    with pytest.raises(DataError, match=r"the targets vary by .* around 999999999.87.*subtract 999999999.87"):
+        tensors(x, y + 1e9)
+    with pytest.raises(DataError, match="the inputs of train, column 1 from 0, vary by"):
+        tensors(x + np.array([0, 1e9]), y)
+    shifted = tensors(x + np.array([0, 1e3]), y + 1e3)
+    assert shifted.train.targets.dtype == torch.float32
+    assert tensors(np.full((30, 2), 1e9 + 0.1), y).input_shape == (2,)  # equal numbers stay equal

@@ -113,6 +113,8 @@ def test_a_task_of_ones_own_replaces_that_of_the_data():
         ("diabetes", {"task": "clasification"}, "task must be 'classification' or 'regression' for a table"),
         ("diabetes", {"missing": "median"}, "missing must be 'refuse' or 'mean' for a table"),
         ("stdlib", {"ignore": ["a"]}, "ignore is not for a text"),
+        ("diabetes", {"ignore": "age"}, r"ignore takes a list of columns, ignore=\['age'\] for one"),
+        ("stdlib", {"window": 8.5}, "a window must be a whole number of tokens"),
         ("stdlib", {"unit": "word"}, "unit must be 'character' or 'byte' for a text"),
         ("stdlib", {"task": "regression"}, "task must be 'text' for a text"),
     ],
