@@ -38,7 +38,9 @@ def table_dataset(
         DataError: the target is not there, or does not suit the task; values are missing; there are too few rows.
     """
     if target is None:
-        raise DataError(f"name the column of the table {name!r} to learn (target=...); it has {_names(table)}")
+        raise DataError(
+            f"name the column of the table {name!r} to learn (target=..., or --target); it has {_names(table)}"
+        )
     check_column(target, table)
     targets, classes = table_targets(target, table[target], task)
     features = {column: values for column, values in table.items() if column != target}
