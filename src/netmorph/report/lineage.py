@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 ROW = 20  # px between two rows
-LOW, HIGH = "#b9d7ec", "#00365a"  # colours of low and high accuracy, on either side of the accent
+LOW, HIGH = "#b9d7ec", "#00365a"  # colours of low and high scores, on either side of the accent
 _BEST_RING: dict[str, Any] = {"mfc": "none", "mec": ACCENT, "mew": 2.5, "ms": 18}
 _SURVIVOR_RING: dict[str, Any] = {"mfc": "none", "mec": INK, "mew": 1.2, "ms": 16}
 Cell = tuple[int, int]

@@ -1,7 +1,8 @@
 """Train a network, or many at once; go on where a training stopped; ask what a network has learned."""
 
+from netmorph.train.continuation import continuation
 from netmorph.train.editing import InLoop
-from netmorph.train.evaluation import evaluate, predict
+from netmorph.train.evaluation import evaluate, evaluate_constant, predict
 from netmorph.train.history import Epoch, History
 from netmorph.train.loop import train
 from netmorph.train.lr_finder import RangeTest, find_learning_rate
@@ -28,7 +29,9 @@ __all__ = [
     "Recipe",
     "World",
     "build_optimizer",
+    "continuation",
     "evaluate",
+    "evaluate_constant",
     "find_learning_rate",
     "joined",
     "predict",
