@@ -66,7 +66,8 @@ def positions(figure: Figure, text: Mapping[str, Any], constant: float | None) -
     marker = "o" if len(text["positions"]) <= 30 else ""
     axes.plot(text["positions"], text["losses"], marker=marker, ms=4, color=ACCENT, lw=2, label="loss of the networks")
     if constant is not None:
-        axes.axhline(constant, color=ORANGE, lw=1.5, ls=(0, (4, 3)), label="without looking at the text (unigrams)")
+        axes.axhline(constant, color=ORANGE, lw=1.5, ls=(0, (4, 3)), label="unigrams, which look at no text")
+    axes.set_xlim(min(1, text["positions"][0]), max(2, text["positions"][-1]))
     axes.set_xlabel("tokens seen, of the window")
     axes.set_ylabel("loss (nats a token)")
     legend_above(axes)

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 SMALLEST_ERROR = 1e-17  # what is drawn for an error of exactly zero
+LEAST_JUMP = 1e-3  # half of the smallest range of jumps that is drawn: a share, or relative to the largest number
 Curve = list[tuple[float, float]]
 
 
@@ -73,9 +74,10 @@ def tradeoff(
     axes.annotate(
         f"best {criterion.text(values[champion.id])}",
         (champion.flops, values[champion.id]),
-        xytext=(0, 10),
+        xytext=(0, 10 if criterion.higher_is_better else -10),  # the front lies on the other side
         textcoords="offset points",
         ha="center",
+        va="bottom" if criterion.higher_is_better else "top",
         weight="bold",
     )
     for arm in map(look, arms_of(shown)):
@@ -159,7 +161,7 @@ def spending(figure: Figure, networks: Sequence[NetworkRecord], criterion: Crite
     return {}
 
 
-def edits(figure: Figure, networks: Iterable[NetworkRecord], criterion: Criterion) -> Mapping[str, str]:
+def edits(figure: Figure, networks: Sequence[NetworkRecord], criterion: Criterion) -> Mapping[str, str]:
     """What each edit did before any training: to the validation number that chooses, and to the outputs."""
     scale, unit = (100, " points") if criterion.is_share else (1, "")
     by_kind: dict[str, list[tuple[NetworkRecord, EditRecord]]] = {}
@@ -175,7 +177,7 @@ def edits(figure: Figure, networks: Iterable[NetworkRecord], criterion: Criterio
             height = row + 0.5 * ((index * 0.618034) % 1 - 0.5)
             tooltip = (
                 f"Network {network.id}, round {network.round}\n{_brief(edit)}\n"
-                f"{criterion.name} {scale * criterion.value(edit.jump):+.3g}{unit}, outputs {edit.error:.2g}"
+                f"{criterion.name} {scale * criterion.value(edit.jump) + 0.0:+.3g}{unit}, outputs {edit.error:.2g}"
             )
             for axes, name, value in (
                 (left, "jump", scale * criterion.value(edit.jump)),
@@ -186,6 +188,10 @@ def edits(figure: Figure, networks: Iterable[NetworkRecord], criterion: Criterio
                     axes.plot(value, height, "o", gid=gid, color=ACCENT, alpha=0.5, ms=6, mew=0, clip_on=False)
                     tooltips[gid] = tooltip
     left.axvline(0, color=INK, lw=1, zorder=0)
+    # What rounding leaves of an exact edit must not fill the axis.
+    low, high = left.get_xlim()
+    least = LEAST_JUMP * (1 if criterion.is_share else max(abs(criterion.value(n.score or 0.0)) for n in networks))
+    left.set_xlim(min(low, -scale * least), max(high, scale * least))
     left.set_yticks(range(len(kinds)), kinds)
     left.set_ylim(-0.6, len(kinds) - 0.4)
     left.set_xlabel(f"validation {criterion.name} after the edit minus before{unit and ' (points)'}")

@@ -130,7 +130,7 @@ def _of_evolution(records: Records, found: Result, networks: Sequence[NetworkRec
     return [
         Section(
             "tradeoff",
-            f"{name.capitalize()} against FLOPs",
+            f"Validation {name} against FLOPs",
             "Every trained network of the run; what lies beyond the axis is drawn on its edge. The line joins "
             "the evolution's Pareto front: no other evolved network is as good for as few FLOPs.",
             partial(plots.tradeoff, networks=networks, front=on_front, best=id, criterion=criterion) if ready else None,
@@ -173,7 +173,7 @@ def _of_evolution(records: Records, found: Result, networks: Sequence[NetworkRec
         Section(
             "ensemble",
             "The ensemble against its members",
-            f"{name.capitalize()} on the held-out test set, which was used once, at the end.",
+            f"The {name} on the held-out test set, which was used once, at the end; {criterion.better} is better.",
             partial(plots.ensemble, found=found, criterion=criterion) if tested else None,
             ensemble_height,
         ),

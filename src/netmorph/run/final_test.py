@@ -16,8 +16,8 @@ from netmorph.run.result import ConstantResult, Exhibits
 from netmorph.run.store import NetworkStore
 from netmorph.tasks import Exhibit, Numbers
 from netmorph.tasks.tokens import loss_by_position
-from netmorph.train.continuation import continuation
 from netmorph.train.evaluation import evaluate, evaluate_constant, predict
+from netmorph.train.generation import generate
 
 # Of a longer window, neighbouring positions share a point in the report.
 POSITIONS = 64
@@ -93,7 +93,7 @@ def text_exhibit(models: Sequence[nn.Module], dataset: Dataset) -> dict[str, obj
     if not isinstance(dataset.encoder, Vocabulary):
         return shown
     start = dataset.test.head(1)[0]
-    written = continuation(models, start, dataset, count=WRITTEN, temperature=TEMPERATURE)
+    written = generate(models, start, dataset, count=WRITTEN, temperature=TEMPERATURE)
     return {
         **shown,
         "start": dataset.encoder.decode(start),

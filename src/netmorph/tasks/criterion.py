@@ -21,6 +21,11 @@ class Criterion:
     higher_is_better: bool = False
     is_share: bool = False
 
+    @property
+    def better(self) -> str:
+        """For people: "higher" is better, or "lower"."""
+        return "higher" if self.higher_is_better else "lower"
+
     def score(self, value: float) -> float:
         """The number, so turned that more is better; NaN is worse than all."""
         if math.isnan(value):

@@ -28,7 +28,7 @@ def next_token(name: str = "text") -> Task:
         answers=_probabilities,
         check=_check_tokens,
         exhibit=Exhibit.TOKENS,
-        constant=Constant("the shares of the tokens, without context (unigrams)", _unigrams),
+        constant=Constant("the frequencies of the tokens (unigrams)", _unigrams),
     )
 
 

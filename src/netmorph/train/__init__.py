@@ -1,8 +1,8 @@
 """Train a network, or many at once; go on where a training stopped; ask what a network has learned."""
 
-from netmorph.train.continuation import continuation
 from netmorph.train.editing import InLoop
 from netmorph.train.evaluation import evaluate, evaluate_constant, predict
+from netmorph.train.generation import generate
 from netmorph.train.history import Epoch, History
 from netmorph.train.loop import train
 from netmorph.train.lr_finder import RangeTest, find_learning_rate
@@ -29,10 +29,10 @@ __all__ = [
     "Recipe",
     "World",
     "build_optimizer",
-    "continuation",
     "evaluate",
     "evaluate_constant",
     "find_learning_rate",
+    "generate",
     "joined",
     "predict",
     "train",

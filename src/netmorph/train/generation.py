@@ -15,7 +15,7 @@ from netmorph.train.modes import mode
 
 
 @torch.no_grad()
-def continuation(
+def generate(
     model: Networks, start: Tensor, dataset: Dataset, *, count: int, temperature: float = 1.0, seed: int = 0
 ) -> Tensor:
     """Tokens drawn one after the other from what the network, or several together, expect next.
