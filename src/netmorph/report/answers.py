@@ -36,7 +36,7 @@ def values(figure: Figure, report: Mapping[str, Any]) -> Mapping[str, str]:
         ends = [*column["true"], *column["predicted"]] or [0.0, 1.0]
         margin = 0.04 * (max(ends) - min(ends)) or 1.0
         low, high = min(ends) - margin, max(ends) + margin
-        scatter.plot([low, high], [low, high], color=GREY, lw=1, ls=(0, (4, 3)), label="predicted = true")
+        scatter.plot([low, high], [low, high], color=GREY, lw=1, ls=(0, (4, 3)))
         alpha = 0.55 if len(column["true"]) <= 300 else 0.3
         scatter.plot(column["true"], column["predicted"], "o", color=ACCENT, ms=5, mew=0, alpha=alpha)
         scatter.set_xlim(low, high)
@@ -45,7 +45,6 @@ def values(figure: Figure, report: Mapping[str, Any]) -> Mapping[str, str]:
         scatter.locator_params(nbins=6)
         scatter.set_xlabel(f"true value{of_column}")
         scatter.set_ylabel("predicted value")
-        legend_above(scatter)
         if column["counts"]:
             errors.stairs(column["counts"], column["edges"], fill=True, color=ACCENT, alpha=0.45)
         errors.axvline(0, color=INK, lw=1)

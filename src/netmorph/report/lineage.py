@@ -177,6 +177,7 @@ def _colours(
     low, high = scores[len(scores) // 10], scores[-1]
     scale = cm.ScalarMappable(colours.Normalize(low, max(high, low + 1e-3 * max(1e-6, abs(low))), clip=True), shades)
     bar = figure.colorbar(scale, ax=axes, location="top", shrink=0.3, aspect=30, anchor=(1.0, 0.0), pad=0.02)
+    bar.ax.locator_params(nbins=4)
     bar.ax.xaxis.set_major_formatter(lambda score, position: criterion.text(criterion.value(score)))
     bar.set_label(f"validation {criterion.name}")
     bar.outline.set_visible(False)

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 SMALLEST_ERROR = 1e-17  # what is drawn for an error of exactly zero
 LEAST_JUMP = 1e-3  # half of the smallest range of jumps that is drawn: a share, or relative to the largest number
+LABEL = 0.07  # of the height of the axes, that a label beside a point takes
 Curve = list[tuple[float, float]]
 
 
@@ -71,6 +72,10 @@ def tradeoff(
             gid=f"front{network.id}",
         )
     champion = next(network for network in shown if network.id == best)
+    low, high = axes.get_ylim()
+    room = LABEL * (high - low) * (1 if criterion.higher_is_better else -1)
+    ends = (low, high, values[champion.id] + room)
+    axes.set_ylim(min(ends), max(ends))
     axes.annotate(
         f"best {criterion.text(values[champion.id])}",
         (champion.flops, values[champion.id]),
@@ -246,7 +251,8 @@ def ensemble(figure: Figure, found: Result, criterion: Criterion) -> Mapping[str
     axes.set_xlim(start, max(values) + 1.5 * margin)
     axes.grid(False, axis="y")
     axes.tick_params(axis="y", length=0)
-    axes.xaxis.set_major_formatter(lambda value, position: criterion.text(value))
+    beyond = 1.0 if criterion.is_share else math.inf  # where only the labels of the points have a place
+    axes.xaxis.set_major_formatter(lambda value, position: "" if value > beyond else criterion.text(value))
     axes.set_xlabel(f"test {criterion.name}")
     return {}
 

@@ -66,8 +66,8 @@ def _values(found: Result, where: str) -> Section:
     return Section(
         "values",
         "Predicted and true values",
-        f"{where} Left: the closer to the diagonal, the better.{few} Right: how the errors of all samples are "
-        "distributed. Values are in the units of the target.",
+        f"{where} Left: the closer to the diagonal, where both are equal, the better.{few} Right: how the errors of "
+        "all samples are distributed. Values are in the units of the target.",
         None if report is None else partial(answers.values, report=report),
         0 if report is None else answers.values_height(report),
     )
