@@ -86,6 +86,9 @@ def test_networks_and_ensembles_are_tested_as_by_hand(run) -> None:
     assert classes["accuracy"] == found.ensemble.test["accuracy"]
     assert [entry["name"] for entry in classes["classes"]] == list(CLASSES)
     assert sum(count for *_, count in classes["confusion"]) == len(DATA.test)
+    most_frequent = DATA.train.targets.bincount().argmax()
+    assert found.constant.name == "the most frequent class"
+    assert found.constant.test["accuracy"] == (DATA.test.targets == most_frequent).double().mean().item()
     alone, random = found.baselines["alone"], found.baselines["random"]
     assert (alone.best.id, alone.best.test["accuracy"], alone.training_flops) == (4, accuracy(models[4]), 5000)
     assert (random.best.id, random.networks, random.training_flops) == (5, 1, 5000)
