@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from netmorph.report.arms import ACCENT, ORANGE
 from netmorph.report.figures import GREY, INK, legend_above
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 ROW = 380  # px that a column of the target takes
@@ -26,32 +27,32 @@ def values(figure: Figure, report: Mapping[str, Any]) -> Mapping[str, str]:
         report: see `netmorph.measure.value_report`.
     """
     columns = report["columns"]
-    for (scatter, errors), column, number in zip(
-        figure.subplots(len(columns), 2, squeeze=False, width_ratios=(1, 1.2)),
-        columns,
-        range(1, 1 + len(columns)),
-        strict=True,
-    ):
+    panels = figure.subplots(len(columns), 2, squeeze=False, width_ratios=(1, 1.2))
+    for number, ((left, right), column) in enumerate(zip(panels, columns, strict=True), start=1):
         of_column = f" (column {number} of the target)" if len(columns) > 1 else ""
-        ends = [*column["true"], *column["predicted"]] or [0.0, 1.0]
-        margin = 0.04 * (max(ends) - min(ends)) or 1.0
-        low, high = min(ends) - margin, max(ends) + margin
-        scatter.plot([low, high], [low, high], color=GREY, lw=1, ls=(0, (4, 3)))
-        alpha = 0.55 if len(column["true"]) <= 300 else 0.3
-        scatter.plot(column["true"], column["predicted"], "o", color=ACCENT, ms=5, mew=0, alpha=alpha)
-        scatter.set_xlim(low, high)
-        scatter.set_ylim(low, high)
-        scatter.set_aspect("equal", adjustable="box")
-        scatter.locator_params(nbins=6)
-        scatter.set_xlabel(f"true value{of_column}")
-        scatter.set_ylabel("predicted value")
+        _scatter(left, column["true"], column["predicted"], of_column)
         if column["counts"]:
-            errors.stairs(column["counts"], column["edges"], fill=True, color=ACCENT, alpha=0.45)
-        errors.axvline(0, color=INK, lw=1)
-        errors.set_xlabel(f"predicted minus true{of_column}")
-        errors.set_ylabel("samples")
-        errors.yaxis.get_major_locator().set_params(integer=True)
+            right.stairs(column["counts"], column["edges"], fill=True, color=ACCENT, alpha=0.45)
+        right.axvline(0, color=INK, lw=1)
+        right.set_xlabel(f"predicted minus true{of_column}")
+        right.set_ylabel("samples")
+        right.yaxis.get_major_locator().set_params(integer=True)
     return {}
+
+
+def _scatter(axes: Axes, true: Sequence[float], predicted: Sequence[float], of_column: str) -> None:
+    """Both axes alike, and the diagonal on which predictions are right."""
+    ends = [*true, *predicted] or [0.0, 1.0]
+    margin = 0.04 * (max(ends) - min(ends)) or 1.0
+    low, high = min(ends) - margin, max(ends) + margin
+    axes.plot([low, high], [low, high], color=GREY, lw=1, ls=(0, (4, 3)))
+    axes.plot(true, predicted, "o", color=ACCENT, ms=5, mew=0, alpha=0.55 if len(true) <= 300 else 0.3)
+    axes.set_xlim(low, high)
+    axes.set_ylim(low, high)
+    axes.set_aspect("equal", adjustable="box")
+    axes.locator_params(nbins=6)
+    axes.set_xlabel(f"true value{of_column}")
+    axes.set_ylabel("predicted value")
 
 
 def positions(figure: Figure, text: Mapping[str, Any], constant: float | None) -> Mapping[str, str]:
