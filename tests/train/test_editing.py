@@ -10,7 +10,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from netmorph import apply, load, narrow, residual, save, trace, undo, widen
+from netmorph import apply, load, narrow, residual, save, trace, undo, widen, zoo
+from netmorph.data.text import text_dataset
 from netmorph.errors import NetmorphError
 from netmorph.graph import Graph
 from netmorph.policy import divide, warm_up
@@ -119,6 +120,21 @@ def test_a_callable_that_edits_nothing_changes_nothing() -> None:
 
     assert train(models[1], dataset(), recipe, edit=look, edit_every=2) == plain
     assert same_weights(*models)
+
+
+def test_a_network_of_tokens_is_edited_while_it_trains() -> None:
+    text = text_dataset("text", {"": "How much wood would a woodchuck chuck?\n" * 40}, window=8)
+
+    def grow(graph: Graph, history: History, optimizer: torch.optim.Optimizer) -> Graph:
+        return apply(graph, widen(graph, "blocks.0.fc1", graph.group("blocks.0.fc1").size + 2), optimizer)
+
+    for ema in (None, 0.5):
+        torch.manual_seed(0)
+        model = zoo.build("gpt", (8,), text.outputs, depth=1, heads=1, channels=8)
+        history = train(model, text, Recipe(epochs=3, batch_size=16, ema=ema), edit=grow)
+        assert kinds(history) == ["widen"] * (history.best.epoch - 1)
+        assert history.best.epoch > 1
+        assert model.blocks[0].fc1.out_features == 32 + 2 * len(history.journal)
 
 
 def test_it_is_asked_between_epochs_or_after_so_many_steps() -> None:

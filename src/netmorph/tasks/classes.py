@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from netmorph.tasks.criterion import ACCURACY
-from netmorph.tasks.task import Constant, Exhibit, Objective, Task, TaskError
+from netmorph.tasks.task import Constant, Exhibit, Objective, Task, TaskError, share_of
 
 
 def classification(name: str = "classification") -> Task:
@@ -65,7 +65,7 @@ def check_logits(outputs: Tensor, targets: Tensor) -> None:
 
 
 def _right(outputs: Tensor, targets: Tensor) -> dict[str, Tensor]:
-    return {"accuracy": (outputs.argmax(1) == targets).double().mean()}
+    return {"accuracy": share_of(outputs.argmax(1) == targets)}
 
 
 def _probabilities(outputs: Tensor) -> Tensor:

@@ -42,6 +42,11 @@ def _anything(outputs: Tensor, targets: Tensor) -> None:
     return None
 
 
+def share_of(right: Tensor) -> Tensor:
+    """The share of true entries; in double precision where the device has it: equal counts are equal shares then."""
+    return right.to(torch.float32 if right.device.type == "mps" else torch.float64).mean()
+
+
 @dataclass(frozen=True, eq=False)
 class Objective:
     """What training makes small.
@@ -106,6 +111,9 @@ class Task:
             is trained.
         exhibit: what reports show of the test beside the told numbers.
         constant: the answer that a report sets beside the networks', if there is a sensible one.
+
+    Raises:
+        TaskError: `chooses` is no `Criterion`.
     """
 
     name: str
@@ -119,6 +127,13 @@ class Task:
     check: Callable[[Tensor, Tensor], None] = _anything
     exhibit: Exhibit = Exhibit.NUMBERS
     constant: Constant | None = None
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.chooses, Criterion):
+            raise TaskError(
+                f"the task {self.name!r} chooses by a Criterion, which says which way a number is good: "
+                f"Criterion({str(self.chooses)!r}, higher_is_better=...); got {self.chooses!r}"
+            )
 
     def objective(self, smoothing: float = 0.0, weights: Tensor | None = None) -> Objective:
         """What training makes small.

@@ -6,7 +6,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from netmorph.tasks.classes import log_shares, mean_of_probabilities
-from netmorph.tasks.task import LOSS, Constant, Exhibit, Numbers, Task, TaskError
+from netmorph.tasks.task import LOSS, Constant, Exhibit, Numbers, Task, TaskError, share_of
 
 # exp of a larger loss is no finite float.
 LARGEST = math.log(1e300)
@@ -42,7 +42,7 @@ def _loss(outputs: Tensor, targets: Tensor) -> Tensor:
 
 
 def _right(outputs: Tensor, targets: Tensor) -> dict[str, Tensor]:
-    return {"accuracy": (outputs.argmax(-1) == targets).double().mean()}
+    return {"accuracy": share_of(outputs.argmax(-1) == targets)}
 
 
 def _told(means: Numbers) -> dict[str, float]:
@@ -58,6 +58,8 @@ def _probabilities(outputs: Tensor) -> Tensor:
 
 
 def _check_tokens(outputs: Tensor, targets: Tensor) -> None:
+    if targets.dim() != 2:
+        raise TaskError(f"targets have shape {tuple(targets.shape)}; tokens [samples, positions] were expected")
     if outputs.dim() != 3 or outputs.shape[1] != targets.shape[1]:
         raise TaskError(
             f"its outputs have shape {tuple(outputs.shape)} for windows of {targets.shape[1]} tokens; logits of shape "
@@ -65,6 +67,6 @@ def _check_tokens(outputs: Tensor, targets: Tensor) -> None:
         )
     if int(targets.max()) >= outputs.shape[2]:
         raise TaskError(
-            f"has outputs for {outputs.shape[2]} tokens, but the text has the token {int(targets.max())}; build it "
+            f"the text has the token {int(targets.max())}, but its outputs are for {outputs.shape[2]} tokens; build it "
             "with the vocabulary's size"
         )
