@@ -5,8 +5,8 @@ import math
 from torch import Tensor
 from torch.nn import functional
 
-from netmorph.tasks.classes import mean_of_probabilities
-from netmorph.tasks.task import LOSS, Numbers, Task, TaskError, share_of
+from netmorph.tasks.classes import log_shares, mean_of_probabilities
+from netmorph.tasks.task import LOSS, Constant, Exhibit, Numbers, Task, TaskError, share_of
 
 # exp of a larger loss is no finite float.
 LARGEST = math.log(1e300)
@@ -19,7 +19,22 @@ def next_token(name: str = "text") -> Task:
     "accuracy", the share of tokens that are the likeliest answer. An ensemble answers with the mean of its members'
     probabilities.
     """
-    return Task(name, _loss, _right, _told, combined=mean_of_probabilities, answers=_probabilities, check=_check_tokens)
+    return Task(
+        name,
+        _loss,
+        _right,
+        _told,
+        combined=mean_of_probabilities,
+        answers=_probabilities,
+        check=_check_tokens,
+        exhibit=Exhibit.TOKENS,
+        constant=Constant("the frequencies of the tokens (unigrams)", _unigrams),
+    )
+
+
+def loss_by_position(outputs: Tensor, targets: Tensor) -> Tensor:
+    """The mean loss [T] at each position of the windows, in nats; arguments are those of the task's loss."""
+    return functional.cross_entropy(outputs.transpose(1, 2), targets, reduction="none").mean(0)
 
 
 def _loss(outputs: Tensor, targets: Tensor) -> Tensor:
@@ -32,6 +47,10 @@ def _right(outputs: Tensor, targets: Tensor) -> dict[str, Tensor]:
 
 def _told(means: Numbers) -> dict[str, float]:
     return {**means, "perplexity": math.exp(min(means[LOSS], LARGEST)) if means[LOSS] == means[LOSS] else math.nan}
+
+
+def _unigrams(targets: Tensor, tokens: int) -> Tensor:
+    return log_shares(targets, tokens).expand(targets.shape[1], -1)
 
 
 def _probabilities(outputs: Tensor) -> Tensor:

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from netmorph.tasks.criterion import Criterion
-from netmorph.tasks.task import LOSS, Numbers, Task, TaskError
+from netmorph.tasks.task import LOSS, Constant, Exhibit, Numbers, Task, TaskError
 
 # Of scaled targets: a variance below this share of their mean square is rounding.
 ALL_EQUAL = 1e-6
@@ -65,7 +65,21 @@ def regression(mean: Sequence[float] = (0.0,), std: Sequence[float] = (1.0,), na
         centre, spread = _centre_and_spread(*measured, outputs.dtype, outputs.device)
         return outputs * spread + centre
 
-    return Task(name, loss, numbers, told, chooses=Criterion("rmse"), answers=answers, check=_check_values)
+    def of_mean(targets: Tensor, columns: int) -> Tensor:
+        centre, spread = _centre_and_spread(*measured, torch.float64, targets.device)
+        return ((targets.double().mean(0) - centre) / spread).float()
+
+    return Task(
+        name,
+        loss,
+        numbers,
+        told,
+        chooses=Criterion("rmse"),
+        answers=answers,
+        check=_check_values,
+        exhibit=Exhibit.VALUES,
+        constant=Constant("the mean of the train targets", of_mean),
+    )
 
 
 @functools.lru_cache
