@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from netmorph import apply, load, narrow, residual, save, trace, undo, widen, zoo
+from netmorph import apply, factorize, load, narrow, residual, save, trace, undo, widen, zoo
 from netmorph.data.text import text_dataset
 from netmorph.errors import NetmorphError
 from netmorph.graph import Graph
@@ -135,6 +135,34 @@ def test_a_network_of_tokens_is_edited_while_it_trains() -> None:
         assert kinds(history) == ["widen"] * (history.best.epoch - 1)
         assert history.best.epoch > 1
         assert model.blocks[0].fc1.out_features == 32 + 2 * len(history.journal)
+
+
+@pytest.mark.parametrize("frozen", [False, True])
+def test_a_layer_that_is_factorized_stays_in_its_group_and_as_frozen_when_resumed(tmp_path: Path, frozen: bool) -> None:
+    def base() -> tuple[nn.Module, torch.optim.Optimizer]:
+        model = deep()
+        model[6].requires_grad_(not frozen)
+        own = [*model[6].parameters()]
+        rest = [p for p in model.parameters() if all(p is not other for other in own)]
+        return model, torch.optim.SGD([{"params": rest}, {"params": own, "lr_scale": 0.1}], lr=0.1, momentum=0.9)
+
+    def edit(graph: Graph, history: History, optimizer: torch.optim.Optimizer) -> Graph:
+        if len(history) == stop:
+            raise KeyboardInterrupt
+        return apply(graph, factorize(graph, "6", 2), optimizer) if len(history) == 1 else graph
+
+    ends = []
+    for stops in ([0], [2, 0]):
+        for stop in stops:
+            model, optimizer = base()
+            path = tmp_path / f"{len(stops)}"
+            try:
+                train(model, dataset(), SGD, optimizer=optimizer, checkpoint=path, resume=stop == 0, edit=edit)
+            except KeyboardInterrupt:
+                assert stop == 2
+        ends.append(outcome(model, optimizer))
+        assert {p.requires_grad for p in model[6].parameters()} == {not frozen}
+    assert same_outcome(*ends)
 
 
 def test_it_is_asked_between_epochs_or_after_so_many_steps() -> None:
