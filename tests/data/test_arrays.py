@@ -4,7 +4,7 @@ import torch
 
 from netmorph import data
 from netmorph.data import Columns, DataError, Pixels, tensors
-from netmorph.tasks import Request
+from netmorph.tasks import Task
 
 
 def drawn(*shape):
@@ -36,7 +36,8 @@ def test_values(shape):
     assert (dataset.task.name, dataset.outputs, dataset.classes) == ("regression", columns, ())
     assert dataset.train.targets.shape == (20, columns)
     torch.testing.assert_close(
-        dataset.task.answers(torch.zeros(1, columns)), dataset.train.targets.mean(0, keepdim=True)
+        dataset.task.answers(torch.zeros(1, columns)),
+        dataset.train.targets.mean(0, keepdim=True),
     )
 
 
@@ -83,7 +84,7 @@ def absolute(outputs, targets):
 
 
 def test_a_task_of_ones_own_takes_targets_as_they_are():
-    task = Request("mine", absolute)
+    task = Task("mine", absolute)
     dataset = tensors(drawn(30, 4), drawn(30, 2, 3), task=task, outputs=6)
     assert dataset.task is task
     assert (dataset.outputs, dataset.train.targets.shape) == (6, (20, 2, 3))
@@ -160,3 +161,40 @@ def test_npz_that_is_refused(tmp_path):
     (tmp_path / "empty.npz").touch()
     with pytest.raises(DataError, match=r"empty.npz cannot be read"):
         data.load(tmp_path / "empty.npz")
+
+
+@pytest.mark.parametrize(
+    ("x", "y", "options", "message"),
+    [
+        (drawn(30, 2), LABELS, {"task": "text"}, "task must be 'classification' or 'regression' or a Task of your own"),
+        (drawn(30, 2), LABELS, {"task": absolute}, "task must be 'classification'"),
+        (drawn(30, 2), LABELS, {"outputs": 7}, "outputs is for a Task of your own"),
+        (
+            drawn(30, 2),
+            drawn(30),
+            {"classes": ["a", "b"]},
+            "classes name labels, which are integers, and the targets are",
+        ),
+        (drawn(30, 2), LABELS, {"classes": ["a", "b", "a"]}, "classes must have different names"),
+        (drawn(30, 2), LABELS * 10**9, {}, "labels run from 0 to 2000000000 in 30 samples"),
+        (images()[:, 0, :, :3].repeat(2, 1)[..., None].repeat(3, 3), LABELS, {}, "have their channels last"),
+        (drawn(30, 0), LABELS, {}, "have no features"),
+        (np.ma.masked_array(drawn(30, 2), drawn(30, 2) > 1), LABELS, {}, "a masked array, whose mask would be lost"),
+        (torch.empty(30, 2, device="meta"), LABELS, {}, "inputs of train must be an array of numbers"),
+        (drawn(30, 2), LABELS, {"validation": "0.1"}, "validation must be a fraction.*got '0.1'"),
+    ],
+)
+def test_what_would_be_taken_for_something_else_is_refused(x, y, options, message):
+    with pytest.raises(DataError, match=message):
+        tensors(x, y, **options)
+
+
+def test_numbers_of_which_float32_keeps_too_little_are_refused():
+    x, y = drawn(30, 2), drawn(30)
+    with pytest.raises(DataError, match=r"the targets vary by .* around 999999999.87.*subtract 999999999.87"):
+        tensors(x, y + 1e9)
+    with pytest.raises(DataError, match="the inputs of train, column 1 from 0, vary by"):
+        tensors(x + np.array([0, 1e9]), y)
+    shifted = tensors(x + np.array([0, 1e3]), y + 1e3)
+    assert shifted.train.targets.dtype == torch.float32
+    assert tensors(np.full((30, 2), 1e9 + 0.1), y).input_shape == (2,)  # equal numbers stay equal

@@ -8,7 +8,7 @@ from written import write_class_folders
 
 from netmorph import data
 from netmorph.data import DataError
-from netmorph.tasks import Request
+from netmorph.tasks import Task
 
 
 def test_digits():
@@ -97,7 +97,7 @@ def test_a_text_file_and_any_file_as_text(tmp_path):
 
 
 def test_a_task_of_ones_own_replaces_that_of_the_data():
-    task = Request("mine", absolute)
+    task = Task("mine", absolute)
     own, plain = data.load("diabetes", task=task), data.load("diabetes")
     assert own.task is task
     assert own.train.digest() == plain.train.digest()
@@ -113,6 +113,8 @@ def test_a_task_of_ones_own_replaces_that_of_the_data():
         ("diabetes", {"task": "clasification"}, "task must be 'classification' or 'regression' for a table"),
         ("diabetes", {"missing": "median"}, "missing must be 'refuse' or 'mean' for a table"),
         ("stdlib", {"ignore": ["a"]}, "ignore is not for a text"),
+        ("diabetes", {"ignore": "age"}, r"ignore takes a list of columns, ignore=\['age'\] for one"),
+        ("stdlib", {"window": 8.5}, "a window must be a whole number of tokens"),
         ("stdlib", {"unit": "word"}, "unit must be 'character' or 'byte' for a text"),
         ("stdlib", {"task": "regression"}, "task must be 'text' for a text"),
     ],

@@ -122,3 +122,19 @@ def test_columns_of_other_types(tmp_path):
         read_table(written(tmp_path / "latin.csv", "where,x\nMünchen,1\n", "latin-1"))
     with pytest.raises(DataError, match=r"the column 'list' is of type list<.*neither numbers nor strings"):
         read_table({"list": [[1], [2]]})
+
+
+def test_names_and_values_that_no_table_has(tmp_path):
+    (tmp_path / "latin.csv").write_bytes("é,y\n1,2\n".encode("latin-1"))
+    for rows in (
+        tmp_path / "latin.csv",
+        {"a": 1},
+        {"a": [10**30]},
+        {"a": torch.ones(1, dtype=torch.bfloat16)},
+        [["a"]],
+    ):
+        with pytest.raises(DataError, match=r"cannot be read: .*; expected a \.csv with a line of names"):
+            read_table(rows)
+    (tmp_path / "rows.txt").write_text("a,b\n1,2\n")
+    with pytest.raises(DataError, match=r"is no table by its name; expected a file that ends in \.csv"):
+        read_table(tmp_path / "rows.txt")

@@ -104,7 +104,9 @@ def test_train_size_keeps_rows_of_the_same_train_part():
 def test_targets_that_cannot_be_learnt():
     with pytest.raises(DataError, match=r"no column 'z'; the table has 'x', 'y'"):
         table_dataset("t", table(numbers([1, 2])), "z")
-    with pytest.raises(DataError, match=r"name the column of the table 't' to learn \(target=...\); it has 'x', 'y'"):
+    with pytest.raises(
+        DataError, match=r"name the column of the table 't' to learn \(target=..., or --target\); it has 'x', 'y'"
+    ):
         table_dataset("t", table(numbers([1, 2])), None)
     with pytest.raises(DataError, match="the target 'y' is 7 in every row"):
         loaded(numbers([7, 7, 7]))
@@ -176,3 +178,20 @@ def test_a_small_network_learns_diabetes_better_than_the_mean():
     numbers = diabetes.task.numbers(outputs, diabetes.test.targets)
     means = {"loss": diabetes.task.loss(outputs, diabetes.test.targets), **numbers}
     assert diabetes.task.told({name: float(value) for name, value in means.items()})["r2"] > 0.3
+
+
+def test_numbers_of_which_too_few_digits_are_left_are_refused():
+    rows = torch.arange(60, dtype=torch.float64)
+    varied, far = Numbers(rows), Numbers(rows + 1e10)
+    with pytest.raises(DataError, match=r"the values of the target 'y' vary by 17\.3 around 10000000029\.5"):
+        table_dataset("t", {"x": varied, "y": far}, "y")
+    with pytest.raises(DataError, match="the values of the column 'x' vary by"):
+        table_dataset("t", {"x": far, "y": varied}, "y")
+    with pytest.raises(DataError, match=r"whole numbers beyond 2\*\*53.*classes as strings"):
+        table_dataset("t", {"x": varied, "y": Numbers(rows % 3 * 1000 + 1e17, whole=True)}, "y")
+
+
+def test_large_classes_keep_all_their_digits():
+    rows = torch.arange(60, dtype=torch.float64)
+    dataset = table_dataset("t", {"x": Numbers(rows), "y": Numbers(rows % 3 + 2**52, whole=True)}, "y")
+    assert dataset.classes == tuple(str(2**52 + number) for number in range(3))

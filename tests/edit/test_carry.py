@@ -298,6 +298,23 @@ def test_inserted_weights_join_weights_and_biases_join_biases() -> None:
     assert {id(p) for group in optimizer.param_groups for p in group["params"]} == {id(p) for p in model.parameters()}
 
 
+def test_factors_join_the_group_of_the_layer_that_they_make() -> None:
+    model, x = nn.Sequential(nn.Linear(4, 6), nn.ReLU(), nn.Linear(6, 6), nn.ReLU(), nn.Linear(6, 2)), torch.randn(5, 4)
+    layers = [model[0], model[2], model[4]]
+    optimizer = torch.optim.Adam([{"params": [*layer.parameters()]} for layer in layers])
+
+    def held() -> list[set[str]]:
+        names = {id(p): name for name, p in model.named_parameters()}
+        return [{names[id(p)] for p in group["params"]} for group in optimizer.param_groups]
+
+    before = held()
+    graph = trace(model, x)
+    graph = apply(graph, factorize(graph, "2", 3), optimizer)
+    assert held() == [before[0], {"2.0.weight", "2.1.weight", "2.1.bias"}, before[2]]
+    apply(graph, merge(graph, "2"), optimizer)
+    assert held() == before
+
+
 MOMENTUM: dict[str, Make] = {
     "adam": lambda p: torch.optim.Adam(p, lr=0.01),
     "sgd": lambda p: torch.optim.SGD(p, lr=0.01, momentum=0.9),

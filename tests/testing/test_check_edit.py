@@ -16,6 +16,7 @@ import netmorph
 from netmorph import EditError
 from netmorph.edit import Description, Plan, undo
 from netmorph.edit.blocks import THERE, Spec, chain_of
+from netmorph.errors import NetmorphError
 from netmorph.graph import Graph
 from netmorph.testing import CheckError, check_attributes, check_edit
 
@@ -215,6 +216,18 @@ def test_an_edit_that_cannot_be_made_here_is_no_failed_check() -> None:
     graph = netmorph.trace(model, x)
     with pytest.raises(netmorph.NetmorphError, match="takes a function that makes the edit"):
         check_edit(model, x, netmorph.widen(graph, "0", 9))  # type: ignore[arg-type]
+
+
+def test_what_is_no_network_to_check() -> None:
+    model, x = nn.Sequential(nn.Linear(3, 4), nn.Linear(4, 2)), torch.randn(5, 3)
+    for given, inputs, message in (
+        (netmorph.trace(model, x), x, "an nn.Module, and its inputs; got Graph"),
+        (nn.ReLU(), x, "ReLU has no parameters"),
+        (model, x[:, :2], "forward failed on the example inputs"),
+        (model, (), "forward failed on the example inputs"),
+    ):
+        with pytest.raises(NetmorphError, match=message):
+            check_edit(given, inputs, lambda graph: netmorph.widen(graph, "0", 6))  # type: ignore[arg-type]
 
 
 def test_attributes_that_are_not_true() -> None:

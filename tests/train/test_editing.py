@@ -10,7 +10,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from netmorph import apply, load, narrow, residual, save, trace, undo, widen
+from netmorph import apply, factorize, load, narrow, residual, save, trace, undo, widen, zoo
+from netmorph.data.text import text_dataset
 from netmorph.errors import NetmorphError
 from netmorph.graph import Graph
 from netmorph.policy import divide, warm_up
@@ -119,6 +120,49 @@ def test_a_callable_that_edits_nothing_changes_nothing() -> None:
 
     assert train(models[1], dataset(), recipe, edit=look, edit_every=2) == plain
     assert same_weights(*models)
+
+
+def test_a_network_of_tokens_is_edited_while_it_trains() -> None:
+    text = text_dataset("text", {"": "How much wood would a woodchuck chuck?\n" * 40}, window=8)
+
+    def grow(graph: Graph, history: History, optimizer: torch.optim.Optimizer) -> Graph:
+        return apply(graph, widen(graph, "blocks.0.fc1", graph.group("blocks.0.fc1").size + 2), optimizer)
+
+    for ema in (None, 0.5):
+        torch.manual_seed(0)
+        model = zoo.build("gpt", (8,), text.outputs, depth=1, heads=1, channels=8)
+        history = train(model, text, Recipe(epochs=3, batch_size=16, ema=ema), edit=grow)
+        assert kinds(history) == ["widen"] * (history.best.epoch - 1)
+        assert history.best.epoch > 1
+        assert model.blocks[0].fc1.out_features == 32 + 2 * len(history.journal)
+
+
+@pytest.mark.parametrize("frozen", [False, True])
+def test_a_layer_that_is_factorized_stays_in_its_group_and_as_frozen_when_resumed(tmp_path: Path, frozen: bool) -> None:
+    def base() -> tuple[nn.Module, torch.optim.Optimizer]:
+        model = deep()
+        model[6].requires_grad_(not frozen)
+        own = [*model[6].parameters()]
+        rest = [p for p in model.parameters() if all(p is not other for other in own)]
+        return model, torch.optim.SGD([{"params": rest}, {"params": own, "lr_scale": 0.1}], lr=0.1, momentum=0.9)
+
+    def edit(graph: Graph, history: History, optimizer: torch.optim.Optimizer) -> Graph:
+        if len(history) == stop:
+            raise KeyboardInterrupt
+        return apply(graph, factorize(graph, "6", 2), optimizer) if len(history) == 1 else graph
+
+    ends = []
+    for stops in ([0], [2, 0]):
+        for stop in stops:
+            model, optimizer = base()
+            path = tmp_path / f"{len(stops)}"
+            try:
+                train(model, dataset(), SGD, optimizer=optimizer, checkpoint=path, resume=stop == 0, edit=edit)
+            except KeyboardInterrupt:
+                assert stop == 2
+        ends.append(outcome(model, optimizer))
+        assert {p.requires_grad for p in model[6].parameters()} == {not frozen}
+    assert same_outcome(*ends)
 
 
 def test_it_is_asked_between_epochs_or_after_so_many_steps() -> None:

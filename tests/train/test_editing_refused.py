@@ -103,6 +103,8 @@ def test_what_is_refused_before_training() -> None:
         ({"after_edit": warm_up(3)}, "give edit= as well"),
         ({"edit": by_epoch, "edit_every": 0}, "at least 1, or None for every epoch, not 0"),
         ({"edit": by_epoch, "edit_every": True}, "not True"),
+        ({"edit": 3}, "edit= takes a function, not int"),
+        ({"edit": by_epoch, "after_edit": "warm_up"}, "after_edit= takes a function, not str"),
     ):
         with pytest.raises(NetmorphError, match=message):
             train(model, dataset(), SGD, **options)
@@ -147,3 +149,11 @@ def test_a_run_with_edits_goes_on_with_edits_and_from_its_base(tmp_path: Path) -
     grouped = torch.optim.SGD([{"params": [p]} for p in model.parameters()], lr=0.1, momentum=0.9)
     with pytest.raises(OptimizerStateError, match="group its parameters in the same way"):
         train(model, dataset(), SGD, optimizer=grouped, checkpoint=path, resume=True, **BY_EPOCH)
+
+
+def test_a_graph_that_is_out_of_date_is_refused() -> None:
+    model = deep()
+    graph = trace(model, dataset().train.head(2).float())
+    apply(graph, widen(graph, "0", 6))
+    with pytest.raises(EditError, match="this graph is out of date"):
+        train(graph, dataset(), SGD, edit=lambda graph, *_: graph)

@@ -6,13 +6,14 @@ import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from netmorph.data.dataset import DataError, Dataset, Split, describe
+from netmorph.data.precision import in_float32
 from netmorph.data.preparation import Columns, Pixels, Preparation
 from netmorph.data.source import RawData, fingerprint
 from netmorph.data.splitting import check_fraction, split_parts
@@ -56,6 +57,11 @@ def tensors(
         DataError: inputs or targets of another dtype or shape, that do not fit each other, or are not finite.
     """
     check_fraction(validation)
+    if not isinstance(task, Task) and task not in (None, *get_args(Answered)):
+        known = listed([*map(repr, get_args(Answered)), "a Task of your own"], " or ")
+        raise DataError(f"task must be {known}; got {task!r}")
+    if outputs is not None and not isinstance(task, Task):
+        raise DataError("outputs is for a Task of your own; y tells how many others have. Leave it out")
     given = {"train": (x, y), "validation": (x_validation, y_validation), "test": (x_test, y_test)}
     published = {part: _split(part, *pair) for part, pair in given.items() if any(each is not None for each in pair)}
     _check_shapes(published)
@@ -70,7 +76,8 @@ def tensors(
             part: replace(split, targets=own) for (part, split), own in zip(published.items(), pieces, strict=True)
         }
     digest = fingerprint(RawData(published, names))
-    parts = split_parts(published, names, seed, validation, train_size)
+    labelled = published["train"].targets.ndim == 1 and not published["train"].targets.is_floating_point()
+    parts = split_parts(published, names if labelled else (), seed, validation, train_size)
     preparation = _measured(parts[0].inputs)
     if isinstance(task, Task):
         return Dataset(name, *parts, task, preparation, outputs or len(names), digest, names)
@@ -84,7 +91,7 @@ def read_npz(path: Path) -> dict[str, np.ndarray[Any, Any]]:
         DataError: the file is damaged, lacks x or y, or holds Python objects, which are never loaded.
     """
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with zipfile.ZipFile(path), np.load(path, allow_pickle=False) as file:
             found = {key.removesuffix("_train"): file[key] for key in file.files}
     except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
         raise DataError(
@@ -111,18 +118,27 @@ def _split(part: str, x: Any, y: Any) -> Split:
             "inputs must be images uint8 [N, C, H, W] or floating features [N, F] or [N, C, ...], got "
             f"{describe(inputs)} for {part}; x.float() makes features of integers"
         )
+    if images and inputs.shape[1] > 4 >= inputs.shape[3] >= 3:
+        raise DataError(
+            f"images must be uint8 [N, C, H, W], and those of {part}, {describe(inputs)}, have their channels last; "
+            "x.transpose(0, 3, 1, 2) of an array, x.permute(0, 3, 1, 2) of a tensor puts them in front"
+        )
+    if len(inputs) and not inputs.numel():
+        raise DataError(f"the inputs of {part} have no features: {describe(inputs)}")
     if len(inputs) != len(targets):
         raise DataError(f"{part} has {len(inputs)} inputs and {len(targets)} targets; give a target for each input")
     if not images:
-        inputs = inputs.float()
-        _check_finite(inputs, part)
+        _check_finite(inputs.float(), part)
+        inputs = in_float32(inputs, f"the inputs of {part}")
     return Split(inputs, targets)
 
 
 def _tensor(values: Any, what: str) -> Tensor:
+    if isinstance(values, np.ma.MaskedArray):
+        raise DataError(f"the {what} are a masked array, whose mask would be lost; leave these samples out, or fill it")
     try:
-        return values.detach().cpu() if isinstance(values, Tensor) else torch.from_numpy(np.array(values))
-    except (TypeError, ValueError) as error:  # objects, strings, rows of different lengths
+        return values.detach().cpu().to_dense() if isinstance(values, Tensor) else torch.from_numpy(np.array(values))
+    except (TypeError, ValueError, NotImplementedError) as error:  # objects, strings, ragged rows, no values (meta)
         raise DataError(f"the {what} must be an array of numbers: {error}") from error
 
 

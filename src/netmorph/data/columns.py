@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from netmorph.data.dataset import DataError
+from netmorph.data.precision import in_float32
 from netmorph.data.tables import Column, Names, Numbers, Rows, Table, read_table
 from netmorph.wording import listed
 
@@ -162,6 +163,8 @@ def _learn_column(name: str, train: Column, missing: Missing) -> Quantity | Cate
     values = train.values[~train.missing]
     if not len(values) or (not absent and values.min() == values.max()):
         return None
+    if values.float().isfinite().all():  # else `encode` counts them
+        in_float32(values[:, None], f"the values of the column {name!r}")
     return Quantity(name, None if missing == "refuse" else values.mean().item(), absent)
 
 

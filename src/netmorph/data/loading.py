@@ -77,6 +77,8 @@ def load(
         MissingExtra: a package that reads this data is not installed.
     """
     check_fraction(validation)
+    if isinstance(ignore, str):
+        raise DataError(f"ignore takes a list of columns, ignore=[{ignore!r}] for one")
     options: dict[str, Any] = {"task": task, "size": size, "cache": cache, "target": target}
     options |= {"ignore": tuple(ignore) or None, "missing": missing, "window": window, "unit": unit}
     own_task = options.pop("task") if isinstance(task, Task) else None

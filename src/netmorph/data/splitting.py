@@ -73,8 +73,8 @@ def check_fraction(validation: float) -> None:
     Raises:
         DataError: it is below 0, or not below 1.
     """
-    if not 0 <= validation < 1:
-        raise DataError(f"validation must be a fraction of at least 0 and below 1, got {validation}")
+    if not isinstance(validation, int | float) or not 0 <= validation < 1:
+        raise DataError(f"validation must be a fraction of at least 0 and below 1, got {validation!r}")
 
 
 def hold_out(labels: Tensor, fraction: float, classes: Sequence[str], generator: Generator) -> tuple[Tensor, Tensor]:

@@ -77,12 +77,12 @@ def read_table(
     where = f"the table {rows}" if isinstance(rows, str | Path) else "the table"
     try:
         found = _read(rows, texts)
-    except (arrow.ArrowException, ValueError, OSError) as error:
+        names = list(found.column_names)
+    except (arrow.ArrowException, ValueError, TypeError, OverflowError, OSError) as error:
         told = "; ".join(str(error).splitlines()) or type(error).__name__
         raise DataError(
             f"{where} cannot be read: {told}; expected a .csv with a line of names, a .parquet, or values by name"
         ) from error
-    names = found.column_names
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise DataError(f"{where} has more than one column named {', '.join(map(repr, twice))}; rename all but one")
     for name in (*ignore, *(only or ())):
@@ -108,7 +108,10 @@ def check_column(name: str, table: Collection[str]) -> None:
 def _read(rows: Rows, texts: Collection[str]) -> Any:
     if isinstance(rows, Mapping):
         return require("pyarrow", "data").table({name: _plain(values) for name, values in rows.items()})
-    return readers()[Path(rows).suffix.lower()](Path(rows), texts)
+    reader = readers().get(Path(rows).suffix.lower())
+    if reader is None:
+        raise DataError(f"{rows} is no table by its name; expected a file that ends in {', '.join(readers())}")
+    return reader(Path(rows), texts)
 
 
 def readers() -> dict[str, Callable[[Path, Collection[str]], Any]]:

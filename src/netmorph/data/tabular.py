@@ -31,7 +31,7 @@ def table_dataset(
         table: with the target among its columns.
         target: the column that is to be answered; all others are features.
         task: see `table_targets`.
-        missing: see `columns.learn`.
+        missing: "refuse" missing numbers, or let the "mean" of the train rows stand for them.
         seed, validation, train_size: of the splits, see `load`. Rows of values are held out at random.
 
     Raises:

@@ -9,13 +9,17 @@ import torch
 from torch import Tensor
 
 from netmorph.data.dataset import DataError, Dataset, Encoder, Split, describe
+from netmorph.data.precision import in_float32
 from netmorph.data.preparation import Columns, Preparation
 from netmorph.data.source import numbered
 from netmorph.data.tables import Column, Names, Numbers
 from netmorph.tasks import Task, classification, regression
+from netmorph.wording import listed
 
 # So many different whole numbers in a table's target are still taken for classes.
 FEW = 20
+# Whole numbers up to here are told apart in float64, as which tables are held.
+LARGEST_WHOLE = 2**53
 
 Answered = Literal["classification", "regression"]
 Targets = tuple[Tensor, tuple[str, ...]]  # labels int64 [N] and the classes' names, or values [N, K] and none
@@ -38,6 +42,11 @@ def table_targets(name: str, column: Column, task: Answered | None) -> Targets:
         )
     if isinstance(column, Numbers) and (count := int(column.values.float().isinf().sum())):
         raise DataError(f"the target {name!r} is infinite (or beyond 3e38) in {count} rows; remove or correct them")
+    if isinstance(column, Numbers) and column.whole and int(column.values.abs().max()) > LARGEST_WHOLE:
+        raise DataError(
+            f"the target {name!r} has whole numbers beyond 2**53, not all of which can be told apart here; give "
+            "classes as strings, and values as smaller numbers"
+        )
     labels, classes = _labels(column)
     if len(classes) < 2:
         raise DataError(
@@ -55,7 +64,7 @@ def table_targets(name: str, column: Column, task: Answered | None) -> Targets:
             f"the target {name!r} holds strings such as {column.names[0]!r}, and regression is for numbers; correct "
             "the column, or take task='classification'"
         )
-    return column.values.float()[:, None], ()
+    return in_float32(column.values[:, None], f"the values of the target {name!r}"), ()
 
 
 def array_targets(y: Tensor, task: Answered | None, classes: Sequence[str] | None) -> Targets:
@@ -73,19 +82,31 @@ def array_targets(y: Tensor, task: Answered | None, classes: Sequence[str] | Non
         values = y.float()
         if y.ndim not in (1, 2) or not len(y):
             raise DataError(f"values to regress must be [N] or [N, K], got {describe(y)}")
+        if classes is not None:
+            raise DataError(
+                f"classes name labels, which are integers, and the targets are values, {describe(y)}; leave classes "
+                "out, or give labels"
+            )
         if count := int((~values.isfinite()).sum()):
             raise DataError(f"{count} of {values.numel()} targets are NaN or infinite; remove these samples")
-        if bool((values == values[0]).all()):
-            raise DataError(f"every target is {values[0].tolist()}; there is nothing to learn. Give other targets")
-        return values.view(len(values), -1), ()
+        if bool((y == y[0]).all()):
+            raise DataError(f"every target is {y[0].tolist()}; there is nothing to learn. Give other targets")
+        return in_float32(y.view(len(y), -1), "the targets"), ()
     if y.ndim != 1 or y.is_floating_point() or not len(y):
         raise DataError(
             f"labels must be integers [N], each the number of a class from 0, got {describe(y)}; for values take "
             "task='regression'"
         )
     labels = y.long()
-    names = numbered(labels) if classes is None else tuple(classes)
     low, high = int(labels.min()), int(labels.max())
+    if classes is None and not 0 <= low <= high < len(labels):
+        raise DataError(
+            f"labels run from {low} to {high} in {len(labels)} samples; each must be the number of a class from 0. "
+            "Number the classes anew, or name them all (classes=[...])"
+        )
+    names = numbered(labels) if classes is None else tuple(classes)
+    if len(set(names)) < len(names):
+        raise DataError(f"classes must have different names, got {listed([*map(repr, names)])}")
     if low < 0 or high >= len(names):
         raise DataError(f"labels run from {low} to {high}; for {len(names)} classes they must be 0 to {len(names) - 1}")
     if low == high:
@@ -120,7 +141,8 @@ def _labels(column: Column) -> Targets:
         rank[torch.tensor(order)] = torch.arange(len(order))
         return rank[column.codes], tuple(column.names[code] for code in order)
     different, labels = column.values.unique(return_inverse=True)
-    return labels, tuple(f"{value:.15g}" for value in different.tolist())
+    form = ".0f" if column.whole else ".15g"
+    return labels, tuple(f"{value:{form}}" for value in different.tolist())
 
 
 def _check_classes(name: str, column: Column, classes: tuple[str, ...]) -> None:

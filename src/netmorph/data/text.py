@@ -146,8 +146,8 @@ def _in_windows(
     train_size: int | None,
 ) -> Dataset:
     """The data set of the tokens of train, validation and test."""
-    if window < 1:
-        raise DataError(f"a window must have at least 1 token, got {window}")
+    if not isinstance(window, int) or window < 1:
+        raise DataError(f"a window must be a whole number of tokens, at least 1 token, got {window!r}")
     train, held_out, test = (Windows(part, window) for part in tokens)
     for part, windows, asked in (("train", train, 1), ("validation", held_out, validation), ("test", test, 1)):
         if asked and not len(windows):

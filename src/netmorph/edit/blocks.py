@@ -1,7 +1,7 @@
 """Modules that an edit can put into a network, as values made of JSON, so that a journal can build them again.
 
 A `Spec` is a small tree. Its leaves are plain PyTorch layers with their constructors' arguments, or the module that
-the edit finds at its place (`there`), or a copy of another one (`copy_of`).
+the edit finds at its place (`there`).
 """
 
 from __future__ import annotations
@@ -87,13 +87,25 @@ class Spec:
         """The module for `path` of the model, which is left as it is.
 
         New layers have the type, the device and the training mode of the model's own, and weights that are not set yet
-        to anything in particular.
+        to anything in particular. What takes the place of a module stays as frozen as that was: its weights, if all
+        weights there were, and its biases likewise.
 
         Raises:
             NetmorphError: the kind is unknown (a journal of a newer version?).
         """
         with torch.random.fork_rng(devices=[]):  # PyTorch draws first weights, which nobody will see
-            return self._build(model, path)
+            module = self._build(model, path)
+        old = list(model.get_submodule(path).named_parameters())
+        held = {id(parameter) for parameter in model.parameters()}
+        new = [] if self._keeps_what_is_there() else list(module.named_parameters())
+        for name, parameter in new:
+            flags = [given.requires_grad for other, given in old if _kind(other) == _kind(name)]
+            if flags and not any(flags) and id(parameter) not in held:
+                parameter.requires_grad_(False)
+        return module
+
+    def _keeps_what_is_there(self) -> bool:
+        return self.kind == "there" or any(part._keeps_what_is_there() for part in self.parts)
 
     def _build(self, model: nn.Module, path: str) -> nn.Module:
         if self.kind == "there":
@@ -197,3 +209,8 @@ def set_dense(layer: nn.Module, matrix: Tensor, bias: Tensor | None = None) -> N
         centre = centre.select(2, centre.shape[2] // 2)
     centre.copy_(matrix)
     held.copy_(torch.zeros(len(held)) if bias is None else bias)
+
+
+def _kind(name: str) -> str:
+    """A parameter's name in its own module: weight or bias."""
+    return name.rpartition(".")[2]

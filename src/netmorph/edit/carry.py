@@ -67,7 +67,7 @@ def prepare(
     Args:
         old: the model's parameters before the edit, by name, tied ones under each name.
         new: those after it. Parameters that are the same object are left alone; those of the same name replace each
-            other; others are added (to the group of the parameter before them) or dropped.
+            other; others are added, see `_add_inserted`, or dropped.
         changed: the names of those that carry their state on. One of the same name in a module that took the place of
             another keeps the place in the optimizer, but starts without state.
         moments: what the edit does to a moment, by the parameter's name.
@@ -88,8 +88,15 @@ def prepare(
         [successors.get(id(p), p) for p in group["params"] if id(p) not in names or id(p) in kept | successors.keys()]
         for group in groups
     ]
+    dropped = [
+        (names[id(p)], p.dim() > 1, own)
+        for group, own in zip(groups, members, strict=True)
+        for p in group["params"]
+        if id(p) in names and id(p) not in kept | successors.keys()
+    ]
     known = names.keys() | {id(parameter) for parameter in successors.values()}
-    _add_inserted(members, list(dict.fromkeys(new.values())), known)
+    labels = {id(p): name for name, p in reversed(new.items())}
+    _add_inserted(members, {labels[id(p)]: p for p in new.values()}, known, dropped)
     owners = [optimizer for optimizer in optimizers for _ in optimizer.param_groups]
     if any(
         isinstance(owner, torch.optim.Muon) and any(p.dim() != 2 for p in own)
@@ -99,7 +106,6 @@ def prepare(
             "the edit inserts a parameter that is no matrix, and Muon trains nothing else; pass the optimizer of the "
             "biases as well: apply(graph, edit, [muon, other])"
         )
-    labels = {id(p): name for name, p in reversed(new.items())}
     names_after = [_member_names(group, own, labels) for group, own in zip(groups, members, strict=True)]
 
     def commit(undo: Undo) -> None:
@@ -224,21 +230,41 @@ def _member_names(group: dict[str, Any], members: list[nn.Parameter], labels: di
     return [labels.get(id(p)) or before[id(p)] for p in members]
 
 
-def _add_inserted(groups: list[list[nn.Parameter]], parameters: list[nn.Parameter], known: Set[int]) -> None:
-    """Weights of inserted layers join the group of the trained weight before them, biases that of the bias before.
+def _add_inserted(
+    groups: list[list[nn.Parameter]],
+    parameters: dict[str, nn.Parameter],
+    known: Set[int],
+    dropped: list[tuple[str, bool, list[nn.Parameter]]],
+) -> None:
+    """Weights of inserted layers join the group of the weight whose place they take (the factors of a layer do), else
+    that of the trained weight before them, unless they are frozen; biases likewise.
 
     Weights have two dimensions or more; where decay is set for them alone, they are in groups of their own. In the
     group, they stand where the model has them, so that an optimizer built anew has its parameters in the same order.
+
+    Args:
+        parameters: of the edited model, by name.
+        known: the ids of those that are not inserted.
+        dropped: the names of parameters that left, whether they are weights, and their groups.
     """
-    place = {id(parameter): number for number, parameter in enumerate(parameters)}
+    place = {id(parameter): number for number, parameter in enumerate(parameters.values())}
     fallback = next((group for group in groups if group), groups[0]) if groups else []
     homes = {p.dim() > 1: group for group in reversed(groups) for p in group}  # where there is none before: the first
-    for parameter in parameters:
+    for name, parameter in parameters.items():
         is_weight = parameter.dim() > 1
         holder = next((group for group in groups if any(p is parameter for p in group)), None)
         if holder is not None:
             homes[is_weight] = holder
-        elif id(parameter) not in known and parameter.requires_grad:
-            home = homes.get(is_weight, fallback)
+        elif id(parameter) not in known:
+            left = (group for old, weight, group in dropped if weight == is_weight and _is_inside(name, old))
+            home = next(left, homes.get(is_weight, fallback) if parameter.requires_grad else None)
+            if home is None:
+                continue
             later = (at for at, p in enumerate(home) if place.get(id(p), -1) > place[id(parameter)])
             home.insert(next(later, len(home)), parameter)
+
+
+def _is_inside(one: str, other: str) -> bool:
+    """Whether the module that holds one parameter is that of another, or inside of it, or the other way round."""
+    inner, outer = (f"{name.rpartition('.')[0]}." for name in (one, other))
+    return inner.startswith(outer) or outer.startswith(inner)

@@ -220,8 +220,10 @@ def _varied(inputs: Inputs) -> Any:
     floating = [leaf for leaf in tree_leaves(inputs) if isinstance(leaf, Tensor) and leaf.is_floating_point()]
     if any(leaf.numel() > 1 and bool((leaf != leaf.flatten()[0]).any()) for leaf in floating):
         return inputs
-    generator = torch.Generator().manual_seed(0)
     many = {id(leaf) for leaf in floating if leaf.numel() > 1}
+    if not many:
+        return inputs
+    generator = torch.Generator().manual_seed(0)
     return tree_map(
         lambda leaf: torch.randn(leaf.shape, generator=generator).to(leaf) if id(leaf) in many else leaf, inputs
     )

@@ -38,7 +38,15 @@ def step(told: str) -> Iterator[None]:
 
 
 def in_float64(model: nn.Module, inputs: Any) -> tuple[nn.Module, Inputs]:
-    """A copy of a model in float64, and its inputs as `trace` keeps them; integers and booleans stay."""
+    """A copy of a model in float64, and its inputs as `trace` keeps them; integers and booleans stay.
+
+    Raises:
+        NetmorphError: it is no module.
+    """
+    if not isinstance(model, nn.Module):
+        raise NetmorphError(
+            f"a checker takes the network itself, an nn.Module, and its inputs; got {type(model).__name__}"
+        )
     given = inputs if isinstance(inputs, tuple | dict) else (inputs,)
     doubled: Inputs = tree_map(lambda leaf: leaf.double() if _is_float(leaf) else leaf, given)
     return copy.deepcopy(model).double(), doubled

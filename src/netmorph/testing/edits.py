@@ -62,6 +62,9 @@ class Case:
     def of(model: nn.Module, inputs: Any) -> Case:
         """A model in float64, with an optimizer that has taken steps."""
         original, given = in_float64(model, inputs)
+        if not any(parameter.is_floating_point() for parameter in original.parameters()):
+            raise NetmorphError(f"{type(model).__name__} has no parameters, so there is nothing to edit and to train")
+        outputs(original, given)  # what it does not take is told before anything is done with it
         network = copy.deepcopy(original)
         optimizer = warm_optimizer(network, given)
         return Case(original, network, copy.deepcopy(network), optimizer, (given, shuffled(given, 1)))
@@ -100,7 +103,8 @@ def check_edit(model: nn.Module, inputs: Any, edit: Callable[[Graph], Edit], *, 
 
     Raises:
         CheckError: a promise is not kept; the message says which, and where.
-        NetmorphError: `edit` itself raised that it cannot be made on this network.
+        NetmorphError: the model is none, has no parameters or does not take the inputs; or `edit` itself raised that it
+            cannot be made on this network.
     """
     if not callable(edit):
         raise NetmorphError(

@@ -146,29 +146,77 @@ def check_task(task: Task, outputs: Tensor, targets: Tensor) -> None:
         outputs, targets: of a few samples.
 
     Raises:
-        TaskError: a function fails, a loss or a number is no scalar tensor, or the number that chooses is missing.
+        TaskError: a function fails, a loss or a number is no scalar tensor or no mean over samples, nothing can be
+            learnt from the loss, the outputs are written to, or what is told lacks the loss or the number that
+            chooses, or is no number.
     """
-    functions: list[tuple[str, Callable[[Tensor, Tensor], Any]]] = [("loss", task.loss), ("numbers", task.numbers)]
-    found: dict[str, Any] = {}
-    for what, function in functions:
-        try:
-            found[what] = function(outputs, targets)
-        except Exception as error:  # a user's function can raise anything
-            raise TaskError(
-                f"the {what} of the task {task.name!r} fails on outputs of shape {tuple(outputs.shape)} and targets of "
-                f"shape {tuple(targets.shape)}: {type(error).__name__}: {error}"
-            ) from error
-    if not isinstance(found["numbers"], Mapping):
-        raise TaskError(f"the numbers of the task {task.name!r} must be a dict of tensors, got {found['numbers']!r}")
-    means = {LOSS: found["loss"], **found["numbers"]}
+    outputs = outputs.detach().requires_grad_()
+    with torch.enable_grad():
+        means = _means_of(task, outputs, targets)
+    loss = means[LOSS]
+    if not loss.requires_grad or torch.autograd.grad(loss, outputs, allow_unused=True)[0] is None:
+        raise TaskError(
+            f"the loss of the task {task.name!r} has no gradient with respect to the outputs, so nothing would be "
+            "learnt. Was it rounded, detached or computed without them?"
+        )
+    if outputs.shape != targets.shape and outputs.numel() == targets.numel():
+        _check_alone(task, outputs, targets)
+    told = _called_by(task, "told", lambda: task.told({name: float(value.detach()) for name, value in means.items()}))
+    wrong = not isinstance(told, Mapping) or LOSS not in told
+    if wrong or not all(isinstance(value, int | float) for value in told.values()):
+        raise TaskError(
+            f"what the task {task.name!r} tells must be a dict of numbers with {LOSS!r} in it, got {told!r}"
+        )
+    task.score(told)
+
+
+def _means_of(task: Task, outputs: Tensor, targets: Tensor) -> dict[str, Tensor]:
+    """The loss and the numbers, scalars by name."""
+    given = outputs.clone()
+    shapes = f" on outputs of shape {tuple(outputs.shape)} and targets of shape {tuple(targets.shape)}"
+    loss = _called_by(task, "loss", lambda: task.loss(given, targets), shapes)
+    numbers = _called_by(task, "numbers", lambda: task.numbers(given, targets), shapes)
+    if not isinstance(numbers, Mapping) or LOSS in numbers:
+        raise TaskError(
+            f"the numbers of the task {task.name!r} must be a dict of tensors, without {LOSS!r}, which is told anyway; "
+            f"got {numbers!r}"
+        )
+    if not torch.equal(given.nan_to_num(), outputs.nan_to_num()):
+        raise TaskError(f"the task {task.name!r} writes to the outputs, which are used again; let it work on a copy")
+    means = {LOSS: loss, **numbers}
     for what, value in means.items():
-        if not isinstance(value, Tensor) or value.dim():
-            told = f"a tensor of shape {tuple(value.shape)}" if isinstance(value, Tensor) else type(value).__name__
+        if not isinstance(value, Tensor) or value.dim() or value.is_complex():
+            told = f"a tensor {tuple(value.shape)} {value.dtype}" if isinstance(value, Tensor) else type(value).__name__
             raise TaskError(
                 f"{what!r} of the task {task.name!r} must be a scalar tensor, the mean over a batch; it is {told}. "
                 "Is a .mean() missing?"
             )
-    task.score(task.told({name: float(value) for name, value in means.items()}))
+    return means
+
+
+def _check_alone(task: Task, outputs: Tensor, targets: Tensor) -> None:
+    """Refuse functions that set each sample's output beside all targets, as `[B, 1] - [B]`, which is `[B, B]`, does."""
+    outputs = outputs.detach().clone()
+    outputs[0] += 1 + targets.double().abs().max()  # equal ones would hide it, and small ones drown
+    together = _means_of(task, outputs, targets)
+    alone = [_means_of(task, *pair) for pair in zip(outputs.split(1), targets.split(1), strict=True)]
+    for name, value in together.items():
+        mean = torch.stack([each[name].double() for each in alone]).mean()
+        if not torch.isclose(value.double(), mean, rtol=1e-4, equal_nan=True):
+            raise TaskError(
+                f"{name!r} of the task {task.name!r} is {float(value):.4g} of {len(alone)} samples together, and "
+                f"{float(mean):.4g} is the mean of each alone: outputs of shape {tuple(outputs.shape)} meet targets of "
+                f"shape {tuple(targets.shape)}, and PyTorch sets each beside all others. Bring both to one shape"
+            )
+
+
+def _called_by(task: Task, what: str, call: Callable[[], Any], shapes: str = "") -> Any:
+    try:
+        return call()
+    except Exception as error:  # a user's function can raise anything
+        raise TaskError(
+            f"the {what} of the task {task.name!r} fails{shapes}: {type(error).__name__}: {error}"
+        ) from error
 
 
 def check_optimizer(optimizer: torch.optim.Optimizer, model: nn.Module) -> None:

@@ -181,8 +181,15 @@ def check_edits(
     """Refuse what no edit can be made by.
 
     Raises:
-        NetmorphError: `every` is not a positive whole number, or something is given for edits without any.
+        NetmorphError: `every` is not a positive whole number, something is given for edits without any, or what edits
+            or sets the pace cannot be called.
+        EditError: the graph is not that of the model as it is now.
     """
+    if isinstance(given, Graph):
+        check_current(given)  # its journal would lack the edits since
+    for name, function in (("edit", edit), ("after_edit", after)):
+        if function is not None and not callable(function):
+            raise NetmorphError(f"{name}= takes a function, not {type(function).__name__}; see docs/training.md")
     if edit is None and isinstance(given, Graph):
         raise NetmorphError("a graph is trained to be edited, by edit=; without that, give its model")
     if edit is None and (every is not None or after is not None):
