@@ -32,7 +32,7 @@ def paths(text: str) -> Iterator[str]:
             roots[name.asname or name.name] = f"{module}.{name.name}"
     yield from roots.values()
     for root, rest in re.findall(r"(?<![\w./-])([a-z_]+)((?:\.[A-Za-z_]\w*)+)", text):
-        if root in roots and isinstance(find(roots[root]), ModuleType):
+        if rest != ".md" and root in roots and isinstance(find(roots[root]), ModuleType):
             yield roots[root] + rest
 
 

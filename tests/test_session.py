@@ -159,15 +159,6 @@ def test_free_folder_counts_up(tmp_path: Path) -> None:
     assert session.free_folder("somewhere/digits", tmp_path) == tmp_path / "digits-2"
 
 
-def test_what_is_not_given_follows_from_the_size_of_the_data() -> None:
-    config = session.settle(EVOLVE, EVOLVE.data.load(), epochs=None, start_epochs=None, batch_size=None)
-    assert config.recipe.epochs == round(session.SAMPLES / 160)
-    assert config.start_epochs == session.START_FACTOR * config.recipe.epochs
-    assert config.recipe.batch_size == 32
-    config = session.settle(EVOLVE, EVOLVE.data.load(), epochs=2, start_epochs=5, batch_size=7)
-    assert (config.recipe.epochs, config.start_epochs, config.recipe.batch_size) == (2, 5, 7)
-
-
 # -- working in it -----------------------------------------------------------------------------------------------------
 
 

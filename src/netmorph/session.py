@@ -39,13 +39,6 @@ from netmorph.train.inputs import examples
 from netmorph.train.parallel import ONE_PROCESS, World, own_device
 from netmorph.workers.executor import Processes
 from netmorph.workers.threads import set_threads
-from netmorph.zoo import MODELS
-
-# Samples that each child sees by default: an epoch of MNIST or CIFAR-10 is about two of these.
-SAMPLES = 25_000
-START_FACTOR = 3
-START_WIDTH = 0.25
-SMALL = 10_000
 
 Kind = TypeVar("Kind", EvolveConfig, TrainConfig)
 
@@ -58,26 +51,6 @@ def free_folder(name: str, parent: Path = Path("runs")) -> Path:
     """`runs/NAME-N` with the first free number."""
     stem = Path(name).name or "run"
     return next(folder for n in itertools.count(1) if not (folder := parent / f"{stem}-{n}").exists())
-
-
-def settle(
-    config: EvolveConfig, dataset: Dataset, *, epochs: int | None, start_epochs: int | None, batch_size: int | None
-) -> EvolveConfig:
-    """The config with what was not given decided by the data and the model.
-
-    Small data take small batches and many epochs; the founders train three times as long as a child; the networks of
-    `netmorph.zoo` start at a quarter of their width.
-    """
-    samples = len(dataset.train)
-    epochs = epochs or max(1, round(SAMPLES / samples))
-    batch_size = batch_size or (32 if samples < SMALL else 64)
-    options = {"width": START_WIDTH, **config.options} if config.model in MODELS else config.options
-    return replace(
-        config,
-        recipe=replace(config.recipe, epochs=epochs, batch_size=batch_size),
-        start_epochs=start_epochs or START_FACTOR * epochs,
-        options=options,
-    )
 
 
 def create(
@@ -122,6 +95,7 @@ def create(
         records.set_meta("command", command)
         records.set_meta("normalization", dataset.preparation.describe())
         records.set_meta("criterion", asdict(dataset.task.chooses))
+        records.set_meta("exhibit", dataset.task.exhibit)
         records.set_meta("machine", machine())
         records.set_meta("versions", versions())
         records.set_meta("status", Status.INTERRUPTED)

@@ -36,7 +36,8 @@ def test_values(shape):
     assert (dataset.task.name, dataset.outputs, dataset.classes) == ("regression", columns, ())
     assert dataset.train.targets.shape == (20, columns)
     torch.testing.assert_close(
-        dataset.task.answers(torch.zeros(1, columns)), dataset.train.targets.mean(0, keepdim=True)
+        dataset.task.answers(torch.zeros(1, columns)),
+        dataset.train.targets.mean(0, keepdim=True),
     )
 
 

@@ -104,7 +104,9 @@ def test_train_size_keeps_rows_of_the_same_train_part():
 def test_targets_that_cannot_be_learnt():
     with pytest.raises(DataError, match=r"no column 'z'; the table has 'x', 'y'"):
         table_dataset("t", table(numbers([1, 2])), "z")
-    with pytest.raises(DataError, match=r"name the column of the table 't' to learn \(target=...\); it has 'x', 'y'"):
+    with pytest.raises(
+        DataError, match=r"name the column of the table 't' to learn \(target=..., or --target\); it has 'x', 'y'"
+    ):
         table_dataset("t", table(numbers([1, 2])), None)
     with pytest.raises(DataError, match="the target 'y' is 7 in every row"):
         loaded(numbers([7, 7, 7]))

@@ -2,15 +2,19 @@
 
 import math
 import random
-from dataclasses import replace
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from netmorph.measure.classification import classification_report
+from netmorph.measure.values import value_report
 from netmorph.run.ranking import best, front
 from netmorph.run.records import EditRecord, EpochRecord, NetworkRecord, Records
+from netmorph.tasks import Criterion, Exhibit
+from netmorph.tasks.criterion import ACCURACY
 
 KINDS = {  # kind -> whether it is exact
     "widen r2r": True,
@@ -54,6 +58,33 @@ def epoch_record(
         rate,
         seconds,
     )
+
+
+@dataclass(frozen=True)
+class Kind:
+    """What a run is told in: runs are made up as accuracies, and translated as they are written."""
+
+    criterion: Criterion
+    exhibit: Exhibit
+    numbers: Callable[[float], dict[str, float]]
+    shown: dict[str, Any] = field(default_factory=dict)
+
+    def tested(self, accuracy: float) -> dict[str, float]:
+        return {f"test_{name}": value for name, value in self.numbers(accuracy).items()}
+
+    def network(self, network: NetworkRecord) -> NetworkRecord:
+        if network.score is None:
+            return network
+        numbers = self.numbers(network.score)
+        edits = tuple(replace(edit, jump=self._score(0.9 + edit.jump) - self._score(0.9)) for edit in network.edits)
+        return replace(network, score=self._score(network.score), numbers=numbers, edits=edits)
+
+    def epoch(self, epoch: EpochRecord) -> EpochRecord:
+        train, validation = self.numbers(epoch.train["accuracy"]), self.numbers(epoch.score)
+        return replace(epoch, train=train, validation=validation, score=self._score(epoch.score))
+
+    def _score(self, accuracy: float) -> float:
+        return self.criterion.score(self.numbers(accuracy)[self.criterion.name])
 
 
 class Run:
@@ -129,37 +160,19 @@ class Run:
             population = sorted(population, key=lambda network: -(network.score or 0))[:keep]
         return population
 
-    def save(self, folder: Path, survivors: list[int], meta: dict[str, Any]) -> Path:
+    def save(self, folder: Path, survivors: list[int], meta: dict[str, Any], kind: Kind | None = None) -> Path:
+        """`kind`: of the task; without one a run of before there were others."""
+        networks, epochs = self.networks, self.epochs
+        if kind is not None:
+            networks, epochs = [*map(kind.network, networks)], [*map(kind.epoch, epochs)]
+            meta = meta | {"criterion": asdict(kind.criterion), "exhibit": kind.exhibit}
         with Records.create(folder) as records, records.transaction():
-            for network in self.networks:
+            for network in networks:
                 records.put_network(replace(network, survivor=network.id in survivors))
-            records.add_epochs(self.epochs)
+            records.add_epochs(epochs)
             for key, value in meta.items():
                 records.set_meta(key, value)
         return folder
-
-
-def entry(network: NetworkRecord) -> dict[str, Any]:
-    accuracy = network.score or 0.0
-    return {
-        "id": network.id,
-        "test_loss": 0.1,
-        "test_accuracy": accuracy - 0.006,
-        "validation_loss": 0.1,
-        "validation_accuracy": accuracy,
-        "parameters": network.parameters,
-        "flops": network.flops,
-    }
-
-
-def ensemble(members: list[NetworkRecord]) -> dict[str, Any]:
-    return {
-        "test_loss": 0.1,
-        "test_accuracy": max(network.score or 0.0 for network in members) - 0.001,
-        "parameters": sum(network.parameters for network in members),
-        "flops": sum(network.flops for network in members),
-        "members": [network.id for network in members],
-    }
 
 
 def classified(classes: int = 10, samples: int = 300, seed: int = 0) -> dict[str, Any]:
@@ -171,7 +184,86 @@ def classified(classes: int = 10, samples: int = 300, seed: int = 0) -> dict[str
     return classification_report(labels, predictions, [f"class {label}" for label in range(classes)])
 
 
-def write_run(folder: Path, rounds: int = 6, children: int = 8, keep: int = 4, finished: bool = True) -> Path:
+def regressed(columns: int = 1, samples: int = 2000) -> dict[str, Any]:
+    """A report of values, each somewhat off."""
+    generator = torch.Generator().manual_seed(0)
+    targets = 100 + 20 * torch.randn(samples, columns, generator=generator)
+    return value_report(targets, targets + 5 * torch.randn(samples, columns, generator=generator))
+
+
+def written(window: int = 48) -> dict[str, Any]:
+    """What is shown of a text."""
+    return {
+        "positions": [float(at) for at in range(1, window + 1)],
+        "losses": [1.5 + 1.5 / at for at in range(1, window + 1)],
+        "start": "To be <b>",
+        "continued": ", or not & to",
+        "temperature": 0.8,
+    }
+
+
+def losses(accuracy: float) -> dict[str, float]:
+    return {"loss": 4 * (1 - accuracy)}
+
+
+CLASSES = Kind(
+    ACCURACY,
+    Exhibit.CLASSES,
+    lambda accuracy: {"loss": 2.5 * (1 - accuracy) + 0.02, "accuracy": accuracy},
+    {
+        "classification": classified(),
+        "constant": {"name": "the most frequent class", "test_loss": 2.3, "test_accuracy": 0.11},
+    },
+)
+VALUES = Kind(
+    Criterion("rmse"),
+    Exhibit.VALUES,
+    lambda accuracy: {**losses(accuracy), "rmse": 80 * (1 - accuracy), "mae": 60 * (1 - accuracy), "r2": accuracy},
+    {
+        "values": regressed(),
+        "constant": {"name": "the mean", "test_loss": 1.0, "test_rmse": 77.25, "test_mae": 65.5, "test_r2": -0.25},
+    },
+)
+TEXT = Kind(
+    Criterion("loss"),
+    Exhibit.TOKENS,
+    lambda accuracy: {**losses(accuracy), "accuracy": accuracy, "perplexity": math.exp(4 * (1 - accuracy))},
+    {
+        "text": written(),
+        "constant": {"name": "the unigrams", "test_loss": 3.25, "test_accuracy": 0.1875, "test_perplexity": 25.75},
+    },
+)
+OWN = Kind(Criterion("regret"), Exhibit.NUMBERS, lambda accuracy: {**losses(accuracy), "regret": 7 * (1 - accuracy)})
+
+
+def entry(network: NetworkRecord, kind: Kind = CLASSES) -> dict[str, Any]:
+    accuracy = network.score or 0.0
+    return {
+        "id": network.id,
+        **kind.tested(accuracy - 0.006),
+        **{f"validation_{name}": value for name, value in kind.numbers(accuracy).items()},
+        "parameters": network.parameters,
+        "flops": network.flops,
+    }
+
+
+def ensemble(members: list[NetworkRecord], kind: Kind = CLASSES) -> dict[str, Any]:
+    return {
+        **kind.tested(max(network.score or 0.0 for network in members) - 0.001),
+        "parameters": sum(network.parameters for network in members),
+        "flops": sum(network.flops for network in members),
+        "members": [network.id for network in members],
+    }
+
+
+def write_run(
+    folder: Path,
+    rounds: int = 6,
+    children: int = 8,
+    keep: int = 4,
+    finished: bool = True,
+    kind: Kind = CLASSES,
+) -> Path:
     """Write a run with all three arms (finished) or the evolution alone (running)."""
     run = Run()
     population = run.evolve(rounds, children, keep)
@@ -189,7 +281,7 @@ def write_run(folder: Path, rounds: int = 6, children: int = 8, keep: int = 4, f
     }
     survivors = [network.id for network in population]
     if not finished:
-        return run.save(folder, survivors, meta)
+        return run.save(folder, survivors, meta, kind)
 
     last, spent = evolved[0], 0
     while spent < budget:
@@ -210,14 +302,14 @@ def write_run(folder: Path, rounds: int = 6, children: int = 8, keep: int = 4, f
     meta |= {
         "status": "finished",
         "result": {
-            "best": entry(champion),
-            "ensemble": ensemble(population),
-            "members": [entry(network) for network in population],
+            "best": entry(champion, kind),
+            "ensemble": ensemble(population, kind),
+            "members": [entry(network, kind) for network in population],
             "baselines": {
-                "alone": {**entry(last), "training_flops": alone_spent},
+                "alone": {**entry(last, kind), "training_flops": alone_spent},
                 "random": {
-                    "best": entry(tried[0]),
-                    "ensemble": ensemble(tried[:keep]),
+                    "best": entry(tried[0], kind),
+                    "ensemble": ensemble(tried[:keep], kind),
                     "training_flops": spent,
                     "networks": len(tried),
                 },
@@ -225,7 +317,8 @@ def write_run(folder: Path, rounds: int = 6, children: int = 8, keep: int = 4, f
             "training_flops": budget,
             "seconds": 118.2,
             "front": [network.id for network in front(evolved)],
-            "classification": classified(),
+            **dict.fromkeys(("classification", "values", "text", "constant")),
+            **kind.shown,
         },
     }
-    return run.save(folder, survivors + [network.id for network in tried[:keep]], meta)
+    return run.save(folder, survivors + [network.id for network in tried[:keep]], meta, kind)

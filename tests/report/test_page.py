@@ -7,7 +7,21 @@ from typing import Any
 
 import pytest
 import torch
-from synthetic import START, Run, classified, ensemble, entry, epoch_record, write_run
+from synthetic import (
+    CLASSES,
+    OWN,
+    START,
+    TEXT,
+    VALUES,
+    Kind,
+    Run,
+    classified,
+    ensemble,
+    entry,
+    epoch_record,
+    regressed,
+    write_run,
+)
 
 from netmorph.errors import NetmorphError
 from netmorph.measure.classification import classification_report
@@ -187,22 +201,23 @@ def test_a_folder_without_a_run(tmp_path: Path) -> None:
 # -- the training of one network ---------------------------------------------------------------------------------------
 
 
-def write_training(folder: Path, classes: int = 10) -> Path:
+def write_training(folder: Path, classes: int = 10, kind: Kind | None = None) -> Path:
+    """`kind`: of the task; without one a run of before there were others than images in classes."""
     network, run = replace(START, survivor=True), Run()
     network = run.train(network, 0.3, 0.9, epochs=12)
-    tested = entry(network)
+    tested = entry(network, kind or CLASSES)
     result = {
         "best": tested,
-        "ensemble": ensemble([network]),
+        "ensemble": ensemble([network], kind or CLASSES),
         "members": [tested],
         "baselines": {},
         "training_flops": network.training_flops,
         "seconds": 8.0,
         "front": [network.id],
-        "classification": classified(classes, samples=30 * classes),
+        **(kind.shown if kind else {"classification": classified(classes, samples=30 * classes)}),
     }
     meta = {"status": "finished", "round": 0, "config": {"task": "train"}, "result": result}
-    return run.save(folder, [network.id], meta)
+    return run.save(folder, [network.id], meta, kind)
 
 
 def test_a_training_shows_its_curves_and_its_classes_and_nothing_of_a_search(tmp_path: Path) -> None:
@@ -253,3 +268,93 @@ def test_perfect_predictions_are_drawn(tmp_path: Path) -> None:
         report = classification_report(labels, labels, [f"class {label}" for label in range(30)])
         records.set_meta("result", records.meta("result") | {"classification": report})
     assert "No errors" in "".join(figures(write(folder).read_text("utf-8"))["confusion"].itertext())
+
+
+# -- other tasks than classes ------------------------------------------------------------------------------------------
+
+
+def numbers_of(page: str) -> list[list[str]]:
+    """The table of all numbers of the test, row by row, without the one that names the columns."""
+    table = page.split('id="numbers"')[1].split("</table>")[0]
+    return [re.findall(r"<td>(.*?)</td>", row) for row in re.findall(r"<tr>(.*?)</tr>", table)[1:]]
+
+
+def test_all_numbers_of_the_test_stand_beside_those_of_a_constant_answer(tmp_path: Path) -> None:
+    page = write(write_training(tmp_path / "run", kind=VALUES)).read_text("utf-8")
+    assert "rmse chooses" not in page.split('id="numbers"')[0]
+    assert re.findall(r"<th scope=\"col\">(\w+)</th>", page.split('id="numbers"')[1])[:4] == [
+        "rmse",
+        "loss",
+        "mae",
+        "r2",
+    ]
+    best, constant = numbers_of(page)
+    with Records.open(tmp_path / "run") as records:
+        tested = records.meta("result")["best"]
+    assert best == ["Best network", *(f"{tested[f'test_{name}']:.4g}" for name in ("rmse", "loss", "mae", "r2"))]
+    assert constant == ["The mean", "77.25", "1", "65.5", "-0.25"]
+    assert "the mean would reach 77.25" in page
+
+
+@pytest.mark.parametrize(
+    ("kind", "section"), [(VALUES, "values"), (TEXT, "positions"), (OWN, None), (CLASSES, "confusion")]
+)
+def test_each_task_shows_what_suits_it(kind: Kind, section: str | None, tmp_path: Path) -> None:
+    trained = write(write_training(tmp_path / "training", kind=kind)).read_text("utf-8")
+    evolved = write(write_run(tmp_path / "run", rounds=2, kind=kind)).read_text("utf-8")
+    last = [] if section is None else [section]
+    assert list(figures(trained)) == ["learning", *last]
+    assert list(figures(evolved)) == [*SECTIONS[:-1], *last]
+    for page in (trained, evolved):
+        assert "Nothing to show yet" not in page
+        assert ("accuracy" in page) == (kind in (CLASSES, TEXT))
+        assert ("%" in page.split("<body>")[1]) == (kind is CLASSES)
+        assert ('id="classes"' in page) == (kind is CLASSES)
+
+
+def test_a_text_is_shown_and_never_run(tmp_path: Path) -> None:
+    page = write(write_training(tmp_path / "run", kind=TEXT)).read_text("utf-8")
+    assert "<pre><span>To be &lt;b&gt;</span>, or not &amp; to</pre>" in page
+    assert "temperature of 0.8" in page
+    assert list(figures(page)["learning"].itertext()).count("loss") == 1  # the number that chooses is not drawn twice
+
+
+def test_tokens_that_nothing_decodes_have_no_text_to_show(tmp_path: Path) -> None:
+    folder = write_training(tmp_path / "run", kind=TEXT)
+    with Records.resume(folder) as records:
+        result = records.meta("result")
+        told = {name: result["text"][name] for name in ("positions", "losses")}
+        records.set_meta("result", result | {"text": told})
+    page = write(folder).read_text("utf-8")
+    assert 'id="sample"' not in page
+    assert "positions" in figures(page)
+
+
+def test_every_column_of_the_target_has_its_panels(tmp_path: Path) -> None:
+    kind = replace(VALUES, shown={"values": regressed(columns=3)})
+    page = write(write_training(tmp_path / "run", kind=kind)).read_text("utf-8")
+    shown = "".join(figures(page)["values"].itertext())
+    assert [f"true value (column {number} of the target)" in shown for number in (1, 2, 3, 4)] == [True] * 3 + [False]
+    assert "1000 of 2000 samples are drawn" in page
+
+
+def test_predictions_that_are_not_finite_leave_an_empty_figure(tmp_path: Path) -> None:
+    report = {"samples": 5, "columns": [{"true": [], "predicted": [], "edges": [], "counts": []}]}
+    folder = write_training(tmp_path / "run", kind=replace(VALUES, shown={"values": report}))
+    assert "values" in figures(write(folder).read_text("utf-8"))
+
+
+def test_a_result_of_before_its_task_had_something_to_show(tmp_path: Path) -> None:
+    page = write(write_training(tmp_path / "run", kind=replace(TEXT, shown={}))).read_text("utf-8")
+    assert list(figures(page)) == ["learning"]
+    assert page.count("Nothing to show yet") == 1
+    assert len(numbers_of(page)) == 1
+
+
+def test_rounding_of_exact_edits_does_not_fill_the_axis(tmp_path: Path) -> None:
+    edit = EditRecord("widen r2r", "fc", 8, 12, 0.2, 1e-7, 1e-9)
+    start = replace(START, score=0.5, training_flops=10)
+    folder = write_networks(tmp_path, [start, replace(start, id=1, parent=0, round=1, edits=(edit,))])
+    shown = "".join(figures(write(folder).read_text("utf-8"))["edits"].itertext())
+    assert "0.1" in shown
+    assert "1e−" not in shown

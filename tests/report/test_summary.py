@@ -5,7 +5,7 @@ from pathlib import Path
 
 import torch
 from rich.console import Console, RenderableType
-from synthetic import START, classified, write_run
+from synthetic import START, TEXT, VALUES, classified, write_run
 
 from netmorph.measure.classification import classification_report
 from netmorph.report.summary import ancestry, class_rows, class_table, summary, table, view
@@ -137,3 +137,21 @@ def test_ancestry_is_oldest_first_across_arms_and_ends_where_a_parent_is_missing
     networks = [replace(START, id=4, parent=1), replace(START, id=7, parent=4, arm="alone")]
     assert [network.id for network in ancestry(networks, 7)] == [4, 7]
     assert ancestry(networks, 99) == []
+
+
+def test_a_task_without_classes_shows_all_numbers_of_its_test(tmp_path: Path) -> None:
+    folder = write_run(tmp_path / "run", rounds=2, kind=TEXT)
+    with Records.open(folder) as records:
+        text, tested = printed(view(records)), records.meta("result")["ensemble"]
+    assert "All numbers on the test set" in text
+    assert "The unigrams" in text
+    for name in ("loss", "accuracy", "perplexity"):
+        assert name in text
+        assert f"{tested[f'test_{name}']:.4g}" in text
+
+
+def test_numbers_that_are_not_known_yet_have_no_table(tmp_path: Path) -> None:
+    folder = write_run(tmp_path / "run", rounds=2, finished=False, kind=VALUES)
+    with Records.open(folder) as records:
+        assert "All numbers" not in printed(view(records))
+        assert "rmse" in printed(view(records))

@@ -5,12 +5,15 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from netmorph.data import Dataset, load, tensors
 from netmorph.edit import Base
-from netmorph.run.final_test import FinalTest
+from netmorph.run.final_test import WRITTEN, FinalTest
 from netmorph.run.names import Stage
 from netmorph.run.records import NetworkRecord, Records
-from netmorph.run.result import EnsembleResult, NetworkResult, Result, result_of
+from netmorph.run.result import EnsembleResult, Exhibits, NetworkResult, Result, result_of
 from netmorph.run.store import NetworkStore
+from netmorph.tasks import Task
+from netmorph.train import generate
 from netmorph.train.recipe import Recipe
 from tests.train.small import CLASSES, dataset
 
@@ -79,10 +82,13 @@ def test_networks_and_ensembles_are_tested_as_by_hand(run) -> None:
     assert found.training_flops == 6000
     assert found.seconds == 12.5
     assert found.front == (1, 2, 3)
-    classes = found.classification
+    classes = found.exhibits.classification
     assert classes["accuracy"] == found.ensemble.test["accuracy"]
     assert [entry["name"] for entry in classes["classes"]] == list(CLASSES)
     assert sum(count for *_, count in classes["confusion"]) == len(DATA.test)
+    most_frequent = DATA.train.targets.bincount().argmax()
+    assert found.constant.name == "the most frequent class"
+    assert found.constant.test["accuracy"] == (DATA.test.targets == most_frequent).double().mean().item()
     alone, random = found.baselines["alone"], found.baselines["random"]
     assert (alone.best.id, alone.best.test["accuracy"], alone.training_flops) == (4, accuracy(models[4]), 5000)
     assert (random.best.id, random.networks, random.training_flops) == (5, 1, 5000)
@@ -119,3 +125,83 @@ def test_arms_that_made_nothing_are_left_out(tmp_path: Path) -> None:
     with Records.create(tmp_path) as records:
         records.put_network(record(1, "evolve", True))
         assert concluded(records, store).baselines == {}
+
+
+# -- what is shown of other tasks --------------------------------------------------------------------------------------
+
+
+def finally_tested(folder: Path, data: Dataset, base: Base, count: int = 2) -> tuple[Result, list[nn.Module]]:
+    """What is found of untrained networks, all survivors."""
+    store, models = NetworkStore(folder, base, Recipe()), []
+    with Records.create(folder) as records:
+        records.set_meta("round", 0)
+        for id in range(1, count + 1):
+            torch.manual_seed(id)
+            models.append(base.build().eval())
+            store.put(id, Stage.TRAINED, models[-1], (), None)
+            records.put_network(replace(record(id, "evolve", True), round=0))
+        found = result_of(records, FinalTest(store, data), 0.0)
+        records.set_meta("result", found.as_json())
+        assert Result.from_json(records.meta("result")) == found  # and it is JSON
+    return found, models
+
+
+def test_values_stand_beside_true_ones_and_the_mean_of_the_train_targets(tmp_path: Path) -> None:
+    x = torch.randn(200, 3, generator=torch.Generator().manual_seed(0))
+    data = tensors(x, 50 + 10 * x[:, :1] - 4 * x[:, 1:2])
+    base = Base("mlp", {"input_shape": [3], "classes": 1, "hidden": [4]})
+    found, models = finally_tested(tmp_path, data, base)
+
+    targets, train = data.test.targets, data.train.targets.double()
+    (column,) = found.exhibits.values["columns"]
+    assert column["true"] == targets[:, 0].tolist()
+    with torch.no_grad():
+        inputs = data.preparation(data.test.inputs, torch.empty(0))
+        outputs = torch.stack([model(inputs) for model in models]).mean(0)
+    expected = outputs * train.std(correction=0) + train.mean()
+    torch.testing.assert_close(torch.tensor(column["predicted"]), expected[:, 0].float())
+    assert sum(column["counts"]) == len(targets)
+    assert found.exhibits.classification is None
+    assert found.constant.test["rmse"] == pytest.approx((targets - train.mean()).square().mean().sqrt().item())
+    assert found.constant.test["r2"] <= 0
+
+
+def test_a_text_is_continued_and_compared_with_unigrams(tmp_path: Path) -> None:
+    (tmp_path / "text.txt").write_text("the cat sat on the mat, and the dog on the log. " * 100)
+    data = load(tmp_path / "text.txt", task="text", window=9)
+    base = Base("gpt", {"input_shape": [9], "classes": data.outputs, "channels": 8, "heads": 2, "depth": 1})
+    (tmp_path / "run").mkdir()
+    found, models = finally_tested(tmp_path / "run", data, base)
+
+    text = found.exhibits.text
+    assert text["positions"] == list(range(1, 10))
+    assert sum(text["losses"]) / 9 == pytest.approx(found.ensemble.test["loss"], rel=1e-5)
+    assert text["start"] == data.encoder.decode(data.test.head(1)[0])
+    again = generate(models, data.test.head(1)[0], data, count=WRITTEN, temperature=text["temperature"])
+    assert text["continued"] == data.encoder.decode(again)
+    counts = torch.bincount(data.train.targets.flatten(), minlength=data.outputs) + 1
+    shares = counts.double() / counts.sum()
+    loss = -shares[data.test.targets.flatten().long()].log().mean()
+    assert found.constant.test["loss"] == pytest.approx(loss.item(), rel=1e-6)
+    assert found.constant.test["perplexity"] == pytest.approx(loss.exp().item(), rel=1e-6)
+
+
+def test_long_windows_are_shown_at_a_few_positions(tmp_path: Path) -> None:
+    (tmp_path / "text.txt").write_text("a rose is " * 500)
+    data = replace(load(tmp_path / "text.txt", task="text", window=130), encoder=None)
+    base = Base("gpt", {"input_shape": [130], "classes": data.outputs, "channels": 4, "heads": 1, "depth": 1})
+    (tmp_path / "run").mkdir()
+    found, _ = finally_tested(tmp_path / "run", data, base, count=1)
+    assert found.exhibits.text.keys() == {"positions", "losses"}  # nothing decodes these tokens
+    assert len(found.exhibits.text["losses"]) == len(found.exhibits.text["positions"]) == 64
+    assert found.exhibits.text["positions"][0] == 2  # the mean of 1, 2 and 3
+
+
+def test_a_task_of_ones_own_tells_its_numbers_alone(tmp_path: Path) -> None:
+    x = torch.randn(60, 3, generator=torch.Generator().manual_seed(0))
+    data = tensors(x, x[:, :1], task=Task("mine", torch.nn.functional.l1_loss), outputs=1)
+    base = Base("mlp", {"input_shape": [3], "classes": 1, "hidden": [4]})
+    found, _ = finally_tested(tmp_path, data, base)
+    assert found.exhibits == Exhibits()
+    assert found.constant is None
+    assert found.best.test.keys() == {"loss"}

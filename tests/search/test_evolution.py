@@ -141,7 +141,8 @@ def test_the_result_has_its_documented_keys(finished: Path) -> None:
         assert summary(records) == {"status": "finished", "round": 2, **result}
         assert Result.from_json(result).as_json() == result
     assert set(result) == {
-        "best", "ensemble", "members", "baselines", "classification", "training_flops", "seconds", "front",
+        "best", "ensemble", "members", "baselines", "classification", "values", "text", "constant", "training_flops",
+        "seconds", "front",
     }  # fmt: skip
     numbers = {f"{part}_{name}" for part in ("test", "validation") for name in ("loss", "accuracy")}
     entry = {"id", *numbers, "parameters", "flops"}
@@ -149,6 +150,8 @@ def test_the_result_has_its_documented_keys(finished: Path) -> None:
     assert set(result["best"]) == entry
     assert set(result["ensemble"]) == ensemble
     assert [set(member) for member in result["members"]] == [entry, entry]
+    assert set(result["constant"]) == {"name", "test_loss", "test_accuracy"}
+    assert result["values"] is result["text"] is None
     assert set(result["baselines"]) == {"alone", "random"}
     assert set(result["baselines"]["alone"]) == entry | {"training_flops"}
     assert set(result["baselines"]["random"]) == {"best", "ensemble", "training_flops", "networks"}

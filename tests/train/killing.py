@@ -24,8 +24,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 from netmorph import cli, session
+from netmorph.data import Dataset
 from netmorph.policy import warm_up
 from netmorph.run.config import DataConfig, TrainConfig
 from netmorph.run.records import Records
@@ -34,6 +36,7 @@ from netmorph.train.loop import train
 from netmorph.train.optimizer_state import pack_optimizer
 from netmorph.train.optimizers import build_optimizer
 from netmorph.train.recipe import Recipe
+from tests.train import other_tasks
 from tests.train.growing import at_random, by_epoch
 from tests.train.small import dataset, deep
 from tests.train.tiny import weights
@@ -45,6 +48,7 @@ EVERYTHING = replace(
     SGD, ema=0.9, mixup=0.2, cutmix=1.0, accumulate=2, class_weights=(1.0, 2.0, 0.5), label_smoothing=0.1, warmup=0.2
 )
 ADAMW = replace(SGD, optimizer="adamw", learning_rate=0.01, schedule="step", clip_norm=1.0, channels_last=True)
+OTHER = Recipe(epochs=30, batch_size=16, learning_rate=0.01, ema=0.9, accumulate=2, warmup=0.2, clip_norm=1.0)
 RECIPES = {
     "sgd": SGD,
     "everything": EVERYTHING,
@@ -59,13 +63,19 @@ EDITS: dict[str, dict[str, Any]] = {
 }
 
 
-def by_library(recipe: Recipe, folder: Path, **edits: Any) -> None:
+def images() -> tuple[nn.Module, Dataset]:
+    return deep(), dataset()
+
+
+def by_library(
+    recipe: Recipe, folder: Path, made: Callable[[], tuple[nn.Module, Dataset]] = images, **edits: Any
+) -> None:
     """Train as a user's own program does; `folder/result` is the model and the optimizer at the end."""
     if (folder / "result").exists():
         return  # it was killed on its way out
-    model = deep()
+    model, data = made()
     optimizer = build_optimizer(model, recipe)
-    history = train(model, dataset(), recipe, optimizer=optimizer, checkpoint=folder / "state", resume=True, **edits)
+    history = train(model, data, recipe, optimizer=optimizer, checkpoint=folder / "state", resume=True, **edits)
     tensors, meta = pack_optimizer(optimizer, model)
     told = {"history": [asdict(epoch) for epoch in history], "journal": [entry.as_json() for entry in history.journal]}
     checkpoint.save(folder / "result", {**model.state_dict(), **tensors}, {"optimizer": meta, **told})
@@ -78,17 +88,43 @@ def by_command(folder: Path) -> None:
     cli.main()
 
 
-def begin(folder: Path) -> None:
+def begin(data: DataConfig, model: str, options: dict[str, Any], recipe: Recipe, folder: Path) -> None:
     """Make the run folder that `by_command` goes on with."""
-    data = DataConfig("digits", train_size=160)
-    session.create(
-        folder, TrainConfig(data, "lenet5", {"width": 0.25}, replace(SGD, epochs=30), threads=1), "netmorph train"
-    )
+    session.create(folder, TrainConfig(data, model, options, recipe, threads=1), "netmorph train")
 
 
+def begin_table(target: str, folder: Path) -> None:
+    """The same for a table beside the folder: a number, a category, and targets of both kinds."""
+    rows = (f"{row * 7 % 60},{'east' if row % 2 else 'west'},{row * 7 % 60 + 0.5},{row % 3}" for row in range(90))
+    (folder.parent / "table.csv").write_text("\n".join(["number,side,value,kind", *rows]))
+    others = tuple({"value", "kind"} - {target})
+    data = DataConfig(str(folder.parent / "table.csv"), target=target, ignore=others)
+    begin(data, "mlp", {"width": 0.125}, OTHER, folder)
+
+
+def begin_text(folder: Path) -> None:
+    """The same for a text beside the folder."""
+    (folder.parent / "rhyme.txt").write_text("How much wood would a woodchuck chuck? " * 40)
+    data, small = DataConfig(str(folder.parent / "rhyme.txt"), window=8), {"width": 0.0625, "depth": 1, "dropout": 0.1}
+    begin(data, "gpt", small, replace(OTHER, epochs=15), folder)
+
+
+BEGIN: dict[str, Work] = {
+    "command": partial(begin, DataConfig("digits", train_size=160), "lenet5", {"width": 0.25}, replace(SGD, epochs=30)),
+    "command on values": partial(begin_table, "value"),
+    "command on classes": partial(begin_table, "kind"),
+    "command on a text": begin_text,
+}
 CASES: dict[str, Work] = {name: partial(by_library, recipe) for name, recipe in RECIPES.items()}
 CASES |= {name: partial(by_library, EVERYTHING, **edits) for name, edits in EDITS.items()}
-CASES["command"] = by_command
+CASES |= {
+    "regression": partial(by_library, OTHER, made=other_tasks.regression),
+    "table": partial(
+        by_library, replace(OTHER, label_smoothing=0.1, class_weights=(1.0, 2.0, 0.5)), made=other_tasks.table
+    ),
+    "text": partial(by_library, replace(OTHER, epochs=10), made=other_tasks.text),
+}
+CASES |= dict.fromkeys(BEGIN, by_command)
 # What changes files, and what makes an edit: before, within and after the change.
 FILES = (("netmorph.train.checkpoint", "save_file"), ("os", "fsync"), ("os", "replace"))
 STRUCTURE = (
@@ -166,13 +202,13 @@ def differences(got: dict[str, Any], expected: dict[str, Any]) -> list[str]:
     return sorted(key for key in {**got, **expected} if got.get(key) != expected.get(key))
 
 
-def killed_at_random(work: Work, root: Path, kills: int, draw: random.Random) -> dict[str, Any]:
-    """Run undisturbed in one folder, and in another with about so many kills."""
-    folder, whole = root / "killed", root / "whole"
+def killed_at_random(name: str, root: Path, kills: int, draw: random.Random) -> dict[str, Any]:
+    """Run a case undisturbed in one folder, and in another with about so many kills."""
+    work, folder, whole = CASES[name], root / "killed", root / "whole"
     for path in (folder, whole):
         path.mkdir(parents=True)
-        if work is by_command:
-            live(begin, path)
+        if name in BEGIN:
+            live(BEGIN[name], path)
     started = time.perf_counter()
     live(work, whole)
     longest = 2 * (time.perf_counter() - started) / kills
@@ -258,7 +294,7 @@ def main() -> None:
         if name in EACH_STEP:
             found[name] = EACH_STEP[name](folder)
         else:
-            found[name] = killed_at_random(CASES[name], folder, int(kills), draw)
+            found[name] = killed_at_random(name, folder, int(kills), draw)
     print(json.dumps(found))
 
 

@@ -8,6 +8,7 @@ from torch.nn import functional
 from netmorph.data import Dataset, tensors
 from netmorph.tasks import Criterion, Task, TaskError, regression
 from netmorph.train.loop import train
+from netmorph.train.nonfinite import NotFinite
 from netmorph.train.recipe import Recipe
 
 ONE_EPOCH = Recipe(epochs=1, batch_size=8)
@@ -54,7 +55,7 @@ def rows(task: Task) -> Dataset:
             "writes to the outputs",
         ),
         (Task("mine", squared, chooses=Criterion("a")), "chooses by 'a', which is not among"),
-        (regression(), r"the targets have shape \(27,\).*targets\[:, None\] for one column"),
+        (regression(), r"the targets are torch.float32 of shape \(27,\).*targets\[:, None\] for one column"),
     ],
 )
 def test_what_training_cannot_use_is_refused(task: Task, message: str) -> None:
@@ -69,7 +70,7 @@ def test_shapes_may_differ_where_samples_meet_their_own_targets() -> None:
 
 def test_a_number_that_chooses_and_is_never_finite_is_told() -> None:
     task = Task("mine", squared, lambda outputs, targets: {"a": targets.mean() * torch.nan}, chooses=Criterion("a"))
-    with pytest.warns(UserWarning, match="the number 'a', which chooses the best epoch, was NaN or infinite in all"):
+    with pytest.raises(NotFinite, match="'a', which chooses the best epoch, was NaN or infinite"):
         train(nn.Linear(3, 1), rows(task), ONE_EPOCH)
 
 

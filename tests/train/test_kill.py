@@ -13,6 +13,8 @@ import pytest
 
 REPOSITORY = Path(__file__).parents[2]
 LIBRARY = ("sgd", "everything", "adamw", "patience", "edited", "edited by steps")
+OTHER_TASKS = ("regression", "table", "text")
+COMMANDS = ("command on values", "command on classes", "command on a text")
 
 
 def killed(folder: Path, seed: int, kills: int, *cases: str) -> dict[str, Any]:
@@ -42,6 +44,23 @@ def test_a_training_killed_around_an_edit_makes_it_again(tmp_path: Path) -> None
     found = killed(tmp_path, 0, 0, "each_edit")
     # Two edits: the trace before, the change of model and average, tensor by tensor, the trace after, what follows.
     assert found["each_edit"]["kills"] > 20
+
+
+def test_killed_trainings_of_other_tasks_end_with_the_same_bits(tmp_path: Path) -> None:
+    found = killed(tmp_path, 0, 3, *OTHER_TASKS)
+    assert sum(case["kills"] for case in found.values()) > 0
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+def test_twenty_kills_of_each_other_task_make_no_difference(tmp_path: Path) -> None:
+    kills = Counter(dict.fromkeys(OTHER_TASKS + COMMANDS, 0))
+    for seed in itertools.count(1):
+        for name, case in killed(tmp_path / str(seed), seed, 8, *kills).items():
+            kills[name] += case["kills"]
+        if min(kills.values()) >= 20:
+            break
+    print(f"{dict(kills)} kills, 0 differences")
 
 
 @pytest.mark.slow

@@ -1,4 +1,4 @@
-"""The command line: arguments to the engine, and what comes back to the terminal.
+"""The command line: arguments to what does the work, and what comes back to the terminal.
 
 PyTorch is imported inside the commands: a question about the program (`--help`, a misspelt option) is answered at once.
 """

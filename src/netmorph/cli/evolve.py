@@ -10,11 +10,14 @@ from netmorph.cli.app import Options, app, console, errors, tell
 from netmorph.cli.options import (
     OPTIMIZATION,
     SPEED,
+    BatchSize,
     Bf16,
     Data,
     Decay,
     Device,
     Flip,
+    Ignore,
+    Missing,
     Model,
     Optimizer,
     OptimizerName,
@@ -25,15 +28,19 @@ from netmorph.cli.options import (
     Resume,
     RunOption,
     Seed,
+    Target,
+    TaskOption,
     TrainSize,
+    Unit,
     Width,
+    Window,
     arguments,
     command_line,
+    data_config,
     given,
     quoted,
     recipe,
     refuse_others,
-    size,
     weighted,
 )
 from netmorph.cli.show import finish
@@ -45,12 +52,18 @@ SEARCH = "Search"
 def evolve(
     context: typer.Context,
     data: Data = "digits",
+    task: TaskOption = None,
+    target: Target = None,
+    ignore: Ignore = None,
+    missing: Missing = None,
+    window: Window = None,
+    unit: Unit = None,
     train_size: TrainSize = None,
     resize: Resize = None,
     pad: Pad = 0,
     reflect: Reflect = False,
     flip: Flip = False,
-    model: Model = "lenet5",
+    model: Model = None,
     width: Width = None,
     option: Options = None,
     budget: Annotated[
@@ -102,15 +115,8 @@ def evolve(
             min=1, help="Epochs of the founders; three times a child's if not given.", rich_help_panel=OPTIMIZATION
         ),
     ] = None,
-    batch_size: Annotated[
-        int | None,
-        typer.Option(
-            min=1,
-            help="Images a training step; 32 or 64 by the data's size if not given.",
-            rich_help_panel=OPTIMIZATION,
-        ),
-    ] = None,
-    learning_rate: Rate = 5e-3,
+    batch_size: BatchSize = None,
+    learning_rate: Rate = None,
     optimizer: Optimizer = OptimizerName.adamw,
     weight_decay: Decay = 0.01,
     bf16: Bf16 = False,
@@ -128,9 +134,10 @@ def evolve(
 ) -> None:
     """Grow a population from a small network, by exact edits with inherited weights.
 
-    Each round the best networks, by validation accuracy against FLOPs, get children: copies that are widened or
-    deepened without changing what they compute, and trained on for a few epochs. Beside them, with as many training
-    FLOPs, the start network is trained on alone, and random networks are trained from scratch.
+    Each round the best networks, by validation accuracy (of values the error, of texts the loss) against FLOPs, get
+    children: copies that are widened or deepened without changing what they compute, and trained on for a few epochs.
+    Beside them, with as many training FLOPs, the start network is trained on alone, and random networks are trained
+    from scratch.
 
     Ctrl-C, or even kill -9, loses at most the networks in training: go on with --resume.
 
@@ -139,6 +146,10 @@ def evolve(
       netmorph evolve                                     the embedded digits, 2 minutes
 
       netmorph evolve --data ~/mnist --budget 10m         a folder of yours
+
+      netmorph evolve --data houses.csv --target price    a table
+
+      netmorph evolve --data stdlib --budget 10m          a text
 
       netmorph evolve --model mypackage.nets:build        called as build(input_shape=..., classes=...)
 
@@ -149,30 +160,37 @@ def evolve(
     from netmorph import session
     from netmorph.policy import Mutation, exact
     from netmorph.run.budget import Budget
-    from netmorph.run.config import DataConfig, EvolveConfig
+    from netmorph.run.config import EvolveConfig
+    from netmorph.run.defaults import START_FACTOR, for_evolution
     from netmorph.watch import EvolutionWatch
 
     dataset = None
     own = weighted(proposal)
     functions = [function for function, _ in own]
     if resume is None:
+        limit, mutation, source = (
+            Budget.parse(budget),
+            Mutation(edits, locality, (*exact(), *own)),
+            data_config(context),
+        )
+        dataset = source.load()
+        defaults = for_evolution(dataset)
+        settled = recipe(context, defaults.recipe)
         config = EvolveConfig(
-            data=DataConfig(data, seed, train_size=train_size, size=size(resize)),
-            model=model,
-            options=arguments(option, width),
-            recipe=recipe(context),
+            data=source,
+            **defaults.network(model, arguments(option, width)),
+            recipe=settled,
             founders=founders,
+            start_epochs=start_epochs or START_FACTOR * settled.epochs,
             population=population,
             children=children,
-            mutation=Mutation(edits, locality, (*exact(), *own)),
+            mutation=mutation,
             max_flops=max_flops,
-            budget=Budget.parse(budget),
+            budget=limit,
             seed=seed,
             device=device,
             threads=threads,
         )
-        dataset = config.data.load()
-        config = session.settle(config, dataset, epochs=epochs, start_epochs=start_epochs, batch_size=batch_size)
         folder = session.create(run or session.free_folder(data), config, command_line(), dataset=dataset)
     else:
         folder = resume

@@ -24,6 +24,8 @@ from netmorph.cli.options import (
     Decay,
     Device,
     Flip,
+    Ignore,
+    Missing,
     Mixup,
     Model,
     Momentum,
@@ -36,12 +38,16 @@ from netmorph.cli.options import (
     Seed,
     Smoothing,
     Stream,
+    Target,
+    TaskOption,
     Threads,
     TrainSize,
+    Unit,
     Width,
+    Window,
     arguments,
+    data_config,
     recipe,
-    size,
 )
 
 if TYPE_CHECKING:  # PyTorch is imported when a command needs it
@@ -55,13 +61,19 @@ HEIGHT = 420
 def find(
     context: typer.Context,
     data: Data = "digits",
-    model: Model = "lenet5",
+    task: TaskOption = None,
+    target: Target = None,
+    ignore: Ignore = None,
+    missing: Missing = None,
+    window: Window = None,
+    unit: Unit = None,
+    model: Model = None,
     option: Options = None,
     width: Width = None,
     low: Annotated[float, typer.Option(help="The first learning rate.")] = 1e-6,
     high: Annotated[float, typer.Option(help="The last one, unless the loss diverges before.")] = 10.0,
     steps: Annotated[int, typer.Option(help="Training steps from one to the other.")] = 100,
-    batch_size: BatchSize = 64,
+    batch_size: BatchSize = None,
     optimizer: Optimizer = OptimizerName.adamw,
     momentum: Momentum = 0.9,
     nesterov: Nesterov = True,
@@ -101,18 +113,20 @@ def find(
     from netmorph.cores import own_cores
     from netmorph.report.figures import image_format, save
     from netmorph.report.training import range_test
-    from netmorph.run.config import DataConfig, base
+    from netmorph.run.config import base
+    from netmorph.run.defaults import for_training
     from netmorph.train.lr_finder import find_learning_rate
     from netmorph.train.seeding import seeded
     from netmorph.workers.threads import set_threads
 
     if figure is not None:
         image_format(figure.suffix)  # before the work, not after
-    told = recipe(context)
     set_threads(threads or own_cores())
-    dataset = DataConfig(data, seed, train_size=train_size, size=size(resize), streamed=stream).load()
+    dataset = data_config(context).load()
+    defaults = for_training(dataset)
+    told = recipe(context, defaults.recipe)
     with seeded(seed):
-        network = base(model, arguments(option, width), dataset).build()
+        network = base(**defaults.network(model, arguments(option, width)), dataset=dataset).build()
     found = find_learning_rate(network, dataset, told, low=low, high=high, steps=steps, seed=seed, device=device)
     if figure is not None:
         save(partial(range_test, found=found), figure, HEIGHT)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 import sys
-from dataclasses import fields
+from dataclasses import fields, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -16,6 +16,7 @@ from netmorph.errors import NetmorphError
 
 if TYPE_CHECKING:  # PyTorch is imported when a command needs it
     from netmorph.policy import Weighted
+    from netmorph.run.config import DataConfig
     from netmorph.train.recipe import Recipe
 
 # Panels of --help.
@@ -35,8 +36,9 @@ class OptimizerName(StrEnum):
 Data = Annotated[
     str,
     typer.Option(
-        help="digits (embedded), mnist, kmnist, fashion_mnist, cifar10, or a folder: Hugging Face parquet, "
-        "the original files, or images in one folder a class.",
+        help="digits, diabetes (a table), stdlib (a text; these three are on every machine), mnist, kmnist, "
+        "fashion_mnist, cifar10; a folder of images: Hugging Face parquet, the original files, or a folder a class; a "
+        "table (.csv, .tsv, .parquet), arrays (.npz), or a text (.txt).",
         rich_help_panel=DATA,
     ),
 ]
@@ -49,8 +51,39 @@ Stream = Annotated[
         rich_help_panel=DATA,
     ),
 ]
+TaskOption = Annotated[
+    str | None,
+    typer.Option(
+        "--task",
+        help="classification, regression or text, where the data is not to decide: text reads any file, or all files "
+        "of a folder. (A task of your own is for Python, see docs/data.md.)",
+        rich_help_panel=DATA,
+    ),
+]
+Target = Annotated[str | None, typer.Option(help="The column of a table to learn.", rich_help_panel=DATA)]
+Ignore = Annotated[
+    list[str] | None, typer.Option(help="A column of a table to leave out. May be repeated.", rich_help_panel=DATA)
+]
+Missing = Annotated[
+    str | None,
+    typer.Option(
+        help="mean: it stands for missing numbers of a table, which are refused otherwise.", rich_help_panel=DATA
+    ),
+]
+Window = Annotated[
+    int | None, typer.Option(help="Tokens in a window of a text; 128 if not given.", rich_help_panel=DATA)
+]
+Unit = Annotated[
+    str | None,
+    typer.Option(
+        help="What a token of a text is: a character or a byte; a character if not given.", rich_help_panel=DATA
+    ),
+]
 TrainSize = Annotated[
-    int | None, typer.Option(help="Use only so many training images, evenly over the classes.", rich_help_panel=DATA)
+    int | None,
+    typer.Option(
+        help="Use only so many training samples, evenly over the classes; of a text, windows.", rich_help_panel=DATA
+    ),
 ]
 Resize = Annotated[str | None, typer.Option(help="Resize every image, as HEIGHTxWIDTH.", rich_help_panel=DATA)]
 Pad = Annotated[
@@ -70,25 +103,38 @@ Flip = Annotated[
 ]
 
 Model = Annotated[
-    str,
+    str | None,
     typer.Option(
-        help="mlp, lenet5, minivgg, resnet, resnet9, or your own as module:function.", rich_help_panel=NETWORK
+        help="mlp, lenet5, minivgg, resnet, resnet9, gpt (of texts), or your own as module:function. If not given: "
+        "lenet5 for images, mlp for tables, gpt for texts.",
+        rich_help_panel=NETWORK,
     ),
 ]
 Width = Annotated[
     float | None,
     typer.Option(
-        help="Width multiplier of a netmorph model; evolve starts at 0.25, train at 1.", rich_help_panel=NETWORK
+        help="Width multiplier of a netmorph model. If not given: evolve starts at 0.25, train at 1; gpt in train at "
+        "0.5 (64 channels), and in both with two blocks (--option depth=2).",
+        rich_help_panel=NETWORK,
     ),
 ]
 
-BatchSize = Annotated[int, typer.Option(min=1, help="Images a training step.", rich_help_panel=OPTIMIZATION)]
+BatchSize = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        help="Samples a training step. If not given: 16 for texts, 32 for small data, 64 otherwise; "
+        "train: 64 for images.",
+        rich_help_panel=OPTIMIZATION,
+    ),
+]
 Rate = Annotated[
-    float,
+    float | None,
     typer.Option(
         "--learning-rate",
         "--lr",
-        help="Highest learning rate; netmorph lr-find suggests one.",
+        help="Highest learning rate; netmorph lr-find suggests one. If not given: 0.005 for evolve, 0.001 for train "
+        "(texts: 0.003).",
         rich_help_panel=OPTIMIZATION,
     ),
 ]
@@ -158,17 +204,41 @@ Resume = Annotated[
 ]
 
 
-def recipe(context: typer.Context, **read: Any) -> Recipe:
+def data_config(context: typer.Context) -> DataConfig:
+    """The data that the command's options tell of."""
+    from netmorph.run.config import DataConfig
+
+    told = context.params
+    if ":" in (told["task"] or ""):
+        raise NetmorphError(
+            f"--task takes classification, regression or text; {told['task']} may be a task of your own, which is for "
+            "Python: netmorph.data.load(..., task=Task(...)) and netmorph.train.train, see docs/data.md"
+        )
+    return DataConfig(
+        told["data"],
+        told["seed"],
+        train_size=told["train_size"],
+        size=size(told["resize"]),
+        streamed=told.get("stream", False),
+        task=told["task"],
+        target=told["target"],
+        ignore=tuple(told["ignore"] or ()),
+        missing=told["missing"],
+        window=told["window"],
+        unit=told["unit"],
+    )
+
+
+def recipe(context: typer.Context, default: Recipe, **read: Any) -> Recipe:
     """The recipe that the command's options tell: those with the names of its fields.
 
     Args:
+        default: what is not given.
         read: fields whose options have to be read in another way.
     """
-    from netmorph.train.recipe import Recipe
-
-    names = {field.name for field in fields(Recipe)}
+    names = {field.name for field in fields(default)}
     told = {name: value for name, value in context.params.items() if name in names and value is not None}
-    return Recipe(**{**told, **read})
+    return replace(default, **{**told, **read})
 
 
 def arguments(given: list[str] | None, width: float | None) -> dict[str, Any]:

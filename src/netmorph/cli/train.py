@@ -21,6 +21,8 @@ from netmorph.cli.options import (
     Decay,
     Device,
     Flip,
+    Ignore,
+    Missing,
     Mixup,
     Model,
     Momentum,
@@ -36,15 +38,19 @@ from netmorph.cli.options import (
     Seed,
     Smoothing,
     Stream,
+    Target,
+    TaskOption,
     Threads,
     TrainSize,
+    Unit,
     Width,
+    Window,
     arguments,
     command_line,
+    data_config,
     quoted,
     recipe,
     refuse_others,
-    size,
 )
 from netmorph.cli.show import finish
 from netmorph.errors import NetmorphError, require
@@ -59,21 +65,33 @@ BALANCED = "balanced"
 def train(
     context: typer.Context,
     data: Data = "digits",
+    task: TaskOption = None,
+    target: Target = None,
+    ignore: Ignore = None,
+    missing: Missing = None,
+    window: Window = None,
+    unit: Unit = None,
     stream: Stream = False,
     train_size: TrainSize = None,
     resize: Resize = None,
     pad: Pad = 0,
     reflect: Reflect = False,
     flip: Flip = False,
-    model: Model = "lenet5",
+    model: Model = None,
     width: Width = None,
     option: Options = None,
     epochs: Annotated[
-        int, typer.Option(min=1, help="Passes over the training data.", rich_help_panel=OPTIMIZATION)
-    ] = 10,
-    batch_size: BatchSize = 64,
+        int | None,
+        typer.Option(
+            min=1,
+            help="Passes over the training data. If not given: 10 for images; as many as 60,000 rows of a table (10 to "
+            "200), or 6 million tokens of a text, take.",
+            rich_help_panel=OPTIMIZATION,
+        ),
+    ] = None,
+    batch_size: BatchSize = None,
     optimizer: Optimizer = OptimizerName.adamw,
-    learning_rate: Rate = 1e-3,
+    learning_rate: Rate = None,
     schedule: Annotated[
         str,
         typer.Option(
@@ -131,8 +149,8 @@ def train(
         bool,
         typer.Option(
             "--fast",
-            help="--bf16 --channels-last: up to twice as fast for convolutional networks where the processor "
-            "multiplies bfloat16, with its rounding.",
+            help="--bf16, and --channels-last for images: up to twice as fast for convolutional networks where the "
+            "processor multiplies bfloat16, with its rounding.",
             rich_help_panel=SPEED,
         ),
     ] = False,
@@ -182,6 +200,10 @@ def train(
 
       netmorph train --epochs 20
 
+      netmorph train --data houses.csv --target price --ignore address
+
+      netmorph train --data src/ --task text              a small gpt, over all files of a folder
+
       netmorph train --data cifar10 --model resnet --epochs 10 --optimizer sgd --lr 0.1 --weight-decay 5e-4
         --batch-size 128 --warmup 0.2 --pad 4 --flip --label-smoothing 0.1 --fast
 
@@ -193,7 +215,8 @@ def train(
     """
     from netmorph import session
     from netmorph.cores import own_cores
-    from netmorph.run.config import DataConfig, TrainConfig
+    from netmorph.run.config import TrainConfig
+    from netmorph.run.defaults import for_training
     from netmorph.run.single import train_along
     from netmorph.train.parallel import joined
     from netmorph.watch import EpochProgress
@@ -209,14 +232,15 @@ def train(
             return
         dataset = None
         if resume is None:
-            source = DataConfig(data, seed, train_size=train_size, size=size(resize), streamed=stream)
+            source = data_config(context)
             dataset = source.load()
+            defaults = for_training(dataset)
+            faster = {"bf16": bf16 or fast, "channels_last": channels_last or (fast and dataset.has_images)}
             weights = _class_weights(class_weights, dataset)
             config = TrainConfig(
                 data=source,
-                model=model,
-                options=arguments(option, width),
-                recipe=recipe(context, bf16=bf16 or fast, channels_last=channels_last or fast, class_weights=weights),
+                **defaults.network(model, arguments(option, width)),
+                recipe=recipe(context, defaults.recipe, **faster, class_weights=weights),
                 seed=seed,
                 device=device,
                 # Part of what decides the numbers, because sums depend on it.
@@ -243,6 +267,8 @@ def _class_weights(text: str | None, dataset: Dataset) -> tuple[float, ...] | No
 
     if text is None:
         return None
+    if not dataset.classes:
+        raise NetmorphError(f"--class-weights is for classes, and {dataset.name!r} has none; leave it out")
     if text == BALANCED:
         return balanced_weights(dataset.train.targets, len(dataset.classes))
     try:

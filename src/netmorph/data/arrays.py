@@ -76,7 +76,8 @@ def tensors(
             part: replace(split, targets=own) for (part, split), own in zip(published.items(), pieces, strict=True)
         }
     digest = fingerprint(RawData(published, names))
-    parts = split_parts(published, names, seed, validation, train_size)
+    labelled = published["train"].targets.ndim == 1 and not published["train"].targets.is_floating_point()
+    parts = split_parts(published, names if labelled else (), seed, validation, train_size)
     preparation = _measured(parts[0].inputs)
     if isinstance(task, Task):
         return Dataset(name, *parts, task, preparation, outputs or len(names), digest, names)

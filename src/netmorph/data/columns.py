@@ -176,6 +176,6 @@ def _refuse_missing(table: Table) -> None:
 
 def _missing(where: str) -> str:
     return (
-        f"values are missing in {where}. Remove these rows, ignore the column, or load with missing='mean': the train "
-        "rows' mean stands for what is missing, and a feature tells where"
+        f"values are missing in {where}. Remove these rows, ignore the column, or load with missing='mean' "
+        "(--missing mean): the train rows' mean stands for what is missing, and a feature tells where"
     )

@@ -174,7 +174,7 @@ def _kind(source: str | Path, task: str | None) -> Kind:
     if path.suffix.lower() not in SUFFIXES:
         raise DataError(
             f"{path} is a file of no known kind; expected {', '.join(SUFFIXES)}, or a folder; to read it as text, take "
-            "task='text'"
+            "task='text' (--task text)"
         )
     return SUFFIXES[path.suffix.lower()]
 

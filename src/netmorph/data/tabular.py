@@ -31,14 +31,16 @@ def table_dataset(
         table: with the target among its columns.
         target: the column that is to be answered; all others are features.
         task: see `table_targets`.
-        missing: see `columns.learn`.
+        missing: "refuse" missing numbers, or let the "mean" of the train rows stand for them.
         seed, validation, train_size: of the splits, see `load`. Rows of values are held out at random.
 
     Raises:
         DataError: the target is not there, or does not suit the task; values are missing; there are too few rows.
     """
     if target is None:
-        raise DataError(f"name the column of the table {name!r} to learn (target=...); it has {_names(table)}")
+        raise DataError(
+            f"name the column of the table {name!r} to learn (target=..., or --target); it has {_names(table)}"
+        )
     check_column(target, table)
     targets, classes = table_targets(target, table[target], task)
     features = {column: values for column, values in table.items() if column != target}

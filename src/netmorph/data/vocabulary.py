@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -24,6 +24,7 @@ UNDECODABLE = "surrogateescape"
 _REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
 
 
+@runtime_checkable
 class Vocabulary(Encoder, Protocol):
     """Tokens uint8 [T] for texts, which a network takes as int64, and texts for tokens."""
 

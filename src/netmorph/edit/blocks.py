@@ -1,7 +1,7 @@
 """Modules that an edit can put into a network, as values made of JSON, so that a journal can build them again.
 
 A `Spec` is a small tree. Its leaves are plain PyTorch layers with their constructors' arguments, or the module that
-the edit finds at its place (`there`), or a copy of another one (`copy_of`).
+the edit finds at its place (`there`).
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
-"""What a network costs, counted and predicted, and how well it recognizes each class."""
+"""What a network costs, counted and predicted, how well it recognizes each class, and how far off its values are."""
 
 from netmorph.measure.classification import ClassScores, class_scores, classification_report, confusion_matrix
 from netmorph.measure.counting import Cost, cost, flops, parameters, training_flops
 from netmorph.measure.prediction import Prediction, predict_flops, predict_parameters
+from netmorph.measure.values import value_report
 
 __all__ = [
     "ClassScores",
@@ -17,4 +18,5 @@ __all__ = [
     "predict_flops",
     "predict_parameters",
     "training_flops",
+    "value_report",
 ]

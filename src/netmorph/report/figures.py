@@ -138,6 +138,8 @@ def number_axis(axes: Axes, values: Iterable[float], criterion: Criterion, label
     if criterion.is_share:
         edge, end = max(0.0, edge), min(1.0 + margin / 4, end)
         axes.yaxis.set_major_formatter(ticker.PercentFormatter(1.0))
+    else:
+        axes.ticklabel_format(axis="y", style="plain", useOffset=False)
     axes.set_ylim(*sorted((edge, end)))
     axes.set_ylabel(label)
     return edge

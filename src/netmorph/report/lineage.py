@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 ROW = 20  # px between two rows
-LOW, HIGH = "#b9d7ec", "#00365a"  # colours of low and high accuracy, on either side of the accent
+LOW, HIGH = "#b9d7ec", "#00365a"  # colours of low and high scores, on either side of the accent
 _BEST_RING: dict[str, Any] = {"mfc": "none", "mec": ACCENT, "mew": 2.5, "ms": 18}
 _SURVIVOR_RING: dict[str, Any] = {"mfc": "none", "mec": INK, "mew": 1.2, "ms": 16}
 Cell = tuple[int, int]
@@ -177,6 +177,7 @@ def _colours(
     low, high = scores[len(scores) // 10], scores[-1]
     scale = cm.ScalarMappable(colours.Normalize(low, max(high, low + 1e-3 * max(1e-6, abs(low))), clip=True), shades)
     bar = figure.colorbar(scale, ax=axes, location="top", shrink=0.3, aspect=30, anchor=(1.0, 0.0), pad=0.02)
+    bar.ax.locator_params(nbins=4)
     bar.ax.xaxis.set_major_formatter(lambda score, position: criterion.text(criterion.value(score)))
     bar.set_label(f"validation {criterion.name}")
     bar.outline.set_visible(False)

@@ -13,6 +13,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import math
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -37,8 +38,9 @@ def as_csv(epochs: Iterable[Epoch]) -> str:
 
 
 def as_jsonl(epochs: Iterable[Epoch]) -> str:
-    """One JSON object a line, with the entries of `as_row`."""
-    return "".join(json.dumps(as_row(epoch)) + "\n" for epoch in epochs)
+    """One JSON object a line, with the entries of `as_row`; null for what is no finite number."""
+    rows = ({key: value if math.isfinite(value) else None for key, value in as_row(epoch).items()} for epoch in epochs)
+    return "".join(json.dumps(row) + "\n" for row in rows)
 
 
 def as_row(epoch: Epoch) -> dict[str, float]:
@@ -156,7 +158,7 @@ def recorded(checkpoint: Path) -> History:
     _, meta = checkpoints.load(checkpoint)
     if "history" not in meta:
         raise checkpoints.CheckpointError(f"{checkpoint} is no checkpoint of a training run; choose another file")
-    return History(Epoch(**epoch) for epoch in meta["history"])
+    return History(Epoch.from_json(epoch) for epoch in meta["history"])
 
 
 def _scalars(epoch: Epoch) -> dict[str, float]:

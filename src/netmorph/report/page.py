@@ -14,7 +14,7 @@ from netmorph.report.arms import look
 from netmorph.report.figures import image_format, save, value_of
 from netmorph.report.numbers import compact, duration, flops_text, percent
 from netmorph.report.sections import sections
-from netmorph.report.summary import FEW, class_rows, found_by, is_training, rows, status, worst
+from netmorph.report.summary import FEW, class_rows, found_by, is_training, number_table, rows, status, worst
 from netmorph.run.ranking import trained
 from netmorph.run.records import NetworkRecord, Records
 from netmorph.run.result import Result
@@ -77,7 +77,7 @@ def page(records: Records) -> str:
     template = environment.from_string(resources.files(__package__).joinpath("page.html").read_text("utf-8"))
     found, networks = found_by(records), records.networks()
     criterion = Criterion.of(records.meta("criterion"))
-    report = found.classification
+    report = found.exhibits.classification
     classes = [] if report is None else class_rows(report)
     text: str = template.render(
         title=records.meta("title") or records.path.resolve().parent.name,
@@ -85,6 +85,8 @@ def page(records: Records) -> str:
         status=status(records),
         rows=rows(found, criterion),
         sections=sections(records, found),
+        numbers=number_table(found, criterion),
+        text=found.exhibits.text,
         report=report,
         classes=classes,
         worst=worst(classes) if len(classes) > FEW else classes,
@@ -128,6 +130,9 @@ def headline(found: Result, networks: Sequence[NetworkRecord], number: int | Non
         )
     if others:
         sentences.append(f"For about the same training FLOPs, {' and '.join(others)}.")
+    if found.constant is not None and found.exhibits.classification is None:
+        reached = text(found.constant.test.get(name))
+        sentences.append(f"Without a look at the input, {found.constant.name} would reach {reached}.")
     return sentences
 
 

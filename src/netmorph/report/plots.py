@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 SMALLEST_ERROR = 1e-17  # what is drawn for an error of exactly zero
+LEAST_JUMP = 1e-3  # half of the smallest range of jumps that is drawn: a share, or relative to the largest number
+LABEL = 0.07  # of the height of the axes, that a label beside a point takes
 Curve = list[tuple[float, float]]
 
 
@@ -70,12 +72,17 @@ def tradeoff(
             gid=f"front{network.id}",
         )
     champion = next(network for network in shown if network.id == best)
+    low, high = axes.get_ylim()
+    room = LABEL * (high - low) * (1 if criterion.higher_is_better else -1)
+    ends = (low, high, values[champion.id] + room)
+    axes.set_ylim(min(ends), max(ends))
     axes.annotate(
         f"best {criterion.text(values[champion.id])}",
         (champion.flops, values[champion.id]),
-        xytext=(0, 10),
+        xytext=(0, 10 if criterion.higher_is_better else -10),  # the front lies on the other side
         textcoords="offset points",
         ha="center",
+        va="bottom" if criterion.higher_is_better else "top",
         weight="bold",
     )
     for arm in map(look, arms_of(shown)):
@@ -159,7 +166,7 @@ def spending(figure: Figure, networks: Sequence[NetworkRecord], criterion: Crite
     return {}
 
 
-def edits(figure: Figure, networks: Iterable[NetworkRecord], criterion: Criterion) -> Mapping[str, str]:
+def edits(figure: Figure, networks: Sequence[NetworkRecord], criterion: Criterion) -> Mapping[str, str]:
     """What each edit did before any training: to the validation number that chooses, and to the outputs."""
     scale, unit = (100, " points") if criterion.is_share else (1, "")
     by_kind: dict[str, list[tuple[NetworkRecord, EditRecord]]] = {}
@@ -175,7 +182,7 @@ def edits(figure: Figure, networks: Iterable[NetworkRecord], criterion: Criterio
             height = row + 0.5 * ((index * 0.618034) % 1 - 0.5)
             tooltip = (
                 f"Network {network.id}, round {network.round}\n{_brief(edit)}\n"
-                f"{criterion.name} {scale * criterion.value(edit.jump):+.3g}{unit}, outputs {edit.error:.2g}"
+                f"{criterion.name} {scale * criterion.value(edit.jump) + 0.0:+.3g}{unit}, outputs {edit.error:.2g}"
             )
             for axes, name, value in (
                 (left, "jump", scale * criterion.value(edit.jump)),
@@ -186,6 +193,10 @@ def edits(figure: Figure, networks: Iterable[NetworkRecord], criterion: Criterio
                     axes.plot(value, height, "o", gid=gid, color=ACCENT, alpha=0.5, ms=6, mew=0, clip_on=False)
                     tooltips[gid] = tooltip
     left.axvline(0, color=INK, lw=1, zorder=0)
+    # What rounding leaves of an exact edit must not fill the axis.
+    low, high = left.get_xlim()
+    least = LEAST_JUMP * (1 if criterion.is_share else max(abs(criterion.value(n.score or 0.0)) for n in networks))
+    left.set_xlim(min(low, -scale * least), max(high, scale * least))
     left.set_yticks(range(len(kinds)), kinds)
     left.set_ylim(-0.6, len(kinds) - 0.4)
     left.set_xlabel(f"validation {criterion.name} after the edit minus before{unit and ' (points)'}")
@@ -240,7 +251,8 @@ def ensemble(figure: Figure, found: Result, criterion: Criterion) -> Mapping[str
     axes.set_xlim(start, max(values) + 1.5 * margin)
     axes.grid(False, axis="y")
     axes.tick_params(axis="y", length=0)
-    axes.xaxis.set_major_formatter(lambda value, position: criterion.text(value))
+    beyond = 1.0 if criterion.is_share else math.inf  # where only the labels of the points have a place
+    axes.xaxis.set_major_formatter(lambda value, position: "" if value > beyond else criterion.text(value))
     axes.set_xlabel(f"test {criterion.name}")
     return {}
 

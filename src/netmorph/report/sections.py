@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
-from netmorph.report import lineage, plots, training
+from netmorph.report import answers, lineage, plots, training
 from netmorph.report.figures import Drawing, svg
-from netmorph.report.summary import ancestry, is_training
+from netmorph.report.summary import ancestry, exhibit_of, is_training
 from netmorph.run.names import ArmName
 from netmorph.run.records import NetworkRecord, Records
 from netmorph.run.result import Result
-from netmorph.tasks import Criterion
+from netmorph.tasks import LOSS, Criterion, Exhibit
 
 
 @dataclass(frozen=True)
@@ -40,21 +40,58 @@ def sections(records: Records, found: Result) -> list[Section]:
     """The figures of a run; `found` is what it has found."""
     networks = records.networks()
     if is_training(records):
-        own, predicted_by = _of_training(records, networks), ""
+        own, answered_by = _of_training(records, networks), ""
     else:
-        own, predicted_by = _of_evolution(records, found, networks), ", by the ensemble of the survivors"
-    report = found.classification
-    return [
-        *own,
-        Section(
-            "confusion",
-            "Confusions",
-            f"On the test set{predicted_by}. In the matrix each row is a true class, each column what it was taken "
-            "for; right answers are blue, errors orange, the darker the larger their share of the true class.",
-            None if report is None else partial(training.confusion, report=report),
-            0 if report is None else training.confusion_height(report),
-        ),
-    ]
+        own, answered_by = _of_evolution(records, found, networks), ", by the ensemble of the survivors"
+    shown = _OF_THE_TEST.get(exhibit_of(records))
+    return own if shown is None else [*own, shown(found, f"On the test set{answered_by}.")]
+
+
+def _confusions(found: Result, where: str) -> Section:
+    report = found.exhibits.classification
+    return Section(
+        "confusion",
+        "Confusions",
+        f"{where} In the matrix each row is a true class, each column what it was taken for; right answers are blue, "
+        "errors orange, the darker the larger their share of the true class.",
+        None if report is None else partial(training.confusion, report=report),
+        0 if report is None else training.confusion_height(report),
+    )
+
+
+def _values(found: Result, where: str) -> Section:
+    report = found.exhibits.values
+    shown = 0 if report is None else max(len(column["true"]) for column in report["columns"])
+    few = "" if report is None or shown == report["samples"] else f" {shown} of {report['samples']} samples are drawn."
+    return Section(
+        "values",
+        "Predicted and true values",
+        f"{where} Left: the closer to the diagonal, where both are equal, the better.{few} Right: how the errors of "
+        "all samples are distributed. Values are in the units of the target.",
+        None if report is None else partial(answers.values, report=report),
+        0 if report is None else answers.values_height(report),
+    )
+
+
+def _positions(found: Result, where: str) -> Section:
+    text = found.exhibits.text
+    constant = None if found.constant is None else found.constant.test.get(LOSS)
+    return Section(
+        "positions",
+        "Loss by position",
+        f"{where} The more of a window's text lies before a token, the better it can be told. Where the line is "
+        "level, more text no longer helps.",
+        None if text is None else partial(answers.positions, text=text, constant=constant),
+        340,
+    )
+
+
+# What is shown of the test set; a user's own task has nothing here, and its numbers in a table.
+_OF_THE_TEST: Mapping[Exhibit, Callable[[Result, str], Section]] = {
+    Exhibit.CLASSES: _confusions,
+    Exhibit.VALUES: _values,
+    Exhibit.TOKENS: _positions,
+}
 
 
 def _of_training(records: Records, networks: Sequence[NetworkRecord]) -> list[Section]:
@@ -93,7 +130,7 @@ def _of_evolution(records: Records, found: Result, networks: Sequence[NetworkRec
     return [
         Section(
             "tradeoff",
-            f"{name.capitalize()} against FLOPs",
+            f"Validation {name} against FLOPs",
             "Every trained network of the run; what lies beyond the axis is drawn on its edge. The line joins "
             "the evolution's Pareto front: no other evolved network is as good for as few FLOPs.",
             partial(plots.tradeoff, networks=networks, front=on_front, best=id, criterion=criterion) if ready else None,
@@ -136,7 +173,7 @@ def _of_evolution(records: Records, found: Result, networks: Sequence[NetworkRec
         Section(
             "ensemble",
             "The ensemble against its members",
-            f"{name.capitalize()} on the held-out test set, which was used once, at the end.",
+            f"The {name} on the held-out test set, which was used once, at the end; {criterion.better} is better.",
             partial(plots.ensemble, found=found, criterion=criterion) if tested else None,
             ensemble_height,
         ),

@@ -14,8 +14,8 @@ from netmorph.report.numbers import compact, percent
 from netmorph.run.lock import in_use
 from netmorph.run.names import Status
 from netmorph.run.records import NetworkRecord, Records
-from netmorph.run.result import EnsembleResult, NetworkResult, Result, result_of
-from netmorph.tasks import Criterion
+from netmorph.run.result import EnsembleResult, NetworkResult, Result, Tested, result_of
+from netmorph.tasks import Criterion, Exhibit
 
 # Of more classes than FEW, tables show the WORST first or only.
 FEW, WORST = 20, 10
@@ -81,6 +81,37 @@ def _row(
     return Row(name, entry.test.get(criterion.name), validation, entry.parameters, entry.flops, training_flops)
 
 
+@dataclass(frozen=True)
+class NumberTable:
+    """All that the task tells of the test set: a column for each number, and rows of a name and its texts."""
+
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str, tuple[str, ...]], ...]
+
+
+def number_table(found: Result, criterion: Criterion) -> NumberTable | None:
+    """The numbers of the best networks and of what they have to beat; None until they are tested."""
+    tested: list[tuple[str, Tested]] = []
+    if found.ensemble is not None and len(found.members) > 1:
+        tested.append(("Ensemble of the survivors", found.ensemble.test))
+    if found.best is not None:
+        tested.append(("Best network", found.best.test))
+    if found.constant is not None:
+        tested.append((_sentence(found.constant.name), found.constant.test))
+    known = [(name, test) for name, test in tested if test.get(criterion.name) is not None]
+    if not known:
+        return None
+    others = (column for column in known[0][1] if column != criterion.name)
+    looks = [criterion, *map(Criterion, others)]
+    rows = ((name, tuple(look.text(test.get(look.name)) for look in looks)) for name, test in known)
+    return NumberTable(tuple(look.name for look in looks), tuple(rows))
+
+
+def exhibit_of(records: Records) -> Exhibit:
+    """What the run shows of its test beside numbers; runs that recorded none classified."""
+    return Exhibit(records.meta("exhibit") or Exhibit.CLASSES)
+
+
 def table(records: Records) -> Table:
     """The summary as a table for the terminal."""
     where = "" if is_training(records) else f", round {records.meta('round')}"
@@ -103,9 +134,23 @@ def table(records: Records) -> Table:
 
 
 def view(records: Records) -> Group:
-    """What the terminal shows of a run: the table of the networks and, once they are tested, of the classes."""
-    report = found_by(records).classification
-    return Group(table(records)) if report is None else Group(table(records), "", class_table(report))
+    """What the terminal shows of a run: its networks and, once they are tested, classes or all numbers of the test."""
+    found = found_by(records)
+    if found.exhibits.classification is not None:
+        return Group(table(records), "", class_table(found.exhibits.classification))
+    numbers = number_table(found, Criterion.of(records.meta("criterion")))
+    return Group(table(records)) if numbers is None else Group(table(records), "", test_table(numbers))
+
+
+def test_table(numbers: NumberTable) -> Table:
+    """All numbers of the test set as a table for the terminal."""
+    view = Table(title="All numbers on the test set", title_justify="left")
+    view.add_column("")
+    for column in numbers.columns:
+        view.add_column(escape(column), justify="right")
+    for name, texts in numbers.rows:
+        view.add_row(escape(name), *texts)
+    return view
 
 
 def class_table(report: Mapping[str, Any]) -> Table:
@@ -167,6 +212,10 @@ def ancestry(networks: Iterable[NetworkRecord], last: int) -> list[NetworkRecord
         chain.append(by_id.pop(following))
         following = chain[-1].parent
     return chain[::-1]
+
+
+def _sentence(text: str) -> str:
+    return text[:1].upper() + text[1:]
 
 
 def _shares(entry: Mapping[str, Any]) -> list[str]:

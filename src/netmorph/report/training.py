@@ -29,17 +29,19 @@ LONGEST_NAME = 20
 
 
 def learning(figure: Figure, epochs: Sequence[EpochRecord], criterion: Criterion) -> Mapping[str, str]:
-    """The loss, the number that chooses, and the learning rate, epoch by epoch."""
-    loss, chosen, rate = figure.subplots(1, 3, width_ratios=(2, 2, 1.2))
+    """The loss, the number that chooses if it is another, and the learning rate, epoch by epoch."""
+    shown = list(dict.fromkeys((LOSS, criterion.name)))
+    *told, rate = figure.subplots(1, len(shown) + 1, width_ratios=(*(2 for _ in shown), 1.2))
+    chosen = told[-1]
     best = max(epochs, key=lambda epoch: (epoch.score, -epoch.validation[LOSS]))
-    for axes, what in ((loss, LOSS), (chosen, criterion.name)):
+    for axes, what in zip(told, shown, strict=True):
         for part, colour in (("train", ORANGE), ("validation", ACCENT)):
             values = [getattr(epoch, part)[what] for epoch in epochs]
             _line(axes, epochs, values, color=colour, label=part)
         axes.plot(best.epoch, best.validation[what], "o", mfc="none", mec=ACCENT, mew=2, ms=11)
         legend_above(axes)
-    loss.set_ylabel("loss")
-    values = [told[criterion.name] for epoch in epochs for told in (epoch.train, epoch.validation)]
+        axes.set_ylabel(what)
+    values = [part[criterion.name] for epoch in epochs for part in (epoch.train, epoch.validation)]
     number_axis(chosen, [value for value in values if math.isfinite(value)], criterion, criterion.name)
     chosen.annotate(
         f"best: {criterion.text(best.validation[criterion.name])}, epoch {best.epoch}",
@@ -52,7 +54,7 @@ def learning(figure: Figure, epochs: Sequence[EpochRecord], criterion: Criterion
     rate.set_ylabel("learning rate, last step")
     rate.set_ylim(bottom=0)
     ticker = require("matplotlib.ticker", extra="report")
-    for axes in (loss, chosen, rate):
+    for axes in (*told, rate):
         axes.set_xlabel("epoch")
         axes.xaxis.set_major_locator(ticker.MaxNLocator(6, integer=True))
     return {}
@@ -94,6 +96,7 @@ def confusion(figure: Figure, report: Mapping[str, Any]) -> Mapping[str, str]:
     right.set_xticks([])
     right.set_yticks([])
     right.spines["bottom"].set_visible(False)
+    right.spines["left"].set_visible(bool(errors))
     right.set_title("Most frequent errors: true → predicted" if errors else "No errors")
     return {}
 
@@ -125,7 +128,7 @@ def _matrix(axes: Axes, report: Mapping[str, Any], names: Sequence[str], support
     axes.set_xlabel("predicted")
     axes.set_ylabel("true")
     few = len(shown) < len(names)
-    axes.set_title(f"{len(shown)} of {len(names)} classes, those confused most" if few else "Test images by class")
+    axes.set_title(f"{len(shown)} of {len(names)} classes, those confused most" if few else "Test samples by class")
 
 
 def range_test(figure: Figure, found: RangeTest) -> Mapping[str, str]:

@@ -93,7 +93,7 @@ def run(row: Row, seed: int, folder: Path, on_epoch: Callable[[Epoch], None] = l
         started = perf_counter()
         found = evaluate(model, dataset.validation, dataset, bf16=row.recipe.bf16, views=views)
         outcome = replace(outcome, in_views=found["accuracy"], views_seconds=perf_counter() - started)
-    told = {**asdict(outcome), "recipe": asdict(row.recipe), "history": [asdict(epoch) for epoch in history]}
+    told = {**asdict(outcome), "recipe": asdict(row.recipe), "history": [epoch.as_json() for epoch in history]}
     write_text(path, json.dumps(told))
     for file in checkpoint.parent.glob(f"{checkpoint.name}*"):
         file.unlink()
@@ -128,7 +128,7 @@ def _read(path: Path, row: Row) -> Outcome:
     try:
         told = json.loads(path.read_text())
         recipe = Recipe(**told.pop("recipe"))
-        outcome = Outcome(**{**told, "history": History(Epoch(**epoch) for epoch in told["history"])})
+        outcome = Outcome(**{**told, "history": History(Epoch.from_json(epoch) for epoch in told["history"])})
     except (ValueError, TypeError, KeyError) as error:
         raise NetmorphError(f"{path} cannot be read ({type(error).__name__}: {error}); delete it") from error
     if recipe != row.recipe:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Protocol, TypeVar
 
 from netmorph.run.names import ArmName
@@ -102,6 +102,41 @@ class ArmResult:
 
 
 @dataclass(frozen=True)
+class Exhibits:
+    """What is shown of the test of the survivors together, as plain values: that which suits the task, see
+    `netmorph.tasks.Exhibit`; nothing until the run is finished.
+
+    Attributes:
+        classification: see `netmorph.measure.classification_report`.
+        values: see `netmorph.measure.value_report`.
+        text: "positions" and "losses", the mean loss by the position in a window, in nats; and, where tokens can be
+            decoded, "start", a piece of the test text, "continued", what the networks write next, and the
+            "temperature" of the draws.
+    """
+
+    classification: Mapping[str, Any] | None = None
+    values: Mapping[str, Any] | None = None
+    text: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True)
+class ConstantResult:
+    """The answer that looks at no input, see `netmorph.tasks.Constant`."""
+
+    name: str
+    test: Numbers
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain values, numbers as in `NetworkResult.as_json`."""
+        return {"name": self.name, **_named("test", self.test)}
+
+    @staticmethod
+    def from_json(told: Mapping[str, Any]) -> ConstantResult:
+        """What `as_json` told of."""
+        return ConstantResult(told["name"], _of("test", told))
+
+
+@dataclass(frozen=True)
 class Result:
     """What a run has found.
 
@@ -113,8 +148,8 @@ class Result:
         training_flops: of the evolution, planned ones included.
         seconds: wall time.
         front: ids of the evolution's Pareto front, from few FLOPs to many.
-        classification: of the test set by the survivors together, see
-            `netmorph.measure.classification_report`; None until the run is finished.
+        exhibits: what is shown of the test.
+        constant: what networks have to beat on the test set; None until the run is finished, and for tasks without.
     """
 
     best: NetworkResult | None
@@ -124,22 +159,25 @@ class Result:
     training_flops: int
     seconds: float | None
     front: tuple[int, ...]
-    classification: Mapping[str, Any] | None = None
+    exhibits: Exhibits = field(default_factory=Exhibits)
+    constant: ConstantResult | None = None
 
     def as_json(self) -> dict[str, Any]:
         """Plain values, as the records keep them and `netmorph show --json` tells them."""
-        told = {entry.name: getattr(self, entry.name) for entry in fields(self)}
+        told = {entry.name: getattr(self, entry.name) for entry in fields(self) if entry.name != "exhibits"}
         return told | {
             "best": self.best and self.best.as_json(),
             "ensemble": self.ensemble and self.ensemble.as_json(),
             "members": [member.as_json() for member in self.members],
             "baselines": {name: baseline.as_json() for name, baseline in self.baselines.items()},
             "front": list(self.front),
+            **asdict(self.exhibits),
+            "constant": self.constant and self.constant.as_json(),
         }
 
     @staticmethod
     def from_json(told: Mapping[str, Any]) -> Result:
-        """The result that `as_json` told of, or an older one without a classification."""
+        """The result that `as_json` told of, or an older one with less to show."""
         return Result(
             _if_any(NetworkResult.from_json, told["best"]),
             _if_any(EnsembleResult.from_json, told["ensemble"]),
@@ -148,7 +186,8 @@ class Result:
             told["training_flops"],
             told["seconds"],
             tuple(told["front"]),
-            told.get("classification"),
+            Exhibits(**{entry.name: told.get(entry.name) for entry in fields(Exhibits)}),
+            _if_any(ConstantResult.from_json, told.get("constant")),
         )
 
 
@@ -161,8 +200,12 @@ class Scores(Protocol):
         """What the task tells of the networks together, on the test set."""
         ...
 
-    def classification(self, networks: Sequence[NetworkRecord]) -> Mapping[str, Any] | None:
-        """How well they recognize each class together, see `netmorph.measure.classification`."""
+    def exhibits(self, networks: Sequence[NetworkRecord]) -> Exhibits:
+        """What is shown of the networks together."""
+        ...
+
+    def constant(self) -> ConstantResult | None:
+        """What networks have to beat."""
         ...
 
 
@@ -175,7 +218,11 @@ class Untested:
         """Unknown."""
         return dict.fromkeys(networks[0].numbers)
 
-    def classification(self, networks: Sequence[NetworkRecord]) -> None:
+    def exhibits(self, networks: Sequence[NetworkRecord]) -> Exhibits:
+        """Nothing."""
+        return Exhibits()
+
+    def constant(self) -> None:
         """Unknown."""
 
 
@@ -201,7 +248,8 @@ def result_of(records: Records, scores: Scores | None = None, seconds: float | N
         training_flops=spent(evolved),
         seconds=records.meta("seconds") if seconds is None else seconds,
         front=tuple(network.id for network in front(evolved)),
-        classification=scores.classification(survivors) if survivors else None,
+        exhibits=scores.exhibits(survivors) if survivors else Exhibits(),
+        constant=scores.constant(),
     )
 
 

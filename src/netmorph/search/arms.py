@@ -16,7 +16,7 @@ import numpy as np
 
 from netmorph.policy.selection import Candidate, contenders, select
 from netmorph.run.names import ArmName, State
-from netmorph.run.ranking import spent
+from netmorph.run.ranking import spent, trained
 from netmorph.run.records import NetworkRecord
 from netmorph.search.jobs import Birth, Training
 from netmorph.search.networks import START, Networks
@@ -213,8 +213,8 @@ def _candidates(networks: Networks, chosen: Iterable[NetworkRecord]) -> dict[int
         network.id: Candidate(
             network.id, network.score, network.flops, network.numbers[LOSS], networks.family(network.id)
         )
-        for network in chosen
-        if network.state == State.TRAINED and network.score is not None
+        for network in trained(chosen)
+        if network.score is not None
     }
 
 

@@ -188,7 +188,7 @@ class _Run:
         number = int(self.records.meta("round"))
         for _ in range(EVENING_TRIES):
             if not self.networks.planned():
-                planned = self._evened(number, self.networks.next_id, self.networks.totals(self.lead.name).spent)
+                planned = self._evened(number, 0, self.networks.next_id, self.networks.totals(self.lead.name).spent)
                 if not planned:
                     return
                 self._plan(planned)
@@ -214,13 +214,13 @@ class _Run:
         if all(network.state == State.FAILED for network in planned):
             return planned
         target = self.networks.totals(self.lead.name).spent + spent(planned)
-        return [*planned, *self._evened(number, following + len(planned), target)]
+        return [*planned, *self._evened(number, children, following + len(planned), target)]
 
-    def _evened(self, number: int, following: int, target: int) -> list[NetworkRecord]:
+    def _evened(self, number: int, children: int, following: int, target: int) -> list[NetworkRecord]:
         """What the baselines need until each has had `target` training FLOPs; there is none beside the founders."""
         planned: list[NetworkRecord] = []
         for arm in self.baselines if number else ():
-            planned += arm.plan(Round(number, following + len(planned), self.config.children, target))
+            planned += arm.plan(Round(number, following + len(planned), children, target))
         return planned
 
     def _plan(self, planned: Iterable[NetworkRecord]) -> None:

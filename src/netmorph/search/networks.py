@@ -26,7 +26,7 @@ class Totals:
         count: its networks.
         flops: training FLOPs of those in each state.
         last_trained: the id of its newest trained network.
-        best: highest validation accuracy so far.
+        best: highest score so far.
     """
 
     count: int = 0

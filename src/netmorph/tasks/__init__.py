@@ -2,13 +2,15 @@
 
 from netmorph.tasks.classes import classification
 from netmorph.tasks.criterion import Criterion
-from netmorph.tasks.task import LOSS, Numbers, Objective, Task, TaskError
+from netmorph.tasks.task import LOSS, Constant, Exhibit, Numbers, Objective, Task, TaskError
 from netmorph.tasks.tokens import next_token
 from netmorph.tasks.values import regression
 
 __all__ = [
     "LOSS",
+    "Constant",
     "Criterion",
+    "Exhibit",
     "Numbers",
     "Objective",
     "Task",

@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from netmorph.tasks.criterion import ACCURACY
-from netmorph.tasks.task import Objective, Task, TaskError
+from netmorph.tasks.task import Constant, Exhibit, Objective, Task, TaskError, share_of
 
 
 def classification(name: str = "classification") -> Task:
@@ -25,6 +25,8 @@ def classification(name: str = "classification") -> Task:
         answers=_probabilities,
         softened=_softened,
         check=check_logits,
+        exhibit=Exhibit.CLASSES,
+        constant=Constant("the most frequent class", log_shares),
     )
 
 
@@ -33,6 +35,15 @@ def mean_of_probabilities(logits: Sequence[Tensor]) -> Tensor:
     if len(logits) == 1:
         return logits[0]
     return torch.stack([each.log_softmax(-1) for each in logits]).logsumexp(0)
+
+
+def log_shares(targets: Tensor, classes: int) -> Tensor:
+    """Logits [classes] whose probabilities are the shares of the classes among targets (integers of any shape).
+
+    Each class is counted once more than it occurs, so that one that is new in a test costs much, and not all.
+    """
+    counts = torch.bincount(targets.flatten(), minlength=classes) + 1
+    return (counts.double() / counts.sum()).log().float()
 
 
 def check_logits(outputs: Tensor, targets: Tensor) -> None:
@@ -54,7 +65,7 @@ def check_logits(outputs: Tensor, targets: Tensor) -> None:
 
 
 def _right(outputs: Tensor, targets: Tensor) -> dict[str, Tensor]:
-    return {"accuracy": (outputs.argmax(1) == targets).double().mean()}
+    return {"accuracy": share_of(outputs.argmax(1) == targets)}
 
 
 def _probabilities(outputs: Tensor) -> Tensor:

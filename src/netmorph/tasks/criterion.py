@@ -21,6 +21,11 @@ class Criterion:
     higher_is_better: bool = False
     is_share: bool = False
 
+    @property
+    def better(self) -> str:
+        """For people: "higher" is better, or "lower"."""
+        return "higher" if self.higher_is_better else "lower"
+
     def score(self, value: float) -> float:
         """The number, so turned that more is better; NaN is worse than all."""
         if math.isnan(value):
@@ -32,10 +37,12 @@ class Criterion:
         return score if self.higher_is_better else -score
 
     def text(self, value: float | None) -> str:
-        """A value for people: 98.71%, or four figures."""
+        """A value for people: 98.71%, 0.1234, or 254,321."""
         if value is None or math.isnan(value):
             return "–"
-        return f"{value:.2%}" if self.is_share else f"{value:.4g}"
+        if self.is_share:
+            return f"{value:.2%}"
+        return f"{value:,.0f}" if 1000 <= abs(value) < 1e12 else f"{value:.4g}"
 
     @staticmethod
     def of(told: Mapping[str, object] | None) -> Criterion:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 
 import torch
 from torch import Tensor
@@ -41,6 +42,11 @@ def _anything(outputs: Tensor, targets: Tensor) -> None:
     return None
 
 
+def share_of(right: Tensor) -> Tensor:
+    """The share of true entries; in double precision where the device has it: equal counts are equal shares then."""
+    return right.to(torch.float32 if right.device.type == "mps" else torch.float64).mean()
+
+
 @dataclass(frozen=True, eq=False)
 class Objective:
     """What training makes small.
@@ -53,6 +59,34 @@ class Objective:
 
     loss: Loss
     count: Callable[[Tensor], Tensor | int] = len
+
+
+class Exhibit(StrEnum):
+    """What the report of a run shows of its test beside the task's numbers."""
+
+    NUMBERS = "numbers"
+    """Nothing more."""
+    CLASSES = "classes"
+    """How well each class is recognized; answers are probabilities [B, classes]."""
+    VALUES = "values"
+    """Predicted values against true ones, and the errors; answers are values [B, K]."""
+    TOKENS = "tokens"
+    """The loss by the position in a window, and a text that the networks write; answers are probabilities
+    [B, T, tokens]."""
+
+
+@dataclass(frozen=True, eq=False)
+class Constant:
+    """The answer that looks at no input, which a network has to beat.
+
+    Attributes:
+        name: for people.
+        output: targets of the train part [N, ...] and how many numbers a network answers with -> the output for any
+            sample, without the dimension of the batch.
+    """
+
+    name: str
+    output: Callable[[Tensor, int], Tensor]
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,6 +109,8 @@ class Task:
             there are no classes: recipes that ask for either are refused.
         check: refuses outputs and targets that do not fit each other, maybe of other samples; called before anything
             is trained.
+        exhibit: what reports show of the test beside the told numbers.
+        constant: the answer that a report sets beside the networks', if there is a sensible one.
 
     Raises:
         TaskError: `chooses` is no `Criterion`.
@@ -89,6 +125,8 @@ class Task:
     answers: Callable[[Tensor], Tensor] = _itself
     softened: Callable[[float, Tensor | None], Objective] | None = None
     check: Callable[[Tensor, Tensor], None] = _anything
+    exhibit: Exhibit = Exhibit.NUMBERS
+    constant: Constant | None = None
 
     def __post_init__(self) -> None:
         if not isinstance(self.chooses, Criterion):

@@ -1,5 +1,7 @@
 """One value or several for each sample: regression."""
 
+import functools
+import math
 from collections.abc import Sequence
 
 import torch
@@ -7,7 +9,10 @@ from torch import Tensor
 from torch.nn import functional
 
 from netmorph.tasks.criterion import Criterion
-from netmorph.tasks.task import LOSS, Numbers, Task, TaskError
+from netmorph.tasks.task import LOSS, Constant, Exhibit, Numbers, Task, TaskError
+
+# Of scaled targets: a variance below this share of their mean square is rounding.
+ALL_EQUAL = 1e-6
 
 
 def regression(mean: Sequence[float] = (0.0,), std: Sequence[float] = (1.0,), name: str = "regression") -> Task:
@@ -16,7 +21,7 @@ def regression(mean: Sequence[float] = (0.0,), std: Sequence[float] = (1.0,), na
     The loss is the mean squared error on that scale, on which the training targets have mean 0 and variance 1, so that
     one learning rate suits all units. Told are, in the targets' units and over all of their columns, the root of the
     mean squared error "rmse", which chooses, the mean absolute error "mae", and "r2", the share of the targets'
-    variance (in the part that is measured) that is explained.
+    variance (in the part that is measured) that is explained; it is NaN where all targets of the part are equal.
 
     Args:
         mean, std: of each column of the training targets.
@@ -25,36 +30,64 @@ def regression(mean: Sequence[float] = (0.0,), std: Sequence[float] = (1.0,), na
         TaskError: they are no finite numbers, as many of both, or a `std` is not above 0.
     """
     _check_scale(mean, std)
-    centre, spread = torch.tensor([*mean], dtype=torch.float64), torch.tensor([*std], dtype=torch.float64)
+    measured = tuple(map(float, mean)), tuple(map(float, std))
 
-    def in_units(outputs: Tensor) -> Tensor:
-        return outputs * spread.to(outputs) + centre.to(outputs)
+    def scaled(targets: Tensor, like: Tensor) -> Tensor:
+        """Computed before anything is rounded to the type of the outputs: values may be large and close together."""
+        centre, spread = _centre_and_spread(*measured, targets.dtype, targets.device)
+        return ((targets - centre) / spread).to(like)
 
     def loss(outputs: Tensor, targets: Tensor) -> Tensor:
-        return functional.mse_loss(outputs, ((targets - centre.to(targets)) / spread.to(targets)).to(outputs))
+        return functional.mse_loss(outputs, scaled(targets, outputs))
 
     def numbers(outputs: Tensor, targets: Tensor) -> dict[str, Tensor]:
-        wide = targets.to(outputs.dtype)
-        errors = in_units(outputs) - wide
-        scaled = (wide - centre.to(wide)) / spread.to(wide)
+        wanted = scaled(targets, outputs)
+        _, spread = _centre_and_spread(*measured, outputs.dtype, outputs.device)
+        errors = (outputs - wanted) * spread
         return {
             "squared": errors.square().mean(),
             "mae": errors.abs().mean(),
-            "scaled": scaled.mean(),
-            "scaled_squared": scaled.square().mean(),
+            "scaled": wanted.mean(),
+            "scaled_squared": wanted.square().mean(),
         }
 
     def told(means: Numbers) -> dict[str, float]:
         variance = means["scaled_squared"] - means["scaled"] ** 2
+        explained = variance > ALL_EQUAL * means["scaled_squared"]
         return {
             LOSS: means[LOSS],
             "rmse": means["squared"] ** 0.5,
             "mae": means["mae"],
-            # Of a part whose targets are all equal there is nothing to explain.
-            "r2": 1 - means[LOSS] / variance if variance > 0 else float("nan"),
+            "r2": 1 - means[LOSS] / variance if explained else math.nan,
         }
 
-    return Task(name, loss, numbers, told, chooses=Criterion("rmse"), answers=in_units, check=_check_values)
+    def answers(outputs: Tensor) -> Tensor:
+        centre, spread = _centre_and_spread(*measured, outputs.dtype, outputs.device)
+        return outputs * spread + centre
+
+    def of_mean(targets: Tensor, columns: int) -> Tensor:
+        centre, spread = _centre_and_spread(*measured, torch.float64, targets.device)
+        return ((targets.double().mean(0) - centre) / spread).float()
+
+    return Task(
+        name,
+        loss,
+        numbers,
+        told,
+        chooses=Criterion("rmse"),
+        answers=answers,
+        check=_check_values,
+        exhibit=Exhibit.VALUES,
+        constant=Constant("the mean of the train targets", of_mean),
+    )
+
+
+@functools.lru_cache
+def _centre_and_spread(
+    mean: tuple[float, ...], std: tuple[float, ...], dtype: torch.dtype, device: torch.device
+) -> tuple[Tensor, Tensor]:
+    """Made once: in every step, an accelerator would have to be waited for."""
+    return torch.tensor(mean, dtype=dtype, device=device), torch.tensor(std, dtype=dtype, device=device)
 
 
 def _check_scale(mean: object, std: object) -> None:
@@ -71,10 +104,10 @@ def _check_scale(mean: object, std: object) -> None:
 
 
 def _check_values(outputs: Tensor, targets: Tensor) -> None:
-    if targets.dim() != 2:
+    if targets.dim() != 2 or not targets.is_floating_point():
         raise TaskError(
-            f"the targets have shape {tuple(targets.shape)}; values [samples, columns] were expected, targets[:, None] "
-            "for one column"
+            f"the targets are {targets.dtype} of shape {tuple(targets.shape)}; floating values [samples, columns] were "
+            "expected, targets[:, None] for one column"
         )
     if outputs.dim() != 2 or outputs.shape[1:] != targets.shape[1:]:
         raise TaskError(

@@ -1,7 +1,8 @@
 """Train a network, or many at once; go on where a training stopped; ask what a network has learned."""
 
 from netmorph.train.editing import InLoop
-from netmorph.train.evaluation import evaluate, predict
+from netmorph.train.evaluation import evaluate, evaluate_constant, predict
+from netmorph.train.generation import generate
 from netmorph.train.history import Epoch, History
 from netmorph.train.loop import train
 from netmorph.train.lr_finder import RangeTest, find_learning_rate
@@ -29,7 +30,9 @@ __all__ = [
     "World",
     "build_optimizer",
     "evaluate",
+    "evaluate_constant",
     "find_learning_rate",
+    "generate",
     "joined",
     "predict",
     "train",

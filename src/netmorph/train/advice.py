@@ -28,7 +28,7 @@ def advice(recipe: Recipe, where: str, remedies: Sequence[str] | None = None) ->
             raise
         raise NetmorphError(
             f"batch normalization cannot train on a single sample: {error}. Raise batch_size, lower accumulate, or "
-            "take more training images"
+            "take more training samples"
         ) from error
     except (MemoryError, RuntimeError) as error:
         told = (str(error) or type(error).__name__).splitlines()[0]

@@ -1,7 +1,9 @@
 """What a training run recorded, epoch by epoch."""
 
+import math
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
+from typing import Any
 
 from netmorph.graph.journal import Journal
 from netmorph.tasks import LOSS, Numbers
@@ -27,6 +29,27 @@ class Epoch:
     score: float
     learning_rate: float
     seconds: float = field(compare=False)
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain values; what is not finite has no place in JSON, and is None there."""
+        numbers = {part: {name: _if_finite(value) for name, value in told.items()} for part, told in self._parts()}
+        return asdict(self) | numbers | {"score": _if_finite(self.score)}
+
+    @staticmethod
+    def from_json(told: dict[str, Any]) -> "Epoch":
+        """The epoch that `as_json` told of."""
+        numbers = {
+            part: {name: math.nan if value is None else value for name, value in told[part].items()}
+            for part in ("train", "validation")
+        }
+        return Epoch(**(told | numbers | {"score": -math.inf if told["score"] is None else told["score"]}))
+
+    def _parts(self) -> tuple[tuple[str, Numbers], ...]:
+        return ("train", self.train), ("validation", self.validation)
+
+
+def _if_finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None
 
 
 class History(tuple[Epoch, ...]):

@@ -1,7 +1,6 @@
 """Train a network: the loop over epochs, from the first one to the best weights."""
 
 import math
-import warnings
 from collections.abc import Callable
 from pathlib import Path
 from time import perf_counter
@@ -105,7 +104,8 @@ def train(
             is trained yet. Or `edit` did not return a graph of this model as it is; the last checkpoint stays.
         EditError: an edit is not possible; the last checkpoint stays.
         CheckpointError: the checkpoint is damaged or belongs to another run, or exists without `resume`.
-        NotFinite: a loss is NaN or infinite; the model keeps the weights of that moment.
+        NotFinite: a loss is NaN or infinite, or the number that chooses in every epoch; the model keeps the weights of
+            that moment.
         OutOfMemory: the message says what to lower.
         SaveError: a checkpoint cannot be written.
     """
@@ -123,7 +123,7 @@ def train(
         check_optimizer(optimizer, model)
         warn_of_eval_mode(model)
         check_output(model, dataset, recipe)
-        known: dict[str, Any] = {}  # hashing all images takes a while, and only some runs need it
+        known: dict[str, Any] = {}  # hashing all samples takes a while, and only some runs need it
         if checkpoint is not None or world.size > 1:
             known = run_identity(dataset, recipe, seed, world)
             if edit is not None:
@@ -171,13 +171,12 @@ def train(
         if on_epoch is not None and world.rank == 0:
             on_epoch(epoch)
 
-    best.put_back(model, optimizer, editing)
-    if history.best.score == -math.inf:
-        warnings.warn(
-            f"the number {dataset.task.chooses.name!r}, which chooses the best epoch, was NaN or infinite in all of "
-            "them; the model has the weights of the one with the lowest loss",
-            stacklevel=2,
+    if not math.isfinite(history.best.score):
+        raise NotFinite(
+            f"{dataset.task.chooses.name!r}, which chooses the best epoch, was NaN or infinite on the validation part "
+            f"in all of {len(history)} epochs; let another number choose, or look at the data"
         )
+    best.put_back(model, optimizer, editing)
     return history
 
 

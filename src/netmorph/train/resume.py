@@ -104,7 +104,7 @@ def save_progress(
     meta = {
         "average steps": 0 if average is None else average.steps,
         "identity": known,
-        "history": [asdict(epoch) for epoch in history],
+        "history": [epoch.as_json() for epoch in history],
         "optimizer": {moment: snapshot.optimizer_meta for moment, snapshot in snapshots.items()},
         "journal": {moment: [entry.as_json() for entry in snapshot.journal] for moment, snapshot in snapshots.items()},
     }
@@ -167,7 +167,7 @@ def load_progress(
         _fill(average.model, _below(tensors, "average/"))
         average.steps = meta["average steps"]
     best = snapshots.get("best", last)
-    return History((Epoch(**epoch) for epoch in meta["history"]), best.journal), best
+    return History((Epoch.from_json(epoch) for epoch in meta["history"]), best.journal), best
 
 
 def _rebuild(path: Path, editing: Editing, journal: Journal) -> None:
@@ -195,8 +195,8 @@ def _check_data(path: Path, stored: dict[str, Any], given: dict[str, Any]) -> No
         )
     if stored["split of the data"] != given["split of the data"]:
         raise CheckpointError(
-            f"the images of the data set are divided otherwise than when {path} was written; give the same seed, "
-            "validation share and number of training images, or start a new run"
+            f"the samples of the data set are divided otherwise than when {path} was written; give the same seed, "
+            "validation share and number of training samples, or start a new run"
         )
 
 

@@ -10,12 +10,12 @@ if TYPE_CHECKING:  # a recipe looks its names up here
     from netmorph.train.recipe import Recipe
 
 
-def steps_per_epoch(images: int, batch_size: int, processes: int = 1) -> int:
-    """Training steps of one pass over so many images.
+def steps_per_epoch(samples: int, batch_size: int, processes: int = 1) -> int:
+    """Training steps of one pass over so many samples.
 
-    A last batch of a single image for each process is left out: batch normalization cannot train on one.
+    A last batch of a single sample for each process is left out: batch normalization cannot train on one.
     """
-    full, rest = divmod(images, batch_size)
+    full, rest = divmod(samples, batch_size)
     return max(1, full + int(rest >= 2 * processes))
 
 

@@ -16,7 +16,7 @@ class Draws:
     """Where an epoch's random numbers come from, besides torch's own generator (for dropout).
 
     Attributes:
-        order: the order of the images, one for all processes.
+        order: the order of the samples, one for all processes.
         images: crops and flips, each process its own.
         mixing: mixup and cutmix, each process its own.
     """

@@ -43,4 +43,5 @@ def find_layout(folder: Path) -> Callable[[Path, ImageSize | None], RawData]:
 
 
 def _expected() -> str:
-    return "expected one of: " + "; ".join(layout.files for layout in LAYOUTS) + "; or any text, with task='text'"
+    known = "; ".join(layout.files for layout in LAYOUTS)
+    return f"expected one of: {known}; or any text, with task='text' (--task text)"

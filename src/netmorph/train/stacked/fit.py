@@ -108,7 +108,7 @@ def _together(
     """The batches of all networks side by side, cut from the data at once: inputs [N, B, ...] and targets [N, B, ...].
 
     Args:
-        draws: what each network draws the order of its images from (as `batches` does), and what its crops and flips.
+        draws: what each network draws the order of its samples from (as `batches` does), and what its crops and flips.
     """
     part, count = dataset.train, len(draws)
     orders = [torch.randperm(len(part), generator=order, device=order.device) for order, _ in draws]

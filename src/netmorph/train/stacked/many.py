@@ -53,7 +53,7 @@ def train_many(
 ) -> list[History]:
     """Train networks in place, each as `train(model, dataset, recipe, seed=seed)` does, up to rounding.
 
-    Stacked networks see the images of their seeds in the same order, with the same crops and flips; their dropout
+    Stacked networks see the samples of their seeds in the same order, with the same crops and flips; their dropout
     differs. They are networks of one architecture. Where they differ in widths, all are padded with channels that stay
     zero (see `netmorph.edit.pad`), and cut to their own widths at the end. Their recipes may differ in the values
     named by `OWN`, and ask for nothing named by `UNSUPPORTED`; `channels_last` makes no difference to them. The
@@ -122,7 +122,7 @@ class Team:
 
     @classmethod
     def of(cls, models: Sequence[nn.Module], dataset: Dataset, recipes: Sequence[Recipe]) -> "Team":
-        """Find out how networks can be stacked, and try it out on a few images.
+        """Find out how networks can be stacked, and try it out on a few inputs.
 
         Raises:
             StackError: they, their recipes or the data cannot; the message says why.
@@ -230,8 +230,8 @@ def _paddings(models: Sequence[nn.Module], dataset: Dataset) -> list[Padding] | 
     # What is found out for one network holds for all of its kind.
     kinds = [_kind(model) for model in models]
     known = {kind: (model, examples(dataset, model)) for kind, model in zip(kinds, models, strict=True)}
-    common = common_widths(widths(model, images) for model, images in known.values())
-    found = {kind: padding(model, images, common) for kind, (model, images) in known.items()}
+    common = common_widths(widths(model, inputs) for model, inputs in known.values())
+    found = {kind: padding(model, inputs, common) for kind, (model, inputs) in known.items()}
     return [found[kind] for kind in kinds]
 
 
@@ -285,15 +285,15 @@ def _check_alike(team: Team) -> None:
             )
 
 
-def _check_stack(team: Team, images: Tensor) -> None:
+def _check_stack(team: Team, inputs: Tensor) -> None:
     """Stacked, all networks have to compute what they compute alone; training has to run."""
     stack = team.stack()
     try:
-        with mode(stack.template, training=True), torch.random.fork_rng(devices=_cuda(images)):
+        with mode(stack.template, training=True), torch.random.fork_rng(devices=_cuda(inputs)):
             copied = replace(stack, buffers={name: tensor.clone() for name, tensor in stack.buffers.items()})
-            copied(images.expand(len(stack), *images.shape)).sum().backward()
+            copied(inputs.expand(len(stack), *inputs.shape)).sum().backward()
         with mode(stack.template, training=False), torch.no_grad():
-            found = stack(images, shared=True)
+            found = stack(inputs, shared=True)
     except RuntimeError as error:
         if out_of_memory(error):
             raise
@@ -302,7 +302,7 @@ def _check_stack(team: Team, images: Tensor) -> None:
         ) from error
     for number, model in enumerate(team.models):
         with mode(model, training=False), torch.no_grad():
-            gap = difference(model(images), found[number])
+            gap = difference(model(inputs), found[number])
         if not gap <= TOLERANCE[found.dtype]:
             raise StackError(
                 f"network {number} computes something else stacked than alone (a relative difference of {gap:.1e}): "

@@ -58,19 +58,19 @@ class Stack:
         """All parameters and buffers, without gradients."""
         return {name: tensor.detach() for name, tensor in (self.parameters | self.buffers).items()}
 
-    def __call__(self, images: Tensor, *, shared: bool = False) -> Tensor:
-        """The logits [N, B, classes], in the template's mode; running statistics move in train mode.
+    def __call__(self, inputs: Tensor, *, shared: bool = False) -> Tensor:
+        """The outputs [N, B, ...], in the template's mode; running statistics move in train mode.
 
         Args:
-            images: each network's [N, B, C, H, W], or `shared` by all [B, C, H, W].
+            inputs: each network's [N, B, ...], or `shared` by all [B, ...].
         """
 
-        def forward(parameters: dict[str, Tensor], buffers: dict[str, Tensor], images: Tensor) -> Tensor:
-            result: Tensor = functional_call(self.template, (parameters, buffers), (images,))
+        def forward(parameters: dict[str, Tensor], buffers: dict[str, Tensor], inputs: Tensor) -> Tensor:
+            result: Tensor = functional_call(self.template, (parameters, buffers), (inputs,))
             return result
 
         batched = vmap(forward, in_dims=(0, 0, None if shared else 0), randomness="different")
-        result: Tensor = batched(self.parameters, self.buffers, images)
+        result: Tensor = batched(self.parameters, self.buffers, inputs)
         return result
 
 
