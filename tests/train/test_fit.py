@@ -131,11 +131,12 @@ def test_a_batch_in_parts_is_the_same_step(accumulate, options):
         (2, 64, 4, [2]),
     ],
 )
-def test_parts_are_equal_and_never_larger_than_those_of_a_full_batch(count, full, accumulate, sizes):
-    parts = fitting._parts(count, full, accumulate)
-    assert [part.stop - part.start for part in parts] == sizes
-    assert parts[0].start == 0
-    assert parts[-1].stop == count
+def test_pieces_are_equal_and_never_larger_than_those_of_a_full_batch(count, full, accumulate, sizes):
+    samples = torch.arange(count)
+    pieces = fitting._pieces(fitting.Batch(samples, samples, samples), full, accumulate)
+    assert [len(piece.targets) for piece in pieces] == sizes
+    for name in ("inputs", "learnt", "targets"):
+        assert torch.equal(torch.cat([getattr(piece, name) for piece in pieces]), samples)
 
 
 def test_parts_are_what_the_network_sees():

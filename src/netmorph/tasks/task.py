@@ -44,7 +44,7 @@ def _anything(outputs: Tensor, targets: Tensor) -> None:
 
 def share_of(right: Tensor) -> Tensor:
     """The share of true entries; in double precision where the device has it: equal counts are equal shares then."""
-    return right.to(torch.float32 if right.device.type == "mps" else torch.float64).mean()
+    return right.mean(dtype=torch.float32 if right.device.type == "mps" else torch.float64)
 
 
 @dataclass(frozen=True, eq=False)

@@ -132,33 +132,32 @@ def training_step(
         watched: where training is, for the message if the loss is not finite; None does not look.
     """
     state.optimizer.zero_grad()
-    parts = _parts(len(batch.targets), recipe.batch_size // state.world.size, recipe.accumulate)
-    whole = _count(batch.learnt, objective, state.world)
+    pieces = _pieces(batch, recipe.batch_size // state.world.size, recipe.accumulate)
+    # A batch in one piece and one process is the usual case, and is its own share.
+    whole = _count(batch.learnt, objective, state.world) if len(pieces) > 1 or state.world.size > 1 else None
     found: list[tuple[Tensor, Mapping[str, Tensor]]] = []
-    for part in parts:
-        with gathering(state.forward, last=part is parts[-1]):
-            with autocast(batch.inputs.device, recipe.bf16):
-                outputs = _checked(state.forward(batch.inputs[part]), state.model)
+    for piece in pieces:
+        with gathering(state.forward, last=piece is pieces[-1]):
+            with autocast(piece.inputs.device, recipe.bf16):
+                outputs = _checked(state.forward(piece.inputs), state.model)
             outputs = widened(outputs)
-            loss = objective.loss(outputs, batch.learnt[part])
-            share = objective.count(batch.learnt[part]) / whole
-            if not isinstance(share, float) or share != 1:  # a batch in one part is the usual case
-                loss = loss * share
+            loss = objective.loss(outputs, piece.learnt)
+            if whole is not None:
+                loss = loss * (objective.count(piece.learnt) / whole)
             if watched is not None and not math.isfinite(loss.item()):
-                with autocast(batch.inputs.device, recipe.bf16):
-                    where = first_nonfinite(state.model, batch.inputs[part])
+                with autocast(piece.inputs.device, recipe.bf16):
+                    where = first_nonfinite(state.model, piece.inputs)
                 raise NotFinite(f"the loss is {loss.item()} in {watched}: {where}. {REMEDY}")
             loss.backward()
-        with torch.no_grad():
-            found.append((loss.detach(), task.numbers(outputs.detach(), batch.targets[part])))
+        found.append((loss.detach(), task.numbers(outputs.detach(), piece.targets)))
     if recipe.clip_norm is not None:
         nn.utils.clip_grad_norm_(state.model.parameters(), recipe.clip_norm)
     state.optimizer.step()
     if state.average is not None:
         state.average.update()
-    if len(parts) == 1:
+    if len(pieces) == 1:
         return found[0]
-    sizes = [(part.stop - part.start) / len(batch.targets) for part in parts]
+    sizes = [len(piece.targets) / len(batch.targets) for piece in pieces]
     numbers = {
         name: torch.stack([size * each[name] for size, (_, each) in zip(sizes, found, strict=True)]).sum()
         for name in found[0][1]
@@ -222,14 +221,19 @@ def _count(learnt: Tensor, objective: Objective, world: World) -> Tensor | int:
     return torch.where(count > 0, count, 1)  # a batch whose classes count nothing moves nothing
 
 
-def _parts(count: int, full: int, accumulate: int) -> list[slice]:
-    """A batch of `count` samples in equal parts, as large as those of a full batch that is cut into `accumulate`.
+def _pieces(batch: Batch, full: int, accumulate: int) -> list[Batch]:
+    """A batch in equal pieces, as large as those of a full batch that is cut into `accumulate`.
 
-    No part is a single sample, which batch normalization cannot train on, unless that is what was asked for.
+    No piece is a single sample, which batch normalization cannot train on, unless that is what was asked for.
     """
-    size = math.ceil(full / accumulate)
-    parts = math.ceil(count / size)
+    if accumulate == 1:
+        return [batch]
+    count, size = len(batch.targets), math.ceil(full / accumulate)
+    pieces = math.ceil(count / size)
     if size > 1:
-        parts = min(parts, max(1, count // 2))
-    ends = [count * number // parts for number in range(parts + 1)]
-    return [slice(start, end) for start, end in pairwise(ends)]
+        pieces = min(pieces, max(1, count // 2))
+    ends = [count * number // pieces for number in range(pieces + 1)]
+    return [
+        Batch(batch.inputs[start:end], batch.learnt[start:end], batch.targets[start:end])
+        for start, end in pairwise(ends)
+    ]

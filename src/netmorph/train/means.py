@@ -55,9 +55,11 @@ class Means:
         """The same of each of several networks."""
         # On the CPU, because not every accelerator has numbers this wide.
         counts = torch.tensor(self._counts, dtype=torch.float64)
-        means = torch.stack([torch.stack(values).cpu().double() for values in self._values.values()])
-        sums = torch.einsum("b,nb...->n...", counts, means)
-        shape = (len(self._values), -1)
+        values = (torch.stack(found).cpu().double().view(len(counts), -1) for found in self._values.values())
+        sums = torch.stack([counts @ of_one_name for of_one_name in values])
         *flat, seen = total(torch.cat((sums.flatten(), counts.sum()[None])), world).tolist()
-        columns = (torch.tensor(flat, dtype=torch.float64) / seen).view(shape).T.tolist()
-        return [Metrics(dict(task.told(dict(zip(self._values, column, strict=True)))), int(seen)) for column in columns]
+        each = sums.shape[1]  # the networks
+        means = [
+            {name: flat[row * each + number] / seen for row, name in enumerate(self._values)} for number in range(each)
+        ]
+        return [Metrics(dict(task.told(of_one)), int(seen)) for of_one in means]
