@@ -2,6 +2,7 @@
 
 import csv
 import json
+import time
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -85,6 +86,8 @@ def test_an_interrupted_training_leaves_the_rows_of_an_uninterrupted_one(when, t
             raise Killed
 
     def session() -> None:
+        # TensorBoard reads files in the order of the seconds in their names; within one, 10 comes before 9.
+        time.sleep(1 - time.time() % 1)
         history = recorded(checkpoint)
         with TensorBoardLog(board, history) as tensorboard:
             logs = csv_log(tmp_path / "m.csv", history), jsonl_log(tmp_path / "m.jsonl", history), tensorboard
