@@ -10,6 +10,7 @@ import torch
 
 from netmorph.errors import MissingExtra
 from netmorph.zoo.vision import vision_library
+from tests.program import Program
 
 # Lightning, transformers and timm import torchvision, which beside a CPU build of PyTorch has to be imported so.
 with contextlib.suppress(MissingExtra):
@@ -44,3 +45,9 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
         yield
+
+
+@pytest.fixture
+def netmorph(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Program:
+    """The program, run in this process."""
+    return Program(monkeypatch, capfd)

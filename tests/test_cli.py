@@ -9,12 +9,11 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
-from typing import NamedTuple
 
 import pytest
 import torch
 
-from netmorph import apply, cli, save, trace, widen
+from netmorph import apply, save, trace, widen
 from netmorph.cli.options import OptimizerName
 from netmorph.edit import Base
 from netmorph.report.summary import summary
@@ -23,6 +22,7 @@ from netmorph.run.records import Records
 from netmorph.session import config_of
 from netmorph.train.optimizers import OPTIMIZERS
 from netmorph.train.recipe import Recipe
+from tests.program import Program
 
 QUICK = ["--train-size", "160", "--model", "mlp", "--width", "0.125", "--epochs", "1", "--batch-size", "32"]
 EVOLVE = [
@@ -77,12 +77,6 @@ def with_inputs(width=3):
 """
 
 
-class Done(NamedTuple):
-    code: int
-    out: str
-    err: str
-
-
 @pytest.fixture(autouse=True)
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """Work in an empty folder; the search path, the threads and the modules are as before afterwards."""
@@ -92,23 +86,6 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     yield tmp_path
     sys.modules.pop("mynet", None)
     torch.set_num_threads(threads)
-
-
-@pytest.fixture
-def netmorph(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Callable[..., Done]:
-    """Run the program in this process."""
-
-    def run(*arguments: str) -> Done:
-        monkeypatch.setattr(sys, "argv", ["netmorph", *arguments])
-        code: object = 0
-        try:
-            cli.main()
-        except SystemExit as end:
-            code = end.code
-        assert code is None or isinstance(code, int)
-        return Done(code or 0, *capfd.readouterr())
-
-    return run
 
 
 def plain(text: str) -> str:
@@ -158,7 +135,7 @@ def started(*arguments: str) -> "subprocess.Popen[str]":
         (["export"], ["--code", "--onnx", "--torch", "netmorph export grown.safetensors"]),
     ],
 )
-def test_help_teaches(netmorph: Callable[..., Done], command: list[str], taught: list[str]) -> None:
+def test_help_teaches(netmorph: Program, command: list[str], taught: list[str]) -> None:
     done = netmorph(*command, "--help")
     assert done.code == 0
     assert done.err == ""
@@ -166,7 +143,7 @@ def test_help_teaches(netmorph: Callable[..., Done], command: list[str], taught:
         assert words in plain(done.out)
 
 
-def test_evolve_show_report_and_resume(netmorph: Callable[..., Done], folder: Path) -> None:
+def test_evolve_show_report_and_resume(netmorph: Program, folder: Path) -> None:
     done = netmorph(*EVOLVE, "--workers", "1")
     assert done.code == 0, done.err
     assert done.err == ""
@@ -210,7 +187,7 @@ def test_evolve_show_report_and_resume(netmorph: Callable[..., Done], folder: Pa
     ],
 )
 def test_a_proposal_that_cannot_be_used_leaves_no_run(
-    netmorph: Callable[..., Done], folder: Path, proposal: str, message: str
+    netmorph: Program, folder: Path, proposal: str, message: str
 ) -> None:
     done = netmorph(*EVOLVE, "--proposal", proposal)
     assert done.code == 1
@@ -218,7 +195,7 @@ def test_a_proposal_that_cannot_be_used_leaves_no_run(
     assert not (folder / "runs").exists()
 
 
-def test_a_new_run_loads_its_data_once(netmorph: Callable[..., Done], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_new_run_loads_its_data_once(netmorph: Program, monkeypatch: pytest.MonkeyPatch) -> None:
     load, loaded = DataConfig.load, []
     monkeypatch.setattr(DataConfig, "load", lambda config: loaded.append(config) or load(config))
     for command in (EVOLVE, [*TRAIN, "--class-weights", "balanced"]):  # workers are processes apart
@@ -227,7 +204,7 @@ def test_a_new_run_loads_its_data_once(netmorph: Callable[..., Done], monkeypatc
         assert len(loaded) == 1
 
 
-def test_train_and_resume(netmorph: Callable[..., Done]) -> None:
+def test_train_and_resume(netmorph: Program) -> None:
     done = netmorph(*TRAIN, "--run", "first", "--optimizer", "sgd", "--schedule", "step", "--pad", "1", "--seed", "3")
     assert done.code == 0, done.err
     assert "Report: first/report.html" in done.out
@@ -240,7 +217,7 @@ def test_train_and_resume(netmorph: Callable[..., Done]) -> None:
     assert sorted(os.listdir("runs")) == ["digits-1", "digits-2"]
 
 
-def test_every_option_of_train_is_in_the_recipe_of_the_run(netmorph: Callable[..., Done], folder: Path) -> None:
+def test_every_option_of_train_is_in_the_recipe_of_the_run(netmorph: Program, folder: Path) -> None:
     (folder / "mynet.py").write_text(MODELS)
     told = Recipe(
         epochs=1,
@@ -290,7 +267,7 @@ def test_every_optimizer_can_be_named() -> None:
     assert [*OptimizerName] == [*OPTIMIZERS]
 
 
-def test_balanced_classes_and_tensorboard(netmorph: Callable[..., Done], folder: Path) -> None:
+def test_balanced_classes_and_tensorboard(netmorph: Program, folder: Path) -> None:
     pytest.importorskip("tensorboard")
     done = netmorph(*TRAIN, "--class-weights", "balanced", "--tensorboard", "--run", "run")
     assert done.code == 0, done.err
@@ -300,7 +277,7 @@ def test_balanced_classes_and_tensorboard(netmorph: Callable[..., Done], folder:
     assert len(list((folder / "run" / "tensorboard").iterdir())) == 1
 
 
-def test_a_folder_is_streamed(netmorph: Callable[..., Done], folder: Path) -> None:
+def test_a_folder_is_streamed(netmorph: Program, folder: Path) -> None:
     pillow = pytest.importorskip("PIL.Image")
     for name, shade in (("dark", 20), ("light", 220)):
         (folder / "photos" / name).mkdir(parents=True)
@@ -326,7 +303,7 @@ def test_a_users_own_module_in_the_current_folder(folder: Path) -> None:
         assert records.meta("status") == "finished"
 
 
-def test_groups_are_listed_with_what_they_allow(netmorph: Callable[..., Done], folder: Path) -> None:
+def test_groups_are_listed_with_what_they_allow(netmorph: Program, folder: Path) -> None:
     done = netmorph("groups", "resnet", "--option", "width=0.25", "--input", "3x8x8")
     assert (done.code, done.err) == (0, "")
     listed = plain(done.out)
@@ -346,7 +323,7 @@ def test_groups_are_listed_with_what_they_allow(netmorph: Callable[..., Done], f
     assert [(group["channels"], group["allows"]) for group in told] == [(7, "FROZEN"), (5, "FROZEN")]
 
 
-def test_networks_for_tables_and_text(netmorph: Callable[..., Done], folder: Path) -> None:
+def test_networks_for_tables_and_text(netmorph: Program, folder: Path) -> None:
     told = json.loads(netmorph("groups", "mlp", "--input", "10", "--classes", "1", "--json").out)
     assert [(group["name"], group["channels"], group["allows"]) for group in told] == [
         ("fc1", 128, "ANY"), ("fc1.in", 10, "FROZEN"), ("fc2", 64, "ANY"), ("fc3", 1, "FROZEN")
@@ -365,7 +342,7 @@ def test_networks_for_tables_and_text(netmorph: Callable[..., Done], folder: Pat
     assert netmorph("export", "text.safetensors", "--torch", "text.pt2").code == 0
 
 
-def test_a_grown_network_is_exported(netmorph: Callable[..., Done], folder: Path) -> None:
+def test_a_grown_network_is_exported(netmorph: Program, folder: Path) -> None:
     (folder / "mynet.py").write_text(MODELS)
     sys.path.append(str(folder))
     from mynet import build
@@ -391,7 +368,7 @@ def test_a_grown_network_is_exported(netmorph: Callable[..., Done], folder: Path
     assert re.match(r"Error: grown.safetensors holds .* --base .*mypackage.nets:build", refused.err)
 
 
-def test_an_export_does_not_overwrite_the_network_it_reads(netmorph: Callable[..., Done], folder: Path) -> None:
+def test_an_export_does_not_overwrite_the_network_it_reads(netmorph: Program, folder: Path) -> None:
     save("own.safetensors", *load_zoo())
     before = Path("own.safetensors").read_bytes()
     refused = netmorph("export", "own.safetensors", "--code", "own.py")
@@ -407,9 +384,7 @@ def load_zoo() -> tuple[torch.nn.Module, tuple[()], Base]:
 
 
 @pytest.mark.parametrize("library", ["timm", "torchvision"])
-def test_networks_of_other_libraries(
-    netmorph: Callable[..., Done], monkeypatch: pytest.MonkeyPatch, library: str
-) -> None:
+def test_networks_of_other_libraries(netmorph: Program, monkeypatch: pytest.MonkeyPatch, library: str) -> None:
     name = {"timm": "lcnet_035", "torchvision": "squeezenet1_1"}[library]
     pytest.importorskip(library)
     told = json.loads(netmorph("groups", f"{library}:{name}", "--input", "3x32x32", "--json").out)
@@ -497,9 +472,7 @@ def test_networks_of_other_libraries(
         ("export lenet5 --code full/file/network.py", "could not write full/file/network.py"),
     ],
 )
-def test_a_wrong_input_gets_one_clear_line(
-    netmorph: Callable[..., Done], folder: Path, arguments: str, message: str
-) -> None:
+def test_a_wrong_input_gets_one_clear_line(netmorph: Program, folder: Path, arguments: str, message: str) -> None:
     (folder / "mynet.py").write_text(MODELS)
     (folder / "full").mkdir()
     (folder / "full" / "file").touch()
@@ -527,20 +500,20 @@ def test_a_wrong_input_gets_one_clear_line(
         "train --accumulate 1.5",
     ],
 )
-def test_usage_errors_name_the_option(netmorph: Callable[..., Done], folder: Path, arguments: str) -> None:
+def test_usage_errors_name_the_option(netmorph: Program, folder: Path, arguments: str) -> None:
     done = netmorph(*arguments.split())
     assert done.code == 2
     assert f"Invalid value for '{arguments.split()[1]}'" in plain(done.err)
     assert list(folder.iterdir()) == []
 
 
-def test_errors_are_printed_as_they_are(netmorph: Callable[..., Done]) -> None:
+def test_errors_are_printed_as_they_are(netmorph: Program) -> None:
     done = netmorph("show", "a [bold]strange[/] folder" + 100 * "x")
     assert done.err.startswith("Error: no run in a [bold]strange[/] folderxxx")
     assert done.err.count("\n") == 1
 
 
-def test_a_learning_rate_that_is_too_high_is_explained(netmorph: Callable[..., Done]) -> None:
+def test_a_learning_rate_that_is_too_high_is_explained(netmorph: Program) -> None:
     for arguments in ([*EVOLVE, "--workers", "1"], TRAIN):
         done = netmorph(*arguments, "--lr", "1e30")
         assert done.code == 1
@@ -561,7 +534,7 @@ def _write_images(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("command", ["evolve", "train"])
-def test_ctrl_c_tells_how_to_go_on(netmorph: Callable[..., Done], folder: Path, command: str) -> None:
+def test_ctrl_c_tells_how_to_go_on(netmorph: Program, folder: Path, command: str) -> None:
     with started(command, *QUICK, "--epochs", "100000", "--run", "a run") as process:
         # The moment when workers are still starting is the hardest.
         _wait_for(lambda: (folder / "a run" / "lock").exists() and _state(folder / "a run") == "running")
@@ -586,7 +559,7 @@ def test_ctrl_c_while_workers_train(folder: Path) -> None:
     assert _state(folder / "run") == "interrupted"
 
 
-def test_a_killed_run_is_not_shown_as_running(netmorph: Callable[..., Done], folder: Path) -> None:
+def test_a_killed_run_is_not_shown_as_running(netmorph: Program, folder: Path) -> None:
     with started(*TRAIN, "--epochs", "100000", "--run", "run") as process:
         _wait_for(lambda: (folder / "run" / "checkpoint").exists())
         assert json.loads(netmorph("show", "run", "--json").out)["status"] == "running"
@@ -612,7 +585,7 @@ def _wait_for(condition: Callable[[], object], seconds: float = 60) -> None:
         time.sleep(0.01)
 
 
-def test_options_that_a_resumed_run_would_ignore_are_refused(netmorph: Callable[..., Done], folder: Path) -> None:
+def test_options_that_a_resumed_run_would_ignore_are_refused(netmorph: Program, folder: Path) -> None:
     assert netmorph(*EVOLVE, "--budget", "1rounds", "--run", "run").code == 0
     refused = netmorph("evolve", "--resume", "run", "--children", "9", "--seed", "1")
     assert refused.code == 1

@@ -3,29 +3,22 @@
 import json
 import random
 import re
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import pytest
 import torch
 
 import netmorph as library
-from netmorph import cli, session
+from netmorph import session
 from netmorph.data import load
 from netmorph.run.config import DataConfig, EvolveConfig, TrainConfig
+from tests.program import Program
 
 SMALL = ["--threads", "1", "--run", "run"]
 SOME = ["--epochs", "60", "--lr", "0.01"]
 ROUND = ["--budget", "1round", "--founders", "1", "--children", "2", "--population", "2", "--workers", "1"]
-
-
-class Done(NamedTuple):
-    code: int
-    out: str
-    err: str
 
 
 @pytest.fixture(autouse=True)
@@ -38,24 +31,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     torch.set_num_threads(threads)
 
 
-@pytest.fixture
-def netmorph(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Callable[..., Done]:
-    """Run the program in this process."""
-
-    def run(*arguments: str) -> Done:
-        monkeypatch.setattr(sys, "argv", ["netmorph", *arguments])
-        code: object = 0
-        try:
-            cli.main()
-        except SystemExit as end:
-            code = end.code
-        assert code is None or isinstance(code, int)
-        return Done(code or 0, *capfd.readouterr())
-
-    return run
-
-
-def shown(netmorph: Callable[..., Done]) -> dict[str, object]:
+def shown(netmorph: Program) -> dict[str, object]:
     """What `netmorph show` tells of the best network of the run."""
     told = json.loads(netmorph("show", "run", "--json").out)
     assert told["status"] == "finished"
@@ -84,7 +60,7 @@ def _write_data() -> None:
     np.savez("arrays.npz", x=generator.normal(size=(80, 5)), y=generator.integers(0, 3, 80))
 
 
-def test_a_regression_is_trained_told_and_used(netmorph: Callable[..., Done]) -> None:
+def test_a_regression_is_trained_told_and_used(netmorph: Program) -> None:
     done = netmorph(
         "train", "--data", "houses.csv", "--target", "price", "--ignore", "number", "--ignore", "kind", *SMALL, *SOME
     )
@@ -102,7 +78,7 @@ def test_a_regression_is_trained_told_and_used(netmorph: Callable[..., Done]) ->
     torch.testing.assert_close(answers.flatten(), torch.tensor([1e5, 2e5]), rtol=0.1, atol=0)
 
 
-def test_a_table_of_classes_is_trained(netmorph: Callable[..., Done]) -> None:
+def test_a_table_of_classes_is_trained(netmorph: Program) -> None:
     options = ["--target", "kind", "--ignore", "price", "--class-weights", "balanced", "--fast", "--epochs", "20"]
     done = netmorph("train", "--data", "houses.csv", *options, *SMALL)
     assert done.code == 0, done.err
@@ -110,13 +86,13 @@ def test_a_table_of_classes_is_trained(netmorph: Callable[..., Done]) -> None:
     assert not session.begun_with(Path("run"), TrainConfig).recipe.channels_last, "which is for images"
 
 
-def test_arrays_are_trained_on(netmorph: Callable[..., Done]) -> None:
+def test_arrays_are_trained_on(netmorph: Program) -> None:
     done = netmorph("train", "--data", "arrays.npz", "--epochs", "2", *SMALL)
     assert done.code == 0, done.err
     assert 0 <= shown(netmorph)["test_accuracy"] <= 1
 
 
-def test_a_folder_is_read_as_text(netmorph: Callable[..., Done]) -> None:
+def test_a_folder_is_read_as_text(netmorph: Program) -> None:
     options = [
         "--task",
         "text",
@@ -141,7 +117,7 @@ def test_a_folder_is_read_as_text(netmorph: Callable[..., Done]) -> None:
     assert refused.err.startswith("Error: --window cannot be given with --resume")
 
 
-def test_missing_numbers_have_a_stand_in(netmorph: Callable[..., Done]) -> None:
+def test_missing_numbers_have_a_stand_in(netmorph: Program) -> None:
     done = netmorph("train", "--data", "gaps.csv", "--target", "y", "--missing", "mean", "--epochs", "1", *SMALL)
     assert done.code == 0, done.err
 
@@ -153,7 +129,7 @@ def test_missing_numbers_have_a_stand_in(netmorph: Callable[..., Done]) -> None:
         ("--data prose --task text --window 16 --epochs 1", "loss"),
     ],
 )
-def test_networks_for_tables_and_texts_evolve(netmorph: Callable[..., Done], arguments: str, number: str) -> None:
+def test_networks_for_tables_and_texts_evolve(netmorph: Program, arguments: str, number: str) -> None:
     done = netmorph("evolve", *arguments.split(), *ROUND, "--run", "run")
     assert done.code == 0, done.err
     assert f"round 1: best validation {number}" in done.out
@@ -167,7 +143,7 @@ def test_networks_for_tables_and_texts_evolve(netmorph: Callable[..., Done], arg
 
 
 @pytest.mark.parametrize("data", [["houses.csv", "--target", "price"], ["prose", "--task", "text", "--window", "16"]])
-def test_a_learning_rate_is_found(netmorph: Callable[..., Done], data: list[str]) -> None:
+def test_a_learning_rate_is_found(netmorph: Program, data: list[str]) -> None:
     done = netmorph("lr-find", "--data", *data, "--steps", "20", "--threads", "1")
     assert done.code == 0, done.err
     assert "Suggested learning rate" in done.out
@@ -200,7 +176,7 @@ def test_a_learning_rate_is_found(netmorph: Callable[..., Done], data: list[str]
 )
 @pytest.mark.parametrize("command", ["train", "evolve"])
 def test_what_does_not_fit_the_data_gets_one_line(
-    netmorph: Callable[..., Done], command: str, arguments: str, message: str
+    netmorph: Program, command: str, arguments: str, message: str
 ) -> None:
     done = netmorph(command, *arguments.split())
     assert (done.code, done.out) == (1, "")
@@ -220,7 +196,7 @@ def test_what_does_not_fit_the_data_gets_one_line(
         ("--stream", "images that are streamed take no target"),
     ],
 )
-def test_options_of_images_and_classes_are_refused(netmorph: Callable[..., Done], option: str, message: str) -> None:
+def test_options_of_images_and_classes_are_refused(netmorph: Program, option: str, message: str) -> None:
     done = netmorph("train", "--data", "houses.csv", "--target", "price", *option.split())
     assert re.match(rf"Error: {message}", done.err), done.err
     assert not Path("runs").exists()

@@ -24,19 +24,8 @@ from netmorph.run.budget import Budget
 from netmorph.run.config import DataConfig, EvolveConfig, TrainConfig
 from netmorph.run.lock import RunInUse, RunLock
 from netmorph.run.records import Records, RecordsError
-from netmorph.train.recipe import Recipe
+from tests.train.tiny import CONFIG as EVOLVE
 
-EVOLVE = EvolveConfig(
-    data=DataConfig("digits", train_size=160),
-    model="mlp",
-    options={"width": 0.125},
-    recipe=Recipe(epochs=1, batch_size=32, learning_rate=0.01),
-    founders=2,
-    start_epochs=2,
-    population=2,
-    children=3,
-    budget=Budget(rounds=2),
-)
 TRAIN = TrainConfig(EVOLVE.data, EVOLVE.model, EVOLVE.options, replace(EVOLVE.recipe, epochs=5), threads=1)
 
 WORK = """
