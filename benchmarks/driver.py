@@ -18,7 +18,8 @@ from netmorph.data import load
 from netmorph.measure.counting import Cost
 from netmorph.run.budget import Budget
 from netmorph.run.config import EvolveConfig
-from netmorph.run.records import EditRecord, Records
+from netmorph.run.records import Records
+from netmorph.run.rows import EditRecord
 from netmorph.search.evolution import Progress, evolve
 from netmorph.search.jobs import Birth, Born, Done, Job, Trained
 from netmorph.train.history import Epoch, History

@@ -12,7 +12,8 @@ import torch
 from netmorph.measure.classification import classification_report
 from netmorph.measure.values import value_report
 from netmorph.run.ranking import best, front
-from netmorph.run.records import EditRecord, EpochRecord, NetworkRecord, Records
+from netmorph.run.records import Records
+from netmorph.run.rows import EditRecord, EpochRecord, NetworkRecord
 from netmorph.tasks import Criterion, Exhibit
 from netmorph.tasks.criterion import ACCURACY
 

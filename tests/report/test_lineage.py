@@ -5,7 +5,7 @@ from synthetic import START, Run
 
 from netmorph.report.lineage import place
 from netmorph.run.ranking import best
-from netmorph.run.records import NetworkRecord
+from netmorph.run.rows import NetworkRecord
 
 
 def lines(networks: list[NetworkRecord], rows: dict[int, int]) -> list[tuple[int, int, int]]:

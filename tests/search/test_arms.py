@@ -13,7 +13,8 @@ from netmorph.report.summary import found_by
 from netmorph.run.budget import Budget
 from netmorph.run.names import State
 from netmorph.run.ranking import ranked, spent
-from netmorph.run.records import NetworkRecord, Records
+from netmorph.run.records import Records
+from netmorph.run.rows import NetworkRecord
 from netmorph.search.arms import ARMS, Round
 from netmorph.search.evolution import evolve
 from netmorph.search.jobs import Birth, Job, Training, handler

@@ -13,8 +13,9 @@ from netmorph.report.summary import summary
 from netmorph.run import final_test
 from netmorph.run.budget import Budget
 from netmorph.run.config import EvolveConfig
-from netmorph.run.records import NetworkRecord, Records
+from netmorph.run.records import Records
 from netmorph.run.result import Result
+from netmorph.run.rows import NetworkRecord
 from netmorph.search.evolution import EvolutionError, Progress, evolve
 from netmorph.search.jobs import Birth, Job, Training, handler
 from netmorph.train.evaluation import predict

@@ -8,7 +8,8 @@ import pytest
 
 from netmorph.run.names import State
 from netmorph.run.ranking import spent
-from netmorph.run.records import NetworkRecord, Records
+from netmorph.run.records import Records
+from netmorph.run.rows import NetworkRecord
 from netmorph.search.networks import Networks
 from tests.run.test_records import network
 

@@ -9,8 +9,9 @@ from safetensors import safe_open
 
 from netmorph.run.budget import Budget
 from netmorph.run.config import DataConfig, EvolveConfig
-from netmorph.run.records import EpochRecord, NetworkRecord, Records
+from netmorph.run.records import Records
 from netmorph.run.result import Result
+from netmorph.run.rows import EpochRecord, NetworkRecord
 from netmorph.search.evolution import evolve
 from netmorph.search.jobs import handler
 from netmorph.train.recipe import Recipe

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from netmorph.run.names import ArmName
-from netmorph.run.records import NetworkRecord
+from netmorph.run.rows import NetworkRecord
 
 # Okabe and Ito's colours, which colour-blind readers tell apart; markers differ as well.
 ACCENT, ORANGE, GREEN, PURPLE = "#0072b2", "#d55e00", "#009e73", "#cc79a7"

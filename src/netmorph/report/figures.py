@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from netmorph.errors import NetmorphError, require
 from netmorph.files import atomic_write
 from netmorph.report.numbers import compact, flops_text
-from netmorph.run.records import NetworkRecord
+from netmorph.run.rows import NetworkRecord
 from netmorph.tasks import Criterion
 
 if TYPE_CHECKING:

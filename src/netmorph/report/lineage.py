@@ -13,7 +13,7 @@ from netmorph.report.figures import GREY, INK, WIDTH, describe, value_of
 from netmorph.report.summary import ancestry
 from netmorph.run.names import State
 from netmorph.run.ranking import trained
-from netmorph.run.records import NetworkRecord
+from netmorph.run.rows import NetworkRecord
 from netmorph.tasks import Criterion
 
 if TYPE_CHECKING:

@@ -16,8 +16,9 @@ from netmorph.report.numbers import compact, duration, flops_text, percent
 from netmorph.report.sections import sections
 from netmorph.report.summary import FEW, class_rows, found_by, is_training, number_table, rows, status, worst
 from netmorph.run.ranking import trained
-from netmorph.run.records import NetworkRecord, Records
+from netmorph.run.records import Records
 from netmorph.run.result import Result
+from netmorph.run.rows import NetworkRecord
 from netmorph.tasks import Criterion
 
 

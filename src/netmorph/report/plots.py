@@ -20,8 +20,8 @@ from netmorph.report.numbers import compact, power_of_ten
 from netmorph.report.summary import ancestry
 from netmorph.run.names import ArmName
 from netmorph.run.ranking import trained
-from netmorph.run.records import EditRecord, EpochRecord, NetworkRecord
 from netmorph.run.result import EnsembleResult, NetworkResult, Result
+from netmorph.run.rows import EditRecord, EpochRecord, NetworkRecord
 from netmorph.tasks import Criterion
 
 if TYPE_CHECKING:

@@ -11,8 +11,9 @@ from netmorph.report import answers, lineage, plots, training
 from netmorph.report.figures import Drawing, svg
 from netmorph.report.summary import ancestry, exhibit_of, is_training
 from netmorph.run.names import ArmName
-from netmorph.run.records import NetworkRecord, Records
+from netmorph.run.records import Records
 from netmorph.run.result import Result
+from netmorph.run.rows import NetworkRecord
 from netmorph.tasks import LOSS, Criterion, Exhibit
 
 

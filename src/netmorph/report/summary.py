@@ -13,8 +13,9 @@ from netmorph.report.arms import look
 from netmorph.report.numbers import compact, percent
 from netmorph.run.lock import in_use
 from netmorph.run.names import Status
-from netmorph.run.records import NetworkRecord, Records
+from netmorph.run.records import Records
 from netmorph.run.result import EnsembleResult, NetworkResult, Result, Tested, result_of
+from netmorph.run.rows import NetworkRecord
 from netmorph.tasks import Criterion, Exhibit
 
 # Of more classes than FEW, tables show the WORST first or only.

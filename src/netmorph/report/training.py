@@ -13,7 +13,7 @@ from netmorph.report.arms import ACCENT, ORANGE
 from netmorph.report.figures import GREY, INK, legend_above, number_axis
 from netmorph.report.numbers import percent, power_of_ten
 from netmorph.report.summary import errors_of
-from netmorph.run.records import EpochRecord
+from netmorph.run.rows import EpochRecord
 from netmorph.tasks import LOSS, Criterion
 
 if TYPE_CHECKING:

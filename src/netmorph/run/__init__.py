@@ -4,8 +4,9 @@ from netmorph.run.budget import Budget
 from netmorph.run.config import DataConfig, EvolveConfig, TrainConfig
 from netmorph.run.names import ArmName, Stage, State, Status
 from netmorph.run.ranking import spent
-from netmorph.run.records import EpochRecord, NetworkRecord, Records
+from netmorph.run.records import Records
 from netmorph.run.result import Result
+from netmorph.run.rows import EpochRecord, NetworkRecord
 from netmorph.run.store import NetworkStore
 
 __all__ = [

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from netmorph.data import Dataset, Vocabulary
 from netmorph.measure.classification import classification_report
 from netmorph.measure.values import value_report
-from netmorph.run.records import NetworkRecord
 from netmorph.run.result import ConstantResult, Exhibits
+from netmorph.run.rows import NetworkRecord
 from netmorph.run.store import NetworkStore
 from netmorph.tasks import Exhibit, Numbers
 from netmorph.tasks.tokens import loss_by_position

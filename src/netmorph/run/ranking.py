@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 
-from netmorph.run.records import NetworkRecord
+from netmorph.run.rows import NetworkRecord
 from netmorph.tasks import LOSS
 
 

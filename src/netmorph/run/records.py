@@ -15,8 +15,8 @@ import json
 import math
 import os
 import sqlite3
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import asdict, astuple, dataclass, fields, replace
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, astuple, fields, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -25,6 +25,7 @@ from netmorph.errors import NetmorphError
 from netmorph.files import atomic_write
 from netmorph.run.migration import OLDEST, migrated
 from netmorph.run.names import State
+from netmorph.run.rows import EditRecord, EpochRecord, NetworkRecord
 
 FILE_NAME = "run.sqlite"
 SCHEMA_VERSION = 2
@@ -54,66 +55,6 @@ CREATE TABLE epochs (
 
 class RecordsError(NetmorphError):
     """The records of a run are missing, no records at all, of another version, or could not be written."""
-
-
-@dataclass(frozen=True)
-class EditRecord:
-    """One edit that made a network from its parent, and what it did before any training."""
-
-    kind: str
-    """What was done and how: "widen r2r", "deepen net2net", ..."""
-    layer: str
-    """Path of the edited layer."""
-    before: int
-    """Width, or count of layers, before the edit."""
-    after: int
-    """The same after it."""
-    share_new: float
-    """New parameters as a share of the child's parameters."""
-    error: float
-    """Largest difference between the outputs before and after, relative to the outputs before."""
-    jump: float
-    """Score on the validation set after the edit minus before."""
-
-
-@dataclass(frozen=True)
-class NetworkRecord:
-    """One network of a run. FLOPs count a multiply-add as two."""
-
-    id: int
-    arm: str
-    """A `netmorph.run.names.ArmName`, or the name of a further arm."""
-    round: int
-    parent: int | None
-    seed: int
-    state: State
-    parameters: int
-    flops: int
-    """Forward FLOPs for one sample."""
-    training_flops: int
-    """FLOPs spent training this network, forward and backward, all its epochs; its ancestors' excluded."""
-    seconds: float
-    score: float | None
-    """On the validation set, see `netmorph.tasks.Task.score`: more is better; None while unknown."""
-    numbers: Mapping[str, float]
-    """What the task tells of the validation set; none while unknown."""
-    survivor: bool
-    """Part of the population that the last round selected."""
-    edits: tuple[EditRecord, ...]
-    failure: str | None
-
-
-@dataclass(frozen=True)
-class EpochRecord:
-    """One epoch of training one network."""
-
-    network: int
-    epoch: int
-    train: Mapping[str, float]
-    validation: Mapping[str, float]
-    score: float
-    learning_rate: float
-    seconds: float
 
 
 class Records:

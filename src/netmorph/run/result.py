@@ -10,7 +10,8 @@ from typing import Any, Protocol, TypeVar
 
 from netmorph.run.names import ArmName
 from netmorph.run.ranking import best, front, ranked, spent, trained
-from netmorph.run.records import NetworkRecord, Records
+from netmorph.run.records import Records
+from netmorph.run.rows import NetworkRecord
 from netmorph.tasks import Numbers
 
 Value = TypeVar("Value")

@@ -16,8 +16,9 @@ from netmorph.measure.counting import cost
 from netmorph.run.config import TrainConfig
 from netmorph.run.final_test import FinalTest
 from netmorph.run.names import ArmName, Stage, State, Status
-from netmorph.run.records import EpochRecord, NetworkRecord, Records
+from netmorph.run.records import Records
 from netmorph.run.result import Result, result_of
+from netmorph.run.rows import EpochRecord, NetworkRecord
 from netmorph.run.store import NetworkStore
 from netmorph.train import loop as training
 from netmorph.train.fit import shrink

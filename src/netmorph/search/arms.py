@@ -17,7 +17,7 @@ import numpy as np
 from netmorph.policy.selection import Candidate, contenders, select
 from netmorph.run.names import ArmName, State
 from netmorph.run.ranking import spent, trained
-from netmorph.run.records import NetworkRecord
+from netmorph.run.rows import NetworkRecord
 from netmorph.search.jobs import Birth, Training
 from netmorph.search.networks import START, Networks
 from netmorph.search.planning import Planner

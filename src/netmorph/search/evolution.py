@@ -24,8 +24,9 @@ from netmorph.run.config import EvolveConfig
 from netmorph.run.final_test import FinalTest
 from netmorph.run.names import Stage, State, Status
 from netmorph.run.ranking import spent
-from netmorph.run.records import EpochRecord, NetworkRecord, Records
+from netmorph.run.records import Records
 from netmorph.run.result import Result, result_of
+from netmorph.run.rows import EpochRecord, NetworkRecord
 from netmorph.run.store import NetworkStore
 from netmorph.search.arms import ARMS, NewArm, Round
 from netmorph.search.jobs import Done, Job, Trained

@@ -19,7 +19,7 @@ from netmorph.measure.counting import Cost, cost
 from netmorph.policy import mutate
 from netmorph.run.config import EvolveConfig
 from netmorph.run.names import Stage
-from netmorph.run.records import EditRecord
+from netmorph.run.rows import EditRecord
 from netmorph.run.store import NetworkStore
 from netmorph.train.evaluation import evaluate
 from netmorph.train.history import History

@@ -13,7 +13,8 @@ from dataclasses import dataclass, field, replace
 
 from netmorph.run.names import State
 from netmorph.run.ranking import ranked
-from netmorph.run.records import NetworkRecord, Records
+from netmorph.run.records import Records
+from netmorph.run.rows import NetworkRecord
 
 START = 1  # the id of the start network, the first one that a run makes
 

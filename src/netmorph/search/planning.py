@@ -13,7 +13,8 @@ from netmorph.errors import NetmorphError
 from netmorph.measure.counting import Cost
 from netmorph.run.config import EvolveConfig
 from netmorph.run.names import State
-from netmorph.run.records import NetworkRecord, Records
+from netmorph.run.records import Records
+from netmorph.run.rows import NetworkRecord
 from netmorph.search.jobs import Birth, Born, Done, Job, Trained
 from netmorph.search.networks import START, Networks
 from netmorph.workers.executor import Executor

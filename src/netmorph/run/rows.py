@@ -1,0 +1,66 @@
+"""What a run records of one network, of an edit that made it, and of an epoch that trained it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from netmorph.run.names import State
+
+
+@dataclass(frozen=True)
+class EditRecord:
+    """One edit that made a network from its parent, and what it did before any training."""
+
+    kind: str
+    """What was done and how: "widen r2r", "deepen net2net", ..."""
+    layer: str
+    """Path of the edited layer."""
+    before: int
+    """Width, or count of layers, before the edit."""
+    after: int
+    """The same after it."""
+    share_new: float
+    """New parameters as a share of the child's parameters."""
+    error: float
+    """Largest difference between the outputs before and after, relative to the outputs before."""
+    jump: float
+    """Score on the validation set after the edit minus before."""
+
+
+@dataclass(frozen=True)
+class NetworkRecord:
+    """One network of a run. FLOPs count a multiply-add as two."""
+
+    id: int
+    arm: str
+    """A `netmorph.run.names.ArmName`, or the name of a further arm."""
+    round: int
+    parent: int | None
+    seed: int
+    state: State
+    parameters: int
+    flops: int
+    """Forward FLOPs for one sample."""
+    training_flops: int
+    """FLOPs spent training this network, forward and backward, all its epochs; its ancestors' excluded."""
+    seconds: float
+    score: float | None
+    """On the validation set, see `netmorph.tasks.Task.score`: more is better; None while unknown."""
+    numbers: Mapping[str, float]
+    """What the task tells of the validation set; none while unknown."""
+    survivor: bool
+    """Part of the population that the last round selected."""
+    edits: tuple[EditRecord, ...]
+    failure: str | None
+
+
+@dataclass(frozen=True)
+class EpochRecord:
+    """One epoch of training one network."""
+
+    network: int
+    epoch: int
+    train: Mapping[str, float]
+    validation: Mapping[str, float]
+    score: float
+    learning_rate: float
+    seconds: float
