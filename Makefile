@@ -55,6 +55,7 @@ $(ZOO_READY): $(DEV)
 $(DEV): $(RUN)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --no-deps torchvision timm
+	$(BIN)/python -m netmorph.torchvision_operators
 	touch $@
 
 $(RUN): pyproject.toml constraints.txt

@@ -10,7 +10,7 @@ SOURCE = Path(__file__).resolve().parents[1] / "src"
 
 # From the ground up: a room may import from the levels before its own, and not from rooms beside it.
 LEVELS = (
-    ("errors", "files", "cores", "wording", "memory_layout"),
+    ("errors", "files", "cores", "wording", "memory_layout", "torchvision_operators"),
     ("tasks",),
     ("zoo", "data", "workers", "graph"),
     ("observe", "export", "widenings"),

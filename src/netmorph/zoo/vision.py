@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-import functools
 import sys
 from types import ModuleType
 
-import torch
-
 from netmorph.errors import require
-
-# What torchvision's compiled part would define and its Python part refers to when it is imported.
-OPERATORS = ("nms", "qnms")
+from netmorph.torchvision_operators import FAILURE, declare
 
 
 def vision_library(name: str) -> ModuleType:
@@ -26,17 +21,9 @@ def vision_library(name: str) -> ModuleType:
     try:
         return require(name, "vision")
     except RuntimeError as error:
-        if "operator torchvision::" not in str(error):
+        if FAILURE not in str(error):
             raise
     for module in [module for module in sys.modules if module.partition(".")[0] in ("torchvision", "timm")]:
         del sys.modules[module]
-    _declare()
+    declare()
     return require(name, "vision")
-
-
-@functools.cache
-def _declare() -> torch.library.Library:
-    library = torch.library.Library("torchvision", "FRAGMENT")
-    for operator in OPERATORS:
-        library.define(f"{operator}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-    return library  # the declarations live as long as it does
