@@ -23,7 +23,7 @@ from torch.utils._pytree import tree_map
 import netmorph
 from benchmarks._compiled import in_plain_python
 from benchmarks._vision import nothing_trivial
-from benchmarks._zoo_stages import TOLERANCE, Build, Result, called, gap_of, halve, measure, outputs, widen
+from benchmarks._zoo_stages import Build, Result, called, gap_of, halve, measure, outputs, tolerance, widen
 from netmorph.edit import WidthEdit
 from netmorph.export import write_code
 from netmorph.graph import Allow
@@ -103,7 +103,7 @@ def written(build: Build) -> Iterator[Result]:
         other = module.load().to(torch.float64).eval()
     tensors = [leaf for leaf in torch.utils._pytree.tree_leaves(graph.inputs) if isinstance(leaf, Tensor)]
     gap = _seeded(lambda: _with_gradients(graph.model, graph.inputs), lambda: _with_gradients(other, tuple(tensors)))
-    yield {"status": "equal" if gap <= TOLERANCE else "differs", "error": gap}
+    yield {"status": "equal" if gap <= tolerance(graph) else "differs", "error": gap}
 
 
 def _with_gradients(model: nn.Module, inputs: Inputs) -> list[Tensor]:

@@ -42,6 +42,7 @@ from netmorph.widenings import WIDENINGS, ChannelMap, keep
 LINE = "RESULT "  # begins a line of results; libraries may print others
 CLASSES = 1000
 TOLERANCE = 1e-10  # of outputs in float64, relative to the largest
+ROUNDED = 1e-5  # where the forward itself goes through float32, whatever type it gets
 SINGLE_GROUPS = 5
 SINGLE_SECONDS = 60.0  # for edits one by one
 METHODS = ("r2r", "net2net", "unequal_split", "zero")
@@ -86,7 +87,7 @@ def widen(build: Build) -> Iterator[Result]:
         yield {"single": _one_by_one(graph, changes, before, len(changes))}
         return
     gap = gap_of(before, outputs(model, inputs))
-    yield {"status": "exact" if gap <= TOLERANCE else "differs", "error": gap}
+    yield {"status": "exact" if gap <= tolerance(graph) else "differs", "error": gap}
     del model, graph
     model, inputs = build(torch.float64)
     yield {"single": _one_by_one(trace(model, inputs), changes, before, SINGLE_GROUPS)}
@@ -117,8 +118,9 @@ def halve(build: Build) -> Iterator[Result]:
     gap = gap_of(expected, found)
     missing = sorted(trained - _trained(model, inputs))
     yield {"error": gap, "missing_gradients": missing[:5]}
-    yield {"status": "differs" if gap > TOLERANCE else "no gradient" if missing else "equal"}
-    if gap > TOLERANCE:
+    wrong = gap > tolerance(graph)
+    yield {"status": "differs" if wrong else "no gradient" if missing else "equal"}
+    if wrong:
         yield {"step": "what differs"}
         yield _why(build, model, kept, found)
 
@@ -220,7 +222,7 @@ def _one_by_one(graph: Graph, changes: Mapping[str, ChannelMap], before: list[Te
             continue
         if before is not None:
             gap = gap_of(before, outputs(graph.model, graph.inputs))
-            if gap > TOLERANCE:
+            if gap > tolerance(graph):
                 failures[name] = f"differs by {gap:.1e}"
     return {"tried": tried, "failed": len(failures), "failures": dict(list(failures.items())[:5])}
 
@@ -234,6 +236,12 @@ def outputs(model: nn.Module, inputs: Inputs) -> list[Tensor]:
     """Those without gradients."""
     with torch.inference_mode():
         return called(model, inputs)
+
+
+def tolerance(graph: Graph) -> float:
+    """How much outputs may differ: a norm that computes in float32 keeps a float64 network to its own precision."""
+    made = {value.dtype for call in graph.recording.calls for value in call.outputs}
+    return ROUNDED if torch.float32 in made else TOLERANCE
 
 
 def gap_of(expected: list[Tensor], found: list[Tensor]) -> float:
@@ -266,7 +274,8 @@ def _why(build: Build, narrowed: nn.Module, kept: Mapping[str, list[int]], found
     model, inputs = build(torch.float64)
     graph = trace(model, inputs)
     rescaled = OVER_KEPT | {torch.ops.aten.scaled_dot_product_attention.default: attention_scaled_by_kept}
-    if gap_of(masked_outputs(graph, kept, rescaled), found) <= TOLERANCE:
+    allowed = tolerance(graph)
+    if gap_of(masked_outputs(graph, kept, rescaled), found) <= allowed:
         return {"why": "only the scale of attention, which follows from the width that is left"}
     masks = channel_masks(graph, kept)
     values = masked_values(graph, masks)
@@ -275,7 +284,7 @@ def _why(build: Build, narrowed: nn.Module, kept: Mapping[str, list[int]], found
         value = graph.recording.module_outputs.get(path)
         if value in values:
             expected = only_kept(values[value], value.axes, masks)
-            if (gap := gap_of([expected], [tensor])) > TOLERANCE:
+            if (gap := gap_of([expected], [tensor])) > allowed:
                 kind = type(model.get_submodule(path)).__name__
                 return {"why": f"first seen behind module {path!r} ({kind}): {gap:.1e}, {tuple(expected.shape)}"}
     return {"why": "outside of any module"}
