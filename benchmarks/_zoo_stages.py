@@ -15,19 +15,20 @@ import re
 import sys
 import time
 import traceback
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.module import register_module_forward_hook
-from torch.utils._pytree import tree_leaves
 
 import netmorph
 from benchmarks._vision import nothing_trivial, zoo_model
 from netmorph import EditError, apply
 from netmorph.edit import WidthEdit
 from netmorph.graph import Allow, Graph, Group, trace
+from netmorph.graph.record import tensors_in
+from netmorph.graph.running import Inputs
 from netmorph.testing.masked import (
     OVER_KEPT,
     attention_scaled_by_kept,
@@ -41,20 +42,22 @@ from netmorph.widenings import WIDENINGS, ChannelMap, keep
 LINE = "RESULT "  # begins a line of results; libraries may print others
 CLASSES = 1000
 TOLERANCE = 1e-10  # of outputs in float64, relative to the largest
+ROUNDED = 1e-5  # where the forward itself goes through float32, whatever type it gets
 SINGLE_GROUPS = 5
 SINGLE_SECONDS = 60.0  # for edits one by one
 METHODS = ("r2r", "net2net", "unequal_split", "zero")
 
 Result = dict[str, Any]
-Stage = Callable[[str, str, list[int]], Iterator[Result]]
+Build = Callable[[torch.dtype], tuple[nn.Module, Inputs]]  # the same network at each call
+Stage = Callable[[Build], Iterator[Result]]
 
 
-def speed(suite: str, name: str, shape: list[int]) -> Iterator[Result]:
+def speed(build: Build) -> Iterator[Result]:
     """Seconds to trace and to halve every free group in float32, and the parameters that are left."""
-    model, image = _network(suite, name, shape, torch.float32)
+    model, inputs = build(torch.float32)
     yield {"parameters": _parameters(model)}
     started = time.perf_counter()
-    graph = trace(model, image)
+    graph = trace(model, inputs)
     traced = time.perf_counter()
     yield {
         "trace_seconds": traced - started,
@@ -67,11 +70,11 @@ def speed(suite: str, name: str, shape: list[int]) -> Iterator[Result]:
     yield {"edit_seconds": time.perf_counter() - started, "parameters_left": _parameters(model)}
 
 
-def widen(suite: str, name: str, shape: list[int]) -> Iterator[Result]:
+def widen(build: Build) -> Iterator[Result]:
     """Every group that allows it widened exactly: all in one edit, and a few one by one."""
-    model, image = _network(suite, name, shape, torch.float64)
-    graph = trace(model, image)
-    before = _outputs(model, image)
+    model, inputs = build(torch.float64)
+    graph = trace(model, inputs)
+    before = outputs(model, inputs)
     changes = _widenings(graph)
     yield {"groups": len(changes)}
     if not changes:
@@ -80,21 +83,21 @@ def widen(suite: str, name: str, shape: list[int]) -> Iterator[Result]:
     try:
         apply(graph, WidthEdit(changes, "widen every group"))
     except EditError as error:
-        yield {"status": "refused", **_told(error), "restored": _gap(before, _outputs(model, image)) == 0}
+        yield {"status": "refused", **_told(error), "restored": gap_of(before, outputs(model, inputs)) == 0}
         yield {"single": _one_by_one(graph, changes, before, len(changes))}
         return
-    gap = _gap(before, _outputs(model, image))
-    yield {"status": "exact" if gap <= TOLERANCE else "differs", "error": gap}
+    gap = gap_of(before, outputs(model, inputs))
+    yield {"status": "exact" if gap <= tolerance(graph) else "differs", "error": gap}
     del model, graph
-    model, image = _network(suite, name, shape, torch.float64)
-    yield {"single": _one_by_one(trace(model, image), changes, before, SINGLE_GROUPS)}
+    model, inputs = build(torch.float64)
+    yield {"single": _one_by_one(trace(model, inputs), changes, before, SINGLE_GROUPS)}
 
 
-def halve(suite: str, name: str, shape: list[int]) -> Iterator[Result]:
+def halve(build: Build) -> Iterator[Result]:
     """Every free group halved in one edit: forward and backward run, and equal the masked original."""
-    model, image = _network(suite, name, shape, torch.float64)
-    trained = _trained(model, image)
-    graph = trace(model, image)
+    model, inputs = build(torch.float64)
+    trained = _trained(model, inputs)
+    graph = trace(model, inputs)
     kept = _halves(graph)
     yield {"groups": len(kept)}
     if not kept:
@@ -111,21 +114,22 @@ def halve(suite: str, name: str, shape: list[int]) -> Iterator[Result]:
         yield {"single": _one_by_one(graph, changes, None, len(changes))}
         return
     yield {"step": "forward and backward"}
-    found = _outputs(model, image)
-    gap = _gap(expected, found)
-    missing = sorted(trained - _trained(model, image))
+    found = outputs(model, inputs)
+    gap = gap_of(expected, found)
+    missing = sorted(trained - _trained(model, inputs))
     yield {"error": gap, "missing_gradients": missing[:5]}
-    yield {"status": "differs" if gap > TOLERANCE else "no gradient" if missing else "equal"}
-    if gap > TOLERANCE:
+    wrong = gap > tolerance(graph)
+    yield {"status": "differs" if wrong else "no gradient" if missing else "equal"}
+    if wrong:
         yield {"step": "what differs"}
-        yield _why(suite, name, shape, model, kept, found)
+        yield _why(build, model, kept, found)
 
 
-def prune(suite: str, name: str, shape: list[int]) -> Iterator[Result]:
+def prune(build: Build) -> Iterator[Result]:
     """Torch-Pruning, asked to halve all channels by magnitude, with no hints but which layers are the classifier."""
     import torch_pruning as tp
 
-    model, image = _network(suite, name, shape, torch.float32)
+    model, inputs = build(torch.float32)
     classifiers = [
         module
         for module in model.modules()
@@ -134,22 +138,27 @@ def prune(suite: str, name: str, shape: list[int]) -> Iterator[Result]:
     yield {"parameters": _parameters(model), "status": "fail_init"}
     started = time.perf_counter()
     pruner = tp.pruner.MagnitudePruner(
-        model, image, importance=tp.importance.MagnitudeImportance(p=2), pruning_ratio=0.5, ignored_layers=classifiers
+        model, inputs, importance=tp.importance.MagnitudeImportance(p=2), pruning_ratio=0.5, ignored_layers=classifiers
     )
     yield {"init_seconds": time.perf_counter() - started, "status": "fail_prune"}
     pruner.step()
     seconds = time.perf_counter() - started
     yield {"seconds": seconds, "parameters_left": _parameters(model), "status": "fail_forward"}
-    _outputs(model, image)
+    outputs(model, inputs)
     yield {"status": "ok"}
 
 
 SIDES: dict[str, tuple[Stage, ...]] = {"netmorph": (speed,), "torch_pruning": (prune,), "checks": (widen, halve)}
 
 
-def _network(suite: str, name: str, shape: list[int], dtype: torch.dtype) -> tuple[nn.Module, Tensor]:
-    model = nothing_trivial(zoo_model(suite, name)).to(dtype)
-    return model, torch.randn(1, *shape, generator=torch.Generator().manual_seed(1)).to(dtype)
+def classifier(suite: str, name: str, shape: Sequence[int]) -> Build:
+    """A network of the zoo and one image."""
+
+    def build(dtype: torch.dtype) -> tuple[nn.Module, Inputs]:
+        model = nothing_trivial(zoo_model(suite, name)).to(dtype)
+        return model, (torch.randn(1, *shape, generator=torch.Generator().manual_seed(1)).to(dtype),)
+
+    return build
 
 
 def _parameters(model: nn.Module) -> int:
@@ -212,18 +221,30 @@ def _one_by_one(graph: Graph, changes: Mapping[str, ChannelMap], before: list[Te
             failures[name] = f"{type(error).__name__}: {error}"[:300]
             continue
         if before is not None:
-            gap = _gap(before, _outputs(graph.model, *graph.inputs))
-            if gap > TOLERANCE:
+            gap = gap_of(before, outputs(graph.model, graph.inputs))
+            if gap > tolerance(graph):
                 failures[name] = f"differs by {gap:.1e}"
     return {"tried": tried, "failed": len(failures), "failures": dict(list(failures.items())[:5])}
 
 
-def _outputs(model: nn.Module, image: Tensor) -> list[Tensor]:
+def called(model: nn.Module, inputs: Inputs) -> list[Tensor]:
+    """The tensors of what the model returns."""
+    return tensors_in(model(**inputs) if isinstance(inputs, dict) else model(*inputs))
+
+
+def outputs(model: nn.Module, inputs: Inputs) -> list[Tensor]:
+    """Those without gradients."""
     with torch.inference_mode():
-        return [leaf for leaf in tree_leaves(model(image)) if isinstance(leaf, Tensor)]
+        return called(model, inputs)
 
 
-def _gap(expected: list[Tensor], found: list[Tensor]) -> float:
+def tolerance(graph: Graph) -> float:
+    """How much outputs may differ: a norm that computes in float32 keeps a float64 network to its own precision."""
+    made = {value.dtype for call in graph.recording.calls for value in call.outputs}
+    return ROUNDED if torch.float32 in made else TOLERANCE
+
+
+def gap_of(expected: list[Tensor], found: list[Tensor]) -> float:
     """The largest difference relative to the largest value; infinite where shapes or NaNs differ."""
     if [tensor.shape for tensor in expected] != [tensor.shape for tensor in found]:
         return float("inf")
@@ -234,12 +255,12 @@ def _gap(expected: list[Tensor], found: list[Tensor]) -> float:
     return max((float("inf") if gap != gap else gap for gap in gaps), default=float("inf"))
 
 
-def _trained(model: nn.Module, image: Tensor) -> set[str]:
+def _trained(model: nn.Module, inputs: Inputs) -> set[str]:
     """The parameters that get a finite gradient in eval mode."""
     model.eval()  # models that cache what they compute from weights drop it then
     generator = torch.Generator().manual_seed(2)
     model.zero_grad(set_to_none=True)
-    results = [leaf for leaf in tree_leaves(model(image)) if isinstance(leaf, Tensor)]
+    results = [leaf for leaf in called(model, inputs) if leaf.requires_grad]
     torch.stack(
         [(leaf * torch.randn(leaf.shape, generator=generator).to(leaf)).sum() for leaf in results]
     ).sum().backward()
@@ -248,29 +269,28 @@ def _trained(model: nn.Module, image: Tensor) -> set[str]:
     return found
 
 
-def _why(
-    suite: str, name: str, shape: list[int], narrowed: nn.Module, kept: Mapping[str, list[int]], found: list[Tensor]
-) -> Result:
+def _why(build: Build, narrowed: nn.Module, kept: Mapping[str, list[int]], found: list[Tensor]) -> Result:
     """What tells the narrowed network from the masked original: the first module that does, in the forward's order."""
-    model, image = _network(suite, name, shape, torch.float64)
-    graph = trace(model, image)
+    model, inputs = build(torch.float64)
+    graph = trace(model, inputs)
     rescaled = OVER_KEPT | {torch.ops.aten.scaled_dot_product_attention.default: attention_scaled_by_kept}
-    if _gap(masked_outputs(graph, kept, rescaled), found) <= TOLERANCE:
+    allowed = tolerance(graph)
+    if gap_of(masked_outputs(graph, kept, rescaled), found) <= allowed:
         return {"why": "only the scale of attention, which follows from the width that is left"}
     masks = channel_masks(graph, kept)
     values = masked_values(graph, masks)
-    actual = _module_outputs(narrowed, image)
+    actual = _module_outputs(narrowed, inputs)
     for path, tensor in actual.items():
         value = graph.recording.module_outputs.get(path)
         if value in values:
             expected = only_kept(values[value], value.axes, masks)
-            if (gap := _gap([expected], [tensor])) > TOLERANCE:
+            if (gap := gap_of([expected], [tensor])) > allowed:
                 kind = type(model.get_submodule(path)).__name__
                 return {"why": f"first seen behind module {path!r} ({kind}): {gap:.1e}, {tuple(expected.shape)}"}
     return {"why": "outside of any module"}
 
 
-def _module_outputs(model: nn.Module, image: Tensor) -> dict[str, Tensor]:
+def _module_outputs(model: nn.Module, inputs: Inputs) -> dict[str, Tensor]:
     """What each module of a forward returned, in order, where that is one tensor."""
     paths = {id(module): path for path, module in model.named_modules()}
     found: dict[str, Tensor] = {}
@@ -281,7 +301,7 @@ def _module_outputs(model: nn.Module, image: Tensor) -> dict[str, Tensor]:
 
     handle = register_module_forward_hook(keep_output)
     try:
-        _outputs(model, image)
+        outputs(model, inputs)
     finally:
         handle.remove()
     return found
@@ -298,10 +318,15 @@ def _told(error: BaseException) -> Result:
 
 def main(side: str, suite: str, name: str, shape: str) -> None:
     torch.set_num_threads(1)
-    for stage in SIDES[side]:
+    measure(SIDES[side], classifier(suite, name, [int(length) for length in shape.split("x")]))
+
+
+def measure(stages: Sequence[Stage], build: Build) -> None:
+    """Print what each stage yields, as it comes."""
+    for stage in stages:
         done: Result = {}
         try:
-            for part in stage(suite, name, [int(length) for length in shape.split("x")]):
+            for part in stage(build):
                 done |= part
                 _print({stage.__name__: part})
         except Exception as error:  # any failure is a result

@@ -98,17 +98,13 @@ def together(records: Records) -> Records:
 
 def measure(side: str, model: Model, seconds: float) -> Record:
     """All stages of one side on one model, as far as they come within the time."""
-    command = [
-        sys.executable,
-        "-W",
-        "ignore",
-        "-m",
-        "benchmarks._zoo_stages",
-        side,
-        model.suite,
-        model.name,
-        model.input,
-    ]
+    found = stages_of("benchmarks._zoo_stages", [side, model.suite, model.name, model.input], seconds)
+    return {"side": side, "suite": model.suite, "model": model.name, "input": model.input} | found
+
+
+def stages_of(program: str, arguments: Sequence[str], seconds: float) -> Record:
+    """What a program of stages says in a process with one thread, as far as it comes within the time."""
+    command = [sys.executable, "-W", "ignore", "-m", program, *arguments]
     environment = os.environ | {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
     started = time.perf_counter()
     try:
@@ -124,15 +120,7 @@ def measure(side: str, model: Model, seconds: float) -> Record:
         if line.startswith(LINE):
             for stage, part in json.loads(line.removeprefix(LINE)).items():
                 stages[stage] = stages.get(stage, {}) | part
-    return {
-        "side": side,
-        "suite": model.suite,
-        "model": model.name,
-        "input": model.input,
-        "ended": ended,
-        "wall_seconds": round(time.perf_counter() - started, 2),
-        "stages": stages,
-    }
+    return {"ended": ended, "wall_seconds": round(time.perf_counter() - started, 2), "stages": stages}
 
 
 def _options(arguments: Sequence[str]) -> argparse.Namespace:

@@ -29,7 +29,7 @@ def small(suite: str, name: str) -> nn.Module:
 
 def run(stage: stages.Stage) -> dict[str, Any]:
     found: dict[str, Any] = {}
-    for part in stage("suite", "name", [3, 8, 8]):
+    for part in stage(stages.classifier("suite", "name", [3, 8, 8])):
         found |= part
     return found
 
