@@ -11,10 +11,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-SCHEMAS = (
-    "nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
+from netmorph.zoo.vision import vision_library
+
+ROI_ALIGN = (
     "roi_align(Tensor input, Tensor rois, float spatial_scale, SymInt pooled_height, SymInt pooled_width, "
-    "int sampling_ratio, bool aligned) -> Tensor",
+    "int sampling_ratio, bool aligned) -> Tensor"
 )
 
 
@@ -51,25 +52,17 @@ def roi_align(
 
 
 @functools.cache
-def in_plain_python() -> torch.library.Library:
-    """Define the operators where torchvision's own do not load; call it before torchvision is imported."""
-    library = torch.library.Library("torchvision", "FRAGMENT")
-    try:
-        import torchvision
-    except RuntimeError:
-        pass
-    else:
-        return library
-    import sys
-
-    for module in [module for module in sys.modules if module.partition(".")[0] == "torchvision"]:
-        del sys.modules[module]
-    for schema in (*SCHEMAS, SCHEMAS[0].replace("nms", "qnms")):
-        library.define(schema)
+def in_plain_python() -> torch.library.Library | None:
+    """Define the operators where torchvision's own do not load; what is returned keeps them."""
+    vision_library("torchvision")
     import torchvision.extension
     import torchvision.ops.boxes
     import torchvision.ops.roi_align
 
+    if torchvision.extension._has_ops():
+        return None
+    library = torch.library.Library("torchvision", "FRAGMENT")
+    library.define(ROI_ALIGN)
     library.impl("nms", nms, "CompositeImplicitAutograd")
     library.impl("roi_align", roi_align, "CompositeImplicitAutograd")
     for module in (torchvision.extension, torchvision.ops.boxes, torchvision.ops.roi_align):
