@@ -540,7 +540,7 @@ def test_ctrl_c_tells_how_to_go_on(netmorph: Program, folder: Path, command: str
         _wait_for(lambda: (folder / "a run" / "lock").exists() and _state(folder / "a run") == "running")
         os.killpg(process.pid, signal.SIGINT)
         out, err = process.communicate(timeout=60)
-    assert process.returncode == 130
+    assert process.returncode == 130, err
     assert err.strip() == f"Interrupted. Go on with: netmorph {command} --resume 'a run'"
     assert "Traceback" not in out
     assert _state(folder / "a run") == "interrupted"

@@ -52,10 +52,9 @@ def gone(pid: int) -> bool:
     return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
 
 
-def wait_for(condition: Callable[[], object], seconds: float = 60) -> None:
-    end = time.monotonic() + seconds
+def wait_for(condition: Callable[[], object]) -> None:
+    """Without a limit of its own: how long a process takes to start is the machine's affair; pytest's limit holds."""
     while not condition():
-        assert time.monotonic() < end, "waited in vain"
         time.sleep(0.02)
 
 

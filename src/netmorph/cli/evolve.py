@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from netmorph.cli.app import Options, app, console, errors, tell
+from netmorph.cli.interrupt import ends_tidily
 from netmorph.cli.options import (
     OPTIMIZATION,
     SPEED,
@@ -199,10 +200,10 @@ def evolve(
         if given(context, "budget"):
             session.extend(folder, Budget.parse(budget), functions)
     tell(f"Run folder: {folder} (netmorph show {quoted(folder)} tells how far it is)")
-    try:
-        with EvolutionWatch(console, session.criterion(folder)) as watch:
-            page = session.evolve(folder, workers, watch, dataset, functions)
-    except KeyboardInterrupt:
-        tell(f"\nInterrupted. Go on with: netmorph evolve --resume {quoted(folder)}", errors)
-        raise typer.Exit(130) from None
+    go_on = f"\nInterrupted. Go on with: netmorph evolve --resume {quoted(folder)}"
+    with (
+        ends_tidily(lambda: tell(go_on, errors)),
+        EvolutionWatch(console, session.criterion(folder)) as watch,
+    ):
+        page = session.evolve(folder, workers, watch, dataset, functions)
     finish(folder, page)

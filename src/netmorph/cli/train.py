@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from netmorph.cli.app import Options, app, console, errors, tell
+from netmorph.cli.interrupt import ends_tidily
 from netmorph.cli.options import (
     OPTIMIZATION,
     REGULARIZATION,
@@ -225,10 +226,8 @@ def train(
         require("tensorboard", "tensorboard")
     with joined() as world:
         if world.rank > 0:  # of the processes that torchrun started; the first one tells them, and the user, all
-            try:
+            with ends_tidily(lambda: None):
                 train_along(world)
-            except KeyboardInterrupt:
-                raise typer.Exit(130) from None
             return
         dataset = None
         if resume is None:
@@ -251,13 +250,13 @@ def train(
             refuse_others(context, {"resume", "tensorboard"})
             folder, config = resume, session.begun_with(resume, TrainConfig)
         tell(f"Run folder: {folder}")
-        try:
-            with EpochProgress(config.recipe.epochs, session.criterion(folder), console) as progress:
-                page = session.train(folder, progress, tensorboard, world, dataset)
-        except KeyboardInterrupt:
-            program = "netmorph" if world.size == 1 else f"torchrun --nproc-per-node {world.local_size} -m netmorph"
-            tell(f"\nInterrupted. Go on with: {program} train --resume {quoted(folder)}", errors)
-            raise typer.Exit(130) from None
+        program = "netmorph" if world.size == 1 else f"torchrun --nproc-per-node {world.local_size} -m netmorph"
+        go_on = f"\nInterrupted. Go on with: {program} train --resume {quoted(folder)}"
+        with (
+            ends_tidily(lambda: tell(go_on, errors)),
+            EpochProgress(config.recipe.epochs, session.criterion(folder), console) as progress,
+        ):
+            page = session.train(folder, progress, tensorboard, world, dataset)
         finish(folder, page)
 
 
