@@ -244,7 +244,7 @@ class Pictures(torch.utils.data.Dataset[tuple[Tensor, int]]):
 
 
 def _optimizer(recipe: Recipe) -> tuple[Callable[..., torch.optim.Optimizer], dict[str, Any]]:
-    decay = {"weight_decay": recipe.weight_decay}
+    decay = {"weight_decay": recipe.decay}
     if recipe.optimizer == "sgd":
         return torch.optim.SGD, decay | {"momentum": recipe.momentum, "nesterov": recipe.nesterov}
     return {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[recipe.optimizer], decay

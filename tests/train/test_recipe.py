@@ -1,5 +1,6 @@
 """Recipes: the course of their learning rate, and what they refuse."""
 
+import dataclasses
 import json
 import math
 from dataclasses import asdict
@@ -9,6 +10,7 @@ import pytest
 import torch
 
 from netmorph.errors import NetmorphError
+from netmorph.train.optimizers import OPTIMIZERS, build_optimizer
 from netmorph.train.recipe import Recipe
 from netmorph.train.schedules import image_scale_at, learning_rate_at, steps_per_epoch
 
@@ -102,3 +104,13 @@ def test_values_are_plain_whatever_library_made_them():
 def test_images_grow_to_their_size(epochs, scales):
     recipe = Recipe(epochs=epochs, first_size=0.5)
     assert [image_scale_at(recipe, epoch) for epoch in range(1, epochs + 1)] == pytest.approx(scales)
+
+
+def test_each_optimizer_has_a_weight_decay_of_its_own_where_none_is_given():
+    model = torch.nn.Linear(2, 2)
+    usual = {
+        name: build_optimizer(model, Recipe(optimizer=name)).param_groups[0]["weight_decay"] for name in OPTIMIZERS
+    }
+    assert usual == {"sgd": 5e-4, "adam": 0.0, "adamw": 0.01, "muon": 0.01}
+    assert build_optimizer(model, Recipe(optimizer="sgd", weight_decay=0.0)).param_groups[0]["weight_decay"] == 0.0
+    assert dataclasses.replace(Recipe(), optimizer="sgd").decay == 5e-4

@@ -119,7 +119,7 @@ def evolve(
     batch_size: BatchSize = None,
     learning_rate: Rate = None,
     optimizer: Optimizer = OptimizerName.adamw,
-    weight_decay: Decay = 0.01,
+    weight_decay: Decay = None,
     bf16: Bf16 = False,
     workers: Annotated[
         int | None,

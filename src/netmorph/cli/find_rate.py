@@ -78,7 +78,7 @@ def find(
     momentum: Momentum = 0.9,
     nesterov: Nesterov = True,
     clip_norm: ClipNorm = None,
-    weight_decay: Decay = 0.01,
+    weight_decay: Decay = None,
     label_smoothing: Smoothing = 0.0,
     mixup: Mixup = 0.0,
     cutmix: Cutmix = 0.0,

@@ -141,9 +141,10 @@ Rate = Annotated[
 Optimizer = Annotated[OptimizerName, typer.Option(help="What moves the weights.", rich_help_panel=OPTIMIZATION)]
 Momentum = Annotated[float, typer.Option(help="Momentum of sgd and muon.", rich_help_panel=OPTIMIZATION)]
 Decay = Annotated[
-    float,
+    float | None,
     typer.Option(
-        help="Weight decay: 0.01 to 0.05 for adamw, 0.0005 for sgd are usual.", rich_help_panel=REGULARIZATION
+        help="Weight decay; otherwise 0.01 for adamw and muon, 0.0005 for sgd, 0 for adam.",
+        rich_help_panel=REGULARIZATION,
     ),
 ]
 Nesterov = Annotated[bool, typer.Option(help="Nesterov's momentum for sgd.", rich_help_panel=OPTIMIZATION)]

@@ -116,7 +116,7 @@ def train(
         int | None,
         typer.Option(help="Stop after so many epochs without a better one.", rich_help_panel=OPTIMIZATION),
     ] = None,
-    weight_decay: Decay = 0.01,
+    weight_decay: Decay = None,
     label_smoothing: Smoothing = 0.0,
     mixup: Mixup = 0.0,
     cutmix: Cutmix = 0.0,

@@ -64,22 +64,22 @@ def _sgd(parameters: Iterable[nn.Parameter], recipe: Recipe) -> torch.optim.Opti
         parameters,
         recipe.learning_rate,
         momentum=recipe.momentum,
-        weight_decay=recipe.weight_decay,
+        weight_decay=recipe.decay,
         nesterov=recipe.nesterov and recipe.momentum > 0,
         fused=True,
     )
 
 
 def _adam(parameters: Iterable[nn.Parameter], recipe: Recipe) -> torch.optim.Optimizer:
-    return torch.optim.Adam(parameters, recipe.learning_rate, weight_decay=recipe.weight_decay, fused=True)
+    return torch.optim.Adam(parameters, recipe.learning_rate, weight_decay=recipe.decay, fused=True)
 
 
 def _adamw(parameters: Iterable[nn.Parameter], recipe: Recipe) -> torch.optim.Optimizer:
-    return torch.optim.AdamW(parameters, recipe.learning_rate, weight_decay=recipe.weight_decay, fused=True)
+    return torch.optim.AdamW(parameters, recipe.learning_rate, weight_decay=recipe.decay, fused=True)
 
 
 def _muon(parameters: Iterable[nn.Parameter], recipe: Recipe) -> torch.optim.Optimizer:
-    return Muon(parameters, recipe.learning_rate, recipe.momentum, weight_decay=recipe.weight_decay)
+    return Muon(parameters, recipe.learning_rate, recipe.momentum, weight_decay=recipe.decay)
 
 
 OPTIMIZERS: dict[str, Callable[[Iterable[nn.Parameter], Recipe], torch.optim.Optimizer]] = {
@@ -88,3 +88,6 @@ OPTIMIZERS: dict[str, Callable[[Iterable[nn.Parameter], Recipe], torch.optim.Opt
     "adamw": _adamw,
     "muon": _muon,
 }
+
+# Coupled decay acts on what the optimizer has scaled: a figure for one is none for another. adam's own is none.
+USUAL_DECAY = {"sgd": 5e-4, "adam": 0.0, "adamw": 0.01, "muon": 0.01}

@@ -8,7 +8,7 @@ from types import NoneType, UnionType
 from typing import Any, get_args
 
 from netmorph.errors import NetmorphError, suggest
-from netmorph.train.optimizers import OPTIMIZERS
+from netmorph.train.optimizers import OPTIMIZERS, USUAL_DECAY
 from netmorph.train.schedules import SCHEDULES
 from netmorph.train.views import VIEWS
 
@@ -24,8 +24,8 @@ class Recipe:
         learning_rate: the highest rate, reached after the warm-up.
         momentum: used by sgd and muon.
         nesterov: sgd looks ahead (Nesterov's momentum).
-        weight_decay: decoupled for adamw and muon, for which the default is meant; coupled for sgd and adam, where
-            that is much: 5e-4 is usual.
+        weight_decay: decoupled for adamw and muon, coupled for sgd and adam; None is what is usual for the optimizer,
+            see `decay`.
         schedule: a name in `netmorph.train.SCHEDULES`.
         warmup: share of all steps during which the rate rises from zero; cosine after 0.3 is a one-cycle
             schedule.
@@ -66,7 +66,7 @@ class Recipe:
     learning_rate: float = 1e-3
     momentum: float = 0.9
     nesterov: bool = True
-    weight_decay: float = 0.01
+    weight_decay: float | None = None
     schedule: str = "cosine"
     warmup: float = 0.0
     pad: int = 0
@@ -95,7 +95,7 @@ class Recipe:
         _within("batch_size", self.batch_size, self.batch_size >= 1, "at least 1")
         _within("learning_rate", self.learning_rate, 0 < self.learning_rate < math.inf, "above 0")
         _within("momentum", self.momentum, 0 <= self.momentum < 1, "from 0 to below 1")
-        _within("weight_decay", self.weight_decay, 0 <= self.weight_decay < math.inf, "0 or more")
+        _within("weight_decay", self.weight_decay, 0 <= self.decay < math.inf, "0 or more")
         _within("warmup", self.warmup, 0 <= self.warmup < 1, "a share of the run, from 0 to below 1")
         _within("pad", self.pad, self.pad >= 0, "0 or more pixels")
         _within("reflect", self.reflect, self.pad > 0 or not self.reflect, "used with a pad above 0, which it fills")
@@ -116,6 +116,11 @@ class Recipe:
             "a finite number above 0, or None",
         )
         _within("patience", self.patience, self.patience is None or self.patience >= 1, "at least 1, or None")
+
+    @property
+    def decay(self) -> float:
+        """The weight decay: 0.01 for adamw and muon, 5e-4 for sgd and none for adam, where none is given."""
+        return USUAL_DECAY.get(self.optimizer, 0.0) if self.weight_decay is None else self.weight_decay
 
 
 def _plain(name: str, value: Any, kind: Any) -> Any:

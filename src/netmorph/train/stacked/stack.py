@@ -92,7 +92,7 @@ class StackedOptimizer:
         plain = replace(recipes[0], learning_rate=1.0, weight_decay=0.0)
         self._optimizer = OPTIMIZERS[plain.optimizer](self._moves, plain)
         self._decoupled = DECOUPLED[plain.optimizer]
-        decays = [recipe.weight_decay for recipe in recipes]
+        decays = [recipe.decay for recipe in recipes]
         device = self._weights[0].device
         self._decays = torch.tensor(decays, dtype=torch.float64, device=device) if any(decays) else None
         self._clip_norm = plain.clip_norm
