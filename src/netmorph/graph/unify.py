@@ -8,9 +8,11 @@ refine atoms in the same way. Where the structures do not fit, the atoms are fro
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from netmorph.graph.axis import Allow, Atom, Axis, Factor, Fixed, Sum, atoms, freeze, limit, resolve, size
+
+Cut = Callable[[Axis, Sequence[int], str], list[Axis]]
 
 
 def unify(left: Axis, right: Axis, where: str = "") -> None:
@@ -36,6 +38,9 @@ def unify(left: Axis, right: Axis, where: str = "") -> None:
         _substitute(right[0], left, where)
     elif min(len(left), len(right)) == 1 and isinstance(left[0], Sum) and isinstance(right[0], Sum):
         _unify_sums(_distributed(left[0], left[1:]), _distributed(right[0], right[1:]), where)
+    elif (pieces := _cut_like(left, right, where)) is not None:
+        for one, other in pieces:
+            unify(one, other, where)
     else:
         _unify_products(left, right, where)
 
@@ -80,6 +85,17 @@ def _unify_sums(left: Sum, right: Sum, where: str) -> None:
         unify(one, other, where)
 
 
+def _cut_like(left: Axis, right: Axis, where: str) -> list[tuple[Axis, Axis]] | None:
+    """A concatenation beside a product that can be cut where its segments meet: 2 and 14 are 1 and 7 of 8 parts."""
+    for one, other in ((left, right), (right, left)):
+        whole, inside = one[0], size(other[1:])
+        if len(one) == 1 and isinstance(whole, Sum) and not isinstance(other[0], Sum):
+            lengths = [size(segment) for segment in whole.segments]
+            if not any(length % inside for length in lengths):
+                return [*zip(whole.segments, cut(other, lengths, where), strict=True)]
+    return None
+
+
 def _unify_products(left: Axis, right: Axis, where: str) -> None:
     """Match two products from the left, splitting the larger head wherever the smaller divides it."""
     while left and right:
@@ -119,7 +135,7 @@ def cut(axis: Axis, lengths: Sequence[int], where: str = "") -> list[Axis]:
         return _cut_fixed(axis, lengths, _at("cut in a way that does not follow the layout of the channels", where))
     counts = [length // inside for length in lengths]
     if isinstance(head, Sum):
-        segments = _cut_segments(head, counts, where)
+        segments = _cut_segments(head, counts, where, cut)
     elif isinstance(head, Atom):
         segments = [(Atom(count),) for count in counts]
         _substitute(head, (Sum(tuple(segments)),), where)
@@ -139,7 +155,33 @@ def _cut_fixed(axis: Axis, lengths: Sequence[int], reason: str) -> list[Axis]:
     return [(Fixed(length, reason),) for length in lengths]
 
 
-def _cut_segments(whole: Sum, lengths: Sequence[int], where: str) -> list[Axis]:
+def cut_anywhere(axis: Axis, lengths: Sequence[int], where: str = "") -> list[Axis]:
+    """Cut an axis where a boundary may also fall into one of several blocks of channels, which is then one by itself.
+
+    The first nine of `2 * 5` are `5 + 4`: each block consists of a 4 and a 1.
+    """
+    axis = resolve(axis)
+    head, rest = axis[0], axis[1:]
+    inside = size(rest)
+    ends = [*itertools.accumulate(lengths)]
+    if isinstance(head, Sum):
+        return _cut_segments(_distributed(head, rest), lengths, where, cut_anywhere)
+    if head.size == 1 or not any(end % inside for end in ends):
+        return cut(axis, lengths, where)
+    broken = {end // inside for end in ends if end % inside}
+    starts = sorted({0, *broken, *(block + 1 for block in broken)} - {head.size})
+    reason = head.reason if isinstance(head, Fixed) else _at("a cut runs through a block of channels", where)
+    blocks: list[Factor] = []
+    for start, end in itertools.pairwise([*starts, head.size]):
+        keeps = isinstance(head, Fixed) or start in broken
+        blocks.append(Fixed(end - start, reason) if keeps else Atom(end - start))
+    if isinstance(head, Atom):
+        _substitute(head, (Sum(tuple((block,) for block in blocks)),), where)
+    segments = (rest if start in broken else (block, *rest) for start, block in zip(starts, blocks, strict=True))
+    return _cut_segments(Sum(tuple(segments)), lengths, where, cut_anywhere)
+
+
+def _cut_segments(whole: Sum, lengths: Sequence[int], where: str, cutting: Cut) -> list[Axis]:
     """Cut a concatenation; a segment that a boundary falls into is cut itself."""
     queue = list(whole.segments)
     result: list[Axis] = []
@@ -148,7 +190,7 @@ def _cut_segments(whole: Sum, lengths: Sequence[int], where: str) -> list[Axis]:
         while length:
             head = queue.pop(0)
             if size(head) > length:
-                head, *others = cut(head, [length, size(head) - length], where)
+                head, *others = cutting(head, [length, size(head) - length], where)
                 queue = [*others, *queue]
             taken.append(head)
             length -= size(head)

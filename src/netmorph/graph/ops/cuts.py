@@ -9,7 +9,7 @@ import torch
 
 from netmorph.graph.axis import Axis, Fixed, concat, resolve, size
 from netmorph.graph.rules import Coupling, rule
-from netmorph.graph.unify import cut, reshape
+from netmorph.graph.unify import cut, cut_anywhere, reshape
 from netmorph.graph.value import Value
 
 aten = torch.ops.aten
@@ -34,7 +34,7 @@ def equal_pieces(couple: Coupling, x: Value, count: int, dim: int = 0) -> list[l
 @rule(aten.split_with_sizes.default, aten.split.sizes, rearranges=True)
 def pieces(couple: Coupling, x: Value, lengths: Sequence[int], dim: int = 0) -> list[list[Axis]]:
     """Pieces of given lengths."""
-    segments = cut(x.axes[dim], [output.shape[dim] for output in couple.call.outputs], couple.where)
+    segments = cut_anywhere(x.axes[dim], [output.shape[dim] for output in couple.call.outputs], couple.where)
     for length, segment in zip(lengths, segments, strict=True):
         couple.follows(length, segment)
     return [_with(x, dim, resolve(segment)) for segment in segments]
@@ -78,7 +78,7 @@ def slice_(
 def _three(couple: Coupling, axis: Axis, first: int, last: int) -> tuple[Axis, Axis, Axis]:
     """What lies before, within and behind a run of places; nothing is the empty axis."""
     lengths = [first, last - first, size(axis) - last]
-    segments = iter(cut(axis, [length for length in lengths if length], couple.where))
+    segments = iter(cut_anywhere(axis, [length for length in lengths if length], couple.where))
     before, taken, behind = (next(segments) if length else () for length in lengths)
     return before, taken, behind
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from netmorph.graph.axis import Axis
+from netmorph.graph.axis import Atom, Axis, atoms, concat
 from netmorph.graph.ops.elementwise import overloads
 from netmorph.graph.rules import Coupling, rule
 from netmorph.graph.value import Value
@@ -44,15 +44,43 @@ def spatial_with_indices(couple: Coupling, x: Value, *args: Any, **kwargs: Any) 
     return [spatial(couple, x)] * 2
 
 
-@rule(aten.pad.default, aten.constant_pad_nd.default)
-def pad(couple: Coupling, x: Value, padding: Sequence[int], *args: Any, **kwargs: Any) -> list[Axis]:
-    """Padded dimensions, counted from the last, are fixed; the others pass."""
+@rule(aten.pad.default)
+def pad(couple: Coupling, x: Value, padding: Sequence[int], mode: str = "constant", *args: Any) -> list[Axis]:
+    """Pairs of amounts for the dimensions, counted from the last; those without an amount pass.
+
+    What a constant pads channels with are segments of their own, before and behind them: they are all alike, so any
+    change of their number is exact wherever the amount follows it.
+    """
     axes = list(x.axes)
-    for index in range(len(padding) // 2):
-        if padding[2 * index] or padding[2 * index + 1]:
-            couple.freeze(axes[-1 - index], "padded by a fixed amount")
-            axes[-1 - index] = couple.fixed(-1 - index)
+    for dim, (before, behind) in enumerate(zip(padding[::2], padding[1::2], strict=True), start=1):
+        if not before and not behind:
+            continue
+        if mode == "constant" and min(before, behind) >= 0 and any(atoms(axes[-dim])):
+            axes[-dim] = concat(_added(couple, before), axes[-dim], _added(couple, behind))
+        else:
+            couple.freeze(axes[-dim], "padded by a fixed amount")
+            for given in (before, behind):
+                couple.number(given)
+            axes[-dim] = couple.fixed(-dim)
     return axes
+
+
+@rule(aten.constant_pad_nd.default)
+def pad_with_constant(couple: Coupling, x: Value, padding: Sequence[int], *args: Any) -> list[Axis]:
+    """See `pad`."""
+    axes: list[Axis] = pad(couple, x, padding)
+    return axes
+
+
+def _added(couple: Coupling, given: int) -> Axis:
+    """The segment that padding adds; nothing is the empty axis."""
+    if not given:
+        return ()
+    amount = couple.axis_of(given)
+    if not any(atoms(amount)):  # others may compute these channels as well: they are told why there are so many
+        amount = (Atom(given),)
+        couple.freeze(amount, f"padded by {given} channels, a number that follows none")
+    return amount
 
 
 @rule(aten.grid_sampler.default)
