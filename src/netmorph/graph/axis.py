@@ -173,7 +173,7 @@ def freeze(axis: Axis, reason: str) -> None:
 def concat(*axes: Axis) -> Axis:
     """Axes one behind the other; an empty one is nothing."""
     some = [axis for axis in axes if axis]
-    return some[0] if len(some) == 1 else (Sum(tuple(some)),)
+    return (Sum(tuple(some)),) if len(some) > 1 else some[0] if some else ()
 
 
 def along(tensor: Tensor, dim: int, axis: Axis, changes: Mapping[Atom, Change]) -> Tensor:

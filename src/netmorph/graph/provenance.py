@@ -72,7 +72,7 @@ class Total:
 
 @dataclass(frozen=True)
 class Quotient:
-    """`whole // divisor`, with nothing left over."""
+    """`whole // divisor`; what is left over stays as it is."""
 
     whole: Source
     divisor: Source
@@ -162,12 +162,18 @@ class Size(int):
         left = int(self) - int(other)
         return Size(left, Difference(self.source, source_of(other), left), self.equal) if left > 0 < other else left
 
-    def __floordiv__(self, other: Any) -> Any:
-        """Follows quotients without a remainder."""
+    def __rsub__(self, other: Any) -> Any:
+        """See `__sub__`."""
         if not isinstance(other, int):
             return NotImplemented
-        quotient, remainder = divmod(int(self), int(other))
-        if remainder or quotient < 1:
+        return Size(int(other), Written(int(other)), self.equal) - self
+
+    def __floordiv__(self, other: Any) -> Any:
+        """Follows quotients that are not zero."""
+        if not isinstance(other, int):
+            return NotImplemented
+        quotient = int(self) // int(other)
+        if quotient < 1:
             return quotient
         return Size(quotient, Quotient(self.source, source_of(other), quotient), self.equal)
 

@@ -241,6 +241,7 @@ def couple(recording: Recording, coupling: Coupling, *, strict: bool = False) ->
         _apply(call, coupling, strict)
     for found in dict.fromkeys(recording.equal):
         coupling.sizes.equate(found.left, coupling.sizes.axis(found.right, found.where), found.where)
+    coupling.sizes.settle()
     for value in recording.outputs:
         _constant(value)
         for axis in value.axes:

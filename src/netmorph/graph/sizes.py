@@ -6,9 +6,12 @@ with the channels that it counts, it follows every edit of them; a number that i
 
 from __future__ import annotations
 
+import math
+from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from netmorph.graph.axis import Atom, Axis, Factor, Fixed, Sum, atoms, freeze, resolve, size
+from netmorph.graph.axis import Atom, Axis, Factor, Fixed, Sum, atoms, concat, freeze, resolve, size
 from netmorph.graph.provenance import Difference, Held, Length, Number, Product, Quotient, Source, Total, Written
 from netmorph.graph.unify import unify
 
@@ -23,6 +26,7 @@ class Sizes:
 
     held: dict[Held, Axis] = field(default_factory=dict)
     _known: dict[Source, Axis] = field(default_factory=dict)
+    _differences: list[tuple[Axis, Axis, str]] = field(default_factory=list)
 
     def axis(self, source: Source, where: str) -> Axis:
         """The axis whose length the integer is.
@@ -57,9 +61,16 @@ class Sizes:
                 return (Fixed(length, f"the size {length} is written in the code and follows no channels: {where}"),)
 
     def equate(self, source: Source, axis: Axis, where: str) -> None:
-        """The integer is as long as the axis. The factors of an integer have no order: what both have is left out."""
-        ours, theirs = _apart(self.axis(source, where), resolve(axis))
-        unify(ours, theirs, where)
+        """The integer is as long as the axis."""
+        _same_length(self.axis(source, where), resolve(axis), where)
+
+    def settle(self) -> None:
+        """Make all differences true, now that it is known what the channels that they are differences of consist of.
+
+        Before that, `whole - part` could lie in front of the part, behind it, or on either side.
+        """
+        while self._differences:
+            _same_length(*self._differences.pop(0))
 
     def _quotient(self, whole: Axis, divisor: Axis, length: int, where: str) -> Axis:
         whole, divisor = _apart(whole, divisor)
@@ -69,15 +80,66 @@ class Sizes:
             freeze(divisor, "it divides a size that comes from the input")
             return (Fixed(length),)
         part: Axis = (Atom(length),)
-        unify(whole, (*divisor, *part), where)
+        parts: Axis = (*divisor, *part)
+        left = Fixed(size(whole) - size(parts), f"what a division leaves over: {where}")
+        unify(whole, concat(parts, (left,)) if left.size else parts, where)
         return part
 
     def _difference(self, whole: Axis, part: Axis, length: int, where: str) -> Axis:
         if not any(atoms(whole)):
+            freeze(part, f"it is taken from a size that cannot change: {where}")
             return (Fixed(length),)
         rest: Axis = (Atom(length),)
-        unify(whole, (Sum((part, rest)),), where)
+        self._differences.append((whole, (Sum((part, rest)),), where))
         return rest
+
+
+def _same_length(left: Axis, right: Axis, where: str) -> None:
+    """Make two axes as long as each other. What both count is left out: the
+    factors and the summands of an integer have no order."""
+    left, right = resolve(left), resolve(right)
+    if any(isinstance(factor, Sum) for factor in (*left, *right)):
+        left, right = _without_common_summands(left, right)
+    left, right = _apart(left, right)
+    if left and right:
+        unify(left, right, where)
+    else:  # nothing beside something, or nothing at all
+        freeze((*left, *right), f"a size of the forward does not count these channels: {where}")
+
+
+def _without_common_summands(left: Axis, right: Axis) -> tuple[Axis, Axis]:
+    """Both as sums of products, without what they share; nothing is the empty axis."""
+    ours, theirs = (list(_summands(axis)) for axis in (left, right))
+    counts: Counter[frozenset[tuple[Atom, int]]] = Counter()
+    found: dict[frozenset[tuple[Atom, int]], Axis] = {}
+    for summands, sign in ((ours, 1), (theirs, -1)):
+        for summand in summands:
+            channels = tuple(factor for factor in summand if isinstance(factor, Atom))
+            key = frozenset(Counter(channels).items())
+            counts[key] += sign * math.prod(factor.size for factor in summand if isinstance(factor, Fixed))
+            found.setdefault(key, summand)
+    return (
+        concat(*(_times(count, found[key]) for key, count in counts.items() if count > 0)),
+        concat(*(_times(-count, found[key]) for key, count in counts.items() if count < 0)),
+    )
+
+
+def _summands(axis: Axis) -> Iterator[Axis]:
+    """The products that an axis is a sum of."""
+    whole = next((factor for factor in axis if isinstance(factor, Sum)), None)
+    if whole is None:
+        yield axis
+        return
+    others = tuple(factor for factor in axis if factor is not whole)
+    for segment in whole.segments:
+        yield from _summands((*segment, *others))
+
+
+def _times(count: int, summand: Axis) -> Axis:
+    """A product with another number in front."""
+    reason = next((factor.reason for factor in summand if isinstance(factor, Fixed)), "a fixed number of equal parts")
+    channels = tuple(factor for factor in summand if isinstance(factor, Atom))
+    return (Fixed(count, reason), *channels) if count > 1 or not channels else channels
 
 
 def _apart(left: Axis, right: Axis) -> tuple[Axis, Axis]:

@@ -39,8 +39,8 @@ def unify(left: Axis, right: Axis, where: str = "") -> None:
     elif min(len(left), len(right)) == 1 and isinstance(left[0], Sum) and isinstance(right[0], Sum):
         _unify_sums(_distributed(left[0], left[1:]), _distributed(right[0], right[1:]), where)
     elif (pieces := _cut_like(left, right, where)) is not None:
-        for one, other in pieces:
-            unify(one, other, where)
+        for segment, piece in pieces:
+            unify(segment, piece, where)
     else:
         _unify_products(left, right, where)
 

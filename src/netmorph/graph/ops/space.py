@@ -58,10 +58,10 @@ def pad(couple: Coupling, x: Value, padding: Sequence[int], mode: str = "constan
         if mode == "constant" and min(before, behind) >= 0 and any(atoms(axes[-dim])):
             axes[-dim] = concat(_added(couple, before), axes[-dim], _added(couple, behind))
         else:
-            couple.freeze(axes[-dim], "padded by a fixed amount")
+            couple.freeze(axes[-dim], "padded or cropped by a fixed amount")
             for given in (before, behind):
                 couple.number(given)
-            axes[-dim] = couple.fixed(-dim)
+            axes[-dim] = couple.fixed(-dim, "padded or cropped by a fixed amount")
     return axes
 
 
