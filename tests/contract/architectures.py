@@ -12,7 +12,19 @@ from dataclasses import dataclass
 
 import torch
 from hypothesis import strategies as st
-from mixers import CUTS, HEADS, Attention, Checked, Gated, Partial, Shuffled
+from mixers import (
+    CUTS,
+    HEADS,
+    PADS,
+    Attention,
+    Checked,
+    Gated,
+    HalfShuffled,
+    Padded,
+    Partial,
+    Shifted,
+    Shuffled,
+)
 from torch import Tensor, nn
 
 Draw = Callable[[st.SearchStrategy], object]
@@ -273,9 +285,32 @@ def checked(draw: Draw, shape: Shape) -> tuple[nn.Module, Shape]:
     return Checked(shape.channels), shape
 
 
+def padded(draw: Draw, shape: Shape) -> tuple[nn.Module, Shape]:
+    blocks: list[nn.Module] = []
+    for _ in range(draw(st.integers(1, 2))):
+        before, behind = draw(st.integers(0, 2)), draw(st.integers(1, 3))
+        after = Shape(shape.channels + before + behind, shape.spatial, shape.length)
+        blocks.append(Padded(convolution(draw, shape, after.channels), before, behind, draw(st.sampled_from([*PADS]))))
+        blocks.append(norm(draw, after))
+        shape = after
+    return nn.Sequential(*blocks), shape
+
+
+def shifted(draw: Draw, shape: Shape) -> tuple[nn.Module, Shape]:
+    return Shifted(draw(st.integers(2, 4)), draw(st.booleans())), shape
+
+
+def half_shuffled(draw: Draw, shape: Shape) -> tuple[nn.Module, Shape]:
+    out = 2 * draw(st.integers(1, 8))
+    after = Shape(out, shape.spatial, shape.length)
+    half = Shape(out // 2, shape.spatial, shape.length)
+    units = [HalfShuffled(unit(draw, half, half.channels)) for _ in range(draw(st.integers(1, 3)))]
+    return nn.Sequential(convolution(draw, shape, out), *units), after
+
+
 BLOCKS = [
     *(plain, residual, concat, dense, depthwise, grouped, squeeze_excite, pool, twice, dropout, layer_scale),
-    *(attention, gated, shuffled, partial, checked),
+    *(attention, gated, shuffled, partial, checked, padded, shifted, half_shuffled),
 ]
 
 

@@ -112,3 +112,74 @@ class Checked(nn.Module):
         if x.shape[-1] != self.channels:
             raise ValueError(f"expected {self.channels} channels, got {x.shape[-1]}")
         return (self.layer(x) * x.new_ones(self.channels)).movedim(-1, 1)
+
+
+class Padded(nn.Module):
+    """More channels, by a residual whose shortcut is the input among zeros."""
+
+    def __init__(self, convolution: nn.Module, before: int, behind: int, how: str) -> None:
+        super().__init__()
+        self.convolution, self.before, self.behind, self.how = convolution, before, behind, how
+
+    def forward(self, x: Tensor) -> Tensor:
+        return PADS[self.how](x, self.convolution(x), self)
+
+
+def padded(x: Tensor, before: int, behind: int) -> Tensor:
+    return F.pad(x, [0, 0] * (x.dim() - 2) + [before, behind])
+
+
+def joined(x: Tensor, y: Tensor, block: Padded) -> Tensor:
+    zeros = [x.new_zeros(x.size(0), count, *x.shape[2:]) for count in (block.before, block.behind)]
+    return y + torch.cat([zeros[0], x, zeros[1]], 1)
+
+
+def halves(x: Tensor, y: Tensor, block: Padded) -> Tensor:
+    more = y.size(1) - x.size(1)
+    return y + padded(x, more // 2, more - more // 2)
+
+
+def written(x: Tensor, y: Tensor, block: Padded) -> Tensor:
+    zeros = torch.zeros_like(y)
+    zeros[:, block.before : block.before + x.size(1)] = x
+    return y + zeros
+
+
+PADS: dict[str, Callable[[Tensor, Tensor, Padded], Tensor]] = {
+    "held": lambda x, y, block: y + padded(x, block.before, block.behind),
+    "a difference": lambda x, y, block: y + padded(x, 0, y.size(1) - x.size(1)),
+    "halves": halves,
+    "joined": joined,
+    "written": written,
+    "a literal": lambda x, y, block: y + padded(x, int(y.shape[1]) - int(x.shape[1]), 0),
+}
+
+
+class Shifted(nn.Module):
+    """Some parts of the channels move along the last dimension."""
+
+    def __init__(self, parts: int, literal: bool) -> None:
+        super().__init__()
+        self.parts, self.literal = parts, literal
+
+    def forward(self, x: Tensor) -> Tensor:
+        part = x.shape[1] // (3 if self.literal else self.parts)
+        y = torch.zeros_like(x)
+        y[:, :part, ..., 1:] = x[:, :part, ..., :-1]
+        y[:, part : 2 * part, ..., :-1] = x[:, part : 2 * part, ..., 1:]
+        y[:, 2 * part :] = x[:, 2 * part :]
+        return y
+
+
+class HalfShuffled(nn.Module):
+    """ShuffleNet v2's unit: half of the channels pass, half are convolved, then all are shuffled."""
+
+    def __init__(self, convolution: nn.Module) -> None:
+        super().__init__()
+        self.convolution = convolution
+
+    def forward(self, x: Tensor) -> Tensor:
+        first, second = x.chunk(2, 1)
+        made = torch.cat([first, self.convolution(second)], 1)
+        n, channels, *space = made.shape
+        return made.view(n, 2, channels // 2, *space).transpose(1, 2).reshape(n, channels, *space)

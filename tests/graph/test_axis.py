@@ -1,5 +1,6 @@
 """The algebra of axes: products, sums, and what happens when two of them meet."""
 
+import itertools
 import math
 
 import pytest
@@ -15,12 +16,13 @@ from netmorph.graph.axis import (
     Sum,
     along,
     atoms,
+    concat,
     freeze,
     limit,
     resolve,
     size,
 )
-from netmorph.graph.unify import reshape, split, unify
+from netmorph.graph.unify import cut_anywhere, reshape, split, unify
 
 
 def sizes(axis: Axis) -> list[int]:
@@ -185,3 +187,61 @@ def test_freeze_reaches_into_sums() -> None:
     freeze((Sum(((a,), (b, Fixed(3)))),), "no")
     assert a.allow == b.allow == Allow.FROZEN
     assert len(a.limits) == 1
+
+
+def test_a_concatenation_cuts_the_product_that_it_meets() -> None:
+    one, other, part = Atom(2), Atom(14), Atom(2)
+    unify((Sum(((one,), (other,))),), (Fixed(8), part))
+    assert resolve((one,)) == (part,)
+    assert size((other,), {part: 5}) == 35
+    assert part.allow == Allow.ANY
+
+
+def test_a_concatenation_beside_a_product_of_other_parts_is_frozen() -> None:
+    one, other, part = Atom(3), Atom(13), Atom(2)
+    unify((Sum(((one,), (other,))),), (Fixed(8), part))
+    assert one.allow == other.allow == part.allow == Allow.FROZEN
+
+
+def test_a_cut_within_a_block_cuts_every_block() -> None:
+    part = Atom(5)
+    first, last = cut_anywhere((Fixed(2), part), [9, 1])
+    four, one = atoms((part,))
+    assert (four.size, one.size) == (4, 1)
+    assert size(first, {four: 6}) == 2 * 6 + 1
+    assert resolve(last) == (one,)
+
+
+def test_a_cut_within_a_block_keeps_that_block_alone() -> None:
+    blocks = Atom(5)
+    first, last = cut_anywhere((blocks, Fixed(4)), [10, 10])
+    before, behind = atoms((blocks,))
+    assert (before.size, behind.size) == (2, 2)
+    assert size(first, {before: 3}) == 14
+    assert size(last, {behind: 3}) == 14
+
+
+@given(st.lists(st.integers(1, 4), min_size=1, max_size=3), st.data())
+@settings(deadline=None)
+def test_a_cut_anywhere_gives_the_lengths_asked_for(shape: list[int], data: st.DataObject) -> None:
+    product = [Atom(length) if data.draw(st.booleans()) else Fixed(length, "input") for length in shape]
+    axis: Axis = tuple(product) if data.draw(st.booleans()) else (Sum(((Atom(2),), tuple(product))),)
+    length = size(axis)
+    places = sorted(data.draw(st.sets(st.integers(1, length - 1), max_size=3)) if length > 1 else [])
+    lengths = [end - start for start, end in itertools.pairwise([0, *places, length])]
+    pieces = cut_anywhere(axis, lengths)
+    assert [size(piece) for piece in pieces] == lengths
+    wider = {atom: atom.size + 3 for atom in atoms(axis) if atom.allow > Allow.FROZEN}
+    assert sum(size(piece, wider) for piece in pieces) == size(axis, wider), "the pieces are the whole at any width"
+
+
+def test_a_concatenation_of_pairs_is_pairs() -> None:
+    one, other = Atom(4), Atom(6)
+    pairs = split(Sum(((one,), (other,))), 5)
+    assert pairs is not None
+    assert [factor.size for factor in pairs] == [5, 2]
+    assert size((one,)) == 4
+
+
+def test_nothing_beside_nothing_is_nothing() -> None:
+    assert concat((), ()) == ()

@@ -15,7 +15,7 @@ gives `Sum(a, b)`. How axes are made equal, cut and viewed is in `unify.py`.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum
 
@@ -128,10 +128,15 @@ def _resolved_sum(whole: Sum) -> Axis:
     if len(segments) == 1:
         return (*segments[0], *common)
     if not any(isinstance(factor, Atom | Sum) for segment in segments for factor in segment):
-        reasons = (factor.reason for segment in segments for factor in segment if isinstance(factor, Fixed))
+        found = [factor for segment in segments for factor in segment if isinstance(factor, Fixed)]
         length = sum(size(segment) for segment in segments)
-        return (Fixed(length, next(reasons, "a fixed number of parts")), *common)
+        return (Fixed(length, reason_of(found) or "a fixed number of parts"), *common)
     return (Sum(tuple(segment or (Fixed(1),) for segment in segments)), *common)
+
+
+def reason_of(factors: Iterable[Factor]) -> str | None:
+    """Why they are fixed, by the first that knows: a dimension of size 1 that a view or a sum made has no reason."""
+    return next((factor.reason for factor in factors if isinstance(factor, Fixed) and factor != Fixed(1)), None)
 
 
 def atoms(axis: Axis) -> Iterator[Atom]:

@@ -169,12 +169,12 @@ class Size(int):
         return Size(int(other), Written(int(other)), self.equal) - self
 
     def __floordiv__(self, other: Any) -> Any:
-        """Follows quotients that are not zero."""
+        """Follows quotients; of one that is nothing, the value enters a computation."""
         if not isinstance(other, int):
             return NotImplemented
         quotient = int(self) // int(other)
         if quotient < 1:
-            return quotient
+            return self.number() // int(other)
         return Size(quotient, Quotient(self.source, source_of(other), quotient), self.equal)
 
     def __rfloordiv__(self, other: Any) -> Any:

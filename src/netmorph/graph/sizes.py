@@ -6,12 +6,10 @@ with the channels that it counts, it follows every edit of them; a number that i
 
 from __future__ import annotations
 
-import math
-from collections import Counter
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from netmorph.graph.axis import Atom, Axis, Factor, Fixed, Sum, atoms, concat, freeze, resolve, size
+from netmorph.graph.axis import Atom, Axis, Fixed, Sum, atoms, concat, freeze, resolve, size
+from netmorph.graph.lengths import apart, same_length
 from netmorph.graph.provenance import Difference, Held, Length, Number, Product, Quotient, Source, Total, Written
 from netmorph.graph.unify import unify
 
@@ -62,7 +60,7 @@ class Sizes:
 
     def equate(self, source: Source, axis: Axis, where: str) -> None:
         """The integer is as long as the axis."""
-        _same_length(self.axis(source, where), resolve(axis), where)
+        same_length(self.axis(source, where), resolve(axis), where)
 
     def settle(self) -> None:
         """Make all differences true, now that it is known what the channels that they are differences of consist of.
@@ -70,10 +68,10 @@ class Sizes:
         Before that, `whole - part` could lie in front of the part, behind it, or on either side.
         """
         while self._differences:
-            _same_length(*self._differences.pop(0))
+            same_length(*self._differences.pop(0))
 
     def _quotient(self, whole: Axis, divisor: Axis, length: int, where: str) -> Axis:
-        whole, divisor = _apart(whole, divisor)
+        whole, divisor = apart(whole, divisor)
         if size(divisor) == 1:
             return whole or (Fixed(length),)
         if not any(atoms(whole)):
@@ -92,64 +90,3 @@ class Sizes:
         rest: Axis = (Atom(length),)
         self._differences.append((whole, (Sum((part, rest)),), where))
         return rest
-
-
-def _same_length(left: Axis, right: Axis, where: str) -> None:
-    """Make two axes as long as each other. What both count is left out: the
-    factors and the summands of an integer have no order."""
-    left, right = resolve(left), resolve(right)
-    if any(isinstance(factor, Sum) for factor in (*left, *right)):
-        left, right = _without_common_summands(left, right)
-    left, right = _apart(left, right)
-    if left and right:
-        unify(left, right, where)
-    else:  # nothing beside something, or nothing at all
-        freeze((*left, *right), f"a size of the forward does not count these channels: {where}")
-
-
-def _without_common_summands(left: Axis, right: Axis) -> tuple[Axis, Axis]:
-    """Both as sums of products, without what they share; nothing is the empty axis."""
-    ours, theirs = (list(_summands(axis)) for axis in (left, right))
-    counts: Counter[frozenset[tuple[Atom, int]]] = Counter()
-    found: dict[frozenset[tuple[Atom, int]], Axis] = {}
-    for summands, sign in ((ours, 1), (theirs, -1)):
-        for summand in summands:
-            channels = tuple(factor for factor in summand if isinstance(factor, Atom))
-            key = frozenset(Counter(channels).items())
-            counts[key] += sign * math.prod(factor.size for factor in summand if isinstance(factor, Fixed))
-            found.setdefault(key, summand)
-    return (
-        concat(*(_times(count, found[key]) for key, count in counts.items() if count > 0)),
-        concat(*(_times(-count, found[key]) for key, count in counts.items() if count < 0)),
-    )
-
-
-def _summands(axis: Axis) -> Iterator[Axis]:
-    """The products that an axis is a sum of."""
-    whole = next((factor for factor in axis if isinstance(factor, Sum)), None)
-    if whole is None:
-        yield axis
-        return
-    others = tuple(factor for factor in axis if factor is not whole)
-    for segment in whole.segments:
-        yield from _summands((*segment, *others))
-
-
-def _times(count: int, summand: Axis) -> Axis:
-    """A product with another number in front."""
-    reason = next((factor.reason for factor in summand if isinstance(factor, Fixed)), "a fixed number of equal parts")
-    channels = tuple(factor for factor in summand if isinstance(factor, Atom))
-    return (Fixed(count, reason), *channels) if count > 1 or not channels else channels
-
-
-def _apart(left: Axis, right: Axis) -> tuple[Axis, Axis]:
-    """Two products without the factors that both have; the factors of an integer have no order."""
-    ours: list[Factor] = []
-    theirs = [*right]
-    for factor in left:
-        same = next((f for f in theirs if f is factor or (isinstance(f, Fixed) and f.size == factor.size)), None)
-        if same is None or not isinstance(factor, type(same)):
-            ours.append(factor)
-        else:
-            theirs.remove(same)
-    return tuple(ours), tuple(theirs)

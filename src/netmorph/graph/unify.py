@@ -10,7 +10,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Sequence
 
-from netmorph.graph.axis import Allow, Atom, Axis, Factor, Fixed, Sum, atoms, freeze, limit, resolve, size
+from netmorph.graph.axis import Allow, Atom, Axis, Factor, Fixed, Sum, atoms, freeze, limit, reason_of, resolve, size
 
 Cut = Callable[[Axis, Sequence[int], str], list[Axis]]
 
@@ -29,9 +29,7 @@ def unify(left: Axis, right: Axis, where: str = "") -> None:
             for one, other in zip(left, right, strict=True):  # each factor with the reason of the one that it meets
                 unify((one,), (other,), where)
             return
-        fixed = next((f for f in (*left, *right) if isinstance(f, Fixed)), Fixed(1))
-        lone = fixed == Fixed(1)  # a dimension of size 1 that a view or a sum made has no reason of its own
-        freeze((*left, *right), _at("a single channel is broadcast", where) if lone else fixed.reason)
+        freeze((*left, *right), reason_of((*left, *right)) or _at("a single channel is broadcast", where))
     elif len(left) == 1 and isinstance(left[0], Atom):
         _substitute(left[0], right, where)
     elif len(right) == 1 and isinstance(right[0], Atom):
@@ -126,9 +124,7 @@ def cut(axis: Axis, lengths: Sequence[int], where: str = "") -> list[Axis]:
     axis = resolve(axis)
     if len(lengths) == 1:
         return [axis]
-    while len(axis) > 1 and axis[0].size == 1:
-        freeze(axis[:1], _at("a single channel is cut", where))
-        axis = axis[1:]
+    axis = _without_single_heads(axis, where)
     head, rest = axis[0], axis[1:]
     inside = size(rest)
     if any(length % inside for length in lengths):
@@ -150,6 +146,13 @@ def cut(axis: Axis, lengths: Sequence[int], where: str = "") -> list[Axis]:
     ]
 
 
+def _without_single_heads(axis: Axis, where: str) -> Axis:
+    while len(axis) > 1 and axis[0].size == 1:
+        freeze(axis[:1], _at("a single channel is cut", where))
+        axis = axis[1:]
+    return axis
+
+
 def _cut_fixed(axis: Axis, lengths: Sequence[int], reason: str) -> list[Axis]:
     freeze(axis, reason)
     return [(Fixed(length, reason),) for length in lengths]
@@ -160,13 +163,13 @@ def cut_anywhere(axis: Axis, lengths: Sequence[int], where: str = "") -> list[Ax
 
     The first nine of `2 * 5` are `5 + 4`: each block consists of a 4 and a 1.
     """
-    axis = resolve(axis)
+    axis = _without_single_heads(resolve(axis), where)
     head, rest = axis[0], axis[1:]
     inside = size(rest)
     ends = [*itertools.accumulate(lengths)]
     if isinstance(head, Sum):
         return _cut_segments(_distributed(head, rest), lengths, where, cut_anywhere)
-    if head.size == 1 or not any(end % inside for end in ends):
+    if not any(end % inside for end in ends):
         return cut(axis, lengths, where)
     broken = {end // inside for end in ends if end % inside}
     starts = sorted({0, *broken, *(block + 1 for block in broken)} - {head.size})
@@ -208,11 +211,18 @@ def split(factor: Factor, leading: int, where: str = "") -> Axis | None:
     if isinstance(factor, Atom):
         _substitute(factor, (Atom(leading), Atom(rest)), where)
         return resolve((factor,))
-    if len(factor.segments) != leading or any(size(segment) != rest for segment in factor.segments):
+    ends = set(itertools.accumulate(size(segment) for segment in factor.segments))
+    if ends.issuperset(range(rest, factor.size, rest)):
+        first, *others = cut((factor,), [rest] * leading, where)
+        for other in others:
+            unify(first, other, where)
+        return Fixed(leading, _at("a fixed number of equal parts", where)), *resolve(first)
+    if any(size(segment) % rest for segment in factor.segments):
         return None
-    for segment in factor.segments[1:]:
-        unify(factor.segments[0], segment, where)
-    return Fixed(leading, "a fixed number of equal parts"), *resolve(factor.segments[0])
+    parts = [reshape([segment], (size(segment) // rest, rest), where) for segment in factor.segments]
+    for _, last in parts[1:]:
+        unify(parts[0][1], last, where)
+    return resolve((Sum(tuple(first for first, _ in parts)), *parts[0][1]))
 
 
 def reshape(axes: Sequence[Axis], shape: Sequence[int], where: str = "") -> list[Axis]:

@@ -7,7 +7,8 @@ from typing import Any
 
 import torch
 
-from netmorph.graph.axis import Axis, Fixed, concat, resolve, size
+from netmorph.graph.axis import Axis, Fixed, atoms, concat, resolve, size
+from netmorph.graph.lengths import same_length
 from netmorph.graph.rules import Coupling, rule
 from netmorph.graph.unify import cut, cut_anywhere, reshape
 from netmorph.graph.value import Value
@@ -17,15 +18,15 @@ aten = torch.ops.aten
 
 @rule(aten.chunk.default, aten.split.Tensor, aten.tensor_split.sections, rearranges=True)
 def equal_pieces(couple: Coupling, x: Value, count: int, dim: int = 0) -> list[list[Axis]]:
-    """Pieces that must always have the same length: they are one set of channels (gates and values, q and k and v)."""
+    """Pieces that must always have the same length (gates and values, q and k and v)."""
     outputs = couple.call.outputs
     lengths = [output.shape[dim] for output in outputs]
-    segments = cut(x.axes[dim], lengths, couple.where)
+    segments = cut_anywhere(x.axes[dim], lengths, couple.where)
     if len(set(lengths)) > 1 or (couple.call.op is aten.chunk.default and len(outputs) != count):
         couple.freeze(x.axes[dim], "cut into pieces that are not all as long")
         return [_with(x, dim, resolve(segment)) for segment in segments]
     for segment in segments[1:]:
-        couple.unify(segments[0], segment)
+        same_length(segments[0], segment, couple.where)
     if couple.call.op is aten.split.Tensor:
         couple.follows(count, segments[0])
     return [_with(x, dim, resolve(segment)) for segment in segments]
@@ -61,8 +62,7 @@ def slice_(
     """A run of places. What lies before and behind it are channels of their own."""
     length = x.shape[dim]
     if step != 1:
-        couple.freeze(x.axes[dim], "sliced with a step")
-        return _with(x, dim, couple.fixed(dim, "sliced with a step"))
+        return _with(x, dim, _every(couple, x.axes[dim], dim, step))
     first = _place(start, 0, length)
     last = first + couple.shape[dim]
     before, taken, behind = _three(couple, x.axes[dim], first, last)
@@ -73,6 +73,18 @@ def slice_(
             for axis in after:
                 couple.freeze(axis, "sliced at a place counted from the end")
     return _with(x, dim, resolve(taken) or (Fixed(0),))
+
+
+def _every(couple: Coupling, axis: Axis, dim: int, step: int) -> Axis:
+    """One of every few channels, where the steps fill the axis."""
+    couple.number(step)
+    count = couple.shape[dim]
+    if any(atoms(axis)) and count * step == size(axis):
+        kept, cycle = reshape([axis], (count, int(step)), couple.where)
+        couple.freeze(cycle, "sliced with a step")
+        return kept
+    couple.freeze(axis, "sliced with a step")
+    return couple.fixed(dim, "sliced with a step")
 
 
 def _three(couple: Coupling, axis: Axis, first: int, last: int) -> tuple[Axis, Axis, Axis]:
