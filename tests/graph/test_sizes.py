@@ -32,9 +32,10 @@ from sized_models import (
 from torch import Tensor, nn
 from torch.nn.utils import parametrizations
 
-from netmorph import Allow, TraceError, apply, trace
+from netmorph import Allow, TraceError, apply, trace, widen
 from netmorph.edit import narrow_all, widen_all
 from netmorph.edit.apply import difference
+from netmorph.testing import check_groups
 from netmorph.testing.masked import masked_outputs
 from netmorph.widenings import net2net, random_pad
 
@@ -301,3 +302,21 @@ def test_a_size_that_equals_the_number_of_a_dimension_follows() -> None:
     graph = apply(graph, widen_all(graph, {"first": 4}, net2net))
     assert (model.hidden, model.first.out_features) == (4, 8)
     assert difference(before, model(x).detach()) <= EXACT
+
+
+def test_a_multiple_of_a_held_size_may_count_parts_or_channels() -> None:
+    class Parts(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.heads, self.width = 2, 4
+            self.up, self.down = nn.Linear(5, 24), nn.Linear(8, 3)
+
+        def forward(self, x: Tensor) -> Tensor:
+            made = self.up(x).view(len(x), self.heads, self.width * 3)
+            query, key, value = made.chunk(3, -1)
+            return self.down((query * key + value).flatten(1))
+
+    graph = check_groups(Parts(), torch.randn(3, 5), strict=True)
+    apply(graph, widen(graph, "up.width" if "up.width" in graph.groups else "width", 7))
+    assert (graph.model.width, graph.model.up.out_features) == (7, 42)
+    assert graph.group("up").allow == Allow.ANY

@@ -24,7 +24,7 @@ class Sizes:
 
     held: dict[Held, Axis] = field(default_factory=dict)
     _known: dict[Source, Axis] = field(default_factory=dict)
-    _differences: list[tuple[Axis, Axis, str]] = field(default_factory=list)
+    _later: list[tuple[Axis, Axis, str]] = field(default_factory=list)
 
     def axis(self, source: Source, where: str) -> Axis:
         """The axis whose length the integer is.
@@ -59,16 +59,21 @@ class Sizes:
                 return (Fixed(length, f"the size {length} is written in the code and follows no channels: {where}"),)
 
     def equate(self, source: Source, axis: Axis, where: str) -> None:
-        """The integer is as long as the axis."""
-        same_length(self.axis(source, where), resolve(axis), where)
+        """The integer is as long as the axis.
+
+        `3 * width` may count three parts one behind the other, or channels in threes: where nothing is known of the
+        axis yet, what the forward does with it tells.
+        """
+        ours, axis = self.axis(source, where), resolve(axis)
+        if _is_whole(axis) and not _is_whole(ours):
+            self._later.append((ours, axis, where))
+        else:
+            same_length(ours, axis, where)
 
     def settle(self) -> None:
-        """Make all differences true, now that it is known what the channels that they are differences of consist of.
-
-        Before that, `whole - part` could lie in front of the part, behind it, or on either side.
-        """
-        while self._differences:
-            same_length(*self._differences.pop(0))
+        """Make true what waits until the layout of all channels is known; nothing else may be said after that."""
+        while self._later:
+            same_length(*self._later.pop(0))
 
     def _quotient(self, whole: Axis, divisor: Axis, length: int, where: str) -> Axis:
         whole, divisor = apart(whole, divisor)
@@ -84,9 +89,15 @@ class Sizes:
         return part
 
     def _difference(self, whole: Axis, part: Axis, length: int, where: str) -> Axis:
+        """What is left may lie in front of the part, behind it, or on either side."""
         if not any(atoms(whole)):
             freeze(part, f"it is taken from a size that cannot change: {where}")
             return (Fixed(length),)
         rest: Axis = (Atom(length),)
-        self._differences.append((whole, (Sum((part, rest)),), where))
+        self._later.append((whole, (Sum((part, rest)),), where))
         return rest
+
+
+def _is_whole(axis: Axis) -> bool:
+    """Whether an axis is a single size, of which no structure is known."""
+    return len(axis) == 1 and not isinstance(axis[0], Sum)
