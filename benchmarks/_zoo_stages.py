@@ -29,14 +29,8 @@ from netmorph.edit import WidthEdit
 from netmorph.graph import Allow, Graph, Group, trace
 from netmorph.graph.record import tensors_in
 from netmorph.graph.running import Inputs
-from netmorph.testing.masked import (
-    OVER_KEPT,
-    attention_scaled_by_kept,
-    channel_masks,
-    masked_outputs,
-    masked_values,
-    only_kept,
-)
+from netmorph.testing.kept import OVER_KEPT, attention_scaled_by_kept
+from netmorph.testing.masked import channel_masks, masked_outputs, masked_values, only_kept
 from netmorph.widenings import WIDENINGS, ChannelMap, keep
 
 LINE = "RESULT "  # begins a line of results; libraries may print others

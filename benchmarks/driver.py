@@ -15,7 +15,7 @@ from time import perf_counter
 import numpy as np
 
 from netmorph.data import load
-from netmorph.measure.counting import Cost
+from netmorph.measure.cost import Cost
 from netmorph.run.budget import Budget
 from netmorph.run.config import EvolveConfig
 from netmorph.run.records import Records

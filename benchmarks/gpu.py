@@ -19,7 +19,7 @@ import torch
 
 from netmorph import zoo
 from netmorph.data import Dataset, load
-from netmorph.measure.counting import cost
+from netmorph.measure.cost import cost
 from netmorph.run.machine import machine, versions
 from netmorph.train.history import Epoch
 from netmorph.train.inputs import examples

@@ -27,7 +27,7 @@ from torch.optim.lr_scheduler import LambdaLR
 
 import netmorph
 from netmorph.data import load
-from netmorph.measure.counting import cost
+from netmorph.measure.cost import cost
 from netmorph.policy.learning_rate import POLICIES, unchanged
 from netmorph.run.machine import machine, versions
 from netmorph.train.pace import LearningRatePolicy, Pace

@@ -33,7 +33,7 @@ import netmorph
 from netmorph import Samples, recalibrate, reconstruct, zoo
 from netmorph.data import Dataset, Split, batches, load
 from netmorph.measure import flops
-from netmorph.measure.counting import parameters
+from netmorph.measure.cost import parameters
 from netmorph.run.machine import machine, versions
 from netmorph.scores import SCORES, Score
 from netmorph.train.evaluation import evaluate

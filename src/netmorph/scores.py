@@ -111,7 +111,7 @@ def _norms(samples: Samples, group: Group, sites: Iterable[Site]) -> Tensor:
     tensors = dict(model.named_parameters()) | dict(model.named_buffers())
     squares = torch.zeros(group.size, dtype=torch.float64)
     for site in sites:
-        squares += channel_sums(tensors[site.tensor].detach().double().square(), site, group.atom)
+        squares += channel_sums(tensors[site.tensor].detach().abs().double().square(), site, group.atom)
     return squares.sqrt()
 
 

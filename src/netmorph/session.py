@@ -16,7 +16,7 @@ from netmorph import report
 from netmorph.data import Dataset
 from netmorph.errors import NetmorphError, require
 from netmorph.graph import trace
-from netmorph.measure.counting import cost
+from netmorph.measure.cost import cost
 from netmorph.policy import Proposal
 from netmorph.policy.proposals import ask
 from netmorph.report.logs import OnEpoch, TensorBoardLog, csv_log, every, jsonl_log, recorded

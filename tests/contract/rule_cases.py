@@ -6,7 +6,9 @@ import copy
 
 import torch
 import torch.nn.functional as F
-from rule_models import Between, Function, Model, Recurrent, assigned, checked, from_schema, in_rank, tokens, windowed
+from index_cases import INDICES, ORDERED
+from product_cases import PRODUCTS, SPECTRA
+from rule_models import Between, Function, Model, Recurrent, checked, from_schema, in_rank, tokens, windowed
 from torch import Tensor, nn
 
 from netmorph.graph.ops.elementwise import ACTIVATIONS, COMBINATIONS, COPIES, FUNCTIONS, overloads
@@ -22,10 +24,12 @@ POOLING_WITH_INDICES = [
 ]  # fmt: skip
 
 Case = Function | nn.Module | tuple[Function, dict[str, Tensor]]
-ELEMENTWISE: dict[str, Case] = {
+# One rule is that of all of these.
+FAMILY: dict[str, Case] = {
     str(op).removeprefix("aten.").removesuffix(".default"): from_schema(op)
     for op in overloads([*ACTIVATIONS, *FUNCTIONS, *COMBINATIONS, *COPIES])
-} | {
+}
+ELEMENTWISE: dict[str, Case] = FAMILY | {
     "copy_": lambda x, y: x.clone().copy_(y),
     "max of two": lambda x, y: torch.max(x, y),
     "min of two": lambda x, y: torch.min(x, y),
@@ -74,6 +78,9 @@ CHANNELS: dict[str, Case] = (
         "depthwise": nn.Conv2d(4, 8, 3, groups=4),
         "grouped": nn.Conv2d(4, 6, 3, groups=2),
         "grouped transposed": nn.ConvTranspose2d(4, 6, 3, groups=2),
+        "grouped transposed to one each": nn.ConvTranspose2d(4, 2, 3, groups=2),
+        "depthwise transposed": nn.ConvTranspose2d(4, 4, 3, groups=4),
+        "depthwise transposed to two each": nn.ConvTranspose2d(4, 8, 3, groups=4, bias=False),
         "linear": lambda x, y: F.linear(x.flatten(1), y.flatten(1)),
         "linear weight": (
             lambda x, y, w, b: F.linear(x.mean((2, 3)), w, b),
@@ -214,46 +221,6 @@ CUTS: dict[str, Case] = {
     "narrow of channels": lambda x, y: x.narrow(1, 1, 2),
     "select": lambda x, y: x[:, :, 0],
     "select a channel": lambda x, y: x[:, 0] + y.mean(1),
-    "index": lambda x, y: x[:, :, torch.tensor([2, 0])],
-    "index channels": lambda x, y: x[:, torch.tensor([2, 0])],
-    "index by a mask": lambda x, y: x[:, :, torch.eye(4) > 0],
-    "index apart": lambda x, y: x.movedim(1, 2)[:, torch.tensor([0, 1]), :, torch.tensor([2, 3])].transpose(0, 1),
-    "index_select": lambda x, y: x.index_select(2, torch.tensor([2, 0])),
-    "gather": lambda x, y: x.gather(3, (y > 0.5).long()),
-    "gather of channels": lambda x, y: x.gather(1, (y > 0.5).long()),
-    "take_along_dim": lambda x, y: torch.take_along_dim(x, (y > 0.5).long(), 3),
-    "scatter": lambda x, y: x.scatter(3, (y > 0.5).long(), 2.0),
-    "scatter.src": lambda x, y: x.scatter(3, torch.arange(4).expand(2, 4, 4, 4), y),
-    "scatter_add": lambda x, y: x.scatter_add(3, (y > 0.5).long(), y),
-    "index_copy": lambda x, y: x.index_copy(2, torch.tensor([2, 0]), y[:, :, :2]),
-    "index_add_": lambda x, y: x.clone().index_add_(2, torch.tensor([2, 0]), y[:, :, :2]),
-    "index_add along channels": lambda x, y: x.index_add(1, torch.tensor([2, 0]), y[:, :2]),
-    "index_add": lambda x, y: x.index_add(2, torch.tensor([2, 0]), y[:, :, :2]),
-    "index_put": lambda x, y: x.index_put((torch.tensor([1, 0]), torch.tensor([2, 3])), torch.zeros(1).to(x)),
-    "index_put_": lambda x, y: assigned(x, (slice(None), torch.tensor([1, 2])), y[:, :2]),
-    "write into a slice": lambda x, y: assigned(x, (slice(None), slice(None), slice(0, 2)), y[:, :, :2]),
-    "roll": lambda x, y: x.roll((1, 2), (2, 3)),
-    "roll of channels": lambda x, y: x.roll(1, 1),
-    "roll of all": lambda x, y: x.roll(1),
-    "flip": lambda x, y: x.flip(-1),
-    "sort": lambda x, y: x.sort(-1).values,
-    "topk": lambda x, y: x.topk(2, -1).values,
-    "kthvalue": lambda x, y: x.kthvalue(2, -1).values,
-    "median": lambda x, y: x.median(-1).values,
-    "mode": lambda x, y: x.mode(-1).values,
-    "argsort": lambda x, y: x.argsort(1),
-    "argmax": lambda x, y: x.argmax(1),
-    "argmin": lambda x, y: x.argmin(2),
-    "nonzero": lambda x, y: (x > -1).nonzero().reshape(x.size(0), -1),
-    "cumsum": lambda x, y: x.cumsum(2),
-    "cumprod": lambda x, y: x.cumprod(1),
-    "one_hot": lambda x, y: F.one_hot((x > 0.5).long(), 2),
-    "bincount": lambda x, y: x + torch.bincount((y > 0.5).long().flatten(), minlength=2)[1],
-    "unique_consecutive": lambda x, y: y + aten.unique_consecutive.default((x > -1).long())[0],
-    "tril": lambda x, y: x.tril(),
-    "triu": lambda x, y: x.triu(),
-    "diagonal": lambda x, y: x.diagonal(0, 2, 3),
-    "diagonal of channels": lambda x, y: x.movedim(0, -1).diagonal().permute(1, 0, 2),
     "glu": nn.GLU(1),
 }
 REDUCTIONS: dict[str, Case] = {
@@ -298,7 +265,18 @@ RECURRENT: dict[str, Case] = {
     "rnn_relu_cell": Recurrent(nn.RNNCell(4, 3, nonlinearity="relu")),
 }
 
-CASES: dict[str, Case] = ELEMENTWISE | CHANNELS | SPACE | SHAPES | CUTS | REDUCTIONS | RECURRENT
+CASES: dict[str, Case] = (
+    ELEMENTWISE | CHANNELS | SPACE | SHAPES | CUTS | REDUCTIONS | RECURRENT | INDICES | ORDERED | SPECTRA | PRODUCTS
+)
+# Without most of the element-wise family, which contracts nothing.
+DISTINCT = [name for name in CASES if name not in FAMILY or name in ("relu", "add.Tensor", "where.self", "mul_.Tensor")]
+# Some operators tell that they would rather be called in another way.
+ADVICE = [
+    "ignore:torch.meshgrid",
+    "ignore:The reduce argument of torch.scatter",
+    "ignore:index_reduce",
+    "ignore:reduction. 'mean' divides",
+]
 
 
 def case(name: str) -> tuple[Function | nn.Module, list[Tensor], dict[str, Tensor]]:

@@ -65,11 +65,20 @@ def in_rank(rank: int, module: nn.Module) -> nn.Module:
 
 # -- cases from the operators' schemas --------------------------------------------------------------------------------
 
-BETWEEN_0_AND_1 = "asin acos atan erfinv logit logit_ bernoulli bernoulli_".split()
-BOOLEAN = "bitwise_not logical_not logical_and logical_or logical_xor".split()
-INTEGERS = "bitwise_and bitwise_and_ bitwise_or bitwise_or_ bitwise_xor __and__ __or__ __xor__".split()
+BETWEEN_0_AND_1 = """
+    asin asin_ arcsin acos acos_ arccos atan atan_ arctan atanh atanh_ arctanh erfinv erfinv_ special_erfinv logit
+    logit_ special_ndtri bernoulli bernoulli_
+""".split()
+ABOVE_1 = "acosh acosh_ arccosh".split()
+BOOLEAN = "bitwise_not bitwise_not_ logical_not logical_and logical_or logical_xor".split()
+INTEGERS = """
+    bitwise_and bitwise_and_ bitwise_or bitwise_or_ bitwise_xor bitwise_xor_ __and__ __or__ __xor__ __iand__ __ior__
+    __ixor__ __lshift__ __rshift__ bitwise_left_shift bitwise_right_shift gcd lcm
+""".split()
+COMPLEX = "complex polar".split()
 ARBITRARY = """
-    empty_like rand_like randn_like bernoulli bernoulli_ uniform_ normal_ exponential_ random_
+    empty_like rand_like randn_like bernoulli bernoulli_ uniform_ normal_
+    exponential_ random_
 """.split()  # what the results hold does not matter
 GIVEN = {"min": 0.4, "max": 0.9, "exponent": 1.5, "rounding_mode": "floor", "to": 3}
 DEFAULTS = {"number": 0.7, "float": 0.5, "int": 1, "bool": False}
@@ -82,6 +91,8 @@ def from_schema(op: torch._ops.OpOverload) -> Function:
     def function(x: Tensor, y: Tensor) -> Tensor:
         args, kwargs = arguments(op, *operands(name, x, y))
         result = op(*args, **kwargs)
+        if name in COMPLEX:
+            return result.abs()
         return result.copy_(y) if name in ARBITRARY else result + y if name == "zero_" else result
 
     return function
@@ -90,6 +101,8 @@ def from_schema(op: torch._ops.OpOverload) -> Function:
 def operands(name: str, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
     if name in BETWEEN_0_AND_1:
         return x.sigmoid(), y.sigmoid()
+    if name in ABOVE_1:
+        return x + 1, y + 1
     if name in BOOLEAN:
         return x > 0.5, y > 0.5
     if name in INTEGERS:

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 import torch
-from rule_cases import CASES, build
+from rule_cases import ADVICE, DISTINCT, build
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
@@ -12,13 +12,15 @@ from torch.utils._pytree import tree_leaves
 from netmorph.graph import trace
 from netmorph.graph.record import Call
 
-pytestmark = pytest.mark.filterwarnings("ignore:torch.meshgrid")
+pytestmark = [pytest.mark.filterwarnings(advice) for advice in ADVICE]
 
 # Products and norms, which have a parameter of their own.
 SCALED = """
     conv1d, conv2d, conv3d, conv1d same, conv2d same, conv3d same, conv_transpose1d, conv_transpose2d,
     conv_transpose3d, depthwise, grouped, grouped transposed, pad reflect, linear weight, matmul weight, mm weight,
     weight matmul, matmul vector, vector matmul, mv, dot, vdot, addmm, einsum weight, batch_norm, batch_norm untracked,
+    grouped transposed to one each, depthwise transposed, depthwise transposed to two each, bilinear, tensordot weight,
+    inner weight, linalg.matmul weight,
     instance_norm, layer_norm, layer_norm of all, rms_norm, group_norm, group_norm of one, group_norm of each
 """
 NAMES = [" ".join(name.split()) for name in SCALED.split(",")]
@@ -28,7 +30,7 @@ def calls_of(name: str) -> list[Call]:
     return [call for call in trace(*build(name)).recording.calls if call.module.startswith("between")]
 
 
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("name", DISTINCT)
 def test_dimensions_that_meet_are_as_long(name: str) -> None:
     for call in calls_of(name):
         for contraction in call.contractions:
@@ -59,7 +61,9 @@ def scales(call: Call) -> list[str]:
 
 
 def test_who_has_scales() -> None:
-    assert [name for name in CASES if any(map(scales, calls_of(name)))] == [name for name in CASES if name in NAMES]
+    assert [name for name in DISTINCT if any(map(scales, calls_of(name)))] == [
+        name for name in DISTINCT if name in NAMES
+    ]
 
 
 @pytest.mark.parametrize("name", NAMES)

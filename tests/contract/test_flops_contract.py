@@ -8,16 +8,16 @@ import torch.nn.functional as F
 from architectures import networks
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from rule_cases import CASES, build
+from rule_cases import ADVICE, DISTINCT, build
 from torch import Tensor, nn
 
 from netmorph import apply, measure, rule, trace
 from netmorph.edit import narrow_all
 from netmorph.graph import RULES, Contraction, Coupling, Graph, Value
-from netmorph.measure.counting import training_flops
+from netmorph.measure.cost import training_flops
 from netmorph.measure.prediction import predict_flops
 
-pytestmark = pytest.mark.filterwarnings("ignore:torch.meshgrid")
+pytestmark = [pytest.mark.filterwarnings(advice) for advice in ADVICE]
 
 # The two convolutions before the operator of a case.
 BEFORE = 2 * 2 * 2 * (4 * 2 * 9) * 16
@@ -27,6 +27,12 @@ CONTRACTING = {
     "conv1d same": 2 * 16 * 12 * 3, "conv2d same": 2 * 16 * 12 * 9, "conv3d same": 2 * 16 * 12 * 27,
     "conv_transpose1d": 2 * 16 * 12 * 2, "conv_transpose2d": 2 * 16 * 12 * 4, "conv_transpose3d": 2 * 16 * 12 * 8,
     "depthwise": 2 * 4 * 8 * 9, "grouped": 2 * 4 * 6 * 2 * 9, "grouped transposed": 2 * 16 * 4 * 3 * 9,
+    "grouped transposed to one each": 2 * 16 * 4 * 9, "depthwise transposed": 2 * 16 * 4 * 9,
+    "depthwise transposed to two each": 2 * 16 * 8 * 9, "complex weight": 2 * 16 * 4 * 5,
+    "complex weight of two": 2 * 16 * 4 * 5, "fused observed fake_quant": 2 * 5 * 4,
+    "bilinear": 2 * 5 * 4 * 4 + 2 * 5 * 4, "tensordot": 2 * 4 * 4 * 16, "tensordot weight": 2 * 16 * 4 * 5,
+    "inner": 2 * 4 * 4 * 4 * 4, "inner weight": 2 * 16 * 4 * 5, "linalg.matmul weight": 2 * 4 * 5,
+    "addmm_": 2 * 4 * 4, "baddbmm_": 2 * 4 * 4 * 4, "addmv_": 2 * 4,
     "conv2d of activations": 2 * 2 * 4 * 4 * 4, "pad reflect": 2 * 16 * 12 * 9,
     "linear": 2 * 2 * 64, "linear weight": 2 * 5 * 4, "linear of a transposed weight": 2 * 5 * 4,
     "_weight_norm": 2 * 5 * 4, "_weight_norm of all": 2 * 5 * 4,
@@ -42,7 +48,7 @@ CONTRACTING = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("name", DISTINCT)
 def test_predicted_counted_and_by_hand(name: str) -> None:
     model, x = build(name)
     after = 2 * 2 * model.head.weight.numel()
@@ -77,7 +83,7 @@ def check_narrowed(graph: Graph, widths: dict[str, int]) -> None:
 
 def test_every_rule_that_contracts_has_a_hand_count() -> None:
     contracting, counted = set(), set()
-    for name in CASES:
+    for name in DISTINCT:
         model, x = build(name)
         calls = [call for call in trace(model, x).recording.calls if call.module.startswith("between")]
         contracting |= {call.op for call in calls if call.contractions}

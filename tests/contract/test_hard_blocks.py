@@ -329,7 +329,7 @@ BLOCKS: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...] | None, list[st
         lambda: Net(lambda s, i: s.out(s.bag(i).relu()), bag=nn.EmbeddingBag(20, 8), out=nn.Linear(8, 2)), None, ["bag"]
     ),
     "listed parameters": (listed, VECTORS, ["weights"]),
-    "bilinear": (lambda: pair(nn.Bilinear(6, 6, 3)), VECTORS, ["first"]),
+    "bilinear": (lambda: pair(nn.Bilinear(6, 6, 3)), VECTORS, ["first", "left", "right"]),
     "cosine similarity": (lambda: pair(nn.CosineSimilarity(-1)), VECTORS, ["first"]),
     "distance": (lambda: pair(nn.PairwiseDistance()), VECTORS, ["first"]),
     "experts": (Experts, SEQUENCE, ["inputs", "experts.0.0", "experts.1.0", "experts.2.0"]),
@@ -422,7 +422,6 @@ def test_what_is_free_narrows_to_the_masked_original_and_trains(name: str) -> No
         ("orthogonal", "2", r"linalg_householder_product"),
         ("experts", "router", r"ordered by value: aten\.topk"),
         ("super-resolution", "1#2", r"moved into height and width: aten\.pixel_shuffle"),
-        ("bilinear", "left", r"aten\.bilinear"),
     ],
 )
 def test_what_is_frozen_names_the_operator(name: str, group: str, reason: str) -> None:

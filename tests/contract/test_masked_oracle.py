@@ -9,7 +9,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from netmorph.graph import Graph, trace
-from netmorph.testing.masked import OVER_KEPT, attention_scaled_by_kept, masked_outputs
+from netmorph.testing.kept import OVER_KEPT, attention_scaled_by_kept
+from netmorph.testing.masked import masked_outputs
 
 WIDTH = 8
 KEPT = [0, 3, 4, 7]

@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from netmorph import apply, measure, trace, zoo
 from netmorph.edit import narrow_all
-from netmorph.measure.counting import parameters
+from netmorph.measure.cost import parameters
 from netmorph.measure.prediction import predict_flops, predict_parameters
 
 

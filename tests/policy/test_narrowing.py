@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from netmorph import EditError, Samples, apply, measure, narrow_to, reconstruct, trace, zoo
 from netmorph.graph import Graph, Group
-from netmorph.measure.counting import parameters
+from netmorph.measure.cost import parameters
 from netmorph.scores import SCORES
 
 

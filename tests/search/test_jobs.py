@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from netmorph.measure.counting import cost
+from netmorph.measure.cost import cost
 from netmorph.run.names import Stage
 from netmorph.search.jobs import Birth, Born, Trained, Training, Worker, handler, redraw
 from netmorph.train.inputs import examples

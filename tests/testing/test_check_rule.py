@@ -10,7 +10,7 @@ from netmorph import Allow, NetmorphError, TraceError, rule
 from netmorph.graph import RULES, Axis, Coupling, Role, Value
 from netmorph.graph.axis import Atom, size
 from netmorph.testing import CheckError, check_groups, check_rule, over_kept
-from netmorph.testing.masked import OVER_KEPT
+from netmorph.testing.kept import OVER_KEPT
 
 X = torch.rand(2, 4, 3, generator=torch.Generator().manual_seed(0))
 Y = X.flip(0) + 0.5

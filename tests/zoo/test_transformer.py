@@ -31,7 +31,7 @@ from netmorph import (
 from netmorph.edit import Base, copy_block, linearize, narrow_all, stack
 from netmorph.export import write_code
 from netmorph.graph import Graph
-from netmorph.measure.counting import parameters
+from netmorph.measure.cost import parameters
 from netmorph.testing.masked import masked_outputs
 from netmorph.widenings import net2net, r2r, random_pad
 from netmorph.zoo import ModelError

@@ -16,6 +16,7 @@ from netmorph.edit.journal import entry_of
 from netmorph.edit.plan import Edit, Plan
 from netmorph.edit.replace import Undo, change, undone_on_error
 from netmorph.edit.snapshot import Before, Parts, before_of, remember
+from netmorph.edit.tensors import finest
 from netmorph.edit.wrapped import all_or_none, renew
 from netmorph.errors import EditError
 from netmorph.graph import Graph, trace
@@ -178,12 +179,12 @@ def difference(before: Any, after: Any) -> float:
                 f"the edit would change an output's shape from {tuple(one.shape)} to {tuple(other.shape)}: the "
                 "forward reshapes by a fixed size, or the module taken out changes shapes. The network was put back"
             )
-        if not one.dtype.is_floating_point:
+        if not (one.is_floating_point() or one.is_complex()):
             gaps.append(0.0 if torch.equal(one, other) else math.inf)
         elif bool(one.isfinite().any()):
-            one, other = one.double(), other.double()
+            one, other = finest(one), finest(other)
             equal = (one == other) | (one.isnan() & other.isnan())  # infinities as well
-            scale = one.nan_to_num(0, 0, 0).abs().max().clamp_min(torch.finfo(torch.float64).tiny)
+            scale = torch.where(one.isfinite(), one, 0).abs().max().clamp_min(torch.finfo(torch.float64).tiny)
             gaps.append(float(torch.where(equal, 0.0, (one - other).abs() / scale).max()))
     if not gaps:
         raise EditError(
@@ -239,4 +240,4 @@ def _tolerance(graph: Graph, result: Any) -> float:
         for value in call.outputs
         if any(True for axis in value.axes for _ in atoms(axis))
     }
-    return max(TOLERANCE.get(dtype, 0.0) for dtype in types)
+    return max(TOLERANCE.get(dtype.to_real(), 0.0) for dtype in types)

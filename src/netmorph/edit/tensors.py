@@ -32,7 +32,8 @@ def read(tensor: Tensor, dim: int, channels: ChannelMap, fresh: Tensor) -> Tenso
 
 def mix(tensor: Tensor, dim: int, consume: Tensor) -> Tensor:
     """The weights that sum over mixtures of the channels, with `consume` of `[n, m]`."""
-    mixed: Tensor = torch.tensordot(tensor.double(), consume.to(tensor.device), dims=([dim], [0]))
+    wide = finest(tensor)
+    mixed: Tensor = torch.tensordot(wide, consume.to(wide), dims=([dim], [0]))
     return mixed.movedim(-1, dim).to(tensor)
 
 
@@ -59,8 +60,10 @@ def fresh_like(tensor: Tensor, dim: int, count: int, generator: torch.Generator)
     """Random weights for `count` fresh channels: uniform, with the standard deviation of the tensor they extend.
 
     A weight without any spread (all zeros, or a single number) gives no scale; there the usual `1 / sqrt(fan in)` is
-    taken. A bias without spread is extended by its own value.
+    taken. A bias without spread is extended by its own value. Of complex weights both parts are drawn.
     """
+    if tensor.is_complex():
+        return torch.view_as_complex(fresh_like(torch.view_as_real(tensor), dim, count, generator))
     shape = [*tensor.shape[:dim], count, *tensor.shape[dim + 1 :]]
     if tensor.dim() < 2:
         spread, centre = float(tensor.double().std(correction=0)), float(tensor.double().mean())
@@ -74,12 +77,17 @@ def fresh_like(tensor: Tensor, dim: int, count: int, generator: torch.Generator)
 def mean_like(tensor: Tensor, dim: int, count: int) -> Tensor:
     """The mean of all channels for each of `count` fresh ones."""
     shape = [*tensor.shape[:dim], count, *tensor.shape[dim + 1 :]]
-    return tensor.double().mean(dim, keepdim=True).to(tensor.dtype).expand(shape)
+    return finest(tensor).mean(dim, keepdim=True).to(tensor.dtype).expand(shape)
 
 
 def full_like(tensor: Tensor, dim: int, count: int, value: float) -> Tensor:
     """One value for each of `count` fresh channels."""
     return tensor.new_full([*tensor.shape[:dim], count, *tensor.shape[dim + 1 :]], value)
+
+
+def finest(tensor: Tensor) -> Tensor:
+    """The tensor in float64, or in complex128 where its numbers are complex."""
+    return tensor.to(torch.promote_types(tensor.dtype, torch.float64))
 
 
 def spread(vector: Tensor, tensor: Tensor, dim: int) -> Tensor:
@@ -90,6 +98,9 @@ def spread(vector: Tensor, tensor: Tensor, dim: int) -> Tensor:
 
 
 def _fresh_moment(moment: Tensor, dim: int, channels: ChannelMap, power: int) -> Tensor:
+    if moment.is_complex():  # optimizers see pairs of real numbers
+        pairs = _fresh_moment(torch.view_as_real(moment), dim, channels, power)
+        return torch.view_as_complex(pairs.contiguous())
     mean = float(moment.double().mean())
     if power != 2:
         return full_like(moment, dim, channels.classes, 0.0 if power == 1 else mean)

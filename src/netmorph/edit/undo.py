@@ -132,9 +132,9 @@ def inverse_of_width(told: dict[str, Any], graph: Graph, parts: Parts | None) ->
 
     def changed(tensor: Tensor, sites: list[Site], read: Drop) -> Tensor:
         for site in sites:
-            drop = read if site.use.role is Role.READ else first_copies
+            drops = {atom: read if site.use_of(atom).role is Role.READ else first_copies for atom in atoms(site.axis)}
             tensor = site.change(
-                tensor, {atom: partial(drop, source=changes[atom]) for atom in atoms(site.axis) if atom in changes}
+                tensor, {atom: partial(drop, source=changes[atom]) for atom, drop in drops.items() if atom in changes}
             )
         return tensor
 

@@ -129,14 +129,15 @@ class WidthEdit:
 
     def _change(self, tensor: Tensor, site: Site, names: Mapping[Atom, str], generator: torch.Generator) -> Tensor:
         place = site.tensor, site.dim
+        uses = {name: site.use_of(atom) for atom, name in names.items() if atom in _crossing(site, names)}
 
         def change(part: Tensor, dim: int, name: str) -> Tensor:
             if (reading := self.readings.get((name, *place))) is not None:
                 return mix(part, dim, reading.consume)
-            channels, given = self.changes[name], self.fresh.get(place)
+            channels, given, use = self.changes[name], self.fresh.get(place), uses[name]
             shape = [*part.shape[:dim], channels.classes, *part.shape[dim + 1 :]]
             if given is None:
-                fresh = _fresh(part, dim, channels.classes, site.use.fill, generator)
+                fresh = _fresh(part, dim, channels.classes, use.fill, generator)
             elif given.numel() == math.prod(shape):
                 fresh = given.to(part).reshape(shape)
             else:
@@ -144,7 +145,7 @@ class WidthEdit:
                     f"the values for fresh channels of dimension {site.dim} of {site.tensor!r} have shape "
                     f"{tuple(given.shape)}, but {tuple(shape)} is needed"
                 )
-            return (read if site.use.role is Role.READ else write)(part, dim, channels, fresh)
+            return (read if use.role is Role.READ else write)(part, dim, channels, fresh)
 
         return site.change(tensor, {atom: partial(change, name=names[atom]) for atom in _crossing(site, names)})
 
@@ -225,8 +226,14 @@ def _constant(weight: Tensor, site: Site, atom: Atom, values: Tensor) -> Tensor:
 
 def _moment(moment: Tensor, power: int, sites: Sequence[Site], channels: Channels) -> Tensor:
     for site in sites:
-        change = read_moment if site.use.role is Role.READ else write_moment
-        changes = {atom: partial(change, channels=channels[atom], power=power) for atom in _crossing(site, channels)}
+        changes = {
+            atom: partial(
+                read_moment if site.use_of(atom).role is Role.READ else write_moment,
+                channels=channels[atom],
+                power=power,
+            )
+            for atom in _crossing(site, channels)
+        }
         moment = site.change(moment, changes)
     return moment
 

@@ -35,17 +35,23 @@ class Site:
 
     Attributes:
         uses: what it is to the channels: one use, unless the weight is tied to another or used in several ways.
+        all_uses: those of all channels that the dimension runs over.
     """
 
     tensor: str
     dim: int
     axis: Axis
     uses: tuple[Use, ...]
+    all_uses: tuple[Use, ...]
 
     @property
     def use(self) -> Use:
         """The first use."""
         return self.uses[0]
+
+    def use_of(self, atom: Atom) -> Use:
+        """The first use of any of the channels that the dimension runs over."""
+        return next(use for use in self.all_uses if use.is_of(atom))
 
     def change(self, tensor: Tensor, changes: Mapping[Atom, Change]) -> Tensor:
         """`tensor` with `changes[atom](part, dim)` applied wherever this dimension runs over an atom's channels."""
@@ -217,16 +223,20 @@ def trace(
 
 def _varied(inputs: Inputs) -> Any:
     """The inputs, or random ones of their shapes where nothing in them varies."""
-    floating = [leaf for leaf in tree_leaves(inputs) if isinstance(leaf, Tensor) and leaf.is_floating_point()]
+    tensors = [leaf for leaf in tree_leaves(inputs) if isinstance(leaf, Tensor)]
+    floating = [leaf for leaf in tensors if leaf.is_floating_point() or leaf.is_complex()]
     if any(leaf.numel() > 1 and bool((leaf != leaf.flatten()[0]).any()) for leaf in floating):
         return inputs
     many = {id(leaf) for leaf in floating if leaf.numel() > 1}
     if not many:
         return inputs
     generator = torch.Generator().manual_seed(0)
-    return tree_map(
-        lambda leaf: torch.randn(leaf.shape, generator=generator).to(leaf) if id(leaf) in many else leaf, inputs
-    )
+    return tree_map(lambda leaf: _random_like(leaf, generator) if id(leaf) in many else leaf, inputs)
+
+
+def _random_like(tensor: Tensor, generator: torch.Generator) -> Tensor:
+    drawn = torch.complex64 if tensor.is_complex() else torch.float32
+    return torch.randn(tensor.shape, generator=generator, dtype=drawn).to(tensor)
 
 
 def _start(run: Recording, known: dict[str, Value] | None = None) -> dict[str, Value]:
@@ -269,9 +279,10 @@ def _groups(tensors: dict[str, Value], coupling: Coupling, modules: dict[str, nn
     used: dict[Atom, None] = {}  # an ordered set: by an operator that knows what the axis is for
     for name, value in tensors.items():
         for dim, axis in enumerate(value.axes):
-            uses = coupling.uses.get((name, dim), [Use(Role.CARRY, Fill.MEAN)])
-            site = Site(name, dim, resolve(axis), tuple(uses))
-            for atom in dict.fromkeys(atoms(site.axis)):
+            known = (*coupling.uses.get((name, dim), ()), Use(Role.CARRY, Fill.MEAN))
+            for atom in dict.fromkeys(atoms(axis)):
+                uses = tuple(use for use in known[:-1] if use.is_of(atom)) or known[-1:]
+                site = Site(name, dim, resolve(axis), uses, known)
                 if len({use.role is Role.READ for use in uses}) > 1:
                     atom.limits.append(
                         Limit(Allow.INEXACT, f"{name} both reads and writes these channels (tied weights)")

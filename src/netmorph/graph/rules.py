@@ -13,6 +13,7 @@ changes of width pass. `ops/` is the table; users add entries with the same deco
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
@@ -23,6 +24,7 @@ import torch
 from netmorph.errors import NetmorphError
 from netmorph.graph.axis import Allow, Atom, Axis, Fixed, atoms, freeze, limit, size
 from netmorph.graph.contraction import Contraction
+from netmorph.graph.origins import FACTORS, derive
 from netmorph.graph.provenance import Size, Written
 from netmorph.graph.record import Call, Recording
 from netmorph.graph.sizes import Sizes
@@ -55,10 +57,19 @@ class Fill(Enum):
 
 @dataclass(frozen=True)
 class Use:
-    """How one axis of a parameter is used, and what it holds for a fresh channel (a number: that value)."""
+    """How one axis of a parameter is used, and what it holds for a fresh channel (a number: that value).
+
+    Attributes:
+        factors: the part of the axis that is used like this; None is all of it.
+    """
 
     role: Role
     fill: Fill | float
+    factors: Axis | None = None
+
+    def is_of(self, atom: Atom) -> bool:
+        """Whether these channels are used like this."""
+        return self.factors is None or atom in atoms(self.factors)
 
 
 @dataclass(frozen=True)
@@ -79,6 +90,17 @@ class Attribute:
         if isinstance(held, tuple | list):
             return type(held)(after) if tuple(held) == before else held
         return after[0] if len(before) == 1 and held == before[0] else held
+
+
+@dataclass(frozen=True)
+class Meeting:
+    """Two weights are multiplied and summed over a dimension of each: one of them reads what the other holds."""
+
+    left: Value
+    dim: int
+    right: Value
+    place: int
+    call: Call
 
 
 def rule(*ops: torch._ops.OpOverload, rearranges: bool = False) -> Callable[[Rule], Rule]:
@@ -106,7 +128,9 @@ class Coupling:
     attributes: dict[Attribute, None] = field(default_factory=dict)  # an ordered set
     sizes: Sizes = field(default_factory=Sizes)
     call: Call = field(init=False)
-    read: set[Value] = field(default_factory=set)
+    read: Counter[Value] = field(default_factory=Counter)
+    made: dict[Value, Call] = field(default_factory=dict)
+    meetings: list[Meeting] = field(default_factory=list)
 
     @property
     def where(self) -> str:
@@ -139,18 +163,85 @@ class Coupling:
         """Whether any operator of the recording, or who called the model, gets this tensor."""
         return value in self.read
 
+    def product_of(self, value: Value) -> Call | None:
+        """Where a tensor is the product of two, and is read once, the call that made it."""
+        call = self.made.get(value)
+        return call if call is not None and call.op in FACTORS and self.read[value] == 1 else None
+
     def number(self, given: Any) -> None:
         """The operator computes with the value of an integer that it was given: where that is a width, it stays."""
         if isinstance(given, Size) and not isinstance(given.source, Written):
             self.freeze(self.axis_of(given), f"the operator computes with this width, {int(given)}, as a number")
 
-    def use(self, value: Value | None, dim: int, role: Role, fill: Fill | float = Fill.RANDOM) -> None:
-        """A parameter, or a rearrangement of one, writes, carries or reads the channels of its dimension `dim`."""
+    def use(
+        self,
+        value: Value | None,
+        dim: int,
+        role: Role,
+        fill: Fill | float = Fill.RANDOM,
+        factors: Axis | None = None,
+    ) -> None:
+        """A parameter, or a rearrangement of one, writes, carries or reads the channels of its dimension `dim`.
+
+        Args:
+            factors: only these factors of the dimension, where others are used in another way.
+        """
         origin = value.origins[dim] if value is not None and value.origins else None
-        if origin is not None:
-            uses = self.uses.setdefault(origin, [])
-            if Use(role, fill) not in uses:
-                uses.append(Use(role, fill))
+        if origin is None:
+            return
+        scaled = origin.places if origin.scaled is None else origin.scaled
+        first, other = (scaled, origin.places) if role is Role.READ else (origin.places, scaled)
+        for place in first:
+            self._used(place, Use(role, fill, factors))
+        for place in other:
+            if place not in first:  # a direction whose length takes the share, or a length beside a new direction
+                self._used(place, Use(Role.CARRY, Fill.RANDOM if role is Role.READ else Fill.MEAN, factors))
+
+    def _used(self, place: tuple[str, int], use: Use) -> None:
+        uses = self.uses.setdefault(place, [])
+        if use not in uses:
+            uses.append(use)
+
+    def reads(self, weight: Value, dim: int, factors: Axis | None = None) -> None:
+        """A weight is multiplied and summed over the channels of its dimension: copies share what it reads.
+
+        Where it is computed, each share goes to the parameters that multiply it; where none do, no change is exact.
+        """
+        origin = weight.origins[dim] if weight.origins else None
+        if origin is None or origin.scaled is None:
+            reason = "the weight that reads these channels is no parameter but computed"
+            self.limit(weight.axes[dim] if factors is None else factors, Allow.INEXACT, reason)
+        self.use(weight, dim, Role.READ, factors=factors)
+
+    def meet_weights(self, left: Value, dim: int, right: Value, place: int) -> None:
+        """Two weights are multiplied and summed over a dimension of each; who of them reads, other calls tell."""
+        self.meetings.append(Meeting(left, dim, right, place, self.call))
+
+    def settle(self) -> None:
+        """Say of each two weights that meet which of them reads: the one whose channels nobody is said to write.
+
+        Where neither is used otherwise, the second one writes for the first (`B` reads what `A` writes in `B A`).
+        """
+        for met in self.meetings:
+            self.call = met.call
+            ends = [(met.left, met.dim), (met.right, met.place)]
+            roles = [self._roles(*end) for end in ends]
+            if not any(roles):
+                self.use(*ends[1], Role.WRITE)
+            is_right = bool(roles[0] - {Role.READ}) or roles[1] == {Role.READ}
+            reader, other = reversed(ends) if is_right else ends
+            if self._roles(*reader) <= {Role.READ} and Role.READ not in self._roles(*other):
+                self.reads(*reader)
+                self.use(*other, Role.CARRY, Fill.MEAN)
+            else:
+                reason = "two weights that are used otherwise are multiplied and summed over these channels"
+                self.limit(met.left.axes[met.dim], Allow.INEXACT, reason)
+        self.meetings.clear()
+
+    def _roles(self, value: Value, dim: int) -> set[Role]:
+        origin = value.origins[dim] if value.origins else None
+        places = origin.places if origin is not None else ()
+        return {use.role for place in places for use in self.uses.get(place, ())}
 
     def contract(self, contraction: Contraction) -> None:
         """The operator multiplies and sums this."""
@@ -231,14 +322,18 @@ def couple(recording: Recording, coupling: Coupling, *, strict: bool = False) ->
     Raises:
         UnknownOp: where `strict`, an operator has no rule.
     """
-    coupling.read.update(recording.outputs, *(call.values for call in recording.calls))
+    for values in (recording.outputs, *(call.values for call in recording.calls)):
+        coupling.read.update(values)
     for value in recording.inputs:
         value.axes = [(Fixed(length, "the model's input"),) for length in value.shape]
+        value.from_input = True
     for call in recording.calls:
         coupling.call = call
         for value in call.values:
             _constant(value)
         _apply(call, coupling, strict)
+        coupling.made.update((output, call) for output in call.outputs if output.name is None)
+    coupling.settle()
     for found in dict.fromkeys(recording.equal):
         coupling.sizes.equate(found.left, coupling.sizes.axis(found.right, found.where), found.where)
     coupling.sizes.settle()
@@ -297,21 +392,7 @@ def _apply(call: Call, coupling: Coupling, strict: bool) -> None:
                 unify(old, new, coupling.where)
         else:
             output.axes = made
-    if call.op in REARRANGING:
-        _origins(call)
-
-
-def _origins(call: Call) -> None:
-    """A dimension of a rearranged parameter stands for the dimension that its channels come from."""
-    source = next(iter(call.values), None)
-    if source is None or not any(source.origins):
-        return
-    places = {
-        atom: origin for axis, origin in zip(source.axes, source.origins, strict=True) if origin for atom in atoms(axis)
-    }
-    for output in call.outputs:
-        found = [{places.get(atom) for atom in atoms(axis)} for axis in output.axes]
-        output.origins = [origins.pop() if len(origins) == 1 else None for origins in found]
+    derive(call, call.op in REARRANGING)
 
 
 def _constant(value: Value, reason: str = "a constant tensor that the forward makes or captures") -> None:

@@ -12,7 +12,7 @@ from torch import nn
 from netmorph.cores import own_cores
 from netmorph.data import Dataset
 from netmorph.files import remove_unfinished
-from netmorph.measure.counting import cost
+from netmorph.measure.cost import cost
 from netmorph.run.config import TrainConfig
 from netmorph.run.final_test import FinalTest
 from netmorph.run.names import ArmName, Stage, State, Status

@@ -15,7 +15,7 @@ from torch import nn
 from netmorph.data import Dataset
 from netmorph.edit import Journal
 from netmorph.graph import Graph, trace
-from netmorph.measure.counting import Cost, cost
+from netmorph.measure.cost import Cost, cost
 from netmorph.policy import mutate
 from netmorph.run.config import EvolveConfig
 from netmorph.run.names import Stage

@@ -10,7 +10,7 @@ import numpy as np
 
 from netmorph.data import Dataset
 from netmorph.errors import NetmorphError
-from netmorph.measure.counting import Cost
+from netmorph.measure.cost import Cost
 from netmorph.run.config import EvolveConfig
 from netmorph.run.names import State
 from netmorph.run.records import Records

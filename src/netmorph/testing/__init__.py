@@ -5,7 +5,8 @@ from netmorph.testing.choices import check_proposal, check_score
 from netmorph.testing.compare import CheckError
 from netmorph.testing.edits import check_edit
 from netmorph.testing.gradients import check_gradients
-from netmorph.testing.masked import masked_outputs, over_kept
+from netmorph.testing.kept import over_kept
+from netmorph.testing.masked import masked_outputs
 from netmorph.testing.rules import check_groups, check_rule
 
 __all__ = [

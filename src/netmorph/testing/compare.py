@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_map
 
+from netmorph.edit.tensors import finest
 from netmorph.errors import NetmorphError
 from netmorph.graph import Graph
 from netmorph.graph.record import tensors_in
@@ -38,7 +39,7 @@ def step(told: str) -> Iterator[None]:
 
 
 def in_float64(model: nn.Module, inputs: Any) -> tuple[nn.Module, Inputs]:
-    """A copy of a model in float64, and its inputs as `trace` keeps them; integers and booleans stay.
+    """A copy of a model in float64 (complex128), and its inputs as `trace` keeps them; integers and booleans stay.
 
     Raises:
         NetmorphError: it is no module.
@@ -48,8 +49,12 @@ def in_float64(model: nn.Module, inputs: Any) -> tuple[nn.Module, Inputs]:
             f"a checker takes the network itself, an nn.Module, and its inputs; got {type(model).__name__}"
         )
     given = inputs if isinstance(inputs, tuple | dict) else (inputs,)
-    doubled: Inputs = tree_map(lambda leaf: leaf.double() if _is_float(leaf) else leaf, given)
-    return copy.deepcopy(model).double(), doubled
+    doubled: Inputs = tree_map(lambda leaf: finest(leaf) if _is_float(leaf) else leaf, given)
+    finer = copy.deepcopy(model).double()
+    for tensor in (*finer.parameters(), *finer.buffers()):
+        if tensor.is_complex():
+            tensor.data = finest(tensor.data)
+    return finer, doubled
 
 
 def shuffled(inputs: Inputs, seed: int) -> Inputs:
@@ -72,7 +77,8 @@ def outputs(model: nn.Module, inputs: Any) -> list[Tensor]:
 
 def rounding(graph: Graph) -> float:
     """The largest relative difference that rounding explains: by the coarsest type in which the forward computes."""
-    types = {value.dtype for call in graph.recording.calls for value in call.outputs if value.dtype.is_floating_point}
+    types = {value.dtype.to_real() for call in graph.recording.calls for value in call.outputs}
+    types = {dtype for dtype in types if dtype.is_floating_point}
     return max((ROUNDING.get(dtype, COARSEST) for dtype in types), default=ROUNDING[torch.float64])
 
 
@@ -189,7 +195,7 @@ def state(model: nn.Module) -> dict[str, Tensor]:
 
 
 def _is_float(leaf: Any) -> bool:
-    return isinstance(leaf, Tensor) and leaf.is_floating_point()
+    return isinstance(leaf, Tensor) and (leaf.is_floating_point() or leaf.is_complex())
 
 
 def _is_size(held: Any) -> bool:

@@ -11,9 +11,7 @@ other: where they differ, one of the two is wrong, or the forward computes somet
 from __future__ import annotations
 
 import functools
-import math
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -21,11 +19,7 @@ from torch.utils._pytree import tree_leaves, tree_map
 
 from netmorph.graph import Allow, Axis, Graph, Value
 from netmorph.graph.axis import Atom, Sum, resolve
-
-aten = torch.ops.aten
-# Gets what is kept of the first argument (a BoolTensor of its shape), then the operator's own arguments.
-Operator = Callable[..., Any]
-OVER_KEPT: dict[torch._ops.OpOverload, Operator] = {}
+from netmorph.testing.kept import OVER_KEPT, Operator
 
 
 def masked_outputs(
@@ -131,186 +125,9 @@ def _zeroed(tensor: Tensor, value: Value, masks: Mapping[Atom, Tensor]) -> Tenso
     kept = keep(value, masks)
     if kept is None:
         return tensor
-    zeroed = torch.where(kept, tensor, 0)
+    zeroed = torch.where(kept, tensor, tensor.new_zeros(()))
     if torch.equal(zeroed, tensor):
         return tensor
     if any(stride == 0 < length - 1 for stride, length in zip(tensor.stride(), tensor.shape, strict=True)):
         return zeroed  # expanded: one number in memory stands for kept and dropped entries
     return tensor.copy_(zeroed)
-
-
-def over_kept(*ops: torch._ops.OpOverload) -> Callable[[Operator], Operator]:
-    """Register how operators leave out what is not kept, by a function of that and of the operator's own arguments.
-
-    What is kept of the first argument is a BoolTensor of its shape; the function is called only where something is
-    dropped. It returns what the operator does, whose dropped entries do not matter.
-    """
-
-    def register(function: Operator) -> Operator:
-        OVER_KEPT.update(dict.fromkeys(ops, function))
-        return function
-
-    return register
-
-
-def _dims(dims: int | Sequence[int] | None, rank: int) -> list[int]:
-    given = range(rank) if dims is None or dims == [] else [dims] if isinstance(dims, int) else dims
-    return [dim % rank for dim in given]
-
-
-def _moments(kept: Tensor, x: Tensor, dims: list[int], correction: float = 0) -> tuple[Tensor, Tensor]:
-    """Mean and variance over the kept entries, with `dims` left as dimensions of size 1."""
-    count = kept.sum(dims, keepdim=True).clamp(min=1)
-    mean = torch.where(kept, x, 0).sum(dims, keepdim=True) / count
-    variance = torch.where(kept, (x - mean) ** 2, 0).sum(dims, keepdim=True) / (count - correction)
-    return mean, variance
-
-
-def _shaped(result: Tensor, dims: list[int], keepdim: bool) -> Tensor:
-    return result if keepdim else result.squeeze(tuple(dims))
-
-
-def _scaled(x: Tensor, weight: Tensor | None, bias: Tensor | None) -> Tensor:
-    x = x if weight is None else x * weight
-    return x if bias is None else x + bias
-
-
-@over_kept(aten.layer_norm.default)
-def _layer_norm(
-    kept: Tensor,
-    x: Tensor,
-    shape: Sequence[int],
-    weight: Tensor | None = None,
-    bias: Tensor | None = None,
-    eps: float = 1e-5,
-    *_: Any,
-) -> Tensor:
-    mean, variance = _moments(kept, x, list(range(-len(shape), 0)))
-    return _scaled((x - mean) / (variance + eps).sqrt(), weight, bias)
-
-
-@over_kept(aten.rms_norm.default)
-def _rms_norm(
-    kept: Tensor, x: Tensor, shape: Sequence[int], weight: Tensor | None = None, eps: float | None = None
-) -> Tensor:
-    square, _ = _moments(kept, x * x, list(range(-len(shape), 0)))
-    return _scaled(x / (square + (torch.finfo(x.dtype).eps if eps is None else eps)).sqrt(), weight, None)
-
-
-@over_kept(aten.group_norm.default)
-def _group_norm(
-    kept: Tensor,
-    x: Tensor,
-    groups: int,
-    weight: Tensor | None = None,
-    bias: Tensor | None = None,
-    eps: float = 1e-5,
-    *_: Any,
-) -> Tensor:
-    blocks = x.reshape(len(x), groups, -1)
-    mean, variance = _moments(kept.reshape(blocks.shape), blocks, [-1])
-    normalized = ((blocks - mean) / (variance + eps).sqrt()).reshape(x.shape)
-    return _scaled(normalized, *(_per_channel(tensor, x) for tensor in (weight, bias)))
-
-
-@over_kept(aten.batch_norm.default)
-def _batch_norm(
-    kept: Tensor,
-    x: Tensor,
-    weight: Tensor | None,
-    bias: Tensor | None,
-    mean: Tensor | None,
-    variance: Tensor | None,
-    training: bool,
-    momentum: float,
-    eps: float,
-    *_: Any,
-) -> Tensor:
-    """In eval mode too some networks take statistics of what comes in: weights standardized as if they were a batch."""
-    if not training:
-        normalized: Tensor = aten.batch_norm.default(x, weight, bias, mean, variance, training, momentum, eps, False)
-        return normalized
-    average, spread = _moments(kept, x, [dim for dim in range(x.dim()) if dim != 1])
-    return _scaled((x - average) / (spread + eps).sqrt(), *(_per_channel(tensor, x) for tensor in (weight, bias)))
-
-
-def _per_channel(tensor: Tensor | None, x: Tensor) -> Tensor | None:
-    return None if tensor is None else tensor.reshape([1, -1] + [1] * (x.dim() - 2))
-
-
-@over_kept(aten.mean.default, aten.mean.dim)
-def _mean(kept: Tensor, x: Tensor, dims: Any = None, keepdim: bool = False, **_: Any) -> Tensor:
-    places = _dims(dims, x.dim())
-    return _shaped(_moments(kept, x, places)[0], places, keepdim)
-
-
-def _spread(root: bool, with_mean: bool) -> Operator:
-    def operator(
-        kept: Tensor, x: Tensor, dims: Any = None, *, correction: float | None = None, keepdim: bool = False
-    ) -> Any:
-        places = _dims(dims, x.dim())
-        average, variance = _moments(kept, x, places, 1 if correction is None else correction)
-        result = _shaped(variance.sqrt() if root else variance, places, keepdim)
-        return (result, _shaped(average, places, keepdim)) if with_mean else result
-
-    return operator
-
-
-def _spread_dim(spread: Operator) -> Operator:
-    def operator(kept: Tensor, x: Tensor, dims: Any = None, unbiased: bool = True, keepdim: bool = False) -> Any:
-        return spread(kept, x, dims, correction=int(unbiased), keepdim=keepdim)
-
-    return operator
-
-
-for _name in ("var", "std", "var_mean", "std_mean"):
-    _operator = _spread(root="std" in _name, with_mean="mean" in _name)
-    OVER_KEPT[getattr(aten, _name).correction] = _operator
-    OVER_KEPT[getattr(aten, _name).dim] = _spread_dim(_operator)
-
-
-def _filled(op: torch._ops.OpOverload, number: float) -> Operator:
-    """An operator that sees `number`, which does not matter to it, in the place of what is dropped."""
-
-    def operator(kept: Tensor, x: Tensor, *args: Any, **kwargs: Any) -> Any:
-        return op(torch.where(kept, x, number), *args, **kwargs)
-
-    return operator
-
-
-for _op in (
-    aten.softmax.int, aten.log_softmax.int, aten._softmax.default, aten._log_softmax.default, aten.logsumexp.default,
-    aten.amax.default, aten.max.default, aten.max.dim, aten.argmax.default,
-):  # fmt: skip
-    OVER_KEPT[_op] = _filled(_op, -math.inf)
-for _op in (aten.amin.default, aten.min.default, aten.min.dim, aten.argmin.default):
-    OVER_KEPT[_op] = _filled(_op, math.inf)
-for _op in (aten.prod.default, aten.prod.dim_int):
-    OVER_KEPT[_op] = _filled(_op, 1.0)
-
-
-def _window(op: torch._ops.OpOverload) -> Operator:
-    """A window along channels runs over those that are left, each beside its new neighbours (as attention of ECA)."""
-
-    def operator(kept: Tensor, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-        places = kept.flatten(0, -2).any(0)
-        made: Tensor = op(x[..., places], *args, **kwargs)
-        if bool(places.all()):
-            return made
-        return made.new_zeros(*made.shape[:-1], len(places)).index_copy(-1, places.nonzero().flatten(), made)
-
-    return operator
-
-
-for _op in (aten.conv1d.default, aten.conv1d.padding):
-    OVER_KEPT[_op] = _window(_op)
-
-
-def attention_scaled_by_kept(kept: Tensor, query: Tensor, *args: Any, scale: float | None = None, **kwargs: Any) -> Any:
-    """Fused attention as it is in a narrowed network: where no scale is given, it follows from the width kept.
-
-    Not in the table, because it is no masking: the products of queries and keys come out larger than the original's.
-    """
-    width = int(kept.flatten(0, -2).any(0).sum())
-    scale = width**-0.5 if scale is None else scale
-    return aten.scaled_dot_product_attention.default(query, *args, scale=scale, **kwargs)

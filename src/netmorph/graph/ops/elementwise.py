@@ -20,22 +20,36 @@ ACTIVATIONS = """
     feature_dropout_ alpha_dropout alpha_dropout_ feature_alpha_dropout
 """.split()
 FUNCTIONS = """
-    exp exp_ exp2 expm1 log log_ log2 log10 log1p sqrt sqrt_ rsqrt rsqrt_ abs abs_ neg neg_ square square_ reciprocal
-    reciprocal_ sin sin_ cos cos_ tan sinh cosh asin acos atan erf erf_ erfc erfinv sign sgn floor floor_ ceil round
-    trunc frac clamp clamp_ clamp_min clamp_min_ clamp_max clamp_max_ clip clip_ nan_to_num nan_to_num_ isnan isinf
-    isfinite logical_not bitwise_not positive real
+    exp exp_ exp2 expm1 log log_ log2 log10 log1p sqrt sqrt_ rsqrt rsqrt_ abs abs_ neg neg_ square square_
+    reciprocal reciprocal_ sin sin_ cos cos_ tan sinh cosh asin acos atan erf erf_ erfc erfinv sign sgn floor floor_
+    ceil round trunc frac clamp clamp_ clamp_min clamp_min_ clamp_max clamp_max_ clip clip_ nan_to_num nan_to_num_
+    isnan isinf isfinite logical_not logical_not_ bitwise_not bitwise_not_ positive real angle absolute
+    absolute_ arccos arccosh acosh acosh_ arcsin arcsinh asinh asinh_ arctan arctanh atanh atan_ acos_ asin_ ceil_
+    cosh_ sinh_ tan_ deg2rad rad2deg lgamma erfc_ erfinv_ exp2_ expm1_ log1p_ log2_ log10_ fix fix_ frac_
+    trunc_ round_ sgn_ sign_ negative negative_ signbit sinc sinc_ i0 isneginf isposinf isreal special_entr
+    special_erf special_erfc special_erfcx special_erfinv special_exp2 special_expit special_expm1 special_gammaln
+    special_i0 special_i0e special_i1 special_i1e special_log1p special_log_ndtr special_ndtr special_ndtri
+    special_round special_sinc
 """.split()
 COMBINATIONS = """
-    add add_ sub sub_ mul mul_ div div_ rsub pow pow_ fmod remainder floor_divide maximum minimum fmax fmin atan2 hypot
-    xlogy logaddexp copysign lerp lerp_ addcmul addcmul_ addcdiv addcdiv_ where masked_fill masked_fill_ eq ne lt le gt
-    ge logical_and logical_or logical_xor bitwise_and bitwise_or bitwise_xor bitwise_and_ bitwise_or_ __and__ __or__
-    __xor__ eq_ isclose
+    add add_ sub sub_ mul mul_ div div_ rsub pow pow_ fmod remainder floor_divide maximum minimum fmax fmin atan2
+    hypot xlogy logaddexp copysign lerp lerp_ addcmul addcmul_ addcdiv addcdiv_ where masked_fill masked_fill_ eq ne
+    lt le gt ge logical_and logical_or logical_xor bitwise_and bitwise_or bitwise_xor bitwise_and_ bitwise_or_
+    __and__ __or__ __xor__ eq_ isclose ne_ lt_ le_ gt_ ge_ not_equal not_equal_ greater greater_ greater_equal
+    greater_equal_ less less_ less_equal less_equal_ logical_and_ logical_or_ logical_xor_ bitwise_xor_ __iand__
+    __ior__ __ixor__ __lshift__ __rshift__ bitwise_left_shift bitwise_right_shift arctan2 arctan2_ atan2_ divide
+    divide_ true_divide true_divide_ multiply multiply_ subtract subtract_ float_power fmod_ remainder_
+    floor_divide_ copysign_ hypot_ xlogy_ heaviside heaviside_ logaddexp2 ldexp ldexp_ nextafter special_xlogy
+    special_xlog1py gcd lcm complex polar
 """.split()
 COPIES = """
     detach_ zero_ fill fill_ expand_as zeros_like ones_like empty_like full_like rand_like randn_like bernoulli
-    bernoulli_ uniform_ normal_ exponential_ random_ resolve_conj resolve_neg
+    bernoulli_ uniform_ normal_ exponential_ random_
 """.split()
-KEEPING = "alias clone detach contiguous lift_fresh type_as".split()
+KEEPING = """
+    alias clone detach contiguous lift_fresh lift_fresh_copy type_as conj _conj conj_physical resolve_conj
+    resolve_neg requires_grad_
+""".split()
 
 
 def overloads(names: list[str]) -> Iterator[torch._ops.OpOverload]:
@@ -51,7 +65,7 @@ def overloads(names: list[str]) -> Iterator[torch._ops.OpOverload]:
 
 
 @rule(*overloads([*ACTIVATIONS, *FUNCTIONS, *COMBINATIONS, *COPIES]), aten.copy_.default)
-@rule(aten.max.other, aten.min.other)
+@rule(aten.max.other, aten.min.other, aten.imag.default)
 def pointwise(couple: Coupling, *args: Any, **kwargs: Any) -> list[Axis]:
     """Each output element depends on the elements at its own place only."""
     for given in (*args, *kwargs.values()):
@@ -59,7 +73,7 @@ def pointwise(couple: Coupling, *args: Any, **kwargs: Any) -> list[Axis]:
     return couple.broadcast(*(a for a in (*args, *kwargs.values()) if isinstance(a, Value)))
 
 
-@rule(*overloads(KEEPING), aten.to.device, aten.to.dtype, aten.to.dtype_layout, rearranges=True)
+@rule(*overloads(KEEPING), aten.to.device, aten.to.dtype, aten.to.dtype_layout, aten.to.other, rearranges=True)
 def copied(couple: Coupling, x: Value, *args: Any, **kwargs: Any) -> list[Axis]:
     """The same elements, perhaps in another type or place."""
     return x.axes
@@ -100,6 +114,12 @@ def made_like(couple: Coupling, like: Value, shape: list[int], *fill: Any, **kwa
 
 
 @rule(aten.arange.default, aten.arange.start, aten.arange.start_step, aten.linspace.default, aten.eye.default)
+@rule(
+    aten.eye.m, aten.logspace.default, aten.scalar_tensor.default, aten.tril_indices.default, aten.triu_indices.default
+)
+@rule(aten.hann_window.default, aten.hann_window.periodic, aten.hamming_window.default, aten.hamming_window.periodic)
+@rule(aten.blackman_window.default, aten.bartlett_window.default, aten.fft_fftfreq.default, aten.fft_rfftfreq.default)
+@rule(aten.scalar_tensor.default, aten.randperm.default)
 def counted(couple: Coupling, *args: Any, **kwargs: Any) -> list[Axis]:
     """Numbers that differ from place to place: nothing that meets them can change."""
     return [couple.fixed(dim, "its places are counted") for dim in range(len(couple.shape))]
@@ -110,6 +130,13 @@ def counted(couple: Coupling, *args: Any, **kwargs: Any) -> list[Axis]:
 def no_tensor(couple: Coupling, *args: Any, **kwargs: Any) -> list[list[Axis]]:
     """Nothing that has axes comes out."""
     return []
+
+
+@rule(aten.broadcast_tensors.default)
+def broadcast_tensors(couple: Coupling, values: list[Value]) -> list[list[Axis]]:
+    """All of them with the shape that they have together."""
+    axes = couple.broadcast(*values)
+    return [axes for _ in values]
 
 
 @rule(aten.meshgrid.default, aten.meshgrid.indexing)

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from netmorph.graph.axis import Allow, Atom, Axis, size
-from netmorph.graph.rules import Coupling, Fill, Role, rule
+from netmorph.graph.rules import Coupling, Role, rule
 from netmorph.graph.value import Value
 
 aten = torch.ops.aten
@@ -101,10 +101,24 @@ def softmax(couple: Coupling, x: Value, dim: int, *args: Any) -> list[Axis]:
 def weight_norm(couple: Coupling, direction: Value, length: Value, dim: int = 0) -> list[Axis]:
     """A weight of given direction and length: normalized over all dimensions but one, or over all (-1)."""
     for place, axis in enumerate(direction.axes):
-        # Each channel has a direction of its own: fresh ones with the mean of the others' would all be equal.
-        couple.use(direction, place, Role.CARRY, Fill.RANDOM)
         if place == dim:
             couple.unify(axis, length.axes[place])
         else:
             couple.limit(axis, Allow.INEXACT, "a weight is normalized over these channels")
     return direction.axes
+
+
+@rule(aten.renorm.default, aten.renorm_.default)
+def renormed(couple: Coupling, x: Value, order: float, dim: int, longest: float) -> list[Axis]:
+    """Each part along a dimension is shortened to a length, taken over all others."""
+    for place, axis in enumerate(x.axes):
+        if place != dim % len(x.shape):
+            couple.limit(axis, Allow.INEXACT, "vectors are shortened to a length over these channels")
+    return x.axes
+
+
+@rule(aten.embedding_renorm_.default)
+def renormed_rows(couple: Coupling, weight: Value, indices: Value, *args: Any) -> list[Axis]:
+    """Rows that are looked up are shortened to a length."""
+    couple.limit(weight.axes[1], Allow.INEXACT, "rows of an embedding are shortened to a length over these channels")
+    return weight.axes

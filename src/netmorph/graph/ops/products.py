@@ -16,13 +16,14 @@ aten = torch.ops.aten
 
 
 @rule(aten.matmul.default, aten.bmm.default, aten.mm.default, aten.mv.default, aten.dot.default)
-@rule(aten.vdot.default)
+@rule(aten.vdot.default, aten.linalg_matmul.default)
 def matmul(couple: Coupling, left: Value, right: Value) -> list[Axis]:
     """`[..., n, k] @ [..., k, m]`; a parameter on one side reads `k` and writes the other dimension."""
     return _matmul(couple, left, right)
 
 
 @rule(aten.addmm.default, aten.baddbmm.default, aten.addmv.default)
+@rule(aten.addmm_.default, aten.baddbmm_.default, aten.addmv_.default)
 def added_matmul(
     couple: Coupling, bias: Value, left: Value, right: Value, *, beta: float = 1, alpha: float = 1
 ) -> list[Axis]:
@@ -50,7 +51,7 @@ def _matmul(
     if columns > 0:
         axes.append(right.axes[columns])
     over = (*axes, left.axes[-1])
-    if _is_parameter(left) and not _is_parameter(right):
+    if left.is_weight and not right.is_weight:
         read, write = (inner - len(right.shape), rows + 1), (rows, -2 if columns > 0 else -1)
         contraction = Contraction(over, left, right, bias, (read,), (write,) if rows >= 0 else ())
     else:
@@ -65,21 +66,18 @@ def _meet(couple: Coupling, left: tuple[Value, int], right: tuple[Value, int]) -
     """Two tensors are multiplied and summed over one dimension of each."""
     (one, dim), (other, place) = left, right
     couple.unify(one.axes[dim], other.axes[place])
-    ours, theirs = _is_parameter(one), _is_parameter(other)
-    if ours != theirs:
-        reader, at = (one, dim) if ours else (other, place)
-        couple.use(reader, at % len(reader.shape), Role.READ)
+    if one.is_weight and other.is_weight:
+        couple.meet_weights(one, dim % len(one.shape), other, place % len(other.shape))
+    elif one.is_weight or other.is_weight:
+        reader, at = (one, dim) if one.is_weight else (other, place)
+        couple.reads(reader, at % len(reader.shape))
     else:
         couple.limit(one.axes[dim], Allow.INEXACT, "two activations are multiplied and summed over these channels")
 
 
 def _writes(couple: Coupling, value: Value, dim: int, other: Value) -> None:
-    if _is_parameter(value) and not _is_parameter(other):
+    if value.is_weight and not other.is_weight:
         couple.use(value, dim, Role.WRITE)
-
-
-def _is_parameter(value: Value) -> bool:
-    return any(value.origins)
 
 
 @rule(aten.einsum.default)
@@ -146,7 +144,7 @@ def _pairwise(
         kept = [x for x in letters if x in needed]
         summed = [x for x in letters if x not in needed and one.is_long(x) and other.is_long(x)]
         if summed:
-            swapped = _is_parameter(one.value) and not _is_parameter(other.value)
+            swapped = one.value.is_weight and not other.value.is_weight
             weight, given = (one, other) if swapped else (other, one)
             new = [x for x in kept if x not in given.letters]
             old = [x for x in kept if x in given.letters]

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from netmorph.graph.axis import Axis, Fixed, concat
+from netmorph.graph.axis import Axis, Fixed, concat, size
 from netmorph.graph.rules import Coupling, rule
 from netmorph.graph.unify import reshape
 from netmorph.graph.value import Value
@@ -41,7 +41,7 @@ def unflatten(couple: Coupling, x: Value, dim: int, lengths: Sequence[int]) -> l
     return axes
 
 
-@rule(aten.unsqueeze.default, rearranges=True)
+@rule(aten.unsqueeze.default, aten.unsqueeze_.default, rearranges=True)
 def unsqueeze(couple: Coupling, x: Value, dim: int) -> list[Axis]:
     """A new dimension of size 1."""
     axes = list(x.axes)
@@ -50,6 +50,7 @@ def unsqueeze(couple: Coupling, x: Value, dim: int) -> list[Axis]:
 
 
 @rule(aten.squeeze.default, aten.squeeze.dim, aten.squeeze.dims, rearranges=True)
+@rule(aten.squeeze_.default, aten.squeeze_.dim, aten.squeeze_.dims, rearranges=True)
 def squeeze(couple: Coupling, x: Value, dims: int | Sequence[int] | None = None) -> list[Axis]:
     """Dimensions of size 1 are taken out; a channel that is the only one has to stay so."""
     places = range(len(x.shape)) if dims is None else [dims] if isinstance(dims, int) else dims
@@ -75,6 +76,7 @@ def permute(couple: Coupling, x: Value, dims: Sequence[int]) -> list[Axis]:
 
 
 @rule(aten.transpose.int, aten.swapaxes.default, aten.swapdims.default, rearranges=True)
+@rule(aten.transpose_.default, aten.swapaxes_.default, aten.swapdims_.default, rearranges=True)
 def transpose(couple: Coupling, x: Value, first: int, second: int) -> list[Axis]:
     """Two dimensions change places."""
     axes = list(x.axes)
@@ -92,13 +94,13 @@ def movedim(couple: Coupling, x: Value, source: int | Sequence[int], target: int
     return [x.axes[moved[place] if place in moved else next(others)] for place in range(rank)]
 
 
-@rule(aten.t.default, aten.numpy_T.default, rearranges=True)
+@rule(aten.t.default, aten.t_.default, aten.numpy_T.default, rearranges=True)
 def t(couple: Coupling, x: Value) -> list[Axis]:
     """All dimensions in reverse."""
     return x.axes[::-1]
 
 
-@rule(aten.mT.default, aten.adjoint.default, rearranges=True)
+@rule(aten.mT.default, aten.mH.default, aten.adjoint.default, rearranges=True)
 def matrix_t(couple: Coupling, x: Value) -> list[Axis]:
     """The last two dimensions change places."""
     return [*x.axes[:-2], *x.axes[-2:][::-1]]
@@ -146,7 +148,7 @@ def _times(couple: Coupling, count: int, axis: Axis, *, behind: bool) -> Axis:
     return (*axis, *copies) if behind else (*copies, *axis)
 
 
-@rule(aten.cat.default, aten.concat.default)
+@rule(aten.cat.default, aten.concat.default, aten.concatenate.default)
 def concatenate(couple: Coupling, values: Sequence[Value], dim: int = 0) -> list[Axis]:
     """Segments one behind the other along `dim`; the other dimensions are the same."""
     values = [v for v in values if v.shape != (0,)]
@@ -158,6 +160,56 @@ def concatenate(couple: Coupling, values: Sequence[Value], dim: int = 0) -> list
     axes = list(values[0].axes)
     axes[dim] = concat(*(value.axes[dim] for value in values if value.shape[dim]))
     return axes
+
+
+@rule(aten.hstack.default, aten.vstack.default, aten.row_stack.default, aten.dstack.default, aten.column_stack.default)
+def joined(couple: Coupling, values: Sequence[Value]) -> list[Axis]:
+    """The same along a dimension that the operator's name tells, which tensors of few dimensions get first."""
+    op = couple.call.op
+    if op is aten.hstack.default:
+        dim, seen = (0 if len(couple.shape) == 1 else 1), [_at_least(value, 1) for value in values]
+    elif op is aten.column_stack.default:
+        dim, seen = 1, [value if len(value.shape) > 1 else _column(value) for value in values]
+    else:
+        dim = 2 if op is aten.dstack.default else 0
+        seen = [_at_least(value, dim + 1 if dim else 2) for value in values]
+    axes: list[Axis] = concatenate(couple, seen, dim)
+    return axes
+
+
+def _at_least(x: Value, rank: int) -> Value:
+    """A tensor with further dimensions of one: in front, and of three the third behind."""
+    lone: Axis = (Fixed(1),)
+    axes = list(x.axes)
+    while len(axes) < min(rank, 2):
+        axes.insert(0, lone)
+    if len(axes) < rank:
+        axes.append(lone)
+    return Value(tuple(map(size, axes)), x.dtype, axes=axes)
+
+
+def _column(x: Value) -> Value:
+    axes: list[Axis] = [*x.axes, *([(Fixed(1),)] * (2 - len(x.axes)))]
+    return Value(tuple(map(size, axes)), x.dtype, axes=axes)
+
+
+@rule(aten.atleast_1d.default, aten.atleast_2d.default, aten.atleast_3d.default, rearranges=True)
+def at_least(couple: Coupling, x: Value) -> list[Axis]:
+    """Further dimensions of one."""
+    return _at_least(x, len(couple.shape)).axes
+
+
+@rule(aten.slice_scatter.default, aten.select_scatter.default)
+def written_into(couple: Coupling, x: Value, part: Value, dim: int = 0, *args: Any, **kwargs: Any) -> list[Axis]:
+    """A copy in which a run of places of one dimension, or one of them, is another tensor's."""
+    axes = list(x.axes)
+    couple.freeze(axes.pop(dim), "written at given places")
+    others = list(part.axes)
+    if len(others) > len(axes):
+        couple.freeze(others.pop(dim), "written at given places")
+    for one, other in zip(axes, others, strict=True):
+        couple.unify(one, other)
+    return x.axes
 
 
 @rule(aten.stack.default)

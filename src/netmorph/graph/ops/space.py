@@ -7,8 +7,9 @@ from typing import Any
 
 import torch
 
-from netmorph.graph.axis import Atom, Axis, atoms, concat
+from netmorph.graph.axis import Atom, Axis, Fixed, atoms, concat
 from netmorph.graph.ops.elementwise import overloads
+from netmorph.graph.ops.passing import along
 from netmorph.graph.rules import Coupling, rule
 from netmorph.graph.value import Value
 
@@ -42,6 +43,24 @@ def spatial(couple: Coupling, x: Value, *args: Any, **kwargs: Any) -> list[Axis]
 def spatial_with_indices(couple: Coupling, x: Value, *args: Any, **kwargs: Any) -> list[list[Axis]]:
     """Pooling that also tells where the maxima were."""
     return [spatial(couple, x)] * 2
+
+
+@rule(aten.max_unpool2d.default, aten.max_unpool3d.default)
+def unpooled(couple: Coupling, x: Value, indices: Value, *args: Any) -> list[Axis]:
+    """Each channel goes back to the places that its own maxima came from."""
+    rank = 3 if couple.call.op is aten.max_unpool3d.default else 2
+    for one, other in zip(x.axes, indices.axes, strict=True):
+        couple.unify(one, other)
+    return along(couple, x, range(-rank, 0), "height and width")
+
+
+@rule(aten.fractional_max_pool2d.default, aten.fractional_max_pool3d.default)
+def pooled_at_random(couple: Coupling, x: Value, kernel: Any, size: Any, samples: Value) -> list[list[Axis]]:
+    """Windows are drawn for each channel of each image, from `samples` of `[N, C, rank]`."""
+    rank = samples.shape[-1]
+    for one, other in zip([(Fixed(1),), *x.axes][-rank - 2 :], samples.axes[:-1], strict=False):
+        couple.unify(one, other)
+    return [along(couple, x, range(-rank, 0), "a window runs along this axis")] * 2
 
 
 @rule(aten.pad.default)
@@ -81,6 +100,14 @@ def _added(couple: Coupling, given: int) -> Axis:
         amount = (Atom(given),)
         couple.freeze(amount, f"padded by {given} channels, a number that follows none")
     return amount
+
+
+@rule(aten.affine_grid_generator.default)
+def grid(couple: Coupling, theta: Value, shape: Sequence[int], *args: Any) -> list[Axis]:
+    """Places to sample at, of one matrix for each image: the number of channels in `shape` does not matter."""
+    for axis in theta.axes[1:]:
+        couple.freeze(axis, "a matrix of coordinates")
+    return [theta.axes[0], *(couple.fixed(dim, "places to sample at") for dim in range(1, len(couple.shape)))]
 
 
 @rule(aten.grid_sampler.default)

@@ -110,7 +110,7 @@ def transposed_convolution(
     groups: int = 1,
     dilation: Any = 1,
 ) -> list[Axis]:
-    """Weight `[in, out / groups, *kernel]`."""
+    """Weight `[in, out / groups, *kernel]`: as in `convolution`, the groups are carried, here by dimension 0."""
     spatial = len(weight.shape) - 2
     read, out, *kernel = weight.axes
     for axis in kernel:
@@ -118,33 +118,56 @@ def transposed_convolution(
     channels = x.axes[-spatial - 1]
     couple.unify(channels, read)
     blocks: Axis = ()
+    inside: Axis | None = None
     if groups > 1:
         # dimension 0 is `groups * in_per_group` and dimension 1 the outputs of each group; splitting dimension 0
         # refines it in every tensor that shares these channels.
-        blocks = (Atom(groups),)
-        couple.unify(read, (*blocks, Atom(size(read) // groups)))
-        couple.limit(blocks, Allow.INEXACT, "groups of a transposed convolution")
+        inside = (Atom(size(read) // groups),)
+        if size(inside) == 1:  # depthwise: each channel is a group, and channels that are sums or products stay so
+            blocks, inside = channels, ()
+        else:
+            blocks = (Atom(groups),)
+            couple.unify(read, (*blocks, *inside))
         couple.follows(groups, blocks)
+        if size(out) == 1:
+            couple.not_channels(out, "each group writes a single channel")
+            out = ()
         out = (*blocks, *out)
     # Each element of the input meets all weights of its channel.
     channel = -spatial - 1
     written = () if blocks else ((1, channel),)
     product = Contraction((*x.axes, *weight.axes[1:]), weight, x, bias, read=((channel, 0),), write=written)
-    _layer(couple, product, out, written=1)
+    _layer(couple, product, out, written=1, carried=blocks, summed=inside)
     couple.attribute("in_channels", read)
     couple.attribute("out_channels", out)
+    if blocks:
+        couple.attribute("groups", blocks)
     batch = x.axes[: len(x.shape) - spatial - 1]
     return [*batch, out, *along_window(couple, x, spatial)]
 
 
-def _layer(couple: Coupling, product: Contraction, out: Axis, *, written: int, role: Role = Role.WRITE) -> None:
-    """What a layer's weight and bias are to the channels that it reads, and to those that come `out`."""
+def _layer(
+    couple: Coupling,
+    product: Contraction,
+    out: Axis,
+    *,
+    written: int,
+    role: Role = Role.WRITE,
+    carried: Axis = (),
+    summed: Axis | None = None,
+) -> None:
+    """What a layer's weight and bias are to the channels that it reads, and to those that come `out`.
+
+    Args:
+        carried: factors of the dimension that reads over which nothing is summed: groups.
+        summed: the other factors of that dimension; None is all of it.
+    """
     weight, ((_, read),) = product.weight, product.read
-    if not any(weight.origins):  # it cannot be told to share what it reads between copies
-        reason = "the weight that reads these channels is no parameter but computed"
-        couple.limit(weight.axes[read], Allow.INEXACT, reason)
     couple.use(weight, written, role)
-    couple.use(weight, read, Role.READ)
+    if carried:
+        couple.use(weight, read, Role.CARRY, factors=carried)
+    if summed != ():
+        couple.reads(weight, read, summed)
     if product.bias is not None:
         couple.unify(product.bias.axes[0], out)
         couple.use(product.bias, 0, Role.WRITE)
@@ -161,7 +184,7 @@ def embedding(couple: Coupling, weight: Value, indices: Value, *args: Any, **kwa
     return [*indices.axes, weight.axes[1]]
 
 
-@rule(aten.embedding_bag.padding_idx)
+@rule(aten.embedding_bag.padding_idx, aten.embedding_bag.default)
 def embedding_bag(couple: Coupling, weight: Value, *args: Any) -> list[list[Axis]]:
     """Sums, means or maxima of rows: `[bags, width]`, then what only PyTorch itself uses."""
     couple.freeze(weight.axes[0], "rows are picked by the model's input")

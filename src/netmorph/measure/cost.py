@@ -4,6 +4,7 @@ One multiply-add is two FLOPs. Products that are summed are counted (matrix prod
 layers); element-wise work, normalization and pooling are not, as is usual.
 """
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -23,7 +24,6 @@ from netmorph.graph.running import no_fused_attention, untouched
 from netmorph.measure.prediction import flops_of
 
 aten = torch.ops.aten
-ExampleInputs = Tensor | Sequence[Tensor]
 
 
 @dataclass(frozen=True)
@@ -41,25 +41,42 @@ class Cost:
     training_flops: int
 
 
-def cost(model: nn.Module, examples: Tensor) -> Cost:
+def cost(model: nn.Module, examples: Any) -> Cost:
     """Parameters, and FLOPs per sample, of a model that takes a batch of inputs. The model is left as it was.
 
     Args:
-        examples: a batch of at least two inputs, because batch normalization cannot train on a single value per
-            channel.
+        examples: what the model takes, as in `trace`: one argument, a tuple of positional or a dict of keyword
+            arguments, in which tensors may be nested. The first tensor among them is a batch, of at least two inputs,
+            because batch normalization cannot train on a single value per channel; a list of tensors is one as well.
 
     Raises:
-        NetmorphError: the model does not take such a batch.
+        NetmorphError: the model does not take such a batch, or there is no tensor in it.
     """
+    count = _samples(examples)
     try:
-        forward = flops(model, examples)
+        forward = forward_flops(model, examples)
         training = training_flops(model, examples)
     except Exception as error:  # a user's forward can raise anything
         raise NetmorphError(
-            f"{type(model).__name__} does not take a batch of shape {tuple(examples.shape)} ({examples.dtype}): "
+            f"{type(model).__name__} does not take {_told(examples)}: "
             f"{type(error).__name__}: {error}. Give inputs as the model takes them"
         ) from error
-    return Cost(parameters(model), forward // len(examples), training // len(examples))
+    return Cost(parameters(model), forward // count, training // count)
+
+
+def _samples(examples: Any) -> int:
+    """How many inputs a batch holds."""
+    if isinstance(examples, list):
+        return max(1, len(examples))
+    batches = [leaf for leaf in tree_leaves(examples) if isinstance(leaf, Tensor) and leaf.dim() and len(leaf)]
+    if not batches:
+        raise NetmorphError("a cost is counted on a batch of inputs, and these hold no tensor with a batch dimension")
+    return len(batches[0])
+
+
+def _told(examples: Any) -> str:
+    shapes = [f"{tuple(leaf.shape)} ({leaf.dtype})" for leaf in tree_leaves(examples) if isinstance(leaf, Tensor)]
+    return f"a batch of shape {', '.join(shapes)}"
 
 
 def parameters(model: nn.Module) -> int:
@@ -67,16 +84,22 @@ def parameters(model: nn.Module) -> int:
     return sum(parameter.numel() for parameter in model.parameters())
 
 
-def flops(model: nn.Module, example_inputs: ExampleInputs) -> int:
-    """FLOPs of one call of the model in eval mode. The model is left as it was."""
+def forward_flops(model: nn.Module, example_inputs: Any) -> int:
+    """FLOPs of one call of the model in eval mode. The model is left as it was.
+
+    Args:
+        example_inputs: as in `trace`: one argument, a tuple of positional or a dict of keyword arguments, in which
+            tensors may be nested.
+    """
     with _counting(model, training=False), _counter() as counter:
         _call(model, example_inputs)
     return int(counter.get_total_flops())
 
 
-def training_flops(model: nn.Module, example_inputs: ExampleInputs) -> int:
+def training_flops(model: nn.Module, example_inputs: Any) -> int:
     """FLOPs of one call of the model in train mode and of the gradients of its trainable parameters.
 
+    Example inputs are given as for `forward_flops`.
     The gradient of the inputs themselves is not computed, as in training. The model is left as it was.
     """
     trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
@@ -91,11 +114,12 @@ def training_flops(model: nn.Module, example_inputs: ExampleInputs) -> int:
     return int(counter.get_total_flops())
 
 
-def _call(model: nn.Module, example_inputs: ExampleInputs) -> object:
-    inputs = (example_inputs,) if isinstance(example_inputs, Tensor) else tuple(example_inputs)
+def _call(model: nn.Module, example_inputs: Any) -> object:
+    given = tree_map(lambda leaf: leaf.detach() if isinstance(leaf, Tensor) else leaf, example_inputs)
+    args, kwargs = ((), given) if isinstance(given, dict) else (given if isinstance(given, tuple) else (given,), {})
     # The call works on copies of the buffers, so that running statistics stay.
     buffers = {name: buffer.detach().clone() for name, buffer in model.named_buffers()}
-    return torch.func.functional_call(model, buffers, tuple(tensor.detach() for tensor in inputs))
+    return torch.func.functional_call(model, buffers, args, kwargs)
 
 
 @contextmanager
@@ -168,6 +192,26 @@ def _attention_backward_flops(
     return 3 * scores + 2 * mixed
 
 
+def _trilinear_flops(
+    first: torch.Size,
+    second: torch.Size,
+    third: torch.Size,
+    lacks_first: Sequence[int],
+    lacks_second: Sequence[int],
+    lacks_third: Sequence[int],
+    summed: Sequence[int],
+    *_: object,
+    **__: object,
+) -> int:
+    # A bilinear layer and its gradients: a product of two tensors is summed, then multiplied by the third and summed.
+    longest: dict[int, int] = {}
+    for shape, lacks in ((first, lacks_first), (second, lacks_second), (third, lacks_third)):
+        rank = len(shape) + len(lacks)
+        longest |= dict(zip((dim for dim in range(rank) if dim not in lacks), shape, strict=True))
+    left = math.prod(length for dim, length in longest.items() if dim not in {*summed} & {*lacks_third})
+    return 2 * (math.prod(longest.values()) + left)
+
+
 def _recurrent_flops(
     inputs: torch.Size, input_weight: torch.Size, hidden_weight: torch.Size, *_: object, out_shape: Any, **__: object
 ) -> int:
@@ -184,6 +228,10 @@ _CORRECTIONS: dict[object, Callable[..., int]] = {
     aten.dot: partial(_stated, aten.dot.default),
     aten.vdot: partial(_stated, aten.vdot.default),
     aten.addmv: partial(_stated, aten.addmv.default),
+    aten.addmm_: partial(_stated, aten.addmm_.default),
+    aten.baddbmm_: partial(_stated, aten.baddbmm_.default),
+    aten.addmv_: partial(_stated, aten.addmv_.default),
+    aten._trilinear: _trilinear_flops,
     aten.convolution_backward: _convolution_backward_flops,
     aten._scaled_dot_product_flash_attention_for_cpu: _attention_flops,
     aten._scaled_dot_product_flash_attention_for_cpu_backward: _attention_backward_flops,

@@ -7,7 +7,7 @@ from torch.nn import functional
 
 from netmorph import measure
 from netmorph.errors import NetmorphError
-from netmorph.measure.counting import Cost, cost, parameters, training_flops
+from netmorph.measure.cost import Cost, cost, forward_flops, parameters, training_flops
 
 
 @pytest.mark.parametrize(
@@ -120,3 +120,55 @@ def test_a_shape_that_does_not_fit_is_refused():
     with pytest.raises(NetmorphError, match=r"Sequential does not take a batch of shape \(2, 1, 8, 8\)"):
         cost(model, torch.rand(2, 1, 8, 8))
     assert model.training
+
+
+class Nested(nn.Module):
+    """Takes a structure of tensors and an option."""
+
+    def __init__(self):
+        super().__init__()
+        self.left, self.right = nn.Linear(4, 6), nn.Linear(3, 6)
+
+    def forward(self, batch, *, scale=1.0):
+        return (self.left(batch["x"]) + self.right(batch["others"][0])) * scale
+
+
+@pytest.mark.parametrize(
+    "inputs",
+    [
+        {"batch": {"x": torch.rand(5, 4), "others": [torch.rand(5, 3), "a name"]}},
+        {"batch": {"x": torch.rand(5, 4), "others": (torch.rand(5, 3),)}, "scale": 2.0},
+        ({"x": torch.rand(5, 4), "others": [torch.rand(5, 3)]},),
+    ],
+)
+def test_inputs_by_keyword_and_nested(inputs):
+    forward = 5 * 2 * 6 * (4 + 3)
+    assert forward_flops(Nested(), inputs) == forward
+    assert training_flops(Nested(), inputs) == 2 * forward
+    assert cost(Nested(), inputs) == Cost(7 * 6 + 12, forward // 5, 2 * forward // 5)
+
+
+def test_a_list_of_tensors_is_one_argument():
+    class Images(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layer = nn.Linear(4, 6)
+
+        def forward(self, images):
+            return [self.layer(image) for image in images]
+
+    images = [torch.rand(2, 4), torch.rand(6, 4)]
+    assert cost(Images(), images) == Cost(30, 8 * 48 // 2, 2 * 8 * 48 // 2)
+
+
+def test_inputs_without_a_batch_are_refused():
+    with pytest.raises(NetmorphError, match="no tensor with a batch dimension"):
+        cost(nn.Linear(2, 2), {"input": torch.tensor(1.0)})
+
+
+def test_a_bilinear_layer_and_its_gradients():
+    model, inputs = nn.Bilinear(4, 3, 5), (torch.rand(2, 4), torch.rand(2, 3))
+    forward = 2 * 2 * (5 * 4 * 3 + 5 * 3)
+    assert forward_flops(model, inputs) == forward
+    # The gradient of the weight: the outer product of both inputs, summed with that of the result over the batch.
+    assert training_flops(model, inputs) == forward + 2 * (2 * 5 * 4 * 3 + 2 * 5 * 4 * 3)
