@@ -24,6 +24,7 @@ PACKAGES = ["netmorph", *(f"netmorph.{found.name}" for found in pkgutil.iter_mod
 
 def paths(text: str) -> Iterator[str]:
     """The dotted paths into netmorph that a page or a program names, also by way of what it has imported."""
+    text = re.sub(r"python -m [\w.]+", "", text)  # a program, not a name
     roots = {"netmorph": "netmorph"}
     for indent, module, names in re.findall(
         r"^( *)from (netmorph[\w.]*) import (\([^)]*\)|[^\n#]+)", text, re.MULTILINE

@@ -3,6 +3,7 @@
 from netmorph.graph.axis import Allow, Atom, Axis, size
 from netmorph.graph.contraction import Contraction
 from netmorph.graph.group import Graph, Group, Site, UnknownGroup, trace
+from netmorph.graph.ops.passing import along
 from netmorph.graph.rules import RULES, Attribute, Coupling, Fill, Role, UnknownOp, Use, rule
 from netmorph.graph.running import TraceError
 from netmorph.graph.value import Value
@@ -25,6 +26,7 @@ __all__ = [
     "UnknownOp",
     "Use",
     "Value",
+    "along",
     "rule",
     "size",
     "trace",
