@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from netmorph import torchvision_operators
-from netmorph.torchvision_operators import FILE, Declaring, mend
+from netmorph.torchvision_operators import FILE, LINE, Declaring, mend
 
 START = "import netmorph.torchvision_operators as mended; mended.install()"
 
@@ -52,7 +52,25 @@ def test_only_the_failure_it_knows_is_mended(monkeypatch: pytest.MonkeyPatch, pa
     assert not list(packages.iterdir())
     monkeypatch.setattr(subprocess, "run", answered("RuntimeError: operator torchvision::nms does not exist"))
     assert str(packages / FILE) in mend()
-    assert (packages / FILE).read_text().startswith("import netmorph.torchvision_operators")
+    assert "netmorph.torchvision_operators" in (packages / FILE).read_text()
+
+
+def test_the_line_that_python_runs_minds_no_missing_netmorph() -> None:
+    count = "sum(type(finder).__name__ == 'Declaring' for finder in sys.meta_path)"
+    for missing, expected in (("", 1), ("sys.modules['netmorph.torchvision_operators'] = None; ", 0)):
+        program = f"import sys; before = {count}; {missing}exec({LINE!r}); print({count} - before)"
+        done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+        assert done.stdout == f"{expected}\n", done.stderr
+
+
+def test_operators_that_someone_else_declared_are_left_alone() -> None:
+    program = (
+        "import torch; own = torch.library.Library('torchvision', 'FRAGMENT');"
+        "own.define('nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor');"
+        f"{START}; import torchvision"
+    )
+    done = subprocess.run([sys.executable, "-W", "ignore", "-c", program], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-2000:]
 
 
 def test_the_finder_declares_once_and_leaves(monkeypatch: pytest.MonkeyPatch) -> None:

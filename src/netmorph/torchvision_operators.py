@@ -23,16 +23,18 @@ OPERATORS = ("nms", "qnms")
 FAILURE = "operator torchvision::"
 MODULE = "netmorph.torchvision_operators"
 FILE = "netmorph-torchvision.pth"  # Python runs the lines of such files when it starts
+LINE = f"import contextlib; exec('with contextlib.suppress(ImportError):\\n import {MODULE}\\n {MODULE}.install()')\n"
 
 
 @functools.cache
 def declare() -> Any:
-    """Declare the operators, without a body. The declarations live as long as what is returned, which is kept."""
+    """Declare what is missing, without a body. The declarations live as long as what is returned, which is kept."""
     import torch
 
     library = torch.library.Library("torchvision", "FRAGMENT")
     for operator in OPERATORS:
-        library.define(f"{operator}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+        if not torch._C._jit_get_schemas_for_operator(f"torchvision::{operator}"):
+            library.define(f"{operator}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
     return library
 
 
@@ -63,7 +65,7 @@ def mend() -> str:
     if FAILURE not in tried.stderr:
         return f"torchvision cannot be imported, and not for want of operators: {tried.stderr.strip()[-300:]}"
     place = Path(sysconfig.get_path("purelib")) / FILE
-    place.write_text(f"import {MODULE}; {MODULE}.install()\n")
+    place.write_text(LINE)
     return f"torchvision was not compiled for this PyTorch: {place} declares its operators whenever it is imported"
 
 
