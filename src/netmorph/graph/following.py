@@ -23,11 +23,16 @@ class Following(TorchFunctionMode):
 
     Args:
         value: the recorded value of a tensor.
+
+    Attributes:
+        equal: sizes that were compared and found equal.
+        read: the tensors whose values were given to Python or another library.
     """
 
     def __init__(self, value: Callable[[Tensor], Value]) -> None:
         super().__init__()
         self.equal: list[Equality] = []
+        self.read: list[Value] = []
         self._value = value
         self._given: list[int] | None = None
 
@@ -43,6 +48,7 @@ class Following(TorchFunctionMode):
         if func in _OF_NUMBERS:
             _as_numbers(_integers(args))
         if func in _OUT_OF_SIGHT:
+            self.read.append(self._value(args[0]))
             _as_numbers(self._sizes(args[0], args[0].shape, (), {}))
         if func in _SIZES:
             return self._sizes(args[0], result, args[1:], kwargs or {})

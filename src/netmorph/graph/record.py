@@ -22,7 +22,7 @@ from torch.utils._pytree import tree_leaves, tree_map
 from netmorph.graph.contraction import Contraction
 from netmorph.graph.following import Following, functions_open
 from netmorph.graph.provenance import Equality, source_line
-from netmorph.graph.running import Inputs, TraceError, run
+from netmorph.graph.running import Inputs, TraceError, generators, run
 from netmorph.graph.value import Value
 
 
@@ -38,6 +38,7 @@ class Call:
         location: the source line.
         contractions: what it multiplies and sums, filled in by its rule.
         scales: the weight and bias of a product or norm, filled in by its rule: the result is zero where both are.
+        draws: whether it drew random numbers: dropout does so in training mode only.
     """
 
     op: torch._ops.OpOverload
@@ -48,6 +49,7 @@ class Call:
     location: str
     contractions: list[Contraction] = field(default_factory=list)
     scales: list[Value] = field(default_factory=list)
+    draws: bool = False
 
     @functools.cached_property
     def values(self) -> list[Value]:
@@ -79,6 +81,7 @@ class Recording:
         equal: sizes that the forward compared and found equal.
         constants: tensors that no recorded operator made and that are neither inputs nor registered with a module.
         result: what the model returned.
+        read: tensors whose values Python or another library looked at, so that no operator tells of it.
     """
 
     calls: list[Call]
@@ -89,6 +92,7 @@ class Recording:
     constants: dict[Value, Tensor]
     equal: tuple[Equality, ...]
     result: Any
+    read: tuple[Value, ...] = ()
 
 
 def tensors_in(result: Any) -> list[Tensor]:
@@ -145,6 +149,7 @@ def _record(model: nn.Module, inputs: Inputs, training: bool, provenance: bool) 
         recorder.constants,
         tuple(recorder.sizes.equal),
         result,
+        tuple(recorder.sizes.read),
     )
 
 
@@ -185,14 +190,17 @@ class _Recorder(TorchDispatchMode):
         seen_args, seen_kwargs = self.sizes.followed(
             func, tree_map(lambda leaf: self.value(leaf) if isinstance(leaf, Tensor) else leaf, (args, kwargs))
         )
+        watched = generators(kwargs) if torch.Tag.nondeterministic_seeded in func.tags else []
+        states = [generator.get_state() for generator in watched]
         result = func(*args, **kwargs)
+        draws = any(not torch.equal(state, g.get_state()) for state, g in zip(states, watched, strict=True))
         outputs = tuple(
             # An in-place operator returns its argument: a new value, except where that is a parameter or buffer.
             known if (known := self._values.get(id(leaf))) is not None and known.name is not None else self.enter(leaf)
             for leaf in tree_leaves(result)
             if isinstance(leaf, Tensor)
         )
-        self.calls.append(Call(func, seen_args, seen_kwargs, outputs, self._stack[-1], source_line()))
+        self.calls.append(Call(func, seen_args, seen_kwargs, outputs, self._stack[-1], source_line(), draws=draws))
         return result
 
     @contextlib.contextmanager

@@ -13,6 +13,7 @@ changes of width pass. `ops/` is the table; users add entries with the same deco
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
@@ -296,6 +297,9 @@ def _apply(call: Call, coupling: Coupling, strict: bool) -> None:
                 unify(old, new, coupling.where)
         else:
             output.axes = made
+    if call.draws:  # with another width, what is drawn next is another number
+        for axis in itertools.chain.from_iterable(output.axes for output in call.outputs):
+            coupling.limit(axis, Allow.INEXACT, "random numbers are drawn for these channels")
     if call.op in REARRANGING:
         _origins(call)
 

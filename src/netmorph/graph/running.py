@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import gc
 import random
 import traceback
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,8 @@ from netmorph.graph.provenance import is_of_the_user
 
 # What a forward may add to in place: a module's own tables (parameters, buffers, modules, hooks), a user's records.
 CONTAINERS = (dict, list, set, deque)
+# What random numbers are drawn from, where a module holds a stream of its own.
+STREAMS = (torch.Generator, random.Random, np.random.RandomState, np.random.Generator)
 
 Inputs = tuple[Any, ...] | dict[str, Any]  # positional, or by keyword
 
@@ -102,12 +105,15 @@ def untouched(model: nn.Module) -> Iterator[None]:
     ]
     buffers = [(buffer, buffer.detach().clone()) for buffer in model.buffers()]
     python_state, numpy_state = random.getstate(), np.random.get_state()  # noqa: NPY002
+    own_states = [_state(held) for before in attributes for held in before.values() if isinstance(held, STREAMS)]
     try:
         with torch.random.fork_rng(devices=_cuda_devices(model)):
             yield
     finally:
         random.setstate(python_state)
         np.random.set_state(numpy_state)  # noqa: NPY002
+        for put_back in own_states:
+            put_back()
         for module, before in zip(modules, attributes, strict=True):
             vars(module).clear()
             vars(module).update(before)
@@ -120,6 +126,25 @@ def untouched(model: nn.Module) -> Iterator[None]:
             for buffer, content in buffers:
                 if not torch.equal(buffer, content):
                     buffer.copy_(content)
+
+
+def _state(stream: Any) -> Callable[[], None]:
+    """What puts a stream of random numbers back to where it is now."""
+    if isinstance(stream, torch.Generator):
+        return functools.partial(stream.set_state, stream.get_state())
+    if isinstance(stream, random.Random):
+        return functools.partial(stream.setstate, stream.getstate())
+    if isinstance(stream, np.random.RandomState):
+        return functools.partial(stream.set_state, stream.get_state())
+    return functools.partial(setattr, stream.bit_generator, "state", stream.bit_generator.state)
+
+
+def generators(arguments: Mapping[str, Any]) -> list[torch.Generator]:
+    """The streams of random numbers that an operator with these arguments may draw from."""
+    given = arguments.get("generator")
+    if given is not None:
+        return [given]
+    return [torch.default_generator, *(torch.cuda.default_generators if torch.cuda.is_initialized() else ())]
 
 
 @contextlib.contextmanager

@@ -221,7 +221,7 @@ def running(couple: Coupling, x: Value, dim: int, **kwargs: Any) -> list[Axis]:
 
 
 @rule(aten.argsort.default, aten.argmax.default, aten.argmin.default, aten.nonzero.default)
-@rule(aten.one_hot.default, aten.bincount.default)
+@rule(aten.one_hot.default, aten.bincount.default, aten.multinomial.default)
 def places(couple: Coupling, x: Value, *args: Any, **kwargs: Any) -> list[Axis]:
     """Results that say where something is: nothing can change."""
     for axis in x.axes:

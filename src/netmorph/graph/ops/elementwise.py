@@ -33,7 +33,8 @@ COMBINATIONS = """
 """.split()
 COPIES = """
     detach_ zero_ fill fill_ expand_as zeros_like ones_like empty_like full_like rand_like randn_like bernoulli
-    bernoulli_ uniform_ normal_ exponential_ random_ resolve_conj resolve_neg
+    bernoulli_ uniform_ normal_ exponential_ random_ geometric_ cauchy_ log_normal_ poisson binomial _standard_gamma
+    randint_like resolve_conj resolve_neg
 """.split()
 KEEPING = "alias clone detach contiguous lift_fresh type_as".split()
 
@@ -51,7 +52,7 @@ def overloads(names: list[str]) -> Iterator[torch._ops.OpOverload]:
 
 
 @rule(*overloads([*ACTIVATIONS, *FUNCTIONS, *COMBINATIONS, *COPIES]), aten.copy_.default)
-@rule(aten.max.other, aten.min.other)
+@rule(aten.max.other, aten.min.other, aten.normal.Tensor_Tensor, aten.normal.Tensor_float, aten.normal.float_Tensor)
 def pointwise(couple: Coupling, *args: Any, **kwargs: Any) -> list[Axis]:
     """Each output element depends on the elements at its own place only."""
     for given in (*args, *kwargs.values()):
@@ -92,6 +93,27 @@ def made(couple: Coupling, shape: list[int], *fill: Any, **kwargs: Any) -> list[
     return [couple.axis_of(length) for length in shape]
 
 
+@rule(aten.rand.generator, aten.randn.generator)
+def made_from(couple: Coupling, shape: list[int], **kwargs: Any) -> list[Axis]:
+    """The same, with random numbers of a stream of the forward's own."""
+    return [couple.axis_of(length) for length in shape]
+
+
+@rule(aten.normal.float_float)
+def drawn(couple: Coupling, mean: float, deviation: float, shape: list[int], **kwargs: Any) -> list[Axis]:
+    """A new tensor of one distribution."""
+    return [couple.axis_of(length) for length in shape]
+
+
+@rule(aten.randint.default, aten.randint.low, aten.randint.generator, aten.randint.low_generator)
+def drawn_integers(couple: Coupling, *args: Any, **kwargs: Any) -> list[Axis]:
+    """A new tensor of integers below a bound; the sizes come behind the bounds."""
+    *bounds, shape = args
+    for given in bounds:
+        couple.number(given)
+    return [couple.axis_of(length) for length in shape]
+
+
 @rule(aten.new_zeros.default, aten.new_ones.default, aten.new_full.default, aten.new_empty.default)
 def made_like(couple: Coupling, like: Value, shape: list[int], *fill: Any, **kwargs: Any) -> list[Axis]:
     """A new tensor of given sizes; of the old one only the type matters."""
@@ -110,6 +132,13 @@ def counted(couple: Coupling, *args: Any, **kwargs: Any) -> list[Axis]:
 def no_tensor(couple: Coupling, *args: Any, **kwargs: Any) -> list[list[Axis]]:
     """Nothing that has axes comes out."""
     return []
+
+
+@rule(aten.broadcast_tensors.default)
+def broadcast_tensors(couple: Coupling, values: list[Value]) -> list[list[Axis]]:
+    """All of them with the shape that they have together."""
+    axes = couple.broadcast(*values)
+    return [axes for _ in values]
 
 
 @rule(aten.meshgrid.default, aten.meshgrid.indexing)
