@@ -105,6 +105,10 @@ def _is_rounding(graph: Graph, edit: Edit) -> bool:
     return True
 
 
+def _finer(leaf: Any) -> Any:
+    return leaf.double() if isinstance(leaf, Tensor) and leaf.is_floating_point() else leaf
+
+
 def _apply(graph: Graph, edit: Edit, optimizers: list[torch.optim.Optimizer], trusted: bool = False) -> Graph:
     """Args: trusted: that the edit is exact was checked elsewhere."""
     model = graph.model
@@ -214,8 +218,8 @@ def _check_repeats(graph: Graph, edit: Edit) -> None:
         raise EditError(
             f"{_title(edit)} cannot be checked: two runs of the same network on the same inputs differ by {error:.1e} "
             "(relative), though all random states that netmorph knows of were the same. The forward looks at a clock, "
-            "say, or draws from a stream of random numbers that no module holds: hold it in an attribute of the module, "
-            "or draw from PyTorch's, NumPy's or Python's own. The network was put back"
+            "say, or draws from a stream of random numbers that no module holds: hold it in an attribute of the "
+            "module, or draw from PyTorch's, NumPy's or Python's own. The network was put back"
         )
 
 

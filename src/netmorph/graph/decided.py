@@ -27,6 +27,11 @@ DECIDING = {
 }  # fmt: skip
 # Operators that give a number to Python, beside those that PyTorch marks itself: what comes next may depend on it.
 READING = {aten.is_nonzero.default, aten.equal.default, aten.allclose.default}
+# Operators that cut a dimension where numbers say: that the piece is as long as the whole says nothing.
+CUTTING = {
+    aten.slice.Tensor, aten.narrow.default, aten.split.Tensor, aten.split_with_sizes.default, aten.split.sizes,
+    aten.chunk.default, aten.tensor_split.indices, aten.tensor_split.sections,
+}  # fmt: skip
 
 
 @dataclass
@@ -81,6 +86,8 @@ def decided(recording: Recording, calls: Sequence[Call]) -> Decided:
             free = [axis for value in values for axis in _held(value, found, loose=True)]
             for output in call.outputs:
                 loose = {dim for dim, axis in enumerate(output.axes) if _is_loose(axis, known, free)}
+                if call.op in CUTTING:
+                    loose.add(call.named["dim"] % len(output.shape))
                 if loose:
                     found.loose[output] = frozenset(loose)
     return found

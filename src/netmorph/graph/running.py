@@ -128,7 +128,7 @@ def untouched(model: nn.Module) -> Iterator[None]:
                     buffer.copy_(content)
 
 
-def _state(stream: Any) -> Callable[[], None]:
+def _state(stream: Any) -> Callable[[], object]:
     """What puts a stream of random numbers back to where it is now."""
     if isinstance(stream, torch.Generator):
         return functools.partial(stream.set_state, stream.get_state())
