@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from rule_models import Between, Function, Model, Recurrent, assigned, checked, from_schema, in_rank, tokens, windowed
 from torch import Tensor, nn
 
-from netmorph.graph.ops.elementwise import ACTIVATIONS, COMBINATIONS, COPIES, FUNCTIONS, overloads
+from netmorph.graph.ops.elementwise import ACTIVATIONS, COMBINATIONS, COPIES, DRAWS, FUNCTIONS, overloads
 from netmorph.graph.ops.space import POOLING, RESIZING
 from netmorph.graph.record import record
 
@@ -45,8 +45,6 @@ ELEMENTWISE: dict[str, Case] = {
     "ones": lambda x, y: x + torch.ones(x.shape[1], 1, 1),
     "full": lambda x, y: x + torch.full((4, 1), 2.0),
     "empty": lambda x, y: torch.empty(x.shape, dtype=x.dtype).copy_(x),
-    "rand": lambda x, y: x + 0 * torch.rand(x.shape),
-    "randn": lambda x, y: x + 0 * torch.randn(x.shape),
     "new_zeros": lambda x, y: x + x.new_zeros(2, 1, 4, 4),
     "new_ones": lambda x, y: x + x.new_ones(()),
     "new_full": lambda x, y: x + x.new_full((4,), 2.0),
@@ -62,6 +60,7 @@ ELEMENTWISE: dict[str, Case] = {
     "is_nonzero": checked(lambda x: bool(x.sum())),
     "_assert_async": checked(lambda x: torch._assert_async((x > 0.5).any())),
     "_assert_async with a message": checked(lambda x: torch._assert_async((x > 0.5).any(), "negative")),
+    "broadcast_tensors": lambda x, y: torch.broadcast_tensors(x, y[:, :, :1])[1],
     "meshgrid": lambda x, y: x + torch.meshgrid(torch.arange(4), torch.arange(4), indexing="ij")[0],
     "meshgrid without indexing": lambda x, y: x + aten.meshgrid.default([torch.arange(4), torch.arange(4)])[0],
     "outer": lambda x, y: torch.outer(x.mean((0, 2, 3)), y.mean((0, 2, 3)))[None].expand(2, -1, -1),
@@ -237,6 +236,7 @@ CUTS: dict[str, Case] = {
     "roll of all": lambda x, y: x.roll(1),
     "flip": lambda x, y: x.flip(-1),
     "sort": lambda x, y: x.sort(-1).values,
+    "multinomial": lambda x, y: x + torch.multinomial(x.flatten(1), 1)[:, :, None, None],
     "topk": lambda x, y: x.topk(2, -1).values,
     "kthvalue": lambda x, y: x.kthvalue(2, -1).values,
     "median": lambda x, y: x.median(-1).values,
@@ -283,6 +283,26 @@ REDUCTIONS: dict[str, Case] = {
     "vector_norm": lambda x, y: torch.linalg.vector_norm(x, dim=(2, 3)),
     "vector_norm of channels": lambda x, y: x / torch.linalg.vector_norm(x, dim=1, keepdim=True),
 }  # fmt: skip
+DRAWN: dict[str, Case] = {
+    str(op).removeprefix("aten.").removesuffix(".default"): from_schema(op) for op in overloads(DRAWS)
+} | {
+    "rand": lambda x, y: x + torch.rand(x.shape),
+    "randn": lambda x, y: x + torch.randn(x.shape),
+    "rand of a stream": lambda x, y: x + torch.rand(x.shape, generator=torch.Generator()),
+    "randn of a stream": lambda x, y: x + torch.randn(x.shape, generator=torch.Generator()),
+    "normal": lambda x, y: torch.normal(x, y.exp()),
+    "normal around": lambda x, y: torch.normal(x, 0.5),
+    "normal as wide": lambda x, y: torch.normal(0.5, x.exp()),
+    "normal of a shape": lambda x, y: x + torch.normal(0.5, 2.0, x.shape),
+    "randint": lambda x, y: x + torch.randint(3, x.shape),
+    "randint from": lambda x, y: x + torch.randint(1, 3, x.shape),
+    "randint of a stream": lambda x, y: x + torch.randint(3, x.shape, generator=torch.Generator()),
+    "randint from, of a stream": lambda x, y: x + torch.randint(1, 3, x.shape, generator=torch.Generator()),
+    "randint_like": lambda x, y: x + torch.randint_like(x, 3),
+    "randint_like from": lambda x, y: x + torch.randint_like(x, 1, 3),
+    "dropout that draws": lambda x, y: F.dropout(x, 0.5, training=True),
+    "dropout of maps": lambda x, y: F.dropout2d(x, 0.5, training=True),
+}  # fmt: skip
 RECURRENT: dict[str, Case] = {
     "lstm": Recurrent(nn.LSTM(4, 3, batch_first=True)),
     "gru": Recurrent(nn.GRU(4, 3, batch_first=True)),
@@ -298,7 +318,7 @@ RECURRENT: dict[str, Case] = {
     "rnn_relu_cell": Recurrent(nn.RNNCell(4, 3, nonlinearity="relu")),
 }
 
-CASES: dict[str, Case] = ELEMENTWISE | CHANNELS | SPACE | SHAPES | CUTS | REDUCTIONS | RECURRENT
+CASES: dict[str, Case] = ELEMENTWISE | DRAWN | CHANNELS | SPACE | SHAPES | CUTS | REDUCTIONS | RECURRENT
 
 
 def case(name: str) -> tuple[Function | nn.Module, list[Tensor], dict[str, Tensor]]:

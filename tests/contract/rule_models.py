@@ -65,11 +65,12 @@ def in_rank(rank: int, module: nn.Module) -> nn.Module:
 
 # -- cases from the operators' schemas --------------------------------------------------------------------------------
 
-BETWEEN_0_AND_1 = "asin acos atan erfinv logit logit_ bernoulli bernoulli_".split()
+BETWEEN_0_AND_1 = "asin acos atan erfinv logit logit_ bernoulli bernoulli_ binomial".split()
 BOOLEAN = "bitwise_not logical_not logical_and logical_or logical_xor".split()
 INTEGERS = "bitwise_and bitwise_and_ bitwise_or bitwise_or_ bitwise_xor __and__ __or__ __xor__".split()
 ARBITRARY = """
-    empty_like rand_like randn_like bernoulli bernoulli_ uniform_ normal_ exponential_ random_
+    empty_like rand_like randn_like bernoulli bernoulli_ uniform_ normal_ exponential_ random_ geometric_ cauchy_
+    log_normal_ poisson binomial _standard_gamma
 """.split()  # what the results hold does not matter
 GIVEN = {"min": 0.4, "max": 0.9, "exponent": 1.5, "rounding_mode": "floor", "to": 3}
 DEFAULTS = {"number": 0.7, "float": 0.5, "int": 1, "bool": False}

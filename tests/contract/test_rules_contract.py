@@ -1,7 +1,8 @@
 """Every op rule: what it allows is exact, narrowing is masking, and it allows as much as it can."""
 
 import pytest
-from rule_cases import CASES, case, recorded
+import torch
+from rule_cases import CASES, DRAWN, case, recorded
 
 from netmorph.graph import RULES, Allow
 from netmorph.testing import check_rule
@@ -32,10 +33,11 @@ LIMITS = {
         take_along_dim, scatter,
         scatter.src, scatter_add, index_add along channels, index_put, index_put_, roll of channels, roll of all,
         sort, topk, kthvalue, median, mode, argsort, argmax, argmin, nonzero, cumprod, one_hot,
-        unique_consecutive, diagonal of channels, addmv, bincount
+        unique_consecutive, diagonal of channels, addmv, bincount, multinomial
     """,
 }
 ALLOWED = {" ".join(name.split()): allow for allow, names in LIMITS.items() for name in names.split(",")}
+ALLOWED |= dict.fromkeys(DRAWN, Allow.INEXACT)
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -46,5 +48,6 @@ def test_rule(name: str) -> None:
 
 def test_every_rule_is_exercised() -> None:
     ran = set().union(*map(recorded, CASES))
-    assert set(RULES) - ran == set()
+    # That one takes neither float64 nor widths that fill no 16 bytes: tests/graph/test_decided.py.
+    assert set(RULES) - ran == {torch.ops.aten._grouped_mm.default}
     assert set(ALLOWED) <= set(CASES)

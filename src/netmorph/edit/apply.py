@@ -26,7 +26,7 @@ from netmorph.graph.decided import decided, decides_by_rounding
 from netmorph.graph.journal import Description
 from netmorph.graph.predict import disagreement
 from netmorph.graph.record import tensors_in
-from netmorph.graph.running import run
+from netmorph.graph.running import one_at_a_time, run
 
 # The largest relative difference of outputs that rounding may explain, with room for deep networks.
 TOLERANCE = {torch.float64: 1e-10, torch.float32: 1e-4, torch.float16: 5e-2, torch.bfloat16: 5e-2}
@@ -66,7 +66,7 @@ def apply(
             f"not {type(graph).__name__} and {type(edit).__name__}"
         )
     # Parameters that are made in a user's inference mode could never be trained.
-    with torch.inference_mode(False), torch.no_grad():
+    with one_at_a_time(), torch.inference_mode(False), torch.no_grad():
         optimizers = [optimizer] if isinstance(optimizer, torch.optim.Optimizer) else list(optimizer)
         if any(isinstance(entry, Tensor) for entry in optimizers):
             raise EditError(

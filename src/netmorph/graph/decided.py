@@ -42,19 +42,23 @@ class Decided:
         start: how many calls ran when the forward first knew something that follows from weights and data; from there
             on it may go another way. None if it never did.
         loose: the dimensions whose length follows from it, by tensor.
+        everywhere: whether any length may: those of a forward that went another way.
     """
 
     start: int | None = None
     loose: dict[Value, frozenset[int]] = field(default_factory=dict)
+    everywhere: bool = False
 
     def fits(self, value: Value, sizes: Mapping[Atom, int], made: Sequence[int]) -> bool:
         """Whether a tensor has the shape that its axes predict.
 
-        Of a dimension that data decides only the channels in it are known: it holds a whole number of them.
+        Of a dimension that data decides only the channels in it are known: it holds a whole number of them. One that
+        holds channels alone is as long as they are many.
         """
-        loose = self.loose.get(value, frozenset())
+        loose = range(len(made)) if self.everywhere else self.loose.get(value, frozenset())
         return len(made) == len(value.axes) and all(
-            length == size(axis, dict(sizes)) or (dim in loose and length % _channels(axis, sizes) == 0)
+            length == size(axis, dict(sizes))
+            or (dim in loose and _has_length(axis) and length % _channels(axis, sizes) == 0)
             for dim, (axis, length) in enumerate(zip(value.axes, made, strict=True))
         )
 
@@ -71,17 +75,14 @@ def decided(recording: Recording, calls: Sequence[Call]) -> Decided:
     for number, call in enumerate(calls):
         values = call.values
         if found.start is not None:  # what a forward makes of numbers that it has read
-            for value in values:
-                if value in recording.constants:
-                    learned.add(value)
-                    found.loose.setdefault(value, frozenset(range(len(value.shape))))
-        if not any(value in learned for value in values) and not any(_follows(call, found)):
+            for value in recording.constants.keys() & set(values):
+                learned.add(value)
+                found.loose.setdefault(value, frozenset(range(len(value.shape))))
+        decides, is_touched = _decides(call), _is_touched(call, found)
+        if not is_touched and not any(value in learned for value in values):
             continue
         learned.update(call.outputs)
-        decides = _decides(call)
-        if decides or _reads(call) or read.intersection(call.outputs):
-            found.start = number + 1 if found.start is None else found.start
-        if decides or _is_touched(call, found):
+        if decides or is_touched:
             known = [axis for value in values for axis in _held(value, found, loose=False)]
             free = [axis for value in values for axis in _held(value, found, loose=True)]
             for output in call.outputs:
@@ -90,13 +91,20 @@ def decided(recording: Recording, calls: Sequence[Call]) -> Decided:
                     loose.add(call.named["dim"] % len(output.shape))
                 if loose:
                     found.loose[output] = frozenset(loose)
+        if found.start is None and (decides or _reads(call) or read.intersection(call.outputs)):
+            found.start = number + 1
     return found
 
 
 def _is_loose(axis: Axis, known: Sequence[Axis], free: Sequence[Axis]) -> bool:
     """Whether data decides an axis of a result: unless it holds channels alone, or is one of those that are known."""
-    has_length = any(isinstance(factor, Fixed | Sum) for factor in axis)
-    return has_length and (axis in free or axis not in known)
+    axis = resolve(axis)
+    return _has_length(axis) and (axis in free or axis not in known)
+
+
+def _has_length(axis: Axis) -> bool:
+    """Whether an axis is more than channels."""
+    return any(isinstance(factor, Fixed | Sum) for factor in resolve(axis))
 
 
 def _held(value: Value, found: Decided, *, loose: bool) -> Iterator[Axis]:
@@ -122,9 +130,14 @@ def _is_touched(call: Call, found: Decided) -> bool:
         return True
     if found.start is None:
         return False
-    numbers = (leaf for leaf in tree_leaves((call.args, call.kwargs)) if isinstance(leaf, Size))
+    numbers = (
+        leaf
+        for leaf in tree_leaves((call.args, call.kwargs))
+        if isinstance(leaf, int | float) and not isinstance(leaf, bool)
+    )
+    written = (not isinstance(number, Size) or isinstance(number.source, Written) for number in numbers)
     lists = (arg for arg in call.args if isinstance(arg, list | tuple) and arg and isinstance(arg[0], Value))
-    return any(isinstance(number.source, Written) for number in numbers) or any(lists)
+    return any(written) or any(lists)
 
 
 def _follows(call: Call, found: Decided) -> Iterator[bool]:

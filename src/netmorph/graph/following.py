@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
@@ -169,19 +170,26 @@ def functions_open() -> Iterator[None]:
     """Let `Following` see what PyTorch's own Python functions call, not just that they are called.
 
     Functions of `torch.nn.functional` hand themselves over whole to whoever follows functions. Here they do so only
-    for tensors of a class of the user's.
+    for tensors of a class of the user's. What asks in another thread gets PyTorch's own answer; the caller holds
+    `one_at_a_time`, so that no two threads put theirs in at once.
     """
     names = ("has_torch_function", "has_torch_function_unary", "has_torch_function_variadic")
     places = (torch.nn.functional, torch.functional, torch._tensor)
     before = [(place, name, vars(place)[name]) for place in places for name in names if name in vars(place)]
+    mine = threading.get_ident()
 
-    def of_own_class(*arguments: Any) -> bool:
-        leaves = arguments[0] if len(arguments) == 1 and isinstance(arguments[0], tuple) else arguments
-        return any(isinstance(leaf, Tensor) and type(leaf) not in (Tensor, nn.Parameter) for leaf in leaves)
+    def asked(original: Callable[..., bool]) -> Callable[..., bool]:
+        def of_own_class(*arguments: Any) -> bool:
+            if threading.get_ident() != mine:
+                return original(*arguments)
+            leaves = arguments[0] if len(arguments) == 1 and isinstance(arguments[0], tuple) else arguments
+            return any(isinstance(leaf, Tensor) and type(leaf) not in (Tensor, nn.Parameter) for leaf in leaves)
+
+        return of_own_class
 
     try:
-        for place, name, _ in before:
-            setattr(place, name, of_own_class)
+        for place, name, function in before:
+            setattr(place, name, asked(function))
         yield
     finally:
         for place, name, function in before:

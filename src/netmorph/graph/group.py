@@ -18,7 +18,7 @@ from netmorph.graph.axis import Allow, Atom, Axis, Change, Fixed, Limit, along, 
 from netmorph.graph.journal import Journal
 from netmorph.graph.record import Recording, record
 from netmorph.graph.rules import Attribute, Coupling, Fill, Role, Use, couple
-from netmorph.graph.running import Inputs, TraceError, check_ready, collector_paused
+from netmorph.graph.running import Inputs, TraceError, check_ready, collector_paused, one_at_a_time
 from netmorph.graph.unwrap import unwrap
 from netmorph.graph.value import Value
 
@@ -143,6 +143,7 @@ class Graph:
         return [group for group in self.groups.values() if group.allow >= allow]
 
 
+@one_at_a_time()
 @collector_paused()
 def trace(
     model: nn.Module,

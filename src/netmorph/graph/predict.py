@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from itertools import zip_longest
 from typing import Any
 
@@ -44,7 +45,7 @@ def disagreement(before: Recording, after: Recording, sizes: Mapping[Atom, int],
         return found
     start = free.start
     return _in_order(calls[:start], others[:start], sizes, free) or _by_place(
-        calls[start:], others[start:], sizes, free
+        calls[start:], others[start:], sizes, replace(free, everywhere=True)
     )
 
 

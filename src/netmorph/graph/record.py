@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import threading
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -211,27 +212,30 @@ class _Recorder(TorchDispatchMode):
             provenance: follow integers as well. The caller puts the attributes of modules back.
         """
 
+        mine = threading.get_ident()  # modules that other threads run meanwhile are none of ours
+
         def enter(module: nn.Module, args: Any) -> None:
+            if threading.get_ident() != mine:
+                return
             self._stack.append(self._paths.get(id(module), self._stack[-1]))
 
         def leave(module: nn.Module, args: Any, result: Any) -> None:
+            if threading.get_ident() != mine:
+                return
             self._stack.pop()
             path = self._paths.get(id(module))
             if path is not None and isinstance(result, Tensor):
                 self.module_outputs[path] = self.value(result)
 
-        handles = [
-            module_hooks.register_module_forward_pre_hook(enter),
-            module_hooks.register_module_forward_hook(leave, always_call=True),
-        ]
-        try:
-            with contextlib.ExitStack() as stack:
-                stack.enter_context(self)
-                if provenance:
-                    self.sizes.hold(self._modules)
-                    stack.enter_context(functions_open())
-                    stack.enter_context(self.sizes)
-                yield
-        finally:
-            for handle in handles:
-                handle.remove()
+        with contextlib.ExitStack() as stack:
+            for register, hook, how in (
+                (module_hooks.register_module_forward_pre_hook, enter, {}),
+                (module_hooks.register_module_forward_hook, leave, {"always_call": True}),
+            ):
+                stack.callback(register(hook, **how).remove)
+            stack.enter_context(self)
+            if provenance:
+                self.sizes.hold(self._modules)
+                stack.enter_context(functions_open())
+                stack.enter_context(self.sizes)
+            yield

@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 import functools
 import gc
+import os
 import random
+import threading
 import traceback
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
@@ -14,6 +16,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_leaves
 
 from netmorph.errors import NetmorphError
@@ -25,6 +28,26 @@ CONTAINERS = (dict, list, set, deque)
 STREAMS = (torch.Generator, random.Random, np.random.RandomState, np.random.Generator)
 
 Inputs = tuple[Any, ...] | dict[str, Any]  # positional, or by keyword
+
+
+_LOCK = threading.RLock()
+os.register_at_fork(after_in_child=lambda: _renew_lock())
+
+
+def _renew_lock() -> None:
+    """In a process that was forked: the thread that held the lock is not there."""
+    global _LOCK
+    _LOCK = threading.RLock()
+
+
+@contextlib.contextmanager
+def one_at_a_time() -> Iterator[None]:
+    """One thread at a time: modules and what all threads share are changed while a model runs, and put back then.
+
+    Held by whole traces and edits, so that a thread never sees what another one has not finished.
+    """
+    with _LOCK:
+        yield
 
 
 class TraceError(NetmorphError):
@@ -92,7 +115,16 @@ def _set_mode(model: nn.Module, training: bool) -> None:
 
 @contextlib.contextmanager
 def untouched(model: nn.Module) -> Iterator[None]:
-    """Put back whatever a forward may change: attributes, modes, buffers' contents, random states."""
+    """Put back whatever a forward may change: attributes, modes, buffers' contents, random states.
+
+    One thread at a time: two that run the same model would put back each other's changes.
+    """
+    with one_at_a_time(), _put_back(model):
+        yield
+
+
+@contextlib.contextmanager
+def _put_back(model: nn.Module) -> Iterator[None]:
     # Scripted modules keep their attributes in C++ and out of reach; of those only the mode is put back.
     modules = [module for module in model.modules() if not isinstance(module, torch.jit.ScriptModule)]
     scripted = [(module, module.training) for module in model.modules() if isinstance(module, torch.jit.ScriptModule)]
@@ -159,15 +191,21 @@ def collector_paused() -> Iterator[None]:
             gc.enable()
 
 
-@contextlib.contextmanager
-def no_fused_attention() -> Iterator[None]:
-    """Keep nn.MultiheadAttention from collapsing into one opaque inference kernel."""
-    enabled = torch.backends.mha.get_fastpath_enabled()
-    torch.backends.mha.set_fastpath_enabled(False)
-    try:
-        yield
-    finally:
-        torch.backends.mha.set_fastpath_enabled(enabled)
+class _Followed(TorchFunctionMode):
+    """Follows PyTorch's functions, and lets each do what it does."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """See `TorchFunctionMode`."""
+        return func(*args, **(kwargs or {}))
+
+
+def no_fused_attention() -> contextlib.AbstractContextManager[Any]:
+    """Keep PyTorch's own layers from collapsing into one opaque inference kernel, as nn.MultiheadAttention does.
+
+    They compute step by step where anyone follows their functions. PyTorch's switch (`torch.backends.mha`) would do so
+    in all threads.
+    """
+    return _Followed()
 
 
 def _cuda_devices(model: nn.Module) -> list[int]:

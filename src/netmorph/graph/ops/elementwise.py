@@ -31,10 +31,11 @@ COMBINATIONS = """
     ge logical_and logical_or logical_xor bitwise_and bitwise_or bitwise_xor bitwise_and_ bitwise_or_ __and__ __or__
     __xor__ eq_ isclose
 """.split()
-COPIES = """
-    detach_ zero_ fill fill_ expand_as zeros_like ones_like empty_like full_like rand_like randn_like bernoulli
-    bernoulli_ uniform_ normal_ exponential_ random_ geometric_ cauchy_ log_normal_ poisson binomial _standard_gamma
-    randint_like resolve_conj resolve_neg
+COPIES = "detach_ zero_ fill fill_ expand_as zeros_like ones_like empty_like full_like resolve_conj resolve_neg".split()
+# Of what is drawn, the recorder notices whether it was (dropout draws in training mode only), and that limits channels.
+DRAWS = """
+    rand_like randn_like bernoulli bernoulli_ uniform_ normal_ exponential_ random_ geometric_ cauchy_ log_normal_
+    poisson binomial _standard_gamma
 """.split()
 KEEPING = "alias clone detach contiguous lift_fresh type_as".split()
 
@@ -51,7 +52,7 @@ def overloads(names: list[str]) -> Iterator[torch._ops.OpOverload]:
                 yield op
 
 
-@rule(*overloads([*ACTIVATIONS, *FUNCTIONS, *COMBINATIONS, *COPIES]), aten.copy_.default)
+@rule(*overloads([*ACTIVATIONS, *FUNCTIONS, *COMBINATIONS, *COPIES, *DRAWS]), aten.copy_.default)
 @rule(aten.max.other, aten.min.other, aten.normal.Tensor_Tensor, aten.normal.Tensor_float, aten.normal.float_Tensor)
 def pointwise(couple: Coupling, *args: Any, **kwargs: Any) -> list[Axis]:
     """Each output element depends on the elements at its own place only."""
@@ -103,6 +104,14 @@ def made_from(couple: Coupling, shape: list[int], **kwargs: Any) -> list[Axis]:
 def drawn(couple: Coupling, mean: float, deviation: float, shape: list[int], **kwargs: Any) -> list[Axis]:
     """A new tensor of one distribution."""
     return [couple.axis_of(length) for length in shape]
+
+
+@rule(aten.randint_like.default, aten.randint_like.low_dtype)
+def drawn_integers_like(couple: Coupling, like: Value, *bounds: Any, **kwargs: Any) -> list[Axis]:
+    """Integers below a bound, as many as another tensor has elements."""
+    for given in bounds:
+        couple.number(given)
+    return like.axes
 
 
 @rule(aten.randint.default, aten.randint.low, aten.randint.generator, aten.randint.low_generator)
