@@ -39,6 +39,11 @@ def in_another_thread(work: Callable[[], None]) -> None:
         pool.submit(work).result(timeout=60)
 
 
+def for_ever(work: Callable[[], object]) -> None:
+    while True:
+        work()
+
+
 def patched() -> dict[str, object]:
     """What tracing puts its own in the place of, for all threads."""
     places = (torch.nn.functional, torch.functional, torch._tensor)
@@ -58,7 +63,8 @@ def test_another_model_runs_while_one_is_traced() -> None:
     expected, found = other(x), []
     model.meanwhile.append(lambda: found.append(other(x)))
     graph = netmorph.trace(model, torch.randn(2, 4))
-    assert all(torch.equal(one, expected) for one in found) and found
+    assert all(torch.equal(one, expected) for one in found)
+    assert found
     assert {call.module for call in graph.recording.calls} <= {"", "first", "last"}
     model.meanwhile.clear()
     netmorph.apply(graph, netmorph.widen(graph, "first", 9))
@@ -82,7 +88,8 @@ def test_another_thread_asks_pytorch_itself() -> None:
     model = Stops()
     model.meanwhile.append(follow)
     netmorph.trace(model, torch.randn(2, 4))
-    assert "softmax" in seen and all(states)
+    assert "softmax" in seen
+    assert all(states)
 
 
 def test_a_trace_ends_while_another_goes_on() -> None:
@@ -112,8 +119,10 @@ def test_one_model_traced_by_many_threads_and_edited_by_one() -> None:
         edited = pool.submit(edit)
         sizes = [*pool.map(lambda _: netmorph.trace(model, x).group("first").size, range(12))]
         edited.result()
-    assert set(sizes) <= {6, 8, 10, 12} and model.width == 12
-    assert type(model.width) is int and model.training
+    assert set(sizes) <= {6, 8, 10, 12}
+    assert model.width == 12
+    assert type(model.width) is int
+    assert model.training
     assert torch.allclose(model.eval()(x), expected, atol=1e-12, rtol=0)
 
 
@@ -128,7 +137,8 @@ def test_everything_is_put_back_after_an_error(error: BaseException) -> None:
     before, state = patched(), torch.get_rng_state()
     with pytest.raises((TraceError, KeyboardInterrupt)):
         netmorph.trace(model, x)
-    assert patched() == before and torch.equal(torch.get_rng_state(), state)
+    assert patched() == before
+    assert torch.equal(torch.get_rng_state(), state)
     assert type(model[0].in_features) is int
     netmorph.trace(nn.Linear(4, 4), torch.randn(2, 4))  # the next one waits for nothing
 
@@ -139,10 +149,9 @@ def test_control_c_in_the_middle() -> None:
     model, x = nn.Sequential(*(nn.Linear(4, 4) for _ in range(60))), torch.randn(2, 4)
     for delay in (0.001, 0.003, 0.006):
         timer = threading.Timer(delay, signal.raise_signal, (signal.SIGINT,))
+        timer.start()
         with pytest.raises(KeyboardInterrupt):
-            timer.start()
-            while True:
-                record(model, (x,))
+            for_ever(lambda: record(model, (x,)))
         timer.join()
         assert patched() == before
     assert all(type(layer.in_features) is int for layer in model)

@@ -14,6 +14,7 @@ from torch.utils._pytree import tree_map
 
 from netmorph.edit.carry import averages, prepare
 from netmorph.edit.copies import edited, graph_of
+from netmorph.edit.fused import as_used, check_called, step_by_step, trains
 from netmorph.edit.journal import entry_of
 from netmorph.edit.plan import Edit, Plan
 from netmorph.edit.replace import Undo, change, undone_on_error
@@ -115,7 +116,8 @@ def _apply(graph: Graph, edit: Edit, optimizers: list[torch.optim.Optimizer], tr
     with undone_on_error() as undo, all_or_none(graph.wrapper) as tell:
         check_current(graph)
         others = [graph_of(graph, copy) for copy in graph.copies]
-        plan = edit.plan(graph)
+        asked = edit.plan(graph)
+        plan = step_by_step(model, asked)
         _check_description(edit)
         _check_hooks(model, plan)
         old = dict(model.named_parameters(remove_duplicate=False))
@@ -123,16 +125,22 @@ def _apply(graph: Graph, edit: Edit, optimizers: list[torch.optim.Optimizer], tr
         averaged = {key: edited(graph, edit, mean) for key, mean in averages(optimizers, names).items()}
         # Without a claim to check, the shapes of the outputs suffice; a claim is about the weights as they are now.
         before = run(model, graph.inputs) if plan.exact else graph.recording.result
+        fused = as_used(model, graph.inputs) if plan is not asked and plan.exact else None
+        training = bool(plan.modules) and graph.auxiliary and trains(graph)
         parts = [Parts.of(model, plan)]
         replaced = before_of(plan.undoes) if plan.undoes is not None else None
         finish = replaced.returning() if replaced is not None and replaced.parts[0].model is model else None
         change(model, plan.modules, plan.tensors, plan.attributes, undo)
         after = _trace_again(graph, edit)
         _check_predicted(graph, after, plan, edit)
+        if plan.modules and plan.undoes is None:
+            check_called(after, plan, _title(edit), training=training)
         if plan.exact:
             error = difference(before, after.recording.result)
             if not trusted:
                 _check_exact(edit, error, graph, before)
+            if fused is not None:
+                _check_unfused(edit, difference(fused, as_used(model, graph.inputs)), graph, fused)
         else:
             error = difference(before, after.recording.result, _decided_outputs(graph))
         for other in others:
@@ -160,7 +168,7 @@ def _sealed(parts: Sequence[Parts], optimizers: Sequence[torch.optim.Optimizer])
 
 
 def _change_copy(graph: Graph, edit: Edit, undo: Undo, trusted: bool) -> Parts:
-    plan = edit.plan(graph)
+    plan = step_by_step(graph.model, edit.plan(graph))
     parts = Parts.of(graph.model, plan)
     before = run(graph.model, graph.inputs) if plan.exact else None
     change(graph.model, plan.modules, plan.tensors, plan.attributes, undo)
@@ -207,6 +215,17 @@ def _check_exact(edit: Edit, error: float, graph: Graph, before: Any) -> None:
             f"{_title(edit)} should keep the network's outputs, but they differ by {error:.1e} (relative). "
             "The network was put back. This is a bug in an op rule, or the forward uses a size or an index of "
             "channels in a way that tracing cannot see"
+        )
+
+
+def _check_unfused(edit: Edit, error: float, graph: Graph, before: Any) -> None:
+    if not error <= _tolerance(graph, before):
+        raise EditError(
+            f"{_title(edit)} is not possible: PyTorch computes the layers around it by fused operators in eval mode "
+            f"without gradients, and step by step they give other outputs ({error:.1e}, relative), where something is "
+            "padded, say. Turn the fused path off (enable_nested_tensor=False, or "
+            "torch.backends.mha.set_fastpath_enabled(False)), so that the network computes the same in both modes. The "
+            "network was put back"
         )
 
 

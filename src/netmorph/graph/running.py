@@ -92,7 +92,7 @@ def run(
         TraceError: the forward raised; the message tells where.
     """
     with untouched(model), no_fused_attention(), torch.inference_mode():
-        _set_mode(model, training)
+        set_mode(model, training)
         try:
             with following or contextlib.nullcontext():
                 return model(**inputs) if isinstance(inputs, dict) else model(*inputs)
@@ -104,7 +104,7 @@ def run(
             ) from error
 
 
-def _set_mode(model: nn.Module, training: bool) -> None:
+def set_mode(model: nn.Module, training: bool) -> None:
     """Only the flags: a `train` of the user's own may do more, such as fold low-rank weights into others in place."""
     for module in model.modules():
         if isinstance(module, torch.jit.ScriptModule):
