@@ -28,22 +28,27 @@ class Following(TorchFunctionMode):
     Attributes:
         equal: sizes that were compared and found equal.
         read: the tensors whose values were given to Python or another library.
+        differentiated: while the forward takes a gradient: of which tensors.
     """
 
     def __init__(self, value: Callable[[Tensor], Value]) -> None:
         super().__init__()
         self.equal: list[Equality] = []
         self.read: list[Value] = []
+        self.differentiated: tuple[Value, ...] | None = None
         self._value = value
         self._given: list[int] | None = None
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Called for every PyTorch function that the forward calls."""
         outer, self._given = self._given, list(_integers((args, kwargs)))
+        before = self.differentiated
+        if func in _GRADIENTS:
+            self.differentiated = self._roots(args[0] if args else next(iter((kwargs or {}).values())))
         try:
             result = func(*args, **(kwargs or {}))
         finally:
-            self._given = outer
+            self._given, self.differentiated = outer, before
         if func is Tensor.__getitem__:
             self._whole(args[0], args[1])
         if func in _OF_NUMBERS:
@@ -56,6 +61,13 @@ class Following(TorchFunctionMode):
         if func in _COUNTS:
             return self._count(args[0], result)
         return result
+
+    def _roots(self, given: Any) -> tuple[Value, ...] | None:
+        """The values of tensors; None where some are wrapped by `torch.func`, so that no operator gets them itself."""
+        roots = [given] if isinstance(given, Tensor) else list(given)
+        if any(torch._C._functorch.is_functorch_wrapped_tensor(root) for root in roots):
+            return None
+        return tuple(self._value(root) for root in roots)
 
     def followed(self, op: torch._ops.OpOverload, arguments: Any) -> Any:
         """The arguments of an operator, with integers that the present call was given in place of equal ones.
@@ -132,6 +144,7 @@ class Following(TorchFunctionMode):
 _SIZES = (Tensor.shape.__get__, Tensor.size)  # type: ignore[attr-defined]
 _OF_NUMBERS = (torch.tensor, torch.as_tensor, torch.scalar_tensor)
 _OUT_OF_SIGHT = (Tensor.numpy, Tensor.tolist)  # what other libraries do with channels cannot be followed
+_GRADIENTS = (torch.autograd.grad, torch.autograd.backward, Tensor.backward)
 _COUNTS = (Tensor.numel, Tensor.nelement, torch.numel)
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import itertools
 import threading
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -23,7 +24,7 @@ from torch.utils._pytree import tree_leaves, tree_map
 from netmorph.graph.contraction import Contraction
 from netmorph.graph.following import Following, functions_open
 from netmorph.graph.provenance import Equality, source_line
-from netmorph.graph.running import Inputs, TraceError, generators, run
+from netmorph.graph.running import Inputs, TraceError, generators, run_once
 from netmorph.graph.value import Value
 
 
@@ -40,6 +41,8 @@ class Call:
         contractions: what it multiplies and sums, filled in by its rule.
         scales: the weight and bias of a product or norm, filled in by its rule: the result is zero where both are.
         draws: whether it drew random numbers: dropout does so in training mode only.
+        differentiates: where it is part of a gradient that the forward takes (`torch.autograd.grad`), of which tensors;
+            None where it is not, or where nobody knows of which.
     """
 
     op: torch._ops.OpOverload
@@ -51,6 +54,7 @@ class Call:
     contractions: list[Contraction] = field(default_factory=list)
     scales: list[Value] = field(default_factory=list)
     draws: bool = False
+    differentiates: tuple[Value, ...] | None = None
 
     @functools.cached_property
     def values(self) -> list[Value]:
@@ -127,17 +131,19 @@ def record(model: nn.Module, inputs: Inputs, *, training: bool = False) -> Recor
     Raises:
         TraceError: the forward raised; the message tells where.
     """
-    try:
-        return _record(model, inputs, training, provenance=True)
-    except TraceError:
-        # Some code asks whether a number is exactly an `int`; without provenance it can be recorded all the same.
-        return _record(model, inputs, training, provenance=False)
+    ways = [*itertools.product((True, False), (False, True))]
+    for provenance, gradients in ways[:-1]:
+        # Some code asks whether a number is exactly an `int`; without provenance it can be recorded all the same. Some
+        # takes gradients, which inference mode has none of.
+        with contextlib.suppress(TraceError):
+            return _record(model, inputs, training, provenance, gradients)
+    return _record(model, inputs, training, *ways[-1])
 
 
-def _record(model: nn.Module, inputs: Inputs, training: bool, provenance: bool) -> Recording:
+def _record(model: nn.Module, inputs: Inputs, training: bool, provenance: bool, gradients: bool) -> Recording:
     recorder = _Recorder(model)
     values = [recorder.enter(tensor) for tensor in tree_leaves(inputs) if isinstance(tensor, Tensor)]
-    result = run(model, inputs, training=training, following=recorder.following(provenance))
+    result = run_once(model, inputs, training=training, following=recorder.following(provenance), gradients=gradients)
     outputs = [recorder.value(tensor) for tensor in tensors_in(result)]
     if not outputs:
         raise TraceError(f"the model returned {type(result).__name__} without a tensor; nothing can be traced")
@@ -201,7 +207,19 @@ class _Recorder(TorchDispatchMode):
             for leaf in tree_leaves(result)
             if isinstance(leaf, Tensor)
         )
-        self.calls.append(Call(func, seen_args, seen_kwargs, outputs, self._stack[-1], source_line(), draws=draws))
+        is_backward = torch._C._current_autograd_node() is not None
+        self.calls.append(
+            Call(
+                func,
+                seen_args,
+                seen_kwargs,
+                outputs,
+                self._stack[-1],
+                source_line(),
+                draws=draws,
+                differentiates=self.sizes.differentiated if is_backward else None,
+            )
+        )
         return result
 
     @contextlib.contextmanager

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import Any
 
@@ -114,6 +114,15 @@ class Coupling:
         """The operator, module and source line of the current call, for messages."""
         return f"{op_name(self.call.op)} in {self.call.module or 'the model'} ({self.call.location})"
 
+    @property
+    def is_gradient(self) -> bool:
+        """Whether the call is part of a gradient of known tensors.
+
+        If an edit keeps a function, it keeps its gradient: what such calls multiply and sum limits nothing by itself.
+        What does is stated where the gradient begins and where it is used, see `couple`.
+        """
+        return self.call.differentiates is not None
+
     def unify(self, left: Axis, right: Axis) -> None:
         """These axes always have the same channels in the same order."""
         if size(left) != size(right):
@@ -148,13 +157,15 @@ class Coupling:
     def use(self, value: Value | None, dim: int, role: Role, fill: Fill | float = Fill.RANDOM) -> None:
         """A parameter, or a rearrangement of one, writes, carries or reads the channels of its dimension `dim`."""
         origin = value.origins[dim] if value is not None and value.origins else None
-        if origin is not None:
+        if origin is not None and not self.is_gradient:
             uses = self.uses.setdefault(origin, [])
             if Use(role, fill) not in uses:
                 uses.append(Use(role, fill))
 
     def contract(self, contraction: Contraction) -> None:
         """The operator multiplies and sums this."""
+        if self.is_gradient:  # it costs, but it is no layer
+            contraction = replace(contraction, input=None, bias=None, read=(), write=())
         self.call.contractions.append(contraction)
 
     def scale(self, *values: Value | None) -> None:
@@ -172,7 +183,8 @@ class Coupling:
 
     def limit(self, axis: Axis, allow: Allow, reason: str) -> None:
         """Only some changes of width pass."""
-        limit(axis, allow, f"{reason}: {self.where}")
+        if not self.is_gradient or allow is Allow.FROZEN:
+            limit(axis, allow, f"{reason}: {self.where}")
 
     def attribute(self, name: str, *axes: Axis) -> None:
         """The calling module may hold the length of these axes in its attribute `name`.
@@ -233,6 +245,7 @@ def couple(recording: Recording, coupling: Coupling, *, strict: bool = False) ->
         UnknownOp: where `strict`, an operator has no rule.
     """
     coupling.read.update(recording.outputs, *(call.values for call in recording.calls))
+    made: dict[Value, str] = {}  # gradients, and where they were taken
     for value in recording.inputs:
         value.axes = [(Fixed(length, "the model's input"),) for length in value.shape]
     for call in recording.calls:
@@ -240,12 +253,35 @@ def couple(recording: Recording, coupling: Coupling, *, strict: bool = False) ->
         for value in call.values:
             _constant(value)
         _apply(call, coupling, strict)
+        _at_gradient(call, coupling, made)
+    for value in recording.outputs:
+        _at_use(value, coupling, made)
     for found in dict.fromkeys(recording.equal):
         coupling.sizes.equate(found.left, coupling.sizes.axis(found.right, found.where), found.where)
     for value in recording.outputs:
         _constant(value)
         for axis in value.axes:
             freeze(axis, "the model's output")
+
+
+def _at_gradient(call: Call, coupling: Coupling, made: dict[Value, str]) -> None:
+    """What limits channels where a gradient begins, and where it is used.
+
+    It is summed over the channels of what is differentiated; and what a copy of a channel gets is a share of it.
+    """
+    if call.differentiates is None:
+        for value in call.values:
+            _at_use(value, coupling, made)
+        return
+    for root in call.differentiates:
+        for axis in root.axes:
+            limit(axis, Allow.INEXACT, f"a gradient is summed over these channels: {coupling.where}")
+    made.update(dict.fromkeys(call.outputs, coupling.where))
+
+
+def _at_use(value: Value, coupling: Coupling, made: dict[Value, str]) -> None:
+    for axis in value.axes if value in made else ():
+        limit(axis, Allow.INEXACT, f"a gradient with respect to these channels: {made[value]}")
 
 
 def contractions_of(

@@ -81,17 +81,41 @@ def run(
     inputs: Inputs,
     *,
     training: bool = False,
-    following: contextlib.AbstractContextManager[None] | None = None,
+    following: Callable[[], contextlib.AbstractContextManager[None]] = contextlib.nullcontext,
 ) -> Any:
     """What `model(*inputs)` returns in eval (or training) mode, without a trace of the call on the model.
 
     Args:
-        following: entered around the forward alone.
+        following: makes what is entered around the forward alone; a forward that takes gradients itself runs twice.
 
     Raises:
         TraceError: the forward raised; the message tells where.
     """
-    with untouched(model), no_fused_attention(), torch.inference_mode():
+    with contextlib.suppress(TraceError):
+        return run_once(model, inputs, training=training, following=following())
+    return run_once(model, inputs, training=training, following=following(), gradients=True)
+
+
+def run_once(
+    model: nn.Module,
+    inputs: Inputs,
+    *,
+    training: bool = False,
+    following: contextlib.AbstractContextManager[None] | None = None,
+    gradients: bool = False,
+) -> Any:
+    """What `model(*inputs)` returns in eval (or training) mode, in one way to run it.
+
+    Args:
+        following: entered around the forward alone.
+        gradients: let the forward take gradients where it turns them on. Otherwise it runs in inference mode, where
+            there are none.
+
+    Raises:
+        TraceError: the forward raised; the message tells where.
+    """
+    mode = _gradients_where_asked() if gradients else torch.inference_mode()
+    with untouched(model), no_fused_attention(), mode:
         set_mode(model, training)
         try:
             with following or contextlib.nullcontext():
@@ -102,6 +126,23 @@ def run(
                 f"{'in training mode ' if training else ''}at {_user_line(error)}: "
                 f"{type(error).__name__}: {error}. Pass inputs that model(*inputs) accepts"
             ) from error
+
+
+class _Whole(TorchFunctionMode):
+    """Wherever gradients are off, operators are called below autograd: there composite ones arrive whole."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """See `TorchFunctionMode`."""
+        if torch.is_grad_enabled():
+            return func(*args, **(kwargs or {}))
+        with torch._C._AutoDispatchBelowAutograd():
+            return func(*args, **(kwargs or {}))
+
+
+@contextlib.contextmanager
+def _gradients_where_asked() -> Iterator[None]:
+    with torch.inference_mode(False), torch.no_grad(), _Whole():
+        yield
 
 
 def set_mode(model: nn.Module, training: bool) -> None:

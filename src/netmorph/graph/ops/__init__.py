@@ -4,6 +4,17 @@ Importing this package fills `netmorph.graph.rules.RULES`. Whole families share 
 every family on a model that uses it. See `rules.py` for what a rule may state.
 """
 
-from netmorph.graph.ops import cuts, elementwise, norms, products, recurrent, reductions, shapes, space, sums
+from netmorph.graph.ops import cuts, elementwise, gradients, norms, products, recurrent, reductions, shapes, space, sums
 
-__all__ = ["cuts", "elementwise", "norms", "products", "recurrent", "reductions", "shapes", "space", "sums"]
+__all__ = [
+    "cuts",
+    "elementwise",
+    "gradients",
+    "norms",
+    "products",
+    "recurrent",
+    "reductions",
+    "shapes",
+    "space",
+    "sums",
+]
