@@ -10,6 +10,7 @@ from rule_models import Between, Function, Model, Recurrent, assigned, checked, 
 from torch import Tensor, nn
 
 from netmorph.graph.ops.elementwise import ACTIVATIONS, COMBINATIONS, COPIES, DRAWS, FUNCTIONS, overloads
+from netmorph.graph.ops.gradients import SLOPES
 from netmorph.graph.ops.space import POOLING, RESIZING
 from netmorph.graph.record import record
 
@@ -273,6 +274,8 @@ REDUCTIONS: dict[str, Case] = {
     "all": lambda x, y: (x > 0.5).all(2),
     "any of channels": lambda x, y: (x > 0.5).any(1),
     "all of all": lambda x, y: x + (y > 0.5).all(),
+    "is all true": lambda x, y: x + torch._is_all_true(y > 0.5),
+    "is any true": lambda x, y: x + torch._is_any_true(y > 0.5),
     "any of all": lambda x, y: x + (y > 0.5).any(),
     "var correction": lambda x, y: torch.var(x, (2, 3), correction=0),
     "std correction": lambda x, y: torch.std(x, (2, 3), correction=0),
@@ -303,6 +306,40 @@ DRAWN: dict[str, Case] = {
     "dropout that draws": lambda x, y: F.dropout(x, 0.5, training=True),
     "dropout of maps": lambda x, y: F.dropout2d(x, 0.5, training=True),
 }  # fmt: skip
+GRADIENTS: dict[str, Case] = {
+    str(op).removeprefix("aten.").removesuffix(".default"): from_schema(op) for op in overloads(SLOPES)
+} | {
+    "_unsafe_view": lambda x, y: aten._unsafe_view.default(x, [x.shape[0], x.shape[1], 16]),
+    "_softmax": lambda x, y: aten._softmax.default(x, 1, False),
+    "_log_softmax": lambda x, y: aten._log_softmax.default(x, 1, False),
+    "_softmax_backward_data": lambda x, y: aten._softmax_backward_data.default(x, y, 1, x.dtype),
+    "_log_softmax_backward_data": lambda x, y: aten._log_softmax_backward_data.default(x, y, 1, x.dtype),
+    "native_layer_norm": (
+        lambda x, y, w, b: torch.native_layer_norm(x.movedim(1, -1), w.shape, w, b, 1e-5)[0],
+        {"w": torch.rand(4), "b": torch.rand(4)},
+    ),
+    "native_layer_norm_backward": (
+        lambda x, y, w, b: aten.native_layer_norm_backward.default(
+            x.movedim(1, -1),
+            *(y.movedim(1, -1), w.shape, y.mean(1)[..., None], y.std(1)[..., None], w, b, [True, False, False]),
+        )[0],
+        {"w": torch.rand(4), "b": torch.rand(4)},
+    ),
+    "convolution": (
+        lambda x, y, w: aten.convolution.default(x, w, None, [1, 1], [0, 0], [1, 1], False, [0, 0], 1),
+        {"w": torch.randn(3, 4, 1, 1)},
+    ),
+    "convolution transposed": (
+        lambda x, y, w: aten.convolution.default(x, w, None, [1, 1], [0, 0], [1, 1], True, [0, 0], 1),
+        {"w": torch.randn(4, 3, 1, 1)},
+    ),
+    "convolution_backward": (
+        lambda x, y, w: aten.convolution_backward.default(
+            x, y, w, None, [1, 1], [0, 0], [1, 1], False, [0, 0], 1, [True, False, False]
+        )[0],
+        {"w": torch.randn(4, 4, 1, 1)},
+    ),
+}  # fmt: skip
 RECURRENT: dict[str, Case] = {
     "lstm": Recurrent(nn.LSTM(4, 3, batch_first=True)),
     "gru": Recurrent(nn.GRU(4, 3, batch_first=True)),
@@ -318,7 +355,7 @@ RECURRENT: dict[str, Case] = {
     "rnn_relu_cell": Recurrent(nn.RNNCell(4, 3, nonlinearity="relu")),
 }
 
-CASES: dict[str, Case] = ELEMENTWISE | DRAWN | CHANNELS | SPACE | SHAPES | CUTS | REDUCTIONS | RECURRENT
+CASES: dict[str, Case] = ELEMENTWISE | DRAWN | GRADIENTS | CHANNELS | SPACE | SHAPES | CUTS | REDUCTIONS | RECURRENT
 
 
 def case(name: str) -> tuple[Function | nn.Module, list[Tensor], dict[str, Tensor]]:

@@ -27,6 +27,7 @@ CONTRACTING = {
     "conv1d same": 2 * 16 * 12 * 3, "conv2d same": 2 * 16 * 12 * 9, "conv3d same": 2 * 16 * 12 * 27,
     "conv_transpose1d": 2 * 16 * 12 * 2, "conv_transpose2d": 2 * 16 * 12 * 4, "conv_transpose3d": 2 * 16 * 12 * 8,
     "depthwise": 2 * 4 * 8 * 9, "grouped": 2 * 4 * 6 * 2 * 9, "grouped transposed": 2 * 16 * 4 * 3 * 9,
+    "convolution": 2 * 16 * 12, "convolution transposed": 2 * 16 * 12, "convolution_backward": 2 * 16 * 16,
     "conv2d of activations": 2 * 2 * 4 * 4 * 4, "pad reflect": 2 * 16 * 12 * 9,
     "linear": 2 * 2 * 64, "linear weight": 2 * 5 * 4, "linear of a transposed weight": 2 * 5 * 4,
     "_weight_norm": 2 * 5 * 4, "_weight_norm of all": 2 * 5 * 4,

@@ -15,14 +15,17 @@ LIMITS = {
     Allow.UNIFORM: """
         layer_norm, layer_norm of all, rms_norm, group_norm, group_norm of one, group_norm of each, mean of channels,
         amax of channels, amin of channels, min of channels, any of channels, baddbmm, attention of heads,
-        _assert_async, _assert_async with a message, mean of all, max of all, min of all, all of all, any of all
+        native_layer_norm,
+        _assert_async, _assert_async with a message, mean of all, max of all, min of all, all of all, any of all,
+        is all true,
+        is any true
     """,
     Allow.INEXACT: """
         linear, conv2d of activations, matmul, einsum, einsum implicit, attention with a scale, grouped
         transposed, softmax, log_softmax, sum of channels, var of channels, std of channels, logsumexp of
         channels, var_mean correction, vector_norm of channels, _weight_norm, _weight_norm of all, item,
         sum of all, std of all, norm of all,
-        is_nonzero
+        is_nonzero, _softmax, _log_softmax, _softmax_backward_data, _log_softmax_backward_data
     """,
     Allow.FROZEN: """
         lstm, gru, rnn_tanh, rnn_relu, lstm packed, gru packed, rnn_tanh packed, rnn_relu packed, lstm_cell, gru_cell,
@@ -33,7 +36,8 @@ LIMITS = {
         take_along_dim, scatter,
         scatter.src, scatter_add, index_add along channels, index_put, index_put_, roll of channels, roll of all,
         sort, topk, kthvalue, median, mode, argsort, argmax, argmin, nonzero, cumprod, one_hot,
-        unique_consecutive, diagonal of channels, addmv, bincount, multinomial
+        unique_consecutive, diagonal of channels, addmv, bincount, multinomial, native_layer_norm_backward,
+        convolution transposed, convolution_backward
     """,
 }
 ALLOWED = {" ".join(name.split()): allow for allow, names in LIMITS.items() for name in names.split(",")}

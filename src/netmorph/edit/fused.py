@@ -8,11 +8,13 @@ skipped there, without a word. Forwards of users do likewise (`if torch.is_grad_
 from __future__ import annotations
 
 import contextlib
+import random
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 from torch.nn.modules import module as module_hooks
@@ -46,9 +48,17 @@ def step_by_step(model: nn.Module, plan: Plan) -> Plan:
     return replace(plan, attributes=[*plan.attributes, *added]) if added else plan
 
 
-def as_used(model: nn.Module, inputs: Inputs, *, gradients: bool = False, training: bool = False) -> Any:
-    """What `model(*inputs)` returns as a user runs it, by whatever fused path there is; the model stays as it was."""
+def as_used(
+    model: nn.Module, inputs: Inputs, *, gradients: bool = False, training: bool = False, seed: int | None = None
+) -> Any:
+    """What `model(*inputs)` returns as a user runs it, by whatever fused path there is; the model stays as it was.
+
+    Args:
+        seed: of the global random states, to run it in several ways; they are put back as well.
+    """
     with untouched(model), torch.inference_mode(False), torch.set_grad_enabled(gradients):
+        for start in () if seed is None else (torch.manual_seed, random.seed, np.random.seed):
+            start(seed)
         set_mode(model, training)
         return model(**inputs) if isinstance(inputs, dict) else model(*inputs)
 
@@ -84,10 +94,10 @@ def check_called(after: Graph, plan: Plan, title: str, *, training: bool) -> Non
         modes["training mode"] = (True, True)
     for mode, (gradients, in_training) in modes.items():
         missing = set(wanted)
-        for _ in range(TRIES if in_training else 1):
+        for seed in range(TRIES if in_training else 1):
             with _called(wanted) as found:
                 try:
-                    as_used(model, after.inputs, gradients=gradients, training=in_training)
+                    as_used(model, after.inputs, gradients=gradients, training=in_training, seed=seed)
                 except Exception as error:
                     raise EditError(
                         f"{title} is not possible: in {mode} the edited forward fails, though it ran step by step "

@@ -25,6 +25,8 @@ DECIDING = {
     aten.where.default, aten.nonzero_numpy.default, aten.argwhere.default, aten.repeat_interleave.self_Tensor,
     aten._pack_padded_sequence.default, aten._pad_packed_sequence.default,
 }  # fmt: skip
+# Of these, all but the first tensor say it.
+PICKING = {aten.index.Tensor, aten.masked_select.default, aten.repeat_interleave.self_Tensor}
 # Operators that give a number to Python, beside those that PyTorch marks itself: what comes next may depend on it.
 READING = {aten.is_nonzero.default, aten.equal.default, aten.allclose.default}
 # Operators that cut a dimension where numbers say: that the piece is as long as the whole says nothing.
@@ -78,7 +80,7 @@ def decided(recording: Recording, calls: Sequence[Call]) -> Decided:
             for value in recording.constants.keys() & set(values):
                 learned.add(value)
                 found.loose.setdefault(value, frozenset(range(len(value.shape))))
-        decides, is_touched = _decides(call), _is_touched(call, found)
+        decides, is_touched = _decides(call, learned), _is_touched(call, found)
         if not is_touched and not any(value in learned for value in values):
             continue
         learned.update(call.outputs)
@@ -112,12 +114,16 @@ def _held(value: Value, found: Decided, *, loose: bool) -> Iterator[Axis]:
     return (resolve(axis) for dim, axis in enumerate(value.axes) if (dim in dims) is loose)
 
 
-def _decides(call: Call) -> bool:
+def _decides(call: Call, learned: set[Value]) -> bool:
+    """Whether values that follow from weights say how long the result is."""
+    picking = call.op in PICKING
+    values = call.values[1:] if picking else call.values
     if call.op is aten.index.Tensor:
-        return any(value.dtype in (torch.bool, torch.uint8) for value in call.values[1:])
+        values = [value for value in values if value.dtype in (torch.bool, torch.uint8)]
     # Nothing is known of an operator of a library's own, such as one that leaves out boxes.
     unknown = call.op not in RULES and call.op.namespace != "aten"
-    return unknown or call.op in DECIDING or torch.Tag.dynamic_output_shape in call.op.tags
+    deciding = unknown or call.op in DECIDING or torch.Tag.dynamic_output_shape in call.op.tags
+    return deciding and any(value in learned for value in values)
 
 
 def _reads(call: Call) -> bool:

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 
 from netmorph.graph.axis import Axis, Fixed
+from netmorph.graph.contraction import Contraction
 from netmorph.graph.ops.elementwise import overloads, pointwise
 from netmorph.graph.ops.norms import layer_norm, softmax
 from netmorph.graph.ops.shapes import view
@@ -76,6 +77,7 @@ def any_convolution(
         axes: list[Axis] = convolution(couple, x, weight, bias, stride, padding, dilation, groups)
         return axes
     _freeze(couple, (*x.axes, *weight.axes, *(bias.axes if bias else ())))
+    couple.contract(Contraction((*x.axes, *weight.axes[1:]), weight))
     return [couple.fixed(dim, "a transposed convolution in pieces") for dim in range(len(couple.shape))]
 
 
@@ -88,6 +90,8 @@ def convolution_slope(couple: Coupling, gradient: Value, x: Value, weight: Value
     else:
         couple.unify(gradient.axes[1], weight.axes[0])
         couple.unify(x.axes[1], weight.axes[1])
+    for _ in range(sum(asked[:2])):
+        couple.contract(Contraction((*gradient.axes, *weight.axes[1:]), weight))
     return [*itertools.compress((x.axes, weight.axes, weight.axes[:1]), asked)]
 
 
