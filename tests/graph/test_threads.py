@@ -1,7 +1,5 @@
 """Tracing beside anything: what other threads run, trace and edit stays as if they were alone."""
 
-import signal
-import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
@@ -13,7 +11,6 @@ from torch.nn.modules import module as module_hooks
 from torch.utils.data import DataLoader
 
 import netmorph
-from netmorph.graph.record import record
 from netmorph.graph.running import TraceError
 
 
@@ -37,11 +34,6 @@ class Stops(nn.Module):
 def in_another_thread(work: Callable[[], None]) -> None:
     with ThreadPoolExecutor(1) as pool:
         pool.submit(work).result(timeout=60)
-
-
-def for_ever(work: Callable[[], object]) -> None:
-    while True:
-        work()
 
 
 def patched() -> dict[str, object]:
@@ -141,20 +133,6 @@ def test_everything_is_put_back_after_an_error(error: BaseException) -> None:
     assert torch.equal(torch.get_rng_state(), state)
     assert type(model[0].in_features) is int
     netmorph.trace(nn.Linear(4, 4), torch.randn(2, 4))  # the next one waits for nothing
-
-
-def test_control_c_in_the_middle() -> None:
-    """The signal comes while the main thread traces, wherever it is."""
-    before = patched()
-    model, x = nn.Sequential(*(nn.Linear(4, 4) for _ in range(60))), torch.randn(2, 4)
-    for delay in (0.001, 0.003, 0.006):
-        timer = threading.Timer(delay, signal.raise_signal, (signal.SIGINT,))
-        timer.start()
-        with pytest.raises(KeyboardInterrupt):
-            for_ever(lambda: record(model, (x,)))
-        timer.join()
-        assert patched() == before
-    assert all(type(layer.in_features) is int for layer in model)
 
 
 def test_worker_processes_that_start_while_a_thread_traces() -> None:

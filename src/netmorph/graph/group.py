@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import itertools
-import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,8 +14,9 @@ from torch.utils._pytree import tree_leaves, tree_map
 
 from netmorph.errors import NetmorphError, suggest
 from netmorph.graph import ops as _ops  # noqa: F401  (fills the table of rules)
-from netmorph.graph.axis import Allow, Atom, Axis, Change, Fixed, Limit, along, atoms, freeze, resolve
+from netmorph.graph.axis import Allow, Atom, Axis, Change, Fixed, Limit, along, atoms, resolve
 from netmorph.graph.decided import decided
+from netmorph.graph.elsewhere import elsewhere, freeze_beside, reached
 from netmorph.graph.journal import Journal
 from netmorph.graph.record import Recording, record
 from netmorph.graph.rules import Attribute, Coupling, Fill, Role, Use, couple
@@ -25,7 +25,6 @@ from netmorph.graph.unwrap import unwrap
 from netmorph.graph.value import Value
 
 ROLES = list(Role)  # writers first: they name a group
-TRIES = 16  # inputs that are tried where data decides which parameters a forward uses
 
 
 class UnknownGroup(NetmorphError):
@@ -195,7 +194,7 @@ def trace(
     tensors = _start(run)
     couple(run, coupling, strict=strict)
     parameters = {name for name, _ in model.named_parameters()}
-    if auxiliary and parameters - _reached(run):
+    if auxiliary and parameters - reached(run):
         try:
             training = record(model, _two_samples(inputs), training=True)
         except TraceError as error:
@@ -205,13 +204,13 @@ def trace(
             ) from error
         _start(training, tensors)
         couple(training, coupling, strict=strict)
-        reached = _reached(run) | _reached(training)
-        for other in _elsewhere(model, inputs, run, parameters - reached):
+        seen = reached(run) | reached(training)
+        for other in elsewhere(model, inputs, run, parameters - seen):
             _start(other, tensors)
             couple(other, coupling, strict=strict)
-            reached |= _reached(other)
+            seen |= reached(other)
         if decided(run, run.calls).start is not None:
-            _freeze_beside(tensors, parameters - reached)
+            freeze_beside(tensors, parameters - seen)
     return Graph(
         model,
         inputs,
@@ -246,58 +245,6 @@ def _start(run: Recording, known: dict[str, Value] | None = None) -> dict[str, V
     for name, value in run.tensors.items():
         value.axes = known[name].axes if known else [(Atom(length),) for length in value.shape]
     return run.tensors
-
-
-def _reached(run: Recording) -> set[str]:
-    leaves = tree_leaves([(call.args, call.kwargs) for call in run.calls])
-    return {leaf.name for leaf in leaves if isinstance(leaf, Value) and leaf.name}
-
-
-def _elsewhere(model: nn.Module, inputs: Inputs, run: Recording, missing: set[str]) -> Iterator[Recording]:
-    """Where data decides what runs: recordings on other inputs that reach parameters which none has reached yet.
-
-    An expert that no token of the example was sent to would else keep its width when others change theirs.
-    """
-    generator = torch.Generator().manual_seed(0)
-
-    def mixed(leaf: Any) -> Any:
-        """The numbers of a tensor in another order; of floating ones the sizes and signs vary as well."""
-        if not isinstance(leaf, Tensor):
-            return leaf
-        order = torch.randperm(leaf.numel(), generator=generator)
-        changed = leaf.flatten()[order.to(leaf.device)].view(leaf.shape)
-        return (
-            changed * 2 * torch.randn(leaf.shape, generator=generator).to(leaf) if leaf.is_floating_point() else changed
-        )
-
-    if not missing or decided(run, run.calls).start is None:
-        return
-    for _ in range(TRIES):
-        try:
-            other = record(model, tree_map(mixed, inputs))
-        except TraceError:  # the numbers in another order are no valid input
-            return
-        if found := missing & _reached(other):
-            yield other
-        missing = missing - found
-        if not missing:
-            return
-
-
-def _freeze_beside(tensors: dict[str, Value], missing: set[str]) -> None:
-    """What other experts share with one that no input reached stays as it is: nothing says how that one follows."""
-    by_place: dict[tuple[str, tuple[int, ...]], list[str]] = {}
-    for name, value in tensors.items():
-        by_place.setdefault((re.sub(r"\d+", "#", name), value.shape), []).append(name)
-    for names in by_place.values():
-        unreached = missing.intersection(names)
-        for name in set(names) - missing if unreached else ():
-            for axis in tensors[name].axes:
-                freeze(
-                    axis,
-                    f"{min(unreached)!r} stands beside {name!r}, but data decided that the forward does not reach it; "
-                    "trace with inputs that reach all (more of them, say)",
-                )
 
 
 def _two_samples(inputs: Inputs) -> Any:
