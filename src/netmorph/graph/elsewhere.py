@@ -42,7 +42,7 @@ def elsewhere(model: nn.Module, inputs: Inputs, run: Recording, missing: set[str
             changed * 2 * torch.randn(leaf.shape, generator=generator).to(leaf) if leaf.is_floating_point() else changed
         )
 
-    if not missing or decided(run, run.calls).start is None:
+    if not beside(run.tensors, missing) or decided(run, run.calls).start is None:
         return
     for _ in range(TRIES):
         try:
@@ -52,21 +52,25 @@ def elsewhere(model: nn.Module, inputs: Inputs, run: Recording, missing: set[str
         if found := missing & reached(other):
             yield other
         missing = missing - found
-        if not missing:
+        if not beside(run.tensors, missing):
             return
+
+
+def beside(tensors: dict[str, Value], missing: set[str]) -> dict[str, str]:
+    """For each reached tensor that stands beside a missing one, as one expert beside another, that one's name."""
+    places: dict[tuple[str, tuple[int, ...]], list[str]] = {}
+    for name, value in tensors.items():
+        places.setdefault((re.sub(r"\d+", "#", name), value.shape), []).append(name)
+    found = [(names, min(unreached)) for names in places.values() if (unreached := missing.intersection(names))]
+    return {name: unreached for names, unreached in found for name in names if name not in missing}
 
 
 def freeze_beside(tensors: dict[str, Value], missing: set[str]) -> None:
     """What other experts share with one that no input reached stays as it is: nothing says how that one follows."""
-    by_place: dict[tuple[str, tuple[int, ...]], list[str]] = {}
-    for name, value in tensors.items():
-        by_place.setdefault((re.sub(r"\d+", "#", name), value.shape), []).append(name)
-    for names in by_place.values():
-        unreached = missing.intersection(names)
-        for name in set(names) - missing if unreached else ():
-            for axis in tensors[name].axes:
-                freeze(
-                    axis,
-                    f"{min(unreached)!r} stands beside {name!r}, but data decided that the forward does not reach it; "
-                    "trace with inputs that reach all (more of them, say)",
-                )
+    for name, unreached in beside(tensors, missing).items():
+        for axis in tensors[name].axes:
+            freeze(
+                axis,
+                f"{unreached!r} stands beside {name!r}, but data decided that the forward does not reach it; "
+                "trace with inputs that reach all (more of them, say)",
+            )
