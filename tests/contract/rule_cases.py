@@ -11,7 +11,8 @@ from product_cases import PRODUCTS, SPECTRA
 from rule_models import Between, Function, Model, Recurrent, checked, from_schema, in_rank, tokens, windowed
 from torch import Tensor, nn
 
-from netmorph.graph.ops.elementwise import ACTIVATIONS, COMBINATIONS, COPIES, FUNCTIONS, overloads
+from netmorph.graph.ops.elementwise import ACTIVATIONS, COMBINATIONS, COPIES, DRAWS, FUNCTIONS, overloads
+from netmorph.graph.ops.gradients import SLOPES
 from netmorph.graph.ops.space import POOLING, RESIZING
 from netmorph.graph.record import record
 
@@ -49,8 +50,6 @@ ELEMENTWISE: dict[str, Case] = FAMILY | {
     "ones": lambda x, y: x + torch.ones(x.shape[1], 1, 1),
     "full": lambda x, y: x + torch.full((4, 1), 2.0),
     "empty": lambda x, y: torch.empty(x.shape, dtype=x.dtype).copy_(x),
-    "rand": lambda x, y: x + 0 * torch.rand(x.shape),
-    "randn": lambda x, y: x + 0 * torch.randn(x.shape),
     "new_zeros": lambda x, y: x + x.new_zeros(2, 1, 4, 4),
     "new_ones": lambda x, y: x + x.new_ones(()),
     "new_full": lambda x, y: x + x.new_full((4,), 2.0),
@@ -66,6 +65,7 @@ ELEMENTWISE: dict[str, Case] = FAMILY | {
     "is_nonzero": checked(lambda x: bool(x.sum())),
     "_assert_async": checked(lambda x: torch._assert_async((x > 0.5).any())),
     "_assert_async with a message": checked(lambda x: torch._assert_async((x > 0.5).any(), "negative")),
+    "broadcast_tensors": lambda x, y: torch.broadcast_tensors(x, y[:, :, :1])[1],
     "meshgrid": lambda x, y: x + torch.meshgrid(torch.arange(4), torch.arange(4), indexing="ij")[0],
     "meshgrid without indexing": lambda x, y: x + aten.meshgrid.default([torch.arange(4), torch.arange(4)])[0],
     "outer": lambda x, y: torch.outer(x.mean((0, 2, 3)), y.mean((0, 2, 3)))[None].expand(2, -1, -1),
@@ -221,6 +221,7 @@ CUTS: dict[str, Case] = {
     "narrow of channels": lambda x, y: x.narrow(1, 1, 2),
     "select": lambda x, y: x[:, :, 0],
     "select a channel": lambda x, y: x[:, 0] + y.mean(1),
+    "multinomial": lambda x, y: x + torch.multinomial(x.flatten(1), 1)[:, :, None, None],
     "glu": nn.GLU(1),
 }
 REDUCTIONS: dict[str, Case] = {
@@ -240,6 +241,8 @@ REDUCTIONS: dict[str, Case] = {
     "all": lambda x, y: (x > 0.5).all(2),
     "any of channels": lambda x, y: (x > 0.5).any(1),
     "all of all": lambda x, y: x + (y > 0.5).all(),
+    "is all true": lambda x, y: x + torch._is_all_true(y > 0.5),
+    "is any true": lambda x, y: x + torch._is_any_true(y > 0.5),
     "any of all": lambda x, y: x + (y > 0.5).any(),
     "var correction": lambda x, y: torch.var(x, (2, 3), correction=0),
     "std correction": lambda x, y: torch.std(x, (2, 3), correction=0),
@@ -249,6 +252,60 @@ REDUCTIONS: dict[str, Case] = {
     "std_mean correction": lambda x, y: torch.stack(torch.std_mean(x, (2, 3), correction=0), 1),
     "vector_norm": lambda x, y: torch.linalg.vector_norm(x, dim=(2, 3)),
     "vector_norm of channels": lambda x, y: x / torch.linalg.vector_norm(x, dim=1, keepdim=True),
+}  # fmt: skip
+DRAWN: dict[str, Case] = {
+    str(op).removeprefix("aten.").removesuffix(".default"): from_schema(op) for op in overloads(DRAWS)
+} | {
+    "rand": lambda x, y: x + torch.rand(x.shape),
+    "randn": lambda x, y: x + torch.randn(x.shape),
+    "rand of a stream": lambda x, y: x + torch.rand(x.shape, generator=torch.Generator()),
+    "randn of a stream": lambda x, y: x + torch.randn(x.shape, generator=torch.Generator()),
+    "normal": lambda x, y: torch.normal(x, y.exp()),
+    "normal around": lambda x, y: torch.normal(x, 0.5),
+    "normal as wide": lambda x, y: torch.normal(0.5, x.exp()),
+    "normal of a shape": lambda x, y: x + torch.normal(0.5, 2.0, x.shape),
+    "randint": lambda x, y: x + torch.randint(3, x.shape),
+    "randint from": lambda x, y: x + torch.randint(1, 3, x.shape),
+    "randint of a stream": lambda x, y: x + torch.randint(3, x.shape, generator=torch.Generator()),
+    "randint from, of a stream": lambda x, y: x + torch.randint(1, 3, x.shape, generator=torch.Generator()),
+    "randint_like": lambda x, y: x + torch.randint_like(x, 3),
+    "randint_like from": lambda x, y: x + torch.randint_like(x, 1, 3),
+    "dropout that draws": lambda x, y: F.dropout(x, 0.5, training=True),
+    "dropout of maps": lambda x, y: F.dropout2d(x, 0.5, training=True),
+}  # fmt: skip
+GRADIENTS: dict[str, Case] = {
+    str(op).removeprefix("aten.").removesuffix(".default"): from_schema(op) for op in overloads(SLOPES)
+} | {
+    "_unsafe_view": lambda x, y: aten._unsafe_view.default(x, [x.shape[0], x.shape[1], 16]),
+    "_softmax": lambda x, y: aten._softmax.default(x, 1, False),
+    "_log_softmax": lambda x, y: aten._log_softmax.default(x, 1, False),
+    "_softmax_backward_data": lambda x, y: aten._softmax_backward_data.default(x, y, 1, x.dtype),
+    "_log_softmax_backward_data": lambda x, y: aten._log_softmax_backward_data.default(x, y, 1, x.dtype),
+    "native_layer_norm": (
+        lambda x, y, w, b: torch.native_layer_norm(x.movedim(1, -1), w.shape, w, b, 1e-5)[0],
+        {"w": torch.rand(4), "b": torch.rand(4)},
+    ),
+    "native_layer_norm_backward": (
+        lambda x, y, w, b: aten.native_layer_norm_backward.default(
+            x.movedim(1, -1),
+            *(y.movedim(1, -1), w.shape, y.mean(1)[..., None], y.std(1)[..., None], w, b, [True, False, False]),
+        )[0],
+        {"w": torch.rand(4), "b": torch.rand(4)},
+    ),
+    "convolution": (
+        lambda x, y, w: aten.convolution.default(x, w, None, [1, 1], [0, 0], [1, 1], False, [0, 0], 1),
+        {"w": torch.randn(3, 4, 1, 1)},
+    ),
+    "convolution transposed": (
+        lambda x, y, w: aten.convolution.default(x, w, None, [1, 1], [0, 0], [1, 1], True, [0, 0], 1),
+        {"w": torch.randn(4, 3, 1, 1)},
+    ),
+    "convolution_backward": (
+        lambda x, y, w: aten.convolution_backward.default(
+            x, y, w, None, [1, 1], [0, 0], [1, 1], False, [0, 0], 1, [True, False, False]
+        )[0],
+        {"w": torch.randn(4, 4, 1, 1)},
+    ),
 }  # fmt: skip
 RECURRENT: dict[str, Case] = {
     "lstm": Recurrent(nn.LSTM(4, 3, batch_first=True)),
@@ -266,7 +323,19 @@ RECURRENT: dict[str, Case] = {
 }
 
 CASES: dict[str, Case] = (
-    ELEMENTWISE | CHANNELS | SPACE | SHAPES | CUTS | REDUCTIONS | RECURRENT | INDICES | ORDERED | SPECTRA | PRODUCTS
+    ELEMENTWISE
+    | DRAWN
+    | GRADIENTS
+    | CHANNELS
+    | SPACE
+    | SHAPES
+    | CUTS
+    | REDUCTIONS
+    | RECURRENT
+    | INDICES
+    | ORDERED
+    | SPECTRA
+    | PRODUCTS
 )
 # Without most of the element-wise family, which contracts nothing.
 DISTINCT = [name for name in CASES if name not in FAMILY or name in ("relu", "add.Tensor", "where.self", "mul_.Tensor")]

@@ -67,7 +67,7 @@ def in_rank(rank: int, module: nn.Module) -> nn.Module:
 
 BETWEEN_0_AND_1 = """
     asin asin_ arcsin acos acos_ arccos atan atan_ arctan atanh atanh_ arctanh erfinv erfinv_ special_erfinv logit
-    logit_ special_ndtri bernoulli bernoulli_
+    logit_ special_ndtri bernoulli bernoulli_ binomial
 """.split()
 ABOVE_1 = "acosh acosh_ arccosh".split()
 BOOLEAN = "bitwise_not bitwise_not_ logical_not logical_and logical_or logical_xor".split()
@@ -78,7 +78,7 @@ INTEGERS = """
 COMPLEX = "complex polar".split()
 ARBITRARY = """
     empty_like rand_like randn_like bernoulli bernoulli_ uniform_ normal_
-    exponential_ random_
+    exponential_ random_ geometric_ cauchy_ log_normal_ poisson binomial _standard_gamma
 """.split()  # what the results hold does not matter
 GIVEN = {"min": 0.4, "max": 0.9, "exponent": 1.5, "rounding_mode": "floor", "to": 3}
 DEFAULTS = {"number": 0.7, "float": 0.5, "int": 1, "bool": False}

@@ -33,6 +33,7 @@ CONTRACTING = {
     "bilinear": 2 * 5 * 4 * 4 + 2 * 5 * 4, "tensordot": 2 * 4 * 4 * 16, "tensordot weight": 2 * 16 * 4 * 5,
     "inner": 2 * 4 * 4 * 4 * 4, "inner weight": 2 * 16 * 4 * 5, "linalg.matmul weight": 2 * 4 * 5,
     "addmm_": 2 * 4 * 4, "baddbmm_": 2 * 4 * 4 * 4, "addmv_": 2 * 4,
+    "convolution": 2 * 16 * 12, "convolution transposed": 2 * 16 * 12, "convolution_backward": 2 * 16 * 16,
     "conv2d of activations": 2 * 2 * 4 * 4 * 4, "pad reflect": 2 * 16 * 12 * 9,
     "linear": 2 * 2 * 64, "linear weight": 2 * 5 * 4, "linear of a transposed weight": 2 * 5 * 4,
     "_weight_norm": 2 * 5 * 4, "_weight_norm of all": 2 * 5 * 4,

@@ -1,7 +1,8 @@
 """Every op rule: what it allows is exact, narrowing is masking, and it allows as much as it can."""
 
 import pytest
-from rule_cases import ADVICE, CASES, case, recorded
+import torch
+from rule_cases import ADVICE, CASES, DRAWN, case, recorded
 
 from netmorph.graph import RULES, Allow
 from netmorph.testing import check_rule
@@ -17,7 +18,8 @@ LIMITS = {
         median of channels, nanmedian of channels, median of all, nanmedian of all, cosine_similarity of channels,
         baddbmm_, product with a weight summed up, aminmax of channels, nanmean of channels, column_stack of vectors,
         mse_loss averaged, l1_loss averaged, smooth_l1_loss averaged, huber_loss averaged,
-        binary_cross_entropy averaged, binary_cross_entropy_with_logits averaged, kl_div averaged
+        binary_cross_entropy averaged, binary_cross_entropy_with_logits averaged, kl_div averaged,
+        native_layer_norm, is all true, is any true
     """,
     Allow.INEXACT: """
         linear, conv2d of activations, matmul, einsum, einsum implicit, attention with a scale,
@@ -28,7 +30,8 @@ LIMITS = {
         cdist of channels, pairwise_distance of channels, renorm_, embedding shortened,
         count_nonzero of all, prod of all, var plain, std plain, var_mean plain, std_mean plain,
         mse_loss summed up, l1_loss summed up, smooth_l1_loss summed up, huber_loss summed up,
-        binary_cross_entropy summed up, binary_cross_entropy_with_logits summed up, kl_div summed up
+        binary_cross_entropy summed up, binary_cross_entropy_with_logits summed up, kl_div summed up,
+        _softmax, _log_softmax, _softmax_backward_data, _log_softmax_backward_data
     """,
     Allow.FROZEN: """
         lstm, gru, rnn_tanh, rnn_relu, lstm packed, gru packed, rnn_tanh packed, rnn_relu packed, lstm_cell, gru_cell,
@@ -49,10 +52,12 @@ LIMITS = {
         nanquantile of channels,
         cumsum of channels, cumsum_ of channels, cumprod of channels, cumprod_ of channels, logcumsumexp of channels,
         cummax of channels, cummin of channels, diff of channels, trapezoid of channels, trapz of channels,
-        cumulative_trapezoid of channels, flip of channels, roll of channels, rot90 of channels
+        cumulative_trapezoid of channels, flip of channels, roll of channels, rot90 of channels,
+        multinomial, native_layer_norm_backward, convolution transposed, convolution_backward
     """,
 }
 ALLOWED = {" ".join(name.split()): allow for allow, names in LIMITS.items() for name in names.split(",")}
+ALLOWED |= dict.fromkeys(DRAWN, Allow.INEXACT)
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -63,5 +68,6 @@ def test_rule(name: str) -> None:
 
 def test_every_rule_is_exercised() -> None:
     ran = set().union(*map(recorded, CASES))
-    assert set(RULES) - ran == set()
+    # That one takes neither float64 nor widths that fill no 16 bytes: tests/graph/test_decided.py.
+    assert set(RULES) - ran == {torch.ops.aten._grouped_mm.default}
     assert set(ALLOWED) <= set(CASES)

@@ -10,7 +10,7 @@ from nets import same, small, snapshot, trained
 from torch import Tensor, nn
 
 from netmorph import Allow, EditError, apply, identity, narrow, residual, shallow, trace, widen
-from netmorph.edit.apply import difference
+from netmorph.edit.difference import difference
 from netmorph.graph import RULES
 from netmorph.widenings import r2r, random_pad
 

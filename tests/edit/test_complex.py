@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 import netmorph
-from netmorph.edit.apply import difference
+from netmorph.edit.difference import difference
 from netmorph.graph import Allow, trace
 from netmorph.testing import check_groups
 

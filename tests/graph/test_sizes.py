@@ -34,7 +34,7 @@ from torch.nn.utils import parametrizations
 
 from netmorph import Allow, TraceError, apply, trace, widen
 from netmorph.edit import narrow_all, widen_all
-from netmorph.edit.apply import difference
+from netmorph.edit.difference import difference
 from netmorph.testing import check_groups
 from netmorph.testing.masked import masked_outputs
 from netmorph.widenings import net2net, random_pad

@@ -2,29 +2,32 @@
 
 from __future__ import annotations
 
-import math
+import copy
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils._pytree import tree_map
 
 from netmorph.edit.carry import averages, prepare
 from netmorph.edit.copies import edited, graph_of
+from netmorph.edit.difference import difference
+from netmorph.edit.fused import as_used, check_called, step_by_step, trains
 from netmorph.edit.journal import entry_of
 from netmorph.edit.plan import Edit, Plan
 from netmorph.edit.replace import Undo, change, undone_on_error
 from netmorph.edit.snapshot import Before, Parts, before_of, remember
-from netmorph.edit.tensors import finest
 from netmorph.edit.wrapped import all_or_none, renew
 from netmorph.errors import EditError
 from netmorph.graph import Graph, trace
 from netmorph.graph.axis import atoms
+from netmorph.graph.decided import decided, decides_by_rounding
 from netmorph.graph.journal import Description
 from netmorph.graph.predict import disagreement
 from netmorph.graph.record import tensors_in
-from netmorph.graph.running import run
+from netmorph.graph.running import one_at_a_time, run
 
 # The largest relative difference of outputs that rounding may explain, with room for deep networks.
 TOLERANCE = {torch.float64: 1e-10, torch.float32: 1e-4, torch.float16: 5e-2, torch.bfloat16: 5e-2}
@@ -64,21 +67,57 @@ def apply(
             f"not {type(graph).__name__} and {type(edit).__name__}"
         )
     # Parameters that are made in a user's inference mode could never be trained.
-    with torch.inference_mode(False), torch.no_grad():
+    with one_at_a_time(), torch.inference_mode(False), torch.no_grad():
         optimizers = [optimizer] if isinstance(optimizer, torch.optim.Optimizer) else list(optimizer)
         if any(isinstance(entry, Tensor) for entry in optimizers):
             raise EditError(
                 "optimizer= takes the optimizer that trains the model, or a list of them, not its parameters"
             )
-        return _apply(graph, edit, optimizers)
+        try:
+            return _apply(graph, edit, optimizers)
+        except OutputsDiffer:
+            if not _is_rounding(graph, edit):
+                raise
+            return _apply(graph, edit, optimizers, trusted=True)
 
 
-def _apply(graph: Graph, edit: Edit, optimizers: list[torch.optim.Optimizer]) -> Graph:
+class OutputsDiffer(EditError):
+    """An edit that should keep the outputs did not."""
+
+
+def _is_rounding(graph: Graph, edit: Edit) -> bool:
+    """Whether an exact edit changed outputs only because rounding turned a decision of the forward over.
+
+    In float64 the same edit of a copy then keeps them: there two scores are rarely as close.
+    """
+    coarse = {torch.float32, torch.float16, torch.bfloat16}
+    if graph.wrapper is not None or not decides_by_rounding(graph.recording):
+        return False
+    if not any(parameter.dtype in coarse for parameter in graph.model.parameters()):
+        return False
+    inputs = tree_map(
+        lambda leaf: leaf.double() if isinstance(leaf, Tensor) and leaf.is_floating_point() else leaf, graph.inputs
+    )
+    try:
+        finer = trace(copy.deepcopy(graph.model).double(), inputs, graph.journal, auxiliary=graph.auxiliary)
+        _apply(finer, edit, [])
+    except Exception:  # whatever fails there: the edit was not found to be right
+        return False
+    return True
+
+
+def _finer(leaf: Any) -> Any:
+    return leaf.double() if isinstance(leaf, Tensor) and leaf.is_floating_point() else leaf
+
+
+def _apply(graph: Graph, edit: Edit, optimizers: list[torch.optim.Optimizer], trusted: bool = False) -> Graph:
+    """Args: trusted: that the edit is exact was checked elsewhere."""
     model = graph.model
     with undone_on_error() as undo, all_or_none(graph.wrapper) as tell:
         check_current(graph)
         others = [graph_of(graph, copy) for copy in graph.copies]
-        plan = edit.plan(graph)
+        asked = edit.plan(graph)
+        plan = step_by_step(model, asked)
         _check_description(edit)
         _check_hooks(model, plan)
         old = dict(model.named_parameters(remove_duplicate=False))
@@ -86,17 +125,26 @@ def _apply(graph: Graph, edit: Edit, optimizers: list[torch.optim.Optimizer]) ->
         averaged = {key: edited(graph, edit, mean) for key, mean in averages(optimizers, names).items()}
         # Without a claim to check, the shapes of the outputs suffice; a claim is about the weights as they are now.
         before = run(model, graph.inputs) if plan.exact else graph.recording.result
+        fused = as_used(model, graph.inputs) if plan is not asked and plan.exact else None
+        training = bool(plan.modules) and graph.auxiliary and trains(graph)
         parts = [Parts.of(model, plan)]
         replaced = before_of(plan.undoes) if plan.undoes is not None else None
         finish = replaced.returning() if replaced is not None and replaced.parts[0].model is model else None
         change(model, plan.modules, plan.tensors, plan.attributes, undo)
         after = _trace_again(graph, edit)
         _check_predicted(graph, after, plan, edit)
-        error = difference(before, after.recording.result)
+        if plan.modules and plan.undoes is None:
+            check_called(after, plan, _title(edit), training=training)
         if plan.exact:
-            _check_exact(edit, error, graph, before)
+            error = difference(before, after.recording.result)
+            if not trusted:
+                _check_exact(edit, error, graph, before)
+            if fused is not None:
+                _check_unfused(edit, difference(fused, as_used(model, graph.inputs)), graph, fused)
+        else:
+            error = difference(before, after.recording.result, _decided_outputs(graph))
         for other in others:
-            parts.append(_change_copy(other, edit, undo))
+            parts.append(_change_copy(other, edit, undo, trusted))
         new = dict(model.named_parameters(remove_duplicate=False))
         carried = {name for name, tensor in plan.tensors.items() if not isinstance(tensor, nn.Parameter)}
         commit = prepare(optimizers, old, new, carried, plan.moments, averaged)
@@ -119,12 +167,12 @@ def _sealed(parts: Sequence[Parts], optimizers: Sequence[torch.optim.Optimizer])
     return [first.sealed(optimizers), *(part.sealed() for part in rest)]
 
 
-def _change_copy(graph: Graph, edit: Edit, undo: Undo) -> Parts:
-    plan = edit.plan(graph)
+def _change_copy(graph: Graph, edit: Edit, undo: Undo, trusted: bool) -> Parts:
+    plan = step_by_step(graph.model, edit.plan(graph))
     parts = Parts.of(graph.model, plan)
     before = run(graph.model, graph.inputs) if plan.exact else None
     change(graph.model, plan.modules, plan.tensors, plan.attributes, undo)
-    if plan.exact:
+    if plan.exact and not trusted:
         _check_exact(edit, difference(before, run(graph.model, graph.inputs)), graph, before)
     return parts
 
@@ -149,8 +197,11 @@ def _check_hooks(model: nn.Module, plan: Plan) -> None:
 
 
 def _check_predicted(before: Graph, after: Graph, plan: Plan, edit: Edit) -> None:
-    found = disagreement(before.recording, after.recording, plan.sizes) if plan.sizes else None
+    found = None
+    if plan.sizes:
+        found = disagreement(before.recording, after.recording, plan.sizes, exact=plan.exact)
     if found is not None:
+        _check_repeats(after, edit)
         raise EditError(
             f"{_title(edit)} is not possible: in the edited forward {found}. It uses a size in a way that "
             "tracing cannot follow; compute it from the tensor. The network was put back"
@@ -159,39 +210,42 @@ def _check_predicted(before: Graph, after: Graph, plan: Plan, edit: Edit) -> Non
 
 def _check_exact(edit: Edit, error: float, graph: Graph, before: Any) -> None:
     if not error <= _tolerance(graph, before):
-        raise EditError(
+        _check_repeats(graph, edit)
+        raise OutputsDiffer(
             f"{_title(edit)} should keep the network's outputs, but they differ by {error:.1e} (relative). "
             "The network was put back. This is a bug in an op rule, or the forward uses a size or an index of "
             "channels in a way that tracing cannot see"
         )
 
 
-def difference(before: Any, after: Any) -> float:
-    """The largest difference between two results, relative to the largest value of the first.
-
-    Raises:
-        EditError: the results have different shapes.
-    """
-    gaps: list[float] = []
-    for one, other in zip(tensors_in(before), tensors_in(after), strict=True):
-        if one.shape != other.shape:
-            raise EditError(
-                f"the edit would change an output's shape from {tuple(one.shape)} to {tuple(other.shape)}: the "
-                "forward reshapes by a fixed size, or the module taken out changes shapes. The network was put back"
-            )
-        if not (one.is_floating_point() or one.is_complex()):
-            gaps.append(0.0 if torch.equal(one, other) else math.inf)
-        elif bool(one.isfinite().any()):
-            one, other = finest(one), finest(other)
-            equal = (one == other) | (one.isnan() & other.isnan())  # infinities as well
-            scale = torch.where(one.isfinite(), one, 0).abs().max().clamp_min(torch.finfo(torch.float64).tiny)
-            gaps.append(float(torch.where(equal, 0.0, (one - other).abs() / scale).max()))
-    if not gaps:
+def _check_unfused(edit: Edit, error: float, graph: Graph, before: Any) -> None:
+    if not error <= _tolerance(graph, before):
         raise EditError(
-            "the model's outputs on the example inputs are empty, NaN or infinite, so no edit can be checked on them; "
-            "trace with inputs that give finite outputs"
+            f"{_title(edit)} is not possible: PyTorch computes the layers around it by fused operators in eval mode "
+            f"without gradients, and step by step they give other outputs ({error:.1e}, relative), where something is "
+            "padded, say. Turn the fused path off (enable_nested_tensor=False, or "
+            "torch.backends.mha.set_fastpath_enabled(False)), so that the network computes the same in both modes. The "
+            "network was put back"
         )
-    return math.nan if any(map(math.isnan, gaps)) else max(gaps)
+
+
+def _check_repeats(graph: Graph, edit: Edit) -> None:
+    """Tell a forward that never gives the same twice from a wrong rule."""
+    one, other = run(graph.model, graph.inputs), run(graph.model, graph.inputs)
+    error = difference(one, other)
+    if not error <= _tolerance(graph, one):
+        raise EditError(
+            f"{_title(edit)} cannot be checked: two runs of the same network on the same inputs differ by {error:.1e} "
+            "(relative), though all random states that netmorph knows of were the same. The forward looks at a clock, "
+            "say, or draws from a stream of random numbers that no module holds: hold it in an attribute of the "
+            "module, or draw from PyTorch's, NumPy's or Python's own. The network was put back"
+        )
+
+
+def _decided_outputs(graph: Graph) -> list[frozenset[int]] | None:
+    """For each output the dimensions whose length data decides; None where it decides nothing."""
+    found = decided(graph.recording, graph.recording.calls)
+    return None if found.start is None else [found.loose.get(value, frozenset()) for value in graph.recording.outputs]
 
 
 def check_current(graph: Graph) -> None:

@@ -155,6 +155,12 @@ def module_at(graph: Graph, path: str) -> nn.Module:
     if not path or path not in known:
         raise EditError(f"no module {path!r} to edit{suggest(path, known)}; see model.named_modules()")
     module: nn.Module = known[path]
+    scripted = next((place for place in _around(path) if isinstance(known[place], torch.jit.ScriptModule)), None)
+    if scripted is not None:
+        raise EditError(
+            f"{path!r} cannot be replaced: {scripted!r} is a scripted module, which keeps its parts in C++. "
+            f"Depth edits of {scripted!r} as a whole work"
+        )
     if _is_read_past(graph, path):
         owner = path.rpartition(".")[0]
         raise EditError(
@@ -162,6 +168,12 @@ def module_at(graph: Graph, path: str) -> nn.Module:
             f"edits work there, and depth edits of {owner!r} as a whole"
         )
     return module
+
+
+def _around(path: str) -> list[str]:
+    """The paths of the modules that hold this one, from the outside; not the model's own."""
+    names = path.split(".")
+    return [".".join(names[:end]) for end in range(1, len(names))]
 
 
 def _is_read_past(graph: Graph, path: str) -> bool:

@@ -276,7 +276,7 @@ def _results(network: nn.Module, inputs: Inputs, model: nn.Module, training: boo
 
     with untouched(network):
         torch.manual_seed(0)
-        result = run(network, inputs, training=training, following=kept())
+        result = run(network, inputs, training=training, following=kept)
     outputs = [leaf for leaf in tree_leaves(result) if isinstance(leaf, Tensor)]
     return {f"output {number}": tensor for number, tensor in enumerate(outputs)} | buffers
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
@@ -23,32 +24,50 @@ class Following(TorchFunctionMode):
 
     Args:
         value: the recorded value of a tensor.
+
+    Attributes:
+        equal: sizes that were compared and found equal.
+        read: the tensors whose values were given to Python or another library.
+        differentiated: while the forward takes a gradient: of which tensors.
     """
 
     def __init__(self, value: Callable[[Tensor], Value]) -> None:
         super().__init__()
         self.equal: list[Equality] = []
+        self.read: list[Value] = []
+        self.differentiated: tuple[Value, ...] | None = None
         self._value = value
         self._given: list[int] | None = None
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Called for every PyTorch function that the forward calls."""
         outer, self._given = self._given, list(_integers((args, kwargs)))
+        before = self.differentiated
+        if func in _GRADIENTS:
+            self.differentiated = self._roots(args[0] if args else next(iter((kwargs or {}).values())))
         try:
             result = func(*args, **(kwargs or {}))
         finally:
-            self._given = outer
+            self._given, self.differentiated = outer, before
         if func is Tensor.__getitem__:
             self._whole(args[0], args[1])
         if func in _OF_NUMBERS:
             _as_numbers(_integers(args))
         if func in _OUT_OF_SIGHT:
+            self.read.append(self._value(args[0]))
             _as_numbers(self._sizes(args[0], args[0].shape, (), {}))
         if func in _SIZES:
             return self._sizes(args[0], result, args[1:], kwargs or {})
         if func in _COUNTS:
             return self._count(args[0], result)
         return result
+
+    def _roots(self, given: Any) -> tuple[Value, ...] | None:
+        """The values of tensors; None where some are wrapped by `torch.func`, so that no operator gets them itself."""
+        roots = [given] if isinstance(given, Tensor) else list(given)
+        if any(torch._C._functorch.is_functorch_wrapped_tensor(root) for root in roots):
+            return None
+        return tuple(self._value(root) for root in roots)
 
     def followed(self, op: torch._ops.OpOverload, arguments: Any) -> Any:
         """The arguments of an operator, with integers that the present call was given in place of equal ones.
@@ -125,6 +144,7 @@ class Following(TorchFunctionMode):
 _SIZES = (Tensor.shape.__get__, Tensor.size)  # type: ignore[attr-defined]
 _OF_NUMBERS = (torch.tensor, torch.as_tensor, torch.scalar_tensor)
 _OUT_OF_SIGHT = (Tensor.numpy, Tensor.tolist)  # what other libraries do with channels cannot be followed
+_GRADIENTS = (torch.autograd.grad, torch.autograd.backward, Tensor.backward)
 _COUNTS = (Tensor.numel, Tensor.nelement, torch.numel)
 
 
@@ -163,19 +183,26 @@ def functions_open() -> Iterator[None]:
     """Let `Following` see what PyTorch's own Python functions call, not just that they are called.
 
     Functions of `torch.nn.functional` hand themselves over whole to whoever follows functions. Here they do so only
-    for tensors of a class of the user's.
+    for tensors of a class of the user's. What asks in another thread gets PyTorch's own answer; the caller holds
+    `one_at_a_time`, so that no two threads put theirs in at once.
     """
     names = ("has_torch_function", "has_torch_function_unary", "has_torch_function_variadic")
     places = (torch.nn.functional, torch.functional, torch._tensor)
     before = [(place, name, vars(place)[name]) for place in places for name in names if name in vars(place)]
+    mine = threading.get_ident()
 
-    def of_own_class(*arguments: Any) -> bool:
-        leaves = arguments[0] if len(arguments) == 1 and isinstance(arguments[0], tuple) else arguments
-        return any(isinstance(leaf, Tensor) and type(leaf) not in (Tensor, nn.Parameter) for leaf in leaves)
+    def asked(original: Callable[..., bool]) -> Callable[..., bool]:
+        def of_own_class(*arguments: Any) -> bool:
+            if threading.get_ident() != mine:
+                return original(*arguments)
+            leaves = arguments[0] if len(arguments) == 1 and isinstance(arguments[0], tuple) else arguments
+            return any(isinstance(leaf, Tensor) and type(leaf) not in (Tensor, nn.Parameter) for leaf in leaves)
+
+        return of_own_class
 
     try:
-        for place, name, _ in before:
-            setattr(place, name, of_own_class)
+        for place, name, function in before:
+            setattr(place, name, asked(function))
         yield
     finally:
         for place, name, function in before:

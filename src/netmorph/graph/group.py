@@ -15,10 +15,12 @@ from torch.utils._pytree import tree_leaves, tree_map
 from netmorph.errors import NetmorphError, suggest
 from netmorph.graph import ops as _ops  # noqa: F401  (fills the table of rules)
 from netmorph.graph.axis import Allow, Atom, Axis, Change, Fixed, Limit, along, atoms, resolve
+from netmorph.graph.decided import decided
+from netmorph.graph.elsewhere import elsewhere, freeze_beside, reached
 from netmorph.graph.journal import Journal
 from netmorph.graph.record import Recording, record
 from netmorph.graph.rules import Attribute, Coupling, Fill, Role, Use, couple
-from netmorph.graph.running import Inputs, TraceError, check_ready, collector_paused
+from netmorph.graph.running import Inputs, TraceError, check_ready, collector_paused, one_at_a_time
 from netmorph.graph.unwrap import unwrap
 from netmorph.graph.value import Value
 
@@ -149,6 +151,7 @@ class Graph:
         return [group for group in self.groups.values() if group.allow >= allow]
 
 
+@one_at_a_time()
 @collector_paused()
 def trace(
     model: nn.Module,
@@ -196,7 +199,8 @@ def trace(
     run = record(model, inputs)
     tensors = _start(run)
     couple(run, coupling, strict=strict)
-    if auxiliary and {name for name, _ in model.named_parameters()} - _reached(run):
+    parameters = {name for name, _ in model.named_parameters()}
+    if auxiliary and parameters - reached(run):
         try:
             training = record(model, _two_samples(inputs), training=True)
         except TraceError as error:
@@ -206,6 +210,13 @@ def trace(
             ) from error
         _start(training, tensors)
         couple(training, coupling, strict=strict)
+        seen = reached(run) | reached(training)
+        for other in elsewhere(model, inputs, run, parameters - seen):
+            _start(other, tensors)
+            couple(other, coupling, strict=strict)
+            seen |= reached(other)
+        if decided(run, run.calls).start is not None:
+            freeze_beside(tensors, parameters - seen)
     return Graph(
         model,
         inputs,
@@ -244,11 +255,6 @@ def _start(run: Recording, known: dict[str, Value] | None = None) -> dict[str, V
     for name, value in run.tensors.items():
         value.axes = known[name].axes if known else [(Atom(length),) for length in value.shape]
     return run.tensors
-
-
-def _reached(run: Recording) -> set[str]:
-    leaves = tree_leaves([(call.args, call.kwargs) for call in run.calls])
-    return {leaf.name for leaf in leaves if isinstance(leaf, Value) and leaf.name}
 
 
 def _two_samples(inputs: Inputs) -> Any:

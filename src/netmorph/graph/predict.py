@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from itertools import zip_longest
+from typing import Any
 
 import torch
 from torch.utils._pytree import tree_leaves
 
 from netmorph.graph.axis import Atom, size
+from netmorph.graph.decided import Decided, decided
 from netmorph.graph.record import Call, Recording
 from netmorph.graph.value import Value
 
@@ -16,7 +19,7 @@ READS = {torch.ops.aten.item.default, torch.ops.aten._local_scalar_dense.default
 SIZES = {"int", "List[int]", "Optional[int]", "Optional[List[int]]", "List[Optional[int]]"}
 
 
-def disagreement(before: Recording, after: Recording, sizes: Mapping[Atom, int]) -> str | None:
+def disagreement(before: Recording, after: Recording, sizes: Mapping[Atom, int], *, exact: bool = True) -> str | None:
     """Where the forward of a network with other widths differs from what its axes predict.
 
     The same operators must run in the same order, and every result must have the predicted shape. So a forward that
@@ -28,26 +31,65 @@ def disagreement(before: Recording, after: Recording, sizes: Mapping[Atom, int])
         before: a coupled recording of the network before the edit.
         after: a recording of the edited network.
         sizes: the new sizes of the atoms that changed.
+        exact: whether both compute the same. Otherwise data may decide otherwise in the edited network: the lengths
+            that follow from it are left out, and behind the place where the forward knows of it, an operator is
+            compared with those that ran at the same line.
 
     Returns:
         The first difference with its source line, or None.
     """
-    known = dict(sizes)
+    calls, others = _calls(before), _calls(after)
+    free = Decided() if exact else decided(before, calls)
+    found = _in_order(calls, others, sizes, free)
+    if found is None or free.start is None:
+        return found
+    start = free.start
+    return _in_order(calls[:start], others[:start], sizes, free) or _by_place(
+        calls[start:], others[start:], sizes, replace(free, everywhere=True)
+    )
+
+
+def _in_order(calls: Sequence[Call], others: Sequence[Call], sizes: Mapping[Atom, int], free: Decided) -> str | None:
     has_read = False  # numbers that are read from tensors may change with the channels
-    for one, other in zip_longest(_calls(before), _calls(after)):
+    for one, other in zip_longest(calls, others):
         if one is None or other is None or one.op is not other.op:
             return f"{_name(other)} runs where {_name(one)} ran before ({_place(other or one)})"
-        for value, made in zip(one.outputs, other.outputs, strict=True):
-            predicted = tuple(size(axis, known) for axis in value.axes)
-            if predicted != made.shape:
-                return (
-                    f"{_name(other)} gives shape {made.shape}, but the channels that it works on make it {predicted} "
-                    f"({_place(other)})"
-                )
+        told = _other_shape(one, other, sizes, free)
+        if told is not None:
+            return told
         has_read = has_read or one.op in READS
         for was, now in zip_longest(_operands(one), _operands(other)):
             if was and now and was != now and not has_read:
                 return f"{_name(other)} computes with {now} in place of {was} ({_place(other)})"
+    return None
+
+
+def _by_place(calls: Sequence[Call], others: Sequence[Call], sizes: Mapping[Atom, int], free: Decided) -> str | None:
+    """Each call against those of the same operator, module and line; a line that never ran before says nothing."""
+    known: dict[tuple[Any, str, str], list[Call]] = {}
+    for call in calls:
+        known.setdefault((call.op, call.module, call.location), []).append(call)
+    for other in others:
+        told = [
+            _other_shape(one, other, sizes, free) for one in known.get((other.op, other.module, other.location), [])
+        ]
+        if told and all(told):
+            return told[0]
+    return None
+
+
+def _other_shape(one: Call, other: Call, sizes: Mapping[Atom, int], free: Decided) -> str | None:
+    if len(one.outputs) != len(other.outputs):
+        if free.start is not None:  # the parts of a tensor that is taken apart along a length that data decides
+            return None
+        return f"{_name(other)} gives {len(other.outputs)} tensors in place of {len(one.outputs)} ({_place(other)})"
+    for value, made in zip(one.outputs, other.outputs, strict=True):
+        if not free.fits(value, sizes, made.shape):
+            predicted = tuple(size(axis, dict(sizes)) for axis in value.axes)
+            return (
+                f"{_name(other)} gives shape {made.shape}, but the channels that it works on make it {predicted} "
+                f"({_place(other)})"
+            )
     return None
 
 

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import itertools
+import threading
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -22,7 +24,7 @@ from torch.utils._pytree import tree_leaves, tree_map
 from netmorph.graph.contraction import Contraction
 from netmorph.graph.following import Following, functions_open
 from netmorph.graph.provenance import Equality, source_line
-from netmorph.graph.running import Inputs, TraceError, run
+from netmorph.graph.running import Inputs, TraceError, generators, run_once
 from netmorph.graph.value import Value
 
 
@@ -38,6 +40,9 @@ class Call:
         location: the source line.
         contractions: what it multiplies and sums, filled in by its rule.
         scales: the weight and bias of a product or norm, filled in by its rule: the result is zero where both are.
+        draws: whether it drew random numbers: dropout does so in training mode only.
+        differentiates: where it is part of a gradient that the forward takes (`torch.autograd.grad`), of which tensors;
+            None where it is not, or where nobody knows of which.
     """
 
     op: torch._ops.OpOverload
@@ -48,6 +53,8 @@ class Call:
     location: str
     contractions: list[Contraction] = field(default_factory=list)
     scales: list[Value] = field(default_factory=list)
+    draws: bool = False
+    differentiates: tuple[Value, ...] | None = None
 
     @functools.cached_property
     def values(self) -> list[Value]:
@@ -79,6 +86,7 @@ class Recording:
         equal: sizes that the forward compared and found equal.
         constants: tensors that no recorded operator made and that are neither inputs nor registered with a module.
         result: what the model returned.
+        read: tensors whose values Python or another library looked at, so that no operator tells of it.
     """
 
     calls: list[Call]
@@ -89,6 +97,7 @@ class Recording:
     constants: dict[Value, Tensor]
     equal: tuple[Equality, ...]
     result: Any
+    read: tuple[Value, ...] = ()
 
 
 def tensors_in(result: Any) -> list[Tensor]:
@@ -122,17 +131,19 @@ def record(model: nn.Module, inputs: Inputs, *, training: bool = False) -> Recor
     Raises:
         TraceError: the forward raised; the message tells where.
     """
-    try:
-        return _record(model, inputs, training, provenance=True)
-    except TraceError:
-        # Some code asks whether a number is exactly an `int`; without provenance it can be recorded all the same.
-        return _record(model, inputs, training, provenance=False)
+    ways = [*itertools.product((True, False), (False, True))]
+    for provenance, gradients in ways[:-1]:
+        # Some code asks whether a number is exactly an `int`; without provenance it can be recorded all the same. Some
+        # takes gradients, which inference mode has none of.
+        with contextlib.suppress(TraceError):
+            return _record(model, inputs, training, provenance, gradients)
+    return _record(model, inputs, training, *ways[-1])
 
 
-def _record(model: nn.Module, inputs: Inputs, training: bool, provenance: bool) -> Recording:
+def _record(model: nn.Module, inputs: Inputs, training: bool, provenance: bool, gradients: bool) -> Recording:
     recorder = _Recorder(model)
     values = [recorder.enter(tensor) for tensor in tree_leaves(inputs) if isinstance(tensor, Tensor)]
-    result = run(model, inputs, training=training, following=recorder.following(provenance))
+    result = run_once(model, inputs, training=training, following=recorder.following(provenance), gradients=gradients)
     outputs = [recorder.value(tensor) for tensor in tensors_in(result)]
     if not outputs:
         raise TraceError(f"the model returned {type(result).__name__} without a tensor; nothing can be traced")
@@ -145,6 +156,7 @@ def _record(model: nn.Module, inputs: Inputs, training: bool, provenance: bool) 
         recorder.constants,
         tuple(recorder.sizes.equal),
         result,
+        tuple(recorder.sizes.read),
     )
 
 
@@ -185,14 +197,29 @@ class _Recorder(TorchDispatchMode):
         seen_args, seen_kwargs = self.sizes.followed(
             func, tree_map(lambda leaf: self.value(leaf) if isinstance(leaf, Tensor) else leaf, (args, kwargs))
         )
+        watched = generators(kwargs) if torch.Tag.nondeterministic_seeded in func.tags else []
+        states = [generator.get_state() for generator in watched]
         result = func(*args, **kwargs)
+        draws = any(not torch.equal(state, g.get_state()) for state, g in zip(states, watched, strict=True))
         outputs = tuple(
             # An in-place operator returns its argument: a new value, except where that is a parameter or buffer.
             known if (known := self._values.get(id(leaf))) is not None and known.name is not None else self.enter(leaf)
             for leaf in tree_leaves(result)
             if isinstance(leaf, Tensor)
         )
-        self.calls.append(Call(func, seen_args, seen_kwargs, outputs, self._stack[-1], source_line()))
+        is_backward = torch._C._current_autograd_node() is not None
+        self.calls.append(
+            Call(
+                func,
+                seen_args,
+                seen_kwargs,
+                outputs,
+                self._stack[-1],
+                source_line(),
+                draws=draws,
+                differentiates=self.sizes.differentiated if is_backward else None,
+            )
+        )
         return result
 
     @contextlib.contextmanager
@@ -203,27 +230,30 @@ class _Recorder(TorchDispatchMode):
             provenance: follow integers as well. The caller puts the attributes of modules back.
         """
 
+        mine = threading.get_ident()  # modules that other threads run meanwhile are none of ours
+
         def enter(module: nn.Module, args: Any) -> None:
+            if threading.get_ident() != mine:
+                return
             self._stack.append(self._paths.get(id(module), self._stack[-1]))
 
         def leave(module: nn.Module, args: Any, result: Any) -> None:
+            if threading.get_ident() != mine:
+                return
             self._stack.pop()
             path = self._paths.get(id(module))
             if path is not None and isinstance(result, Tensor):
                 self.module_outputs[path] = self.value(result)
 
-        handles = [
-            module_hooks.register_module_forward_pre_hook(enter),
-            module_hooks.register_module_forward_hook(leave, always_call=True),
-        ]
-        try:
-            with contextlib.ExitStack() as stack:
-                stack.enter_context(self)
-                if provenance:
-                    self.sizes.hold(self._modules)
-                    stack.enter_context(functions_open())
-                    stack.enter_context(self.sizes)
-                yield
-        finally:
-            for handle in handles:
-                handle.remove()
+        with contextlib.ExitStack() as stack:
+            for register, hook, how in (
+                (module_hooks.register_module_forward_pre_hook, enter, {}),
+                (module_hooks.register_module_forward_hook, leave, {"always_call": True}),
+            ):
+                stack.callback(register(hook, **how).remove)
+            stack.enter_context(self)
+            if provenance:
+                self.sizes.hold(self._modules)
+                stack.enter_context(functions_open())
+                stack.enter_context(self.sizes)
+            yield

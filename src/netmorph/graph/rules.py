@@ -13,9 +13,10 @@ changes of width pass. `ops/` is the table; users add entries with the same deco
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import Any
 
@@ -137,6 +138,15 @@ class Coupling:
         """The operator, module and source line of the current call, for messages."""
         return f"{op_name(self.call.op)} in {self.call.module or 'the model'} ({self.call.location})"
 
+    @property
+    def is_gradient(self) -> bool:
+        """Whether the call is part of a gradient of known tensors.
+
+        If an edit keeps a function, it keeps its gradient: what such calls multiply and sum limits nothing by itself.
+        What does is stated where the gradient begins and where it is used, see `couple`.
+        """
+        return self.call.differentiates is not None
+
     def unify(self, left: Axis, right: Axis) -> None:
         """These axes always have the same channels in the same order."""
         if size(left) != size(right):
@@ -187,7 +197,7 @@ class Coupling:
             factors: only these factors of the dimension, where others are used in another way.
         """
         origin = value.origins[dim] if value is not None and value.origins else None
-        if origin is None:
+        if origin is None or self.is_gradient:
             return
         scaled = origin.places if origin.scaled is None else origin.scaled
         first, other = (scaled, origin.places) if role is Role.READ else (origin.places, scaled)
@@ -245,6 +255,8 @@ class Coupling:
 
     def contract(self, contraction: Contraction) -> None:
         """The operator multiplies and sums this."""
+        if self.is_gradient:  # it costs, but it is no layer
+            contraction = replace(contraction, input=None, bias=None, read=(), write=())
         self.call.contractions.append(contraction)
 
     def scale(self, *values: Value | None) -> None:
@@ -262,7 +274,8 @@ class Coupling:
 
     def limit(self, axis: Axis, allow: Allow, reason: str) -> None:
         """Only some changes of width pass."""
-        limit(axis, allow, f"{reason}: {self.where}")
+        if not self.is_gradient or allow is Allow.FROZEN:
+            limit(axis, allow, f"{reason}: {self.where}")
 
     def attribute(self, name: str, *axes: Axis) -> None:
         """The calling module may hold the length of these axes in its attribute `name`.
@@ -322,8 +335,8 @@ def couple(recording: Recording, coupling: Coupling, *, strict: bool = False) ->
     Raises:
         UnknownOp: where `strict`, an operator has no rule.
     """
-    for values in (recording.outputs, *(call.values for call in recording.calls)):
-        coupling.read.update(values)
+    coupling.read.update(recording.outputs, *(call.values for call in recording.calls))
+    made: dict[Value, str] = {}  # gradients, and where they were taken
     for value in recording.inputs:
         value.axes = [(Fixed(length, "the model's input"),) for length in value.shape]
         value.from_input = True
@@ -333,7 +346,10 @@ def couple(recording: Recording, coupling: Coupling, *, strict: bool = False) ->
             _constant(value)
         _apply(call, coupling, strict)
         coupling.made.update((output, call) for output in call.outputs if output.name is None)
+        _at_gradient(call, coupling, made)
     coupling.settle()
+    for value in recording.outputs:
+        _at_use(value, coupling, made)
     for found in dict.fromkeys(recording.equal):
         coupling.sizes.equate(found.left, coupling.sizes.axis(found.right, found.where), found.where)
     coupling.sizes.settle()
@@ -341,6 +357,26 @@ def couple(recording: Recording, coupling: Coupling, *, strict: bool = False) ->
         _constant(value)
         for axis in value.axes:
             freeze(axis, "the model's output")
+
+
+def _at_gradient(call: Call, coupling: Coupling, made: dict[Value, str]) -> None:
+    """What limits channels where a gradient begins, and where it is used.
+
+    It is summed over the channels of what is differentiated; and what a copy of a channel gets is a share of it.
+    """
+    if call.differentiates is None:
+        for value in call.values:
+            _at_use(value, coupling, made)
+        return
+    for root in call.differentiates:
+        for axis in root.axes:
+            limit(axis, Allow.INEXACT, f"a gradient is summed over these channels: {coupling.where}")
+    made.update(dict.fromkeys(call.outputs, coupling.where))
+
+
+def _at_use(value: Value, coupling: Coupling, made: dict[Value, str]) -> None:
+    for axis in value.axes if value in made else ():
+        limit(axis, Allow.INEXACT, f"a gradient with respect to these channels: {made[value]}")
 
 
 def contractions_of(
@@ -392,6 +428,9 @@ def _apply(call: Call, coupling: Coupling, strict: bool) -> None:
                 unify(old, new, coupling.where)
         else:
             output.axes = made
+    if call.draws:  # with another width, what is drawn next is another number
+        for axis in itertools.chain.from_iterable(output.axes for output in call.outputs):
+            coupling.limit(axis, Allow.INEXACT, "random numbers are drawn for these channels")
     derive(call, call.op in REARRANGING)
 
 

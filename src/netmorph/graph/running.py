@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import gc
+import os
 import random
+import threading
 import traceback
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_leaves
 
 from netmorph.errors import NetmorphError
@@ -20,8 +24,30 @@ from netmorph.graph.provenance import is_of_the_user
 
 # What a forward may add to in place: a module's own tables (parameters, buffers, modules, hooks), a user's records.
 CONTAINERS = (dict, list, set, deque)
+# What random numbers are drawn from, where a module holds a stream of its own.
+STREAMS = (torch.Generator, random.Random, np.random.RandomState, np.random.Generator)
 
 Inputs = tuple[Any, ...] | dict[str, Any]  # positional, or by keyword
+
+
+_LOCK = threading.RLock()
+os.register_at_fork(after_in_child=lambda: _renew_lock())
+
+
+def _renew_lock() -> None:
+    """In a process that was forked: the thread that held the lock is not there."""
+    global _LOCK
+    _LOCK = threading.RLock()
+
+
+@contextlib.contextmanager
+def one_at_a_time() -> Iterator[None]:
+    """One thread at a time: modules and what all threads share are changed while a model runs, and put back then.
+
+    Held by whole traces and edits, so that a thread never sees what another one has not finished.
+    """
+    with _LOCK:
+        yield
 
 
 class TraceError(NetmorphError):
@@ -55,18 +81,42 @@ def run(
     inputs: Inputs,
     *,
     training: bool = False,
-    following: contextlib.AbstractContextManager[None] | None = None,
+    following: Callable[[], contextlib.AbstractContextManager[None]] = contextlib.nullcontext,
 ) -> Any:
     """What `model(*inputs)` returns in eval (or training) mode, without a trace of the call on the model.
 
     Args:
-        following: entered around the forward alone.
+        following: makes what is entered around the forward alone; a forward that takes gradients itself runs twice.
 
     Raises:
         TraceError: the forward raised; the message tells where.
     """
-    with untouched(model), no_fused_attention(), torch.inference_mode():
-        _set_mode(model, training)
+    with contextlib.suppress(TraceError):
+        return run_once(model, inputs, training=training, following=following())
+    return run_once(model, inputs, training=training, following=following(), gradients=True)
+
+
+def run_once(
+    model: nn.Module,
+    inputs: Inputs,
+    *,
+    training: bool = False,
+    following: contextlib.AbstractContextManager[None] | None = None,
+    gradients: bool = False,
+) -> Any:
+    """What `model(*inputs)` returns in eval (or training) mode, in one way to run it.
+
+    Args:
+        following: entered around the forward alone.
+        gradients: let the forward take gradients where it turns them on. Otherwise it runs in inference mode, where
+            there are none.
+
+    Raises:
+        TraceError: the forward raised; the message tells where.
+    """
+    mode = _gradients_where_asked() if gradients else torch.inference_mode()
+    with untouched(model), no_fused_attention(), mode:
+        set_mode(model, training)
         try:
             with following or contextlib.nullcontext():
                 return model(**inputs) if isinstance(inputs, dict) else model(*inputs)
@@ -78,7 +128,24 @@ def run(
             ) from error
 
 
-def _set_mode(model: nn.Module, training: bool) -> None:
+class _Whole(TorchFunctionMode):
+    """Wherever gradients are off, operators are called below autograd: there composite ones arrive whole."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """See `TorchFunctionMode`."""
+        if torch.is_grad_enabled():
+            return func(*args, **(kwargs or {}))
+        with torch._C._AutoDispatchBelowAutograd():
+            return func(*args, **(kwargs or {}))
+
+
+@contextlib.contextmanager
+def _gradients_where_asked() -> Iterator[None]:
+    with torch.inference_mode(False), torch.no_grad(), _Whole():
+        yield
+
+
+def set_mode(model: nn.Module, training: bool) -> None:
     """Only the flags: a `train` of the user's own may do more, such as fold low-rank weights into others in place."""
     for module in model.modules():
         if isinstance(module, torch.jit.ScriptModule):
@@ -89,7 +156,16 @@ def _set_mode(model: nn.Module, training: bool) -> None:
 
 @contextlib.contextmanager
 def untouched(model: nn.Module) -> Iterator[None]:
-    """Put back whatever a forward may change: attributes, modes, buffers' contents, random states."""
+    """Put back whatever a forward may change: attributes, modes, buffers' contents, random states.
+
+    One thread at a time: two that run the same model would put back each other's changes.
+    """
+    with one_at_a_time(), _put_back(model):
+        yield
+
+
+@contextlib.contextmanager
+def _put_back(model: nn.Module) -> Iterator[None]:
     # Scripted modules keep their attributes in C++ and out of reach; of those only the mode is put back.
     modules = [module for module in model.modules() if not isinstance(module, torch.jit.ScriptModule)]
     scripted = [(module, module.training) for module in model.modules() if isinstance(module, torch.jit.ScriptModule)]
@@ -102,12 +178,15 @@ def untouched(model: nn.Module) -> Iterator[None]:
     ]
     buffers = [(buffer, buffer.detach().clone()) for buffer in model.buffers()]
     python_state, numpy_state = random.getstate(), np.random.get_state()  # noqa: NPY002
+    own_states = [_state(held) for before in attributes for held in before.values() if isinstance(held, STREAMS)]
     try:
         with torch.random.fork_rng(devices=_cuda_devices(model)):
             yield
     finally:
         random.setstate(python_state)
         np.random.set_state(numpy_state)  # noqa: NPY002
+        for put_back in own_states:
+            put_back()
         for module, before in zip(modules, attributes, strict=True):
             vars(module).clear()
             vars(module).update(before)
@@ -122,6 +201,25 @@ def untouched(model: nn.Module) -> Iterator[None]:
                     buffer.copy_(content)
 
 
+def _state(stream: Any) -> Callable[[], object]:
+    """What puts a stream of random numbers back to where it is now."""
+    if isinstance(stream, torch.Generator):
+        return functools.partial(stream.set_state, stream.get_state())
+    if isinstance(stream, random.Random):
+        return functools.partial(stream.setstate, stream.getstate())
+    if isinstance(stream, np.random.RandomState):
+        return functools.partial(stream.set_state, stream.get_state())
+    return functools.partial(setattr, stream.bit_generator, "state", stream.bit_generator.state)
+
+
+def generators(arguments: Mapping[str, Any]) -> list[torch.Generator]:
+    """The streams of random numbers that an operator with these arguments may draw from."""
+    given = arguments.get("generator")
+    if given is not None:
+        return [given]
+    return [torch.default_generator, *(torch.cuda.default_generators if torch.cuda.is_initialized() else ())]
+
+
 @contextlib.contextmanager
 def collector_paused() -> Iterator[None]:
     """Hold the garbage collector back: it would walk all objects of the program again for every few thousand calls."""
@@ -134,15 +232,21 @@ def collector_paused() -> Iterator[None]:
             gc.enable()
 
 
-@contextlib.contextmanager
-def no_fused_attention() -> Iterator[None]:
-    """Keep nn.MultiheadAttention from collapsing into one opaque inference kernel."""
-    enabled = torch.backends.mha.get_fastpath_enabled()
-    torch.backends.mha.set_fastpath_enabled(False)
-    try:
-        yield
-    finally:
-        torch.backends.mha.set_fastpath_enabled(enabled)
+class _Followed(TorchFunctionMode):
+    """Follows PyTorch's functions, and lets each do what it does."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """See `TorchFunctionMode`."""
+        return func(*args, **(kwargs or {}))
+
+
+def no_fused_attention() -> contextlib.AbstractContextManager[Any]:
+    """Keep PyTorch's own layers from collapsing into one opaque inference kernel, as nn.MultiheadAttention does.
+
+    They compute step by step where anyone follows their functions. PyTorch's switch (`torch.backends.mha`) would do so
+    in all threads.
+    """
+    return _Followed()
 
 
 def _cuda_devices(model: nn.Module) -> list[int]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -28,7 +29,7 @@ def passes(graph: Graph, path: str, data: Iterable[Batch] | None = None) -> Iter
     seen = False
     for batch in [graph.inputs] if data is None else data:
         calls: list[tuple[Tensor, Tensor]] = []
-        run(graph.model, as_inputs(batch), following=_watched(module, calls))
+        run(graph.model, as_inputs(batch), following=functools.partial(_watched, module, calls))
         yield from calls
         seen = seen or bool(calls)
     if not seen:

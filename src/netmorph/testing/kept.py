@@ -68,6 +68,11 @@ def _layer_norm(
     return _scaled((x - mean) / (variance + eps).sqrt(), weight, bias)
 
 
+@over_kept(aten.native_layer_norm.default)
+def _native_layer_norm(kept: Tensor, x: Tensor, shape: Sequence[int], *args: Any) -> tuple[Tensor, ...]:
+    return _layer_norm(kept, x, shape, *args), *_moments(kept, x, list(range(-len(shape), 0)))
+
+
 @over_kept(aten.rms_norm.default)
 def _rms_norm(
     kept: Tensor, x: Tensor, shape: Sequence[int], weight: Tensor | None = None, eps: float | None = None

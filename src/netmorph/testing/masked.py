@@ -18,7 +18,9 @@ from torch import Tensor
 from torch.utils._pytree import tree_leaves, tree_map
 
 from netmorph.graph import Allow, Axis, Graph, Value
-from netmorph.graph.axis import Atom, Sum, resolve
+from netmorph.graph.axis import Atom, Sum, atoms, resolve
+from netmorph.graph.decided import decided
+from netmorph.graph.running import untouched
 from netmorph.testing.kept import OVER_KEPT, Operator
 
 
@@ -33,7 +35,8 @@ def masked_outputs(
         The tensors of the model's result, kept channels only: what the narrowed network should return.
     """
     masks = channel_masks(graph, kept)
-    values = masked_values(graph, masks, operators)
+    with untouched(graph.model):  # what is drawn is what the network draws
+        values = masked_values(graph, masks, operators)
     return [only_kept(values[value], value.axes, masks) for value in graph.recording.outputs]
 
 
@@ -73,8 +76,21 @@ def can_mask(graph: Graph, kept: Mapping[str, Sequence[int]]) -> bool:
     """Whether the oracle knows what the network does without these channels.
 
     Where each channel is on its own (`Allow.ANY`), a zero stands for nothing. What averages over channels, or else
-    looks at them together, must be in the table; PyTorch's own operators are, those of others can be put there.
+    looks at them together, must be in the table; PyTorch's own operators are, those of others can be put there. Where
+    random numbers are drawn for the channels, others are drawn for fewer of them, and where data decides how a forward
+    goes, it may go another way.
     """
+    dropped = {graph.groups[name].atom for name in kept}
+    drawn = {
+        atom
+        for call in graph.recording.calls
+        if call.draws
+        for value in call.outputs
+        for axis in value.axes
+        for atom in atoms(axis)
+    }
+    if dropped & drawn or decided(graph.recording, graph.recording.calls).start is not None:
+        return False
     known = all(call.op.namespace == "aten" or call.op in OVER_KEPT for call in graph.recording.calls)
     return known or all(graph.groups[name].allow == Allow.ANY for name in kept)
 

@@ -42,9 +42,11 @@ COMBINATIONS = """
     floor_divide_ copysign_ hypot_ xlogy_ heaviside heaviside_ logaddexp2 ldexp ldexp_ nextafter special_xlogy
     special_xlog1py gcd lcm complex polar
 """.split()
-COPIES = """
-    detach_ zero_ fill fill_ expand_as zeros_like ones_like empty_like full_like rand_like randn_like bernoulli
-    bernoulli_ uniform_ normal_ exponential_ random_
+COPIES = "detach_ zero_ fill fill_ expand_as zeros_like ones_like empty_like full_like".split()
+# Of what is drawn, the recorder notices whether it was (dropout draws in training mode only), and that limits channels.
+DRAWS = """
+    rand_like randn_like bernoulli bernoulli_ uniform_ normal_ exponential_ random_ geometric_ cauchy_ log_normal_
+    poisson binomial _standard_gamma
 """.split()
 KEEPING = """
     alias clone detach contiguous lift_fresh lift_fresh_copy type_as conj _conj conj_physical resolve_conj
@@ -64,8 +66,15 @@ def overloads(names: list[str]) -> Iterator[torch._ops.OpOverload]:
                 yield op
 
 
-@rule(*overloads([*ACTIVATIONS, *FUNCTIONS, *COMBINATIONS, *COPIES]), aten.copy_.default)
-@rule(aten.max.other, aten.min.other, aten.imag.default)
+@rule(*overloads([*ACTIVATIONS, *FUNCTIONS, *COMBINATIONS, *COPIES, *DRAWS]), aten.copy_.default)
+@rule(
+    aten.max.other,
+    aten.min.other,
+    aten.imag.default,
+    aten.normal.Tensor_Tensor,
+    aten.normal.Tensor_float,
+    aten.normal.float_Tensor,
+)
 def pointwise(couple: Coupling, *args: Any, **kwargs: Any) -> list[Axis]:
     """Each output element depends on the elements at its own place only."""
     for given in (*args, *kwargs.values()):
@@ -102,6 +111,35 @@ def prelu(couple: Coupling, x: Value, weight: Value) -> list[Axis]:
 def made(couple: Coupling, shape: list[int], *fill: Any, **kwargs: Any) -> list[Axis]:
     """A new tensor whose sizes the forward gives: they follow whatever they count."""
     for given in fill:
+        couple.number(given)
+    return [couple.axis_of(length) for length in shape]
+
+
+@rule(aten.rand.generator, aten.randn.generator)
+def made_from(couple: Coupling, shape: list[int], **kwargs: Any) -> list[Axis]:
+    """The same, with random numbers of a stream of the forward's own."""
+    return [couple.axis_of(length) for length in shape]
+
+
+@rule(aten.normal.float_float)
+def drawn(couple: Coupling, mean: float, deviation: float, shape: list[int], **kwargs: Any) -> list[Axis]:
+    """A new tensor of one distribution."""
+    return [couple.axis_of(length) for length in shape]
+
+
+@rule(aten.randint_like.default, aten.randint_like.low_dtype)
+def drawn_integers_like(couple: Coupling, like: Value, *bounds: Any, **kwargs: Any) -> list[Axis]:
+    """Integers below a bound, as many as another tensor has elements."""
+    for given in bounds:
+        couple.number(given)
+    return like.axes
+
+
+@rule(aten.randint.default, aten.randint.low, aten.randint.generator, aten.randint.low_generator)
+def drawn_integers(couple: Coupling, *args: Any, **kwargs: Any) -> list[Axis]:
+    """A new tensor of integers below a bound; the sizes come behind the bounds."""
+    *bounds, shape = args
+    for given in bounds:
         couple.number(given)
     return [couple.axis_of(length) for length in shape]
 

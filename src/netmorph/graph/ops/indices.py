@@ -184,6 +184,7 @@ def _is_same(mask: Value, place: int, length: int) -> bool:
     aten.nonzero.default,
     aten.where.default,
 )
+@rule(aten.multinomial.default)
 @rule(aten.argwhere.default, aten.bincount.default, aten.unique_consecutive.default, aten._unique2.default)
 def found(couple: Coupling, *args: Any, **kwargs: Any) -> Any:
     """What is found somewhere in the whole tensor, in a list: nothing can change."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 
@@ -60,6 +61,24 @@ def _matmul(
     couple.contract(contraction if plain else replace(contraction, input=None, read=(), write=()))
     couple.scale(contraction.weight, bias)
     return axes
+
+
+@rule(aten._grouped_mm.default)
+def grouped_matmul(
+    couple: Coupling, left: Value, right: Value, ends: Value | None = None, bias: Value | None = None, *args: Any
+) -> list[Axis]:
+    """`[rows, k] @ [groups, k, m]`: each row meets the matrix of its group, and a tensor says where these end."""
+    if (len(left.shape), len(right.shape)) != (2, 3) or bias is not None:
+        for axis in (*left.axes, *right.axes, *(bias.axes if bias else ())):
+            couple.freeze(axis, "groups of rows or columns are multiplied")
+        return [couple.fixed(dim, "groups of rows or columns") for dim in range(len(couple.shape))]
+    couple.freeze(right.axes[0], "one matrix for each group of rows")
+    _meet(couple, (left, -1), (right, 1))
+    _writes(couple, right, 2, left)
+    over = (*left.axes, right.axes[2])
+    couple.contract(Contraction(over, right, left, read=((-1, 1),), write=((2, -1),)))
+    couple.scale(right)
+    return [left.axes[0], right.axes[2]]
 
 
 def _meet(couple: Coupling, left: tuple[Value, int], right: tuple[Value, int]) -> None:

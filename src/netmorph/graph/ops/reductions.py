@@ -18,6 +18,7 @@ AVERAGES = {
     aten.mean.dim, aten.mean.default, aten.amax.default, aten.amin.default, aten.max.dim, aten.min.dim,
     aten.max.default, aten.min.default, aten.all.dim, aten.any.dim, aten.all.default, aten.any.default,
     aten.all.dims, aten.any.dims, aten.nanmean.default, aten.aminmax.default,
+    aten._is_all_true.default, aten._is_any_true.default,
 }  # fmt: skip
 
 SUMS = {aten.sum.dim_IntList, aten.sum.default}
