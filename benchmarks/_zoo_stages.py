@@ -173,7 +173,7 @@ def _halves(graph: Graph) -> dict[str, list[int]]:
     """By group, the channels that stay: a random half, at least one."""
     draw = random.Random(0)
     return {
-        group.name: sorted(draw.sample(range(group.size), group.size // 2))
+        group.name: sorted(draw.sample(range(group.size), max(group.size // 2, group.least)))
         for group in graph.editable(Allow.INEXACT)
         if group.size > 1
     }

@@ -200,12 +200,17 @@ def named(reason: str) -> bool:
     return any(Path(path).is_file() for path in re.findall(r"(/[^\s:]+\.py):\d+", reason))
 
 
-def test_a_size_in_a_configuration_is_found_before_the_model_changes() -> None:
+def test_heads_that_the_forward_reads_from_the_configuration_are_those_of_all_layers() -> None:
     model, inputs = build("phi3")
+    config = model.config
+    heads = config.num_attention_heads
     graph = trace(model, inputs)
-    attention = [group for name, group in graph.groups.items() if name.startswith("model.layers.0.self_attn")]
-    written = r"the size 4 is written in the code.*modeling_phi3\.py:\d+"
-    assert any(re.search(written, "; ".join(group.reasons)) for group in attention)
+    counted = [g for g in graph.editable() if any(a.name == "config.num_attention_heads" for a in g.attributes)]
+    assert counted
+    assert all({"0", "1"} <= {site.tensor.split(".")[2] for site in group.sites} for group in counted)
+    graph = apply(graph, widen(graph, counted[0].name, 2 * counted[0].size))
+    assert (model.config.num_attention_heads, config.num_attention_heads) == (2 * heads, heads)
+    assert all(layer.self_attn.config is model.config for layer in model.model.layers)
 
 
 def test_a_number_of_repeats_that_the_code_compares_with_one_is_frozen() -> None:

@@ -130,3 +130,39 @@ def test_samples_of_another_graph() -> None:
     _, graph, _ = resnet()
     with pytest.raises(EditError, match="samples are of another graph"):
         narrow_to(graph, flops=0.5, samples=Samples(resnet()[1]))
+
+
+class Unseen(nn.Module):
+    """Runs as often as eight goes into the width of its first layer: tracing sees a plain number."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b, self.c, self.z = nn.Linear(8, 32), nn.Linear(32, 32), nn.Linear(32, 32), nn.Linear(32, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.a(x)
+        for _ in range(y.shape[-1] % 30):
+            y = y.relu()
+        y = self.b(y)
+        if y.shape[-1] > 20:
+            y = y * 2
+        return self.z(self.c(y).relu())
+
+
+def test_a_group_that_only_apply_can_refuse_is_left_out_and_others_keep_their_least() -> None:
+    model = Unseen()
+    graph = trace(model, torch.randn(5, 8))
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    with pytest.warns(UserWarning, match="leaves out 'a': narrow"):
+        edit = narrow_to(graph, params=0.6, multiple_of=1)
+    assert all(torch.equal(before[name], tensor) for name, tensor in model.state_dict().items())
+    assert "test_narrowing.py" in edit.left_out["a"]
+    assert edit.changes.keys() == {"b", "c"}
+    assert edit.changes["b"].m >= graph.group("b").least == 21
+    apply(graph, edit)
+
+
+def test_where_no_group_is_left_the_error_tells_why() -> None:
+    graph = trace(Unseen(), torch.randn(5, 8))
+    with pytest.warns(UserWarning, match="leaves out"), pytest.raises(EditError, match=r"no group is left.*'a'"):
+        narrow_to(graph, params=0.9, groups=["a"], multiple_of=1)

@@ -20,7 +20,7 @@ from netmorph.edit.plan import Edit, Plan
 from netmorph.edit.replace import Undo, change, undone_on_error
 from netmorph.edit.snapshot import Before, Parts, before_of, remember
 from netmorph.edit.wrapped import all_or_none, renew
-from netmorph.errors import EditError
+from netmorph.errors import EditError, NetmorphError
 from netmorph.graph import Graph, trace
 from netmorph.graph.axis import atoms
 from netmorph.graph.decided import decided, decides_by_rounding
@@ -160,6 +160,25 @@ def _apply(graph: Graph, edit: Edit, optimizers: list[torch.optim.Optimizer], tr
     entry = entry_of(plan, edit.describe(), error, Before(edit, plan.exact, sealed, remembered))
     journal = (*graph.journal, entry) if plan.undoes is None else graph.journal[:-1]
     return replace(after, journal=journal, wrapper=graph.wrapper, copies=graph.copies)
+
+
+def refusal(graph: Graph, edit: Edit) -> str | None:
+    """Why `apply` would refuse an edit whatever the weights are, or None. The network is as it was afterwards."""
+    undo: Undo = []
+    try:
+        with torch.inference_mode(False), torch.no_grad():
+            check_current(graph)
+            plan = edit.plan(graph)
+            change(graph.model, plan.modules, plan.tensors, plan.attributes, undo)
+            after = _trace_again(graph, edit)
+            _check_predicted(graph, after, plan, edit)
+            difference(graph.recording.result, after.recording.result)
+    except NetmorphError as error:
+        return str(error)
+    finally:
+        for step in reversed(undo):
+            step()
+    return None
 
 
 def _sealed(parts: Sequence[Parts], optimizers: Sequence[torch.optim.Optimizer]) -> list[Parts]:

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from netmorph.errors import NetmorphError
-from netmorph.graph.provenance import not_of_the_user
+from netmorph.graph.lines import not_of_the_user
 
 not_of_the_user(
     os.path.dirname(__file__)

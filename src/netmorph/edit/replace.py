@@ -8,6 +8,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from netmorph.graph.held import assigned, root, sharing
+
 Undo = list[Callable[[], None]]
 
 
@@ -37,7 +39,7 @@ def change(
         tensors: parameters and buffers by canonical name (the first of tied ones); replaced wherever they are used.
             A parameter becomes a new `Parameter` with the same `requires_grad`, the marks that users put on it
             (`parameter.no_decay = True`) and no gradient, where it is not given as one.
-        attributes: `(module, name, value)`.
+        attributes: `(module, name, value)`, names as in `netmorph.graph.held`.
         undo: gets a step for every change.
     """
     for path, module in modules.items():
@@ -51,11 +53,8 @@ def change(
             vars(new).update(vars(old))
         for table, key in places:
             _set(table, key, new, undo)
-    for path, attribute, value in attributes:
-        table = vars(model.get_submodule(path))
-        held = table[attribute]
-        # A journal that was read from a file knows no difference between lists and tuples.
-        _set(table, attribute, type(held)(value) if isinstance(held, list | tuple) else value, undo)
+    for module, attribute, value in assigned(model, attributes):
+        _set(vars(module), attribute, value, undo)
     _drop_caches(model)
 
 
@@ -63,8 +62,9 @@ def structure(model: nn.Module) -> Callable[[Iterable[str]], None]:
     """What puts a model back to the modules, parameters and buffers that it has now, the same objects.
 
     Returns:
-        A function of the names of attributes that hold sizes: those of every module are put back as well. Others stay
-        as they are, because a module may count its calls.
+        A function of the names of places that hold sizes: the attributes that they lie in are put back in every
+        module, and with them those that share what holds the sizes. Others stay as they are, because a module may count
+        its calls.
     """
     modules = list(model.modules())
     tables: list[dict[str, Any]] = [
@@ -77,9 +77,14 @@ def structure(model: nn.Module) -> Callable[[Iterable[str]], None]:
         for table, before in held:
             table.clear()
             table.update(before)
-        names = set(sizes)
+        names = {root(name) for name in sizes}
+        shared = [then[name] for _, then in attributes for name in names & then.keys()]
         for own, then in attributes:
-            own.update({name: then[name] for name in names & then.keys()})
+            for name in names | sharing(then, shared):
+                if name in then:
+                    own[name] = then[name]
+                else:  # it was one of the class
+                    own.pop(name, None)
 
     return put_back
 
@@ -117,6 +122,9 @@ def _slots(model: nn.Module) -> dict[str, tuple[Tensor, list[tuple[dict[str, Any
 
 
 def _set(table: dict[str, Any], key: str, value: Any, undo: Undo) -> None:
-    old = table[key]
+    if key in table:
+        old = table[key]
+        undo.append(lambda: table.__setitem__(key, old))
+    else:  # it was read from the class
+        undo.append(lambda: table.pop(key, None))
     table[key] = value
-    undo.append(lambda: table.__setitem__(key, old))

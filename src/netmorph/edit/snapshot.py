@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
 from netmorph.edit.plan import Edit, Plan
+from netmorph.graph.held import look
 from netmorph.graph.journal import Entry
 
 Kind = tuple[torch.device, torch.dtype]
@@ -66,7 +67,7 @@ class Parts:
             model,
             modules,
             tensors,
-            [(path, name, vars(model.get_submodule(path))[name]) for path, name, _ in plan.attributes],
+            [(path, name, look(model.get_submodule(path), name)) for path, name, _ in plan.attributes],
             {name: list(tensor.shape) for name, tensor in (inside | tensors).items()},
             tuple(plan.tensors),
         )

@@ -17,6 +17,7 @@ from netmorph.edit.tensors import fresh_like, full_like, mean_like, mix, read, r
 from netmorph.errors import EditError
 from netmorph.graph import Allow, Attribute, Fill, Graph, Group, Role, Site
 from netmorph.graph.axis import Atom, atoms
+from netmorph.graph.held import look
 from netmorph.graph.journal import Description
 from netmorph.widenings import FRESH, ChannelMap, Widening, WidthError, keep, r2r
 
@@ -51,6 +52,7 @@ class WidthEdit:
             this place comes (groups in the order of `changes`), but along the dimension only the fresh channels: as
             many as the map has `classes`, each with the block of entries that a channel owns there.
         readings: by group, tensor and dimension: readers that do more than the channel map's shares say.
+        left_out: groups that whoever chose the widths meant to change, and why they cannot; for people.
     """
 
     changes: Mapping[str, ChannelMap]
@@ -58,6 +60,7 @@ class WidthEdit:
     seed: int = 0
     fresh: Mapping[Place, Tensor] = field(default_factory=dict)
     readings: Mapping[tuple[str, str, int], Reading] = field(default_factory=dict)
+    left_out: Mapping[str, str] = field(default_factory=dict)
 
     def plan(self, graph: Graph) -> Plan:
         """See `Edit`."""
@@ -85,7 +88,7 @@ class WidthEdit:
             tensors=tensors,
             moments={name: partial(_moment, sites=found, channels=channels) for name, found in places.items()},
             attributes=attributes,
-            inverse=self._inverse([(path, name, vars(graph.modules[path])[name]) for path, name, _ in attributes]),
+            inverse=self._inverse([(path, name, look(graph.modules[path], name)) for path, name, _ in attributes]),
         )
 
     def _inverse(self, attributes: list[tuple[str, str, Any]]) -> dict[str, Any] | None:
@@ -122,10 +125,21 @@ class WidthEdit:
                 )
             _check_free(group)
         _check_distinct(groups)
+        self._check_bounds(graph, groups)
         sites = {(site.tensor, site.dim) for group in groups.values() for site in group.sites}
         if unknown := {*self.fresh, *(key[1:] for key in self.readings)} - sites:
             raise EditError(f"values are given for {sorted(unknown)}, which this edit does not change")
         return groups
+
+    def _check_bounds(self, graph: Graph, groups: Mapping[str, Group]) -> None:
+        """The forward has to go the same way as before, whatever it compares."""
+        sizes = {group.atom: self.changes[name].m for name, group in groups.items()}
+        for bound in graph.bounds:
+            if not bound.holds(sizes):
+                several = [name for name, group in groups.items() if group.atom in bound.atoms()]
+                told = ", ".join(f"{name!r} to {self.changes[name].m}" for name in several)
+                free = "; ".join(f"{name!r} takes {_widths(groups[name])}" for name in several)
+                raise WidthError(f"this edit takes {told}, but {bound.told(sizes)}. With all else as it is, {free}")
 
     def _change(self, tensor: Tensor, site: Site, names: Mapping[Atom, str], generator: torch.Generator) -> Tensor:
         place = site.tensor, site.dim
@@ -258,7 +272,10 @@ def _attributes(
 
 def _held(graph: Graph, entry: Attribute) -> Any:
     """What the module holds under the attribute's name, if anything: only a size that was true is kept true."""
-    return vars(graph.model.get_submodule(entry.module)).get(entry.name)
+    try:
+        return look(graph.model.get_submodule(entry.module), entry.name)
+    except KeyError:
+        return None
 
 
 def _fresh(tensor: Tensor, dim: int, count: int, fill: Fill | float, generator: torch.Generator) -> Tensor:
@@ -267,6 +284,10 @@ def _fresh(tensor: Tensor, dim: int, count: int, fill: Fill | float, generator: 
     if fill is Fill.RANDOM:
         return fresh_like(tensor, dim, count, generator)
     return mean_like(tensor, dim, count) if fill is Fill.MEAN else full_like(tensor, dim, count, fill)
+
+
+def _widths(group: Group) -> str:
+    return f"{group.least} or more" if group.most is None else f"from {group.least} to {group.most}"
 
 
 def _name(method: Widening) -> str:

@@ -13,9 +13,10 @@ import torch
 from torch.utils._pytree import tree_leaves
 
 from netmorph.graph.axis import Atom, Axis, Fixed, Sum, resolve, size
-from netmorph.graph.provenance import Difference, Length, Product, Quotient, Size, Source, Total, Written
+from netmorph.graph.provenance import Size
 from netmorph.graph.record import Call, Recording
 from netmorph.graph.rules import RULES
+from netmorph.graph.sources import Difference, Length, Lost, Product, Quotient, Source, Total, Written
 from netmorph.graph.value import Value
 
 aten = torch.ops.aten
@@ -141,7 +142,7 @@ def _is_touched(call: Call, found: Decided) -> bool:
         for leaf in tree_leaves((call.args, call.kwargs))
         if isinstance(leaf, int | float) and not isinstance(leaf, bool)
     )
-    written = (not isinstance(number, Size) or isinstance(number.source, Written) for number in numbers)
+    written = (not isinstance(number, Size) or isinstance(number.source, Written | Lost) for number in numbers)
     lists = (arg for arg in call.args if isinstance(arg, list | tuple) and arg and isinstance(arg[0], Value))
     return any(written) or any(lists)
 

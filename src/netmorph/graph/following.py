@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import itertools
+import operator
+import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
@@ -13,7 +16,13 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from netmorph.graph.provenance import Equality, Held, Length, Product, Size, Source, Written, source_line, source_of
+from netmorph.graph.facts import Facts
+from netmorph.graph.held import Holder, swapped
+from netmorph.graph.holders import alike, is_integer
+from netmorph.graph.lines import forward_frames, source_line
+from netmorph.graph.provenance import Size, plain
+from netmorph.graph.provenance import given as given_source
+from netmorph.graph.sources import Equality, Held, Length, Lost, Product, Source
 from netmorph.graph.value import Value
 
 DIMENSIONS = {"dim", "dims", "dim0", "dim1", "start_dim", "end_dim", "axis", "axis0", "axis1", "source", "destination"}
@@ -33,7 +42,7 @@ class Following(TorchFunctionMode):
 
     def __init__(self, value: Callable[[Tensor], Value]) -> None:
         super().__init__()
-        self.equal: list[Equality] = []
+        self.facts = Facts()
         self.read: list[Value] = []
         self.differentiated: tuple[Value, ...] | None = None
         self._value = value
@@ -85,12 +94,12 @@ class Following(TorchFunctionMode):
             if type(leaf) is not int:
                 return leaf
             if given is None:
-                return Size(leaf, Written(leaf), self.equal)
+                return Size(leaf, given_source(leaf, self.facts), self.facts)
             for at in range(place, len(given)):
-                if int(given[at]) == leaf:
+                if plain(given[at]) == leaf:
                     place = at + 1
                     found = given[at]
-                    return found if isinstance(found, Size) else Size(found, Written(found), self.equal)
+                    return found if isinstance(found, Size) else Size(leaf, given_source(leaf, self.facts), self.facts)
             return leaf
 
         args, kwargs = arguments
@@ -99,6 +108,11 @@ class Following(TorchFunctionMode):
             tuple(arg if at in places else follow(arg) for at, arg in enumerate(args)),
             {name: arg if name in places else follow(arg) for name, arg in kwargs.items()},
         )
+
+    def read_number(self, number: Any) -> None:
+        """A number that was read from a tensor while PyTorch looks at what it was given: `x[:, :length]`."""
+        if self._given is not None and type(number) is int:
+            self._given.append(Size(number, Lost(number), self.facts))
 
     def _whole(self, tensor: Tensor, index: Any) -> None:
         """A slice that ends with the tensor has to do so always: PyTorch leaves it out, and no operator tells of it."""
@@ -109,40 +123,47 @@ class Following(TorchFunctionMode):
             return
         for dim, (entry, length) in enumerate(zip(entries, tensor.shape, strict=True)):
             stop = entry.stop if isinstance(entry, slice) and not entry.start else None
-            if isinstance(stop, int) and int(stop) == length:
-                self.equal.append(Equality(source_of(stop), Length(self._value(tensor), dim), source_line()))
+            if isinstance(stop, int) and plain(stop) == plain(length):
+                whole = Length(self._value(tensor), dim)
+                self.facts.equal.append(Equality(given_source(stop, self.facts), whole, source_line()))
 
     def hold(self, modules: dict[str, nn.Module]) -> None:
-        """Replace the integers that the modules hold by sizes; the caller puts the modules' attributes back."""
-        for path, module in modules.items():
-            if not isinstance(module, torch.jit.ScriptModule):
-                table = vars(module)
-                table.update({name: self._held(path, name, held) for name, held in table.items()})
+        """Let the modules hold sizes in place of integers; the caller puts the modules' attributes back."""
+        for module, name, value in swapped(modules, self._held):
+            vars(module)[name] = value
 
-    def _held(self, path: str, name: str, held: Any) -> Any:
-        if type(held) is int or isinstance(held, np.integer):
-            return Size(int(held), Held(path, name, int(held)), self.equal)
-        if (type(held) is tuple or type(held) is list) and held and all(type(entry) is int for entry in held):
-            return type(held)(
-                Size(entry, Held(path, name, entry, place), self.equal) for place, entry in enumerate(held)
-            )
-        return held
+    def _held(self, holder: Holder, tail: str, held: Any) -> Any:
+        path, name = holder.module, holder.place(tail)
+        if is_integer(held):
+            return Size(int(held), Held(path, name, int(held)), self.facts)
+        entries = [Size(int(n), Held(path, name, int(n), place), self.facts) for place, n in enumerate(held)]
+        return alike(held, entries)
 
     def _sizes(self, tensor: Tensor, result: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         value = self._value(tensor)
         if isinstance(result, int):
             dim = args[0] if args else kwargs["dim"]
-            return Size(result, Length(value, dim % len(value.shape)), self.equal)
-        return torch.Size([Size(size, Length(value, dim), self.equal) for dim, size in enumerate(result)])
+            return Size(result, Length(value, dim % len(value.shape)), self.facts)
+        sizes = [Size(size, Length(value, dim), self.facts) for dim, size in enumerate(result)]
+        if sys._getframe(2).f_code is Tensor.__len__.__code__:
+            sizes[0].lost()
+        if any("numel" in frame.f_code.co_names for frame in itertools.islice(forward_frames(), 1)):
+            self._counted(sizes)
+        return torch.Size(sizes)
+
+    def _counted(self, sizes: list[Size]) -> None:
+        """`x.shape[1:].numel()` is a plain integer: any run of the sizes may be what it is the product of."""
+        for first, last in itertools.combinations(range(len(sizes) + 1), 2):
+            functools.reduce(operator.mul, sizes[first:last]).lost()
 
     def _count(self, tensor: Tensor, result: int) -> int:
         value = self._value(tensor)
         lengths = [Length(value, dim) for dim in range(len(value.shape))]
-        return Size(result, _product(lengths), self.equal) if lengths else result
+        return Size(result, _product(lengths), self.facts) if lengths else result
 
 
 _SIZES = (Tensor.shape.__get__, Tensor.size)  # type: ignore[attr-defined]
-_OF_NUMBERS = (torch.tensor, torch.as_tensor, torch.scalar_tensor)
+_OF_NUMBERS = (torch.tensor, torch.as_tensor, torch.scalar_tensor, Tensor.new_tensor, Tensor.new)
 _OUT_OF_SIGHT = (Tensor.numpy, Tensor.tolist)  # what other libraries do with channels cannot be followed
 _GRADIENTS = (torch.autograd.grad, torch.autograd.backward, Tensor.backward)
 _COUNTS = (Tensor.numel, Tensor.nelement, torch.numel)

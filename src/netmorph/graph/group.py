@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,7 +15,9 @@ from torch.utils._pytree import tree_leaves, tree_map
 
 from netmorph.errors import NetmorphError, suggest
 from netmorph.graph import ops as _ops  # noqa: F401  (fills the table of rules)
-from netmorph.graph.axis import Allow, Atom, Axis, Change, Fixed, Limit, along, atoms, resolve
+from netmorph.graph.attributes import attributes_of, counted
+from netmorph.graph.axis import Allow, Atom, Axis, Change, Limit, along, atoms, resolve
+from netmorph.graph.bounds import Bound, bounds, keep_pairs, least, most
 from netmorph.graph.decided import decided
 from netmorph.graph.elsewhere import elsewhere, freeze_beside, reached
 from netmorph.graph.journal import Journal
@@ -66,12 +69,26 @@ class Group:
 
     Where one module writes several groups (heads and their width), the others have the name of the attribute that
     counts them (`blocks.0.attn.num_heads`), or a number (`conv#2`).
+
+    Attributes:
+        bounds: comparisons of the forward that ask something of this width.
     """
 
     name: str
     atom: Atom
     sites: tuple[Site, ...]
     attributes: tuple[Attribute, ...]
+    bounds: tuple[Bound, ...] = ()
+
+    @functools.cached_property
+    def least(self) -> int:
+        """The smallest width for which the forward goes the same way, all other widths as they are."""
+        return least(self.atom, self.bounds)
+
+    @functools.cached_property
+    def most(self) -> int | None:
+        """The largest such width; None where there is no limit."""
+        return most(self.atom, self.bounds)
 
     @property
     def size(self) -> int:
@@ -115,6 +132,7 @@ class Graph:
         auxiliary: whether training mode was looked at as well, see `trace`.
         wrapper: the data-parallel wrapper in which the model was given, if any.
         copies: networks of the same structure that get the same edits, see `trace`.
+        bounds: the comparisons of widths that have to come out the same.
     """
 
     model: nn.Module
@@ -128,6 +146,7 @@ class Graph:
     auxiliary: bool = True
     wrapper: DistributedDataParallel | None = None
     copies: tuple[nn.Module, ...] = ()
+    bounds: tuple[Bound, ...] = ()
 
     def group(self, name: str) -> Group:
         """The group of this name, or the one whose channels the module of this name writes.
@@ -199,6 +218,7 @@ def trace(
     run = record(model, inputs)
     tensors = _start(run)
     couple(run, coupling, strict=strict)
+    compared = run.compared
     parameters = {name for name, _ in model.named_parameters()}
     if auxiliary and parameters - reached(run):
         try:
@@ -210,17 +230,22 @@ def trace(
             ) from error
         _start(training, tensors)
         couple(training, coupling, strict=strict)
+        compared += training.compared
         seen = reached(run) | reached(training)
         for other in elsewhere(model, inputs, run, parameters - seen):
             _start(other, tensors)
             couple(other, coupling, strict=strict)
+            compared += other.compared
             seen |= reached(other)
         if decided(run, run.calls).start is not None:
             freeze_beside(tensors, parameters - seen)
+    attributes = attributes_of(modules, coupling, tensors)
+    asked = bounds(compared, counted(attributes))
+    keep_pairs(asked)
     return Graph(
         model,
         inputs,
-        _groups(tensors, coupling, modules),
+        _groups(tensors, coupling, attributes, asked),
         {path: value.axes for path, value in run.module_outputs.items() if value.axes},
         {name: value.shape for name, value in run.tensors.items()},
         modules,
@@ -229,6 +254,7 @@ def trace(
         auxiliary,
         wrapper,
         tuple(copies),
+        asked,
     )
 
 
@@ -262,25 +288,9 @@ def _two_samples(inputs: Inputs) -> Any:
     return tree_map(lambda leaf: torch.cat([leaf, leaf]) if isinstance(leaf, Tensor) and leaf.dim() else leaf, inputs)
 
 
-def _attributes(modules: dict[str, nn.Module], coupling: Coupling) -> list[Attribute]:
-    """The attributes that the forward used as sizes, and those that modules hold for people to read."""
-    used: dict[tuple[str, str], dict[int | None, Axis]] = {}
-    for held, axis in coupling.sizes.held.items():
-        used.setdefault((held.module, held.name), {})[held.index] = axis
-    followed = [
-        Attribute(path, name, (axes[None],))
-        if None in axes
-        else Attribute(
-            path,
-            name,
-            tuple(axes.get(place, (Fixed(entry),)) for place, entry in enumerate(vars(modules[path])[name])),
-        )
-        for (path, name), axes in used.items()
-    ]
-    return followed + [entry for entry in coupling.attributes if (entry.module, entry.name) not in used]
-
-
-def _groups(tensors: dict[str, Value], coupling: Coupling, modules: dict[str, nn.Module]) -> dict[str, Group]:
+def _groups(
+    tensors: dict[str, Value], coupling: Coupling, attributes: Sequence[Attribute], asked: Sequence[Bound]
+) -> dict[str, Group]:
     sites: dict[Atom, list[Site]] = {}
     used: dict[Atom, None] = {}  # an ordered set: by an operator that knows what the axis is for
     for name, value in tensors.items():
@@ -296,22 +306,26 @@ def _groups(tensors: dict[str, Value], coupling: Coupling, modules: dict[str, nn
                 sites.setdefault(atom, []).append(site)
                 if (name, dim) in coupling.uses:
                     used[atom] = None
-    attributes: dict[Atom, list[Attribute]] = {}
-    for attribute in _attributes(modules, coupling):
+    counting: dict[Atom, list[Attribute]] = {}
+    for attribute in attributes:
         for atom in {atom for axis in attribute.axes for atom in atoms(axis)}:
-            attributes.setdefault(atom, []).append(attribute)
+            counting.setdefault(atom, []).append(attribute)
+    bounding: dict[Atom, list[Bound]] = {}
+    for bound in asked:
+        for atom in bound.atoms():
+            bounding.setdefault(atom, []).append(bound)
     met = {place: number for number, place in enumerate(coupling.uses)}  # in the order of the forward
     for found in sites.values():
         found.sort(key=lambda site: (ROLES.index(site.use.role), met.get((site.tensor, site.dim), len(met))))
     order = sorted(used, key=lambda atom: met.get((sites[atom][0].tensor, sites[atom][0].dim), len(met)))
     groups: dict[str, Group] = {}
     for atom in order:
-        first, held = sites[atom][0], attributes.get(atom, [])
+        first, held = sites[atom][0], counting.get(atom, [])
         base = f"{_module(first)}.in" if first.use.role is Role.READ else _module(first)
         alone = [entry for entry in held if [*map(resolve, entry.axes)] == [(atom,)]]
         counted = [f"{entry.module}.{entry.name}".lstrip(".") for entry in alone]
         name = _name(groups, base, counted)
-        groups[name] = Group(name, atom, tuple(sites[atom]), tuple(held))
+        groups[name] = Group(name, atom, tuple(sites[atom]), tuple(held), tuple(bounding.get(atom, ())))
     return groups
 
 

@@ -8,14 +8,14 @@ from itertools import zip_longest
 from typing import Any
 
 import torch
+from torch import Tensor
 from torch.utils._pytree import tree_leaves
 
 from netmorph.graph.axis import Atom, size
 from netmorph.graph.decided import Decided, decided
-from netmorph.graph.record import Call, Recording
+from netmorph.graph.record import READS, Call, Recording
 from netmorph.graph.value import Value
 
-READS = {torch.ops.aten.item.default, torch.ops.aten._local_scalar_dense.default}
 SIZES = {"int", "List[int]", "Optional[int]", "Optional[List[int]]", "List[Optional[int]]"}
 
 
@@ -25,7 +25,7 @@ def disagreement(before: Recording, after: Recording, sizes: Mapping[Atom, int],
     The same operators must run in the same order, and every result must have the predicted shape. So a forward that
     reshapes by a number of its own is found out even where the number happens to fit. They must also compute with the
     same numbers and parameters: a width that reached a number out of sight (`math.log(width)`, `np.sqrt(width)`) or
-    decided between two is found out by its effect.
+    decided between two is found out by its effect, and so is one that became a tensor's value out of sight.
 
     Args:
         before: a coupled recording of the network before the edit.
@@ -42,7 +42,7 @@ def disagreement(before: Recording, after: Recording, sizes: Mapping[Atom, int],
     free = Decided() if exact else decided(before, calls)
     found = _in_order(calls, others, sizes, free)
     if found is None or free.start is None:
-        return found
+        return found or _values(before, after, sizes)
     start = free.start
     return _in_order(calls[:start], others[:start], sizes, free) or _by_place(
         calls[start:], others[start:], sizes, replace(free, everywhere=True)
@@ -61,6 +61,19 @@ def _in_order(calls: Sequence[Call], others: Sequence[Call], sizes: Mapping[Atom
         for was, now in zip_longest(_operands(one), _operands(other)):
             if was and now and was != now and not has_read:
                 return f"{_name(other)} computes with {now} in place of {was} ({_place(other)})"
+    return None
+
+
+def _values(before: Recording, after: Recording, sizes: Mapping[Atom, int]) -> str | None:
+    """Where a tensor that no operator made holds a new width in place of an old one."""
+    widths = _changed(before, dict(sizes))
+    for one, other in zip(_calls(before), _calls(after), strict=False):
+        if one.op in READS:
+            return None
+        for was, now in zip(one.values, other.values, strict=False):
+            found = _width_within(before.constants.get(was), after.constants.get(now), widths)
+            if found is not None:
+                return f"{_name(other)} gets a tensor that holds {found[1]} in place of {found[0]} ({_place(other)})"
     return None
 
 
@@ -91,6 +104,22 @@ def _other_shape(one: Call, other: Call, sizes: Mapping[Atom, int], free: Decide
                 f"({_place(other)})"
             )
     return None
+
+
+def _changed(before: Recording, sizes: dict[Atom, int]) -> set[tuple[int, int]]:
+    """The lengths that the edit changes, each with the new one."""
+    axes = {axis for call in before.calls for value in call.outputs for axis in value.axes}
+    lengths = {(size(axis), size(axis, sizes)) for axis in axes} | {(atom.size, new) for atom, new in sizes.items()}
+    return {(old, new) for old, new in lengths if old != new}
+
+
+def _width_within(was: Tensor | None, now: Tensor | None, widths: set[tuple[int, int]]) -> tuple[int, int] | None:
+    """A width that the first tensor holds in a place where the second one holds what it has become."""
+    if was is None or now is None or was.shape != now.shape or was.is_complex() or torch.equal(was, now):
+        return None
+    different = was != now
+    pairs = set(zip(was[different].tolist(), now[different].tolist(), strict=True))
+    return next((pair for pair in widths if pair in pairs), None)
 
 
 def _operands(call: Call) -> Iterator[str]:

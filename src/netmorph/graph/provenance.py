@@ -1,4 +1,4 @@
-"""Where the integers come from that a forward passes to its operators.
+"""Integers that remember where they come from.
 
 While a model is recorded, the integers that its modules hold and the sizes of its tensors are `Size`s: integers that
 remember their source through arithmetic. So `x.reshape(B, N, self.num_heads, C // self.num_heads)` tells which
@@ -8,96 +8,34 @@ attribute must follow when heads are added, and an integer without a source is o
 
 from __future__ import annotations
 
-import os
+import operator
 import sys
-from dataclasses import dataclass
+from collections.abc import Callable
 from types import FrameType
 from typing import Any
 
-import torch
+from netmorph.graph.facts import Facts
+from netmorph.graph.lines import is_of_the_user, source_line
+from netmorph.graph.sources import (
+    Comparison,
+    Difference,
+    Equality,
+    Number,
+    Opposite,
+    Product,
+    Quotient,
+    Source,
+    Total,
+)
 
-from netmorph.graph.value import Value
-
-# How the paths of files begin that hold no code of the user's: torch, the tracer, and who else says so of itself.
-_NOT_USER = {os.path.dirname(torch.__file__) + os.sep, os.path.dirname(__file__) + os.sep, "<"}
-
-
-@dataclass(frozen=True)
-class Held:
-    """An integer attribute of a module, or one entry of an attribute that is a tuple or list of integers."""
-
-    module: str
-    name: str
-    size: int
-    index: int | None = None
-
-
-@dataclass(frozen=True)
-class Length:
-    """The size of one dimension of a tensor."""
-
-    value: Value
-    dim: int
-
-
-@dataclass(frozen=True)
-class Written:
-    """A number that follows nothing: written in the code, or computed in a way that cannot be followed."""
-
-    size: int
-
-
-@dataclass(frozen=True)
-class Number:
-    """A size whose value the forward computes with (a scale of 1 / sqrt(width)): it cannot be another one."""
-
-    size: int
-
-
-@dataclass(frozen=True)
-class Product:
-    """`left * right`."""
-
-    left: Source
-    right: Source
-
-
-@dataclass(frozen=True)
-class Total:
-    """`left + right`."""
-
-    left: Source
-    right: Source
-
-
-@dataclass(frozen=True)
-class Quotient:
-    """`whole // divisor`; what is left over stays as it is."""
-
-    whole: Source
-    divisor: Source
-    size: int
-
-
-@dataclass(frozen=True)
-class Difference:
-    """`whole - part`."""
-
-    whole: Source
-    part: Source
-    size: int
-
-
-@dataclass(frozen=True)
-class Equality:
-    """Two integers that have to stay equal, and the line where the forward relies on it."""
-
-    left: Source
-    right: Source
-    where: str
-
-
-Source = Held | Length | Written | Number | Product | Total | Quotient | Difference
+RELATIONS: dict[str, Callable[[Any, Any], bool]] = {
+    "<": operator.lt,
+    "<=": operator.le,
+    ">": operator.gt,
+    ">=": operator.ge,
+    "!=": operator.ne,
+}
+_OTHERWISE = {"<": ">=", "<=": ">", ">": "<=", ">=": "<"}
 
 
 class Size(int):
@@ -105,91 +43,175 @@ class Size(int):
 
     Attributes:
         source: where it comes from.
-        equal: a list that gets every pair of sizes that the forward found equal; shared by all sizes of a recording.
+        facts: shared by all sizes of a recording.
     """
 
     source: Source
-    equal: list[Equality]
+    facts: Facts
 
-    def __new__(cls, value: int, source: Source, equal: list[Equality]) -> Size:
+    def __new__(cls, value: int, source: Source, facts: Facts) -> Size:
         """An `int` like any other for whoever does not look."""
         made = super().__new__(cls, value)
-        made.source, made.equal = source, equal
+        made.source, made.facts = source, facts
         return made
 
     __hash__ = int.__hash__
 
     def __reduce__(self) -> tuple[type[int], tuple[int]]:
         """A copy or a pickle is a plain integer."""
-        return int, (int(self),)
+        return int, (plain(self),)
+
+    def __int__(self) -> int:
+        """A plain integer, which Python insists on; it is known again when it comes back."""
+        if not is_of_the_user(sys._getframe(1).f_code.co_filename):
+            self.facts.lose_factor(plain(self), self.source)
+        return self.lost()
+
+    def lost(self) -> int:
+        """The plain integer that goes on in place of this size, which is known again when it comes back."""
+        self.facts.lose(plain(self), self.source)
+        return plain(self)
+
+    def _of(self, other: int) -> Source:
+        return other.source if isinstance(other, Size) else self.facts.source(plain(other))
 
     def __mul__(self, other: Any) -> Any:
         """Follows products of integers; anything else as usual."""
         if isinstance(other, float):
-            return self.number() * other
-        if not isinstance(other, int):
-            return NotImplemented
-        return Size(int(self) * int(other), Product(self.source, source_of(other)), self.equal)
+            return self._scaled(other, sys._getframe(1))
+        return self._product(other, lambda source: Product(self.source, source))
 
     def __rmul__(self, other: Any) -> Any:
         """See `__mul__`."""
         if isinstance(other, float):
-            return other * self.number()
+            return self._scaled(other, sys._getframe(1))
+        return self._product(other, lambda source: Product(source, self.source))
+
+    def _product(self, other: Any, source: Callable[[Source], Source]) -> Any:
         if not isinstance(other, int):
             return NotImplemented
-        return Size(int(other) * int(self), Product(source_of(other), self.source), self.equal)
+        made = plain(self) * plain(other)
+        return made if self.is_backward or made < 0 else Size(made, source(self._of(other)), self.facts)
+
+    def _scaled(self, factor: float, frame: FrameType) -> float:
+        """`int(size * 0.5)` and `int(size * 4.0)` are a quotient and a product."""
+        part = 1 / factor if factor else 0.0
+        made = self * int(factor) if factor.is_integer() else self // int(part) if part.is_integer() else None
+        if isinstance(made, Size) and plain(made) == plain(self) * factor and self.facts.lines.is_rounded(frame):
+            return float(made.lost())
+        return self.number() * factor
 
     def __add__(self, other: Any) -> Any:
         """Follows sums."""
-        if not isinstance(other, int):
-            return NotImplemented
-        if int(other) == 0:
-            return self
-        return Size(int(self) + int(other), Total(self.source, source_of(other)), self.equal)
+        return self._sum(other, lambda source: Total(self.source, source))
 
     def __radd__(self, other: Any) -> Any:
         """See `__add__`."""
+        return self._sum(other, lambda source: Total(source, self.source))
+
+    def _sum(self, other: Any, source: Callable[[Source], Source]) -> Any:
         if not isinstance(other, int):
             return NotImplemented
-        if int(other) == 0:
+        if plain(other) == 0:
             return self
-        return Size(int(other) + int(self), Total(source_of(other), self.source), self.equal)
+        if isinstance(other, Size) and other.is_backward:
+            return self - -other
+        made = plain(self) + plain(other)
+        if self.is_backward:
+            return other - -self if isinstance(other, Size) else made
+        if plain(other) < 0:
+            return made
+        return Size(made, source(self._of(other)), self.facts)
 
     def __sub__(self, other: Any) -> Any:
         """Follows differences that leave something."""
         if not isinstance(other, int):
             return NotImplemented
-        left = int(self) - int(other)
-        return Size(left, Difference(self.source, source_of(other), left), self.equal) if left > 0 < other else left
+        left = plain(self) - plain(other)
+        if plain(other) == 0:
+            return self
+        if left < 1 or plain(other) < 0 or self.is_backward:
+            return left
+        return Size(left, Difference(self.source, self._of(other), left), self.facts)
 
     def __rsub__(self, other: Any) -> Any:
         """See `__sub__`."""
         if not isinstance(other, int):
             return NotImplemented
-        return Size(int(other), Written(int(other)), self.equal) - self
+        return Size(plain(other), self._of(other), self.facts) - self
+
+    def __neg__(self) -> Any:
+        """A place counted from the end; twice is the size again."""
+        source = self.source.of if isinstance(self.source, Opposite) else Opposite(self.source)
+        return Size(-plain(self), source, self.facts) if plain(self) else 0
+
+    @property
+    def is_backward(self) -> bool:
+        """Whether it counts from the end."""
+        return isinstance(self.source, Opposite)
 
     def __floordiv__(self, other: Any) -> Any:
         """Follows quotients; of one that is nothing, the value enters a computation."""
         if not isinstance(other, int):
             return NotImplemented
-        quotient = int(self) // int(other)
+        if self.is_backward and plain(other) > 0 and plain(self) % plain(other) == 0:
+            return -(-self // other)
+        quotient = plain(self) // plain(other)
         if quotient < 1:
-            return self.number() // int(other)
-        return Size(quotient, Quotient(self.source, source_of(other), quotient), self.equal)
+            return self.number() // plain(other)
+        return Size(quotient, Quotient(self.source, self._of(other), quotient), self.facts)
 
     def __rfloordiv__(self, other: Any) -> Any:
         """See `__floordiv__`."""
         if not isinstance(other, int):
             return NotImplemented
-        return Size(int(other), Written(int(other)), self.equal) // self
+        return Size(plain(other), self._of(other), self.facts) // self
+
+    def __divmod__(self, other: Any) -> Any:
+        """See `__floordiv__`; what is left over is a plain integer."""
+        return (self // other, self % other) if isinstance(other, int) else NotImplemented
+
+    def __rdivmod__(self, other: Any) -> Any:
+        """See `__divmod__`."""
+        return (other // self, other % plain(self)) if isinstance(other, int) else NotImplemented
+
+    def __rshift__(self, other: Any) -> Any:
+        """Halves."""
+        return self // (1 << plain(other)) if isinstance(other, int) else NotImplemented
+
+    def __lshift__(self, other: Any) -> Any:
+        """Doubles: so many times the whole."""
+        return (1 << plain(other)) * self if isinstance(other, int) else NotImplemented
+
+    def __rrshift__(self, other: Any) -> Any:
+        """The value enters a computation."""
+        return other >> self.number() if isinstance(other, int) else NotImplemented
+
+    def __rlshift__(self, other: Any) -> Any:
+        """See `__rrshift__`."""
+        return other << self.number() if isinstance(other, int) else NotImplemented
+
+    def __abs__(self) -> Any:
+        """The same, or what a place counted from the end is counted by."""
+        return -self if plain(self) < 0 else self
+
+    def _itself(self, *_: Any) -> Any:
+        """What rounding leaves of an integer."""
+        return self
+
+    __pos__ = __trunc__ = __floor__ = __ceil__ = __round__ = _itself
 
     def number(self) -> int:
         """The plain value, to compute with: from here on it is lost where it came from."""
-        self.equal.append(Equality(self.source, Number(int(self)), source_line()))
-        return int(self)
+        self.facts.equal.append(Equality(self.source, Number(plain(self)), source_line()))
+        return plain(self)
 
     def __truediv__(self, other: Any) -> Any:
-        """The value enters a computation."""
+        """The value enters a computation, unless that is `int(size / other)` without a remainder."""
+        if isinstance(other, int) and plain(other) > 0 and plain(self) % plain(other) == 0:
+            quotient = self // other
+            if isinstance(quotient, Size) and self.facts.lines.is_rounded(sys._getframe(1)):
+                return float(quotient.lost())
         return self.number() / other if isinstance(other, int | float) else NotImplemented
 
     def __rtruediv__(self, other: Any) -> Any:
@@ -198,7 +220,7 @@ class Size(int):
 
     def __pow__(self, other: Any) -> Any:  # type: ignore[override]
         """See `__truediv__`."""
-        return self.number() ** int(other) if isinstance(other, int) else self.number() ** other
+        return self.number() ** plain(other) if isinstance(other, int) else self.number() ** other
 
     def __float__(self) -> float:
         """See `__truediv__`; `math.sqrt` calls this."""
@@ -206,54 +228,68 @@ class Size(int):
 
     def __array_ufunc__(self, function: Any, method: str, *inputs: Any, **options: Any) -> Any:
         """See `__truediv__`; `np.sqrt` calls this."""
-        plain = [entry.number() if isinstance(entry, Size) else entry for entry in inputs]
-        return getattr(function, method)(*plain, **options)
+        whole = [entry.number() if isinstance(entry, Size) else entry for entry in inputs]
+        return getattr(function, method)(*whole, **options)
 
     def __eq__(self, other: object) -> bool:
         """As usual; what is found equal has to stay equal for the forward to go the same way."""
         if not isinstance(other, int):
-            return int(self) == other
-        same = int(self) == int(other)
+            return plain(self) == other
+        same = plain(self) == plain(other)
         if same:
-            self.equal.append(Equality(self.source, source_of(other), f"compared at {source_line()}"))
-        elif not isinstance(other, Size) and not _asked_by_torch():
-            self.number()  # with another size, the forward might go the other way
-        return same
+            where = f"compared at {source_line()}"
+            self.facts.equal.append(Equality(self.source, self._of(other), where))
+            return True
+        self._found("!=", other)
+        return False
 
     def __ne__(self, other: object) -> bool:
         """See `__eq__`."""
         return not self == other
 
+    def __lt__(self, other: Any) -> Any:
+        """As usual; what was found has to stay true for the forward to go the same way."""
+        return self._compare("<", other)
 
-def not_of_the_user(folder: str) -> None:
-    """Take the files of a folder for none of the user's: where modules come from that edits put in, say."""
-    _NOT_USER.add(folder + os.sep)
+    def __le__(self, other: Any) -> Any:
+        """See `__lt__`."""
+        return self._compare("<=", other)
+
+    def __gt__(self, other: Any) -> Any:
+        """See `__lt__`."""
+        return self._compare(">", other)
+
+    def __ge__(self, other: Any) -> Any:
+        """See `__lt__`."""
+        return self._compare(">=", other)
+
+    def _compare(self, relation: str, other: Any) -> Any:
+        if not isinstance(other, int | float):
+            return NotImplemented
+        found = RELATIONS[relation](plain(self), plain(other) if isinstance(other, int) else other)
+        self._found(relation if found else _OTHERWISE[relation], other)
+        return found
+
+    def _found(self, relation: str, other: float) -> None:
+        """PyTorch's own code compares what it is given to check it: that is no way to go."""
+        if not _asked_by_torch():
+            right = self._of(other) if isinstance(other, int) else other
+            self.facts.compared[Comparison(self.source, relation, right, source_line())] = None
 
 
-def is_of_the_user(file: str) -> bool:
-    """Whether a file holds the user's own code."""
-    return not file.startswith(tuple(_NOT_USER))
+def plain(number: int) -> int:
+    """The integer without its source."""
+    return int.__int__(number) if isinstance(number, int) else int(number)
 
 
-def source_line() -> str:
-    """The innermost line being run that belongs neither to torch nor to netmorph's tracer, as `file:line`."""
-    frame: FrameType | None = sys._getframe(1)
-    while frame is not None:
-        path = frame.f_code.co_filename
-        if is_of_the_user(path):
-            return f"{path}:{frame.f_lineno}"
-        frame = frame.f_back
-    return "an unknown line"
+def given(number: int, facts: Facts) -> Source:
+    """The source of an integer that an operator is given, with a closer look at one that has none."""
+    return number.source if isinstance(number, Size) else facts.closer(plain(number))
 
 
 def _asked_by_torch() -> bool:
-    """Whether the code that compares a size is PyTorch's own, which checks what it is given."""
+    """Whether the code that compares a size is PyTorch's own."""
     frame: FrameType | None = sys._getframe(1)
     while frame is not None and frame.f_code.co_filename == __file__:
         frame = frame.f_back
     return frame is not None and not is_of_the_user(frame.f_code.co_filename)
-
-
-def source_of(number: int) -> Source:
-    """The source of an integer; one without is written in the code."""
-    return number.source if isinstance(number, Size) else Written(int(number))

@@ -23,9 +23,13 @@ from torch.utils._pytree import tree_leaves, tree_map
 
 from netmorph.graph.contraction import Contraction
 from netmorph.graph.following import Following, functions_open
-from netmorph.graph.provenance import Equality, source_line
+from netmorph.graph.lines import source_line
 from netmorph.graph.running import Inputs, TraceError, generators, run_once
+from netmorph.graph.sources import Comparison, Equality
 from netmorph.graph.value import Value
+
+# What makes a number of a tensor's value.
+READS = {torch.ops.aten.item.default, torch.ops.aten._local_scalar_dense.default}
 
 
 @dataclass(frozen=True)
@@ -84,6 +88,7 @@ class Recording:
         tensors: parameters and buffers by canonical name.
         module_outputs: what each module returned last, where it is one tensor.
         equal: sizes that the forward compared and found equal.
+        compared: sizes whose comparison decided which way the forward went.
         constants: tensors that no recorded operator made and that are neither inputs nor registered with a module.
         result: what the model returned.
         read: tensors whose values Python or another library looked at, so that no operator tells of it.
@@ -96,6 +101,7 @@ class Recording:
     module_outputs: dict[str, Value]
     constants: dict[Value, Tensor]
     equal: tuple[Equality, ...]
+    compared: tuple[Comparison, ...]
     result: Any
     read: tuple[Value, ...] = ()
 
@@ -144,6 +150,7 @@ def _record(model: nn.Module, inputs: Inputs, training: bool, provenance: bool, 
     recorder = _Recorder(model)
     values = [recorder.enter(tensor) for tensor in tree_leaves(inputs) if isinstance(tensor, Tensor)]
     result = run_once(model, inputs, training=training, following=recorder.following(provenance), gradients=gradients)
+    recorder.sizes.facts.forget()
     outputs = [recorder.value(tensor) for tensor in tensors_in(result)]
     if not outputs:
         raise TraceError(f"the model returned {type(result).__name__} without a tensor; nothing can be traced")
@@ -154,7 +161,8 @@ def _record(model: nn.Module, inputs: Inputs, training: bool, provenance: bool, 
         recorder.tensors,
         recorder.module_outputs,
         recorder.constants,
-        tuple(recorder.sizes.equal),
+        tuple(recorder.sizes.facts.equal),
+        tuple(recorder.sizes.facts.compared),
         result,
         tuple(recorder.sizes.read),
     )
@@ -201,6 +209,8 @@ class _Recorder(TorchDispatchMode):
         states = [generator.get_state() for generator in watched]
         result = func(*args, **kwargs)
         draws = any(not torch.equal(state, g.get_state()) for state, g in zip(states, watched, strict=True))
+        if func in READS:
+            self.sizes.read_number(result)
         outputs = tuple(
             # An in-place operator returns its argument: a new value, except where that is a parameter or buffer.
             known if (known := self._values.get(id(leaf))) is not None and known.name is not None else self.enter(leaf)

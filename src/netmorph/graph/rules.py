@@ -25,10 +25,12 @@ import torch
 from netmorph.errors import NetmorphError
 from netmorph.graph.axis import Allow, Atom, Axis, Fixed, atoms, freeze, limit, size
 from netmorph.graph.contraction import Contraction
+from netmorph.graph.holders import alike
 from netmorph.graph.origins import FACTORS, derive
-from netmorph.graph.provenance import Size, Written
+from netmorph.graph.provenance import Size, plain
 from netmorph.graph.record import Call, Recording
 from netmorph.graph.sizes import Sizes
+from netmorph.graph.sources import Lost, Written
 from netmorph.graph.unify import unify
 from netmorph.graph.value import Value
 
@@ -75,7 +77,7 @@ class Use:
 
 @dataclass(frozen=True)
 class Attribute:
-    """An integer attribute of a module, or one of several integers, that must equal the lengths of axes."""
+    """An integer that a module holds, or a list of several, that must equal the lengths of axes."""
 
     module: str
     name: str
@@ -85,12 +87,17 @@ class Attribute:
         """The lengths of the axes, where `sizes` changes some atoms."""
         return tuple(size(axis, sizes) for axis in self.axes)
 
+    def is_true(self, held: Any) -> bool:
+        """Whether `held` is these lengths."""
+        before = self.value()
+        return tuple(held) == before if isinstance(held, tuple | list) else len(before) == 1 and held == before[0]
+
     def changed(self, held: Any, sizes: dict[Atom, int]) -> Any:
         """What a module that holds `held` has to hold after an edit; `held` itself where that is no true size."""
-        before, after = self.value(), self.value(sizes)
-        if isinstance(held, tuple | list):
-            return type(held)(after) if tuple(held) == before else held
-        return after[0] if len(before) == 1 and held == before[0] else held
+        if not self.is_true(held):
+            return held
+        after = self.value(sizes)
+        return alike(held, after) if isinstance(held, tuple | list) else after[0]
 
 
 @dataclass(frozen=True)
@@ -160,7 +167,7 @@ class Coupling:
 
         What PyTorch works out by itself, and -1, which asks it to, need nothing.
         """
-        if isinstance(given, Size) and given >= 0:
+        if isinstance(given, Size) and plain(given) >= 0:
             self.sizes.equate(given.source, axis, self.where)
 
     def axis_of(self, given: int) -> Axis:
@@ -180,7 +187,7 @@ class Coupling:
 
     def number(self, given: Any) -> None:
         """The operator computes with the value of an integer that it was given: where that is a width, it stays."""
-        if isinstance(given, Size) and not isinstance(given.source, Written):
+        if isinstance(given, Size) and not isinstance(given.source, Written | Lost):
             self.freeze(self.axis_of(given), f"the operator computes with this width, {int(given)}, as a number")
 
     def use(
@@ -335,7 +342,8 @@ def couple(recording: Recording, coupling: Coupling, *, strict: bool = False) ->
     Raises:
         UnknownOp: where `strict`, an operator has no rule.
     """
-    coupling.read.update(recording.outputs, *(call.values for call in recording.calls))
+    for values in (recording.outputs, *(call.values for call in recording.calls)):
+        coupling.read.update(values)
     made: dict[Value, str] = {}  # gradients, and where they were taken
     for value in recording.inputs:
         value.axes = [(Fixed(length, "the model's input"),) for length in value.shape]

@@ -20,7 +20,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_leaves
 
 from netmorph.errors import NetmorphError
-from netmorph.graph.provenance import is_of_the_user
+from netmorph.graph.lines import is_of_the_user
 
 # What a forward may add to in place: a module's own tables (parameters, buffers, modules, hooks), a user's records.
 CONTAINERS = (dict, list, set, deque)

@@ -8,10 +8,25 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from netmorph.errors import NetmorphError
 from netmorph.graph.axis import Atom, Axis, Fixed, Sum, atoms, concat, freeze, resolve, size
 from netmorph.graph.lengths import apart, same_length
-from netmorph.graph.provenance import Difference, Held, Length, Number, Product, Quotient, Source, Total, Written
+from netmorph.graph.sources import (
+    Difference,
+    Held,
+    Length,
+    Lost,
+    Number,
+    Opposite,
+    Product,
+    Quotient,
+    Source,
+    Total,
+    Written,
+)
 from netmorph.graph.unify import unify
+
+BEYOND = "such as a global, a closure, a tensor's values or another library"
 
 
 @dataclass
@@ -32,7 +47,7 @@ class Sizes:
         Args:
             where: the operator and line that use it, for messages.
         """
-        if isinstance(source, Written | Number):  # each place that uses the number tells of itself
+        if isinstance(source, Written | Lost | Number):  # each place that uses the number tells of itself
             return self._axis(source, where)
         if source not in self._known:
             self._known[source] = self._axis(source, where)
@@ -57,6 +72,10 @@ class Sizes:
                 return (Fixed(length, f"the forward computes with this width, {length}, as a number: {where}"),)
             case Written(length):
                 return (Fixed(length, f"the size {length} is written in the code and follows no channels: {where}"),)
+            case Lost(length):
+                return (Fixed(length, f"the size {length} comes from where tracing cannot follow, {BEYOND}: {where}"),)
+            case Opposite():
+                raise NetmorphError(f"a place counted from the end is no length: {where}")
 
     def equate(self, source: Source, axis: Axis, where: str) -> None:
         """The integer is as long as the axis.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import statistics
 import time
+import warnings
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 
@@ -12,6 +13,7 @@ import torch
 from torch import Tensor
 
 from netmorph.edit import WidthEdit, narrow_all
+from netmorph.edit.apply import refusal
 from netmorph.edit.replace import change
 from netmorph.errors import EditError
 from netmorph.graph import Graph, Group
@@ -42,6 +44,10 @@ def narrow_to(
     The scores of all groups are ranked together, each taken over the mean of its group. The widths are in
     `edit.changes` before anything is applied; `reconstruct` and `recalibrate` repair what dropping breaks.
 
+    The narrowed network is tried. Groups that `apply` would refuse (the forward uses their width where tracing cannot
+    see it) are left out, with a warning, and `edit.left_out` tells why; the others make up for them. No group gets
+    narrower than the forward's own comparisons let it (`Group.least`).
+
     Args:
         flops: the share of FLOPs to keep, above 0 and below 1.
         params: or that of parameters.
@@ -66,9 +72,54 @@ def narrow_to(
     if samples.graph is not graph:
         raise EditError("the samples are of another graph; make them again from the current one")
     chosen = _chosen(graph, groups)
-    scores = {group.name: _scored(score, group, samples) for group in chosen}
+    all_scores = {group.name: _scored(score, group, samples) for group in chosen}
     least = {group.name: _least(group, multiple_of, minimum, smallest) for group in chosen}
     cost = _cost_of(graph, chosen, kind)
+    left_out: dict[str, str] = {}
+    while True:
+        scores = {name: values for name, values in all_scores.items() if name not in left_out}
+        kept = _kept(scores, least, multiple_of, cost, kind, share, left_out)
+        refused = _refused(graph, kept)
+        if not refused:
+            method = getattr(score, "__name__", type(score).__name__)
+            return replace(narrow_all(graph, kept), method=method, left_out=left_out)
+        left_out = left_out | refused
+        told = f"narrow_to leaves out {', '.join(map(repr, refused))}: {next(iter(refused.values()))}"
+        warnings.warn(told, stacklevel=2)
+
+
+def _refused(graph: Graph, kept: Mapping[str, list[int]]) -> dict[str, str]:
+    """The groups without which the others can be narrowed together, and why not with them."""
+    if refusal(graph, narrow_all(graph, kept)) is None:
+        return {}
+    taken: dict[str, list[int]] = {}
+    refused: dict[str, str] = {}
+    for name, channels in kept.items():
+        told = refusal(graph, narrow_all(graph, taken | {name: channels}))
+        if told is None:
+            taken[name] = channels
+        else:
+            refused[name] = told
+    return refused
+
+
+def _kept(
+    scores: Mapping[str, Tensor],
+    least: Mapping[str, int],
+    multiple_of: int,
+    cost: Callable[[Widths], float],
+    kind: str,
+    share: float,
+    left_out: Mapping[str, str],
+) -> dict[str, list[int]]:
+    """The channels to keep of each group that gets narrower.
+
+    Raises:
+        EditError: the target cannot be reached.
+    """
+    without = "".join(f"; {name!r} is left out: {reason}" for name, reason in left_out.items())
+    if not scores:
+        raise EditError(f"{kind}={share:g} cannot be reached: no group is left to narrow{without}")
     whole = cost({})
 
     owner = torch.cat([torch.full((len(values),), place) for place, values in enumerate(scores.values())])
@@ -87,7 +138,7 @@ def narrow_to(
     if least_cost > share * whole:
         raise EditError(
             f"{kind}={share:g} cannot be reached: with every group at its smallest width, {least_cost / whole:.3f} is "
-            "left. Ask for more, or lower minimum, smallest or multiple_of"
+            f"left. Ask for more, or lower minimum, smallest or multiple_of{without}"
         )
     while enough - too_few > 1:
         middle = (too_few + enough) // 2
@@ -102,7 +153,7 @@ def narrow_to(
             "the clock is too noisy to choose widths by. Trace with larger inputs, leave the machine idle, or "
             "give flops"
         )
-    return replace(narrow_all(graph, kept), method=getattr(score, "__name__", type(score).__name__))
+    return kept
 
 
 def _target(given: Mapping[str, float | None]) -> tuple[str, float]:
@@ -141,7 +192,7 @@ def _scored(score: Score, group: Group, samples: Samples) -> Tensor:
 
 def _least(group: Group, multiple_of: int, minimum: int, smallest: float) -> int:
     """The smallest width of a group: a multiple, unless its whole width is none."""
-    floor = max(minimum, smallest * group.size, 1)
+    floor = max(minimum, smallest * group.size, group.least)
     return int(min(group.size, multiple_of * -(-floor // multiple_of)))
 
 

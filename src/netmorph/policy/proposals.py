@@ -65,6 +65,8 @@ class Widen:
         method: Widening = (r2r, unequal_split)[generator.integers(2)]
         if group.allow == Allow.UNIFORM:  # only whole multiples are exact
             to, method = 2 * group.size, unequal_split
+        if group.most is not None and to > group.most:  # the forward would go another way
+            return None
         return widen(graph, group.name, to, method, seed=int(generator.integers(2**31)))
 
 

@@ -156,7 +156,9 @@ def _check_narrower(original: nn.Module, inputs: Inputs, bound: float) -> None:
     for number, group in enumerate(group for group in graph.editable() if group.size > 1):
         # The first and the last channel, the second and the last but one, and so on: what looks at either is found out.
         dropped = {number % group.size, group.size - 1 - number % group.size}
-        kept[group.name] = sorted(set(range(group.size)) - dropped) or [0]
+        left = sorted(set(range(group.size)) - dropped) or [0]
+        if len(left) >= group.least:
+            kept[group.name] = left
     if not kept:
         return
     masked = masked_outputs(graph, kept) if can_mask(graph, kept) else None

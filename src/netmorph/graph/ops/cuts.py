@@ -12,6 +12,7 @@ from netmorph.graph.lengths import same_length
 from netmorph.graph.ops.passing import along
 from netmorph.graph.ops.passing import with_axis as _with
 from netmorph.graph.ops.passing import without_axis as _without
+from netmorph.graph.provenance import Size
 from netmorph.graph.rules import Coupling, rule
 from netmorph.graph.unify import cut, cut_anywhere, reshape
 from netmorph.graph.value import Value
@@ -74,6 +75,8 @@ def slice_(
     for given, ahead, after in ((start, [before], [taken, behind]), (end, [before, taken], [behind])):
         if given is not None and 0 < given <= length:
             couple.follows(given, concat(*ahead))
+        elif isinstance(given, Size) and given.is_backward:
+            couple.follows(-given, concat(*after))
         elif given is not None and given < 0:
             for axis in after:
                 couple.freeze(axis, "sliced at a place counted from the end")

@@ -159,7 +159,9 @@ def made_like(couple: Coupling, like: Value, shape: list[int], *fill: Any, **kwa
 @rule(aten.blackman_window.default, aten.bartlett_window.default, aten.fft_fftfreq.default, aten.fft_rfftfreq.default)
 @rule(aten.scalar_tensor.default, aten.randperm.default)
 def counted(couple: Coupling, *args: Any, **kwargs: Any) -> list[Axis]:
-    """Numbers that differ from place to place: nothing that meets them can change."""
+    """Numbers that differ from place to place: nothing that meets them can change, nor what they count up to."""
+    for given in args:
+        couple.number(given)
     return [couple.fixed(dim, "its places are counted") for dim in range(len(couple.shape))]
 
 
