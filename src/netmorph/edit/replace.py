@@ -71,15 +71,19 @@ def structure(model: nn.Module) -> Callable[[Iterable[str]], None]:
         table for module in modules for table in (module._modules, module._parameters, module._buffers)
     ]
     held = [(table, dict(table)) for table in tables]
+    listed = [(own, name, own[name], list(own[name])) for own, name in _lists(model)]
     attributes = [(vars(module), dict(vars(module))) for module in modules]
 
     def put_back(sizes: Iterable[str]) -> None:
         for table, before in held:
             table.clear()
             table.update(before)
+        for own, name, entries, then in listed:
+            own[name] = entries
+            entries[:] = then
         names = set(sizes)
-        for own, then in attributes:
-            own.update({name: then[name] for name in names & then.keys()})
+        for own, values in attributes:
+            own.update({name: values[name] for name in names & values.keys()})
 
     return put_back
 
@@ -104,19 +108,33 @@ def _replace_module(model: nn.Module, path: str, new: nn.Module, undo: Undo) -> 
                 _set(owner._modules, key, new, undo)
 
 
-def _slots(model: nn.Module) -> dict[str, tuple[Tensor, list[tuple[dict[str, Any], str]]]]:
-    """Every tensor under its canonical name, with all the places that hold it."""
-    slots: dict[int, tuple[str, Tensor, list[tuple[dict[str, Any], str]]]] = {}
+def _slots(model: nn.Module) -> dict[str, tuple[Tensor, list[tuple[Any, Any]]]]:
+    """Every tensor under its canonical name, with all the places that hold it: tables or lists, and keys."""
+    slots: dict[int, tuple[str, Tensor, list[tuple[Any, Any]]]] = {}
     for path, module in model.named_modules():
         for table in (module._parameters, module._buffers):
             for key, tensor in table.items():
                 if tensor is not None:
                     name = f"{path}.{key}" if path else key
                     slots.setdefault(id(tensor), (name, tensor, []))[2].append((table, key))
+    for own, name in _lists(model):
+        for place, entry in enumerate(own[name]):
+            if id(entry) in slots:
+                slots[id(entry)][2].append((own[name], place))
     return {name: (tensor, places) for name, tensor, places in slots.values()}
 
 
-def _set(table: dict[str, Any], key: str, value: Any, undo: Undo) -> None:
+def _lists(model: nn.Module) -> list[tuple[dict[str, Any], str]]:
+    """Plain lists of tensors beside the tables of modules: recurrent layers keep one of all their weights."""
+    return [
+        (vars(module), name)
+        for module in model.modules()
+        for name, held in vars(module).items()
+        if type(held) is list and any(isinstance(entry, Tensor) for entry in held)
+    ]
+
+
+def _set(table: Any, key: Any, value: Any, undo: Undo) -> None:
     old = table[key]
     table[key] = value
     undo.append(lambda: table.__setitem__(key, old))

@@ -13,10 +13,11 @@ import torch
 from torch import Tensor
 
 from netmorph.edit.plan import Plan
+from netmorph.edit.recurrence import equal_rows
 from netmorph.edit.tensors import fresh_like, full_like, mean_like, mix, read, read_moment, spread, write, write_moment
 from netmorph.errors import EditError
 from netmorph.graph import Allow, Attribute, Fill, Graph, Group, Role, Site
-from netmorph.graph.axis import Atom, atoms
+from netmorph.graph.axis import Atom, atoms, size
 from netmorph.graph.journal import Description
 from netmorph.widenings import FRESH, ChannelMap, Widening, WidthError, keep, r2r
 
@@ -62,6 +63,7 @@ class WidthEdit:
     def plan(self, graph: Graph) -> Plan:
         """See `Edit`."""
         groups = self._groups(graph)
+        _check_orders(graph, {group.atom: self.changes[name].m for name, group in groups.items()})
         names = {group.atom: name for name, group in groups.items()}
         channels = {atom: self.changes[name] for atom, name in names.items()}
         sites = {(site.tensor, site.dim): site for group in groups.values() for site in group.sites}
@@ -77,6 +79,7 @@ class WidthEdit:
         places: dict[str, list[Site]] = {}
         for site in sites.values():
             places.setdefault(site.tensor, []).append(site)
+        tensors.update({name: equal_rows(tensors[name], found, channels) for name, found in places.items()})
         sizes = {atom: entry.m for atom, entry in channels.items()}
         attributes = _attributes(graph, groups.values(), sizes)
         return Plan(
@@ -277,6 +280,13 @@ def _name(method: Widening) -> str:
 def _check_free(group: Group) -> None:
     if group.allow == Allow.FROZEN:
         raise EditError(f"group {group.name!r} is frozen: {'; '.join(group.reasons)}. Choose another group")
+
+
+def _check_orders(graph: Graph, sizes: dict[Atom, int]) -> None:
+    for order in graph.orders:
+        if not order.holds(sizes):
+            lengths = size(order.shorter, sizes), size(order.longer, sizes)
+            raise EditError(f"{lengths[0]} channels are not less than {lengths[1]}, as they have to be. {order.reason}")
 
 
 def _check_distinct(groups: Mapping[str, Group]) -> None:

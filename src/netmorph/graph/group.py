@@ -17,7 +17,7 @@ from netmorph.graph import ops as _ops  # noqa: F401  (fills the table of rules)
 from netmorph.graph.axis import Allow, Atom, Axis, Change, Fixed, Limit, along, atoms, resolve
 from netmorph.graph.journal import Journal
 from netmorph.graph.record import Recording, record
-from netmorph.graph.rules import Attribute, Coupling, Fill, Role, Use, couple
+from netmorph.graph.rules import Attribute, Coupling, Fill, Order, Role, Use, couple
 from netmorph.graph.running import Inputs, TraceError, check_ready, collector_paused
 from netmorph.graph.unwrap import unwrap
 from netmorph.graph.value import Value
@@ -113,6 +113,7 @@ class Graph:
         auxiliary: whether training mode was looked at as well, see `trace`.
         wrapper: the data-parallel wrapper in which the model was given, if any.
         copies: networks of the same structure that get the same edits, see `trace`.
+        orders: axes of which one always has to be the shorter.
     """
 
     model: nn.Module
@@ -126,6 +127,7 @@ class Graph:
     auxiliary: bool = True
     wrapper: DistributedDataParallel | None = None
     copies: tuple[nn.Module, ...] = ()
+    orders: tuple[Order, ...] = ()
 
     def group(self, name: str) -> Group:
         """The group of this name, or the one whose channels the module of this name writes.
@@ -218,6 +220,7 @@ def trace(
         auxiliary,
         wrapper,
         tuple(copies),
+        tuple(coupling.orders),
     )
 
 

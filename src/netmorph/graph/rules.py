@@ -103,6 +103,19 @@ class Meeting:
     call: Call
 
 
+@dataclass(frozen=True)
+class Order:
+    """Two axes of which one always has to be the shorter."""
+
+    shorter: Axis
+    longer: Axis
+    reason: str
+
+    def holds(self, sizes: dict[Atom, int] | None = None) -> bool:
+        """Whether it is, where `sizes` changes some atoms."""
+        return size(self.shorter, sizes) < size(self.longer, sizes)
+
+
 def rule(*ops: torch._ops.OpOverload, rearranges: bool = False) -> Callable[[Rule], Rule]:
     """Register a function as the rule of one or several ATen operators.
 
@@ -126,6 +139,7 @@ class Coupling:
 
     uses: dict[tuple[str, int], list[Use]] = field(default_factory=dict)
     attributes: dict[Attribute, None] = field(default_factory=dict)  # an ordered set
+    orders: dict[Order, None] = field(default_factory=dict)
     sizes: Sizes = field(default_factory=Sizes)
     call: Call = field(init=False)
     read: Counter[Value] = field(default_factory=Counter)
@@ -263,6 +277,10 @@ class Coupling:
     def limit(self, axis: Axis, allow: Allow, reason: str) -> None:
         """Only some changes of width pass."""
         limit(axis, allow, f"{reason}: {self.where}")
+
+    def shorter(self, axis: Axis, than: Axis, reason: str) -> None:
+        """This axis always has to be shorter than another one."""
+        self.orders[Order(axis, than, f"{reason}: {self.where}")] = None
 
     def attribute(self, name: str, *axes: Axis) -> None:
         """The calling module may hold the length of these axes in its attribute `name`.

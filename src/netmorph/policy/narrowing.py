@@ -67,7 +67,7 @@ def narrow_to(
         raise EditError("the samples are of another graph; make them again from the current one")
     chosen = _chosen(graph, groups)
     scores = {group.name: _scored(score, group, samples) for group in chosen}
-    least = {group.name: _least(group, multiple_of, minimum, smallest) for group in chosen}
+    least = {group.name: _least(graph, group, multiple_of, minimum, smallest) for group in chosen}
     cost = _cost_of(graph, chosen, kind)
     whole = cost({})
 
@@ -139,9 +139,14 @@ def _scored(score: Score, group: Group, samples: Samples) -> Tensor:
     return values / mean if mean > 0 else values
 
 
-def _least(group: Group, multiple_of: int, minimum: int, smallest: float) -> int:
-    """The smallest width of a group: a multiple, unless its whole width is none."""
-    floor = max(minimum, smallest * group.size, 1)
+def _least(graph: Graph, group: Group, multiple_of: int, minimum: int, smallest: float) -> int:
+    """The smallest width of a group: a multiple, unless its whole width is none.
+
+    What has to be longer than another axis stays longer than that is now.
+    """
+    widths = range(1, group.size + 1)
+    longer = next(width for width in widths if all(order.holds({group.atom: width}) for order in graph.orders))
+    floor = max(minimum, smallest * group.size, longer)
     return int(min(group.size, multiple_of * -(-floor // multiple_of)))
 
 

@@ -14,6 +14,7 @@ from netmorph.edit import narrow_all, widen_all
 from netmorph.edit.apply import apply
 from netmorph.errors import NetmorphError
 from netmorph.graph import Allow, Fill, Graph, Group, Role, trace
+from netmorph.graph.axis import atoms
 from netmorph.graph.running import Inputs
 from netmorph.testing.attributes import check_attributes
 from netmorph.testing.compare import CheckError, assert_close, in_float64, outputs, rounding, shuffled, step
@@ -135,14 +136,14 @@ def _check_wider(original: nn.Module, inputs: Inputs, bound: float) -> None:
     for name, method in WIDENINGS.items():
         # Groups whose widths stay equal would hide that they ought to be one.
         ways = {place: widths(graph.group(place), number) for number, place in enumerate(free)}
-        wider = {place: told[name] for place, told in ways.items() if name in told}
+        wider = _in_order(graph, {place: told[name] for place, told in ways.items() if name in told})
         if wider:
             told = _told(graph, wider, f"wider by {name} ({{}} channels), which the rules call exact")
             with step(told):
                 graph = apply(graph, widen_all(graph, wider, method))
             for given, one in zip(others, expected, strict=True):
                 assert_close(one, outputs(network, given), bound, told)
-    wider = {place: 2 * graph.group(place).size for place in free}
+    wider = _in_order(graph, {place: 2 * graph.group(place).size for place in free})
     if wider:
         with step(_told(graph, wider, "wider by random channels ({} channels)")):
             apply(graph, widen_all(graph, wider, random_pad))
@@ -157,6 +158,8 @@ def _check_narrower(original: nn.Module, inputs: Inputs, bound: float) -> None:
         # The first and the last channel, the second and the last but one, and so on: what looks at either is found out.
         dropped = {number % group.size, group.size - 1 - number % group.size}
         kept[group.name] = sorted(set(range(group.size)) - dropped) or [0]
+    possible = _in_order(graph, {name: len(channels) for name, channels in kept.items()})
+    kept = {name: kept[name] for name in possible}
     if not kept:
         return
     masked = masked_outputs(graph, kept) if can_mask(graph, kept) else None
@@ -166,6 +169,16 @@ def _check_narrower(original: nn.Module, inputs: Inputs, bound: float) -> None:
     if masked is not None:
         assert_close(masked, outputs(network, inputs), bound, f"{told}, against the original with channels masked")
     check_attributes(network)
+
+
+def _in_order(graph: Graph, widths: dict[str, int]) -> dict[str, int]:
+    """Without groups whose new widths would not leave the shorter of two axes the shorter."""
+    for order in graph.orders:
+        sizes = {graph.group(name).atom: width for name, width in widths.items()}
+        if not order.holds(sizes):
+            crossed = {*atoms(order.shorter), *atoms(order.longer)}
+            widths = {name: width for name, width in widths.items() if graph.group(name).atom not in crossed}
+    return widths
 
 
 def _told(graph: Graph, widths: Mapping[str, int], told: str) -> str:
