@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from torch import Tensor, nn
 
 Undo = list[Callable[[], None]]
+Place = tuple[Any, Any, Callable[[Tensor], Any]]  # a table or list, a key of it, and what it holds of the tensor
 
 
 @contextlib.contextmanager
@@ -49,14 +51,17 @@ def change(
         new = nn.Parameter(tensor, old.requires_grad) if is_parameter else tensor
         if is_parameter:
             vars(new).update(vars(old))
-        for table, key in places:
-            _set(table, key, new, undo)
+        for table, key, reference in places:
+            _set(table, key, reference(new), undo)
     for path, attribute, value in attributes:
         table = vars(model.get_submodule(path))
         held = table[attribute]
         # A journal that was read from a file knows no difference between lists and tuples.
         _set(table, attribute, type(held)(value) if isinstance(held, list | tuple) else value, undo)
     _drop_caches(model)
+    for module in model.modules():
+        if isinstance(module, nn.RNNBase):
+            module.flatten_parameters()  # into one piece of memory, where a GPU wants that
 
 
 def structure(model: nn.Module) -> Callable[[Iterable[str]], None]:
@@ -108,30 +113,41 @@ def _replace_module(model: nn.Module, path: str, new: nn.Module, undo: Undo) -> 
                 _set(owner._modules, key, new, undo)
 
 
-def _slots(model: nn.Module) -> dict[str, tuple[Tensor, list[tuple[Any, Any]]]]:
-    """Every tensor under its canonical name, with all the places that hold it: tables or lists, and keys."""
-    slots: dict[int, tuple[str, Tensor, list[tuple[Any, Any]]]] = {}
+def _slots(model: nn.Module) -> dict[str, tuple[Tensor, list[Place]]]:
+    """Every tensor under its canonical name, with all the places that hold it."""
+    slots: dict[int, tuple[str, Tensor, list[Place]]] = {}
     for path, module in model.named_modules():
         for table in (module._parameters, module._buffers):
             for key, tensor in table.items():
                 if tensor is not None:
                     name = f"{path}.{key}" if path else key
-                    slots.setdefault(id(tensor), (name, tensor, []))[2].append((table, key))
+                    slots.setdefault(id(tensor), (name, tensor, []))[2].append((table, key, _itself))
     for own, name in _lists(model):
         for place, entry in enumerate(own[name]):
-            if id(entry) in slots:
-                slots[id(entry)][2].append((own[name], place))
+            if id(held := _referred(entry)) in slots:
+                slots[id(held)][2].append((own[name], place, _itself if held is entry else weakref.ref))
     return {name: (tensor, places) for name, tensor, places in slots.values()}
 
 
 def _lists(model: nn.Module) -> list[tuple[dict[str, Any], str]]:
-    """Plain lists of tensors beside the tables of modules: recurrent layers keep one of all their weights."""
+    """Plain lists of tensors, or references to them, beside the tables of modules.
+
+    Recurrent layers keep two of all their weights.
+    """
     return [
         (vars(module), name)
         for module in model.modules()
         for name, held in vars(module).items()
-        if type(held) is list and any(isinstance(entry, Tensor) for entry in held)
+        if type(held) is list and any(isinstance(_referred(entry), Tensor) for entry in held)
     ]
+
+
+def _referred(entry: Any) -> Any:
+    return entry() if isinstance(entry, weakref.ref) else entry
+
+
+def _itself(tensor: Tensor) -> Tensor:
+    return tensor
 
 
 def _set(table: Any, key: Any, value: Any, undo: Undo) -> None:

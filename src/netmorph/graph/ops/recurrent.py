@@ -28,13 +28,13 @@ class Cell:
     Attributes:
         inputs: `[gates * hidden, in]`.
         state: `[gates * hidden, out]`.
-        biases: `[gates * hidden]` each: two or none.
+        biases: `[gates * hidden]` each, of either matrix, where there are any.
         projection: `[out, hidden]`; without it the hidden units come out themselves.
     """
 
     inputs: Value
     state: Value
-    biases: tuple[Value, ...]
+    biases: Sequence[Value | None]
     projection: Value | None = None
 
     @property
@@ -71,7 +71,9 @@ def layers(couple: Coupling, x: Value, *args: Any, **kwargs: Any) -> list[list[A
         couple.unify(cell.out, out)
         couple.unify(cell.hidden, hidden)
         couple.unify(cell.inputs.axes[1], read if place < directions else both)
-        _couple(couple, cell, x.axes[:-1], x if place < directions else None)
+        # What the last layer shows to its next step is also what comes out, where there is one direction.
+        seen = couple.call.outputs[0] if place == len(cells) - 1 and directions == 1 else None
+        _couple(couple, cell, x.axes[:-1], x if place < directions else None, seen)
     ends = [[state.axes[0], batch, axis] for state, axis in zip(states, (out, hidden), strict=False)]
     return [[*x.axes[:-1], both], *ends]
 
@@ -79,18 +81,26 @@ def layers(couple: Coupling, x: Value, *args: Any, **kwargs: Any) -> list[list[A
 def _cells(params: Sequence[Value], count: int) -> list[Cell]:
     each = len(params) // count  # a projection makes the number odd
     groups = [params[at : at + each] for at in range(0, len(params), each)]
-    return [Cell(w[0], w[1], tuple(w[2 : each - each % 2]), w[-1] if each % 2 else None) for w in groups]
+    return [Cell(w[0], w[1], w[2 : each - each % 2] or (None, None), w[-1] if each % 2 else None) for w in groups]
 
 
 @rule(aten.lstm_cell.default, aten.gru_cell.default, aten.rnn_tanh_cell.default, aten.rnn_relu_cell.default)
-def one_step(couple: Coupling, x: Value, given: Any, inputs: Value, state: Value, *biases: Value | None) -> Any:
+def one_step(
+    couple: Coupling,
+    x: Value,
+    given: Any,
+    inputs: Value,
+    state: Value,
+    input_bias: Value | None = None,
+    state_bias: Value | None = None,
+) -> Any:
     """`[batch, width]`, and the states that come out."""
-    cell = Cell(inputs, state, tuple(bias for bias in biases if bias is not None))
+    cell = Cell(inputs, state, (input_bias, state_bias))
     couple.unify(cell.inputs.axes[1], x.axes[-1])
     for held in _states(given):
         couple.unify(held.axes[0], x.axes[0])
         couple.unify(held.axes[1], cell.hidden)
-    _couple(couple, cell, x.axes[:-1], x)
+    _couple(couple, cell, x.axes[:-1], x, _states(given)[0])
     made = [[x.axes[0], cell.hidden] for _ in _states(given)]
     return made if len(made) > 1 else made[0]
 
@@ -119,23 +129,23 @@ def _states(given: Value | Sequence[Value]) -> Sequence[Value]:
     return [given] if isinstance(given, Value) else given
 
 
-def _couple(couple: Coupling, cell: Cell, steps: Sequence[Axis], x: Value | None) -> None:
+def _couple(couple: Coupling, cell: Cell, steps: Sequence[Axis], x: Value | None, shown: Value | None) -> None:
     """What the weights of a cell are to its channels. In each step of each sample, every matrix is used once.
 
     Args:
         x: what the cell reads beside its state, where that is a tensor of its own.
+        shown: what it reads of the step before, where that is.
     """
     gates = cell.inputs.shape[0] // size(cell.hidden)
     rows = (Fixed(gates, "the gates of a unit"), *cell.hidden) if gates > 1 else cell.hidden
-    for weight in (cell.inputs, cell.state):
+    for weight, given, bias in zip((cell.inputs, cell.state), (x, shown), cell.biases, strict=True):
         couple.unify(weight.axes[0], rows)
         _matrix(couple, weight)
-    for bias in cell.biases:
-        couple.unify(bias.axes[0], rows)
-        couple.use(bias, 0, Role.WRITE, Fill.MEAN)  # of each gate, so that forget gates which start open do so
-    offset = next(iter(cell.biases), None)
-    couple.contract(Contraction((*steps, *cell.inputs.axes), cell.inputs, x, offset, read=((-1, 1),) if x else ()))
-    couple.contract(Contraction((*steps, *cell.state.axes), cell.state))
+        read = ((-1, 1),) if given is not None else ()
+        couple.contract(Contraction((*steps, *weight.axes), weight, given, bias, read))
+        if bias is not None:
+            couple.unify(bias.axes[0], rows)
+            couple.use(bias, 0, Role.WRITE, Fill.MEAN)  # of each gate, so that forget gates that start open do so
     couple.attribute("hidden_size", cell.hidden)
     if x is not None:
         couple.attribute("input_size", cell.inputs.axes[1])
