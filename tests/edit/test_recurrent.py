@@ -200,7 +200,7 @@ def test_a_projection_stays_narrower_than_the_units() -> None:
     """PyTorch tells by the widths of the states whether there is one."""
     model, x = build(PROJECTED)
     graph = trace(model, x)
-    with pytest.raises(EditError, match=r"3 channels are not less than 3.* narrower than the hidden units"):
+    with pytest.raises(EditError, match=r"3 channels are not less than 3: .* narrower than the hidden units"):
         apply(graph, narrow(graph, "rnn", [0, 1, 2]))
     with pytest.raises(EditError, match="7 channels are not less than 7"):
         apply(graph, widen(graph, "rnn.proj_size", 7))

@@ -17,7 +17,7 @@ from netmorph.edit.recurrence import equal_rows
 from netmorph.edit.tensors import fresh_like, full_like, mean_like, mix, read, read_moment, spread, write, write_moment
 from netmorph.errors import EditError
 from netmorph.graph import Allow, Attribute, Fill, Graph, Group, Role, Site
-from netmorph.graph.axis import Atom, atoms, size
+from netmorph.graph.axis import Atom, atoms
 from netmorph.graph.journal import Description
 from netmorph.widenings import FRESH, ChannelMap, Widening, WidthError, keep, r2r
 
@@ -285,8 +285,7 @@ def _check_free(group: Group) -> None:
 def _check_orders(graph: Graph, sizes: dict[Atom, int]) -> None:
     for order in graph.orders:
         if not order.holds(sizes):
-            lengths = size(order.shorter, sizes), size(order.longer, sizes)
-            raise EditError(f"{lengths[0]} channels are not less than {lengths[1]}, as they have to be. {order.reason}")
+            raise EditError(order.told(sizes))
 
 
 def _check_distinct(groups: Mapping[str, Group]) -> None:

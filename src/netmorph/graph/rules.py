@@ -105,15 +105,23 @@ class Meeting:
 
 @dataclass(frozen=True)
 class Order:
-    """Two axes of which one always has to be the shorter."""
+    """Two axes of which one always has to be the shorter, and why."""
 
     shorter: Axis
     longer: Axis
     reason: str
 
-    def holds(self, sizes: dict[Atom, int] | None = None) -> bool:
-        """Whether it is, where `sizes` changes some atoms."""
+    def holds(self, sizes: dict[Atom, int]) -> bool:
+        """Whether it is, where some atoms have other sizes."""
         return size(self.shorter, sizes) < size(self.longer, sizes)
+
+    def atoms(self) -> set[Atom]:
+        """The channels of either axis."""
+        return {*atoms(self.shorter), *atoms(self.longer)}
+
+    def told(self, sizes: dict[Atom, int]) -> str:
+        """For people: why it does not hold."""
+        return f"{size(self.shorter, sizes)} channels are not less than {size(self.longer, sizes)}: {self.reason}"
 
 
 def rule(*ops: torch._ops.OpOverload, rearranges: bool = False) -> Callable[[Rule], Rule]:

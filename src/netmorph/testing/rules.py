@@ -14,7 +14,6 @@ from netmorph.edit import narrow_all, widen_all
 from netmorph.edit.apply import apply
 from netmorph.errors import NetmorphError
 from netmorph.graph import Allow, Fill, Graph, Group, Role, trace
-from netmorph.graph.axis import atoms
 from netmorph.graph.running import Inputs
 from netmorph.testing.attributes import check_attributes
 from netmorph.testing.compare import CheckError, assert_close, in_float64, outputs, rounding, shuffled, step
@@ -176,8 +175,7 @@ def _in_order(graph: Graph, widths: dict[str, int]) -> dict[str, int]:
     for order in graph.orders:
         sizes = {graph.group(name).atom: width for name, width in widths.items()}
         if not order.holds(sizes):
-            crossed = {*atoms(order.shorter), *atoms(order.longer)}
-            widths = {name: width for name, width in widths.items() if graph.group(name).atom not in crossed}
+            widths = {name: width for name, width in widths.items() if graph.group(name).atom not in order.atoms()}
     return widths
 
 
