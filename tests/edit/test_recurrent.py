@@ -324,6 +324,36 @@ def test_a_recurrence_written_by_hand_is_as_exact() -> None:
     assert model[0].hidden == 15
 
 
+class Sliced(nn.Module):
+    """An LSTM of bare parameters whose gates are slices at multiples of the width."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.hidden_size = 5
+        self.inputs, self.state = (nn.Parameter(torch.randn(width, 20)) for width in (3, 5))
+        self.bias, self.head = nn.Parameter(torch.randn(20)), nn.Linear(5, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        n = self.hidden_size
+        h = c = torch.zeros(x.shape[0], n).to(x)
+        for step in x.unbind(1):
+            gates = step @ self.inputs + h @ self.state + self.bias
+            i, f = gates[:, :n].sigmoid(), gates[:, n : 2 * n].sigmoid()
+            c = f * c + i * gates[:, 2 * n : 3 * n].tanh()
+            h = gates[:, 3 * n :].sigmoid() * c.tanh()
+        return self.head(h)
+
+
+def test_gates_that_are_slices_follow() -> None:
+    model, x = Sliced().double(), torch.randn(2, 200, 3, dtype=torch.float64)
+    graph = check_groups(model, x[:, :4])
+    graph = trace(model, x[:, :4])
+    before = model(x)
+    apply(graph, widen(graph, "inputs", 15))
+    assert gap([before], [model(x)]) < EXACT
+    assert (model.hidden_size, model.state.shape) == (15, (15, 60))
+
+
 def test_a_state_from_outside_and_a_sequence_of_channels_freeze() -> None:
     class Given(nn.Module):
         def __init__(self) -> None:
