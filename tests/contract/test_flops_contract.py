@@ -82,6 +82,21 @@ def check_narrowed(graph: Graph, widths: dict[str, int]) -> None:
     assert predicted == measure.flops(graph.model, graph.inputs)
 
 
+RECURRENT = [
+    nn.LSTM(5, 6), nn.GRU(5, 6, 2, bidirectional=True), nn.RNN(5, 6, bias=False), nn.LSTM(5, 6, 2, proj_size=4),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("layer", RECURRENT, ids=str)
+def test_recurrent_layers_at_other_widths(layer: nn.RNNBase) -> None:
+    inputs, head = nn.Linear(3, 5), nn.Linear((layer.proj_size or 6) * (1 + layer.bidirectional), 2)
+    model = Apply(lambda layers, x: layers[2](layers[1](layers[0](x))[0]), nn.ModuleList([inputs, layer, head]))
+    graph = trace(model.double(), torch.randn(7, 2, 3, dtype=torch.float64))
+    names = [group.name for group in graph.editable()]
+    assert names == ["layer.0", "layer.1", *(["layer.1.proj_size"] if layer.proj_size else [])]
+    check_narrowed(graph, dict(zip(names, (4, 3, 2), strict=False)))
+
+
 def test_every_rule_that_contracts_has_a_hand_count() -> None:
     contracting, counted = set(), set()
     for name in DISTINCT:

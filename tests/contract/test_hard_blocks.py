@@ -309,8 +309,8 @@ BLOCKS: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...] | None, list[st
     "rotary, chunk": (lambda: Rotary("chunk"), SEQUENCE, ["qkv"]),
     "rotary, pairs": (lambda: Rotary("pairs"), SEQUENCE, ["inputs"]),
     "rotary, slices": (lambda: Rotary("slices"), SEQUENCE, []),
-    "LSTM": (lambda: recurrent(nn.LSTM), SEQUENCE, ["hidden"]),
-    "GRU": (lambda: recurrent(nn.GRU), SEQUENCE, ["hidden"]),
+    "LSTM": (lambda: recurrent(nn.LSTM), SEQUENCE, ["first", "recurrent", "hidden"]),
+    "GRU": (lambda: recurrent(nn.GRU), SEQUENCE, ["first", "recurrent", "hidden"]),
     "U-Net": (UNet, IMAGES, ["one", "two", "middle", "up_two", "join_two", "up_one", "join_one"]),
     "WaveNet": (WaveNet, (2, 2, 9), ["inputs", "dilated.0", "dilated.1", "mixing.0"]),
     "volumes": (
@@ -417,8 +417,6 @@ def test_what_is_free_narrows_to_the_masked_original_and_trains(name: str) -> No
 @pytest.mark.parametrize(
     ("name", "group", "reason"),
     [
-        ("LSTM", "first", r"recurrent layers are opaque"),
-        ("GRU", "hidden.in", r"recurrent layers are opaque"),
         ("orthogonal", "2", r"linalg_householder_product"),
         ("experts", "router", r"ordered by value: aten\.topk"),
         ("super-resolution", "1#2", r"moved into height and width: aten\.pixel_shuffle"),

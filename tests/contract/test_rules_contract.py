@@ -34,8 +34,6 @@ LIMITS = {
         _softmax, _log_softmax, _softmax_backward_data, _log_softmax_backward_data
     """,
     Allow.FROZEN: """
-        lstm, gru, rnn_tanh, rnn_relu, lstm packed, gru packed, rnn_tanh packed, rnn_relu packed, lstm_cell, gru_cell,
-        rnn_tanh_cell, rnn_relu_cell,
         attention, arange of channels, pixel_shuffle of few, chunk in unequal pieces, chunk that
         leaves a rest, split by a number, split_with_sizes of channels, tensor_split at, slice from the end,
         slice in steps, narrow of channels, select a channel, index channels, gather of channels,

@@ -188,17 +188,6 @@ def test_the_number_of_heads_may_be_written_where_their_width_follows() -> None:
     assert sizes[4] == Allow.ANY
 
 
-@pytest.mark.parametrize("layer", [nn.LSTM, nn.GRU])
-def test_recurrent_layers_are_frozen_with_a_reason(layer: type[nn.RNNBase]) -> None:
-    recurrent = layer(8, 8, batch_first=True)
-    model = Net(Between(lambda x: recurrent(x)[0], recurrent=recurrent))
-    x = torch.randn(2, 5, 3)
-    graph = trace(model, x)
-    group = graph.group("first")
-    assert group.allow == Allow.FROZEN
-    assert f"recurrent layers are opaque, their widths stay: aten.{layer.__name__.lower()}.input" in group.reasons[0]
-
-
 # -- the model and PyTorch are left as they were ----------------------------------------------------------------------
 
 

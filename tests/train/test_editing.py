@@ -137,6 +137,49 @@ def test_a_network_of_tokens_is_edited_while_it_trains() -> None:
         assert model.blocks[0].fc1.out_features == 32 + 2 * len(history.journal)
 
 
+class Recurrent(nn.Module):
+    """The next token by an LSTM of two layers."""
+
+    def __init__(self, tokens: int) -> None:
+        super().__init__()
+        self.words, self.rnn = nn.Embedding(tokens, 4), nn.LSTM(4, 5, 2, batch_first=True, dropout=0.1)
+        self.head = nn.Linear(5, tokens)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        return self.head(self.rnn(self.words(tokens))[0])
+
+
+@pytest.mark.parametrize("ema", [None, 0.5])
+def test_a_recurrent_network_is_edited_resumed_and_comes_back_as_it_was_best(tmp_path: Path, ema: float | None) -> None:
+    text = text_dataset("text", {"": "How much wood would a woodchuck chuck?\n" * 40}, window=8)
+    recipe = Recipe(epochs=5, batch_size=16, learning_rate=0.02, ema=ema)
+
+    def edit(graph: Graph, history: History, optimizer: torch.optim.Optimizer) -> Graph:
+        size = graph.group("rnn").size
+        change = narrow(graph, "rnn", [0]) if len(history) == 4 else widen(graph, "rnn", size + 2)
+        return apply(graph, change, optimizer)
+
+    def begun() -> nn.Module:
+        torch.manual_seed(0)
+        return Recurrent(text.outputs)
+
+    model, whole = begun(), tmp_path / "whole"
+    history = train(
+        model, text, recipe, edit=edit, checkpoint=whole, on_epoch=lambda e: shutil.copy(whole, tmp_path / str(e.epoch))
+    )
+    assert kinds(history) == ["widen"] * (history.best.epoch - 1)
+    assert history.best.epoch < 5
+    rnn = model.rnn
+    assert rnn.hidden_size == rnn.weight_hh_l1.shape[1] == model.head.in_features == 5 + 2 * (history.best.epoch - 1)
+    assert all(
+        getattr(rnn, name) is held for name, held in zip(rnn._flat_weights_names, rnn._flat_weights, strict=True)
+    )
+    for number in (1, 4):
+        again = begun()
+        assert train(again, text, recipe, edit=edit, checkpoint=tmp_path / str(number), resume=True) == history
+        assert same_weights(again, model)
+
+
 @pytest.mark.parametrize("frozen", [False, True])
 def test_a_layer_that_is_factorized_stays_in_its_group_and_as_frozen_when_resumed(tmp_path: Path, frozen: bool) -> None:
     def base() -> tuple[nn.Module, torch.optim.Optimizer]:

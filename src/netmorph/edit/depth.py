@@ -183,6 +183,21 @@ def _is_read_past(graph: Graph, path: str) -> bool:
     return is_fused and bool(graph.model.get_submodule(path)._parameters)
 
 
+def check_one_tensor(graph: Graph, path: str) -> None:
+    """Refuse a module whose input could not stand for what it returns: a recurrent layer returns its states as well.
+
+    Raises:
+        EditError: it returns something else than one tensor.
+    """
+    runs = any(f"{call.module}.".startswith(f"{path}.") for call in graph.recording.calls)
+    if runs and path not in graph.recording.module_outputs:
+        kind = type(graph.model.get_submodule(path)).__name__
+        raise EditError(
+            f"{path!r} ({kind}) does not return one tensor where the forward calls it, so its input cannot take "
+            "the place of its result; give a module around it that does"
+        )
+
+
 def features(graph: Graph, path: str) -> tuple[int, int]:
     """(channels, spatial dimensions) of a module's output.
 

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from netmorph.edit.blocks import THERE, Spec
-from netmorph.edit.depth import DeepenEdit, Start, module_at
+from netmorph.edit.depth import DeepenEdit, Start, check_one_tensor, module_at
 from netmorph.errors import EditError
 from netmorph.graph import Graph, Value
 from netmorph.graph.record import Call
@@ -57,9 +57,10 @@ def stack(graph: Graph, path: str) -> DeepenEdit:
         path: a module that keeps its input's shape; otherwise `apply` refuses.
 
     Raises:
-        EditError: no such module.
+        EditError: no such module, or it returns more than one tensor.
     """
     module_at(graph, path)
+    check_one_tensor(graph, path)
     return _copy(path, "stack", lambda block, generator: None, exact=False)
 
 

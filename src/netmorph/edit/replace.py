@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
@@ -11,6 +12,7 @@ from torch import Tensor, nn
 from netmorph.graph.held import assigned, root, sharing
 
 Undo = list[Callable[[], None]]
+Place = tuple[Any, Any, Callable[[Tensor], Any]]  # a table or list, a key of it, and what it holds of the tensor
 
 
 @contextlib.contextmanager
@@ -51,11 +53,14 @@ def change(
         new = nn.Parameter(tensor, old.requires_grad) if is_parameter else tensor
         if is_parameter:
             vars(new).update(vars(old))
-        for table, key in places:
-            _set(table, key, new, undo)
+        for table, key, reference in places:
+            _set(table, key, reference(new), undo)
     for module, attribute, value in assigned(model, attributes):
         _set(vars(module), attribute, value, undo)
     _drop_caches(model)
+    for module in model.modules():
+        if isinstance(module, nn.RNNBase):
+            module.flatten_parameters()  # into one piece of memory, where a GPU wants that
 
 
 def structure(model: nn.Module) -> Callable[[Iterable[str]], None]:
@@ -71,12 +76,16 @@ def structure(model: nn.Module) -> Callable[[Iterable[str]], None]:
         table for module in modules for table in (module._modules, module._parameters, module._buffers)
     ]
     held = [(table, dict(table)) for table in tables]
+    listed = [(own, name, own[name], list(own[name])) for own, name in _lists(model)]
     attributes = [(vars(module), dict(vars(module))) for module in modules]
 
     def put_back(sizes: Iterable[str]) -> None:
         for table, before in held:
             table.clear()
             table.update(before)
+        for own, name, entries, those in listed:
+            own[name] = entries
+            entries[:] = those
         names = {root(name) for name in sizes}
         shared = [then[name] for _, then in attributes for name in names & then.keys()]
         for own, then in attributes:
@@ -109,20 +118,45 @@ def _replace_module(model: nn.Module, path: str, new: nn.Module, undo: Undo) -> 
                 _set(owner._modules, key, new, undo)
 
 
-def _slots(model: nn.Module) -> dict[str, tuple[Tensor, list[tuple[dict[str, Any], str]]]]:
+def _slots(model: nn.Module) -> dict[str, tuple[Tensor, list[Place]]]:
     """Every tensor under its canonical name, with all the places that hold it."""
-    slots: dict[int, tuple[str, Tensor, list[tuple[dict[str, Any], str]]]] = {}
+    slots: dict[int, tuple[str, Tensor, list[Place]]] = {}
     for path, module in model.named_modules():
         for table in (module._parameters, module._buffers):
             for key, tensor in table.items():
                 if tensor is not None:
                     name = f"{path}.{key}" if path else key
-                    slots.setdefault(id(tensor), (name, tensor, []))[2].append((table, key))
+                    slots.setdefault(id(tensor), (name, tensor, []))[2].append((table, key, _itself))
+    for own, name in _lists(model):
+        for place, entry in enumerate(own[name]):
+            if id(held := _referred(entry)) in slots:
+                slots[id(held)][2].append((own[name], place, _itself if held is entry else weakref.ref))
     return {name: (tensor, places) for name, tensor, places in slots.values()}
 
 
-def _set(table: dict[str, Any], key: str, value: Any, undo: Undo) -> None:
-    if key in table:
+def _lists(model: nn.Module) -> list[tuple[dict[str, Any], str]]:
+    """Plain lists of tensors, or references to them, beside the tables of modules.
+
+    Recurrent layers keep two of all their weights.
+    """
+    return [
+        (vars(module), name)
+        for module in model.modules()
+        for name, held in vars(module).items()
+        if type(held) is list and any(isinstance(_referred(entry), Tensor) for entry in held)
+    ]
+
+
+def _referred(entry: Any) -> Any:
+    return entry() if isinstance(entry, weakref.ref) else entry
+
+
+def _itself(tensor: Tensor) -> Tensor:
+    return tensor
+
+
+def _set(table: Any, key: Any, value: Any, undo: Undo) -> None:
+    if isinstance(table, list) or key in table:
         old = table[key]
         undo.append(lambda: table.__setitem__(key, old))
     else:  # it was read from the class

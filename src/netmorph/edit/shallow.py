@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.utils._pytree import tree_leaves
 
 from netmorph.edit.blocks import NOTHING, Spec, dense, set_dense
-from netmorph.edit.depth import features, module_at
+from netmorph.edit.depth import check_one_tensor, features, module_at
 from netmorph.edit.plan import Plan
 from netmorph.errors import EditError
 from netmorph.graph import Contraction, Graph, Value
@@ -106,10 +106,11 @@ def shallow(graph: Graph, path: str, data: Iterable[Batch] | None = None) -> Sha
             optimizer state stays as it is.
 
     Raises:
-        EditError: no such module; or with data, no neighbour can take the map in (a residual stream passes by, an
-            activation or a norm stands between): then `linearize` keeps it as a layer.
+        EditError: no such module, or it returns more than one tensor; or with data, no neighbour can take the map in (a
+            residual stream passes by, an activation or a norm stands between): then `linearize` keeps it as a layer.
     """
     module_at(graph, path)
+    check_one_tensor(graph, path)
     if data is None:
         return ShallowEdit(path)
     _, intercept = _fold(graph, path)

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from netmorph.edit.plan import Plan
+from netmorph.edit.recurrence import equal_rows
 from netmorph.edit.tensors import fresh_like, full_like, mean_like, mix, read, read_moment, spread, write, write_moment
 from netmorph.errors import EditError
 from netmorph.graph import Allow, Attribute, Fill, Graph, Group, Role, Site
@@ -80,6 +81,7 @@ class WidthEdit:
         places: dict[str, list[Site]] = {}
         for site in sites.values():
             places.setdefault(site.tensor, []).append(site)
+        tensors.update({name: equal_rows(tensors[name], found, channels) for name, found in places.items()})
         sizes = {atom: entry.m for atom, entry in channels.items()}
         attributes = _attributes(graph, groups.values(), sizes)
         return Plan(

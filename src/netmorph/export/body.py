@@ -280,10 +280,12 @@ def _candidates(step: Step, name: str, place: int, count: int) -> list[Axis]:
     """The axes whose length the argument may be, the likeliest first."""
     output = step.call.outputs[0] if step.call.outputs else None
     inputs = [value for value in values((step.args, step.kwargs)) if value.axes]
-    if output is None or not output.axes or not inputs:
+    if output is None or not output.axes:
         return []
     if name in ("size", "shape"):
         return [output.axes[place]] if len(output.axes) == count else []
+    if not inputs:
+        return []
     names = [argument.name for argument in step.call.op._schema.arguments]
     dim = step.args[names.index("dim")] if "dim" in names else 0
     if name == "sizes":

@@ -93,6 +93,28 @@ class Bound:
                     yield from self._axes(of)
 
 
+@dataclass(frozen=True)
+class Order:
+    """Two axes of which one always has to be the shorter, and why."""
+
+    shorter: Axis
+    longer: Axis
+    reason: str
+
+    def holds(self, sizes: Sizes) -> bool:
+        """Whether it is, where some atoms have other sizes."""
+        return size(self.shorter, dict(sizes)) < size(self.longer, dict(sizes))
+
+    def atoms(self) -> set[Atom]:
+        """The channels of either axis."""
+        return {*atoms(self.shorter), *atoms(self.longer)}
+
+    def told(self, sizes: Sizes) -> str:
+        """For people: why it does not hold."""
+        short, long = (size(axis, dict(sizes)) for axis in (self.shorter, self.longer))
+        return f"{short} channels are not less than {long}: {self.reason}"
+
+
 def bounds(compared: Iterable[Comparison], held: Mapping[Place, Axis]) -> tuple[Bound, ...]:
     """The comparisons that widths can change the outcome of; of those at several lines, the first."""
     found: dict[tuple[object, ...], Bound] = {}
@@ -111,7 +133,7 @@ def keep_pairs(asked: Iterable[Bound]) -> None:
                 freeze((atom,), f"one in place of two would take another way, {bound.told({atom: 1})}")
 
 
-def least(atom: Atom, asked: Iterable[Bound]) -> int:
+def least(atom: Atom, asked: Iterable[Bound | Order]) -> int:
     """The smallest size of an atom down to which every comparison comes out the same, all else as it is."""
     asked = list(asked)
 
@@ -123,7 +145,7 @@ def least(atom: Atom, asked: Iterable[Bound]) -> int:
     return _last(holds, atom.size, 1)
 
 
-def most(atom: Atom, asked: Iterable[Bound]) -> int | None:
+def most(atom: Atom, asked: Iterable[Bound | Order]) -> int | None:
     """The largest size up to which they do; None where there is no such limit."""
     asked = list(asked)
     far = 2**20

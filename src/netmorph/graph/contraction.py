@@ -40,7 +40,9 @@ class Contraction:
 
     @property
     def offset(self) -> Value | None:
-        """The bias, if it is one number for each channel that a layer writes."""
-        if self.bias is None or not self.is_layer:
+        """The bias, if it is one number for each channel that a layer, or a matrix inside of the operator, writes."""
+        is_inner = len(self.read) == 1 and not self.write and len(self.weight.shape) == 2
+        if self.bias is None or not (self.is_layer or is_inner):
             return None
-        return self.bias if self.bias.shape == (self.weight.shape[self.write[0][0]],) else None
+        written = 1 - self.read[0][1]
+        return self.bias if self.bias.shape == (self.weight.shape[written],) else None

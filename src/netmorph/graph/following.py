@@ -46,11 +46,11 @@ class Following(TorchFunctionMode):
         self.read: list[Value] = []
         self.differentiated: tuple[Value, ...] | None = None
         self._value = value
-        self._given: list[int] | None = None
+        self._given: list[int | Tensor] | None = None
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Called for every PyTorch function that the forward calls."""
-        outer, self._given = self._given, list(_integers((args, kwargs)))
+        outer, self._given = self._given, list(_numbers((args, kwargs)))
         before = self.differentiated
         if func in _GRADIENTS:
             self.differentiated = self._roots(args[0] if args else next(iter((kwargs or {}).values())))
@@ -96,9 +96,9 @@ class Following(TorchFunctionMode):
             if given is None:
                 return Size(leaf, given_source(leaf, self.facts), self.facts)
             for at in range(place, len(given)):
-                if plain(given[at]) == leaf:
+                found = given[at]
+                if not isinstance(found, Tensor) and plain(found) == leaf:
                     place = at + 1
-                    found = given[at]
                     return found if isinstance(found, Size) else Size(leaf, given_source(leaf, self.facts), self.facts)
             return leaf
 
@@ -112,7 +112,12 @@ class Following(TorchFunctionMode):
     def read_number(self, number: Any) -> None:
         """A number that was read from a tensor while PyTorch looks at what it was given: `x[:, :length]`."""
         if self._given is not None and type(number) is int:
-            self._given.append(Size(number, Lost(number), self.facts))
+            size = Size(number, Lost(number), self.facts)
+            holes = (at for at, found in enumerate(self._given) if isinstance(found, Tensor))
+            if (at := next(holes, None)) is None:
+                self._given.append(size)
+            else:
+                self._given[at] = size
 
     def _whole(self, tensor: Tensor, index: Any) -> None:
         """A slice that ends with the tensor has to do so always: PyTorch leaves it out, and no operator tells of it."""
@@ -188,15 +193,22 @@ def _places(op: torch._ops.OpOverload) -> frozenset[int | str]:
 
 
 def _integers(tree: Any) -> Iterator[int]:
+    return (found for found in _numbers(tree) if not isinstance(found, Tensor))
+
+
+def _numbers(tree: Any) -> Iterator[int | Tensor]:
+    """The integers, in their order, and tensors that may be read for one: `torch.zeros(layers, longest, width)`."""
     if isinstance(tree, tuple | list):
         for entry in tree:
-            yield from _integers(entry)
+            yield from _numbers(entry)
     elif isinstance(tree, dict):
-        yield from _integers(list(tree.values()))
+        yield from _numbers(list(tree.values()))
     elif isinstance(tree, slice):
-        yield from _integers((tree.start, tree.stop, tree.step))
+        yield from _numbers((tree.start, tree.stop, tree.step))
     elif isinstance(tree, int | np.integer) and not isinstance(tree, bool):
         yield tree  # type: ignore[misc]
+    elif isinstance(tree, Tensor) and tree.numel() == 1 and not tree.is_floating_point():
+        yield tree
 
 
 @contextlib.contextmanager

@@ -17,7 +17,7 @@ from netmorph.errors import NetmorphError, suggest
 from netmorph.graph import ops as _ops  # noqa: F401  (fills the table of rules)
 from netmorph.graph.attributes import attributes_of, counted
 from netmorph.graph.axis import Allow, Atom, Axis, Change, Limit, along, atoms, resolve
-from netmorph.graph.bounds import Bound, bounds, keep_pairs, least, most
+from netmorph.graph.bounds import Bound, Order, bounds, keep_pairs, least, most
 from netmorph.graph.decided import decided
 from netmorph.graph.elsewhere import elsewhere, freeze_beside, reached
 from netmorph.graph.journal import Journal
@@ -78,7 +78,7 @@ class Group:
     atom: Atom
     sites: tuple[Site, ...]
     attributes: tuple[Attribute, ...]
-    bounds: tuple[Bound, ...] = ()
+    bounds: tuple[Bound | Order, ...] = ()
 
     @functools.cached_property
     def least(self) -> int:
@@ -132,7 +132,7 @@ class Graph:
         auxiliary: whether training mode was looked at as well, see `trace`.
         wrapper: the data-parallel wrapper in which the model was given, if any.
         copies: networks of the same structure that get the same edits, see `trace`.
-        bounds: the comparisons of widths that have to come out the same.
+        bounds: what comparisons, and operators, ask of widths: an edit has to keep it.
     """
 
     model: nn.Module
@@ -146,7 +146,7 @@ class Graph:
     auxiliary: bool = True
     wrapper: DistributedDataParallel | None = None
     copies: tuple[nn.Module, ...] = ()
-    bounds: tuple[Bound, ...] = ()
+    bounds: tuple[Bound | Order, ...] = ()
 
     def group(self, name: str) -> Group:
         """The group of this name, or the one whose channels the module of this name writes.
@@ -240,8 +240,9 @@ def trace(
         if decided(run, run.calls).start is not None:
             freeze_beside(tensors, parameters - seen)
     attributes = attributes_of(modules, coupling, tensors)
-    asked = bounds(compared, counted(attributes))
-    keep_pairs(asked)
+    switches = bounds(compared, counted(attributes))
+    keep_pairs(switches)
+    asked: tuple[Bound | Order, ...] = (*switches, *coupling.orders)
     return Graph(
         model,
         inputs,
@@ -289,7 +290,7 @@ def _two_samples(inputs: Inputs) -> Any:
 
 
 def _groups(
-    tensors: dict[str, Value], coupling: Coupling, attributes: Sequence[Attribute], asked: Sequence[Bound]
+    tensors: dict[str, Value], coupling: Coupling, attributes: Sequence[Attribute], asked: Sequence[Bound | Order]
 ) -> dict[str, Group]:
     sites: dict[Atom, list[Site]] = {}
     used: dict[Atom, None] = {}  # an ordered set: by an operator that knows what the axis is for
@@ -310,7 +311,7 @@ def _groups(
     for attribute in attributes:
         for atom in {atom for axis in attribute.axes for atom in atoms(axis)}:
             counting.setdefault(atom, []).append(attribute)
-    bounding: dict[Atom, list[Bound]] = {}
+    bounding: dict[Atom, list[Bound | Order]] = {}
     for bound in asked:
         for atom in bound.atoms():
             bounding.setdefault(atom, []).append(bound)

@@ -24,6 +24,7 @@ import torch
 
 from netmorph.errors import NetmorphError
 from netmorph.graph.axis import Allow, Atom, Axis, Fixed, atoms, freeze, limit, size
+from netmorph.graph.bounds import Order
 from netmorph.graph.contraction import Contraction
 from netmorph.graph.holders import alike
 from netmorph.graph.origins import FACTORS, derive
@@ -134,6 +135,7 @@ class Coupling:
 
     uses: dict[tuple[str, int], list[Use]] = field(default_factory=dict)
     attributes: dict[Attribute, None] = field(default_factory=dict)  # an ordered set
+    orders: dict[Order, None] = field(default_factory=dict)
     sizes: Sizes = field(default_factory=Sizes)
     call: Call = field(init=False)
     read: Counter[Value] = field(default_factory=Counter)
@@ -283,6 +285,10 @@ class Coupling:
         """Only some changes of width pass."""
         if not self.is_gradient or allow is Allow.FROZEN:
             limit(axis, allow, f"{reason}: {self.where}")
+
+    def shorter(self, axis: Axis, than: Axis, reason: str) -> None:
+        """This axis always has to be shorter than another one."""
+        self.orders[Order(axis, than, f"{reason}: {self.where}")] = None
 
     def attribute(self, name: str, *axes: Axis) -> None:
         """The calling module may hold the length of these axes in its attribute `name`.

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
+from math import prod
 from typing import Any
 
 import torch
@@ -213,9 +214,9 @@ def _trilinear_flops(
 
 
 def _recurrent_flops(
-    inputs: torch.Size, input_weight: torch.Size, hidden_weight: torch.Size, *_: object, out_shape: Any, **__: object
+    inputs: torch.Size, input_weight: torch.Size, hidden_weight: torch.Size, *_: object, **__: object
 ) -> int:
-    return _stated(aten.lstm_cell.default, inputs, [], input_weight, hidden_weight, out_shape=out_shape)
+    return 2 * prod(inputs[:-1]) * (prod(input_weight) + prod(hidden_weight))
 
 
 def _recurrent_backward_flops(*args: Any, **kwargs: Any) -> int:

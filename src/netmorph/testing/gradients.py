@@ -35,6 +35,8 @@ FLAT = {
     *(F.relu6, F.hardtanh, F.hardtanh_, F.hardswish, F.hardsigmoid, F.threshold, F.hardshrink, F.softshrink),
     *(torch.clamp, Tensor.clamp, Tensor.clamp_, torch.clamp_min, Tensor.clamp_min),
 }
+# Flat within the operator: round ones stand in.
+ROUND: dict[Any, Any] = {torch.rnn_relu: torch.rnn_tanh, torch.rnn_relu_cell: torch.rnn_tanh_cell}
 SLOPES = {F.prelu, torch.prelu}  # their slopes are parameters that only negative numbers meet
 
 Entries = dict[str, Tensor]
@@ -47,6 +49,8 @@ class Leaky(TorchFunctionMode):
         """The activation, and a part of what it takes away."""
         if func in SLOPES:
             return func(*args) + LEAK * func(-args[0], args[1])
+        if func in ROUND:
+            return ROUND[func](*args, **(kwargs or {}))
         if func not in FLAT or not args[0].is_floating_point():
             return func(*args, **(kwargs or {}))
         x = args[0]

@@ -135,14 +135,14 @@ def _check_wider(original: nn.Module, inputs: Inputs, bound: float) -> None:
     for name, method in WIDENINGS.items():
         # Groups whose widths stay equal would hide that they ought to be one.
         ways = {place: widths(graph.group(place), number) for number, place in enumerate(free)}
-        wider = {place: told[name] for place, told in ways.items() if name in told}
+        wider = _within_bounds(graph, {place: told[name] for place, told in ways.items() if name in told})
         if wider:
             told = _told(graph, wider, f"wider by {name} ({{}} channels), which the rules call exact")
             with step(told):
                 graph = apply(graph, widen_all(graph, wider, method))
             for given, one in zip(others, expected, strict=True):
                 assert_close(one, outputs(network, given), bound, told)
-    wider = {place: 2 * graph.group(place).size for place in free}
+    wider = _within_bounds(graph, {place: 2 * graph.group(place).size for place in free})
     if wider:
         with step(_told(graph, wider, "wider by random channels ({} channels)")):
             apply(graph, widen_all(graph, wider, random_pad))
@@ -159,6 +159,8 @@ def _check_narrower(original: nn.Module, inputs: Inputs, bound: float) -> None:
         left = sorted(set(range(group.size)) - dropped) or [0]
         if len(left) >= group.least:
             kept[group.name] = left
+    possible = _within_bounds(graph, {name: len(channels) for name, channels in kept.items()})
+    kept = {name: kept[name] for name in possible}
     if not kept:
         return
     masked = masked_outputs(graph, kept) if can_mask(graph, kept) else None
@@ -168,6 +170,15 @@ def _check_narrower(original: nn.Module, inputs: Inputs, bound: float) -> None:
     if masked is not None:
         assert_close(masked, outputs(network, inputs), bound, f"{told}, against the original with channels masked")
     check_attributes(network)
+
+
+def _within_bounds(graph: Graph, widths: dict[str, int]) -> dict[str, int]:
+    """Without groups whose new widths break what the forward asks of them."""
+    for bound in graph.bounds:
+        sizes = {graph.group(name).atom: width for name, width in widths.items()}
+        if not bound.holds(sizes):
+            widths = {name: width for name, width in widths.items() if graph.group(name).atom not in bound.atoms()}
+    return widths
 
 
 def _told(graph: Graph, widths: Mapping[str, int], told: str) -> str:
