@@ -37,7 +37,15 @@ def module_statements(model: nn.Module, made: Body) -> list[str]:
         held = expression(model, path)
         lines += [f"{attribute(held, name)} = {size}" for name, size in made.sizes.get(path, {}).items()]
         lines += _own_tensors(model, module, path, first, tied, built=text is not None)
-    return [*lines, *tied]
+    return [*lines, *tied, *_hooks(model, made)]
+
+
+def _hooks(model: nn.Module, made: Body) -> Iterator[str]:
+    """Hooks on the gradients of parameters."""
+    for name, parameter in model.named_parameters():
+        for hook in (parameter._backward_hooks or {}).values() if parameter.requires_grad else ():
+            text = made.copies.name(hook, f"the hook on the gradient of {name!r}")
+            yield f"{expression(model, name)}.register_hook({text})"
 
 
 def _own_tensors(

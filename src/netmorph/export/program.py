@@ -13,7 +13,8 @@ from torch import Tensor
 from torch.utils._pytree import tree_map
 
 from netmorph.errors import require
-from netmorph.export.merge import ExportError, batch_size, with_batch
+from netmorph.export.errors import ExportError
+from netmorph.export.merge import batch_size, with_batch
 from netmorph.files import atomic_write
 from netmorph.graph import Graph
 from netmorph.graph.running import untouched

@@ -2,30 +2,28 @@
 
 from __future__ import annotations
 
-import contextlib
 import inspect
 import keyword
 import os
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
-from torch.utils._pytree import keystr, tree_flatten_with_path, tree_leaves
+from torch.utils._pytree import keystr, tree_flatten_with_path
 
 from netmorph.export.body import Body, body, is_list, literal
-from netmorph.export.merge import ExportError, Forward, merged, with_batch
+from netmorph.export.check import check
+from netmorph.export.errors import ExportError
+from netmorph.export.merge import Forward, merged
 from netmorph.export.modules import module_statements
 from netmorph.files import atomic_write
-from netmorph.graph import Graph, TraceError
-from netmorph.graph.running import Inputs, run, untouched
+from netmorph.graph import Graph
+from netmorph.graph.running import Inputs
 from netmorph.graph.value import Value
 
 RESERVED = {"self", "torch", "nn", "F", "batch", "device"}
-TOLERANCE = {torch.float64: 1e-10}  # relative to the largest number of a tensor; 1e-4 for all other types
 SMALL = 64  # captured tensors up to so many numbers are written into the code
 MARK = "netmorph.export"  # in the metadata of weights that `write_code` wrote: those may be overwritten
 
@@ -40,12 +38,12 @@ It takes {takes}, in that order.{notes}
 from __future__ import annotations
 
 from pathlib import Path
-
+{imports}
 import torch
 {functional}from safetensors.torch import load_file
 from torch import nn
 
-
+{definitions}
 class Network({kind}):
     def __init__(self) -> None:
         super().__init__()
@@ -137,10 +135,11 @@ def _written(graph: Graph, name: str) -> tuple[str, dict[str, Tensor]]:
     made = body(graph.model, forward, inputs)
     checks = _shape_checks(forward, inputs, made.follows_shape)
     statements = [*extraction, *checks, *made.statements]
+    modules = module_statements(graph.model, made)
     text = "".join(
         (
             _header(graph, forward, made, name, inputs),
-            _lines(module_statements(graph.model, made)),
+            _lines(modules),
             _lines(_constants(made, forward)),
             f"\n    def forward({', '.join(['self', *arguments])}):\n",
             _lines(statements),
@@ -151,7 +150,7 @@ def _written(graph: Graph, name: str) -> tuple[str, dict[str, Tensor]]:
         tensor_name: tensor.detach().to("cpu", copy=True, memory_format=torch.contiguous_format)
         for tensor_name, tensor in _tensors(graph.model, made, forward).items()
     }
-    _check(graph, forward, text, tensors)
+    check(graph, forward, text, tensors)
     return text, tensors
 
 
@@ -161,7 +160,8 @@ def _lines(statements: list[str]) -> str:
 
 def _header(graph: Graph, forward: Forward, made: Body, name: str, inputs: dict[Value, str]) -> str:
     takes = ", ".join(f"{told} {_shape(value, forward)}" for value, told in inputs.items())
-    text = "\n".join(made.statements)
+    copies = made.copies
+    text = "\n".join([*made.statements, *copies.definitions])
     return HEADER.format(
         title=f"{type(graph.model).__name__}, written by netmorph as plain PyTorch.",
         module=name,
@@ -169,6 +169,8 @@ def _header(graph: Graph, forward: Forward, made: Body, name: str, inputs: dict[
         notes=f"\n{forward.note}".replace("\\", "/").replace('"', "'") if forward.note else "",
         kind="nn.ModuleList" if is_list(graph.model) else "nn.Module",
         functional="import torch.nn.functional as F\n" if "F." in text else "",
+        imports="".join(f"{line}\n" for line in copies.imports),
+        definitions="".join(f"\n{text}\n\n" for text in copies.definitions),
     )
 
 
@@ -231,84 +233,3 @@ def _constants(made: Body, forward: Forward) -> list[str]:
 def _tensors(model: nn.Module, made: Body, forward: Forward) -> dict[str, Tensor]:
     held = dict(model.named_parameters()) | dict(model.named_buffers())
     return held | {name: forward.constants[value] for value, name in made.constants.items()}
-
-
-def _check(graph: Graph, forward: Forward, text: str, tensors: dict[str, Tensor]) -> None:
-    """Run the code, and compare with the model."""
-    space: dict[str, Any] = {"__name__": "network"}
-    with torch.random.fork_rng(devices=[]):
-        exec(compile(text, "<network written by netmorph>", "exec"), space)  # our own text, made of the recording
-        network: nn.Module = space["Network"]()
-    own = dict(network.named_parameters()) | dict(network.named_buffers())
-    if {name: tensor.shape for name, tensor in own.items()} != {name: t.shape for name, t in tensors.items()}:
-        raise ExportError(f"the code has other tensors than the model: {sorted(own.keys() ^ tensors.keys())}")
-    with torch.no_grad():
-        for name, tensor in own.items():
-            tensor.copy_(tensors[name])
-    device = next(graph.model.parameters(), torch.empty(0)).device
-    network.to(device)
-    batches = [forward.batch, forward.batch + 2] if forward.free and forward.batch else [None]
-    modes = [(batch, False) for batch in batches] + [(batches[-1], True)] * forward.trains
-    for batch, training in modes:
-        inputs = with_batch(graph.inputs, batch) if batch else graph.inputs
-        expected = _results(graph.model, inputs, graph.model, training)
-        try:
-            got = _results(network, _given(inputs), graph.model, training)
-        except TraceError as failure:
-            raise ExportError(f"this network cannot be written as code: what was written fails: {failure}") from failure
-        told = _difference(expected, got)
-        if told and not (training and _difference(expected, _results(graph.model, inputs, graph.model, training))):
-            raise ExportError(
-                f"the code does not compute what the model does{' in training mode' if training else ''}: {told}. Does "
-                "the forward depend on values, or keep something from one call to the next?"
-            )
-
-
-def _results(network: nn.Module, inputs: Inputs, model: nn.Module, training: bool) -> dict[str, Tensor]:
-    """The outputs, and what the forward leaves in those buffers that the model has, for one and the same seed."""
-    buffers = {}
-
-    @contextlib.contextmanager
-    def kept() -> Iterator[None]:
-        yield
-        held = dict(network.named_buffers())
-        buffers.update({f"buffer {name}": held[name].clone() for name, _ in model.named_buffers() if name in held})
-
-    with untouched(network):
-        torch.manual_seed(0)
-        result = run(network, inputs, training=training, following=kept)
-    outputs = [leaf for leaf in tree_leaves(result) if isinstance(leaf, Tensor)]
-    return {f"output {number}": tensor for number, tensor in enumerate(outputs)} | buffers
-
-
-def _difference(expected: dict[str, Tensor], got: dict[str, Tensor]) -> str:
-    """Where two results differ, or nothing."""
-    if expected.keys() != got.keys():
-        return f"it returns other tensors ({', '.join(sorted(expected.keys() ^ got.keys()))})"
-    for name, tensor in expected.items():
-        error = _error(tensor, got[name])
-        if not error <= TOLERANCE.get(tensor.dtype, 1e-4):
-            return f"{name} differs by {error:.1e} (relative)"
-    return ""
-
-
-def _given(inputs: Inputs) -> Inputs:
-    """The arguments that the written network takes: those with tensors."""
-    if isinstance(inputs, dict):
-        return {name: value for name, value in inputs.items() if _has_tensor(value)}
-    return tuple(value for value in inputs if _has_tensor(value))
-
-
-def _has_tensor(value: Any) -> bool:
-    return any(isinstance(leaf, Tensor) for leaf in tree_leaves(value))
-
-
-def _error(expected: Tensor, got: Tensor) -> float:
-    if (expected.shape, expected.dtype) != (got.shape, got.dtype):
-        return float("inf")
-    if not expected.is_floating_point():
-        return 0.0 if torch.equal(expected, got) else float("inf")
-    if torch.isclose(expected, got, rtol=0, atol=0, equal_nan=True).all():  # infinities too
-        return 0.0
-    scale = expected.abs().max().clamp_min(torch.finfo(expected.dtype).tiny)
-    return float((expected - got).abs().max() / scale) if expected.numel() else 0.0

@@ -11,14 +11,15 @@ from netmorph.graph.value import Value
 
 Show = Callable[[str, Any], str]  # the text of the argument of this name
 
-# Operators whose tensor method, or function in `torch`, takes the same arguments in the same order.
+# Operators with a tensor method, or a function in `torch`, that takes the same arguments in the same order; a method is
+# called on the argument `self`, whichever place that has.
 METHODS = set(
     """abs add all amax amin any argmax argmin bernoulli bmm chunk clamp clamp_max clamp_min clone contiguous copy cos
     cumsum detach div eq erf exp expand expand_as fill flatten flip float floor gather ge gt index_select le
     log log_softmax logical_and logical_not logical_or lt masked_fill matmul max mean min movedim mul ne neg new_empty
     new_full new_ones new_zeros norm normal permute pow prod relu repeat repeat_interleave reshape roll round rsqrt
     scatter sigmoid sign sin softmax split sqrt square squeeze std sub sum t tanh to topk transpose tril triu type_as
-    reshape_as sort trunc unbind unflatten unfold uniform unsqueeze var view view_as where zero""".split()
+    reshape_as sort trunc unbind unflatten unfold uniform unsqueeze var view view_as zero""".split()
 )
 FUNCTIONS = set(
     """addcmul addmm arange baddbmm bucketize cat concat cross einsum empty empty_like eye full full_like linspace
@@ -37,18 +38,22 @@ LEFT_OUT = ("cudnn_enabled", "cudnn_enable", "layout", "pin_memory")
 INFIX = {"add": "+", "sub": "-", "mul": "*", "div": "/", "matmul": "@"}
 
 
-def spelled(step: Step, arguments: dict[str, Any], show: Show) -> str:
+def spelled(step: Step, show: Show) -> str:
     """The call as an expression.
 
     Args:
-        arguments: by the names of the operator's schema; those equal to their default may be left out.
         show: the text of one argument, from its name and value.
     """
     op = step.call.op
     name = op._schema.name.removeprefix("aten::")
     base = name.removesuffix("_")
+    positional = [argument.name for argument in op._schema.arguments if not argument.kwarg_only]
+    arguments = dict(zip(positional, step.args, strict=True)) | step.kwargs
     given = _without_defaults(step, arguments)
-    if op.namespace == "aten":
+    written_to = [argument.name for argument in op._schema.arguments if argument.is_out]
+    if written_to == ["out"] and (name in METHODS or name in FUNCTIONS):
+        return f"torch.{name}({_listed(step, given, show)})"
+    if op.namespace == "aten" and not written_to:
         if name in SPECIAL:
             text = SPECIAL[name](given, show)
             if text is not None:
@@ -56,18 +61,21 @@ def spelled(step: Step, arguments: dict[str, Any], show: Show) -> str:
         if base in FUNCTIONAL and set(given).isdisjoint(("generator",)):
             inplace = {"inplace": True} if base != name else {}
             return f"F.{base}({_listed(step, given | inplace, show)})"
-        if base in METHODS and _is_tensor(step):
-            tensor, *others = given.items()
-            return f"{show(*tensor)}.{name}({_listed(step, dict(others), show, skip=1)})"
+        if base in METHODS and "self" in given and _is_tensor(step):
+            others = {key: value for key, value in given.items() if key != "self"}
+            return f"{show('self', given['self'])}.{name}({_listed(step, others, show, without='self')})"
         if name in FUNCTIONS:
             return f"torch.{name}({_listed(step, given, show)})"
-    positional = [show(name, value) for name, value in list(arguments.items())[: len(step.args)]]
+    shown = [show(name, value) for name, value in zip(positional, step.args, strict=True)]
     named = [f"{name}={show(name, value)}" for name, value in step.kwargs.items()]
-    return f"torch.ops.{op}({', '.join(positional + named)})"
+    return f"torch.ops.{op}({', '.join(shown + named)})"
 
 
 def _is_tensor(step: Step) -> bool:
-    return str(step.call.op._schema.arguments[0].type) == "Tensor"
+    """Whether the argument that a method is called on is a tensor."""
+    return any(
+        argument.name == "self" and str(argument.type) == "Tensor" for argument in step.call.op._schema.arguments
+    )
 
 
 def _without_defaults(step: Step, arguments: dict[str, Any]) -> dict[str, Any]:
@@ -84,9 +92,10 @@ def _without_defaults(step: Step, arguments: dict[str, Any]) -> dict[str, Any]:
     return given
 
 
-def _listed(step: Step, given: dict[str, Any], show: Show, skip: int = 0) -> str:
+def _listed(step: Step, given: dict[str, Any], show: Show, without: str = "") -> str:
     """Arguments by position as far as none is left out, then by name."""
-    positional = [argument.name for argument in step.call.op._schema.arguments if not argument.kwarg_only][skip:]
+    names = [argument.name for argument in step.call.op._schema.arguments if not argument.kwarg_only]
+    positional = [name for name in names if name != without]
     texts = []
     for place, (name, value) in enumerate(given.items()):
         in_order = positional[place : place + 1] == [name]
