@@ -1,43 +1,28 @@
-"""What only backward sees: gradients switched off, functions with a backward of their own, hooks on tensors.
+"""What only backward sees, in a recording: calls without gradient, functions with a backward of their own, hooks.
 
-A recording runs below autograd, in inference mode, and holds none of these. `Autograd` watches the forward meanwhile,
-and lets it go the way that it goes in training: gradients count as enabled until the forward switches them off, and
-what depends on parameters says that it requires a gradient. `noted` puts what it saw into the recording.
+`watching.py` finds it; here it is put into the recording, for which all of this did not happen: it is made below
+autograd.
 """
 
 from __future__ import annotations
 
-import contextlib
 import functools
-import inspect
 import itertools
-import os
-import sys
-import threading
-from collections import OrderedDict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from types import CodeType, FunctionType
+from types import CodeType
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.autograd import Function
-from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_leaves, tree_map
-from torch.utils.hooks import RemovableHandle
 
 from netmorph.export.errors import ExportError
-from netmorph.graph.axis import Atom
-from netmorph.graph.provenance import is_of_the_user, not_of_the_user, source_line
-from netmorph.graph.record import Call, Recorder, Recording, record
-from netmorph.graph.rules import Coupling, couple
-from netmorph.graph.running import Inputs
+from netmorph.graph.record import Call, Recording
 from netmorph.graph.value import Value
 
 WRITABLE = (Tensor, int, float, complex, str, torch.dtype, torch.device, type(None))
-not_of_the_user(os.path.dirname(__file__))
-_ONE_AT_A_TIME = threading.RLock()  # classes of torch's and of the user's are changed while a forward is watched
 
 
 @dataclass(frozen=True)
@@ -54,7 +39,6 @@ class Applied:
     arguments: int
     results: int | None
     changed: frozenset[int]
-    namespace = "autograd"
 
     @functools.cached_property
     def _schema(self) -> torch.FunctionSchema:
@@ -75,7 +59,6 @@ class Hooked:
     hook: Callable[..., Any] = field(compare=False, repr=False)
     code: CodeType | None
     free: tuple[str, ...]
-    namespace = "autograd"
 
     @functools.cached_property
     def _schema(self) -> torch.FunctionSchema:
@@ -84,155 +67,12 @@ class Hooked:
 
 
 @dataclass
-class _Event:
-    """What takes the place of the calls from `start` to `end`; one that runs is not complete."""
+class Event:
+    """A call that takes the place of the recorded calls from `start` to `end`."""
 
     start: int
     end: int
     call: Call
-
-
-class Autograd(TorchFunctionMode):
-    """Watches one forward that is recorded."""
-
-    def __init__(self, model: nn.Module, recorder: Recorder) -> None:
-        super().__init__()
-        self.recorder = recorder
-        self.events: list[_Event] = []
-        self.switches: list[tuple[int, bool]] = [(0, True)]  # from which call on gradients are enabled or not
-        self._running = False  # a custom function
-        self._blind = 0  # custom functions that only save memory
-        self._thread = threading.get_ident()
-        self._before_inference: list[bool] = []
-        self._trained = {recorder.tensors[name] for name, p in model.named_parameters() if p.requires_grad}
-
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        """Called for every PyTorch function that the forward calls."""
-        if func == Tensor.retain_grad:
-            return None
-        if func is torch._C._set_grad_enabled:
-            self._switch(args[0])
-            if torch.is_inference_mode_enabled():
-                return None
-        if func == Tensor.requires_grad.__get__ and is_of_the_user(sys._getframe(1).f_code.co_filename):  # type: ignore[attr-defined]
-            return func(*args) or self.recorder.value(args[0]) in differentiable(self._trained, self.calls())
-        return func(*args, **(kwargs or {}))
-
-    def __enter__(self) -> Autograd:
-        """Begin to watch."""
-        self._patches = contextlib.ExitStack()
-        self._patches.enter_context(_ONE_AT_A_TIME)
-        self._patches.enter_context(self._patched())
-        super().__enter__()  # type: ignore[no-untyped-call]
-        return self
-
-    def __exit__(self, *failure: Any) -> None:
-        """End, and put back what was changed."""
-        try:
-            super().__exit__(*failure)  # type: ignore[no-untyped-call]
-        finally:
-            self._patches.close()
-
-    def calls(self) -> list[Call]:
-        """The calls so far; those that run with gradients switched off say so."""
-        ends = [start for start, _ in self.switches[1:]] + [len(self.recorder.calls)]
-        return [
-            call if grad else replace(call, grad=False)
-            for (start, grad), end in zip(self.switches, ends, strict=True)
-            for call in self.recorder.calls[start:end]
-        ]
-
-    def _switch(self, enabled: bool) -> None:
-        if not self._blind and not self._running:
-            self.switches.append((len(self.recorder.calls), enabled))
-
-    @contextlib.contextmanager
-    def _patched(self) -> Iterator[None]:
-        mode: type = torch.inference_mode
-        with contextlib.ExitStack() as stack:
-            replaced: list[tuple[Any, str, Callable[..., Any]]] = [
-                (torch, "is_grad_enabled", self._is_enabled),
-                (Tensor, "register_hook", self._hook),
-                (mode, "__enter__", self._inference),
-                (mode, "__exit__", self._inference_left),
-                *((function, "forward", self._apply) for function in _functions(Function)),
-            ]
-            for owner, name, by in replaced:
-                stack.enter_context(_replaced(owner, name, by, self._thread))
-            yield
-
-    def _is_enabled(self, original: Callable[[], bool]) -> bool:
-        return self.switches[-1][1]
-
-    def _inference(self, original: Callable[..., Any], mode: torch.inference_mode) -> Any:
-        self._before_inference.append(self.switches[-1][1])
-        self._switch(not mode.mode)
-        return original(mode)
-
-    def _inference_left(self, original: Callable[..., Any], mode: torch.inference_mode, *failure: Any) -> Any:
-        self._switch(self._before_inference.pop())
-        return original(mode, *failure)
-
-    def _hook(self, original: Callable[..., Any], tensor: Tensor, hook: Callable[..., Any]) -> RemovableHandle:
-        cells = _cells(hook)
-        free = tuple(name for name, held in cells.items() if isinstance(held, Tensor))
-        values = [self.recorder.value(held) for held in (tensor, *(cells[name] for name in free))]
-        op: Any = Hooked(hook, hook.__code__ if isinstance(hook, FunctionType) else None, free)
-        here = len(self.recorder.calls)
-        self.events.append(_Event(here, here, self._call(op, tuple(values), ())))
-        return RemovableHandle(OrderedDict())
-
-    def _apply(self, original: Callable[..., Any], *args: Any) -> Any:
-        """A custom function's forward, which `Function.apply` calls."""
-        caller = sys._getframe(2)  # behind the replacement
-        if self._running or caller.f_code is not Function.apply.__func__.__code__:  # type: ignore[attr-defined]
-            return original(*args)
-        function: type[Function] = caller.f_locals["cls"]
-        given = args if function.setup_context is not Function.setup_context else args[1:]
-        if any(callable(leaf) for leaf in tree_leaves(given) if not isinstance(leaf, WRITABLE)):
-            self._blind += 1  # what is handed functions or modules to call (a checkpoint) saves memory
-            try:
-                return original(*args)
-            finally:
-                self._blind -= 1
-        start = len(self.recorder.calls)
-        values = tree_map(self._value, given)
-        self._running = True
-        try:
-            result = original(*args)
-            several = isinstance(result, tuple)
-            changed = self._changed(start)
-            # What is returned as it came becomes a tensor of its own, unless it was changed.
-            came = {id(leaf) for leaf, value in zip(given, values, strict=True) if value not in changed}
-            entries = [
-                r.view_as(r) if isinstance(r, Tensor) and id(r) in came else r
-                for r in (result if several else [result])
-            ]
-        finally:
-            self._running = False
-        outputs = tuple(self._value(e) if isinstance(e, Tensor) else Value((), torch.float32) for e in entries)
-        places = frozenset(n for n, value in enumerate(values) if isinstance(value, Value) and value in changed)
-        op: Any = Applied(function, len(given), len(entries) if several else None, places)
-        self.events.append(_Event(start, len(self.recorder.calls), self._call(op, tuple(values), outputs)))
-        return tuple(entries) if several else entries[0]
-
-    def _changed(self, start: int) -> set[Value]:
-        """The values that calls from `start` on change in place, perhaps through a view."""
-        origin: dict[Value, Value] = {}
-        changed = set()
-        for call in self.recorder.calls[start:]:
-            root = origin.get(call.values[0], call.values[0]) if call.values else None
-            if root is not None and call.op._schema.is_mutable:
-                changed.add(root)
-            if root is not None and (call.op.is_view or call.op._schema.is_mutable):
-                origin.update((output, root) for output in call.outputs if output is not root)
-        return changed
-
-    def _call(self, op: Any, args: tuple[Any, ...], outputs: tuple[Value, ...]) -> Call:
-        return Call(op, args, {}, outputs, self.recorder.module, source_line())
-
-    def _value(self, leaf: Any) -> Any:
-        return self.recorder.value(leaf) if isinstance(leaf, Tensor) else leaf
 
 
 def differentiable(trained: set[Value], calls: Sequence[Call]) -> set[Value]:
@@ -240,28 +80,30 @@ def differentiable(trained: set[Value], calls: Sequence[Call]) -> set[Value]:
     reached = set(trained)
     for call in calls:
         if call.grad and not call.op._schema.name.startswith("aten::detach") and not reached.isdisjoint(call.values):
-            reached.update(value for value in call.outputs if _is_continuous(value))
+            reached.update(value for value in call.outputs if is_continuous(value))
     return reached
 
 
-def noted(recording: Recording, watched: Autograd) -> Recording:
+def noted(recording: Recording, calls: Sequence[Call], events: Sequence[Event]) -> Recording:
     """The recording with what autograd would do: calls without gradient say so, custom functions are single calls.
+
+    Args:
+        calls: of the recording; those that ran with gradients switched off say so.
 
     Raises:
         ExportError: a custom function gets or leaves behind what cannot be told.
     """
-    calls = watched.calls()
-    trained = {value for value in (*recording.inputs, *recording.tensors.values()) if _is_continuous(value)}
+    trained = {value for value in (*recording.inputs, *recording.tensors.values()) if is_continuous(value)}
     reached = differentiable(trained, calls)
     whole: list[Call] = []
     for grad, run in itertools.groupby(calls, key=lambda call: call.grad):
         part = list(run)
         matters = not grad and any(not reached.isdisjoint(call.values) for call in part)
         whole += part if grad or matters else [replace(call, grad=True) for call in part]
-    return replace(recording, calls=_collapsed(whole, watched.events))
+    return replace(recording, calls=_collapsed(whole, events))
 
 
-def _collapsed(calls: list[Call], events: list[_Event]) -> list[Call]:
+def _collapsed(calls: list[Call], events: Sequence[Event]) -> list[Call]:
     left: list[Call] = []
     place = 0
     same: dict[Value, Value] = {}  # what is changed in place inside stays under the name that it has outside
@@ -319,57 +161,6 @@ def _renamed(tree: Any, same: dict[Value, Value]) -> Any:
     return tree_map(lambda leaf: same.get(leaf, leaf) if isinstance(leaf, Value) else leaf, tree)
 
 
-def _is_continuous(value: Value) -> bool:
+def is_continuous(value: Value | Tensor) -> bool:
+    """Whether a tensor of this type may have a gradient."""
     return value.dtype.is_floating_point or value.dtype.is_complex
-
-
-def _cells(function: Any) -> dict[str, Any]:
-    """What a function has from the one around it, by name."""
-    if not isinstance(function, FunctionType):
-        return {}
-    return dict(inspect.getclosurevars(function).nonlocals)
-
-
-def _functions(parent: type) -> Iterator[type]:
-    """All custom functions that are defined, those with a forward of their own."""
-    children: list[type] = parent.__subclasses__()
-    for function in children:
-        if "forward" in vars(function):
-            yield function
-        yield from _functions(function)
-
-
-@contextlib.contextmanager
-def _replaced(owner: Any, name: str, by: Callable[..., Any], thread: int) -> Iterator[None]:
-    """In this thread, `by` is called in place of a function, with the function before its arguments."""
-    kept = vars(owner)[name]
-    original = getattr(owner, name)
-
-    def replacement(*args: Any, **kwargs: Any) -> Any:
-        return by(original, *args, **kwargs) if threading.get_ident() == thread else original(*args, **kwargs)
-
-    setattr(owner, name, staticmethod(replacement) if isinstance(kept, staticmethod) else replacement)
-    try:
-        yield
-    finally:
-        setattr(owner, name, kept)
-
-
-def watched(model: nn.Module, inputs: Inputs, *, training: bool = False) -> Recording:
-    """A recording with axes, and with what autograd would do.
-
-    Raises:
-        TraceError: the forward failed.
-        ExportError: see `noted`.
-    """
-    made: list[Autograd] = []
-
-    def watching(recorder: Recorder) -> Autograd:
-        made.append(Autograd(model, recorder))
-        return made[-1]
-
-    run = record(model, inputs, training=training, watching=watching)
-    for value in run.tensors.values():
-        value.axes = [(Atom(length),) for length in value.shape]
-    couple(run, Coupling())
-    return noted(run, made[-1])

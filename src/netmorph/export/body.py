@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import keyword
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
@@ -18,7 +17,7 @@ from netmorph.export.autograd import Applied, Hooked, custom, told
 from netmorph.export.copied import Copies
 from netmorph.export.layers import called_layers, layer_input, values
 from netmorph.export.merge import ByMode, Forward, PerBatch, Step
-from netmorph.export.spelling import spelled
+from netmorph.export.spelling import attribute, spelled
 from netmorph.graph.axis import Axis, atoms, resolve, size
 from netmorph.graph.value import Value
 
@@ -48,12 +47,6 @@ class Body:
     copies: Copies = field(default_factory=Copies)
 
 
-def attribute(owner: str, key: str) -> str:
-    """`owner.key`, also where the key is no identifier."""
-    plain = key.isidentifier() and not keyword.iskeyword(key)
-    return f"{owner}.{key}" if plain else f"getattr({owner}, {key!r})"
-
-
 def is_list(module: nn.Module) -> bool:
     """Whether the children are numbered from zero, as in a Sequential."""
     children = module._modules
@@ -76,6 +69,8 @@ def literal(value: Any) -> str:
             return f"[{', '.join(map(literal, value))}]"
         case float() if not math.isfinite(value):
             return f'float("{value}")'
+        case complex() if not (math.isfinite(value.real) and math.isfinite(value.imag)) or "-0" in repr(value):
+            return f"complex({literal(value.real)}, {literal(value.imag)})"
     return repr(value)
 
 
@@ -142,7 +137,7 @@ class _Writer:
         targets = [self._target(value, freed) for value in step.call.outputs]
         if all(target == "_" for target in targets):
             return text
-        listed = str(step.call.op._schema.returns[0].type).endswith("[]")
+        listed = str(step.call.op._schema.returns[0].type).startswith("List[")
         target = ", ".join(targets) + ("," if listed and len(targets) == 1 else "")
         in_place = step.call.op._schema.is_mutable and text.startswith(f"{target}.") and len(targets) == 1
         return text if in_place else f"{target} = {text}"

@@ -15,8 +15,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves, tree_map
 
-from netmorph.export.autograd import watched
 from netmorph.export.errors import ExportError
+from netmorph.export.watching import watched
 from netmorph.graph import Graph, TraceError
 from netmorph.graph.record import Call, Recording, tensors_in
 from netmorph.graph.running import Inputs
@@ -146,12 +146,12 @@ def _steps(run: Recording, larger: Recording, batch: int) -> list[Step]:
     for one, other in zip(run.calls, larger.calls, strict=True):
         if (one.op, one.module, one.grad) != (other.op, other.module, other.grad):
             raise _Differs(f"with other batch sizes the forward makes other calls ({one.location})")
-        args, kwargs = _marked(_complete(one), _complete(other), batch, one.location)
+        args, kwargs = _marked(complete(one), complete(other), batch, one.location)
         steps.append(Step(one, args, kwargs, grad=one.grad))
     return steps
 
 
-def _complete(call: Call) -> tuple[tuple[Any, ...], dict[str, Any]]:
+def complete(call: Call) -> tuple[tuple[Any, ...], dict[str, Any]]:
     """Positional arguments in full, as their defaults are left out of a recording."""
     positional = [entry.name for entry in call.op._schema.arguments if not entry.kwarg_only]
     return tuple(call.named[name] for name in positional), {k: v for k, v in call.kwargs.items() if k not in positional}
