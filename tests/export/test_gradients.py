@@ -379,3 +379,22 @@ def test_writing_leaves_torch_and_the_functions_as_they_were() -> None:
     with pytest.raises(ExportError):
         code(trace(Saving(), x))
     assert places() == before
+
+
+class AsItsInput(nn.Module):
+    """Computes in the type of its input: in float64, other calls are made than those that were recorded in float32."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a = nn.Linear(4, 6)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.a(x)
+        return y @ torch.eye(6, dtype=torch.float64).to(x.dtype) * Reversed.apply(y, 1.0)
+
+
+def test_a_model_that_follows_the_type_of_its_input(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    model, x = AsItsInput(), torch.randn(3, 4)
+    ours, theirs = (gradients(net, x, True) for net in (model, loaded(model, x, tmp_path)))
+    torch.testing.assert_close(theirs, ours, rtol=1e-5, atol=1e-6)

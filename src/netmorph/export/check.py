@@ -94,28 +94,36 @@ def _results(model: nn.Module, training: bool, network: nn.Module, inputs: Input
 
 
 def _check_gradients(graph: Graph, forward: Forward, network: nn.Module, inputs: Inputs) -> None:
-    """Hold the gradients of parameters and inputs against the model's: in float64, where it computes in that, too.
+    """Hold the gradients of parameters and inputs against the model's: in float64, or else as the networks are.
 
-    A model that gives none (its forward or backward fails with gradients enabled) has nothing to compare.
+    In float64 a model may compute with other types than those that were recorded (`x.to(y.dtype)`), so that a
+    difference there says nothing yet. A model that has no gradients (its forward or backward fails) has nothing to compare.
     """
     for training in (False, True)[: 1 + forward.trains]:
+        mode = "training" if training else "eval"
+        message = f"the code does not train as the model does in {mode} mode: {{}}.{_causes(graph.model, forward)}"
+        failure: ExportError | None = None
         for model, other, given in _in_float64(graph.model, network, inputs):
-            for of_inputs in (True, False):
-                try:
-                    _gradients(training, of_inputs, model, given)
-                except Exception:  # whatever the user's forward raises
-                    continue
-                _compare(
-                    partial(_gradients, training, of_inputs),
-                    (model, other),
-                    given,
-                    f"the code does not train as the model does in {'training' if training else 'eval'} mode: {{}}."
-                    + _causes(graph.model, forward),
-                )
-                break
-            else:
+            of_inputs = next((of for of in (True, False) if _has_gradients(model, given, training, of)), None)
+            if of_inputs is None:
                 continue
-            break
+            try:
+                _compare(partial(_gradients, training, of_inputs), (model, other), given, message)
+            except ExportError as error:
+                failure = error
+            else:
+                failure = None
+                break
+        if failure is not None:
+            raise failure
+
+
+def _has_gradients(model: nn.Module, inputs: Inputs, training: bool, of_inputs: bool) -> bool:
+    try:
+        _gradients(training, of_inputs, model, inputs)
+    except Exception:  # whatever the user's forward raises
+        return False
+    return True
 
 
 def _in_float64(model: nn.Module, network: nn.Module, inputs: Inputs) -> Iterator[tuple[nn.Module, nn.Module, Inputs]]:

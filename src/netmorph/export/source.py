@@ -11,7 +11,6 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import keystr, tree_flatten_with_path
 
-from netmorph.edit.snapshot import tensors_of
 from netmorph.export.body import Body, body, is_list, literal
 from netmorph.export.check import check
 from netmorph.export.errors import ExportError
@@ -140,7 +139,7 @@ def write_code(graph: Graph, path: str | Path) -> Path:
 
 
 def _written(graph: Graph, name: str) -> tuple[str, dict[str, Tensor]]:
-    check_types(tensors_of(graph.model))
+    check_types(_held(graph.model))
     forward = merged(graph)
     arguments, extraction, inputs = _inputs(graph, forward)
     made = body(graph.model, forward, inputs)
@@ -243,4 +242,8 @@ def _constants(made: Body, forward: Forward) -> list[str]:
 
 
 def _tensors(model: nn.Module, made: Body, forward: Forward) -> dict[str, Tensor]:
-    return tensors_of(model) | {name: forward.constants[value] for value, name in made.constants.items()}
+    return _held(model) | {name: forward.constants[value] for value, name in made.constants.items()}
+
+
+def _held(model: nn.Module) -> dict[str, Tensor]:
+    return dict(model.named_parameters()) | dict(model.named_buffers())
