@@ -97,7 +97,8 @@ def _check_gradients(graph: Graph, forward: Forward, network: nn.Module, inputs:
     """Hold the gradients of parameters and inputs against the model's: in float64, or else as the networks are.
 
     In float64 a model may compute with other types than those that were recorded (`x.to(y.dtype)`), so that a
-    difference there says nothing yet. A model that has no gradients (its forward or backward fails) has nothing to compare.
+    difference there says nothing yet. A model that has no gradients (its forward or backward fails) has nothing to
+    compare.
     """
     for training in (False, True)[: 1 + forward.trains]:
         mode = "training" if training else "eval"
