@@ -30,11 +30,10 @@ from netmorph.graph.axis import Atom
 from netmorph.graph.provenance import is_of_the_user, not_of_the_user, source_line
 from netmorph.graph.record import Call, Recorder, Recording, record
 from netmorph.graph.rules import Coupling, couple
-from netmorph.graph.running import Inputs
+from netmorph.graph.running import Inputs, one_at_a_time
 from netmorph.graph.value import Value
 
 not_of_the_user(os.path.dirname(__file__))
-_ONE_AT_A_TIME = threading.RLock()  # classes of torch's and of the user's are changed while a forward is watched
 
 
 def watched(model: nn.Module, inputs: Inputs, *, training: bool = False) -> Recording:
@@ -73,20 +72,23 @@ class Autograd(TorchFunctionMode):
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Called for every PyTorch function that the forward calls."""
+        if not self._pretends:
+            return func(*args, **(kwargs or {}))
         if func == Tensor.retain_grad:
             return None
         if func is torch._C._set_grad_enabled:
             self._switch(args[0])
-            if torch.is_inference_mode_enabled():
-                return None
+            return None
         if func == Tensor.requires_grad.__get__ and is_of_the_user(sys._getframe(1).f_code.co_filename):  # type: ignore[attr-defined]
             return func(*args) or self.recorder.value(args[0]) in differentiable(self._trained, self.calls())
         return func(*args, **(kwargs or {}))
 
     def __enter__(self) -> Autograd:
         """Begin to watch."""
+        # A forward that takes gradients itself runs outside of inference mode, and has true ones where it asks.
+        self._pretends = torch.is_inference_mode_enabled()
         self._patches = contextlib.ExitStack()
-        self._patches.enter_context(_ONE_AT_A_TIME)
+        self._patches.enter_context(one_at_a_time())
         self._patches.enter_context(self._patched())
         super().__enter__()  # type: ignore[no-untyped-call]
         return self
@@ -115,14 +117,14 @@ class Autograd(TorchFunctionMode):
     def _patched(self) -> Iterator[None]:
         mode: type = torch.inference_mode
         with contextlib.ExitStack() as stack:
-            replaced: list[tuple[Any, str, Callable[..., Any]]] = [
+            functions = [(function, "forward", self._apply) for function in _functions(Function)]
+            pretended: list[tuple[Any, str, Callable[..., Any]]] = [
                 (torch, "is_grad_enabled", self._is_enabled),
                 (Tensor, "register_hook", self._hook),
                 (mode, "__enter__", self._inference),
                 (mode, "__exit__", self._inference_left),
-                *((function, "forward", self._apply) for function in _functions(Function)),
             ]
-            for owner, name, by in replaced:
+            for owner, name, by in functions + (pretended if self._pretends else []):
                 stack.enter_context(_replaced(owner, name, by, self._thread))
             yield
 
