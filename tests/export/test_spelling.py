@@ -58,6 +58,12 @@ TENSORS = [
     numbers(4, 4) > 0.5,
     numbers(2, 4, 6, 6) > 0.5,
     torch.tensor(True),
+    torch.eye(4) * 4 + numbers(4, 4) @ numbers(4, 4).mT,
+    numbers(4, 4, 2) + 0.5j,
+    numbers(4) + 0.5j,
+    numbers(2, 4, 4, 2),
+    torch.zeros(4, dtype=torch.int32),
+    torch.tensor([[0, 1, 3, 2]] * 4),
 ]
 VALUES: dict[str, list[Any]] = {
     "Tensor": TENSORS,
@@ -68,7 +74,7 @@ VALUES: dict[str, list[Any]] = {
     "bool": [False, True],
     "float": [0.5, 0.25],
     "number": [2, 0.5],
-    "str": ["mean", "zeros", "same", "constant", "ij", "floor"],
+    "str": ["mean", "zeros", "same", "constant", "ij", "floor", "sum", "amax", "add", "multiply", "linear"],
     "Optional[int]": [1, 2],
     "Optional[float]": [0.25],
     "Optional[bool]": [True],
@@ -92,6 +98,7 @@ VALUES: dict[str, list[Any]] = {
     "Optional[List[float]]": [[2.0], [2.0, 2.0], [1.5, 1.5, 1.5]],
     "List[float]": [[2.0], [2.0, 2.0]],
     "Optional[ScalarType]": [torch.float64],
+    "List[bool]": [[True, True, True], [True, True], [True]],
     "Optional[Device]": [torch.device("cpu")],
     "Device": [torch.device("cpu")],
     "Optional[Generator]": [None],
@@ -116,10 +123,66 @@ def cell(gates: int, **state: Any) -> Arguments:
 
 
 STATE, PAIR = {"hx": numbers(1, 2, 4)}, {"hx": [numbers(1, 2, 4), numbers(1, 2, 4)]}
+BAG = {
+    **{"weight": X4, "indices": torch.tensor([1, 0]), "offsets": torch.tensor([0, 1]), "mode": 0, "sparse": False},
+    **{"scale_grad_by_freq": False, "per_sample_weights": None, "include_last_offset": False},
+}
+POOL = {"self": numbers(2, 4, 6, 6), "kernel_size": [2, 2], "output_size": [3, 3], "random_samples": numbers(2, 4, 2)}
+DEEP = {"kernel_size": [2, 2, 2], "output_size": [3, 3, 3], "random_samples": numbers(2, 4, 3)}
+CONVOLVED = {
+    **{"input": numbers(2, 4, 6, 6), "weight": numbers(4, 4, 3, 3), "stride": [1, 1], "padding": [0, 0]},
+    **{"dilation": [1, 1], "transposed": False, "output_padding": [0, 0], "groups": 1},
+}
+QUANTIZED = {
+    **{"self": X4, "scale": FOUR, "axis": 0, "quant_min": 0, "quant_max": 7},
+    "zero_point": torch.zeros(4, dtype=torch.int32),
+}
+ROWS = {"self": X4, "dim": 0, "index": torch.tensor([1, 0])}
+SPREAD = {"self": X4, "dim": 0, "index": torch.tensor([[0, 1], [1, 0]]), "src": X2, "reduce": "multiply"}
+NORMED = {"input": X2, "normalized_shape": [4], "weight": FOUR, "bias": None}
+SPOKEN = {"log_probs": numbers(3, 2, 4).log_softmax(2), "targets": torch.tensor([[1, 2], [2, 1]])}
+MANY = {"self": numbers(2, 4, 3), "batch1": numbers(2, 4, 4), "batch2": numbers(2, 4, 3)}
 # Where guessing does not lead to arguments that suit; by the operator's name, or by its overload's.
 GIVEN: dict[str, Arguments] = {
     "einsum": {"equation": "ij,jk->ik", "tensors": [numbers(2, 3), numbers(3, 2)]},
-    "addmv": {"self": FOUR, "mat": X4, "vec": FOUR},
+    **{name: {"self": FOUR, "mat": X4, "vec": FOUR} for name in ("addmv", "addmv_")},
+    **{name: {"self": X2, "mat1": X2, "mat2": X4} for name in ("addmm", "addmm_")},
+    **dict.fromkeys(("baddbmm", "baddbmm_"), MANY),
+    **{name: ROWS | {"source": X2} for name in ("index_copy", "index_copy_", "index_add", "index_add_")},
+    **{name: ROWS | {"source": X2, "reduce": "amax"} for name in ("index_reduce", "index_reduce_")},
+    **dict.fromkeys(("scatter.reduce", "scatter_.reduce"), SPREAD),
+    **{name: SPREAD | {"reduce": "sum"} for name in ("scatter_reduce", "scatter_reduce_")},
+    "segment_reduce": {"data": FOUR, "reduce": "sum", "lengths": torch.tensor([3, 1])},
+    "affine_grid_generator": {"theta": numbers(2, 2, 3), "size": [2, 4, 3, 3], "align_corners": False},
+    "grid_sampler": {
+        **{"input": numbers(2, 4, 6, 6), "grid": numbers(2, 3, 3, 2), "interpolation_mode": 0, "padding_mode": 1},
+        "align_corners": False,
+    },
+    "convolution": CONVOLVED | {"bias": FOUR},
+    "convolution_backward": CONVOLVED
+    | {"grad_output": numbers(2, 4, 4, 4), "bias_sizes": None, "output_mask": [True, True, False]},
+    "ctc_loss.IntList": SPOKEN | {"input_lengths": [3, 3], "target_lengths": [2, 1]},
+    "ctc_loss.Tensor": SPOKEN | {"input_lengths": torch.tensor([3, 3]), "target_lengths": torch.tensor([2, 1])},
+    "fake_quantize_per_channel_affine": QUANTIZED,
+    "_fake_quantize_learnable_per_channel_affine": QUANTIZED | {"zero_point": torch.zeros(4)},
+    "fractional_max_pool2d": POOL,
+    "fractional_max_pool3d": POOL | DEEP | {"self": numbers(2, 4, 6, 6, 6)},
+    "linalg_norm.ord_str": {"self": X4, "ord": "fro"},
+    "max_unpool2d": {
+        "self": numbers(2, 2, 2, 2),
+        "indices": torch.arange(16).reshape(2, 2, 2, 2),
+        "output_size": [4, 4],
+    },
+    "max_unpool3d": {
+        **{"self": numbers(1, 1, 2, 2, 2), "indices": torch.arange(8).reshape(1, 1, 2, 2, 2), "padding": [0, 0, 0]},
+        **{"output_size": [4, 4, 4], "stride": [2, 2, 2]},
+    },
+    "native_layer_norm": NORMED | {"eps": 1e-5},
+    "native_layer_norm_backward": NORMED
+    | {"grad_out": X2, "mean": numbers(2, 1), "rstd": numbers(2, 1), "output_mask": [True, True, False]},
+    "_log_softmax_backward_data": {"grad_output": X2, "output": X2, "dim": 1, "input_dtype": torch.float32},
+    "_softmax_backward_data": {"grad_output": X2, "output": X2, "dim": 1, "input_dtype": torch.float32},
+    "nll_loss2d": {"self": numbers(2, 4, 3, 3), "target": torch.zeros(2, 3, 3, dtype=torch.int64)},
     "batch_norm": {"input": X2, "weight": FOUR, "bias": None, "training": False} | NORM,
     "instance_norm": {"input": numbers(2, 4, 4), "weight": FOUR, "bias": None, "use_input_stats": True} | NORM,
     **{f"{name}.Tensor": {"self": FOUR, "min": FOUR / 2} for name in ("clamp", "clamp_", "clip", "clip_")},
@@ -128,11 +191,8 @@ GIVEN: dict[str, Arguments] = {
         "self": numbers(2, 4, 4),
         **{"output_size": [3, 3], "kernel_size": [2, 2], "dilation": [1, 1], "padding": [0, 0], "stride": [1, 1]},
     },
-    "embedding_bag": {
-        **{"weight": X4, "indices": torch.tensor([1, 0]), "offsets": torch.tensor([0, 1]), "mode": 0, "sparse": False},
-        **{"scale_grad_by_freq": False, "per_sample_weights": None, "include_last_offset": False, "padding_idx": 0},
-    },
-    "index_add_": {"self": X4, "dim": 0, "index": torch.tensor([1, 0]), "source": X2},
+    "embedding_bag.padding_idx": BAG | {"padding_idx": 0},
+    "embedding_bag": BAG,
     "scatter.src": {"self": X4, "dim": 0, "index": torch.tensor([[0, 1], [1, 0]]), "src": X2},
     **{
         f"{kind}_pad3d": {"self": numbers(2, 3, 4, 4), "padding": [1, 0, 1, 1, 0, 1]}

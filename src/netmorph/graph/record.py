@@ -50,7 +50,8 @@ class Call:
         draws: whether it drew random numbers: dropout does so in training mode only.
         differentiates: where it is part of a gradient that the forward takes (`torch.autograd.grad`), of which tensors;
             None where it is not, or where nobody knows of which.
-        grad: whether autograd would follow it; only a recording that was watched for that knows.
+        grad: whether autograd would follow it; of a forward that takes no gradients itself, only a recording that was
+            watched for that knows.
     """
 
     op: torch._ops.OpOverload
@@ -255,6 +256,7 @@ class Recorder(TorchDispatchMode):
                 source_line(),
                 draws=draws,
                 differentiates=self.sizes.differentiated if is_backward else None,
+                grad=torch.is_grad_enabled() or not is_backward,
             )
         )
         return result
