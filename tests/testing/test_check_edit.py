@@ -68,7 +68,9 @@ def test_right_edits_pass_and_leave_the_model_alone() -> None:
 
 
 def test_an_edit_that_claims_to_be_exact_and_is_not() -> None:
-    fails(r"applying test \(none\) of '0' failed: OutputsDiffer: .* should keep the network's outputs", changed(torch.neg))
+    fails(
+        r"applying test \(none\) of '0' failed: OutputsDiffer: .* should keep the network's outputs", changed(torch.neg)
+    )
     model, x = small()
     model.double()[0].weight.data /= 3
     with pytest.raises(CheckError, match="should keep the network's outputs"):

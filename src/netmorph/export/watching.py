@@ -27,7 +27,7 @@ from torch.utils.hooks import RemovableHandle
 
 from netmorph.export.autograd import WRITABLE, Applied, Event, Hooked, differentiable, noted
 from netmorph.graph.axis import Atom
-from netmorph.graph.provenance import is_of_the_user, not_of_the_user, source_line
+from netmorph.graph.lines import is_of_the_user, not_of_the_user, source_line
 from netmorph.graph.record import Call, Recorder, Recording, record
 from netmorph.graph.rules import Coupling, couple
 from netmorph.graph.running import Inputs, one_at_a_time
