@@ -15,7 +15,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
-from netmorph import apply, load, residual, save, trace, widen, zoo
+from netmorph import TraceError, apply, load, residual, save, trace, widen, zoo
 from netmorph.export import ExportError, code, write_code
 from netmorph.files import SaveError
 from netmorph.graph import Graph
@@ -309,6 +309,57 @@ def test_captured_numbers_that_are_not_finite(tmp_path: Path) -> None:
     same(written(graph, tmp_path)(x), graph.model(x))
 
 
+DTYPES = [torch.bool, torch.uint8, torch.uint16, torch.uint32, torch.uint64, torch.int8, torch.int16, torch.int32]
+DTYPES += [torch.int64, torch.float16, torch.bfloat16, torch.float32, torch.float64, torch.complex64, torch.complex128]
+DTYPES += [torch.float8_e4m3fn, torch.float8_e5m2, torch.float8_e4m3fnuz, torch.float8_e5m2fnuz]
+
+
+class Typed(nn.Module):
+    """A parameter, a buffer, a small and a large captured tensor of one type."""
+
+    def __init__(self, dtype: torch.dtype) -> None:
+        super().__init__()
+        numbers = torch.arange(70) % 2
+        self.last, self.large = nn.Linear(3, 2).double(), [numbers.to(dtype)]
+        self.small = [torch.tensor([1, 0, 1]).to(dtype)]
+        if dtype.is_complex:
+            self.large[0] += 0.5j
+            self.small[0] *= complex(float("-inf"), 2)
+        self.register_buffer("held", self.large[0][:3].clone())
+        self.register_buffer("unsaved", self.large[0][:3].clone(), persistent=False)
+        self.weight = nn.Parameter(self.large[0][:3].clone(), requires_grad=False)
+
+    def forward(self, x: Tensor) -> Any:
+        tensors = (self.large[0][:3], self.small[0], self.held, self.unsaved, self.weight)
+        return self.last(x), [tensor.clone() for tensor in tensors]
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+def test_tensors_of_every_type(dtype: torch.dtype, tmp_path: Path) -> None:
+    model, x = Typed(dtype), torch.randn(2, 3).double()
+    network = written(trace(model, x), tmp_path)
+    for one, other in zip(tree_leaves(model(x)), tree_leaves(network(x)), strict=True):
+        assert (one.dtype, one.shape) == (other.dtype, other.shape)
+        assert torch.equal(one.detach().view(torch.uint8), other.detach().view(torch.uint8))
+
+
+@pytest.mark.parametrize("dtype", [torch.bits8, torch.int4], ids=str)
+def test_types_without_numbers_are_refused_by_name(dtype: torch.dtype) -> None:
+    model = nn.Sequential(nn.Linear(3, 2))
+    model.register_buffer("odd", torch.empty(2, dtype=dtype))
+    with pytest.raises(TraceError, match=rf"tensor 'odd' is of {dtype}"):
+        trace(model, torch.randn(2, 3))
+
+
+@pytest.mark.filterwarnings("ignore:.*quantized")
+def test_quantized_tensors_are_refused_by_name(tmp_path: Path) -> None:
+    model = nn.Sequential(nn.Linear(3, 2))
+    model.register_buffer("odd", torch.quantize_per_tensor(torch.ones(2), 0.1, 0, torch.qint8))
+    with pytest.raises((ExportError, SaveError), match=r"torch.qint8 \('odd'\)"):
+        write_code(trace(model, torch.randn(2, 3)), tmp_path / "network.py")
+    assert list(tmp_path.iterdir()) == []
+
+
 class Counting(nn.Linear):
     """Puts another tensor into the place of a buffer, in training mode; that is no operator."""
 
@@ -374,6 +425,13 @@ def test_what_others_wrote_is_not_overwritten_by_weights(tmp_path: Path) -> None
     load(tmp_path / "grown.safetensors", lambda: zoo.lenet5((1, 28, 28), 10))
 
 
+def test_code_that_others_wrote_is_not_overwritten(tmp_path: Path) -> None:
+    (tmp_path / "network.py").write_text("class Network: ...")
+    with pytest.raises(ExportError, match=r"network\.py exists and was not written by netmorph"):
+        write_code(trace(nn.Linear(3, 2), torch.randn(2, 3)), tmp_path / "network.py")
+    assert (tmp_path / "network.py").read_text() == "class Network: ..."
+
+
 def test_an_older_export_is_replaced(tmp_path: Path) -> None:
     first, second = nn.Linear(3, 2), nn.Linear(3, 4)  # a network may be a single layer
     written(trace(first, torch.randn(2, 3)), tmp_path)
@@ -387,7 +445,7 @@ def test_weights_that_cannot_be_written_leave_no_code(tmp_path: Path, monkeypatc
     def full(*_: Any) -> None:
         raise OSError("no space left on device")
 
-    monkeypatch.setattr("netmorph.export.source.save_file", full)
+    monkeypatch.setattr("netmorph.tensor_files.save_file", full)
     with pytest.raises(SaveError, match=r"network\.safetensors: no space"):
         write_code(trace(nn.Sequential(nn.Linear(3, 2)), torch.randn(2, 3)), tmp_path / "network.py")
     assert list(tmp_path.iterdir()) == []

@@ -1,5 +1,6 @@
 """The edited network as a torch.export program and as ONNX computes what it did, for other batch sizes too."""
 
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -8,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from netmorph import MissingExtra, apply, trace, widen, zoo
+from netmorph import MissingExtra, apply, save, trace, widen, zoo
 from netmorph.export import ExportError, exported, onnx, write_exported
 from netmorph.graph import Graph
 
@@ -39,6 +40,42 @@ def test_torch_export(tmp_path: Path) -> None:
     x = torch.randn(5, 3, 8, 8)
     network = torch.export.load(tmp_path / "network.pt2").module()
     torch.testing.assert_close(network(x), graph.model.eval()(x))
+
+
+FULL_DISK = """
+import pathlib, resource, signal, sys, torch
+from torch import nn
+from netmorph import trace
+from netmorph.export import write_exported
+path = pathlib.Path(sys.argv[1])
+path.write_text("an older file")
+graph = trace(nn.Sequential(nn.Linear(100, 100)), torch.randn(2, 100))
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)  # then a file that grows too large is an error, as on a full disk
+resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[2]), int(sys.argv[2])))
+try:
+    write_exported(graph, path)
+except Exception as error:
+    print(type(error).__name__, path.read_text(), len([*path.parent.iterdir()]))
+"""
+
+
+@pytest.mark.parametrize("size", [0, 1000, 20000])
+def test_a_full_disk_does_not_abort_the_interpreter(size: int, tmp_path: Path) -> None:
+    command = [sys.executable, "-W", "ignore", "-c", FULL_DISK, str(tmp_path / "network.pt2"), str(size)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+    assert (done.returncode, done.stdout) == (0, "SaveError an older file 1\n"), done.stderr
+
+
+def test_a_network_is_not_overwritten_by_an_export(tmp_path: Path) -> None:
+    graph = edited()
+    save(tmp_path / "network.safetensors", graph.model, graph.journal)
+    (tmp_path / "link.pt2").symlink_to(tmp_path / "network.safetensors")
+    before = (tmp_path / "network.safetensors").read_bytes()
+    for write in (write_exported, onnx):
+        for name in ("network.safetensors", "link.pt2"):
+            with pytest.raises(ExportError, match=f"{name} exists and holds the weights of a network"):
+                write(graph, tmp_path / name)
+    assert (tmp_path / "network.safetensors").read_bytes() == before
 
 
 def test_keyword_inputs() -> None:

@@ -92,7 +92,7 @@ def test_a_full_disk_leaves_no_half_network(store: NetworkStore, monkeypatch: py
     def full(*_: object, **__: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("netmorph.edit.journal.save_file", full)
+    monkeypatch.setattr("netmorph.tensor_files.save_file", full)
     with pytest.raises(SaveError, match="No space left"):
         store.put(1, Stage.TRAINED, graph.model, graph.journal, optimizer)
     assert not store.path(1).exists()

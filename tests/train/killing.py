@@ -126,7 +126,7 @@ CASES |= {
 }
 CASES |= dict.fromkeys(BEGIN, by_command)
 # What changes files, and what makes an edit: before, within and after the change.
-FILES = (("netmorph.train.checkpoint", "save_file"), ("os", "fsync"), ("os", "replace"))
+FILES = (("netmorph.tensor_files", "save_file"), ("os", "fsync"), ("os", "replace"))
 STRUCTURE = (
     ("netmorph.train.editing", "trace"),
     ("netmorph.edit.apply", "change"),

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from safetensors import SafetensorError
 from safetensors.torch import save_file
 
+from netmorph import tensor_files
 from netmorph.files import SaveError
 from netmorph.train import checkpoint
 from netmorph.train.checkpoint import CheckpointError, existing, load, previous, save
@@ -212,7 +213,7 @@ def disk_full_for_safetensors(*arguments):
 
 
 @pytest.mark.parametrize(
-    ("module", "call", "failure"), [(os, "fsync", disk_full), (checkpoint, "save_file", disk_full_for_safetensors)]
+    ("module", "call", "failure"), [(os, "fsync", disk_full), (tensor_files, "save_file", disk_full_for_safetensors)]
 )
 def test_a_full_disk_keeps_both(path, monkeypatch, module, call, failure):
     save(path, TENSORS, {"number": 0})

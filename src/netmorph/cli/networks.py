@@ -143,6 +143,9 @@ def export(
 
     if code is None and onnx is None and torch is None:
         raise NetmorphError("nothing to write; give --code FILE.py, --onnx FILE.onnx or --torch FILE.pt2")
+    targets = [path.absolute() for path in (code, code and code.with_suffix(".safetensors"), onnx, torch) if path]
+    if len(set(targets)) < len(targets):
+        raise NetmorphError("two of the files have the same name; give each another one")
     graph = _traced(model, input_shape, option, classes, base)
     if code is not None:
         weights = exports.write_code(graph, code)

@@ -15,7 +15,6 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from netmorph import zoo
@@ -25,8 +24,9 @@ from netmorph.edit.plan import Plan
 from netmorph.edit.replace import change, undone_on_error
 from netmorph.edit.snapshot import Before, tensors_of
 from netmorph.errors import NetmorphError
-from netmorph.files import SaveError, atomic_write
+from netmorph.files import atomic_write
 from netmorph.graph.journal import Description, Entry, Journal
+from netmorph.tensor_files import restored, write_tensors
 
 FORMAT = 3
 READABLE = (2, FORMAT)  # entries of format 2 tell no inverse
@@ -105,9 +105,6 @@ def save(path: str | Path, model: nn.Module, journal: Journal = (), base: Base |
         SaveError: the file could not be written (a full disk, say), or its format has no such numbers; an older one is
             untouched.
     """
-    wide = [name for name, tensor in tensors_of(model).items() if tensor.dtype is torch.complex128]
-    if wide:
-        raise SaveError(f"safetensors files hold no complex128 ({wide[0]!r}); convert with model.to(torch.complex64)")
     # Each tensor gets memory of its own: the format refuses views of one another.
     tensors = {
         name: tensor.detach().to("cpu", copy=True, memory_format=torch.contiguous_format)
@@ -118,7 +115,7 @@ def save(path: str | Path, model: nn.Module, journal: Journal = (), base: Base |
         "base": asdict(base) if base else None,
         "journal": [entry.as_json() for entry in journal],
     }
-    atomic_write(Path(path), lambda file: save_file(tensors, file, {"netmorph": json.dumps(header)}))
+    atomic_write(Path(path), lambda file: write_tensors(tensors, file, {"netmorph": json.dumps(header)}))
 
 
 def load(path: str | Path, base: Callable[[], nn.Module] | None = None) -> tuple[nn.Module, Journal]:
@@ -173,13 +170,14 @@ def _own_base(path: Path, told: Base | None) -> nn.Module:
 def _read(path: Path) -> tuple[Base | None, Journal, dict[str, Tensor]]:
     try:
         with safe_open(path, framework="pt") as file:
-            header = json.loads((file.metadata() or {})["netmorph"])
+            metadata = file.metadata() or {}
+            header = json.loads(metadata["netmorph"])
             # Copied, because tensors that lie in the file are aligned by the length of its header, and the last bits of
             # a product depend on that.
             tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118
         if header["format"] in READABLE:
             base = Base(**header["base"]) if header["base"] else None
-            return base, tuple(Entry.from_json(entry) for entry in header["journal"]), tensors
+            return base, tuple(Entry.from_json(entry) for entry in header["journal"]), restored(tensors, metadata)
     except FileNotFoundError:
         raise LoadError(f"there is no file {path}") from None
     except (SafetensorError, KeyError, TypeError, ValueError, OSError) as error:

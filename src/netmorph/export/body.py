@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import keyword
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
@@ -14,9 +13,11 @@ import torch
 from torch import nn
 from torch.utils._pytree import tree_map
 
+from netmorph.export.autograd import Applied, Hooked, custom, told
+from netmorph.export.copied import Copies
 from netmorph.export.layers import called_layers, layer_input, values
 from netmorph.export.merge import ByMode, Forward, PerBatch, Step
-from netmorph.export.spelling import spelled
+from netmorph.export.spelling import attribute, spelled
 from netmorph.graph.axis import Axis, atoms, resolve, size
 from netmorph.graph.value import Value
 
@@ -35,6 +36,7 @@ class Body:
         sizes: the integers that count channels, by path of the module that holds them: name and number.
         constants: the names of captured tensors.
         follows_shape: whether sizes of the example inputs are written into the statements.
+        copies: the custom functions and hooks that the statements name.
     """
 
     statements: list[str] = field(default_factory=list)
@@ -42,12 +44,7 @@ class Body:
     sizes: dict[str, dict[str, int]] = field(default_factory=dict)
     constants: dict[Value, str] = field(default_factory=dict)
     follows_shape: bool = False
-
-
-def attribute(owner: str, key: str) -> str:
-    """`owner.key`, also where the key is no identifier."""
-    plain = key.isidentifier() and not keyword.iskeyword(key)
-    return f"{owner}.{key}" if plain else f"getattr({owner}, {key!r})"
+    copies: Copies = field(default_factory=Copies)
 
 
 def is_list(module: nn.Module) -> bool:
@@ -72,6 +69,8 @@ def literal(value: Any) -> str:
             return f"[{', '.join(map(literal, value))}]"
         case float() if not math.isfinite(value):
             return f'float("{value}")'
+        case complex() if not (math.isfinite(value.real) and math.isfinite(value.imag)) or "-0" in repr(value):
+            return f"complex({literal(value.real)}, {literal(value.imag)})"
     return repr(value)
 
 
@@ -87,6 +86,7 @@ class _Writer:
         self.names = dict(inputs)
         self.source = next(iter(inputs.values()), "")  # the first input tells batch size and device
         self.body = Body(layers=called_layers(model, forward.steps))
+        self.body.copies.names.update(dict.fromkeys((*inputs.values(), "batch", "device")))
         self.counted: dict[tuple[str, Axis], str] = {}
         steps = [s for s in _unaliased(forward) if s.only is None or s.call.module not in self.body.layers]
         self.steps = _used(steps, forward.result)
@@ -98,17 +98,18 @@ class _Writer:
     def written(self) -> Body:
         lines: list[str] = []
         part: str | None = None
-        for only, run in itertools.groupby(enumerate(self.steps), key=lambda entry: entry[1].only):
-            indent = "    " if only else ""
-            if only:
-                lines.append("if self.training:" if only == "training" else "if not self.training:")
+        for (only, grad), run in itertools.groupby(enumerate(self.steps), key=lambda e: (e[1].only, e[1].grad)):
+            heads, indent = _heads(only, grad), ""
             for number, step in run:
                 here = self._part(step)
                 if here != part and not only:
                     lines += [""] if lines else []
-                    lines += [f"# {here}"] if here.isprintable() and here else []
+                    lines += [f"{indent}# {here}"] if here.isprintable() and here else []
                     part = here
-                lines.append(indent + self._statement(number, step))
+                while heads:
+                    lines.append(indent + heads.pop(0))
+                    indent += "    "
+                lines += [indent + line for line in self._statement(number, step).split("\n")]
         result = self.show(self.forward.result)
         used = "\n".join([*lines, result])
         first = [f"{name} = {self.source}.{what}" for name, what in (("batch", "shape[0]"), ("device", "device"))]
@@ -121,20 +122,32 @@ class _Writer:
         return path.rpartition(".")[0] if path in self.body.layers else path
 
     def _statement(self, number: int, step: Step) -> str:
-        if step.call.module in self.body.layers:
+        op = custom(step.call)
+        if isinstance(op, Hooked):
+            return self._hook(step, op)
+        if isinstance(op, Applied):
+            name = self.body.copies.name(op.function, told(step.call))
+            text = f"{name}.apply({', '.join(map(self.show, step.args))})"
+        elif step.call.module in self.body.layers:
             text = f"{expression(self.model, step.call.module)}({self.show(layer_input(step))})"
         else:
-            schema = [argument.name for argument in step.call.op._schema.arguments if not argument.kwarg_only]
-            text = spelled(step, dict(zip(schema, step.args, strict=True)) | step.kwargs, partial(self.argument, step))
+            text = spelled(step, partial(self.argument, step))
         dying = [v for v in dict.fromkeys(values((step.args, step.kwargs))) if self.last.get(v) == number]
         freed = [self.names.pop(value) for value in dying if value in self.names]
         targets = [self._target(value, freed) for value in step.call.outputs]
         if all(target == "_" for target in targets):
             return text
-        listed = str(step.call.op._schema.returns[0].type).endswith("[]")
+        listed = str(step.call.op._schema.returns[0].type).startswith("List[")
         target = ", ".join(targets) + ("," if listed and len(targets) == 1 else "")
         in_place = step.call.op._schema.is_mutable and text.startswith(f"{target}.") and len(targets) == 1
         return text if in_place else f"{target} = {text}"
+
+    def _hook(self, step: Step, op: Hooked) -> str:
+        tensor, *used = map(self.show, step.args)
+        hook = self.body.copies.name(op.hook, told(step.call), op.free)
+        if used:
+            hook = f"{hook}({', '.join(used)})"
+        return f"if {tensor}.requires_grad:\n    {tensor}.register_hook({hook})"
 
     def _target(self, value: Value, freed: list[str]) -> str:
         if value not in self.last or value.name is not None:
@@ -208,6 +221,17 @@ class _Writer:
             name = self.body.constants.setdefault(value, f"constant_{len(self.body.constants)}")
             return f"self.{name}"
         return self.names[value]
+
+
+def _heads(only: str | None, grad: bool | ByMode) -> list[str]:
+    """What statements stand under that belong to one mode, or run with gradients switched off."""
+    heads = {"training": ["if self.training:"], "eval": ["if not self.training:"], None: []}[only]
+    match grad:
+        case ByMode(training=True):
+            return [*heads, "with torch.set_grad_enabled(self.training):"]
+        case ByMode():
+            return [*heads, "with torch.set_grad_enabled(not self.training):"]
+    return heads if grad else [*heads, "with torch.no_grad():"]
 
 
 def _locals() -> Iterator[str]:

@@ -7,22 +7,20 @@ again in training mode, so do dropout, batch statistics and whatever else only o
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from difflib import SequenceMatcher
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves, tree_map
 
-from netmorph.errors import NetmorphError
-from netmorph.graph import Graph, TraceError, trace
-from netmorph.graph.record import Call, Recording, record, tensors_in
+from netmorph.export.errors import ExportError
+from netmorph.export.watching import watched
+from netmorph.graph import Graph, TraceError
+from netmorph.graph.record import Call, Recording, tensors_in
+from netmorph.graph.running import Inputs
 from netmorph.graph.value import Value
-
-
-class ExportError(NetmorphError):
-    """A network cannot be written in the form that was asked for."""
 
 
 @dataclass(frozen=True)
@@ -48,12 +46,14 @@ class Step:
     Attributes:
         args: all positional arguments of the operator's schema, defaults included.
         only: the mode it is left to, where the other one does not make it: "training", "eval", or None.
+        grad: whether autograd follows it, perhaps by mode.
     """
 
     call: Call
     args: tuple[Any, ...]
     kwargs: dict[str, Any]
     only: str | None = None
+    grad: bool | ByMode = True
 
 
 @dataclass
@@ -100,17 +100,16 @@ def with_batch(inputs: Any, size: int) -> Any:
 
 def merged(graph: Graph) -> Forward:
     """The forward of a traced model for any batch size and both modes, as far as they can be told."""
-    batch = batch_size(graph.inputs)
-    steps, free, note = _evaluated(graph, batch)
+    model, inputs, batch = graph.model, graph.inputs, batch_size(graph.inputs)
+    run, steps, free, note = _evaluated(model, inputs, batch)
     if batch == 1 and not free:  # PyTorch may take another way for a single sample
-        several = trace(graph.model, with_batch(graph.inputs, 2), auxiliary=graph.auxiliary)
-        if (again := _evaluated(several, 2))[1]:
-            graph, batch, (steps, free, note) = several, 2, again
-    run = graph.recording
+        several = with_batch(inputs, 2)
+        if (again := _evaluated(model, several, 2))[2]:
+            inputs, batch, (run, steps, free, note) = several, 2, again
     forward = Forward(steps, run.inputs, run.tensors, _result(run), run.constants, batch, free, note=note)
     sizes = (batch + 1, batch + 2) if free and batch is not None else (batch or 0,) * 2
     try:
-        training = [_record(graph, size, training=True) for size in dict.fromkeys(sizes)]
+        training = [_record(model, inputs, size, training=True) for size in dict.fromkeys(sizes)]
         _join_modes(forward, _steps(training[0], training[-1], sizes[0]), training[0])
     except (TraceError, _Differs) as error:
         forward.note = f"{forward.note} What training mode does differently is not known: {error}".strip()
@@ -119,24 +118,24 @@ def merged(graph: Graph) -> Forward:
     return forward
 
 
-def _record(graph: Graph, batch: int | None, training: bool) -> Recording:
-    return record(graph.model, with_batch(graph.inputs, batch) if batch else graph.inputs, training=training)
+def _record(model: nn.Module, inputs: Inputs, batch: int | None, training: bool) -> Recording:
+    return watched(model, with_batch(inputs, batch) if batch else inputs, training=training)
 
 
-def _evaluated(graph: Graph, batch: int | None) -> tuple[list[Step], bool, str]:
-    run = graph.recording
+def _evaluated(model: nn.Module, inputs: Inputs, batch: int | None) -> tuple[Recording, list[Step], bool, str]:
+    run = watched(model, inputs)
     if batch is None:
-        return _steps(run, run, 0), False, ""
+        return run, _steps(run, run, 0), False, ""
     try:
-        larger = _record(graph, batch + 1, training=False)
+        larger = _record(model, inputs, batch + 1, training=False)
         same = len(run.constants) == len(larger.constants) and all(
             torch.equal(*pair) for pair in zip(run.constants.values(), larger.constants.values(), strict=True)
         )
         if not same:
             raise _Differs("a tensor that the forward makes or captures follows the batch size")
-        return _steps(run, larger, batch), True, ""
+        return run, _steps(run, larger, batch), True, ""
     except (TraceError, _Differs) as error:
-        return _steps(run, run, batch), False, f"It takes batches of {batch} only: {error}"
+        return run, _steps(run, run, batch), False, f"It takes batches of {batch} only: {error}"
 
 
 def _steps(run: Recording, larger: Recording, batch: int) -> list[Step]:
@@ -145,14 +144,14 @@ def _steps(run: Recording, larger: Recording, batch: int) -> list[Step]:
         raise _Differs("with other batch sizes the forward makes other calls")
     steps = []
     for one, other in zip(run.calls, larger.calls, strict=True):
-        if (one.op, one.module) != (other.op, other.module):
+        if (one.op, one.module, one.grad) != (other.op, other.module, other.grad):
             raise _Differs(f"with other batch sizes the forward makes other calls ({one.location})")
-        args, kwargs = _marked(_complete(one), _complete(other), batch, one.location)
-        steps.append(Step(one, args, kwargs))
+        args, kwargs = _marked(complete(one), complete(other), batch, one.location)
+        steps.append(Step(one, args, kwargs, grad=one.grad))
     return steps
 
 
-def _complete(call: Call) -> tuple[tuple[Any, ...], dict[str, Any]]:
+def complete(call: Call) -> tuple[tuple[Any, ...], dict[str, Any]]:
     """Positional arguments in full, as their defaults are left out of a recording."""
     positional = [entry.name for entry in call.op._schema.arguments if not entry.kwarg_only]
     return tuple(call.named[name] for name in positional), {k: v for k, v in call.kwargs.items() if k not in positional}
@@ -184,13 +183,14 @@ def _join_modes(forward: Forward, training: list[Step], run: Recording) -> None:
         if tag == "equal":
             for step, other in zip(forward.steps[start:end], training[first:last], strict=True):
                 args, kwargs = _by_mode((step.args, step.kwargs), (other.args, other.kwargs), known)
-                steps.append(Step(step.call, args, kwargs))
+                grad = step.grad if step.grad == other.grad else ByMode(other.grad, step.grad)
+                steps.append(Step(step.call, args, kwargs, grad=grad))
                 known |= zip(other.call.outputs, step.call.outputs, strict=True)
             continue
-        steps.extend(Step(step.call, step.args, step.kwargs, "eval") for step in forward.steps[start:end])
+        steps.extend(replace(step, only="eval") for step in forward.steps[start:end])
         for step in training[first:last]:
             args, kwargs = _translated((step.args, step.kwargs), known)
-            steps.append(Step(step.call, args, kwargs, "training"))
+            steps.append(replace(step, args=args, kwargs=kwargs, only="training"))
     forward.constants = forward.constants | {v: t for v, t in run.constants.items() if v not in known}
     forward.steps, forward.result = steps, _by_mode(forward.result, _result(run), known)
 

@@ -8,8 +8,10 @@ from collections.abc import Iterator
 import torch
 from torch import nn
 
-from netmorph.export.body import Body, attribute, expression, is_list
+from netmorph.export.autograd import is_continuous
+from netmorph.export.body import Body, expression, is_list
 from netmorph.export.layers import layer_text
+from netmorph.export.spelling import attribute
 
 
 def module_statements(model: nn.Module, made: Body) -> list[str]:
@@ -37,7 +39,15 @@ def module_statements(model: nn.Module, made: Body) -> list[str]:
         held = expression(model, path)
         lines += [f"{attribute(held, name)} = {size}" for name, size in made.sizes.get(path, {}).items()]
         lines += _own_tensors(model, module, path, first, tied, built=text is not None)
-    return [*lines, *tied]
+    return [*lines, *tied, *_hooks(model, made)]
+
+
+def _hooks(model: nn.Module, made: Body) -> Iterator[str]:
+    """Hooks on the gradients of parameters."""
+    for name, parameter in model.named_parameters():
+        for hook in (parameter._backward_hooks or {}).values() if parameter.requires_grad else ():
+            text = made.copies.name(hook, f"the hook on the gradient of {name!r}")
+            yield f"{expression(model, name)}.register_hook({text})"
 
 
 def _own_tensors(
@@ -58,10 +68,11 @@ def _own_tensors(
                 empty = f"torch.zeros({tuple(tensor.shape)}{dtype})"
                 kept = ", persistent=False" if key in module._non_persistent_buffers_set else ""
                 if is_parameter:
-                    yield f"{held}.register_parameter({key!r}, nn.Parameter({empty}))"
+                    of_integers = "" if is_continuous(tensor) else ", requires_grad=False"
+                    yield f"{held}.register_parameter({key!r}, nn.Parameter({empty}{of_integers}))"
                 else:
                     yield f"{held}.register_buffer({key!r}, {empty}{kept})"
-            if is_parameter and original == name and not tensor.requires_grad:
+            if is_parameter and original == name and not tensor.requires_grad and is_continuous(tensor):
                 yield f"{place}.requires_grad_(False)"
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,7 +14,9 @@ from torch import Tensor
 from torch.utils._pytree import tree_map
 
 from netmorph.errors import require
-from netmorph.export.merge import ExportError, batch_size, with_batch
+from netmorph.export.errors import ExportError
+from netmorph.export.merge import batch_size, with_batch
+from netmorph.export.targets import check_target
 from netmorph.files import atomic_write
 from netmorph.graph import Graph
 from netmorph.graph.running import untouched
@@ -53,16 +56,48 @@ def write_exported(graph: Graph, path: str | Path, *, free_batch: bool = True) -
     """Write `exported(graph)` to a file, usually `*.pt2`.
 
     Raises:
-        ExportError: see `exported`.
+        ExportError: see `exported`; or the file holds the weights of a network.
         SaveError: the file could not be written.
     """
+    check_target(Path(path))
     program = exported(graph, free_batch=free_batch)
 
     def write(file: Path) -> None:
-        with open(file, "wb") as opened:  # by its name, torch would want the ending .pt2
+        with _Opened(file) as opened:  # by its name, torch would want the ending .pt2
             torch.export.save(program, opened)
 
     atomic_write(Path(path), write)
+
+
+class _Opened(io.FileIO):
+    """A file that keeps what goes wrong for when it is closed.
+
+    PyTorch's writer ends in a C++ destructor, and an error there would abort the whole process.
+    """
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path, "wb")
+        self.failure: OSError | None = None
+
+    def write(self, data: Any) -> int:
+        """All of it, or as far as there is space."""
+        left = memoryview(data).cast("B")
+        try:
+            while self.failure is None and len(left):
+                left = left[super().write(left) or 0 :]
+        except OSError as error:
+            self.failure = error
+        return memoryview(data).nbytes
+
+    def __exit__(self, kind: Any, error: Any, trace: Any) -> None:
+        """Close the file.
+
+        Raises:
+            OSError: something was not written.
+        """
+        super().__exit__(kind, error, trace)
+        if self.failure is not None:
+            raise self.failure
 
 
 def onnx(graph: Graph, path: str | Path, *, free_batch: bool = True) -> None:
@@ -74,9 +109,11 @@ def onnx(graph: Graph, path: str | Path, *, free_batch: bool = True) -> None:
 
     Raises:
         MissingExtra: the packages onnx and onnxscript are not installed.
-        ExportError: the network cannot be exported, has an operator that ONNX lacks, or is too large.
+        ExportError: the network cannot be exported, has an operator that ONNX lacks, or is too large; or the file holds
+            the weights of a network.
         SaveError: the file could not be written.
     """
+    check_target(Path(path))
     for package in ("onnx", "onnxscript"):
         require(package, "onnx")
     program = exported(graph, free_batch=free_batch)

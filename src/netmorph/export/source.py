@@ -2,31 +2,33 @@
 
 from __future__ import annotations
 
-import contextlib
 import inspect
 import keyword
 import os
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor, nn
-from torch.utils._pytree import keystr, tree_flatten_with_path, tree_leaves
+from torch.utils._pytree import keystr, tree_flatten_with_path
 
 from netmorph.export.body import Body, body, is_list, literal
-from netmorph.export.merge import ExportError, Forward, merged, with_batch
+from netmorph.export.check import check
+from netmorph.export.errors import ExportError
+from netmorph.export.merge import Forward, merged
 from netmorph.export.modules import module_statements
+from netmorph.export.targets import metadata
 from netmorph.files import atomic_write
-from netmorph.graph import Graph, TraceError
-from netmorph.graph.running import Inputs, run, untouched
+from netmorph.graph import Graph
+from netmorph.graph.running import Inputs
 from netmorph.graph.value import Value
+from netmorph.tensor_files import check_types, write_tensors
 
 RESERVED = {"self", "torch", "nn", "F", "batch", "device"}
-TOLERANCE = {torch.float64: 1e-10}  # relative to the largest number of a tensor; 1e-4 for all other types
 SMALL = 64  # captured tensors up to so many numbers are written into the code
+LISTED = {torch.bool, torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64, torch.float16, torch.bfloat16}
+LISTED |= {torch.float32, torch.float64, torch.complex64, torch.complex128}  # the others take no list of numbers
+TITLE = "written by netmorph as plain PyTorch"  # so begins code that may be overwritten
+BEGINNING = 1000
 MARK = "netmorph.export"  # in the metadata of weights that `write_code` wrote: those may be overwritten
 
 HEADER = '''"""{title}
@@ -40,16 +42,21 @@ It takes {takes}, in that order.{notes}
 from __future__ import annotations
 
 from pathlib import Path
-
+{imports}
 import torch
 {functional}from safetensors.torch import load_file
 from torch import nn
 
-
+{definitions}
 class Network({kind}):
     def __init__(self) -> None:
         super().__init__()
 '''
+
+PAIRS = """    # The file holds complex128 as pairs of float64.
+    paired = [name for name in tensors if name in own and own[name].dtype == torch.complex128]
+    tensors |= {name: torch.view_as_complex(tensors[name]) for name in paired if tensors[name].dtype == torch.float64}
+"""
 
 LOAD = '''
 
@@ -58,7 +65,7 @@ def load(path: str | Path | None = None) -> Network:
     network = Network()
     tensors = load_file(path or Path(__file__).with_suffix(".safetensors"))
     own = dict(network.named_parameters()) | dict(network.named_buffers())
-    shapes, given = ({name: tensor.shape for name, tensor in held.items()} for held in (own, tensors))
+{pairs}    shapes, given = ({name: tensor.shape for name, tensor in held.items()} for held in (own, tensors))
     if shapes != given:
         different = sorted({name for name, _ in shapes.items() ^ given.items()})
         raise ValueError(f"the weights are of another network: they differ in {different}")
@@ -70,22 +77,26 @@ def load(path: str | Path | None = None) -> Network:
 
 
 def code(graph: Graph) -> str:
-    """Python code that defines a traced network, and imports nothing but torch and safetensors.
+    """Python code that defines a traced network, and imports nothing but torch, safetensors and the standard library.
 
     The code defines `Network`, an `nn.Module` whose parameters and buffers have the names of the original's, so that
     either loads the other's `state_dict`; `load()` reads the weights that `write_code` puts beside it. PyTorch's own
     layers stay what they are; what the rest of the model computes is written out call by call. Sizes that count
     channels are attributes, so that the network can be traced and edited again. The batch size stays free, and dropout
     and batch norm follow `.training`, where the model can be recorded that way; the code's first lines tell otherwise.
-    Other sizes of the example inputs are those of the code, which refuses others if it depends on them.
+    Other sizes of the example inputs are those of the code, which refuses others if it depends on them. What the
+    forward runs with gradients switched off stands under `torch.no_grad()`; custom autograd functions, and hooks on
+    tensors and parameters, are copied as text with all that they use.
 
-    The code is run before it is given. It must compute what the model does, and leave the same in its buffers, to 1e-10
+    The code is run before it is given. It must compute what the model does, leave the same in its buffers, and give the
+    same gradients of parameters and inputs (in float64, if the model can be copied and computes in that), to 1e-10
     (float64) or 1e-4 relative: in eval mode, and in training mode with the same seed, where that mode was recorded and
     the model gives the same twice.
 
     Raises:
-        ExportError: the model returns something else than tensors in tuples, lists and dicts, or the code does not
-            compute what the model does.
+        ExportError: the model returns something else than tensors in tuples, lists and dicts; a custom function or a
+            hook uses more than torch, numbers and functions of files; or the code does not compute what the model does,
+            or does not train as it does.
     """
     return _written(graph, "network")[0]
 
@@ -93,22 +104,26 @@ def code(graph: Graph) -> str:
 def write_code(graph: Graph, path: str | Path) -> Path:
     """Write `code(graph)` to a file `*.py`, and the weights beside it to `*.safetensors`.
 
-    An older file of code is replaced, and so are weights that this function wrote; any other file that has the name of
-    the weights is refused. Both files are complete before the first one gets its name, the weights.
+    Older files that this function wrote are replaced, and no others. Both files are complete before
+    the first one gets its name, the weights.
 
     Returns:
         The path of the weights.
 
     Raises:
-        ExportError: see `code`; or the name is not that of a Python file; or the file of the weights holds something
-            else.
+        ExportError: see `code`; or the name is not that of a Python file; or one of the files is there and holds
+            something else.
         SaveError: a file could not be written.
     """
     path = Path(path)
     if path.suffix != ".py" or not path.stem.isidentifier():
         raise ExportError(f"code goes into a file that Python can import, such as network.py; got {path}")
     weights = path.with_suffix(".safetensors")
-    if os.path.exists(weights) and not _is_export(weights):
+    if path.is_file() and TITLE not in path.read_bytes()[:BEGINNING].decode(errors="replace"):
+        raise ExportError(
+            f"{path} exists and was not written by netmorph. Give the code another name, or move that file"
+        )
+    if os.path.exists(weights) and MARK not in (metadata(weights) or {}):
         raise ExportError(
             f"the weights would go into {weights}, which exists and holds something else: perhaps the network that "
             "netmorph.save wrote. Give the code another name, or move that file"
@@ -117,41 +132,36 @@ def write_code(graph: Graph, path: str | Path) -> Path:
 
     def write(file: Path) -> None:
         file.write_text(text, encoding="utf-8")
-        atomic_write(weights, lambda beside: save_file(tensors, beside, {MARK: f"the weights of {path.name}"}))
+        atomic_write(weights, lambda beside: write_tensors(tensors, beside, {MARK: f"the weights of {path.name}"}))
 
     atomic_write(path, write)
     return weights
 
 
-def _is_export(path: Path) -> bool:
-    try:
-        with safe_open(path, framework="pt") as file:
-            return MARK in (file.metadata() or {})
-    except (SafetensorError, OSError):
-        return False
-
-
 def _written(graph: Graph, name: str) -> tuple[str, dict[str, Tensor]]:
+    check_types(_held(graph.model))
     forward = merged(graph)
     arguments, extraction, inputs = _inputs(graph, forward)
     made = body(graph.model, forward, inputs)
     checks = _shape_checks(forward, inputs, made.follows_shape)
     statements = [*extraction, *checks, *made.statements]
+    modules = module_statements(graph.model, made)
     text = "".join(
         (
             _header(graph, forward, made, name, inputs),
-            _lines(module_statements(graph.model, made)),
+            _lines(modules),
             _lines(_constants(made, forward)),
             f"\n    def forward({', '.join(['self', *arguments])}):\n",
             _lines(statements),
-            LOAD,
         )
     )
     tensors = {
         tensor_name: tensor.detach().to("cpu", copy=True, memory_format=torch.contiguous_format)
         for tensor_name, tensor in _tensors(graph.model, made, forward).items()
     }
-    _check(graph, forward, text, tensors)
+    pairs = PAIRS if any(tensor.dtype == torch.complex128 for tensor in tensors.values()) else ""
+    text += LOAD.replace("{pairs}", pairs)
+    check(graph, forward, text, tensors)
     return text, tensors
 
 
@@ -161,14 +171,17 @@ def _lines(statements: list[str]) -> str:
 
 def _header(graph: Graph, forward: Forward, made: Body, name: str, inputs: dict[Value, str]) -> str:
     takes = ", ".join(f"{told} {_shape(value, forward)}" for value, told in inputs.items())
-    text = "\n".join(made.statements)
+    copies = made.copies
+    text = "\n".join([*made.statements, *copies.definitions])
     return HEADER.format(
-        title=f"{type(graph.model).__name__}, written by netmorph as plain PyTorch.",
+        title=f"{type(graph.model).__name__}, {TITLE}.",
         module=name,
         takes=takes,
         notes=f"\n{forward.note}".replace("\\", "/").replace('"', "'") if forward.note else "",
         kind="nn.ModuleList" if is_list(graph.model) else "nn.Module",
         functional="import torch.nn.functional as F\n" if "F." in text else "",
+        imports="".join(f"{line}\n" for line in copies.imports),
+        definitions="".join(f"\n{text}\n\n" for text in copies.definitions),
     )
 
 
@@ -220,7 +233,7 @@ def _constants(made: Body, forward: Forward) -> list[str]:
     lines = []
     for value, name in made.constants.items():
         tensor = forward.constants[value]
-        small = tensor.numel() <= SMALL and not tensor.is_complex()
+        small = tensor.numel() <= SMALL and tensor.dtype in LISTED
         dtype = f"dtype={tensor.dtype}"
         shape = tuple(tensor.shape)
         text = f"torch.tensor({literal(tensor.tolist())}, {dtype})" if small else f"torch.zeros({shape}, {dtype})"
@@ -229,86 +242,8 @@ def _constants(made: Body, forward: Forward) -> list[str]:
 
 
 def _tensors(model: nn.Module, made: Body, forward: Forward) -> dict[str, Tensor]:
-    held = dict(model.named_parameters()) | dict(model.named_buffers())
-    return held | {name: forward.constants[value] for value, name in made.constants.items()}
+    return _held(model) | {name: forward.constants[value] for value, name in made.constants.items()}
 
 
-def _check(graph: Graph, forward: Forward, text: str, tensors: dict[str, Tensor]) -> None:
-    """Run the code, and compare with the model."""
-    space: dict[str, Any] = {"__name__": "network"}
-    with torch.random.fork_rng(devices=[]):
-        exec(compile(text, "<network written by netmorph>", "exec"), space)  # our own text, made of the recording
-        network: nn.Module = space["Network"]()
-    own = dict(network.named_parameters()) | dict(network.named_buffers())
-    if {name: tensor.shape for name, tensor in own.items()} != {name: t.shape for name, t in tensors.items()}:
-        raise ExportError(f"the code has other tensors than the model: {sorted(own.keys() ^ tensors.keys())}")
-    with torch.no_grad():
-        for name, tensor in own.items():
-            tensor.copy_(tensors[name])
-    device = next(graph.model.parameters(), torch.empty(0)).device
-    network.to(device)
-    batches = [forward.batch, forward.batch + 2] if forward.free and forward.batch else [None]
-    modes = [(batch, False) for batch in batches] + [(batches[-1], True)] * forward.trains
-    for batch, training in modes:
-        inputs = with_batch(graph.inputs, batch) if batch else graph.inputs
-        expected = _results(graph.model, inputs, graph.model, training)
-        try:
-            got = _results(network, _given(inputs), graph.model, training)
-        except TraceError as failure:
-            raise ExportError(f"this network cannot be written as code: what was written fails: {failure}") from failure
-        told = _difference(expected, got)
-        if told and not (training and _difference(expected, _results(graph.model, inputs, graph.model, training))):
-            raise ExportError(
-                f"the code does not compute what the model does{' in training mode' if training else ''}: {told}. Does "
-                "the forward depend on values, or keep something from one call to the next?"
-            )
-
-
-def _results(network: nn.Module, inputs: Inputs, model: nn.Module, training: bool) -> dict[str, Tensor]:
-    """The outputs, and what the forward leaves in those buffers that the model has, for one and the same seed."""
-    buffers = {}
-
-    @contextlib.contextmanager
-    def kept() -> Iterator[None]:
-        yield
-        held = dict(network.named_buffers())
-        buffers.update({f"buffer {name}": held[name].clone() for name, _ in model.named_buffers() if name in held})
-
-    with untouched(network):
-        torch.manual_seed(0)
-        result = run(network, inputs, training=training, following=kept)
-    outputs = [leaf for leaf in tree_leaves(result) if isinstance(leaf, Tensor)]
-    return {f"output {number}": tensor for number, tensor in enumerate(outputs)} | buffers
-
-
-def _difference(expected: dict[str, Tensor], got: dict[str, Tensor]) -> str:
-    """Where two results differ, or nothing."""
-    if expected.keys() != got.keys():
-        return f"it returns other tensors ({', '.join(sorted(expected.keys() ^ got.keys()))})"
-    for name, tensor in expected.items():
-        error = _error(tensor, got[name])
-        if not error <= TOLERANCE.get(tensor.dtype, 1e-4):
-            return f"{name} differs by {error:.1e} (relative)"
-    return ""
-
-
-def _given(inputs: Inputs) -> Inputs:
-    """The arguments that the written network takes: those with tensors."""
-    if isinstance(inputs, dict):
-        return {name: value for name, value in inputs.items() if _has_tensor(value)}
-    return tuple(value for value in inputs if _has_tensor(value))
-
-
-def _has_tensor(value: Any) -> bool:
-    return any(isinstance(leaf, Tensor) for leaf in tree_leaves(value))
-
-
-def _error(expected: Tensor, got: Tensor) -> float:
-    if (expected.shape, expected.dtype) != (got.shape, got.dtype):
-        return float("inf")
-    if not expected.is_floating_point():
-        return 0.0 if torch.equal(expected, got) else float("inf")
-    if torch.isclose(expected, got, rtol=0, atol=0, equal_nan=True).all():  # infinities too
-        return 0.0
-    scale = expected.abs().max().clamp_min(torch.finfo(expected.dtype).tiny)
-    return float((expected - got).abs().max() / scale) if expected.numel() else 0.0
+def _held(model: nn.Module) -> dict[str, Tensor]:
+    return dict(model.named_parameters()) | dict(model.named_buffers())

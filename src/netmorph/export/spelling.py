@@ -2,26 +2,33 @@
 
 from __future__ import annotations
 
+import inspect
+import keyword
 import sys
 from collections.abc import Callable
+from types import FunctionType
 from typing import Any
+
+import torch.nn.functional as F
+from torch import Tensor
 
 from netmorph.export.merge import Step
 from netmorph.graph.value import Value
 
 Show = Callable[[str, Any], str]  # the text of the argument of this name
 
-# Operators whose tensor method, or function in `torch`, takes the same arguments in the same order.
+# Operators with a tensor method, or a function in `torch`, that takes the same arguments in the same order; a method is
+# called on the argument `self`, whichever place that has.
 METHODS = set(
     """abs add all amax amin any argmax argmin bernoulli bmm chunk clamp clamp_max clamp_min clone contiguous copy cos
-    cumsum detach div eq erf exp expand expand_as fill flatten flip float floor gather ge gt index_select le
+    cumsum detach div eq erf exp expand expand_as flatten flip float floor gather ge gt index_select le
     log log_softmax logical_and logical_not logical_or lt masked_fill matmul max mean min movedim mul ne neg new_empty
-    new_full new_ones new_zeros norm normal permute pow prod relu repeat repeat_interleave reshape roll round rsqrt
-    scatter sigmoid sign sin softmax split sqrt square squeeze std sub sum t tanh to topk transpose tril triu type_as
-    reshape_as sort trunc unbind unflatten unfold uniform unsqueeze var view view_as where zero""".split()
+    new_full new_ones new_zeros norm normal permute pow prod random relu repeat repeat_interleave reshape roll round
+    rsqrt scatter sigmoid sign sin softmax split sqrt square squeeze std sub sum t tanh to topk transpose tril triu
+    type_as reshape_as sort trunc unbind unflatten unfold uniform unsqueeze var view view_as zero""".split()
 )
 FUNCTIONS = set(
-    """addcmul addmm arange baddbmm bucketize cat concat cross einsum empty empty_like eye full full_like linspace
+    """addcmul addmm arange baddbmm bucketize cat concat cross einsum empty empty_like eye fill full full_like linspace
     maximum meshgrid minimum ones ones_like outer rand rand_like randn randn_like scalar_tensor stack where zeros
     zeros_like""".split()
 )
@@ -33,41 +40,61 @@ FUNCTIONAL = set(
     relu6 rms_norm scaled_dot_product_attention selu silu softplus""".split()
 )
 RENAMED = {"train": "training", "self": "input"}
+BY_NAME = ("alpha",)  # in front of others, it was an argument of another meaning
 LEFT_OUT = ("cudnn_enabled", "cudnn_enable", "layout", "pin_memory")
 INFIX = {"add": "+", "sub": "-", "mul": "*", "div": "/", "matmul": "@"}
 
 
-def spelled(step: Step, arguments: dict[str, Any], show: Show) -> str:
+def spelled(step: Step, show: Show) -> str:
     """The call as an expression.
 
     Args:
-        arguments: by the names of the operator's schema; those equal to their default may be left out.
         show: the text of one argument, from its name and value.
     """
     op = step.call.op
     name = op._schema.name.removeprefix("aten::")
     base = name.removesuffix("_")
+    positional = [argument.name for argument in op._schema.arguments if not argument.kwarg_only]
+    arguments = dict(zip(positional, step.args, strict=True)) | step.kwargs
     given = _without_defaults(step, arguments)
-    if op.namespace == "aten":
+    written_to = [argument.name for argument in op._schema.arguments if argument.is_out]
+    if written_to == ["out"] and name in INFIX:
+        return f"torch.{name}({_listed(step, given, show)})"
+    if op.namespace == "aten" and not written_to:
         if name in SPECIAL:
             text = SPECIAL[name](given, show)
             if text is not None:
                 return text
-        if base in FUNCTIONAL and set(given).isdisjoint(("generator",)):
+        if base in FUNCTIONAL and "generator" not in given and (base == name or _has_inplace(base)):
             inplace = {"inplace": True} if base != name else {}
             return f"F.{base}({_listed(step, given | inplace, show)})"
-        if base in METHODS and _is_tensor(step):
-            tensor, *others = given.items()
-            return f"{show(*tensor)}.{name}({_listed(step, dict(others), show, skip=1)})"
+        if base in METHODS and name in dir(Tensor) and _is_tensor(step):
+            others = {key: value for key, value in given.items() if key != "self"}
+            return f"{show('self', given['self'])}.{name}({_listed(step, others, show, without='self')})"
         if name in FUNCTIONS:
             return f"torch.{name}({_listed(step, given, show)})"
-    positional = [show(name, value) for name, value in list(arguments.items())[: len(step.args)]]
+    shown = [show(name, value) for name, value in zip(positional, step.args, strict=True)]
     named = [f"{name}={show(name, value)}" for name, value in step.kwargs.items()]
-    return f"torch.ops.{op}({', '.join(positional + named)})"
+    packet, _, overload = str(op).rpartition(".")
+    return f"{attribute(f'torch.ops.{packet}', overload)}({', '.join(shown + named)})"
+
+
+def attribute(owner: str, key: str) -> str:
+    """`owner.key`, also where the key is no identifier."""
+    plain = key.isidentifier() and not keyword.iskeyword(key)
+    return f"{owner}.{key}" if plain else f"getattr({owner}, {key!r})"
+
+
+def _has_inplace(name: str) -> bool:
+    function = vars(F)[name]
+    return isinstance(function, FunctionType) and "inplace" in inspect.signature(function).parameters
 
 
 def _is_tensor(step: Step) -> bool:
-    return str(step.call.op._schema.arguments[0].type) == "Tensor"
+    """Whether the argument that a method is called on is a tensor."""
+    return any(
+        argument.name == "self" and str(argument.type) == "Tensor" for argument in step.call.op._schema.arguments
+    )
 
 
 def _without_defaults(step: Step, arguments: dict[str, Any]) -> dict[str, Any]:
@@ -84,14 +111,15 @@ def _without_defaults(step: Step, arguments: dict[str, Any]) -> dict[str, Any]:
     return given
 
 
-def _listed(step: Step, given: dict[str, Any], show: Show, skip: int = 0) -> str:
+def _listed(step: Step, given: dict[str, Any], show: Show, without: str = "") -> str:
     """Arguments by position as far as none is left out, then by name."""
-    positional = [argument.name for argument in step.call.op._schema.arguments if not argument.kwarg_only][skip:]
+    names = [argument.name for argument in step.call.op._schema.arguments if not argument.kwarg_only]
+    positional = [name for name in names if name != without]
     texts = []
     for place, (name, value) in enumerate(given.items()):
         in_order = positional[place : place + 1] == [name]
         text = show(name, value)
-        texts.append(text if in_order else f"{RENAMED.get(name, name)}={text}")
+        texts.append(text if in_order and name not in BY_NAME else f"{RENAMED.get(name, name)}={text}")
     return ", ".join(texts)
 
 
@@ -108,6 +136,12 @@ def _batch_norm(given: dict[str, Any], show: Show) -> str:
     )
     rest = ", ".join(f"{name}={show(name, given[name])}" for name in ("training", "momentum", "eps"))
     return f"F.batch_norm({x}, {mean}, {variance}, {weight}, {bias}, {rest})"
+
+
+def _bernoulli(given: dict[str, Any], show: Show) -> str | None:
+    if isinstance(given.get("p", 0.5), float):
+        return None
+    return f"torch.ops.aten.bernoulli.Tensor({show('self', given['self'])}, {show('p', given['p'])})"
 
 
 def _embedding(given: dict[str, Any], show: Show) -> str | None:
@@ -143,6 +177,7 @@ def _index(given: dict[str, Any], show: Show) -> str:
 SPECIAL: dict[str, Callable[[dict[str, Any], Show], str | None]] = {
     **{name: _infix(sign) for name, sign in INFIX.items()},
     "batch_norm": _batch_norm,
+    "bernoulli": _bernoulli,
     "embedding": _embedding,
     "slice": _slice,
     "select": lambda given, show: _picked(given["self"], given["dim"], show("index", given["index"]), show),

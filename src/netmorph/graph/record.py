@@ -11,7 +11,7 @@ import contextlib
 import functools
 import itertools
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -32,6 +32,9 @@ from netmorph.graph.value import Value
 READS = {torch.ops.aten.item.default, torch.ops.aten._local_scalar_dense.default}
 
 
+Watch = contextlib.AbstractContextManager[Any]  # around a forward that is recorded
+
+
 @dataclass(frozen=True)
 class Call:
     """One operator call; tensors among the arguments are replaced by their `Value`, integers by a `Size`.
@@ -47,6 +50,8 @@ class Call:
         draws: whether it drew random numbers: dropout does so in training mode only.
         differentiates: where it is part of a gradient that the forward takes (`torch.autograd.grad`), of which tensors;
             None where it is not, or where nobody knows of which.
+        grad: whether autograd would follow it; of a forward that takes no gradients itself, only a recording that was
+            watched for that knows.
     """
 
     op: torch._ops.OpOverload
@@ -59,6 +64,7 @@ class Call:
     scales: list[Value] = field(default_factory=list)
     draws: bool = False
     differentiates: tuple[Value, ...] | None = None
+    grad: bool = True
 
     @functools.cached_property
     def values(self) -> list[Value]:
@@ -129,27 +135,41 @@ def canonical_names(model: nn.Module) -> dict[int, str]:
     return {id(tensor): name for name, tensor in reversed(named)}
 
 
-def record(model: nn.Module, inputs: Inputs, *, training: bool = False) -> Recording:
+def record(
+    model: nn.Module, inputs: Inputs, *, training: bool = False, watching: Callable[[Recorder], Watch] | None = None
+) -> Recording:
     """Run `model(*inputs)` once in eval (or training) mode and record its operators.
 
     The model is left as it was: modes, gradients, buffers, attributes set by its forward, and all random states.
 
+    Args:
+        watching: makes something that is entered around the forward, from who records it; perhaps several times.
+
     Raises:
         TraceError: the forward raised; the message tells where.
     """
+    watching = watching or (lambda _: contextlib.nullcontext())
     ways = [*itertools.product((True, False), (False, True))]
     for provenance, gradients in ways[:-1]:
         # Some code asks whether a number is exactly an `int`; without provenance it can be recorded all the same. Some
         # takes gradients, which inference mode has none of.
         with contextlib.suppress(TraceError):
-            return _record(model, inputs, training, provenance, gradients)
-    return _record(model, inputs, training, *ways[-1])
+            return _record(model, inputs, training, watching, provenance, gradients)
+    return _record(model, inputs, training, watching, *ways[-1])
 
 
-def _record(model: nn.Module, inputs: Inputs, training: bool, provenance: bool, gradients: bool) -> Recording:
-    recorder = _Recorder(model)
+def _record(
+    model: nn.Module,
+    inputs: Inputs,
+    training: bool,
+    watching: Callable[[Recorder], Watch],
+    provenance: bool,
+    gradients: bool,
+) -> Recording:
+    recorder = Recorder(model)
     values = [recorder.enter(tensor) for tensor in tree_leaves(inputs) if isinstance(tensor, Tensor)]
-    result = run_once(model, inputs, training=training, following=recorder.following(provenance), gradients=gradients)
+    following = recorder.following(provenance, watching(recorder))
+    result = run_once(model, inputs, training=training, following=following, gradients=gradients)
     recorder.sizes.facts.forget()
     outputs = [recorder.value(tensor) for tensor in tensors_in(result)]
     if not outputs:
@@ -168,8 +188,8 @@ def _record(model: nn.Module, inputs: Inputs, training: bool, provenance: bool, 
     )
 
 
-class _Recorder(TorchDispatchMode):
-    """Keeps every tensor it meets alive, so that an id stands for one tensor throughout."""
+class Recorder(TorchDispatchMode):
+    """Records operators. Keeps every tensor it meets alive, so that an id stands for one tensor throughout."""
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
@@ -188,19 +208,27 @@ class _Recorder(TorchDispatchMode):
             self.tensors[names[id(tensor)]] = self.enter(tensor, names[id(tensor)])
 
     def enter(self, tensor: Tensor, name: str | None = None) -> Value:
+        """A new value for a tensor."""
         value = Value.of(tensor, name)
         self._values[id(tensor)] = value
         self._alive.append(tensor)
         return value
 
     def value(self, tensor: Tensor) -> Value:
+        """The value of a tensor; one that nothing made yet is a constant."""
         known = self._values.get(id(tensor))
         if known is None:
             known = self.enter(tensor)
             self.constants[known] = tensor.clone()  # the forward may go on changing it in place
         return known
 
+    @property
+    def module(self) -> str:
+        """The path of the module that is running."""
+        return self._stack[-1]
+
     def __torch_dispatch__(self, func: torch._ops.OpOverload, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """Called for every operator that the forward runs."""
         kwargs = kwargs or {}
         seen_args, seen_kwargs = self.sizes.followed(
             func, tree_map(lambda leaf: self.value(leaf) if isinstance(leaf, Tensor) else leaf, (args, kwargs))
@@ -228,16 +256,18 @@ class _Recorder(TorchDispatchMode):
                 source_line(),
                 draws=draws,
                 differentiates=self.sizes.differentiated if is_backward else None,
+                grad=torch.is_grad_enabled() or not is_backward,
             )
         )
         return result
 
     @contextlib.contextmanager
-    def following(self, provenance: bool) -> Iterator[None]:
+    def following(self, provenance: bool, watch: Watch) -> Iterator[None]:
         """Record, and follow which module is running, without a hook on any module of the user's.
 
         Args:
             provenance: follow integers as well. The caller puts the attributes of modules back.
+            watch: entered last.
         """
 
         mine = threading.get_ident()  # modules that other threads run meanwhile are none of ours
@@ -266,4 +296,5 @@ class _Recorder(TorchDispatchMode):
                 self.sizes.hold(self._modules)
                 stack.enter_context(functions_open())
                 stack.enter_context(self.sizes)
+            stack.enter_context(watch)
             yield

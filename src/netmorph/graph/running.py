@@ -70,10 +70,16 @@ def check_ready(model: nn.Module, inputs: Inputs) -> None:
 
 
 def _check_values(what: str, tensor: Tensor) -> None:
+    """Edits copy and compare tensors."""
     if tensor.is_meta:
         raise TraceError(f"{what} is on the meta device and has no values; trace a model with real weights and inputs")
     if tensor.layout != torch.strided:
         raise TraceError(f"{what} is sparse ({tensor.layout}); netmorph edits dense tensors, see Tensor.to_dense()")
+    try:
+        first = tensor.detach().reshape(-1)[:1]
+        torch.equal(first.clone(), first)
+    except NotImplementedError as error:
+        raise TraceError(f"{what} is of {tensor.dtype}, which PyTorch cannot copy and compare; convert it") from error
 
 
 def run(

@@ -16,11 +16,11 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
 from netmorph.errors import NetmorphError
 from netmorph.files import atomic_write, remove_unfinished
+from netmorph.tensor_files import restored, stored, write_tensors
 
 
 class CheckpointError(NetmorphError):
@@ -52,9 +52,9 @@ def save(path: Path, tensors: Mapping[str, Tensor], meta: Mapping[str, Any]) -> 
     """
     text = json.dumps(meta, allow_nan=False)
     whole = _apart(tensors)
-    metadata = {"netmorph": text, "checksum": _checksum(whole, text)}
+    metadata = {"netmorph": text, "checksum": _checksum(stored(whole)[0], text)}
     remove_unfinished(path.parent, glob.escape(path.name))
-    atomic_write(path, lambda temporary: save_file(whole, temporary, metadata), keep=previous(path))
+    atomic_write(path, lambda temporary: write_tensors(whole, temporary, metadata), keep=previous(path))
 
 
 def load(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -90,7 +90,7 @@ def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         with path.open("rb"):  # says why it fails; safetensors calls every file that it cannot open absent
             pass
         with safe_open(path, framework="pt") as file:
-            stored = file.metadata() or {}
+            told = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118, not a dict
     except FileNotFoundError:
         raise
@@ -98,12 +98,12 @@ def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         raise CheckpointError(f"{path} cannot be read: {error}. Make it readable, or choose another file") from error
     except SafetensorError as error:
         raise _damaged(path, error) from error
-    if "checksum" not in stored or "netmorph" not in stored:
+    if "checksum" not in told or "netmorph" not in told:
         raise CheckpointError(f"{path} is not a checkpoint of netmorph; choose another file")
-    if stored["checksum"] != _checksum(tensors, stored["netmorph"]):
+    if told["checksum"] != _checksum(tensors, told["netmorph"]):
         raise _damaged(path, "its checksum differs")
     try:
-        return tensors, json.loads(stored["netmorph"])
+        return restored(tensors, told), json.loads(told["netmorph"])
     except ValueError as error:
         raise _damaged(path, error) from error
 
