@@ -190,7 +190,8 @@ class Coupling:
     def number(self, given: Any) -> None:
         """The operator computes with the value of an integer that it was given: where that is a width, it stays."""
         if isinstance(given, Size) and not isinstance(given.source, Written | Lost):
-            self.freeze(self.axis_of(given), f"the operator computes with this width, {int(given)}, as a number")
+            counted = -given if given.is_backward else given  # `torch.linspace(-r, r, n)`
+            self.freeze(self.axis_of(counted), f"the operator computes with this width, {plain(counted)}, as a number")
 
     def use(
         self,
