@@ -258,7 +258,7 @@ def test_every_option_of_train_is_in_the_recipe_of_the_run(netmorph: Program, fo
     done = netmorph("train", "--data", "digits", "--train-size", "160", "--model", "mynet:build", *arguments, "--fast")
     assert done.code == 0, done.err
     with Records.open(folder / "runs" / "digits-1") as records:
-        assert config_of(records, TrainConfig).recipe == told
+        assert config_of(records, TrainConfig, model="mynet:build").recipe == told
     refused = netmorph("train", "--resume", "runs/digits-1", "--ema", "0.5")
     assert re.match("Error: --ema cannot be given with --resume: a run goes on as it began", refused.err)
 
@@ -301,6 +301,14 @@ def test_a_users_own_module_in_the_current_folder(folder: Path) -> None:
     with Records.open(folder / "own") as records:
         assert records.networks()[0].parameters == 64 * 4 + 4 + 4 * 10 + 10
         assert records.meta("status") == "finished"
+    # A folder may come from anyone: what it names is not imported.
+    (folder / "mynet.py").write_text("open('it ran', 'w')")
+    for given in ([], ["--model", "mlp"]):
+        with started("evolve", "--resume", "own", *given) as process:
+            _, errors = process.communicate()
+        assert process.returncode == 1
+        assert "mynet:build" in errors
+    assert not (folder / "it ran").exists()
 
 
 def test_groups_are_listed_with_what_they_allow(netmorph: Program, folder: Path) -> None:

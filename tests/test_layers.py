@@ -10,7 +10,8 @@ SOURCE = Path(__file__).resolve().parents[1] / "src"
 
 # From the ground up: a room may import from the levels before its own, and not from rooms beside it.
 LEVELS = (
-    ("errors", "files", "cores", "wording", "memory_layout", "tensor_files", "torchvision_operators"),
+    ("errors", "files", "cores", "wording", "memory", "memory_layout", "typed", "torchvision_operators"),
+    ("tensor_files",),
     ("tasks",),
     ("zoo", "data", "workers", "graph"),
     ("observe", "export", "widenings"),
@@ -32,7 +33,7 @@ WITHIN_THE_GROUND = {
     ("cores", "errors"),
     ("wording", "errors"),
     ("memory_layout", "errors"),
-    ("tensor_files", "files"),
+    ("memory", "errors"),
 }
 
 

@@ -102,20 +102,21 @@ def create(
     return folder
 
 
-def config_of(records: Records, kind: type[Kind], proposals: Sequence[Proposal] = ()) -> Kind:
+def config_of(records: Records, kind: type[Kind], proposals: Sequence[Proposal] = (), model: str | None = None) -> Kind:
     """The config that a run began with.
 
     Args:
         proposals: the user's own that it names.
+        model: the network that it names, where that is a function of the user's own.
 
     Raises:
         RunError: it is a run of another command, or was cut short before it began.
-        ProposalError: a proposal that it names is missing.
+        NetmorphError: see `netmorph.run.config.from_json`.
     """
     told = records.meta("config")
     if told is None:
         raise RunError(f"the run in {records.path.parent} was stopped before it began; delete the folder, start again")
-    config = from_json(told, proposals)
+    config = from_json(told, proposals, model)
     if not isinstance(config, kind):
         raise RunError(f"{records.path.parent} is a run of `netmorph {told['task']}`; resume it with that command")
     return config
@@ -127,6 +128,7 @@ def evolve(
     on_progress: Callable[[Progress], None],
     dataset: Dataset | None = None,
     proposals: Sequence[Proposal] = (),
+    model: str | None = None,
 ) -> Path:
     """Start or go on with the evolution in a folder, and write its report.
 
@@ -134,13 +136,14 @@ def evolve(
         dataset: the data of its config, where it is loaded already.
         proposals: the user's own that it began with, whenever it goes on: a run folder names them, and nothing is
             imported because a file names it.
+        model: likewise the start network, where it is a function of the user's own (`module:function`).
 
     Raises:
         RunInUse: another process works in the folder.
         NetmorphError: see `netmorph.search.evolve`.
     """
     with _working(folder) as records:
-        config = config_of(records, EvolveConfig, proposals)
+        config = config_of(records, EvolveConfig, proposals, model)
         if workers is None and config.device != "cpu":
             workers = 1  # one accelerator, one worker: each brings a context of its own
         with Processes(partial(handler, folder, config), workers, config.threads) as executor:
@@ -150,17 +153,17 @@ def evolve(
     return report.write(folder)
 
 
-def extend(folder: Path, budget: Budget, proposals: Sequence[Proposal] = ()) -> None:
+def extend(folder: Path, budget: Budget, proposals: Sequence[Proposal] = (), model: str | None = None) -> None:
     """Give an evolution another budget; one that is finished can go on, and will be tested again at its new end.
 
     Args:
-        proposals: see `evolve`.
+        proposals, model: see `evolve`.
 
     Raises:
         RunInUse: another process works in the folder.
     """
     with RunLock(folder), Records.resume(folder) as records, records.transaction():
-        config = config_of(records, EvolveConfig, proposals)
+        config = config_of(records, EvolveConfig, proposals, model)
         records.set_meta("config", as_json(replace(config, budget=budget)))
         records.set_meta("result", None)
         records.set_meta("status", Status.INTERRUPTED)
@@ -192,6 +195,7 @@ def train(
     tensorboard: bool = False,
     world: World = ONE_PROCESS,
     dataset: Dataset | None = None,
+    model: str | None = None,
 ) -> Path:
     """Start or go on with the training in a folder, and write its report.
 
@@ -201,13 +205,14 @@ def train(
         tensorboard: log to the folder tensorboard in it, too; a training that has begun to keeps to it.
         world: the processes that train together. This is the first one's part; the others do `train_along`.
         dataset: the data of its config, where it is loaded already.
+        model: see `evolve`.
 
     Raises:
         RunInUse: another process works in the folder.
         NetmorphError: see `netmorph.train.train`.
     """
     with _working(folder) as records:
-        config = config_of(records, TrainConfig)
+        config = config_of(records, TrainConfig, model=model)
         with contextlib.ExitStack() as opened:
             # A finished run keeps its logs, also without the checkpoint that they would be made from.
             logs = [] if records.meta("result") else _logs(folder, tensorboard, opened)
@@ -215,18 +220,18 @@ def train(
     return report.write(folder)
 
 
-def begun_with(folder: Path, kind: type[Kind], proposals: Sequence[Proposal] = ()) -> Kind:
+def begun_with(folder: Path, kind: type[Kind], proposals: Sequence[Proposal] = (), model: str | None = None) -> Kind:
     """The config of the run in a folder.
 
     Args:
-        proposals: see `evolve`.
+        proposals, model: see `evolve`.
 
     Raises:
         RecordsError: there is no run.
         RunError: see `config_of`.
     """
     with reading(folder) as records:
-        return config_of(records, kind, proposals)
+        return config_of(records, kind, proposals, model)
 
 
 def _logs(folder: Path, tensorboard: bool, opened: contextlib.ExitStack) -> list[OnEpoch]:

@@ -30,7 +30,45 @@ from netmorph.train.recipe import Recipe
     ],
 )
 def test_a_config_comes_back_from_json(config: Config) -> None:
-    assert from_json(json.loads(json.dumps(as_json(config), allow_nan=False))) == config
+    assert from_json(json.loads(json.dumps(as_json(config), allow_nan=False)), model=config.model) == config
+
+
+def test_a_function_is_taken_only_where_the_user_names_it() -> None:
+    told = as_json(TrainConfig(model="mine:build"))
+    with pytest.raises(NetmorphError, match=r"imported where you name it.*--model mine:build"):
+        from_json(told)
+    with pytest.raises(NetmorphError, match=r"began with the network mine:build.*; other:build was given"):
+        from_json(told, model="other:build")
+    with pytest.raises(NetmorphError, match="began with the network lenet5"):
+        from_json(as_json(TrainConfig()), model="mlp")
+
+
+@pytest.mark.parametrize(
+    ("place", "value"),
+    [
+        (("task",), "sleep"),
+        (("task",), []),
+        (("model",), None),
+        (("data",), 5),
+        (("data", "train_size"), "all"),
+        (("data", "zz"), 1),
+        (("recipe",), []),
+        (("recipe", "epochs"), [3]),
+        (("options",), 3),
+        (("seed",), 1.5),
+        (("threads",), "x"),
+        (("mutation", "proposals"), 7),
+        (("budget", "seconds"), "long"),
+    ],
+)
+def test_a_config_that_was_changed_is_refused(place: tuple[str, ...], value: object) -> None:
+    told = json.loads(json.dumps(as_json(EvolveConfig())))
+    inner = told
+    for name in place[:-1]:
+        inner = inner[name]
+    inner[place[-1]] = value
+    with pytest.raises(NetmorphError):
+        from_json(told)
 
 
 def test_the_size_of_images_survives_json() -> None:

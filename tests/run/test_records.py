@@ -1,3 +1,4 @@
+import contextlib
 import math
 import os
 import signal
@@ -251,4 +252,70 @@ def test_records_of_another_version_are_refused(tmp_path: Path) -> None:
         connection.execute("PRAGMA user_version = 99")
     connection.close()
     with pytest.raises(RecordsError, match=r"version 99; this netmorph reads version 2"):
+        Records.open(tmp_path)
+
+
+def change(folder: Path, statement: str, *values: object) -> None:
+    with contextlib.closing(sqlite3.connect(folder / "run.sqlite", isolation_level=None)) as connection:
+        connection.execute("PRAGMA ignore_check_constraints = ON")
+        connection.execute(statement, values)
+
+
+@pytest.mark.parametrize(
+    ("column", "value"),
+    [
+        ("parent", 1),  # itself
+        ("parent", 2),  # its child
+        ("parent", 2**62),
+        ("round", 10**12),
+        ("round", -1),
+        ("flops", "many"),
+        ("parameters", b"\xff"),
+        ("score", "best"),
+        ("state", "eaten"),
+        ("numbers", "[" * 100_000),
+        ("numbers", "[]"),
+        ("numbers", '{"loss": "low"}'),
+        ("edits", "3"),
+        ("edits", '[["widen"]]'),
+        ("edits", "[[1, 2, 3, 4, 5, 6, 7]]"),
+    ],
+)
+def test_a_network_that_no_run_records_is_refused(tmp_path: Path, column: str, value: object) -> None:
+    with Records.create(tmp_path) as records:
+        for record in (network(0), network(1, parent=0), network(2, parent=1)):
+            records.put_network(record)
+    change(tmp_path, f"UPDATE networks SET {column} = ? WHERE id = 1", value)
+    with Records.open(tmp_path) as records, pytest.raises(RecordsError):
+        records.networks()
+
+
+def test_a_network_whose_parent_is_gone_is_refused(tmp_path: Path) -> None:
+    with Records.create(tmp_path) as records:
+        for record in (network(0), network(1, parent=0)):
+            records.put_network(record)
+    change(tmp_path, "DELETE FROM networks WHERE id = 0")
+    with Records.open(tmp_path) as records, pytest.raises(RecordsError, match="which are not there"):
+        records.networks()
+
+
+@pytest.mark.parametrize(
+    ("key", "text"),
+    [("config", "[" * 100_000), ("config", "[]"), ("round", '"x"'), ("status", "7"), ("arms", "[3]"), ("title", "{")],
+)
+def test_a_value_that_no_run_keeps_is_refused(tmp_path: Path, key: str, text: str) -> None:
+    with Records.create(tmp_path) as records:
+        records.set_meta(key, None)
+    change(tmp_path, "UPDATE meta SET value = ? WHERE key = ?", text, key)
+    with Records.open(tmp_path) as records, pytest.raises(RecordsError, match="holds what no run records"):
+        records.meta(key)
+
+
+def test_records_that_are_computed_without_end_are_refused(tmp_path: Path) -> None:
+    with Records.create(tmp_path):
+        pass
+    change(tmp_path, "DROP TABLE epochs")
+    endless = "WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n) SELECT x AS network FROM n"
+    change(tmp_path, f"CREATE VIEW epochs AS {endless}")
+    with pytest.raises(RecordsError, match="computes its records"):
         Records.open(tmp_path)

@@ -87,3 +87,45 @@ def test_state_that_cannot_be_stored_is_refused():
     optimizer.state[model.weight]["memory"] = {"a": object()}
     with pytest.raises(OptimizerStateError, match="'weight/memory' as dict"):
         pack_optimizer(optimizer, model)
+
+
+@pytest.mark.parametrize("kind", BUILDERS)
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda tensors, meta: tensors.update({next(iter(tensors)): torch.zeros(2, 2, 2)}),
+        lambda tensors, meta: tensors.update({next(iter(tensors)): next(iter(tensors.values())).int()}),
+        lambda tensors, meta: tensors.update({"nobody/exp_avg": torch.zeros(1)}),
+        lambda tensors, meta: meta.pop("groups"),
+        lambda tensors, meta: meta.update(groups=3),
+        lambda tensors, meta: meta.update(scalars=[]),
+        lambda tensors, meta: meta["groups"][0].update(options=5),
+        lambda tensors, meta: meta["groups"][0]["options"].update(lr={"a": 1}),
+        lambda tensors, meta: meta["groups"][0].update(parameters={"x": [1]}),
+        lambda tensors, meta: meta["groups"].append(meta["groups"][0]),
+    ],
+)
+def test_a_state_that_was_changed_is_refused(kind, change):
+    model = network()
+    optimizer = BUILDERS[kind](model.parameters())
+    steps(model, optimizer, 2)
+    tensors, meta = pack_optimizer(optimizer, model)
+    before = pack_optimizer(optimizer, model)
+    change(tensors, meta)
+    with pytest.raises(OptimizerStateError):
+        unpack_optimizer(optimizer, model, tensors, meta)
+    after = pack_optimizer(optimizer, model)
+    assert after[1] == before[1]
+    assert all(torch.equal(tensor, after[0][name]) for name, tensor in before[0].items())
+
+
+def test_a_state_of_which_a_part_is_lost_is_refused():
+    model = network()
+    optimizer = BUILDERS["adam"](model.parameters())
+    steps(model, optimizer, 2)
+    tensors, meta = pack_optimizer(optimizer, model)
+    for key in ("0.weight/step", "0.bias/exp_avg"):
+        with pytest.raises(OptimizerStateError, match="it is not whole"):
+            unpack_optimizer(optimizer, model, {name: t for name, t in tensors.items() if name != key}, meta)
+    again = pack_optimizer(optimizer, model)[0]
+    assert all(torch.equal(tensor, again[name]) for name, tensor in tensors.items())

@@ -39,6 +39,7 @@ from netmorph.cli.options import (
     command_line,
     data_config,
     given,
+    named_again,
     quoted,
     recipe,
     refuse_others,
@@ -195,15 +196,16 @@ def evolve(
         folder = session.create(run or session.free_folder(data), config, command_line(), dataset=dataset)
     else:
         folder = resume
-        refuse_others(context, {"resume", "budget", "workers", "proposal"})
-        session.begun_with(folder, EvolveConfig, functions)  # that it is such a run, before anything is told
+        refuse_others(context, {"resume", "budget", "workers", "proposal", "model"})
+        # That it is such a run, before anything is told.
+        config = session.begun_with(folder, EvolveConfig, functions, model)
         if given(context, "budget"):
-            session.extend(folder, Budget.parse(budget), functions)
+            session.extend(folder, Budget.parse(budget), functions, model)
     tell(f"Run folder: {folder} (netmorph show {quoted(folder)} tells how far it is)")
-    go_on = f"\nInterrupted. Go on with: netmorph evolve --resume {quoted(folder)}"
+    go_on = f"\nInterrupted. Go on with: netmorph evolve --resume {quoted(folder)}{named_again(config.model)}"
     with (
         ends_tidily(lambda: tell(go_on, errors)),
         EvolutionWatch(console, session.criterion(folder)) as watch,
     ):
-        page = session.evolve(folder, workers, watch, dataset, functions)
+        page = session.evolve(folder, workers, watch, dataset, functions, config.model)
     finish(folder, page)

@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import importlib
 import inspect
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
 from torch import nn
 
 from netmorph import zoo
-from netmorph.edit.journal import LoadError, load
+from netmorph.edit.journal import LoadError, load, told_base
 from netmorph.errors import NetmorphError, suggest
 from netmorph.zoo import ModelError
 from netmorph.zoo.vision import vision_library
@@ -74,26 +72,16 @@ def network(wanted: Wanted) -> tuple[nn.Module, Any, tuple[Any, ...]]:
         base, inputs = _built(wanted, wanted.base)
         model, journal = load(path, lambda: base)
     else:
-        told = _base_in(path)
-        name, arguments = told.get("name"), told.get("arguments") or {}
-        if name not in zoo.MODELS:
+        told = told_base(path)
+        if told is None or told.name not in zoo.MODELS:
             raise LoadError(
                 f"{path} holds edits and weights; say with --base which network was edited, such as --base "
-                f"{name or 'mypackage.nets:build'} (a name in a file is not imported on its own)"
+                f"{told.name if told else 'mypackage.nets:build'} (a name in a file is not imported on its own)"
             )
         model, journal = load(path)
-        inputs = zoo.example(name, wanted.shape or tuple(arguments["input_shape"]), arguments["classes"])
+        arguments = told.arguments  # the network was built with them
+        inputs = zoo.example(told.name, wanted.shape or tuple(arguments["input_shape"]), arguments["classes"])
     return model, inputs, journal
-
-
-def _base_in(path: Path) -> dict[str, Any]:
-    """What a file tells of its base, if anything."""
-    try:
-        with safe_open(path, framework="pt") as file:
-            told = json.loads((file.metadata() or {})["netmorph"])
-        return dict(told["base"] or {})
-    except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
-        raise LoadError(f"{path} is not a network saved by netmorph, or it is damaged: {error}") from error
 
 
 def _built(wanted: Wanted, name: str) -> tuple[nn.Module, Any]:

@@ -106,7 +106,7 @@ Model = Annotated[
     str | None,
     typer.Option(
         help="mlp, lenet5, minivgg, resnet, resnet9, gpt (of texts), or your own as module:function. If not given: "
-        "lenet5 for images, mlp for tables, gpt for texts.",
+        "lenet5 for images, mlp for tables, gpt for texts. Your own is to be given again with --resume.",
         rich_help_panel=NETWORK,
     ),
 ]
@@ -294,3 +294,8 @@ def command_line() -> str:
 def quoted(folder: Path) -> str:
     """A folder as a shell takes it."""
     return shlex.quote(str(folder))
+
+
+def named_again(model: str) -> str:
+    """What goes with `--resume`: a function of the user's own is imported only where they name it."""
+    return f" --model {shlex.quote(model)}" if ":" in model else ""

@@ -49,6 +49,7 @@ from netmorph.cli.options import (
     arguments,
     command_line,
     data_config,
+    named_again,
     quoted,
     recipe,
     refuse_others,
@@ -247,16 +248,16 @@ def train(
             )
             folder = session.create(run or session.free_folder(data), config, command_line(), world, dataset)
         else:
-            refuse_others(context, {"resume", "tensorboard"})
-            folder, config = resume, session.begun_with(resume, TrainConfig)
+            refuse_others(context, {"resume", "tensorboard", "model"})
+            folder, config = resume, session.begun_with(resume, TrainConfig, model=model)
         tell(f"Run folder: {folder}")
         program = "netmorph" if world.size == 1 else f"torchrun --nproc-per-node {world.local_size} -m netmorph"
-        go_on = f"\nInterrupted. Go on with: {program} train --resume {quoted(folder)}"
+        go_on = f"\nInterrupted. Go on with: {program} train --resume {quoted(folder)}{named_again(config.model)}"
         with (
             ends_tidily(lambda: tell(go_on, errors)),
             EpochProgress(config.recipe.epochs, session.criterion(folder), console) as progress,
         ):
-            page = session.train(folder, progress, tensorboard, world, dataset)
+            page = session.train(folder, progress, tensorboard, world, dataset, config.model)
         finish(folder, page)
 
 

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from netmorph.errors import NetmorphError
 from netmorph.graph.lines import not_of_the_user
+from netmorph.memory import check_fits
 
 not_of_the_user(
     os.path.dirname(__file__)
@@ -66,6 +67,8 @@ class Chain(nn.Sequential):
         return input
 
 
+MOST_MODULES = 100_000  # a journal may come from anyone, and copies of copies double
+
 CONTAINERS: dict[str, Callable[..., nn.Module]] = {"sequential": nn.Sequential, "chain": Chain, "residual": Residual}
 
 
@@ -111,7 +114,12 @@ class Spec:
         if self.kind == "there":
             return model.get_submodule(path)
         if self.kind == "copy":
-            return copy.deepcopy(model.get_submodule(self.arguments["path"]))
+            copied = model.get_submodule(self.arguments["path"])
+            if sum(1 for _ in (*model.modules(), *copied.modules())) > MOST_MODULES:
+                raise NetmorphError(f"a copy of {self.arguments['path']!r} makes more than {MOST_MODULES:,} modules")
+            held = sum(tensor.numel() * tensor.element_size() for tensor in copied.parameters())
+            check_fits(2 * held, f"the network with a copy of {self.arguments['path']!r}")
+            return copy.deepcopy(copied)
         mode = model.training  # not that of its neighbour, which may be frozen
         if self.kind in CONTAINERS:
             container = CONTAINERS[self.kind](*(part._build(model, path) for part in self.parts))
@@ -123,6 +131,10 @@ class Spec:
             known = ", ".join((*LEAVES, *CONTAINERS, "there", "copy"))
             raise NetmorphError(f"unknown kind of module {self.kind!r}, expected one of {known}")
         like = next(model.parameters(), torch.empty(0))
+        with torch.device("meta"):  # its size, before any memory is taken
+            sketch = LEAVES[self.kind](**self.arguments)
+        needed = sum(tensor.numel() * like.element_size() for tensor in sketch.parameters())
+        check_fits(needed, f"a layer {self.kind} with {self.arguments}")
         return LEAVES[self.kind](**self.arguments).to(like.device, like.dtype).train(mode)
 
     def as_json(self) -> dict[str, Any]:

@@ -8,13 +8,13 @@ that were in force when it was edited.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from netmorph import zoo
@@ -25,8 +25,10 @@ from netmorph.edit.replace import change, undone_on_error
 from netmorph.edit.snapshot import Before, tensors_of
 from netmorph.errors import NetmorphError
 from netmorph.files import atomic_write
-from netmorph.graph.journal import Description, Entry, Journal
-from netmorph.tensor_files import restored, write_tensors
+from netmorph.graph.held import look, root
+from netmorph.graph.journal import Description, Entry, Journal, sizes_in
+from netmorph.memory import check_fits
+from netmorph.tensor_files import DamagedFile, FileError, ForeignFile, read_sealed, read_told, write_sealed
 
 FORMAT = 3
 READABLE = (2, FORMAT)  # entries of format 2 tell no inverse
@@ -81,12 +83,14 @@ def rebuild(model: nn.Module, journal: Journal, optimizers: Sequence[torch.optim
                 _check_replaced(model, entry)
                 modules = {path: Spec.from_json(told).build(model, path) for path, told in entry.modules}
                 old, current = dict(model.named_parameters(remove_duplicate=False)), tensors_of(model)
+                _check_attributes(model, entry)
+                _check_size(current, entry)
                 tensors = {name: current[name].detach().new_zeros(shape) for name, shape in entry.shapes.items()}
                 change(model, modules, tensors, entry.attributes, undo)
                 prepare(optimizers, old, dict(model.named_parameters(remove_duplicate=False)), (), {}, {})(undo)
     except LoadError:
         raise
-    except (AttributeError, KeyError, TypeError, ValueError, RuntimeError) as error:
+    except Exception as error:  # a file may come from anyone, and ask for anything
         raise LoadError(
             f"the journal does not fit this base: {entry.edit} cannot be made again ({type(error).__name__}: {error}). "
             "Was its constructor changed, or called with other arguments?"
@@ -105,17 +109,12 @@ def save(path: str | Path, model: nn.Module, journal: Journal = (), base: Base |
         SaveError: the file could not be written (a full disk, say), or its format has no such numbers; an older one is
             untouched.
     """
-    # Each tensor gets memory of its own: the format refuses views of one another.
-    tensors = {
-        name: tensor.detach().to("cpu", copy=True, memory_format=torch.contiguous_format)
-        for name, tensor in tensors_of(model).items()
-    }
     header = {
         "format": FORMAT,
         "base": asdict(base) if base else None,
         "journal": [entry.as_json() for entry in journal],
     }
-    atomic_write(Path(path), lambda file: write_tensors(tensors, file, {"netmorph": json.dumps(header)}))
+    atomic_write(Path(path), lambda file: write_sealed(tensors_of(model), file, header))
 
 
 def load(path: str | Path, base: Callable[[], nn.Module] | None = None) -> tuple[nn.Module, Journal]:
@@ -154,6 +153,31 @@ def _check_replaced(model: nn.Module, entry: Entry) -> None:
         raise LoadError(f"the journal was written for another base: {_several(different)}")
 
 
+def _check_attributes(model: nn.Module, entry: Entry) -> None:
+    """Refuse what no edit sets: what a module has beside the sizes that it holds, and another kind of value."""
+    own = vars(nn.Module()).keys()
+    for path, name, value in entry.attributes:
+        place = f"{path}.{name}"
+        if root(name) in own or "__" in name:
+            raise LoadError(f"the journal sets {place}, which is no size")
+        try:
+            held = look(model.get_submodule(path), name)
+        except (AttributeError, KeyError, IndexError, TypeError, ValueError):
+            raise LoadError(f"the journal sets {place}, and there is none in the given base") from None
+        try:
+            plain = sizes_in(held)
+        except TypeError:
+            raise LoadError(f"the journal sets {place}, which holds {type(held).__name__}, no size") from None
+        if isinstance(plain, tuple) is not isinstance(value, tuple):
+            raise LoadError(f"the journal sets {place} to {value!r}, and it holds {plain!r}")
+
+
+def _check_size(current: dict[str, Tensor], entry: Entry) -> None:
+    shapes = {name: entry.shapes.get(name, tensor.shape) for name, tensor in current.items()}
+    needed = sum(math.prod(shape) * current[name].element_size() for name, shape in shapes.items())
+    check_fits(needed, f"the network after {entry.edit}")
+
+
 def _own_base(path: Path, told: Base | None) -> nn.Module:
     if told is None or told.name not in zoo.MODELS:
         where = f"its base is {told.name} with {told.arguments}" if told else "it does not tell its base"
@@ -169,32 +193,73 @@ def _own_base(path: Path, told: Base | None) -> nn.Module:
 
 def _read(path: Path) -> tuple[Base | None, Journal, dict[str, Tensor]]:
     try:
-        with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-            header = json.loads(metadata["netmorph"])
-            # Copied, because tensors that lie in the file are aligned by the length of its header, and the last bits of
-            # a product depend on that.
-            tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118
+        tensors, header = read_sealed(path, unsealed=True)
         if header["format"] in READABLE:
-            base = Base(**header["base"]) if header["base"] else None
-            return base, tuple(Entry.from_json(entry) for entry in header["journal"]), restored(tensors, metadata)
+            return _base_of(header), tuple(Entry.from_json(entry) for entry in header["journal"]), tensors
     except FileNotFoundError:
         raise LoadError(f"there is no file {path}") from None
-    except (SafetensorError, KeyError, TypeError, ValueError, OSError) as error:
+    except (DamagedFile, ForeignFile) as error:
+        raise LoadError(f"{path} is not a network saved by netmorph, or it is damaged: {error}") from error
+    except NetmorphError as error:
+        raise LoadError(str(error)) from error
+    except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
         raise LoadError(f"{path} is not a network saved by netmorph, or it is damaged: {error}") from error
     raise LoadError(f"{path} has format {header['format']}; this netmorph reads formats up to {FORMAT}")
 
 
+def told_base(path: Path) -> Base | None:
+    """What a file says that its network was built from, if anything.
+
+    Raises:
+        LoadError: it is no network that was saved by netmorph.
+    """
+    try:
+        return _base_of(read_told(path))
+    except FileNotFoundError:
+        raise LoadError(f"there is no file {path}") from None
+    except (DamagedFile, ForeignFile) as error:
+        raise LoadError(f"{path} is not a network saved by netmorph, or it is damaged: {error}") from error
+    except FileError as error:
+        raise LoadError(f"{path} is not a network saved by netmorph, or it is damaged: {error}") from error
+    except (KeyError, TypeError, AttributeError) as error:
+        raise LoadError(f"{path} is not a network saved by netmorph, or it is damaged: {error}") from error
+
+
+def _base_of(header: dict[str, Any]) -> Base | None:
+    told = header["base"]
+    if not told:
+        return None
+    name, arguments = told["name"], told.get("arguments", {})
+    if not isinstance(name, str) or not isinstance(arguments, dict):
+        raise TypeError(f"a base has a name and arguments, not {told!r}")
+    return Base(name, arguments)
+
+
 def _check_tensors(path: Path, expected: dict[str, Tensor], given: dict[str, Tensor]) -> None:
-    shapes = {name: tuple(tensor.shape) for name, tensor in expected.items()}
-    found = {name: tuple(tensor.shape) for name, tensor in given.items()}
+    def told(tensors: dict[str, Tensor], name: str) -> str:
+        return f"{tuple(tensors[name].shape)}" if name in tensors else "missing"
+
     different = [
-        f"{name}: {found.get(name, 'missing')} in the file, {shapes.get(name, 'missing')} in the base with its journal"
-        for name in sorted(shapes.keys() | found.keys())
-        if shapes.get(name) != found.get(name)
+        f"{name}: {told(given, name)} in the file, {told(expected, name)} in the base with its journal"
+        for name in sorted(expected.keys() | given.keys())
+        if told(expected, name) != told(given, name)
     ]
     if different:
         raise LoadError(f"{path} was saved from another base: {_several(different)}")
+    kinds = [
+        f"{name}: {given[name].dtype} in the file, {tensor.dtype} in the base"
+        for name, tensor in expected.items()
+        if _kind(given[name]) != _kind(tensor)
+    ]
+    if kinds:
+        raise LoadError(f"{path} holds numbers of another kind than its base: {_several(kinds)}")
+
+
+def _kind(tensor: Tensor) -> object:
+    """Floating-point numbers may be converted to others; all else is what it is."""
+    if tensor.is_complex():
+        return "complex"
+    return "real" if tensor.is_floating_point() else tensor.dtype
 
 
 def _several(told: list[str]) -> str:

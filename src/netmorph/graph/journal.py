@@ -6,7 +6,9 @@ files.
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass, field, fields, replace
+from numbers import Real
 from typing import Any
 
 
@@ -43,8 +45,26 @@ class Description:
 
     @staticmethod
     def from_json(told: dict[str, Any]) -> Description:
-        """The description that `as_json` wrote."""
-        return Description(**told)
+        """The description that `as_json` wrote.
+
+        Raises:
+            KeyError, TypeError: no edit is told like this.
+        """
+        edit = Description(**told)
+        for name in (edit.kind, edit.method, edit.layer):
+            _text(name)
+        widths = None if edit.widths is None else _shapes(edit.widths)
+        left_out, fitted = (
+            None if error is None else float(error) for error in (edit.left_out_error, edit.fitted_error)
+        )
+        return replace(
+            edit,
+            before=_count(edit.before),
+            after=_count(edit.after),
+            widths=widths,
+            left_out_error=left_out,
+            fitted_error=fitted,
+        )
 
 
 @dataclass(frozen=True)
@@ -73,18 +93,63 @@ class Entry:
     def as_json(self) -> dict[str, Any]:
         """The fields that are saved."""
         saved = {entry.name: getattr(self, entry.name) for entry in fields(self) if entry.name != "before"}
-        return saved | {"edit": self.edit.as_json()}
+        return saved | {"edit": self.edit.as_json(), "error": self.error if math.isfinite(self.error) else None}
 
     @staticmethod
     def from_json(told: dict[str, Any]) -> Entry:
-        """The entry that was written by `as_json`; JSON knows no tuples."""
+        """The entry that was written by `as_json`; JSON knows no tuples.
+
+        Raises:
+            KeyError, TypeError, ValueError: no entry is told like this; a file may come from anyone.
+        """
         entry = Entry(**told)
-        modules = [(path, spec) for path, spec in entry.modules]
-        attributes = [
-            (module, name, tuple(value) if isinstance(value, list) else value)
-            for module, name, value in entry.attributes
-        ]
-        return replace(entry, edit=Description.from_json(told["edit"]), modules=modules, attributes=attributes)
+        modules = [(_text(path), _table(spec)) for path, spec in entry.modules]
+        attributes = [(_text(module), _text(name), sizes_in(value)) for module, name, value in entry.attributes]
+        return replace(
+            entry,
+            edit=Description.from_json(told["edit"]),
+            error=math.nan if entry.error is None else float(entry.error),  # JSON has no NaN
+            modules=modules,
+            shapes=_shapes(entry.shapes),
+            attributes=attributes,
+            replaced=_shapes(entry.replaced),
+            inverse=None if entry.inverse is None else _table(entry.inverse),
+        )
 
 
 Journal = tuple[Entry, ...]
+
+
+def sizes_in(value: Any) -> Any:
+    """A size, or sizes in sequences, which become tuples.
+
+    Raises:
+        TypeError: it is something else, which no edit sets.
+    """
+    if isinstance(value, list | tuple):
+        return tuple(map(sizes_in, value))
+    if isinstance(value, Real):
+        return value
+    raise TypeError(f"an edit sets sizes, and {value!r} is none")
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"expected a name, got {value!r}")
+    return value
+
+
+def _count(value: Any) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or value < 0:
+        raise TypeError(f"expected a whole number, 0 or more, got {value!r}")
+    return value
+
+
+def _table(value: Any) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise TypeError(f"expected names and values, got {value!r}")
+    return value
+
+
+def _shapes(value: Any) -> dict[str, list[int]]:
+    return {name: list(map(_count, shape)) for name, shape in _table(value).items()}

@@ -156,9 +156,12 @@ def recorded(checkpoint: Path) -> History:
     if not checkpoints.existing(checkpoint):
         return History()
     _, meta = checkpoints.load(checkpoint)
-    if "history" not in meta:
-        raise checkpoints.CheckpointError(f"{checkpoint} is no checkpoint of a training run; choose another file")
-    return History(Epoch.from_json(epoch) for epoch in meta["history"])
+    try:
+        return History(Epoch.all_from_json(meta["history"]))
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise checkpoints.CheckpointError(
+            f"{checkpoint} is no checkpoint of a training run ({error!r}); choose another file"
+        ) from error
 
 
 def _scalars(epoch: Epoch) -> dict[str, float]:

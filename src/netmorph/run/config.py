@@ -15,7 +15,9 @@ from netmorph.policy import Mutation, Proposal
 from netmorph.run.budget import Budget
 from netmorph.train.recipe import Recipe
 from netmorph.train.seeding import check_seed
+from netmorph.typed import check_fields
 from netmorph.wording import listed
+from netmorph.zoo import MODELS
 
 # Fields that are options of `load` alone, of tables and texts.
 _OPTIONS = ("task", "target", "ignore", "missing", "window", "unit")
@@ -164,19 +166,42 @@ def as_json(config: Config) -> dict[str, Any]:
     return told
 
 
-def from_json(told: dict[str, Any], proposals: Iterable[Proposal] = ()) -> Config:
+def from_json(told: dict[str, Any], proposals: Iterable[Proposal] = (), model: str | None = None) -> Config:
     """The config that `as_json` wrote.
 
     Args:
         proposals: the user's own, which a run names but which are never imported by that name.
+        model: the network that the user names: nothing is imported because a file names it.
 
     Raises:
-        ProposalError: one that the config names is missing.
+        ProposalError: a proposal that the config names is missing.
+        NetmorphError: the network is a function of the user's own, and `model` is not that one; or no config is told
+            like this.
     """
-    values = {key: _PARTS[key](**_known(value)) if key in _PARTS else value for key, value in told.items()}
-    if "mutation" in values:
-        values["mutation"] = Mutation.from_json(values["mutation"], proposals)
-    return _KINDS[values.pop("task")](**values)
+    try:
+        values = {key: _part(_PARTS[key], value) if key in _PARTS else value for key, value in told.items()}
+        if "mutation" in values:
+            values["mutation"] = Mutation.from_json(values["mutation"], proposals)
+        config = _KINDS[values.pop("task")](**values)
+        check_fields(config)
+    except NetmorphError:
+        raise
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise NetmorphError(f"the config of the run is none that netmorph writes: {error}") from error
+    if model is not None and model != config.model:
+        raise NetmorphError(f"the run began with the network {config.model}, and goes on with it; {model} was given")
+    if model is None and config.model not in MODELS:
+        raise NetmorphError(
+            f"the run's network is {config.model}, a function of yours. It is imported where you name it, not because "
+            f"a file in a folder does: give model={config.model!r} again (--model {config.model})"
+        )
+    return config
+
+
+def _part(kind: Any, told: dict[str, Any]) -> Any:
+    made = kind(**_known(told))
+    check_fields(made)
+    return made
 
 
 def base(model: str, options: dict[str, Any], dataset: Dataset) -> Base:

@@ -26,6 +26,7 @@ from netmorph.files import atomic_write
 from netmorph.run.migration import OLDEST, migrated
 from netmorph.run.names import State
 from netmorph.run.rows import EditRecord, EpochRecord, NetworkRecord
+from netmorph.typed import check_fields, fits
 
 FILE_NAME = "run.sqlite"
 SCHEMA_VERSION = 2
@@ -51,6 +52,24 @@ CREATE TABLE epochs (
     PRIMARY KEY (network, epoch)
 ) WITHOUT ROWID;
 """
+
+
+# What is kept in `meta`, where a reader relies on it.
+_META: dict[str, Any] = {
+    "title": str,
+    "command": str,
+    "config": dict[str, Any],
+    "machine": dict[str, Any],
+    "versions": dict[str, Any],
+    "criterion": dict[str, Any],
+    "exhibit": str,
+    "fingerprint": str,
+    "arms": list[str],
+    "status": str,
+    "round": int,
+    "seconds": float,
+    "result": dict[str, Any],
+}
 
 
 class RecordsError(NetmorphError):
@@ -187,7 +206,11 @@ class Records:
     def meta(self, key: str) -> Any:
         """The value kept under `key`, None if there is none."""
         rows = self._query("SELECT value FROM meta WHERE key = ?", (key,))
-        return json.loads(rows[0][0]) if rows else None
+        with self._read():
+            value = json.loads(rows[0][0]) if rows else None
+            if value is not None and not fits(value, _META.get(key, Any)):
+                raise TypeError(f"{key!r} cannot be {value!r}")
+        return value
 
     def networks(self, arm: str | None = None) -> list[NetworkRecord]:
         """The networks of an arm, or of all arms, by id."""
@@ -195,12 +218,28 @@ class Records:
             f"SELECT {_columns(NetworkRecord)} FROM networks WHERE ? IS NULL OR arm = ? ORDER BY id",
             (arm, arm),
         )
-        return [_network(row) for row in rows]
+        with self._read():
+            found = [_network(row) for row in rows]
+            if arm is None and (
+                lost := {network.parent for network in found} - {network.id for network in found} - {None}
+            ):
+                raise ValueError(f"networks descend from {sorted(map(str, lost))}, which are not there")
+        return found
 
     def epochs(self, network: int) -> list[EpochRecord]:
         """The epochs of a network in order; what was not a number or unknown is nan."""
         rows = self._query(f"SELECT {_columns(EpochRecord)} FROM epochs WHERE network = ? ORDER BY epoch", (network,))
-        return [_epoch(*row) for row in rows]
+        with self._read():
+            return [_epoch(*row) for row in rows]
+
+    @contextlib.contextmanager
+    def _read(self) -> Iterator[None]:
+        try:
+            yield
+        except (TypeError, ValueError, KeyError, RecursionError, OverflowError) as error:
+            raise RecordsError(
+                f"{self.path} holds what no run records, so it was changed or is damaged: {error}"
+            ) from error
 
     def _query(self, sql: str, values: tuple[Any, ...]) -> list[tuple[Any, ...]]:
         with _explained(self.path):
@@ -232,7 +271,14 @@ def _network(row: tuple[Any, ...]) -> NetworkRecord:
     network = NetworkRecord(*row)
     edits = tuple(EditRecord(*values) for values in json.loads(row[_EDITS]))
     numbers, state = json.loads(row[_NUMBERS]), State(network.state)
-    return replace(network, state=state, edits=edits, numbers=numbers, survivor=bool(network.survivor))
+    network = replace(network, state=state, edits=edits, numbers=numbers, survivor=bool(network.survivor))
+    for made in (network, *edits):
+        check_fields(made)
+    if network.parent is not None and not network.parent < network.id:
+        raise ValueError(f"network {network.id} cannot descend from network {network.parent}, which is not older")
+    if not 0 <= network.round <= network.id:  # every round makes a network
+        raise ValueError(f"network {network.id} cannot be of round {network.round}")
+    return network
 
 
 def _told(epoch: EpochRecord) -> dict[str, Any]:
@@ -241,7 +287,9 @@ def _told(epoch: EpochRecord) -> dict[str, Any]:
 
 def _epoch(network: int, number: int, train: str, validation: str, *values: float | None) -> EpochRecord:
     known = (math.nan if value is None else value for value in values)
-    return EpochRecord(network, number, json.loads(train), json.loads(validation), *known)
+    epoch = EpochRecord(network, number, json.loads(train), json.loads(validation), *known)
+    check_fields(epoch)
+    return epoch
 
 
 def _existing(folder: Path) -> Path:
@@ -275,6 +323,8 @@ def _checked_version(path: Path, connection: sqlite3.Connection) -> int:
     (version,) = connection.execute("PRAGMA user_version").fetchone()
     if application != _APPLICATION_ID:
         raise RecordsError(f"{path} is a database, but no run of netmorph; give the folder of a netmorph run")
+    if connection.execute("SELECT 1 FROM sqlite_master WHERE type IN ('view', 'trigger')").fetchone():
+        raise RecordsError(f"{path} computes its records (views or triggers), which no run does; it was changed")
     if not OLDEST <= version <= SCHEMA_VERSION:
         raise RecordsError(
             f"{path} has records of version {version}; this netmorph reads version {SCHEMA_VERSION}. "

@@ -10,9 +10,10 @@ from typing import Any, Protocol, TypeVar
 
 from netmorph.run.names import ArmName
 from netmorph.run.ranking import best, front, ranked, spent, trained
-from netmorph.run.records import Records
+from netmorph.run.records import Records, RecordsError
 from netmorph.run.rows import NetworkRecord
 from netmorph.tasks import Numbers
+from netmorph.typed import check_fields
 
 Value = TypeVar("Value")
 
@@ -178,7 +179,22 @@ class Result:
 
     @staticmethod
     def from_json(told: Mapping[str, Any]) -> Result:
-        """The result that `as_json` told of, or an older one with less to show."""
+        """The result that `as_json` told of, or an older one with less to show.
+
+        Raises:
+            RecordsError: no result is told like this.
+        """
+        try:
+            result = Result._from_json(told)
+            parts = [result.best, result.ensemble, result.constant, *result.members, *result.baselines.values()]
+            for part in (result, *filter(None, parts), *(arm.best for arm in result.baselines.values())):
+                check_fields(part)
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            raise RecordsError(f"the result of the run is none that netmorph writes: {error!r}") from error
+        return result
+
+    @staticmethod
+    def _from_json(told: Mapping[str, Any]) -> Result:
         return Result(
             _if_any(NetworkResult.from_json, told["best"]),
             _if_any(EnsembleResult.from_json, told["ensemble"]),

@@ -6,6 +6,9 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from netmorph.errors import NetmorphError
+from netmorph.typed import check_fields
+
 
 @dataclass(frozen=True)
 class Criterion:
@@ -46,8 +49,19 @@ class Criterion:
 
     @staticmethod
     def of(told: Mapping[str, object] | None) -> Criterion:
-        """The criterion whose fields were recorded; runs that recorded none classified."""
-        return Criterion(**told) if told else ACCURACY  # type: ignore[arg-type]
+        """The criterion whose fields were recorded; runs that recorded none classified.
+
+        Raises:
+            NetmorphError: no criterion is told like this.
+        """
+        if not told:
+            return ACCURACY
+        try:
+            found = Criterion(**told)  # type: ignore[arg-type]
+            check_fields(found)
+        except TypeError as error:
+            raise NetmorphError(f"the criterion of the run is none that netmorph writes: {error}") from error
+        return found
 
 
 BY_LOSS = Criterion("loss")

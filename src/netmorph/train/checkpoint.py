@@ -6,21 +6,17 @@ a whole one.
 
 import contextlib
 import glob
-import json
 import os
 import warnings
-import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
-from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from netmorph.errors import NetmorphError
 from netmorph.files import atomic_write, remove_unfinished
-from netmorph.tensor_files import restored, stored, write_tensors
+from netmorph.tensor_files import DamagedFile, FileError, ForeignFile, read_sealed, write_sealed
 
 
 class CheckpointError(NetmorphError):
@@ -50,11 +46,8 @@ def save(path: Path, tensors: Mapping[str, Tensor], meta: Mapping[str, Any]) -> 
     Raises:
         SaveError: the file cannot be written; the newest checkpoint is as it was.
     """
-    text = json.dumps(meta, allow_nan=False)
-    whole = _apart(tensors)
-    metadata = {"netmorph": text, "checksum": _checksum(stored(whole)[0], text)}
     remove_unfinished(path.parent, glob.escape(path.name))
-    atomic_write(path, lambda temporary: write_tensors(whole, temporary, metadata), keep=previous(path))
+    atomic_write(path, lambda temporary: write_sealed(tensors, temporary, dict(meta)), keep=previous(path))
 
 
 def load(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -87,50 +80,13 @@ def load(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
 
 def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     try:
-        with path.open("rb"):  # says why it fails; safetensors calls every file that it cannot open absent
-            pass
-        with safe_open(path, framework="pt") as file:
-            told = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118, not a dict
-    except FileNotFoundError:
-        raise
-    except OSError as error:  # no permission, a folder, a disk that fails: what is there may be whole
-        raise CheckpointError(f"{path} cannot be read: {error}. Make it readable, or choose another file") from error
-    except SafetensorError as error:
-        raise _damaged(path, error) from error
-    if "checksum" not in told or "netmorph" not in told:
+        tensors, meta = read_sealed(path)
+    except ForeignFile as error:
+        raise CheckpointError(f"{path} is not a checkpoint of netmorph; choose another file") from error
+    except DamagedFile as error:
+        raise DamagedCheckpoint(f"{path} is damaged ({error}); delete it to start again") from error
+    except FileError as error:
+        raise CheckpointError(str(error)) from error
+    if not isinstance(meta, dict):
         raise CheckpointError(f"{path} is not a checkpoint of netmorph; choose another file")
-    if told["checksum"] != _checksum(tensors, told["netmorph"]):
-        raise _damaged(path, "its checksum differs")
-    try:
-        return restored(tensors, told), json.loads(told["netmorph"])
-    except ValueError as error:
-        raise _damaged(path, error) from error
-
-
-def _damaged(path: Path, reason: object) -> DamagedCheckpoint:
-    return DamagedCheckpoint(f"{path} is damaged ({reason}); delete it to start again")
-
-
-def _apart(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The tensors on the CPU, as safetensors takes them: contiguous, and no two in the same memory."""
-    apart: dict[str, Tensor] = {}
-    taken = set()
-    for name, tensor in tensors.items():
-        tensor = tensor.detach().cpu().contiguous()
-        # Only what shares memory is copied: a checkpoint is as large as the model and its optimizer together.
-        if tensor.untyped_storage().data_ptr() in taken:
-            tensor = tensor.clone()
-        taken.add(tensor.untyped_storage().data_ptr())
-        apart[name] = tensor
-    return apart
-
-
-def _checksum(tensors: Mapping[str, Tensor], text: str) -> str:
-    """CRC-32, which finds damage; SHA-256 would take more than twice the time to resist forgery, too."""
-    checksum = zlib.crc32(text.encode())
-    for name in sorted(tensors):
-        tensor = tensors[name]
-        checksum = zlib.crc32(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode(), checksum)
-        checksum = zlib.crc32(tensor.reshape(-1).view(torch.uint8).numpy().data, checksum)
-    return f"{checksum:08x}"
+    return tensors, meta

@@ -7,6 +7,7 @@ from typing import Any
 
 from netmorph.graph.journal import Journal
 from netmorph.tasks import LOSS, Numbers
+from netmorph.typed import check_fields
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,20 @@ class Epoch:
             for part in ("train", "validation")
         }
         return Epoch(**(told | numbers | {"score": -math.inf if told["score"] is None else told["score"]}))
+
+    @staticmethod
+    def all_from_json(told: Iterable[dict[str, Any]]) -> list["Epoch"]:
+        """The epochs of a run from its first.
+
+        Raises:
+            AttributeError, KeyError, TypeError, ValueError: no run tells them like this; a file may come from anyone.
+        """
+        epochs = [Epoch.from_json(epoch) for epoch in told]
+        for number, epoch in enumerate(epochs, start=1):
+            check_fields(epoch)
+            if epoch.epoch != number or LOSS not in epoch.validation:
+                raise ValueError(f"epoch {epoch.epoch} in the place of {number}")
+        return epochs
 
     def _parts(self) -> tuple[tuple[str, Numbers], ...]:
         return ("train", self.train), ("validation", self.validation)

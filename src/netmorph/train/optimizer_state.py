@@ -1,14 +1,17 @@
 """An optimizer's state by parameter name: it survives process borders and models that are built anew."""
 
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from netmorph.edit.carry import MOMENT_POWERS
 from netmorph.errors import NetmorphError
 from netmorph.memory_layout import align
 from netmorph.wording import listed
 
+KNOWN = {"step", *MOMENT_POWERS}  # what all optimizers that keep it mean by it
 SCALARS = (bool, int, float, str, type(None))
 
 
@@ -56,31 +59,104 @@ def unpack_optimizer(
         OptimizerStateError: kind, names, shapes or groups differ; the optimizer is as it was.
     """
     kind = type(optimizer).__name__
-    if kind != meta["optimizer"]:
-        raise OptimizerStateError(f"the state is that of {meta['optimizer']}, the optimizer is {kind}; build that one")
+    try:
+        packed = _packed(tensors, meta)
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise OptimizerStateError(
+            f"this is no state of an optimizer: {error!r}; give what pack_optimizer made"
+        ) from error
+    if kind != packed.kind:
+        raise OptimizerStateError(f"the state is that of {packed.kind}, the optimizer is {kind}; build that one")
     names = names_of(optimizer, model)
     own = [{names[index]: list(p.shape) for index, p in members} for members in _members(optimizer)]
-    stored = [group["parameters"] for group in meta["groups"]]
-    if own != stored:
+    if own != packed.members:
         raise OptimizerStateError(
-            f"the state belongs to other parameters: {_difference(stored, own)}. "
+            f"the state belongs to other parameters: {_difference(packed.members, own)}. "
             "Build the same network, and group its parameters in the same way"
         )
+    parameters = dict(model.named_parameters())
     indices = {name: index for index, name in names.items()}
     state: dict[int, dict[str, Any]] = {}
-    for entry, value in {**tensors, **meta["scalars"]}.items():
-        name, _, key = entry.rpartition("/")
+    for (name, key), value in packed.entries.items():
+        if name not in indices:
+            raise OptimizerStateError(f"the state tells {key!r} of {name!r}, which the optimizer does not train")
+        if isinstance(value, Tensor):
+            _check_entry(name, key, value, parameters[name])
         state.setdefault(indices[name], {})[key] = value.clone() if isinstance(value, Tensor) else value
+    _check_whole(packed)
     groups = [
         {
-            **{key: tuple(value) if isinstance(value, list) else value for key, value in group["options"].items()},
+            **{key: tuple(value) if isinstance(value, list) else value for key, value in options.items()},
             "params": [index for index, _ in members],
         }
-        for group, members in zip(meta["groups"], _members(optimizer), strict=True)
+        for options, members in zip(packed.options, _members(optimizer), strict=True)
     ]
     # Moves the state to the device of each parameter, as well.
-    optimizer.load_state_dict({"state": state, "param_groups": groups})
+    before = dict(vars(optimizer))
+    try:
+        optimizer.load_state_dict({"state": state, "param_groups": groups})
+    except (KeyError, TypeError, ValueError) as error:
+        vars(optimizer).update(before)
+        raise OptimizerStateError(f"{kind} does not take this state ({error!r}); it is not whole") from error
     align(optimizer)
+
+
+@dataclass(frozen=True)
+class _Packed:
+    """An optimizer's state as `pack_optimizer` told it."""
+
+    kind: str
+    members: list[dict[str, list[int]]]
+    options: list[dict[str, Any]]
+    entries: dict[tuple[str, str], Any]
+
+
+def _packed(tensors: dict[str, Tensor], meta: dict[str, Any]) -> _Packed:
+    """Raises: KeyError, TypeError, ValueError: a file may come from anyone."""
+    told: dict[str, Any] = {**tensors, **meta["scalars"]}
+    entries = {(name, key): value for entry, value in told.items() for name, _, key in [entry.rpartition("/")]}
+    packed = _Packed(
+        meta["optimizer"],
+        [dict(group["parameters"]) for group in meta["groups"]],
+        [dict(group["options"]) for group in meta["groups"]],
+        entries,
+    )
+    for value in (*meta["scalars"].values(), *(value for options in packed.options for value in options.values())):
+        if not _is_plain(value):
+            raise TypeError(f"an optimizer keeps no {type(value).__name__}")
+    return packed
+
+
+def _check_whole(packed: _Packed) -> None:
+    """Refuse a state of which a part is lost: of parameters of the same rank in one group, all keep the same."""
+    kept: dict[str, set[str]] = {}
+    for name, key in packed.entries:
+        if key in KNOWN:  # others may be kept of some
+            kept.setdefault(name, set()).add(key)
+    for members in packed.members:
+        ranks: dict[int, list[set[str]]] = {}
+        for name, shape in members.items():
+            if name in kept:
+                ranks.setdefault(len(shape), []).append(kept[name])
+        for found in ranks.values():
+            lost = {key for keys in found for key in keys if any(key not in other for other in found)}
+            if lost:
+                raise OptimizerStateError(f"of some parameters the state lacks {listed(sorted(lost))}; it is not whole")
+
+
+def _is_plain(value: object) -> bool:
+    return all(map(_is_plain, value)) if isinstance(value, list) else isinstance(value, SCALARS)
+
+
+def _check_entry(name: str, key: str, value: Tensor, parameter: Tensor) -> None:
+    """Refuse what no optimizer keeps under such a name: it would be noticed in the next step, if at all."""
+    is_right = value.numel() == 1 if key == "step" else value.shape == parameter.shape
+    is_kind = value.is_complex() if parameter.is_complex() and key != "step" else value.is_floating_point()
+    if key in KNOWN and not (is_right and is_kind):
+        raise OptimizerStateError(
+            f"{key!r} of {name!r} is {value.dtype} of shape {tuple(value.shape)} in the state, and the parameter is "
+            f"{parameter.dtype} of shape {tuple(parameter.shape)}; give the state that belongs to the network"
+        )
 
 
 # Entries of a group that list its members.

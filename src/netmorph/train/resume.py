@@ -19,6 +19,7 @@ from netmorph.train.history import Epoch, History
 from netmorph.train.optimizer_state import pack_optimizer, unpack_optimizer
 from netmorph.train.parallel import World, from_first
 from netmorph.train.recipe import Recipe
+from netmorph.typed import fits
 from netmorph.wording import listed
 
 
@@ -132,7 +133,9 @@ def load_progress(
     tensors, meta = from_first(lambda: load(path), world)
     if "identity" not in meta:
         raise CheckpointError(f"{path} is no checkpoint of a training run; choose another file")
-    stored = meta["identity"]
+    stored = {**known, "recipe": {}, **meta["identity"]} if isinstance(meta["identity"], dict) else {}
+    if not isinstance(stored.get("recipe"), dict) or not isinstance(stored["data"], str):
+        raise CheckpointError(f"{path} is no checkpoint of a training run; choose another file")
     _check_data(path, stored, known)
     # What was written before a hyper-parameter was known did without it.
     recipes = {**asdict(Recipe()), **stored["recipe"]}, known["recipe"]
@@ -141,6 +144,34 @@ def load_progress(
         raise CheckpointError(
             f"{path} belongs to another run: {listed(different, '; ')}. Give the same values, or another file"
         )
+    try:
+        history, snapshots, steps = _progress(tensors, meta)
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise CheckpointError(f"{path} holds what no training writes: {error!r}; choose another file") from error
+    last = snapshots["last"]
+    if editing is not None:
+        _rebuild(path, editing, last.journal)
+    different = _differences(_signature(last.model), _signature(tensors_of(model)))
+    mean = {} if average is None else _below(tensors, "average/")
+    if average is not None:
+        different += _differences(_signature(mean), _signature(tensors_of(average.model)))
+    if different:
+        if editing is not None:
+            editing.become(editing.start)
+        raise CheckpointError(
+            f"{path} belongs to another network: {listed(different, '; ')}. "
+            "Build the same network, or give another file"
+        )
+    last.put_back(model, optimizer, editing)
+    if average is not None:
+        _fill(average.model, mean)
+        average.steps = steps
+    best = snapshots.get("best", last)
+    return History(history, best.journal), best
+
+
+def _progress(tensors: dict[str, Tensor], meta: dict[str, Any]) -> tuple[list[Epoch], dict[str, Snapshot], int]:
+    """What a checkpoint tells: epochs, snapshots by moment, and the steps of the average."""
     journals = meta.get("journal", {})  # absent in what was written before training could edit
     snapshots = {
         moment: Snapshot(
@@ -151,23 +182,13 @@ def load_progress(
         )
         for moment, optimizer_meta in meta["optimizer"].items()
     }
-    last = snapshots["last"]
-    if editing is not None:
-        _rebuild(path, editing, last.journal)
-    different = _differences(_signature(last.model), _signature(tensors_of(model)))
-    if different:
-        if editing is not None:
-            editing.become(editing.start)
-        raise CheckpointError(
-            f"{path} belongs to another network: {listed(different, '; ')}. "
-            "Build the same network, or give another file"
-        )
-    last.put_back(model, optimizer, editing)
-    if average is not None:
-        _fill(average.model, _below(tensors, "average/"))
-        average.steps = meta["average steps"]
-    best = snapshots.get("best", last)
-    return History((Epoch.from_json(epoch) for epoch in meta["history"]), best.journal), best
+    if not {"last"} <= snapshots.keys() <= {"last", "best"}:
+        raise ValueError(f"states of {sorted(snapshots)}")
+    history = Epoch.all_from_json(meta["history"])
+    steps = meta["average steps"]
+    if not fits(steps, int):
+        raise TypeError(f"{steps!r} steps of the average")
+    return history, snapshots, steps
 
 
 def _rebuild(path: Path, editing: Editing, journal: Journal) -> None:

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from netmorph.errors import suggest
+from netmorph.memory import OutOfMemory, check_fits
 from netmorph.zoo.layers import InputShape, ModelError
 from netmorph.zoo.plain import lenet5, minivgg, mlp
 from netmorph.zoo.residual import resnet, resnet9
@@ -82,6 +83,7 @@ def build(name: str, input_shape: InputShape, classes: int, **options: Any) -> n
     Raises:
         ModelError: no such network, a shape, class count or option it cannot take, or a function that returns
             something else than an nn.Module.
+        OutOfMemory: a network of `MODELS` would not fit into the machine's memory.
     """
     constructor = resolve(name)
     if min(input_shape, default=0) < 1:
@@ -100,8 +102,12 @@ def build(name: str, input_shape: InputShape, classes: int, **options: Any) -> n
             "it must take input_shape, classes and the options given"
         ) from error
     try:
+        if name in MODELS:
+            with torch.device("meta"):  # its size, before any memory is taken
+                held = sum(tensor.numel() * tensor.element_size() for tensor in constructor(**arguments).parameters())
+            check_fits(held, name)
         model = constructor(**arguments)
-    except ModelError:
+    except (ModelError, OutOfMemory):
         raise
     except Exception as error:  # a user's function can raise anything
         told = ", ".join(f"{key}={value!r}" for key, value in arguments.items())

@@ -9,6 +9,7 @@ from torch import nn
 
 from netmorph.errors import NetmorphError
 
+MOST_BLOCKS = 10_000
 InputShape = tuple[int, ...]  # of one input without the batch: (channels, height, width), (features,) or (context,)
 
 
@@ -43,6 +44,16 @@ def scaled(channels: Sequence[int], width: float) -> list[int]:
     if min(channels, default=1) < 1:
         raise ModelError(f"channel counts must be at least 1, got {list(channels)}")
     return [max(1, round(count * width)) for count in channels]
+
+
+def check_depth(count: int, name: str) -> None:
+    """Refuse a number of blocks that would be built for hours.
+
+    Raises:
+        ModelError: it is no positive whole number, or above `MOST_BLOCKS`.
+    """
+    if isinstance(count, bool) or not isinstance(count, int) or not 1 <= count <= MOST_BLOCKS:
+        raise ModelError(f"{name} must be a whole number from 1 to {MOST_BLOCKS}, got {count!r}")
 
 
 def image(input_shape: InputShape, network: str) -> tuple[int, int, int]:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-from netmorph.zoo.layers import InputShape, ModelError, Scale, image, output_shape, scaled
+from netmorph.zoo.layers import InputShape, ModelError, Scale, check_depth, image, output_shape, scaled
 
 
 class BasicBlock(nn.Module):
@@ -64,6 +64,8 @@ def resnet(
             "blocks and channels need one positive number a stage, "
             f"got blocks={tuple(blocks)} and channels={tuple(channels)}"
         )
+    for count in blocks:
+        check_depth(count, "blocks")
     image_channels, *_ = image(input_shape, "resnet")
     stages = scaled(channels, width)
     layers: OrderedDict[str, nn.Module] = OrderedDict(

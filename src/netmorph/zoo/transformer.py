@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import scaled_dot_product_attention
 
-from netmorph.zoo.layers import InputShape, ModelError, scaled
+from netmorph.zoo.layers import InputShape, ModelError, check_depth, scaled
 
 NORMS: dict[str, Callable[[int], nn.Module]] = {"layer": nn.LayerNorm, "rms": nn.RMSNorm}
 DEVIATION = 0.02  # of the first weights, whatever the width: GPT-2's
@@ -130,6 +130,7 @@ def gpt(
             "depth and heads must be at least 1 and mlp_ratio positive, "
             f"got depth={depth}, heads={heads}, mlp_ratio={mlp_ratio}"
         )
+    check_depth(depth, "depth")
     if not 0 <= dropout < 1:
         raise ModelError(f"dropout is a probability below 1, got {dropout}")
     if norm not in NORMS:

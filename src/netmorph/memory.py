@@ -1,0 +1,56 @@
+"""How much memory there is: what cannot fit is refused before any of it is taken."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import torch
+
+from netmorph.errors import NetmorphError
+
+# Where Linux tells what a container may use, in the second and the first version of its control groups.
+_LIMITS = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
+_GIBI = 2**30
+
+
+class OutOfMemory(NetmorphError):
+    """Something is larger than the memory of the machine."""
+
+
+def check_fits(needed: int, what: str, device: torch.device | str = "cpu") -> None:
+    """Refuse what is larger than all the memory there is, in use or free. Where nobody tells, everything fits.
+
+    Args:
+        needed: bytes.
+        what: the subject of the message: "group 'conv' with 10 channels".
+
+    Raises:
+        OutOfMemory: it cannot fit.
+    """
+    there = total(torch.device(device))
+    if there is not None and needed > there:
+        raise OutOfMemory(
+            f"{what} takes {needed / _GIBI:,.0f} GiB of memory, and there are {there / _GIBI:,.0f}; "
+            "choose smaller sizes"
+        )
+
+
+def total(device: torch.device) -> int | None:
+    """Bytes of memory of a device, or that this process may use of the machine's; None where nobody tells."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_properties(device).total_memory
+    if device.type != "cpu":
+        return None
+    try:
+        found = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, OSError, ValueError):  # Windows, say
+        return None
+    return min([found, *filter(None, map(_limit, _LIMITS))]) if found > 0 else None
+
+
+def _limit(path: Path) -> int | None:
+    try:
+        return int(path.read_text())
+    except (OSError, ValueError):  # no such file, or "max"
+        return None
