@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_map
 
 from netmorph.edit.carry import averages, prepare
+from netmorph.edit.compiled import forget_compiled
 from netmorph.edit.copies import edited, graph_of
 from netmorph.edit.difference import difference
 from netmorph.edit.fused import as_used, check_called, step_by_step, trains
@@ -27,7 +28,7 @@ from netmorph.graph.decided import decided, decides_by_rounding
 from netmorph.graph.journal import Description
 from netmorph.graph.predict import disagreement
 from netmorph.graph.record import tensors_in
-from netmorph.graph.running import one_at_a_time, run
+from netmorph.graph.running import check_default_device, one_at_a_time, run
 
 # The largest relative difference of outputs that rounding may explain, with room for deep networks.
 TOLERANCE = {torch.float64: 1e-10, torch.float32: 1e-4, torch.float16: 5e-2, torch.bfloat16: 5e-2}
@@ -68,17 +69,28 @@ def apply(
         )
     # Parameters that are made in a user's inference mode could never be trained.
     with one_at_a_time(), torch.inference_mode(False), torch.no_grad():
-        optimizers = [optimizer] if isinstance(optimizer, torch.optim.Optimizer) else list(optimizer)
-        if any(isinstance(entry, Tensor) for entry in optimizers):
-            raise EditError(
-                "optimizer= takes the optimizer that trains the model, or a list of them, not its parameters"
-            )
+        check_default_device(EditError)
+        optimizers = _optimizers(optimizer)
         try:
-            return _apply(graph, edit, optimizers)
+            found = _apply(graph, edit, optimizers)
         except OutputsDiffer:
             if not _is_rounding(graph, edit):
                 raise
-            return _apply(graph, edit, optimizers, trusted=True)
+            found = _apply(graph, edit, optimizers, trusted=True)
+    forget_compiled(graph.wrapper, graph.model, *graph.copies)
+    return found
+
+
+def _optimizers(given: Any) -> list[torch.optim.Optimizer]:
+    several: list[Any] = list(given) if isinstance(given, list | tuple) else [given]
+    for entry in several:
+        if not isinstance(entry, torch.optim.Optimizer):
+            hint = "; a scheduler follows its optimizer by itself" if hasattr(entry, "optimizer") else ""
+            raise EditError(
+                f"optimizer= takes the optimizer that trains the model, or a list of them, not {type(entry).__name__}; "
+                f"leave it out where none does{hint}"
+            )
+    return several
 
 
 class OutputsDiffer(EditError):

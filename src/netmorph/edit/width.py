@@ -17,9 +17,11 @@ from netmorph.edit.recurrence import equal_rows
 from netmorph.edit.tensors import fresh_like, full_like, mean_like, mix, read, read_moment, spread, write, write_moment
 from netmorph.errors import EditError
 from netmorph.graph import Allow, Attribute, Fill, Graph, Group, Role, Site
-from netmorph.graph.axis import Atom, atoms
+from netmorph.graph.axis import Atom, atoms, size
 from netmorph.graph.held import look
 from netmorph.graph.journal import Description
+from netmorph.graph.running import check_default_device
+from netmorph.memory import check_fits
 from netmorph.widenings import FRESH, ChannelMap, Widening, WidthError, keep, r2r
 
 Channels = Mapping[Atom, ChannelMap]
@@ -183,7 +185,9 @@ def widen(graph: Graph, group: str, to: int, method: Widening = r2r, seed: int =
 
 def widen_all(graph: Graph, widths: Mapping[str, int], method: Widening = r2r, seed: int = 0) -> WidthEdit:
     """One edit that widens several groups, each to its number of channels; see `widen`."""
+    check_default_device(EditError)
     _check_distinct({name: graph.group(name) for name in widths})
+    _check_room(graph, widths)
     changes = {name: _widening(graph.group(name), name, to, method, seed) for name, to in widths.items()}
     return WidthEdit(changes, _name(method), seed)
 
@@ -206,6 +210,23 @@ def narrow_all(graph: Graph, kept: Mapping[str, Sequence[int]]) -> WidthEdit:
     for group in groups.values():
         _check_free(group)
     return WidthEdit({name: keep(group.size, kept[name]) for name, group in groups.items()}, "keep")
+
+
+def _check_room(graph: Graph, widths: Mapping[str, int]) -> None:
+    """Refuse widths whose tensors no memory holds, before any of them is made.
+
+    Raises:
+        OutOfMemory: they cannot fit.
+    """
+    groups = {name: graph.group(name) for name in widths}
+    sizes = {groups[name].atom: to for name, to in widths.items() if isinstance(to, int | np.integer)}
+    current = dict(graph.model.named_parameters()) | dict(graph.model.named_buffers())
+    lengths = {name: list(tensor.shape) for name, tensor in current.items()}
+    for site in {(site.tensor, site.dim): site for group in groups.values() for site in group.sites}.values():
+        lengths[site.tensor][site.dim] = size(site.axis, {atom: int(to) for atom, to in sizes.items()})
+    needed = sum(math.prod(shape) * current[name].element_size() for name, shape in lengths.items())
+    told = ", ".join(f"{name!r} with {to:,}" for name, to in widths.items())
+    check_fits(needed, f"the network with so many channels ({told})", next(graph.model.parameters()).device)
 
 
 def _widening(group: Group, name: str, to: int, method: Widening, seed: int) -> ChannelMap:

@@ -23,7 +23,14 @@ from netmorph.graph.elsewhere import elsewhere, freeze_beside, reached
 from netmorph.graph.journal import Journal
 from netmorph.graph.record import Recording, record
 from netmorph.graph.rules import Attribute, Coupling, Fill, Role, Use, couple
-from netmorph.graph.running import Inputs, TraceError, check_ready, collector_paused, one_at_a_time
+from netmorph.graph.running import (
+    Inputs,
+    TraceError,
+    check_default_device,
+    check_ready,
+    collector_paused,
+    one_at_a_time,
+)
 from netmorph.graph.unwrap import unwrap
 from netmorph.graph.value import Value
 
@@ -116,6 +123,13 @@ class Group:
         return f"{self.name}: {self.size} channels ({counts}){limits}"
 
 
+_ONE_GRAPH = (
+    "a graph belongs to its model and is neither copied nor pickled; copy or save the model "
+    "(copy.deepcopy(graph.model), netmorph.save(path, graph.model, graph.journal)) and trace that: "
+    "trace(model, inputs, graph.journal)"
+)
+
+
 @dataclass(frozen=True)
 class Graph:
     """A traced model: a snapshot of its structure. `apply` returns the next one.
@@ -165,6 +179,18 @@ class Graph:
             f"them: {', '.join(known) or 'none'}"
         )
 
+    def __copy__(self) -> Graph:
+        """Refused: two graphs of one model would not know of each other's edits."""
+        raise TraceError(_ONE_GRAPH)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Graph:
+        """Refused, see `__copy__`."""
+        raise TraceError(_ONE_GRAPH)
+
+    def __reduce_ex__(self, protocol: Any) -> str:
+        """Refused, see `__copy__`."""
+        raise TraceError(_ONE_GRAPH)
+
     def editable(self, allow: Allow = Allow.INEXACT) -> list[Group]:
         """The groups that allow at least this much."""
         return [group for group in self.groups.values() if group.allow >= allow]
@@ -209,6 +235,7 @@ def trace(
         raise TraceError("copies= takes a list of modules that are copies of the model")
     if len({id(copy) for copy in copies}) < len(copies):
         raise TraceError("copies= takes each of the model's copies once")
+    check_default_device(TraceError)
     model, wrapper = unwrap(model)
     given = example_inputs if isinstance(example_inputs, tuple | dict) else (example_inputs,)
     check_ready(model, given)

@@ -54,6 +54,19 @@ class TraceError(NetmorphError):
     """A model could not be traced."""
 
 
+def check_default_device(error: type[NetmorphError]) -> None:
+    """Refuse to work where every new tensor is one without values (`with torch.device("meta")`).
+
+    Raises:
+        NetmorphError: as the error that is given.
+    """
+    if torch.get_default_device().type == "meta":
+        raise error(
+            "the default device is meta, on which tensors have no values; leave the block `with torch.device('meta')` "
+            "(or call torch.set_default_device('cpu')) before the network is traced or edited"
+        )
+
+
 def check_ready(model: nn.Module, inputs: Inputs) -> None:
     """Edits need the values of every tensor.
 

@@ -18,7 +18,7 @@ class WrapperError(NetmorphError):
 def unwrap(model: nn.Module) -> tuple[nn.Module, DistributedDataParallel | None]:
     """The module behind any wrappers, and the `DistributedDataParallel` among them.
 
-    A compiled wrapper computes the edited module, too: it compiles again where shapes changed. `DataParallel` and
+    A compiled wrapper computes the edited module, too: `apply` lets it compile again. `DataParallel` and
     `AveragedModel` look at the module at each call. `DistributedDataParallel` keeps the parameters that it was made
     with, so `apply` makes it again.
 
