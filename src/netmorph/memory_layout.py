@@ -55,6 +55,24 @@ def laid_out(tensor: Tensor, strides: Sequence[int]) -> Tensor:
     return made.copy_(tensor)
 
 
+def tells_order(shape: Sequence[int]) -> bool:
+    """Whether tensors of a shape lie otherwise in channels_last (matrices: transposed) than plainly."""
+    if len(shape) < 3:
+        return len(shape) == 2 and min(shape) > 1
+    return shape[1] > 1 and max(shape[2:]) > 1
+
+
+def neighbour(tensors: Sequence[Tensor], at: int, like: Tensor) -> Tensor:
+    """The nearest of several tensors that tells the order of as many dimensions: before a place, else behind it.
+
+    Args:
+        like: what is taken where none does.
+    """
+    around = [*reversed(tensors[:at]), *tensors[at:]]
+    fitting = (found for found in around if found.dim() == like.dim() and tells_order(found.shape))
+    return next(fitting, like)
+
+
 def laid_out_like(tensor: Tensor, like: Tensor) -> Tensor:
     """The tensor with its dimensions in memory in the order of another one that has as many; copied if it has not."""
     strides = layout(like)

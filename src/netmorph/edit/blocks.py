@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from netmorph.errors import NetmorphError
 from netmorph.graph.lines import not_of_the_user
 from netmorph.memory import check_fits
+from netmorph.memory_layout import laid_out_like, neighbour
 
 not_of_the_user(
     os.path.dirname(__file__)
@@ -100,6 +101,9 @@ class Spec:
             module = self._build(model, path)
         old = list(model.get_submodule(path).named_parameters())
         held = {id(parameter) for parameter in model.parameters()}
+        for parameter in module.parameters():
+            if id(parameter) not in held and self.kind != "copy":
+                parameter.data = laid_out_like(parameter.data, _beside(model, path, parameter).detach())
         new = [] if self._keeps_what_is_there() else list(module.named_parameters())
         for name, parameter in new:
             flags = [given.requires_grad for other, given in old if _kind(other) == _kind(name)]
@@ -221,6 +225,19 @@ def set_dense(layer: nn.Module, matrix: Tensor, bias: Tensor | None = None) -> N
         centre = centre.select(2, centre.shape[2] // 2)
     centre.copy_(matrix)
     held.copy_(torch.zeros(len(held)) if bias is None else bias)
+
+
+def _beside(model: nn.Module, path: str, parameter: Tensor) -> Tensor:
+    """A parameter in the place of which a new one comes, or beside it."""
+    held = list(model.parameters())
+    inside = list(model.get_submodule(path).parameters())
+    own = neighbour(inside, len(inside), parameter)
+    if own is not parameter:
+        return own
+    names = [name for name, _ in model.named_modules()]
+    before = set(names[: names.index(path)])
+    at = sum(name.rpartition(".")[0] in before for name, _ in model.named_parameters())
+    return neighbour(held, at, parameter)
 
 
 def _kind(name: str) -> str:

@@ -28,6 +28,7 @@ from netmorph.files import atomic_write
 from netmorph.graph.held import look, root
 from netmorph.graph.journal import Description, Entry, Journal, sizes_in
 from netmorph.memory import check_fits
+from netmorph.memory_layout import laid_out
 from netmorph.tensor_files import DamagedFile, FileError, ForeignFile, read_sealed, read_told, write_sealed
 
 FORMAT = 3
@@ -138,6 +139,9 @@ def load(path: str | Path, base: Callable[[], nn.Module] | None = None) -> tuple
     model = rebuild(base() if base is not None else _own_base(path, told), journal)
     _check_tensors(path, tensors_of(model), tensors)
     change(model, {}, tensors, [], [])
+    for name, tensor in tensors_of(model).items():
+        if tensor.stride() != tensors[name].stride():  # as it lay in memory when it was saved
+            tensor.data = laid_out(tensor.data, tensors[name].stride())
     return model, journal
 
 

@@ -26,6 +26,7 @@ from netmorph.edit.plan import Plan
 from netmorph.errors import EditError
 from netmorph.graph import Graph
 from netmorph.graph.journal import Description
+from netmorph.memory_layout import laid_out_like
 
 # What rounding leaves of a matrix beyond its rank, relative to its norm and in units of its type's precision.
 ROUNDING = 16
@@ -253,7 +254,7 @@ def _pair(layer: Layer, rank: int, factoring: Factoring) -> Spec:
 def _set(new: nn.Module, old: Layer, weight: Tensor, bias: Tensor | None) -> None:
     """Give a layer its weights, of the old one's type; a bias that is a parameter is the same one afterwards."""
     trained, shape = old.weight.requires_grad, new.get_parameter("weight").shape
-    new.weight = nn.Parameter(weight.reshape(shape).to(old.weight).contiguous(), trained)
+    new.weight = nn.Parameter(laid_out_like(weight.reshape(shape).to(old.weight), old.weight.detach()), trained)
     if bias is not None:
         new.bias = bias if isinstance(bias, nn.Parameter) else nn.Parameter(bias.to(old.weight), trained)
 

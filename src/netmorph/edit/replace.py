@@ -10,6 +10,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from netmorph.graph.held import assigned, root, sharing
+from netmorph.memory_layout import laid_out_like, neighbour, tells_order
 
 Undo = list[Callable[[], None]]
 Place = tuple[Any, Any, Callable[[Tensor], Any]]  # a table or list, a key of it, and what it holds of the tensor
@@ -40,7 +41,8 @@ def change(
         modules: by path. A module that is found at several paths is replaced at all of them.
         tensors: parameters and buffers by canonical name (the first of tied ones); replaced wherever they are used.
             A parameter becomes a new `Parameter` with the same `requires_grad`, the marks that users put on it
-            (`parameter.no_decay = True`) and no gradient, where it is not given as one.
+            (`parameter.no_decay = True`) and no gradient, where it is not given as one. What is new lies in memory
+            with its dimensions in the order of what was there (channels_last, say).
         attributes: `(module, name, value)`, names as in `netmorph.graph.held`.
         undo: gets a step for every change.
     """
@@ -50,8 +52,9 @@ def change(
     for name, tensor in tensors.items():
         old, places = slots[name]
         is_parameter = isinstance(old, nn.Parameter) and not isinstance(tensor, nn.Parameter)
-        new = nn.Parameter(tensor, old.requires_grad) if is_parameter else tensor
+        new = tensor if isinstance(tensor, nn.Parameter) else laid_out_like(tensor, _like(old, tensor, slots))
         if is_parameter:
+            new = nn.Parameter(new, old.requires_grad)
             vars(new).update(vars(old))
         for table, key, reference in places:
             _set(table, key, reference(new), undo)
@@ -61,6 +64,14 @@ def change(
     for module in model.modules():
         if isinstance(module, nn.RNNBase):
             module.flatten_parameters()  # into one piece of memory, where a GPU wants that
+
+
+def _like(old: Tensor, new: Tensor, slots: Mapping[str, tuple[Tensor, Any]]) -> Tensor:
+    """As what a new tensor lies: the old one, or one beside it where that tells no order and the new one has to."""
+    if tells_order(old.shape) or not tells_order(new.shape):
+        return old
+    held = [tensor for tensor, _ in slots.values()]
+    return neighbour(held, next(place for place, tensor in enumerate(held) if tensor is old), old)
 
 
 def structure(model: nn.Module) -> Callable[[Iterable[str]], None]:

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from netmorph.data import Dataset, Split, Windows
-from netmorph.memory_layout import align
+from netmorph.memory_layout import align, laid_out, layout
 from netmorph.train.inputs import reference
 from netmorph.train.recipe import Recipe
 
@@ -30,15 +30,16 @@ def place(
 def lay_out(model: nn.Module, recipe: Recipe) -> None:
     """Give every tensor the strides that it would have in a new network that was placed.
 
-    What an edit makes may lie in memory in any order, which decides the last bits of what is computed from it.
+    How what an edit makes lies in memory decides the last bits of what is computed from it. Where the recipe asks for
+    no order, it keeps that of what it was made from.
     """
     for tensor in (*model.parameters(), *model.buffers()):
-        by_channel = recipe.channels_last and tensor.dim() == 4
-        layout = torch.channels_last if by_channel else torch.contiguous_format
-        # Strides are compared: where a size is one, several of them count as the same layout.
-        strides = torch.empty(tensor.shape, device="meta").contiguous(memory_format=layout).stride()
+        strides = layout(tensor)
+        if recipe.channels_last and tensor.dim() == 4:
+            # Strides are compared: where a size is one, several of them count as the same layout.
+            strides = torch.empty(tensor.shape, device="meta").contiguous(memory_format=torch.channels_last).stride()
         if tensor.stride() != strides:
-            tensor.data = tensor.data.new_empty_strided(tensor.shape, strides).copy_(tensor.data)
+            tensor.data = laid_out(tensor.data, strides)
 
 
 def resident(dataset: Dataset, device: torch.device) -> Dataset:
