@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from netmorph.errors import NetmorphError
 from netmorph.graph.lines import not_of_the_user
 from netmorph.memory import check_fits
-from netmorph.memory_layout import laid_out_like, neighbour
+from netmorph.memory_layout import laid_out_like, neighbour, tells_order
 
 not_of_the_user(
     os.path.dirname(__file__)
@@ -68,7 +68,7 @@ class Chain(nn.Sequential):
         return input
 
 
-MOST_MODULES = 100_000  # a journal may come from anyone, and copies of copies double
+MOST_MODULES = 50_000  # a journal may come from anyone, and copies of copies double
 
 CONTAINERS: dict[str, Callable[..., nn.Module]] = {"sequential": nn.Sequential, "chain": Chain, "residual": Residual}
 
@@ -101,9 +101,6 @@ class Spec:
             module = self._build(model, path)
         old = list(model.get_submodule(path).named_parameters())
         held = {id(parameter) for parameter in model.parameters()}
-        for parameter in module.parameters():
-            if id(parameter) not in held and self.kind != "copy":
-                parameter.data = laid_out_like(parameter.data, _beside(model, path, parameter).detach())
         new = [] if self._keeps_what_is_there() else list(module.named_parameters())
         for name, parameter in new:
             flags = [given.requires_grad for other, given in old if _kind(other) == _kind(name)]
@@ -139,7 +136,11 @@ class Spec:
             sketch = LEAVES[self.kind](**self.arguments)
         needed = sum(tensor.numel() * like.element_size() for tensor in sketch.parameters())
         check_fits(needed, f"a layer {self.kind} with {self.arguments}")
-        return LEAVES[self.kind](**self.arguments).to(like.device, like.dtype).train(mode)
+        leaf = LEAVES[self.kind](**self.arguments).to(like.device, like.dtype).train(mode)
+        for parameter in leaf.parameters():
+            if tells_order(parameter.shape):
+                parameter.data = laid_out_like(parameter.data, _beside(model, path, parameter).detach())
+        return leaf
 
     def as_json(self) -> dict[str, Any]:
         """The tree."""
