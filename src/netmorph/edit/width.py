@@ -89,9 +89,10 @@ class WidthEdit:
             if _crossing(site, plain):
                 places.setdefault(site.tensor, []).append(site)
                 tensors[site.tensor] = self._change(tensors[site.tensor], site, plain, generator)
-        tensors.update({name: equal_rows(tensors[name], found, _only(channels, plain)) for name, found in places.items()})
+        own = {atom: channels[atom] for atom in plain}
         for name, found in places.items():
-            growth.moments.setdefault(name, []).append(partial(_moment, sites=found, channels=_only(channels, plain)))
+            tensors[name] = equal_rows(tensors[name], found, own)
+            growth.moments.setdefault(name, []).append(partial(_moment, sites=found, channels=own))
         growth.sizes.update((atom, sizes[atom]) for atom in plain)
         fits: list[Fit] = []
         for group in groups.values():
@@ -303,10 +304,6 @@ def _moved(moment: Tensor, power: int, steps: Sequence[MomentMap]) -> Tensor:
     for step in steps:
         moment = step(moment, power)
     return moment
-
-
-def _only(channels: Channels, atoms: Iterable[Atom]) -> Channels:
-    return {atom: channels[atom] for atom in atoms}
 
 
 def _epsilons(graph: Graph, fits: Iterable[Fit]) -> dict[tuple[str, str], tuple[float, float]]:

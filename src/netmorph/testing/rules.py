@@ -138,8 +138,8 @@ def _check_wider(original: nn.Module, inputs: Inputs, bound: float) -> None:
         ways = {place: widths(graph.group(place), number) for number, place in enumerate(free)}
         wider = _within_bounds(graph, {place: told[name] for place, told in ways.items() if name in told})
         if method is lemon:
-            others = [place for place in free if graph.group(place).allow < Allow.ANY]
-            wider |= _within_bounds(graph, _fitting(graph, others))
+            together = [place for place in free if graph.group(place).allow < Allow.ANY]
+            wider |= _within_bounds(graph, _fitting(graph, together))
         if wider:
             told = _told(graph, wider, f"wider by {name} ({{}} channels), which the rules call exact")
             with step(told):
