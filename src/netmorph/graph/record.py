@@ -24,6 +24,7 @@ from torch.utils._pytree import tree_leaves, tree_map
 from netmorph.graph.contraction import Contraction
 from netmorph.graph.following import Following, functions_open
 from netmorph.graph.lines import source_line
+from netmorph.graph.roots import RootFactor
 from netmorph.graph.running import Inputs, TraceError, generators, run_once
 from netmorph.graph.sources import Comparison, Equality
 from netmorph.graph.value import Value
@@ -35,7 +36,7 @@ READS = {torch.ops.aten.item.default, torch.ops.aten._local_scalar_dense.default
 Watch = contextlib.AbstractContextManager[Any]  # around a forward that is recorded
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Call:
     """One operator call; tensors among the arguments are replaced by their `Value`, integers by a `Size`.
 
@@ -52,6 +53,7 @@ class Call:
             None where it is not, or where nobody knows of which.
         grad: whether autograd would follow it; of a forward that takes no gradients itself, only a recording that was
             watched for that knows.
+        roots: powers of widths that it multiplies by, filled in by its rule.
     """
 
     op: torch._ops.OpOverload
@@ -65,6 +67,7 @@ class Call:
     draws: bool = False
     differentiates: tuple[Value, ...] | None = None
     grad: bool = True
+    roots: list[RootFactor] = field(default_factory=list)
 
     @functools.cached_property
     def values(self) -> list[Value]:
