@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from types import CodeType
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from netmorph.graph.provenance import Equality, Held, Length, Product, Size, Source, Written, source_line, source_of
+from netmorph.graph.provenance import Equality, Held, Length, Met, Product, Size, Source, Written, source_line, source_of
 from netmorph.graph.value import Value
 
 DIMENSIONS = {"dim", "dims", "dim0", "dim1", "start_dim", "end_dim", "axis", "axis0", "axis1", "source", "destination"}
@@ -23,11 +24,13 @@ class Following(TorchFunctionMode):
 
     Args:
         value: the recorded value of a tensor.
+        apart: see `Met`.
     """
 
-    def __init__(self, value: Callable[[Tensor], Value]) -> None:
+    def __init__(self, value: Callable[[Tensor], Value], apart: frozenset[CodeType] = frozenset()) -> None:
         super().__init__()
-        self.equal: list[Equality] = []
+        self.equal = Met(apart)
+        self._recorded = Met()  # those that a recording keeps, apart from those that the forward gets
         self._value = value
         self._given: list[int] | None = None
 
@@ -66,12 +69,11 @@ class Following(TorchFunctionMode):
             if type(leaf) is not int:
                 return leaf
             if given is None:
-                return Size(leaf, Written(leaf), self.equal)
+                return Size(leaf, Written(leaf), self._recorded)
             for at in range(place, len(given)):
                 if int(given[at]) == leaf:
                     place = at + 1
-                    found = given[at]
-                    return found if isinstance(found, Size) else Size(found, Written(found), self.equal)
+                    return Size(leaf, source_of(given[at]), self._recorded)
             return leaf
 
         args, kwargs = arguments

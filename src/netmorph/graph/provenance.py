@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import sys
 from dataclasses import dataclass
-from types import FrameType
+from types import CodeType, FrameType
 from typing import Any
 
 import torch
@@ -100,24 +100,65 @@ class Equality:
 Source = Held | Length | Written | Number | Product | Total | Quotient | Difference
 
 
+class Met(list[Equality]):
+    """The pairs of sizes that a forward found equal, and what else the sizes of one recording have in common.
+
+    Attributes:
+        sizes: all of them.
+        apart: functions in which a size finds nothing but itself in dictionaries, sets and `functools.lru_cache`.
+        mixed: functions in which one found what was put there for an integer, or for a size of another source.
+    """
+
+    def __init__(self, apart: frozenset[CodeType] = frozenset()) -> None:
+        super().__init__()
+        self.sizes: list[Size] = []
+        self.apart = apart
+        self.mixed: set[CodeType] = set()
+        self._hashed: tuple[int, int] | None = None
+
+    def hashed(self) -> None:
+        """A size is looked up, or put somewhere: the comparisons that follow in the same place belong to that."""
+        frame = _asking()
+        self._hashed = (id(frame), frame.f_lasti)
+
+    def in_a_lookup(self) -> CodeType | None:
+        """The function that looks a size up, where the present comparison is part of that."""
+        if self._hashed is None:
+            return None
+        frame = _asking()
+        return frame.f_code if self._hashed == (id(frame), frame.f_lasti) else None
+
+
+def _asking() -> FrameType:
+    """The frame that hashes or compares a size, itself or in an object of its own (a data class as a key)."""
+    frame = sys._getframe(2)
+    while (frame.f_code.co_filename == __file__ or frame.f_code.co_name in ("__hash__", "__eq__")) and frame.f_back:
+        frame = frame.f_back
+    return frame
+
+
 class Size(int):
     """An integer with a source.
 
     Attributes:
         source: where it comes from.
-        equal: a list that gets every pair of sizes that the forward found equal; shared by all sizes of a recording.
+        equal: gets every pair of sizes that the forward found equal; shared by all sizes of a recording.
     """
 
     source: Source
-    equal: list[Equality]
+    equal: Met
 
-    def __new__(cls, value: int, source: Source, equal: list[Equality]) -> Size:
+    def __new__(cls, value: int, source: Source, equal: Met) -> Size:
         """An `int` like any other for whoever does not look."""
         made = super().__new__(cls, value)
         made.source, made.equal = source, equal
+        equal.sizes.append(made)
         return made
 
-    __hash__ = int.__hash__
+    def __hash__(self) -> int:
+        """As usual."""
+        self.equal.hashed()
+        return int.__hash__(self)
 
     def __reduce__(self) -> tuple[type[int], tuple[int]]:
         """A copy or a pickle is a plain integer."""
@@ -214,6 +255,13 @@ class Size(int):
         if not isinstance(other, int):
             return int(self) == other
         same = int(self) == int(other)
+        looking = self.equal.in_a_lookup() if same else None
+        if looking is not None:
+            if isinstance(other, Size) and other.source == self.source:
+                return True
+            if looking in self.equal.apart:
+                return False
+            self.equal.mixed.add(looking)
         if same:
             self.equal.append(Equality(self.source, source_of(other), f"compared at {source_line()}"))
         elif not isinstance(other, Size) and not _asked_by_torch():

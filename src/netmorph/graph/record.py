@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import contextlib
 import functools
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from types import CodeType
 from typing import Any
 
 import torch
@@ -21,8 +22,11 @@ from torch.utils._pytree import tree_leaves, tree_map
 
 from netmorph.graph.contraction import Contraction
 from netmorph.graph.following import Following, functions_open
+from netmorph.graph.kept import Kept, as_at_first_call, blank, stores
+from netmorph.graph.leaks import Globals, clean
 from netmorph.graph.provenance import Equality, source_line
-from netmorph.graph.running import Inputs, TraceError, run
+from netmorph.graph.running import Inputs, TraceError, copied, forward, untouched
+from netmorph.graph.state import Change, Slot, plain
 from netmorph.graph.value import Value
 
 
@@ -79,6 +83,7 @@ class Recording:
         equal: sizes that the forward compared and found equal.
         constants: tensors that no recorded operator made and that are neither inputs nor registered with a module.
         result: what the model returned.
+        kept: what the forward keeps between calls; it was recorded as at its first call.
     """
 
     calls: list[Call]
@@ -89,6 +94,7 @@ class Recording:
     constants: dict[Value, Tensor]
     equal: tuple[Equality, ...]
     result: Any
+    kept: tuple[Kept, ...] = ()
 
 
 def tensors_in(result: Any) -> list[Tensor]:
@@ -114,29 +120,61 @@ def canonical_names(model: nn.Module) -> dict[int, str]:
     return {id(tensor): name for name, tensor in reversed(named)}
 
 
-def record(model: nn.Module, inputs: Inputs, *, training: bool = False) -> Recording:
-    """Run `model(*inputs)` once in eval (or training) mode and record its operators.
+def record(model: nn.Module, inputs: Inputs, *, training: bool = False, kept: Sequence[Kept] = ()) -> Recording:
+    """Run `model(*inputs)` in eval (or training) mode as at its first call, and record its operators.
 
-    The model is left as it was: modes, gradients, buffers, attributes set by its forward, and all random states.
+    The model is left as it was: modes, gradients, buffers, attributes set by its forward, and all random states. So are
+    the caches of the user's process, but that those of `functools.lru_cache` that were used may be empty.
+
+    Args:
+        kept: what the forward is known to keep between calls, see `kept.py`.
 
     Raises:
         TraceError: the forward raised; the message tells where.
     """
+    modules = dict(model.named_modules())
     try:
-        return _record(model, inputs, training, provenance=True)
+        made, found = as_at_first_call(modules, functools.partial(_record, model, inputs, training, True), kept)
     except TraceError:
         # Some code asks whether a number is exactly an `int`; without provenance it can be recorded all the same.
-        return _record(model, inputs, training, provenance=False)
+        made, found = as_at_first_call(modules, functools.partial(_record, model, inputs, training, False), kept)
+    return replace(made.recording, kept=tuple(found))
 
 
-def _record(model: nn.Module, inputs: Inputs, training: bool, provenance: bool) -> Recording:
-    recorder = _Recorder(model)
-    values = [recorder.enter(tensor) for tensor in tree_leaves(inputs) if isinstance(tensor, Tensor)]
-    result = run(model, inputs, training=training, following=recorder.following(provenance))
-    outputs = [recorder.value(tensor) for tensor in tensors_in(result)]
+@dataclass(frozen=True)
+class _Attempt:
+    """See `kept.Attempt`."""
+
+    recording: Recording
+    changes: dict[Slot, Change]
+    found: list[Slot]
+    mixed: frozenset[CodeType]
+
+    @property
+    def result(self) -> list[Tensor]:
+        return tensors_in(self.recording.result)
+
+
+def _record(
+    model: nn.Module, inputs: Inputs, training: bool, provenance: bool, kept: Sequence[Kept], apart: frozenset[CodeType]
+) -> _Attempt:
+    inputs = copied(inputs)
+    before = Globals(model)
+    with untouched(model) if kept else contextlib.nullcontext():
+        blank(dict(model.named_modules()), kept)
+        recorder = _Recorder(model, apart)
+        values = [recorder.enter(tensor) for tensor in tree_leaves(inputs) if isinstance(tensor, Tensor)]
+        result = None
+        try:
+            with untouched(model) as state, torch.inference_mode():
+                result = forward(model, inputs, training, recorder.following(provenance))
+            outputs = [recorder.value(tensor) for tensor in tensors_in(result)]
+            found = [*state.holding(recorder.met), *_renewed_buffers(model, recorder)]
+        finally:
+            clean(recorder.sizes.equal.sizes, recorder.made(), result, before)
     if not outputs:
         raise TraceError(f"the model returned {type(result).__name__} without a tensor; nothing can be traced")
-    return Recording(
+    recording = Recording(
         recorder.calls,
         values,
         outputs,
@@ -144,14 +182,26 @@ def _record(model: nn.Module, inputs: Inputs, training: bool, provenance: bool) 
         recorder.module_outputs,
         recorder.constants,
         tuple(recorder.sizes.equal),
-        result,
+        tree_map(plain, result),
     )
+    return _Attempt(recording, state.changes, found, frozenset(recorder.sizes.equal.mixed))
+
+
+def _renewed_buffers(model: nn.Module, recorder: _Recorder) -> list[Slot]:
+    """The buffers outside of the state that the forward reads, where code of their module sets them."""
+    read = {value.name for call in recorder.calls for value in call.values}
+    return [
+        Slot(path, ("_buffers", name))
+        for path, module in model.named_modules()
+        for name in module._non_persistent_buffers_set
+        if f"{path}.{name}".lstrip(".") in read and any(name in stored for stored in stores(module))
+    ]
 
 
 class _Recorder(TorchDispatchMode):
     """Keeps every tensor it meets alive, so that an id stands for one tensor throughout."""
 
-    def __init__(self, model: nn.Module) -> None:
+    def __init__(self, model: nn.Module, apart: frozenset[CodeType]) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.calls: list[Call] = []
         self.tensors: dict[str, Value] = {}
@@ -159,7 +209,8 @@ class _Recorder(TorchDispatchMode):
         self.constants: dict[Value, Tensor] = {}
         self._values: dict[int, Value] = {}
         self._alive: list[Tensor] = []
-        self.sizes = Following(self.value)
+        self.met: set[int] = set()  # tensors that no operator made, by id
+        self.sizes = Following(self.value, apart)
         self._modules = dict(model.named_modules())
         self._paths = {id(module): path for path, module in reversed([*self._modules.items()])}
         self._stack: list[str] = [""]
@@ -173,11 +224,18 @@ class _Recorder(TorchDispatchMode):
         self._alive.append(tensor)
         return value
 
+    def made(self) -> dict[int, Tensor]:
+        """The tensors that exist for this recording alone, by id; from now on it holds none."""
+        made = {id(tensor): tensor for tensor in self._alive if tensor.is_inference() and id(tensor) not in self.met}
+        self._alive.clear()
+        return made
+
     def value(self, tensor: Tensor) -> Value:
         known = self._values.get(id(tensor))
         if known is None:
             known = self.enter(tensor)
             self.constants[known] = tensor.clone()  # the forward may go on changing it in place
+            self.met.add(id(tensor))
         return known
 
     def __torch_dispatch__(self, func: torch._ops.OpOverload, types: Any, args: Any = (), kwargs: Any = None) -> Any:

@@ -3,23 +3,21 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import gc
 import random
 import traceback
-from collections import deque
 from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.utils._pytree import tree_leaves
+from torch.utils._pytree import tree_leaves, tree_map
 
 from netmorph.errors import NetmorphError
 from netmorph.graph.provenance import is_of_the_user
-
-# What a forward may add to in place: a module's own tables (parameters, buffers, modules, hooks), a user's records.
-CONTAINERS = (dict, list, set, deque)
+from netmorph.graph.state import Snapshot
 
 Inputs = tuple[Any, ...] | dict[str, Any]  # positional, or by keyword
 
@@ -57,7 +55,7 @@ def run(
     training: bool = False,
     following: contextlib.AbstractContextManager[None] | None = None,
 ) -> Any:
-    """What `model(*inputs)` returns in eval (or training) mode, without a trace of the call on the model.
+    """What `model(*inputs)` returns in eval (or training) mode, without a trace of the call on the model or the inputs.
 
     Args:
         following: entered around the forward alone.
@@ -65,7 +63,16 @@ def run(
     Raises:
         TraceError: the forward raised; the message tells where.
     """
-    with untouched(model), no_fused_attention(), torch.inference_mode():
+    # Not in inference mode: what a forward keeps for later calls must serve in training, too.
+    with untouched(model), torch.no_grad():
+        return forward(model, copied(inputs), training, following)
+
+
+def forward(
+    model: nn.Module, inputs: Inputs, training: bool, following: contextlib.AbstractContextManager[None] | None
+) -> Any:
+    """The same as `run`, on the inputs themselves; what the call changes stays changed."""
+    with no_fused_attention():
         _set_mode(model, training)
         try:
             with following or contextlib.nullcontext():
@@ -78,6 +85,35 @@ def run(
             ) from error
 
 
+def copied(inputs: Inputs) -> Any:
+    """Inputs for a forward that may change them in place: copies, of a tensor that occurs twice the same one."""
+    memo: dict[int, Any] = {}
+
+    def of(leaf: Any) -> Any:
+        if id(leaf) not in memo:
+            memo[id(leaf)] = _copied(leaf)
+        return memo[id(leaf)]
+
+    return tree_map(of, inputs)
+
+
+def _copied(leaf: Any) -> Any:
+    if isinstance(leaf, Tensor):
+        return leaf.detach().clone().requires_grad_(leaf.requires_grad)
+    if isinstance(leaf, nn.Module) or not any(isinstance(entry, Tensor) for entry in tree_leaves(_attributes(leaf))):
+        return leaf
+    twin = copy.copy(leaf)  # an object of a user's class that holds tensors
+    vars(twin).update(copied(dict(vars(leaf))))
+    return twin
+
+
+def _attributes(leaf: Any) -> dict[str, Any]:
+    try:
+        return dict(vars(leaf))
+    except TypeError:  # a number, a string: nothing is inside
+        return {}
+
+
 def _set_mode(model: nn.Module, training: bool) -> None:
     """Only the flags: a `train` of the user's own may do more, such as fold low-rank weights into others in place."""
     for module in model.modules():
@@ -88,38 +124,24 @@ def _set_mode(model: nn.Module, training: bool) -> None:
 
 
 @contextlib.contextmanager
-def untouched(model: nn.Module) -> Iterator[None]:
-    """Put back whatever a forward may change: attributes, modes, buffers' contents, random states."""
-    # Scripted modules keep their attributes in C++ and out of reach; of those only the mode is put back.
-    modules = [module for module in model.modules() if not isinstance(module, torch.jit.ScriptModule)]
+def untouched(model: nn.Module) -> Iterator[Snapshot]:
+    """Put back whatever a forward may change: attributes, modes, tensors' contents, random states.
+
+    Yields:
+        What the model held, and in the end what was changed.
+    """
     scripted = [(module, module.training) for module in model.modules() if isinstance(module, torch.jit.ScriptModule)]
-    attributes: list[dict[str, Any]] = [dict(vars(module)) for module in modules]
-    containers = [
-        (value, dict(value) if isinstance(value, dict) else list(value))  # copy.copy is slow on the hooks
-        for before in attributes
-        for value in before.values()
-        if isinstance(value, CONTAINERS)
-    ]
-    buffers = [(buffer, buffer.detach().clone()) for buffer in model.buffers()]
+    before = Snapshot.of(model)
     python_state, numpy_state = random.getstate(), np.random.get_state()  # noqa: NPY002
     try:
         with torch.random.fork_rng(devices=_cuda_devices(model)):
-            yield
+            yield before
     finally:
         random.setstate(python_state)
         np.random.set_state(numpy_state)  # noqa: NPY002
-        for module, before in zip(modules, attributes, strict=True):
-            vars(module).clear()
-            vars(module).update(before)
-        for container, entries in containers:
-            container.clear()
-            container.extend(entries) if isinstance(container, list | deque) else container.update(entries)
+        before.put_back()
         for scripted_module, mode in scripted:
             scripted_module.train(mode)
-        with torch.no_grad():
-            for buffer, content in buffers:
-                if not torch.equal(buffer, content):
-                    buffer.copy_(content)
 
 
 @contextlib.contextmanager
