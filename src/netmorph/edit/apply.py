@@ -14,16 +14,19 @@ from netmorph.edit.carry import averages, prepare
 from netmorph.edit.copies import edited, graph_of
 from netmorph.edit.journal import entry_of
 from netmorph.edit.plan import Edit, Plan
-from netmorph.edit.replace import Undo, change, undone_on_error
+from netmorph.edit.replace import Undo, change, forget_kept, undone_on_error
 from netmorph.edit.snapshot import Before, Parts, before_of, remember
 from netmorph.edit.wrapped import all_or_none, renew
 from netmorph.errors import EditError
-from netmorph.graph import Graph, trace
+from netmorph.graph import Graph
 from netmorph.graph.axis import atoms
+from netmorph.graph.group import traced
 from netmorph.graph.journal import Description
+from netmorph.graph.kept import outdated
 from netmorph.graph.predict import disagreement
 from netmorph.graph.record import tensors_in
 from netmorph.graph.running import run
+from netmorph.graph.state import Kept
 
 # The largest relative difference of outputs that rounding may explain, with room for deep networks.
 TOLERANCE = {torch.float64: 1e-10, torch.float32: 1e-4, torch.float16: 5e-2, torch.bfloat16: 5e-2}
@@ -84,7 +87,7 @@ def _apply(graph: Graph, edit: Edit, optimizers: list[torch.optim.Optimizer]) ->
         names = {id(parameter): name for name, parameter in reversed(old.items())}
         averaged = {key: edited(graph, edit, mean) for key, mean in averages(optimizers, names).items()}
         # Without a claim to check, the shapes of the outputs suffice; a claim is about the weights as they are now.
-        before = run(model, graph.inputs) if plan.exact else graph.recording.result
+        before = run(model, graph.inputs, kept=graph.recording.kept) if plan.exact else graph.recording.result
         parts = [Parts.of(model, plan)]
         replaced = before_of(plan.undoes) if plan.undoes is not None else None
         finish = replaced.returning() if replaced is not None and replaced.parts[0].model is model else None
@@ -94,8 +97,10 @@ def _apply(graph: Graph, edit: Edit, optimizers: list[torch.optim.Optimizer]) ->
         error = difference(before, after.recording.result)
         if plan.exact:
             _check_exact(edit, error, graph, before)
+        gone = outdated(graph.recording.kept, after.recording.kept)
+        forget_kept(model, gone, undo)
         for other in others:
-            parts.append(_change_copy(other, edit, undo))
+            parts.append(_change_copy(other, edit, gone, undo))
         new = dict(model.named_parameters(remove_duplicate=False))
         carried = {name for name, tensor in plan.tensors.items() if not isinstance(tensor, nn.Parameter)}
         commit = prepare(optimizers, old, new, carried, plan.moments, averaged)
@@ -118,13 +123,14 @@ def _sealed(parts: Sequence[Parts], optimizers: Sequence[torch.optim.Optimizer])
     return [first.sealed(optimizers), *(part.sealed() for part in rest)]
 
 
-def _change_copy(graph: Graph, edit: Edit, undo: Undo) -> Parts:
-    plan = edit.plan(graph)
+def _change_copy(graph: Graph, edit: Edit, gone: Sequence[Kept], undo: Undo) -> Parts:
+    plan, kept = edit.plan(graph), graph.recording.kept
     parts = Parts.of(graph.model, plan)
-    before = run(graph.model, graph.inputs) if plan.exact else None
+    before = run(graph.model, graph.inputs, kept=kept) if plan.exact else None
     change(graph.model, plan.modules, plan.tensors, plan.attributes, undo)
     if plan.exact:
-        _check_exact(edit, difference(before, run(graph.model, graph.inputs)), graph, before)
+        _check_exact(edit, difference(before, run(graph.model, graph.inputs, kept=kept)), graph, before)
+    forget_kept(graph.model, gone, undo)
     return parts
 
 
@@ -199,6 +205,7 @@ def check_current(graph: Graph) -> None:
     Raises:
         EditError: it has; the message names what.
     """
+    made = graph.made_by_forward  # these may have come since, or have grown
     current = {
         name: tuple(tensor.shape) for name, tensor in (*graph.model.named_parameters(), *graph.model.named_buffers())
     }
@@ -207,7 +214,7 @@ def check_current(graph: Graph) -> None:
         name
         for then, now in ((graph.shapes, current), (graph.modules, modules))
         for name in then.keys() | now.keys()
-        if then.get(name) != now.get(name)
+        if then.get(name) != now.get(name) and name not in made
     ]
     if changed:
         raise EditError(
@@ -218,7 +225,7 @@ def check_current(graph: Graph) -> None:
 
 def _trace_again(graph: Graph, edit: Edit) -> Graph:
     try:
-        return trace(graph.model, graph.inputs, auxiliary=graph.auxiliary)
+        return traced(graph.model, graph.inputs, auxiliary=graph.auxiliary, kept=graph.recording.kept)
     except Exception as error:
         raise EditError(
             f"{_title(edit)} is not possible: {error}. The forward depends on a size that the edit changes; "

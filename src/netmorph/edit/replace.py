@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
 from typing import Any
 
 from torch import Tensor, nn
+
+from netmorph.graph.state import ABSENT, Kept, blank, contents, put
 
 Undo = list[Callable[[], None]]
 
@@ -57,6 +60,24 @@ def change(
         # A journal that was read from a file knows no difference between lists and tuples.
         _set(table, attribute, type(held)(value) if isinstance(held, list | tuple) else value, undo)
     _drop_caches(model)
+
+
+def forget_kept(model: nn.Module, kept: Iterable[Kept], undo: Undo) -> None:
+    """Let a forward work out anew what it kept. Of a dictionary, entries for other shapes go as well.
+
+    Args:
+        undo: gets a step for every change.
+    """
+    modules = dict(model.named_modules())
+    for entry in kept:
+        table, key = entry.slot.table(modules), entry.slot.steps[-1]
+        if table is None:
+            continue
+        before = contents(table)
+        undo.append(partial(put, table, before))
+        if entry.blank is ABSENT and not isinstance(key, str):
+            put(table, [(other, value) for other, value in before if type(other) is not type(key)])
+        blank(modules, [entry])
 
 
 def structure(model: nn.Module) -> Callable[[Iterable[str]], None]:

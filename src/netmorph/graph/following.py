@@ -13,7 +13,18 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from netmorph.graph.provenance import Equality, Held, Length, Met, Product, Size, Source, Written, source_line, source_of
+from netmorph.graph.provenance import (
+    Equality,
+    Held,
+    Length,
+    Met,
+    Product,
+    Size,
+    Source,
+    Written,
+    source_line,
+    source_of,
+)
 from netmorph.graph.value import Value
 
 DIMENSIONS = {"dim", "dims", "dim0", "dim1", "start_dim", "end_dim", "axis", "axis0", "axis1", "source", "destination"}
@@ -59,28 +70,11 @@ class Following(TorchFunctionMode):
         Of an operator that runs outside of any call that is followed (in a script, or in a forward that cannot be
         followed), all integers are as if written in the code.
         """
-        given = self._given
-        place = 0
-
-        def follow(leaf: Any) -> Any:
-            nonlocal place
-            if type(leaf) is list or type(leaf) is tuple:
-                return type(leaf)(follow(entry) for entry in leaf)
-            if type(leaf) is not int:
-                return leaf
-            if given is None:
-                return Size(leaf, Written(leaf), self._recorded)
-            for at in range(place, len(given)):
-                if int(given[at]) == leaf:
-                    place = at + 1
-                    return Size(leaf, source_of(given[at]), self._recorded)
-            return leaf
-
         args, kwargs = arguments
-        places = _places(op)
+        given, places = _Given(self._given, self._recorded), _places(op)
         return (
-            tuple(arg if at in places else follow(arg) for at, arg in enumerate(args)),
-            {name: arg if name in places else follow(arg) for name, arg in kwargs.items()},
+            tuple(arg if at in places else given.follow(arg) for at, arg in enumerate(args)),
+            {name: arg if name in places else given.follow(arg) for name, arg in kwargs.items()},
         )
 
     def _whole(self, tensor: Tensor, index: Any) -> None:
@@ -122,6 +116,29 @@ class Following(TorchFunctionMode):
         value = self._value(tensor)
         lengths = [Length(value, dim) for dim in range(len(value.shape))]
         return Size(result, _product(lengths), self.equal) if lengths else result
+
+
+class _Given:
+    """Finds the integers of an operator among those that the present call was given, in their order.
+
+    It is no function in a function, which would hold itself, and so the sizes, until the garbage collector comes.
+    """
+
+    def __init__(self, given: list[int] | None, recorded: Met) -> None:
+        self._given, self._recorded, self._place = given, recorded, 0
+
+    def follow(self, leaf: Any) -> Any:
+        if type(leaf) is list or type(leaf) is tuple:
+            return type(leaf)(self.follow(entry) for entry in leaf)
+        if type(leaf) is not int:
+            return leaf
+        if self._given is None:
+            return Size(leaf, Written(leaf), self._recorded)
+        for at in range(self._place, len(self._given)):
+            if int(self._given[at]) == leaf:
+                self._place = at + 1
+                return Size(leaf, source_of(self._given[at]), self._recorded)
+        return leaf
 
 
 _SIZES = (Tensor.shape.__get__, Tensor.size)  # type: ignore[attr-defined]

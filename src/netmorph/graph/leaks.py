@@ -8,8 +8,10 @@ count, and who holds it by the garbage collector, so that a forward that keeps n
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import gc
+import inspect
 import operator
 import sys
 import types
@@ -70,11 +72,10 @@ def _home(value: Any) -> str:
     return value.__module__ if isinstance(value, types.FunctionType | type | Cached) else ""
 
 
-@functools.cache
 def _is_followed(name: str) -> bool:
     """Whether a Python module may be one of the user's, or of a library that keeps something between calls."""
     home = name.partition(".")[0]
-    return name == "__main__" or home not in (*sys.stdlib_module_names, "torch", "numpy", "netmorph", "")
+    return name == "__main__" or not (home in sys.stdlib_module_names or home in ("torch", "numpy", "netmorph", ""))
 
 
 def clean(sizes: Sequence[Size], made: Mapping[int, Tensor], result: Any, before: Globals) -> None:
@@ -86,12 +87,12 @@ def clean(sizes: Sequence[Size], made: Mapping[int, Tensor], result: Any, before
     Args:
         sizes: all that were handed out.
         made: all tensors that were made, by id.
-        result: what the model returned: it may hold tensors, but no sizes.
+        result: where tensors may stay, but no sizes: what the model returned.
         before: from before the forward.
     """
     cleaning = _Cleaning(made, before)
     cleaning.private.update(map(id, (sizes, made)))
-    returned = Counter(map(id, _inside(result)))
+    returned = Counter(map(id, _inside(result, set())))
     leaked = _alive(sizes, made, returned)
     for _ in range(DEPTH):
         if not leaked:
@@ -113,23 +114,27 @@ def _alive(sizes: Iterable[Size], made: Mapping[int, Tensor], returned: Mapping[
     return found + [entry for entry in made.values() if sys.getrefcount(entry) > 3 + returned.get(id(entry), 0)]
 
 
-def _inside(value: Any) -> Iterator[Tensor]:
+def _inside(value: Any, seen: set[int]) -> Iterator[Tensor]:
     """The tensors of what a model returned, one as often as it is held there."""
     if isinstance(value, Tensor):
         yield value
         return
+    if id(value) in seen or isinstance(value, int | float | str | None):
+        return
+    seen.add(id(value))
     inner: list[Any] = list(value.values()) if isinstance(value, dict) else []
     if isinstance(value, list | tuple | set | frozenset):
         inner += value
     if not isinstance(value, nn.Module | type):
         inner += _attributes(value).values()
     for entry in inner:
-        yield from _inside(entry)
+        yield from _inside(entry, seen)
 
 
 def _attributes(value: Any) -> dict[str, Any]:
     try:
-        return vars(value)
+        own: dict[str, Any] = vars(value)
+        return own
     except TypeError:  # a number, a string: nothing is inside
         return {}
 
@@ -161,7 +166,10 @@ class _Cleaning:
 
     def clean(self, holder: Any) -> bool:
         """Whether the holder cannot be changed, and those who hold it have to be."""
-        if id(holder) in self.private or isinstance(holder, Cached | types.FrameType):
+        if id(holder) in self.private or isinstance(holder, Cached):
+            return False
+        if isinstance(holder, types.FrameType):
+            self._clean_frame(holder)
             return False
         if isinstance(holder, tuple | frozenset):
             return True
@@ -181,7 +189,7 @@ class _Cleaning:
 
     def _clean_entries(self, holder: dict[Any, Any]) -> None:
         entries, then = contents(holder), self._before.of(holder)
-        if "__module__" in holder and (owner := _class_of(holder)) is not None:
+        if "__module__" in holder and (owner := class_of(holder)) is not None:
             for name, value in entries:
                 if (own := self.ordinary(value)) is not value:
                     setattr(owner, name, own)
@@ -198,6 +206,15 @@ class _Cleaning:
                 kept[key] = old[key]
         put(holder, list(kept.items()))
 
+    def _clean_frame(self, holder: types.FrameType) -> None:
+        """A call that is over, kept by an exception that somebody keeps: an import that failed inside of the forward.
+
+        Where the forward itself failed, its calls stay as they are, for debuggers.
+        """
+        if sys.exc_info()[0] is None and not holder.f_code.co_flags & inspect.CO_GENERATOR:
+            with contextlib.suppress(RuntimeError):  # it still runs
+                holder.clear()
+
     def _clean_attributes(self, holder: Any) -> None:
         self._clean_entries(_attributes(holder))
         for name in {name for kind in type(holder).__mro__ for name in _slots(kind)}:
@@ -206,7 +223,7 @@ class _Cleaning:
                 object.__setattr__(holder, name, own)
 
 
-def _class_of(space: dict[Any, Any]) -> type | None:
+def class_of(space: dict[Any, Any]) -> type | None:
     """The class whose attributes a dictionary holds: it must not be written to directly."""
     return next((held for held in gc.get_referrers(space) if isinstance(held, type)), None)
 

@@ -20,13 +20,15 @@ from torch.nn.modules import module as module_hooks
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map
 
+from netmorph.graph.code import stores
 from netmorph.graph.contraction import Contraction
 from netmorph.graph.following import Following, functions_open
-from netmorph.graph.kept import Kept, as_at_first_call, blank, stores
+from netmorph.graph.kept import Attempt, as_at_first_call, is_blank
 from netmorph.graph.leaks import Globals, clean
+from netmorph.graph.outside import Place, places_of
 from netmorph.graph.provenance import Equality, source_line
 from netmorph.graph.running import Inputs, TraceError, copied, forward, untouched
-from netmorph.graph.state import Change, Slot, plain
+from netmorph.graph.state import Kept, Slot, blank, plain
 from netmorph.graph.value import Value
 
 
@@ -138,40 +140,40 @@ def record(model: nn.Module, inputs: Inputs, *, training: bool = False, kept: Se
     except TraceError:
         # Some code asks whether a number is exactly an `int`; without provenance it can be recorded all the same.
         made, found = as_at_first_call(modules, functools.partial(_record, model, inputs, training, False), kept)
-    return replace(made.recording, kept=tuple(found))
-
-
-@dataclass(frozen=True)
-class _Attempt:
-    """See `kept.Attempt`."""
-
-    recording: Recording
-    changes: dict[Slot, Change]
-    found: list[Slot]
-    mixed: frozenset[CodeType]
-
-    @property
-    def result(self) -> list[Tensor]:
-        return tensors_in(self.recording.result)
+    return replace(made, kept=tuple(found))
 
 
 def _record(
-    model: nn.Module, inputs: Inputs, training: bool, provenance: bool, kept: Sequence[Kept], apart: frozenset[CodeType]
-) -> _Attempt:
+    model: nn.Module,
+    inputs: Inputs,
+    training: bool,
+    provenance: bool,
+    kept: Sequence[Kept],
+    apart: frozenset[CodeType],
+    away: Mapping[Place, Any],
+) -> Attempt[Recording]:
     inputs = copied(inputs)
-    before = Globals(model)
-    with untouched(model) if kept else contextlib.nullcontext():
-        blank(dict(model.named_modules()), kept)
+    with contextlib.ExitStack() as stack:
+        for place, value in away.items():
+            stack.enter_context(place.set(value))
+        if kept:
+            stack.enter_context(untouched(model))
+            blank(dict(model.named_modules()), kept)
+        before = Globals(model)
         recorder = _Recorder(model, apart)
         values = [recorder.enter(tensor) for tensor in tree_leaves(inputs) if isinstance(tensor, Tensor)]
-        result = None
+        returned: list[Any] = []
         try:
             with untouched(model) as state, torch.inference_mode():
-                result = forward(model, inputs, training, recorder.following(provenance))
-            outputs = [recorder.value(tensor) for tensor in tensors_in(result)]
-            found = [*state.holding(recorder.met), *_renewed_buffers(model, recorder)]
+                returned.append(state.changes)
+                returned.append(forward(model, inputs, training, recorder.following(provenance)))
+            outputs = [recorder.value(tensor) for tensor in tensors_in(returned[-1])]
+            refilled = [place for place in away if not is_blank(place.value())]
+            found = state.holding(recorder.met)
         finally:
-            clean(recorder.sizes.equal.sizes, recorder.made(), result, before)
+            clean(recorder.sizes.equal.sizes, recorder.made(), returned, before)
+        outside = places_of(recorder.met, state.ids())
+    result = returned[-1]
     if not outputs:
         raise TraceError(f"the model returned {type(result).__name__} without a tensor; nothing can be traced")
     recording = Recording(
@@ -184,18 +186,22 @@ def _record(
         tuple(recorder.sizes.equal),
         tree_map(plain, result),
     )
-    return _Attempt(recording, state.changes, found, frozenset(recorder.sizes.equal.mixed))
+    found += _renewed_buffers(model, recorder)
+    mixed = frozenset(recorder.sizes.equal.mixed)
+    return Attempt(recording, tensors_in(result), state.changes, found, outside, refilled, mixed)
 
 
 def _renewed_buffers(model: nn.Module, recorder: _Recorder) -> list[Slot]:
     """The buffers outside of the state that the forward reads, where code of their module sets them."""
     read = {value.name for call in recorder.calls for value in call.values}
-    return [
+    buffers = [
         Slot(path, ("_buffers", name))
         for path, module in model.named_modules()
         for name in module._non_persistent_buffers_set
-        if f"{path}.{name}".lstrip(".") in read and any(name in stored for stored in stores(module))
+        if f"{path}.{name}".lstrip(".") in read
     ]
+    stored = set().union(*stores(dict(model.named_modules()))) if buffers else set()
+    return [slot for slot in buffers if slot.steps[-1] in stored]
 
 
 class _Recorder(TorchDispatchMode):
@@ -209,7 +215,7 @@ class _Recorder(TorchDispatchMode):
         self.constants: dict[Value, Tensor] = {}
         self._values: dict[int, Value] = {}
         self._alive: list[Tensor] = []
-        self.met: set[int] = set()  # tensors that no operator made, by id
+        self.met: dict[int, Tensor] = {}  # tensors that no operator made, by id
         self.sizes = Following(self.value, apart)
         self._modules = dict(model.named_modules())
         self._paths = {id(module): path for path, module in reversed([*self._modules.items()])}
@@ -235,7 +241,7 @@ class _Recorder(TorchDispatchMode):
         if known is None:
             known = self.enter(tensor)
             self.constants[known] = tensor.clone()  # the forward may go on changing it in place
-            self.met.add(id(tensor))
+            self.met[id(tensor)] = tensor
         return known
 
     def __torch_dispatch__(self, func: torch._ops.OpOverload, types: Any, args: Any = (), kwargs: Any = None) -> Any:

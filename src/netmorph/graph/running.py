@@ -7,7 +7,7 @@ import copy
 import gc
 import random
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,7 +17,7 @@ from torch.utils._pytree import tree_leaves, tree_map
 
 from netmorph.errors import NetmorphError
 from netmorph.graph.provenance import is_of_the_user
-from netmorph.graph.state import Snapshot
+from netmorph.graph.state import Kept, Snapshot, blank
 
 Inputs = tuple[Any, ...] | dict[str, Any]  # positional, or by keyword
 
@@ -54,17 +54,20 @@ def run(
     *,
     training: bool = False,
     following: contextlib.AbstractContextManager[None] | None = None,
+    kept: Sequence[Kept] = (),
 ) -> Any:
     """What `model(*inputs)` returns in eval (or training) mode, without a trace of the call on the model or the inputs.
 
     Args:
         following: entered around the forward alone.
+        kept: what the forward keeps between calls; it runs as at its first one.
 
     Raises:
         TraceError: the forward raised; the message tells where.
     """
     # Not in inference mode: what a forward keeps for later calls must serve in training, too.
     with untouched(model), torch.no_grad():
+        blank(dict(model.named_modules()), kept)
         return forward(model, copied(inputs), training, following)
 
 

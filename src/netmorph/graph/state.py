@@ -1,4 +1,4 @@
-"""What a model holds beside its parameters, as deep as it goes: seen before a forward, compared with and put back after.
+"""What a model holds beside its parameters, as deep as it goes: seen before a forward, compared and put back after.
 
 A *slot* is one place that a value can stand in: an attribute of a module or of an object that it holds, or an entry of
 a dictionary in there. What lies in a list or a tuple belongs to the slot that holds it.
@@ -6,12 +6,12 @@ a dictionary in there. What lies in a list or a tuple belongs to the slot that h
 
 from __future__ import annotations
 
+import copy
 import enum
-import functools
 import sys
 import types
 from collections import OrderedDict, deque
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Callable, Container, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,12 +20,23 @@ from torch import Tensor, nn
 
 from netmorph.graph.provenance import Size
 
-Steps = tuple[Hashable, ...]
+Steps = tuple[Any, ...]  # names, keys, positions
 
 # Who writes to a container of a user's class, or one that refuses writes: the class of Python's own that it comes from.
 BASES: tuple[type, ...] = (OrderedDict, dict, list, set, deque)
 # What holds nothing that a forward could change, or is none of the model's business.
-_LEAVES = (int, float, complex, str, bytes, type(None), type, enum.Enum, types.ModuleType, types.FunctionType)
+_LEAVES: tuple[type, ...] = (
+    int,
+    float,
+    complex,
+    str,
+    bytes,
+    type(None),
+    type,
+    enum.Enum,
+    types.ModuleType,
+    types.FunctionType,
+)
 _LEAVES += (types.BuiltinFunctionType, types.MethodType, torch.dtype, torch.device, nn.Parameter)
 
 
@@ -67,6 +78,36 @@ class Change:
 
     before: Any
     after: Any
+
+
+@dataclass(frozen=True)
+class Kept:
+    """A slot that the forward fills where it finds it blank.
+
+    Attributes:
+        blank: what it takes for nothing: no entry at all, None, an empty container or tensor.
+        value: what it put there when it was recorded.
+    """
+
+    slot: Slot
+    blank: Any
+    value: Any = ABSENT
+
+
+def blank(modules: dict[str, nn.Module], kept: Iterable[Kept]) -> None:
+    """Take away what a forward keeps; the caller puts it back."""
+    for entry in kept:
+        table = entry.slot.table(modules)
+        if table is not None:
+            _set(table, entry.slot.steps[-1], entry.blank)
+
+
+def _set(table: dict[Any, Any], key: Any, value: Any) -> None:
+    base: Any = base_of(table)
+    if value is not ABSENT:
+        base.__setitem__(table, key, copy.copy(value) if isinstance(value, BASES) else value)
+    elif base.__contains__(table, key):
+        base.__delitem__(table, key)
 
 
 def entries_of(node: Any) -> dict[Any, Any]:
@@ -163,7 +204,11 @@ class Snapshot:
                 with torch.inference_mode(tensor.is_inference()), torch.no_grad():
                     tensor.copy_(content)
 
-    def holding(self, tensors: set[int]) -> list[Slot]:
+    def ids(self) -> set[int]:
+        """Of the tensors that the model holds, parameters aside."""
+        return {id(tensor) for tensor, _ in self.tensors}
+
+    def holding(self, tensors: Container[int]) -> list[Slot]:
         """The slots in which tensors lie that are given by id, parameters and buffers aside."""
         return [
             Slot(slot.module, (*slot.steps, key))
@@ -188,7 +233,7 @@ class Snapshot:
         for key, value in pairs:
             self._look_into(value, slot.module, slot.steps, key)
 
-    def _look_into(self, value: Any, module: str, steps: Steps, key: Hashable) -> None:
+    def _look_into(self, value: Any, module: str, steps: Steps, key: Any) -> None:
         if isinstance(value, _LEAVES):
             return
         if isinstance(value, Tensor):
@@ -256,10 +301,9 @@ def _is_same(one: Any, other: Any) -> bool:
     return False
 
 
-@functools.cache
 def _is_of_the_model(kind: type) -> bool:
     """Whether objects of a class may be part of what a model keeps: not those of Python's own libraries (loggers)."""
     if issubclass(kind, nn.Module | types.SimpleNamespace):
         return True
     home = kind.__module__.partition(".")[0]
-    return home not in sys.stdlib_module_names and home not in ("torch", "numpy") or kind.__module__ == "argparse"
+    return kind.__module__ == "argparse" or not (home in sys.stdlib_module_names or home in ("torch", "numpy"))
