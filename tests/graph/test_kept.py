@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
+import keeping_models
 import pytest
 import torch
+from keeping_models import KEEPING, Net, ramp, state_that_goes_on
 from torch import Tensor, nn
 
 from netmorph import Allow, apply, narrow, trace, undo, widen
 from netmorph.graph import Graph
-from tests.graph import keeping_models
-from tests.graph.keeping_models import KEEPING, Net, ramp, state_that_goes_on
 
 BUILD = pytest.mark.parametrize("build", KEEPING, ids=lambda build: build.__name__)
 
@@ -157,7 +157,7 @@ def test_sizes_in_a_users_table_freeze() -> None:
 
 def test_layers_that_share_a_cached_function_are_no_relations() -> None:
     class Shared(nn.Module):
-        known: dict[int, int] = {}
+        known: ClassVar[dict[int, int]] = {}
 
         def forward(self, y: Tensor) -> Tensor:
             width = y.shape[-1]

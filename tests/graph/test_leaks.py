@@ -7,16 +7,16 @@ import functools
 import gc
 from dataclasses import dataclass
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 import torch
+from keeping_models import Net
 from torch import Tensor, nn
 
 from netmorph import trace
 from netmorph.graph.provenance import Size
 from netmorph.graph.running import TraceError
-from tests.graph.keeping_models import Net
 
 Point = collections.namedtuple("Point", "n width")
 LAST: dict[str, Any] = {"width": 1}
@@ -111,7 +111,7 @@ def test_cached_functions_forget_what_is_ours_alone() -> None:
 
 def test_variables_of_modules_and_classes_are_as_they_were() -> None:
     class Counting(nn.Module):
-        widths: dict[int, int] = {}
+        widths: ClassVar[dict[int, int]] = {}
         last: int = 0
 
         def forward(self, x: Tensor) -> Tensor:

@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 import torch
+from keeping_models import Net
 from torch import Tensor, nn
 
 from netmorph import apply, trace, widen
 from netmorph.graph.running import run, untouched
-from tests.graph.keeping_models import Net
 
 
 class Closed(collections.OrderedDict):  # type: ignore[type-arg]

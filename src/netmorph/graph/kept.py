@@ -206,7 +206,7 @@ def _ways_to_blank(slots: Sequence[Slot], modules: dict[str, nn.Module]) -> Iter
 
 def _empty(value: Any) -> Any:
     if isinstance(value, Tensor):
-        return value.new_empty((0,) * value.dim())
+        return value.new_zeros((0,) * value.dim())
     return type(value)() if type(value) in (list, dict, int, float) else None
 
 

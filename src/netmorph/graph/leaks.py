@@ -94,6 +94,8 @@ def clean(sizes: Sequence[Size], made: Mapping[int, Tensor], result: Any, before
     cleaning.private.update(map(id, (sizes, made)))
     returned = Counter(map(id, _inside(result, set())))
     leaked = _alive(sizes, made, returned)
+    seen: dict[int, Any] = {}
+    cleaning.private.add(id(seen))
     for _ in range(DEPTH):
         if not leaked:
             return
@@ -103,7 +105,8 @@ def clean(sizes: Sequence[Size], made: Mapping[int, Tensor], result: Any, before
         caches = [holder for holder in holders if isinstance(holder, Cached)]
         for cache in caches:
             cache.cache_clear()
-        above = [holder for holder in holders if cleaning.clean(holder)]
+        above = [holder for holder in holders if id(holder) not in seen and cleaning.clean(holder)]
+        seen |= {id(holder): holder for holder in above}
         holders.clear()
         leaked = _alive(sizes, made, returned) if caches else above
 
