@@ -15,6 +15,7 @@ from collections.abc import Callable, Container, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -291,14 +292,18 @@ def _same_pair(one: tuple[Any, Any], other: tuple[Any, Any]) -> bool:
 
 
 def _is_same(one: Any, other: Any) -> bool:
-    """Also where a size, or a sequence of them, stood in for integers."""
+    """Also where sizes stand in for integers, and for what holds some."""
     if one is other:
         return True
-    if type(one) is int or isinstance(one, bool | float | str):
-        return type(one) is type(plain(other)) and bool(one == plain(other))
-    if type(one) is type(other) and isinstance(one, list | tuple):
+    if isinstance(other, Size):
+        return isinstance(one, int | np.integer) and int(one) == int(other)
+    if type(one) is not type(other) or isinstance(one, Tensor):
+        return False
+    if isinstance(one, list | tuple):
         return len(one) == len(other) and all(map(_is_same, one, other))
-    return False
+    if isinstance(one, dict):
+        return one.keys() == other.keys() and all(_is_same(value, other[key]) for key, value in one.items())
+    return isinstance(one, int | float | str) and bool(one == other)
 
 
 def _is_of_the_model(kind: type) -> bool:
