@@ -10,6 +10,7 @@ import operator
 import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from types import CodeType
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from netmorph.graph.facts import Facts
-from netmorph.graph.held import Holder, swapped
+from netmorph.graph.held import Holder, stood_in
 from netmorph.graph.holders import alike, is_integer
 from netmorph.graph.lines import forward_frames, source_line
 from netmorph.graph.provenance import Size, plain
@@ -35,16 +36,18 @@ class Following(TorchFunctionMode):
 
     Args:
         value: the recorded value of a tensor.
+        apart: see `Facts`.
 
     Attributes:
-        equal: sizes that were compared and found equal.
+        facts: what the sizes tell that the forward gets.
         read: the tensors whose values were given to Python or another library.
         differentiated: while the forward takes a gradient: of which tensors.
     """
 
-    def __init__(self, value: Callable[[Tensor], Value]) -> None:
+    def __init__(self, value: Callable[[Tensor], Value], apart: frozenset[CodeType] = frozenset()) -> None:
         super().__init__()
-        self.facts = Facts()
+        self.facts = Facts(apart=apart)
+        self._recorded = self.facts.of_recording()
         self.read: list[Value] = []
         self.differentiated: tuple[Value, ...] | None = None
         self._value = value
@@ -90,31 +93,11 @@ class Following(TorchFunctionMode):
         Of an operator that runs outside of any call that is followed (in a script, or in a forward that cannot be
         followed), all integers are as if written in the code.
         """
-        given = self._given
-        place = 0
-
-        def follow(leaf: Any) -> Any:
-            nonlocal place
-            if type(leaf) is list or type(leaf) is tuple:
-                return type(leaf)(follow(entry) for entry in leaf)
-            if isinstance(leaf, float):
-                return next((root for root in self._powers if root == leaf), leaf)
-            if type(leaf) is not int:
-                return leaf
-            if given is None:
-                return Size(leaf, given_source(leaf, self.facts), self.facts)
-            for at in range(place, len(given)):
-                found = given[at]
-                if not isinstance(found, Tensor) and plain(found) == leaf:
-                    place = at + 1
-                    return found if isinstance(found, Size) else Size(leaf, given_source(leaf, self.facts), self.facts)
-            return leaf
-
         args, kwargs = arguments
-        places = _places(op)
+        given, places = _Given(self._given, self._powers, self._recorded), _places(op)
         return (
-            tuple(arg if at in places else follow(arg) for at, arg in enumerate(args)),
-            {name: arg if name in places else follow(arg) for name, arg in kwargs.items()},
+            tuple(arg if at in places else given.follow(arg) for at, arg in enumerate(args)),
+            {name: arg if name in places else given.follow(arg) for name, arg in kwargs.items()},
         )
 
     def read_number(self, number: Any) -> None:
@@ -140,10 +123,11 @@ class Following(TorchFunctionMode):
                 whole = Length(self._value(tensor), dim)
                 self.facts.equal.append(Equality(given_source(stop, self.facts), whole, source_line()))
 
-    def hold(self, modules: dict[str, nn.Module]) -> None:
-        """Let the modules hold sizes in place of integers; the caller puts the modules' attributes back."""
-        for module, name, value in swapped(modules, self._held):
-            vars(module)[name] = value
+    @contextlib.contextmanager
+    def held(self, modules: dict[str, nn.Module]) -> Iterator[None]:
+        """Let the modules hold sizes in place of integers."""
+        with stood_in(modules, self._held):
+            yield
 
     def _held(self, holder: Holder, tail: str, held: Any) -> Any:
         path, name = holder.module, holder.place(tail)
@@ -173,6 +157,32 @@ class Following(TorchFunctionMode):
         value = self._value(tensor)
         lengths = [Length(value, dim) for dim in range(len(value.shape))]
         return Size(result, _product(lengths), self.facts) if lengths else result
+
+
+class _Given:
+    """Finds the integers of an operator among those that the present call was given, in their order.
+
+    It is no function in a function, which would hold itself, and so the sizes, until the garbage collector comes.
+    """
+
+    def __init__(self, given: Sequence[int | Tensor] | None, powers: Sequence[Root], facts: Facts) -> None:
+        self._given, self._powers, self._facts, self._place = given, powers, facts, 0
+
+    def follow(self, leaf: Any) -> Any:
+        if type(leaf) is list or type(leaf) is tuple:
+            return type(leaf)(self.follow(entry) for entry in leaf)
+        if isinstance(leaf, float):
+            return next((root.kept(self._facts) for root in self._powers if root == leaf), leaf)
+        if type(leaf) is not int:
+            return leaf
+        if self._given is None:
+            return Size(leaf, given_source(leaf, self._facts), self._facts)
+        for at in range(self._place, len(self._given)):
+            found = self._given[at]
+            if not isinstance(found, Tensor) and plain(found) == leaf:
+                self._place = at + 1
+                return Size(leaf, given_source(found, self._facts), self._facts)
+        return leaf
 
 
 _SIZES = (Tensor.shape.__get__, Tensor.size)  # type: ignore[attr-defined]

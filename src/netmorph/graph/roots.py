@@ -15,6 +15,7 @@ from netmorph.graph.value import Value
 
 if TYPE_CHECKING:
     from netmorph.graph.axis import Axis
+    from netmorph.graph.facts import Facts
     from netmorph.graph.sources import Source
 
 
@@ -25,17 +26,25 @@ class Root(float):
         source: of the size.
         size: its value.
         power: 0.5 for the root, -0.5 for one over it.
+        facts: of the recording.
     """
 
     source: Source
     size: int
     power: float
+    facts: Facts
 
-    def __new__(cls, value: float, source: Source, size: int, power: float) -> Root:
+    def __new__(cls, value: float, source: Source, size: int, power: float, facts: Facts) -> Root:
         """A `float` like any other for whoever does not look."""
         made = super().__new__(cls, value)
-        made.source, made.size, made.power = source, size, power
+        made.source, made.size, made.power, made.facts = source, size, power, facts
+        if facts.handed is not None:
+            facts.handed.append(made)
         return made
+
+    def kept(self, facts: Facts) -> Root:
+        """The same for a recording to keep."""
+        return Root(float(self), self.source, self.size, self.power, facts)
 
     __hash__ = float.__hash__
 
@@ -62,7 +71,7 @@ class Root(float):
         return self._as(-float(self), self.power)
 
     def _as(self, value: float, power: float) -> Root:
-        return Root(value, self.source, self.size, power)
+        return Root(value, self.source, self.size, power, self.facts)
 
 
 def _is_plain(other: Any) -> bool:
