@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import torch
@@ -273,6 +274,43 @@ def recipe_in_caches() -> nn.Module:
     return Net(run, heads=2)
 
 
+class Settings:
+    """Sizes, and what the forward keeps, partly in attributes that Python keeps in slots."""
+
+    __slots__ = ("kept", "rows")
+
+    def __init__(self) -> None:
+        self.rows, self.kept = 1, SimpleNamespace(calls=0, table=None)
+
+
+def table_beside_sizes() -> nn.Module:
+    """Sizes are followed into copies of the objects that hold them; what is written there is written all the same."""
+
+    def run(net: Any, x: Tensor) -> Tensor:
+        y = net.a(x)
+        kept = net.settings.kept
+        if kept.table is None:
+            kept.table = torch.ones(net.settings.rows, y.shape[-1], dtype=y.dtype)
+        return net.z(y * kept.table)
+
+    return Net(run, settings=Settings())
+
+
+def gradients_by_a_table() -> nn.Module:
+    """It takes gradients itself, so that it is recorded outside of inference mode."""
+
+    def run(net: Any, x: Tensor) -> Tensor:
+        with torch.enable_grad():
+            point = x.detach().requires_grad_()
+            n = x.shape[1]
+            if n not in net.tables:
+                net.tables[n] = ramp(n)
+            (slope,) = torch.autograd.grad((net.first(point).tanh() * net.tables[n]).sum(), point)
+        return net.z(net.a(x + slope))
+
+    return Net(run, tables={}, first=nn.Linear(4, 4))
+
+
 # What can be widened in each, by group.
 KEEPING: dict[Callable[[], nn.Module], str] = {
     attribute_from_none: "a",
@@ -293,4 +331,6 @@ KEEPING: dict[Callable[[], nn.Module], str] = {
     cached_function_of_tensors: "a",
     cached_function_without_sizes: "a",
     recipe_in_caches: "a",
+    table_beside_sizes: "a",
+    gradients_by_a_table: "a",
 }

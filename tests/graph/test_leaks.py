@@ -142,6 +142,23 @@ def test_variables_of_modules_and_classes_are_as_they_were() -> None:
     assert is_plain(Counting.last)
 
 
+def test_a_forward_that_takes_gradients() -> None:
+    kept: dict[Any, Any] = {}
+
+    def run(net: Any, x: Tensor) -> Tensor:
+        with torch.enable_grad():
+            point = x.detach().requires_grad_()
+            kept["first"] = net.a(point)
+            (slope,) = torch.autograd.grad(kept["first"].tanh().sum(), point)
+        kept[x.shape[1]] = [slope, slope.shape[-1]]
+        return net.z(net.a(x)) + slope.sum()
+
+    net = Net(run)
+    trace(net, torch.randn(2, 5, 4))
+    assert is_plain(kept)
+    assert not kept["first"].requires_grad  # a graph would hold all that the recording computed
+
+
 def test_results() -> None:
     graph = traced(lambda net, x: {"out": net.z(net.a(x)), "width": net.a(x).shape[-1], "shape": x.shape})
     assert is_plain({key: value for key, value in graph.recording.result.items() if key != "out"})
@@ -163,6 +180,7 @@ def test_a_forward_that_fails() -> None:
 def test_a_forward_that_keeps_nothing_costs_no_search(monkeypatch: pytest.MonkeyPatch) -> None:
     model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten(), nn.Linear(144, 2))
     images = torch.randn(2, 3, 8, 8)
+    model.config = SimpleNamespace(width=4, sizes=[3, (4, 144)], table={"n": 2})
     trace(model, images)  # what PyTorch imports at its first call
     monkeypatch.setattr(gc, "get_referrers", lambda *given: pytest.fail("searched"))
     trace(model, images)

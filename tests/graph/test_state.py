@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import collections
+import random
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, ClassVar
 
+import numpy as np
 import pytest
 import torch
 from keeping_models import Net
@@ -85,6 +87,58 @@ def test_what_a_forward_writes_into_them_is_put_back() -> None:
         assert (net.config.deep, net.config.calls) == ({"list": [{1}]}, 0)
         assert net.counter == {}
         assert torch.equal(net.memory, torch.zeros(2, 3))
+
+
+def test_what_a_forward_writes_beside_sizes_is_put_back() -> None:
+    class Slotted:
+        __slots__ = ("calls", "inner")
+
+        def __init__(self) -> None:
+            self.calls, self.inner = 3, SimpleNamespace(width=6, more=None)
+
+    class Table(dict):  # type: ignore[type-arg]
+        """One with attributes as well."""
+
+    def forward(net: Any, x: Tensor) -> Tensor:
+        net.config.heads += 1
+        net.config.log.append(x.shape[1])
+        net.config.itself, net.other = net.config, net.config
+        net.slotted.calls += 1
+        net.slotted.inner.more = x
+        net.table[x.shape[1]], net.table.calls = x.shape[1], net.table.calls + 1
+        del net.table["n"]
+        net.sizes.append(4)
+        return net.z(net.a(x).view(*x.shape[:2], net.other.heads, -1).flatten(2))
+
+    class Own(Net):
+        sizes: ClassVar = [1, 2]
+
+    net = Own(forward, slotted=Slotted(), table=Table(n=1))
+    net.config, net.table.calls = SimpleNamespace(heads=2, log=[1, 2]), 0
+    config, log, inner = net.config, net.config.log, net.slotted.inner
+    for way in (lambda: trace(net, torch.randn(2, 5, 4)), lambda: run(net, (torch.randn(2, 5, 4),))):
+        way()
+        assert net.config is config
+        assert vars(config) == {"heads": 2, "log": [1, 2]}
+        assert config.log is log
+        assert (net.slotted.calls, net.slotted.inner) == (3, inner)
+        assert vars(inner) == {"width": 6, "more": None}
+        assert (net.table, net.table.calls) == ({"n": 1}, 0)
+        assert "sizes" not in vars(net)
+        assert not hasattr(net, "other")
+
+
+def test_streams_of_random_numbers_go_on_from_where_they_were() -> None:
+    def forward(net: Any, x: Tensor) -> Tensor:
+        net.streams["torch"].manual_seed(net.streams["own"][0].randrange(9))
+        return net.z(net.a(x)) + net.config.numpy.random()
+
+    streams = {"torch": torch.Generator().manual_seed(1), "own": (random.Random(1),)}
+    net = Net(forward, streams=streams, config=SimpleNamespace(numpy=np.random.default_rng(1), width=6))
+    trace(net, torch.randn(2, 5, 4))
+    assert net.streams["torch"].initial_seed() == 1
+    assert net.streams["own"][0].getstate() == random.Random(1).getstate()
+    assert net.config.numpy.random() == np.random.default_rng(1).random()
 
 
 def test_an_ordered_dictionary_keeps_its_order() -> None:

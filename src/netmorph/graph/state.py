@@ -67,12 +67,12 @@ class Slot:
     def table(self, modules: dict[str, nn.Module]) -> dict[Any, Any] | None:
         """The dictionary that the slot is an entry of; None where the way there is none any more."""
         node: Any = modules.get(self.module)
-        for step in self.steps[:-1]:
-            try:
-                node = node[step] if isinstance(node, list | tuple) else entries_of(node)[step]
-            except (KeyError, IndexError, TypeError):
-                return None
-        return None if node is None or isinstance(node, list | tuple) else entries_of(node)
+        try:
+            for step in self.steps[:-1]:
+                node = _below(node, step)
+            return None if isinstance(node, list | tuple) else entries_of(node)
+        except (KeyError, IndexError, TypeError, AttributeError):
+            return None
 
     def value(self, modules: dict[str, nn.Module]) -> Any:
         """What stands in it."""
@@ -118,6 +118,15 @@ def assign(table: dict[Any, Any], key: Any, value: Any) -> None:
         base.__setitem__(table, key, value)
     elif base.__contains__(table, key):
         base.__delitem__(table, key)
+
+
+def _below(node: Any, step: Any) -> Any:
+    """What stands one step further."""
+    if isinstance(node, list | tuple):
+        return node[step]
+    if not isinstance(node, dict) and (member := dict(members(type(node))).get(step)) is not None:
+        return member.__get__(node)
+    return entries_of(node)[step]
 
 
 def entries_of(node: Any) -> dict[Any, Any]:
