@@ -18,7 +18,7 @@ from netmorph.errors import NetmorphError, require
 from netmorph.graph import trace
 from netmorph.measure.cost import cost
 from netmorph.policy import Proposal
-from netmorph.policy.proposals import ask
+from netmorph.policy.mutation import check_editable
 from netmorph.report.logs import OnEpoch, TensorBoardLog, csv_log, every, jsonl_log, recorded
 from netmorph.run import single
 from netmorph.run.budget import Budget
@@ -33,7 +33,7 @@ from netmorph.search.evolution import Progress
 from netmorph.search.evolution import evolve as run_evolution
 from netmorph.search.jobs import handler
 from netmorph.tasks import Criterion
-from netmorph.train.checks import check_data, check_output, check_recipe, usable_device
+from netmorph.train.checks import check_data, check_head, check_output, check_recipe, usable_device
 from netmorph.train.history import Epoch
 from netmorph.train.inputs import examples
 from netmorph.train.parallel import ONE_PROCESS, World, own_device
@@ -78,6 +78,7 @@ def create(
     check_recipe(config.recipe, dataset, world)
     model = config.base(dataset).build()
     check_output(model, dataset, config.recipe)
+    check_head(model, dataset)
     price = cost(model, examples(dataset, model, 2))
     if isinstance(config, EvolveConfig):
         require("moocore", "evolve")
@@ -86,9 +87,7 @@ def create(
                 f"the start network takes {price.flops:.3g} FLOPs, more than max_flops, {config.max_flops:.3g}; "
                 "raise it, or start smaller (width)"
             )
-        graph = trace(model, examples(dataset, model))
-        for proposal, _ in config.mutation.proposals:
-            ask(proposal, graph, np.random.default_rng(config.seed))
+        check_editable(trace(model, examples(dataset, model)), np.random.default_rng(config.seed), config.mutation)
     with Records.create(folder) as records, records.transaction():
         records.set_meta("config", told)
         records.set_meta("title", f"{config.model} on {dataset.name}")

@@ -206,3 +206,17 @@ def test_a_task_of_ones_own_tells_its_numbers_alone(tmp_path: Path) -> None:
     assert found.exhibits == Exhibits()
     assert found.constant is None
     assert found.best.test.keys() == {"loss"}
+
+
+def test_a_head_wider_than_the_classes_is_told_of(tmp_path: Path) -> None:
+    base = Base("mlp", {"input_shape": [1, 6, 6], "classes": len(CLASSES) + 2, "hidden": []})
+    store, model = NetworkStore(tmp_path, base, Recipe()), base.build()
+    with torch.no_grad():
+        model.fc1.weight.zero_()
+        model.fc1.bias.copy_(torch.arange(len(CLASSES) + 2.0))
+    store.put(1, Stage.TRAINED, model, (), None)
+    report = FinalTest(store, DATA).exhibits([record(1, "evolve", True)]).classification
+    names = [*CLASSES, f"output {len(CLASSES)}", f"output {len(CLASSES) + 1}"]
+    assert [entry["name"] for entry in report["classes"]] == names
+    assert {predicted for _, predicted, _ in report["confusion"]} == {len(CLASSES) + 1}
+    assert report["accuracy"] == 0
