@@ -163,6 +163,20 @@ def test_evolve_show_report_and_resume(netmorph: Program, folder: Path) -> None:
     assert {"best", "ensemble", "members", "baselines", "training_flops", "seconds"} <= found.keys()
     assert "digits-1: finished, round 1" in netmorph("show", "runs/digits-1").out
 
+    assert found["verdict"] in plain(done.out)
+    assert f"Best network: runs/digits-1/networks/{found['best']['id']}.trained.safetensors" in done.out
+    ids = [network["id"] for network in found["networks"]]
+    assert "(--all lists them)" in done.out
+    every = netmorph("show", "runs/digits-1", "--all").out.splitlines()[-len(ids) :]
+    assert [line.split()[0] for line in every] == [str(id) for id in ids]
+    one = json.loads(netmorph("show", "runs/digits-1:4", "--json").out)
+    assert (one["id"], one["file"]) == (4, "runs/digits-1/networks/4.trained.safetensors")
+    assert "networks/4.trained.safetensors" in netmorph("show", "runs/digits-1:4").out
+    assert "Error: the run in runs/digits-1 has no network 99; it has 1-" in netmorph("show", "runs/digits-1:99").err
+    assert netmorph("groups", "runs/digits-1:4").code == 0
+    written = netmorph("export", "runs/digits-1", "--code", "best.py")
+    assert (written.code, written.err) == (0, "")
+
     Path("runs/digits-1/report.html").unlink()
     done = netmorph("report", "runs/digits-1", "--out", "page.html")
     assert (done.code, done.out) == (0, "Report: page.html\n")

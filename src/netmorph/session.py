@@ -26,8 +26,8 @@ from netmorph.run.config import Config, EvolveConfig, TrainConfig, as_json, from
 from netmorph.run.lock import RunLock
 from netmorph.run.machine import machine, versions
 from netmorph.run.names import Status
+from netmorph.run.opening import best_id
 from netmorph.run.records import Records
-from netmorph.run.result import Result
 from netmorph.run.store import network_file
 from netmorph.search.evolution import Progress
 from netmorph.search.evolution import evolve as run_evolution
@@ -172,17 +172,12 @@ def criterion(folder: Path) -> Criterion:
 
 
 def best_network(folder: Path) -> Path:
-    """The file of the best network of a finished run, for `netmorph.load`.
+    """The file of the best network of a run, of all its arms, for `netmorph.load`.
 
     Raises:
-        RunError: the run has no result yet.
+        LoadError: none is trained yet.
     """
-    with reading(folder) as records:
-        told = records.meta("result")
-        best = None if told is None else Result.from_json(told).best
-    if best is None:
-        raise RunError(f"the run in {folder} has no result yet; go on with it first")
-    return network_file(folder, best.id)
+    return network_file(folder, best_id(folder))
 
 
 def train(

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shlex
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -50,6 +52,11 @@ def program(
 def tell(text: str, to: Console = console) -> None:
     """Print as it is: on one line however narrow the terminal, so that paths and commands can be copied."""
     to.print(text, markup=False, highlight=False, soft_wrap=True)
+
+
+def quoted(folder: Path) -> str:
+    """A folder as a shell takes it."""
+    return shlex.quote(str(folder))
 
 
 def options(given: list[str] | None) -> dict[str, Any]:

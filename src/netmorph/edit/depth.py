@@ -129,7 +129,7 @@ def _called_behind(graph: Graph, path: str) -> list[Spec]:
         return []
     (reader,), (maker,) = readers, makers
     name = reader.op.overloadpacket.__name__.removesuffix("_")
-    # What a module returned before its last call is not known: only one that runs once is read by this activation alone.
+    # What a module returned before its last call is not known: one that runs twice may be read elsewhere, too.
     runs = sum((call.module, call.op, call.location) == (maker.module, maker.op, maker.location) for call in calls)
     is_module = isinstance(graph.modules[reader.module], tuple(IDEMPOTENT.values()))
     return [Spec(name)] if name in IDEMPOTENT and runs == 1 and not is_module else []
