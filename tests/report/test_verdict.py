@@ -44,6 +44,11 @@ EVOLVED, ALONE, RANDOM = network(7, 0.9, 0.9), network(3, 0.8, 0.8), network(5, 
             "accuracy 90.00%, as there): more search does not pay here.",
         ),
         (
+            "evolve", EVOLVED, EVOLVED, RANDOM,
+            "Nothing was better than the start network after its first training (network 7, validation accuracy 90.00%): "
+            "more search does not pay here.",
+        ),
+        (
             "evolve", EVOLVED, network(3, 0.8, 0.95), RANDOM,
             "The evolution found the best network (network 7, validation accuracy 90.00%, against 80.00% of the start "
             "network trained on alone and 70.00% of random search without inheritance); on the test set it is the "

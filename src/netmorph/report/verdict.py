@@ -29,14 +29,16 @@ def verdict(found: Result, criterion: Criterion) -> str | None:
 
     others = {look(name).phrase: baseline.best for name, baseline in found.baselines.items()}
     network = f"network {best.id}, validation {criterion.name} {value(best)}"
-    equal = [phrase for phrase, other in others.items() if value(other) == value(best)]
-    if arm != ArmName.EVOLVE:
+    equal = [phrase for phrase, other in others.items() if value(other) == value(evolved)]
+    if any(baseline.best.id == best.id for name, baseline in found.baselines.items() if name != arm):
+        text = f"nothing was better than the start network after its first training ({network}): more search does not pay here"
+    elif equal and value(evolved) == value(best):
+        names = " and ".join(equal)
+        text = f"the evolution found nothing better than {names} ({network}, as there): more search does not pay here"
+    elif arm != ArmName.EVOLVE:
         lesson = LESSONS.get(arm, "this search does not pay here")
         found_by = f"{look(arm).phrase} was better than the evolution ({network}, against {value(evolved)})"
         text = f"{found_by}{_but_tested(best, [evolved], criterion)}: {lesson}"
-    elif equal:
-        names = " and ".join(equal)
-        text = f"the evolution found nothing better than {names} ({network}, as there): more search does not pay here"
     else:
         beaten = " and ".join(f"{value(other)} of {phrase}" for phrase, other in others.items())
         tested = _but_tested(best, [*others.values()], criterion)

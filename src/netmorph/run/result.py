@@ -249,7 +249,7 @@ def result_of(records: Records, scores: Scores | None = None, seconds: float | N
         arms[network.arm].append(network)
     evolved, number = arms.pop(ArmName.EVOLVE, []), records.meta("round")
     survivors = _survivors(evolved)
-    found = {ArmName.EVOLVE: best(_standing(evolved, number))}
+    found: dict[str, NetworkRecord | None] = {ArmName.EVOLVE: best(_standing(evolved, number))}
     found |= {name: _champion(evolved[0], networks, number) for name, networks in arms.items()}
     champions = {name: champion for name, champion in found.items() if champion}
     first = best(champions.values())  # of equals, the evolution's
