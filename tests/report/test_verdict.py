@@ -45,8 +45,8 @@ EVOLVED, ALONE, RANDOM = network(7, 0.9, 0.9), network(3, 0.8, 0.8), network(5, 
         ),
         (
             "evolve", EVOLVED, EVOLVED, RANDOM,
-            "Nothing was better than the start network after its first training (network 7, validation accuracy 90.00%): "
-            "more search does not pay here.",
+            "Nothing was better than the start network as first trained (network 7, validation accuracy 90.00%): more "
+            "search does not pay here.",
         ),
         (
             "evolve", EVOLVED, network(3, 0.8, 0.95), RANDOM,

@@ -31,7 +31,7 @@ def verdict(found: Result, criterion: Criterion) -> str | None:
     network = f"network {best.id}, validation {criterion.name} {value(best)}"
     equal = [phrase for phrase, other in others.items() if value(other) == value(evolved)]
     if any(baseline.best.id == best.id for name, baseline in found.baselines.items() if name != arm):
-        text = f"nothing was better than the start network after its first training ({network}): more search does not pay here"
+        text = f"nothing was better than the start network as first trained ({network}): more search does not pay here"
     elif equal and value(evolved) == value(best):
         names = " and ".join(equal)
         text = f"the evolution found nothing better than {names} ({network}, as there): more search does not pay here"

@@ -173,7 +173,11 @@ class RandomSearch:
         earlier = self.planner.networks.totals(self.name)
         missing = round.target - earlier.flops[State.TRAINED]
         made: list[NetworkRecord] = []
-        while missing > spent(made) and sum(network.state == State.FAILED for network in made) < BIRTH_FAILURES:
+        # Of those that converge before their end, it takes more to have had as much.
+        while (
+            missing > self.planner.start_share * spent(made)
+            and sum(network.state == State.FAILED for network in made) < BIRTH_FAILURES
+        ):
             index = earlier.count + len(made)
             draw = np.random.default_rng([self.planner.config.seed, index])
             birth = Birth(
