@@ -19,6 +19,7 @@ from tests.program import Program
         ("resized to the median, size=(12, 16). Give", "resized to the median, --resize 12x16. Give"),
         ("leave compile out, or see", "leave --compile out, or see"),
         ("missing='mean' puts it", "--missing mean puts it"),
+        ("take task='text' (--task text)", "take --task text"),
         ("the column 'batch_size' of /data/train_size/x.csv", "the column 'batch_size' of /data/train_size/x.csv"),
         ("train the data with a task of your own", "train the data with a task of your own"),
         ("--task text; my.batch_size", "--task text; my.batch_size"),
@@ -32,6 +33,12 @@ def test_the_spelling_that_was_used_is_told(monkeypatch: pytest.MonkeyPatch) -> 
     for given in ("--lr", "--learning-rate"):
         monkeypatch.setattr(sys, "argv", ["netmorph", "train", f"{given}=0"])
         assert in_options("learning_rate must be above 0") == f"{given} must be above 0"
+
+
+def test_options_of_other_commands_are_not_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    for command, told in (("groups", "--input"), ("evolve", "input_shape"), ("report", "input_shape")):
+        monkeypatch.setattr(sys, "argv", ["netmorph", command])
+        assert in_options("its input_shape is wrong") == f"its {told} is wrong"
 
 
 def test_the_program_tells_it(netmorph: Program) -> None:

@@ -243,6 +243,13 @@ def test_grey_images_among_others_are_read_in_colour_with_a_note(pictures):
     assert np.repeat(grey.reshape(1, 6, 5), 3, 0).tobytes() in all_images(dataset)
 
 
+def test_sizes_of_the_same_area_are_told_apart(tmp_path):
+    write_class_folders(tmp_path, ("cat",), 10, 4, 8)
+    write_class_folders(tmp_path, ("dog",), 10, 8, 4)
+    with pytest.warns(UserWarning, match=r"from 4x8 to 8x4 .* size=\(6, 6\)"):
+        data.load(tmp_path)
+
+
 def test_parts_of_different_sizes_are_read_together(tmp_path):
     write_class_folders(tmp_path / "train", ("cat", "dog"), 10, 4, 4)
     write_class_folders(tmp_path / "test", ("cat", "dog"), 4, 8, 8)

@@ -13,6 +13,7 @@ from netmorph.cli.app import app
 # Arguments of Python's that have another name here.
 RENAMED = {"resize": "size", "stream": "streamed"}
 _BEFORE, _BEHIND = r"(?<![\w./'\"=-])", r"(?![\w/'\"]|\.\w)"
+_NOTHING = r"(?!)"
 _VALUE = r"=('[^']*'|\([^)]*\)|[\w.+-]*\w)"
 # Words that are also plain English are names where a sentence begins with what they must be, or asks to change them.
 _MUST = r"(?= (?:must|is for|are for|takes|has)\b)"
@@ -26,8 +27,8 @@ def in_options(message: str) -> str:
     and where a sentence is about them. What stands in quotes, or is part of a path, is the user's.
     """
     named = _options()
-    names = "|".join(sorted(map(re.escape, named), key=len, reverse=True))
-    unlike_english = "|".join(name for name in named if re.search(r"[_0-9]", name))
+    names = "|".join(sorted(map(re.escape, named), key=len, reverse=True)) or _NOTHING
+    unlike_english = "|".join(name for name in named if re.search(r"[_0-9]", name)) or _NOTHING
     message = re.sub(rf"{_BEFORE}({names}){_VALUE}", lambda found: f"{named[found[1]]}{_typed(found[2])}", message)
     for pattern in (
         rf"{_BEFORE}({unlike_english}){_BEHIND}",
@@ -35,15 +36,16 @@ def in_options(message: str) -> str:
         rf"{_ASKED}({names})(?= out\b|[,;.]| or\b|$)",
     ):
         message = re.sub(pattern, lambda found: named[found[1]], message)
-    return message
+    return re.sub(r"(--[\w-]+ \S+) \(\1\)", r"\1", message)  # which is told in both languages
 
 
 def _options() -> dict[str, str]:
-    """Python's names of all options, each with how the user wrote it, or else its shortest spelling."""
+    """Python's names of the command's options, each with how the user wrote it, or else its shortest spelling."""
     program = typer.main.get_command(app)
     given = {argument.partition("=")[0] for argument in sys.argv[1:]}
+    commands = program.commands if isinstance(program, typer.core.TyperGroup) else {}
     found: dict[str, str] = {}
-    for command in program.commands.values() if isinstance(program, typer.core.TyperGroup) else ():
+    for command in [commands[name] for name in sys.argv[1:2] if name in commands] or commands.values():
         for option in command.params:
             spellings = [spelling for spelling in option.opts if spelling.startswith("--")]
             if spellings and option.name:

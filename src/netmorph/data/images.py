@@ -65,7 +65,7 @@ def _alike(images: Sequence[NDArray[np.uint8]]) -> Tensor:
     if 0 < grey < len(images):
         warnings.warn(grey_among(grey, len(images)), stacklevel=2)
     if len(sizes := set(zip(heights.tolist(), widths.tolist(), strict=True))) > 1:
-        small, large = min(sizes, key=math.prod), max(sizes, key=math.prod)
+        small, *_, large = sorted(sizes, key=lambda size: (math.prod(size), size))
         warnings.warn(
             f"the {len(images)} images have {len(sizes)} different sizes, from {small[0]}x{small[1]} to "
             f"{large[0]}x{large[1]} (height x width); all are resized to the median, size=({size[0]}, {size[1]}). Give "
