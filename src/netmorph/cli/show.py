@@ -74,10 +74,13 @@ def report(
 
 def finish(folder: Path, page: Path) -> None:
     """What a command that has finished a run tells at its end."""
-    from netmorph import session
+    from netmorph import session, zoo
 
     show(str(folder))
     tell(f"Best network: {session.best_network(folder)}")
-    tell(f"  in Python: netmorph.load({str(folder)!r})")
-    tell(f"  as code: netmorph export {quoted(folder)} --code network.py")
+    with session.reading(folder) as records:
+        model = records.meta("config")["model"]
+    own = model not in zoo.MODELS  # whose name in a file is not imported
+    tell(f"  in Python: netmorph.load({str(folder)!r}{', base=' + model.rpartition(':')[2] if own else ''})")
+    tell(f"  as code: netmorph export {quoted(folder)}{' --base ' + model if own else ''} --code network.py")
     tell(f"Report: {page}")
