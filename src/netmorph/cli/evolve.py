@@ -217,7 +217,8 @@ def evolve(
         if given(context, "budget"):
             session.extend(folder, Budget.parse(budget), functions)
     tell(f"Run folder: {folder} (netmorph show {quoted(folder)} tells how far it is)")
-    _tell_how_long(folder, workers)
+    if resume is None:
+        _tell_how_long(folder, workers)
     go_on = f"\nInterrupted. Go on with: netmorph evolve --resume {quoted(folder)}"
     with (
         ends_tidily(lambda: tell(go_on, errors)),
