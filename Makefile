@@ -5,8 +5,9 @@ BIN := .venv/bin
 RUN := .venv/.run
 DEV := .venv/.dev
 ZOO_READY := .venv/.zoo
+STRANGERS := .venv/strangers
 
-.PHONY: run test test-slow check bench bench-zoo bench-narrowing bench-engine clean
+.PHONY: run test test-slow check bench bench-zoo bench-strangers bench-narrowing bench-engine clean
 
 run: $(RUN)
 	$(BIN)/netmorph evolve --data digits
@@ -32,6 +33,11 @@ ZOO ?= ../shared/zoo/open.csv
 bench-zoo: $(ZOO_READY)
 	$(BIN)/python -m benchmarks.zoo --zoo $(ZOO) $(OPTIONS)
 
+# The same on models of libraries whose authors know nothing of it (diffusers, ultralytics, MONAI, ...). About an hour on one
+# core; stopped, it goes on where it was. `make bench-strangers OPTIONS="--only diffusers transformers/gpt2"`
+bench-strangers: $(STRANGERS)/.ready
+	PYTHONPATH=$(STRANGERS) $(BIN)/python -m benchmarks.strangers $(OPTIONS)
+
 # A ResNet that is trained on CIFAR-10 and narrowed to half its FLOPs, beside Torch-Pruning. Takes most of an hour; stopped,
 # it goes on where it was. The data is looked for in NETMORPH_DATA, else downloaded.
 bench-narrowing: export NETMORPH_DATA ?= $(abspath ../shared/data)
@@ -49,6 +55,11 @@ bench-engine: $(DEV)
 $(ZOO_READY): $(DEV)
 	$(BIN)/python -m pip install --quiet --no-deps torchvision==0.28.0 timm==1.0.31 torch-pruning==1.6.1
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt pillow pyyaml safetensors huggingface-hub
+	touch $@
+
+# In a folder of their own, so that no program finds them which does not ask.
+$(STRANGERS)/.ready: $(DEV) benchmarks/strangers.txt
+	$(BIN)/python -m pip install --quiet --no-deps --target $(STRANGERS) --requirement benchmarks/strangers.txt
 	touch $@
 
 # torchvision and timm serve the tests, without their dependencies, which ask for a CUDA build of torch.

@@ -9,6 +9,7 @@ as code, whose gradients must be the network's.
 from __future__ import annotations
 
 import importlib.util
+import os
 import sys
 import tempfile
 import time
@@ -129,5 +130,6 @@ def _seeded(one: Callable[[], list[Tensor]], other: Callable[[], list[Tensor]]) 
 if __name__ == "__main__":
     torch.set_num_threads(1)
     warnings.simplefilter("ignore")
+    os.environ.setdefault("YOLO_CONFIG_DIR", tempfile.gettempdir())  # ultralytics writes settings when it is imported
     in_plain_python()
     measure((traced, widen, halve, saved, written), stranger(sys.argv[1]))

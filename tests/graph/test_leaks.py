@@ -5,6 +5,7 @@ from __future__ import annotations
 import collections
 import functools
 import gc
+import math
 from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any, ClassVar
@@ -16,6 +17,7 @@ from torch import Tensor, nn
 
 from netmorph import trace
 from netmorph.graph.provenance import Size
+from netmorph.graph.roots import Root
 from netmorph.graph.running import TraceError
 
 Point = collections.namedtuple("Point", "n width")
@@ -40,7 +42,7 @@ def is_plain(value: Any) -> bool:
         return all(is_plain(entry) for pair in value.items() for entry in pair)
     if isinstance(value, tuple | list | set | frozenset | collections.deque):
         return all(is_plain(entry) for entry in value)
-    return not isinstance(value, Size)
+    return not isinstance(value, Size | Root)
 
 
 def traced(run: Any, width: int = 6, **parts: Any) -> Any:
@@ -72,6 +74,19 @@ def test_containers_of_all_kinds_far_from_the_model() -> None:
     assert type(next(iter(kept["order"]))) is torch.Size
     assert all(map(is_plain, (kept, other[0].width, other[1].width, other[2].width)))
     kept["tensor"][0].clone().requires_grad_().sum().backward()
+
+
+def test_roots_of_sizes() -> None:
+    kept: dict[Any, Any] = {}
+
+    def run(net: Any, x: Tensor) -> Tensor:
+        y = net.a(x)
+        kept["scales"] = [y.shape[-1] ** -0.5, (math.sqrt(y.shape[-1]), 2 * math.sqrt(y.shape[-1]))]
+        return net.z(y * kept["scales"][0])
+
+    traced(run)
+    assert kept == {"scales": [6**-0.5, (6**0.5, 2 * 6**0.5)]}
+    assert is_plain(kept)
 
 
 def test_functions_and_what_they_close_over() -> None:

@@ -72,7 +72,7 @@ MODELS: dict[str, tuple[Callable[[], Net], dict[str, Any]]] = {
     "shared keys and rotary positions": (lambda: Net(Grouped()), {"shared": 4, "heads": 16, "q.out_features": 128}),
     "nn.MultiheadAttention": (
         lambda: Net(Multihead()),
-        {"attention.num_heads": 4, "attention.head_dim": 4, "attention.embed_dim": 16},
+        {"attention.num_heads": 4, "attention.head_dim": 8, "attention.embed_dim": 32},
     ),
     "einsum": (lambda: Net(Einsum()), {}),
     "windows": (lambda: images(Windows()), {"num_heads": 4, "window": 2, "norm.normalized_shape": (32,)}),
@@ -310,3 +310,18 @@ def test_a_multiple_of_a_held_size_may_count_parts_or_channels() -> None:
     apply(graph, widen(graph, "up.width" if "up.width" in graph.groups else "width", 7))
     assert (graph.model.width, graph.model.up.out_features) == (7, 42)
     assert graph.group("up").allow == Allow.ANY
+
+
+def test_a_width_that_an_operator_counts_down_from_stays() -> None:
+    class Window(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.radius, self.read = 2, nn.Linear(4, 3)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.read(x) * torch.linspace(-self.radius, self.radius, 3).to(x)
+
+    model = Window()
+    graph = trace(model, torch.randn(2, 4))
+    assert graph.group("read").allow == Allow.FROZEN
+    assert model.radius == 2

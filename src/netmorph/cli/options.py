@@ -289,8 +289,3 @@ def refuse_others(context: typer.Context, allowed: set[str]) -> None:
 def command_line() -> str:
     """What the user typed, for the records."""
     return shlex.join(["netmorph", *sys.argv[1:]])
-
-
-def quoted(folder: Path) -> str:
-    """A folder as a shell takes it."""
-    return shlex.quote(str(folder))

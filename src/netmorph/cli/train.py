@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from netmorph.cli.app import Options, app, console, errors, tell
+from netmorph.cli.app import Options, app, console, errors, quoted, tell
 from netmorph.cli.interrupt import ends_tidily
 from netmorph.cli.options import (
     OPTIMIZATION,
@@ -49,7 +49,6 @@ from netmorph.cli.options import (
     arguments,
     command_line,
     data_config,
-    quoted,
     recipe,
     refuse_others,
 )

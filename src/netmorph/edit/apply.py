@@ -225,7 +225,7 @@ def _check_hooks(model: nn.Module, plan: Plan) -> None:
 def _check_predicted(before: Graph, after: Graph, plan: Plan, edit: Edit) -> None:
     found = None
     if plan.sizes:
-        found = disagreement(before.recording, after.recording, plan.sizes, exact=plan.exact)
+        found = disagreement(before.recording, after.recording, plan.sizes, plan.numbers, exact=plan.exact)
     if found is not None:
         _check_repeats(after, edit)
         raise EditError(

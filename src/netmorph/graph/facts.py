@@ -19,6 +19,7 @@ from netmorph.graph.sources import Comparison, Equality, Lost, Product, Source, 
 
 if TYPE_CHECKING:
     from netmorph.graph.provenance import Size
+    from netmorph.graph.roots import Root
 
 _OWN = (__file__, os.path.join(os.path.dirname(__file__), "provenance.py"))
 
@@ -34,7 +35,7 @@ class Facts:
         lines: the user's code.
         apart: functions in which a size finds nothing but itself in dictionaries, sets and `functools.lru_cache`.
         mixed: functions in which one found what was put there for an integer, or for a size of another source.
-        handed: all sizes that the forward may have got; of those that a recording keeps, none.
+        handed: all sizes, and roots of them, that the forward may have got; of those that a recording keeps, none.
     """
 
     equal: list[Equality] = field(default_factory=list)
@@ -43,7 +44,7 @@ class Facts:
     lines: Lines = field(default_factory=Lines)
     apart: frozenset[CodeType] = frozenset()
     mixed: set[CodeType] = field(default_factory=set)
-    handed: list[Size] | None = field(default_factory=list)
+    handed: list[Size | Root] | None = field(default_factory=list)
     _product: tuple[int, int, int, Source] | None = None
     _hashed: tuple[int, int] | None = None
 

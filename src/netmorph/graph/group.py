@@ -22,6 +22,7 @@ from netmorph.graph.decided import decided
 from netmorph.graph.elsewhere import elsewhere, freeze_beside, reached
 from netmorph.graph.journal import Journal
 from netmorph.graph.record import Recording, record
+from netmorph.graph.root_scale import freeze_where_not_seen, freeze_where_nothing_folds
 from netmorph.graph.rules import Attribute, Coupling, Fill, Role, Use, couple
 from netmorph.graph.running import Inputs, TraceError, check_ready, collector_paused, one_at_a_time
 from netmorph.graph.state import Kept
@@ -239,6 +240,7 @@ def traced(
     tensors = _start(run)
     couple(run, coupling, strict=strict)
     compared = run.compared
+    freeze_where_nothing_folds(run)
     parameters = {name for name, _ in model.named_parameters()}
     if auxiliary and parameters - reached(run):
         try:
@@ -251,11 +253,13 @@ def traced(
         _start(training, tensors)
         couple(training, coupling, strict=strict)
         compared += training.compared
+        freeze_where_not_seen(training, run)
         seen = reached(run) | reached(training)
         for other in elsewhere(model, inputs, run, parameters - seen):
             _start(other, tensors)
             couple(other, coupling, strict=strict)
             compared += other.compared
+            freeze_where_not_seen(other, run)
             seen |= reached(other)
         if decided(run, run.calls).start is not None:
             freeze_beside(tensors, parameters - seen)

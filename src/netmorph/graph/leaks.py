@@ -23,6 +23,7 @@ import torch
 from torch import Tensor, nn
 
 from netmorph.graph.provenance import Size, plain
+from netmorph.graph.roots import Root
 from netmorph.graph.state import BASES, contents, put, remade
 
 Cached = type(functools.lru_cache(lambda: None))
@@ -78,7 +79,7 @@ def _is_followed(name: str) -> bool:
     return name == "__main__" or not (home in sys.stdlib_module_names or home in ("torch", "numpy", "netmorph", ""))
 
 
-def clean(sizes: Sequence[Size], made: Mapping[int, Tensor], result: Any, before: Globals) -> None:
+def clean(sizes: Sequence[Size | Root], made: Mapping[int, Tensor], result: Any, before: Globals) -> None:
     """Put integers and tensors like any other in the place of those of a recording, wherever they are kept.
 
     A cache of `functools.lru_cache` that holds some is emptied. What was put into a variable of a module, or into a
@@ -111,7 +112,7 @@ def clean(sizes: Sequence[Size], made: Mapping[int, Tensor], result: Any, before
         leaked = _alive(sizes, made, returned) if caches else above
 
 
-def _alive(sizes: Iterable[Size], made: Mapping[int, Tensor], returned: Mapping[int, int]) -> list[Any]:
+def _alive(sizes: Iterable[Size | Root], made: Mapping[int, Tensor], returned: Mapping[int, int]) -> list[Any]:
     """Those that somebody else holds: we do in one place, by the loop's variable, and as an argument."""
     found: list[Any] = [entry for entry in sizes if sys.getrefcount(entry) > 3]
     return found + [entry for entry in made.values() if sys.getrefcount(entry) > 3 + returned.get(id(entry), 0)]
@@ -159,6 +160,8 @@ class _Cleaning:
         """The same without anything of ours; what needs no change is itself."""
         if isinstance(value, Size):
             return plain(value)
+        if isinstance(value, Root):
+            return float(value)
         if id(value) in self._made:
             with torch.inference_mode(False), torch.no_grad():
                 return self._copies.setdefault(id(value), value.clone())

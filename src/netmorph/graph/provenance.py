@@ -16,6 +16,7 @@ from typing import Any
 
 from netmorph.graph.facts import Facts
 from netmorph.graph.lines import is_of_the_user, source_line
+from netmorph.graph.roots import Root
 from netmorph.graph.sources import (
     Comparison,
     Difference,
@@ -224,7 +225,9 @@ class Size(int):
         return other / self.number() if isinstance(other, int | float) else NotImplemented
 
     def __pow__(self, other: Any) -> Any:  # type: ignore[override]
-        """See `__truediv__`."""
+        """A root is followed; see `__truediv__` of other powers."""
+        if type(other) is float:
+            return Root(plain(self) ** other, self.source, plain(self), other, self.facts)
         return self.number() ** plain(other) if isinstance(other, int) else self.number() ** other
 
     def __float__(self) -> float:

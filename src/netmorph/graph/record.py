@@ -29,6 +29,7 @@ from netmorph.graph.kept import Attempt, as_at_first_call, is_blank
 from netmorph.graph.leaks import Globals, clean
 from netmorph.graph.lines import source_line
 from netmorph.graph.outside import Place, places_of
+from netmorph.graph.roots import RootFactor
 from netmorph.graph.running import Inputs, TraceError, copied, forward, generators, gradients_where_asked, untouched
 from netmorph.graph.sources import Comparison, Equality
 from netmorph.graph.state import Kept, Slot, blank, plain
@@ -41,7 +42,7 @@ READS = {torch.ops.aten.item.default, torch.ops.aten._local_scalar_dense.default
 Watch = contextlib.AbstractContextManager[Any]  # around a forward that is recorded
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Call:
     """One operator call; tensors among the arguments are replaced by their `Value`, integers by a `Size`.
 
@@ -58,6 +59,7 @@ class Call:
             None where it is not, or where nobody knows of which.
         grad: whether autograd would follow it; of a forward that takes no gradients itself, only a recording that was
             watched for that knows.
+        roots: powers of widths that it multiplies by, filled in by its rule.
     """
 
     op: torch._ops.OpOverload
@@ -71,6 +73,7 @@ class Call:
     draws: bool = False
     differentiates: tuple[Value, ...] | None = None
     grad: bool = True
+    roots: list[RootFactor] = field(default_factory=list)
 
     @functools.cached_property
     def values(self) -> list[Value]:

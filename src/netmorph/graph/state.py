@@ -24,6 +24,7 @@ from torch import Tensor, nn
 from netmorph.graph.holders import is_set, members
 from netmorph.graph.provenance import Size
 from netmorph.graph.provenance import plain as integer
+from netmorph.graph.roots import Root
 
 Steps = tuple[Any, ...]  # names, keys, positions
 
@@ -163,6 +164,8 @@ def plain(value: Any) -> Any:
     """The value with integers in the place of sizes, in keys and tuples as well; what needs no change is itself."""
     if isinstance(value, Size):
         return integer(value)
+    if isinstance(value, Root):
+        return float(value)
     if isinstance(value, tuple | frozenset):
         made = [plain(entry) for entry in value]
         return value if all(map(_same, made, value)) else remade(value, made)
