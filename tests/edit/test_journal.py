@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from netmorph import LoadError, apply, factorize, load, narrow, residual, save, shallow, trace, widen, zoo
-from netmorph.edit import DEEPENINGS, Base, Entry, journal, places
+from netmorph.edit import DEEPENINGS, Base, Entry, places
 from netmorph.edit.journal import read_back, rebuild
 from netmorph.edit.replace import structure
 from netmorph.files import SaveError
@@ -279,7 +279,7 @@ def test_a_full_disk_leaves_the_older_file(saved: Path, monkeypatch: pytest.Monk
         path.write_bytes(b"half of it")
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(journal, "save_file", full)
+    monkeypatch.setattr("netmorph.tensor_files.save_file", full)
     model, graph, _ = edited(1)
     with pytest.raises(SaveError, match=r"could not write .*No space left on device.*untouched"):
         save(saved, model, graph.journal)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import itertools
 import types
+import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -29,6 +30,8 @@ Away = Mapping[Place, Any]
 
 # A module's own tables: a forward's changes to them are no caches, but for buffers.
 _OWN = frozenset(vars(nn.Module())) - {"_buffers"}
+# What compares by value; of anything else nobody knows what it does when it is asked.
+_VALUES = (int, float, complex, str, bytes, torch.device)
 # How many forwards are tried in all.
 TRIES = 16
 
@@ -71,14 +74,20 @@ def written(changes: Mapping[Slot, Change]) -> list[Kept]:
 
 
 def is_state(change: Change) -> bool:
-    """Whether a tensor came in the place of one of the same shape and type."""
-    return _is_alike(change.before, change.after) and change.before.shape == change.after.shape
+    """Whether a tensor came in the place of one of the same shape and type, or several in the places of several."""
+    before, after = _leaves(change.before), _leaves(change.after)
+    return len(before) == len(after) and holds_tensor(before) and all(map(_is_alike, before, after))
+
+
+def _leaves(value: Any) -> list[Any]:
+    leaves = tree_leaves(value)
+    return [leaf() if isinstance(leaf, weakref.ref) else leaf for leaf in leaves]
 
 
 def _is_alike(one: Any, other: Any) -> bool:
-    return (
-        isinstance(one, Tensor) and isinstance(other, Tensor) and (one.dtype, one.dim()) == (other.dtype, other.dim())
-    )
+    if not isinstance(one, Tensor) or not isinstance(other, Tensor):
+        return type(one) is type(other)
+    return one.dtype == other.dtype and one.shape == other.shape
 
 
 def is_blank(value: Any) -> bool:
@@ -273,4 +282,4 @@ def is_equal(one: Any, other: Any) -> bool:
 def _is_equal(one: Any, other: Any) -> bool:
     if isinstance(one, Tensor) and isinstance(other, Tensor):
         return one.shape == other.shape and one.dtype == other.dtype and torch.equal(one, other)
-    return type(one) is type(other) and bool(one == other)
+    return one is other or (type(one) is type(other) and isinstance(one, _VALUES) and bool(one == other))

@@ -30,7 +30,7 @@ from netmorph.graph.leaks import Globals, clean
 from netmorph.graph.lines import source_line
 from netmorph.graph.outside import Place, places_of
 from netmorph.graph.roots import RootFactor
-from netmorph.graph.running import Inputs, TraceError, copied, forward, generators, untouched
+from netmorph.graph.running import Inputs, TraceError, copied, forward, generators, gradients_where_asked, untouched
 from netmorph.graph.sources import Comparison, Equality
 from netmorph.graph.state import Kept, Slot, blank, plain
 from netmorph.graph.value import Value
@@ -211,7 +211,8 @@ def _record(
             with untouched(model) as state:
                 returned.append(state.changes)
                 following = recorder.following(provenance, watching(recorder))
-                returned.append(forward(model, inputs, training, following, gradients=gradients))
+                mode = gradients_where_asked() if gradients else torch.inference_mode()
+                returned.append(forward(model, inputs, training, following, mode))
                 mixed = frozenset(facts.mixed)
             outputs = [recorder.value(tensor) for tensor in tensors_in(returned[-1])]
             refilled = [place for place in away if not is_blank(place.value())]

@@ -97,7 +97,7 @@ def run(
     # Not in inference mode: what a forward keeps outside of the model, for later calls, must serve in training, too.
     with untouched(model):
         blank(dict(model.named_modules()), kept)
-        return forward(model, copied(inputs), training, following(), gradients=True)
+        return forward(model, copied(inputs), training, following(), no_gradients())
 
 
 def forward(
@@ -105,20 +105,18 @@ def forward(
     inputs: Inputs,
     training: bool,
     following: contextlib.AbstractContextManager[None],
-    *,
-    gradients: bool,
+    mode: contextlib.AbstractContextManager[None],
 ) -> Any:
     """What `model(*inputs)` returns, in one way to run it; what the call changes stays changed.
 
     Args:
         following: entered around the forward alone.
-        gradients: let the forward take gradients where it turns them on. Otherwise it runs in inference mode, where
-            there are none.
+        mode: inference mode or another one.
 
     Raises:
         TraceError: the forward raised; the message tells where.
     """
-    with no_fused_attention(), _gradients_where_asked() if gradients else torch.inference_mode():
+    with no_fused_attention(), mode:
         set_mode(model, training)
         try:
             with following:
@@ -166,8 +164,16 @@ class _Whole(TorchFunctionMode):
 
 
 @contextlib.contextmanager
-def _gradients_where_asked() -> Iterator[None]:
-    with torch.inference_mode(False), torch.no_grad(), _Whole():
+def no_gradients() -> Iterator[None]:
+    """None but where the forward turns them on."""
+    with torch.inference_mode(False), torch.no_grad():
+        yield
+
+
+@contextlib.contextmanager
+def gradients_where_asked() -> Iterator[None]:
+    """The same, and whoever follows operators gets composite ones whole where there are none."""
+    with no_gradients(), _Whole():
         yield
 
 
