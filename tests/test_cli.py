@@ -163,6 +163,20 @@ def test_evolve_show_report_and_resume(netmorph: Program, folder: Path) -> None:
     assert {"best", "ensemble", "members", "baselines", "training_flops", "seconds"} <= found.keys()
     assert "digits-1: finished, round 1" in netmorph("show", "runs/digits-1").out
 
+    assert found["verdict"] in plain(done.out)
+    assert f"Best network: runs/digits-1/networks/{found['best']['id']}.trained.safetensors" in done.out
+    ids = [network["id"] for network in found["networks"]]
+    assert "(--all lists them)" in done.out
+    every = netmorph("show", "runs/digits-1", "--all").out.splitlines()[-len(ids) :]
+    assert [line.split()[0] for line in every] == [str(id) for id in ids]
+    one = json.loads(netmorph("show", "runs/digits-1:4", "--json").out)
+    assert (one["id"], one["file"]) == (4, "runs/digits-1/networks/4.trained.safetensors")
+    assert "networks/4.trained.safetensors" in netmorph("show", "runs/digits-1:4").out
+    assert "Error: the run in runs/digits-1 has no network 99; it has 1-" in netmorph("show", "runs/digits-1:99").err
+    assert netmorph("groups", "runs/digits-1:4").code == 0
+    written = netmorph("export", "runs/digits-1", "--code", "best.py")
+    assert (written.code, written.err) == (0, "")
+
     Path("runs/digits-1/report.html").unlink()
     done = netmorph("report", "runs/digits-1", "--out", "page.html")
     assert (done.code, done.out) == (0, "Report: page.html\n")
@@ -433,12 +447,12 @@ def test_networks_of_other_libraries(netmorph: Program, monkeypatch: pytest.Monk
         ("evolve --option width=wide", "lenet5.*failed"),
         ("evolve --option classes=4", "classes of the network come from the data"),
         ("evolve --width 0", "width must be a positive number"),
-        ("evolve --train-size 9", "train_size must be between 10"),
+        ("evolve --train-size 9", "--train-size must be between 10"),
         ("evolve --resize 8", "--resize takes HEIGHTxWIDTH"),
         ("evolve --locality 2", "locality must be a share"),
-        ("evolve --max-flops 10", "more than max_flops, 10"),
+        ("evolve --max-flops 10", "more than --max-flops, 10"),
         ("evolve --device abacus", "the device 'abacus' cannot be used"),
-        ("evolve --lr 0", "learning_rate must be above 0"),
+        ("evolve --lr 0", "--lr must be above 0"),
         ("evolve --run full", "full is not an empty folder"),
         ("evolve --run full/file", "full/file is not an empty folder"),
         ("evolve --resume full", "no run in full"),
@@ -447,18 +461,18 @@ def test_networks_of_other_libraries(netmorph: Program, monkeypatch: pytest.Monk
         ("train --patience 0", "patience must be at least 1"),
         ("train --model mynet:raising", "KeyError: 'a thing'"),
         ("train --resume nowhere", "no run in nowhere"),
-        ("train --first-size 0", "first_size must be a share"),
-        ("train --first-size 0.5", r"does not take inputs of shape \(1, 4, 4\).*Leave first_size at 1"),
+        ("train --first-size 0", "--first-size must be a share"),
+        ("train --first-size 0.5", r"does not take inputs of shape \(1, 4, 4\).*Leave --first-size at 1"),
         ("train --class-weights rare", "--class-weights takes balanced, or a number for each class.*'rare'"),
-        ("train --class-weights 1,2", "class_weights has 2 numbers for 10 classes"),
+        ("train --class-weights 1,2", "--class-weights has 2 numbers for 10 classes"),
         ("train --class-weights 0,0", "one of them above 0"),
         ("train --accumulate 100", "accumulate must be from 1 to the batch size; 100"),
         ("train --ema 1", "ema must be between 0 and 1"),
         ("train --mixup -1", "mixup must be 0 or more"),
         ("train --cutmix nan", "cutmix must be 0 or more"),
-        ("train --label-smoothing 1", "label_smoothing must be from 0"),
+        ("train --label-smoothing 1", "--label-smoothing must be from 0"),
         ("train --warmup 1", "warmup must be a share of the run"),
-        ("train --clip-norm 0", "clip_norm must be a finite number above 0"),
+        ("train --clip-norm 0", "--clip-norm must be a finite number above 0"),
         ("train --stream", "digits fits in memory and is not streamed"),
         ("train --stream --data one", r"give their size \(--resize 224x224\)"),
         ("train --stream --data some/where --resize 8x8", "there is no folder some/where"),

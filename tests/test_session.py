@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 import torch
+from torch import nn
 
 from netmorph import load, session
 from netmorph.errors import NetmorphError
@@ -39,6 +40,14 @@ if __name__ == "__main__":
     else:
         session.train(folder, lambda epoch: print(epoch, flush=True))
 """
+
+
+def wide(input_shape: Any, classes: int) -> nn.Module:
+    return nn.Sequential(nn.Flatten(), nn.Linear(64, 4), nn.ReLU(), nn.Linear(4, classes + 2))
+
+
+def linear(input_shape: Any, classes: int) -> nn.Module:
+    return nn.Sequential(nn.Flatten(), nn.Linear(64, classes))
 
 
 @pytest.fixture(autouse=True)
@@ -124,11 +133,14 @@ def test_a_folder_of_data_is_found_again_from_elsewhere(tmp_path: Path, monkeypa
         ({"options": {"classes": 3}}, "come from the data"),
         ({"device": "abacus"}, "the device 'abacus' cannot be used"),
         ({"max_flops": 10.0}, "more than max_flops, 10"),
+        ({"model": "tests.test_session:wide"}, "has 12 outputs, and 'digits' has 10 classes"),
+        ({"model": "tests.test_session:linear"}, "nothing in Sequential can be edited.* the model's output"),
     ],
 )
 def test_what_cannot_work_leaves_no_folder(tmp_path: Path, changes: dict[str, Any], message: str) -> None:
+    options = {"options": {}} if ":" in changes.get("model", "") else {}
     with pytest.raises(NetmorphError, match=message):
-        session.create(tmp_path / "run", replace(EVOLVE, **changes), "")
+        session.create(tmp_path / "run", replace(EVOLVE, **options, **changes), "")
     assert list(tmp_path.iterdir()) == []
 
 

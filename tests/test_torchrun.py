@@ -1,6 +1,7 @@
 """`torchrun -m netmorph train`: one run, one voice, whatever happens to its processes."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -42,7 +43,7 @@ def errors(text: str) -> list[str]:
 
 
 def epochs_told(text: str) -> int:
-    return sum(line.startswith("epoch ") and "train loss" in line for line in text.splitlines())
+    return len(re.findall(r"^ +\d+( +\S+){5}$", text, re.MULTILINE))
 
 
 def wait_for_epochs(folder: Path, epochs: int) -> None:

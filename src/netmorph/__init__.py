@@ -33,7 +33,7 @@ if TYPE_CHECKING:  # what `__getattr__` finds, for type checkers and editors
     )
     from netmorph.edit.apply import apply
     from netmorph.edit.depth import identity, residual
-    from netmorph.edit.journal import LoadError, load, save
+    from netmorph.edit.journal import LoadError, save
     from netmorph.edit.rank import factorize, merge
     from netmorph.edit.reconstruct import recalibrate, reconstruct
     from netmorph.edit.shallow import shallow
@@ -43,6 +43,7 @@ if TYPE_CHECKING:  # what `__getattr__` finds, for type checkers and editors
     from netmorph.graph import Allow, Graph, Group, TraceError, UnknownGroup, UnknownOp, rule, trace
     from netmorph.observe.samples import Samples
     from netmorph.policy.narrowing import narrow_to
+    from netmorph.run.opening import load
     from netmorph.widenings import WidthError
 
 __version__ = "0.1.0"
@@ -100,7 +101,7 @@ __all__ = [
 _HOMES = {
     "netmorph.edit.apply": ("apply",),
     "netmorph.edit.depth": ("identity", "residual"),
-    "netmorph.edit.journal": ("LoadError", "load", "save"),
+    "netmorph.edit.journal": ("LoadError", "save"),
     "netmorph.edit.rank": ("factorize", "merge"),
     "netmorph.edit.reconstruct": ("recalibrate", "reconstruct"),
     "netmorph.edit.shallow": ("shallow",),
@@ -110,6 +111,7 @@ _HOMES = {
     "netmorph.graph": ("Allow", "Graph", "Group", "TraceError", "UnknownGroup", "UnknownOp", "rule", "trace"),
     "netmorph.observe.samples": ("Samples",),
     "netmorph.policy.narrowing": ("narrow_to",),
+    "netmorph.run.opening": ("load",),
     "netmorph.widenings": ("WidthError",),
 }
 _HOME = {name: module for module, names in _HOMES.items() for name in names}

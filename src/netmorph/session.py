@@ -18,7 +18,7 @@ from netmorph.errors import NetmorphError, require
 from netmorph.graph import trace
 from netmorph.measure.cost import cost
 from netmorph.policy import Proposal
-from netmorph.policy.proposals import ask
+from netmorph.policy.mutation import check_editable
 from netmorph.report.logs import OnEpoch, TensorBoardLog, csv_log, every, jsonl_log, recorded
 from netmorph.run import single
 from netmorph.run.budget import Budget
@@ -26,14 +26,15 @@ from netmorph.run.config import Config, EvolveConfig, TrainConfig, as_json, from
 from netmorph.run.lock import RunLock
 from netmorph.run.machine import machine, versions
 from netmorph.run.names import Status
+from netmorph.run.opening import best_id
 from netmorph.run.records import Records
-from netmorph.run.result import Result
 from netmorph.run.store import network_file
 from netmorph.search.evolution import Progress
 from netmorph.search.evolution import evolve as run_evolution
+from netmorph.search.forecast import Forecast, forecast, seconds_per_epoch
 from netmorph.search.jobs import handler
 from netmorph.tasks import Criterion
-from netmorph.train.checks import check_data, check_output, check_recipe, usable_device
+from netmorph.train.checks import check_data, check_head, check_output, check_recipe, usable_device
 from netmorph.train.history import Epoch
 from netmorph.train.inputs import examples
 from netmorph.train.parallel import ONE_PROCESS, World, own_device
@@ -54,13 +55,19 @@ def free_folder(name: str, parent: Path = Path("runs")) -> Path:
 
 
 def create(
-    folder: Path, config: Config, command: str, world: World = ONE_PROCESS, dataset: Dataset | None = None
+    folder: Path,
+    config: Config,
+    command: str,
+    world: World = ONE_PROCESS,
+    dataset: Dataset | None = None,
+    settle: Callable[[EvolveConfig, float], EvolveConfig] = lambda config, epoch: config,
 ) -> Path:
     """Start a run's folder, once data, recipe and model are known to work together; nothing is trained yet.
 
     Args:
         world: the processes that will work together; the first one creates the folder.
         dataset: the config's data, where it is loaded already.
+        settle: the config of an evolution, by the seconds that an epoch of its start network takes here.
 
     Raises:
         NetmorphError: the data cannot be loaded, the recipe does not fit it, the model cannot be built, run on it or
@@ -72,12 +79,13 @@ def create(
         require(package, "report")
     usable_device(own_device(config.device, world))
     config = replace(config, data=config.data.absolute())
-    told = as_json(config)
+    as_json(config)  # that it can be told, before anything is loaded
     dataset = config.data.load() if dataset is None else dataset
     check_data(dataset)
     check_recipe(config.recipe, dataset, world)
     model = config.base(dataset).build()
     check_output(model, dataset, config.recipe)
+    check_head(model, dataset)
     price = cost(model, examples(dataset, model, 2))
     if isinstance(config, EvolveConfig):
         require("moocore", "evolve")
@@ -86,11 +94,13 @@ def create(
                 f"the start network takes {price.flops:.3g} FLOPs, more than max_flops, {config.max_flops:.3g}; "
                 "raise it, or start smaller (width)"
             )
-        graph = trace(model, examples(dataset, model))
-        for proposal, _ in config.mutation.proposals:
-            ask(proposal, graph, np.random.default_rng(config.seed))
+        epoch = seconds_per_epoch(model, dataset, config)
+        config = settle(config, epoch)
+        check_editable(trace(model, examples(dataset, model)), np.random.default_rng(config.seed), config.mutation)
     with Records.create(folder) as records, records.transaction():
-        records.set_meta("config", told)
+        records.set_meta("config", as_json(config))
+        if isinstance(config, EvolveConfig):
+            records.set_meta("epoch_seconds", epoch)
         records.set_meta("title", f"{config.model} on {dataset.name}")
         records.set_meta("command", command)
         records.set_meta("normalization", dataset.preparation.describe())
@@ -128,11 +138,13 @@ def evolve(
     on_progress: Callable[[Progress], None],
     dataset: Dataset | None = None,
     proposals: Sequence[Proposal] = (),
+    began: float | None = None,
     model: str | None = None,
 ) -> Path:
     """Start or go on with the evolution in a folder, and write its report.
 
     Args:
+        began: when the program did, by `time.perf_counter`, for a budget of time; when it is called if not given.
         dataset: the data of its config, where it is loaded already.
         proposals: the user's own that it began with, whenever it goes on: a run folder names them, and nothing is
             imported because a file names it.
@@ -149,8 +161,22 @@ def evolve(
         with Processes(partial(handler, folder, config), workers, config.threads) as executor:
             set_threads(executor.plan.threads)
             dataset = config.data.load() if dataset is None else dataset
-            run_evolution(folder, config, dataset, records, executor, on_progress)
+            publish = partial(report.write, folder)
+            run_evolution(folder, config, dataset, records, executor, on_progress, began=began, publish=publish)
     return report.write(folder)
+
+
+def expected(
+    folder: Path, workers: int | None, proposals: Sequence[Proposal] = (), model: str | None = None
+) -> Forecast | None:
+    """How long the evolution in a folder will take; None of one that was begun before that was measured.
+
+    Args:
+        proposals, model: see `evolve`.
+    """
+    with reading(folder) as records:
+        config, epoch = from_json(records.meta("config"), proposals, model), records.meta("epoch_seconds")
+    return forecast(config, epoch, workers) if isinstance(config, EvolveConfig) and epoch else None
 
 
 def extend(folder: Path, budget: Budget, proposals: Sequence[Proposal] = (), model: str | None = None) -> None:
@@ -176,17 +202,12 @@ def criterion(folder: Path) -> Criterion:
 
 
 def best_network(folder: Path) -> Path:
-    """The file of the best network of a finished run, for `netmorph.load`.
+    """The file of the best network of a run, of all its arms, for `netmorph.load`.
 
     Raises:
-        RunError: the run has no result yet.
+        LoadError: none is trained yet.
     """
-    with reading(folder) as records:
-        told = records.meta("result")
-        best = None if told is None else Result.from_json(told).best
-    if best is None:
-        raise RunError(f"the run in {folder} has no result yet; go on with it first")
-    return network_file(folder, best.id)
+    return network_file(folder, best_id(folder))
 
 
 def train(

@@ -1,5 +1,6 @@
 """What the terminal shows while a run goes on."""
 
+from time import perf_counter
 from types import TracebackType
 
 from rich.console import Console
@@ -11,9 +12,13 @@ from netmorph.search.evolution import Progress
 from netmorph.tasks import LOSS, Criterion, Numbers
 from netmorph.train.history import Epoch
 
+EVERY = 15.0  # seconds between two lines within a round, where nothing can be drawn
+
 
 class EvolutionWatch:
     """A line for each round above a bar of the networks in training; `evolve`'s `on_progress`.
+
+    Without a terminal there is no bar, and now and then a line within a round.
 
     Args:
         criterion: the number that is told of the best network.
@@ -22,8 +27,11 @@ class EvolutionWatch:
     def __init__(self, console: Console, criterion: Criterion) -> None:
         self._console = console
         self._criterion = criterion
-        self._bar = Bar(TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), console=console)
+        columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn()
+        self._bar = Bar(*columns, console=console, disable=not console.is_terminal)
         self._task = self._bar.add_task("starting", total=None)
+        self._told = perf_counter()
+        self._finished = -1
 
     def __enter__(self) -> "EvolutionWatch":
         self._bar.start()
@@ -37,21 +45,34 @@ class EvolutionWatch:
     def __call__(self, progress: Progress) -> None:
         """Show where the run is."""
         name = f"round {progress.round}" if progress.round else "start network"
+        left = "" if progress.left is None else f", about {duration(rounded(progress.left))} left"
         if progress.finished:
+            if progress.round == self._finished:  # once more, when baselines have made up for what they lacked
+                return
+            self._finished = progress.round
             best = None if progress.best is None else self._criterion.value(progress.best)
-            self._console.print(
-                f"{duration(progress.seconds):>8}  {name}: best validation {self._criterion.name} "
-                f"{self._criterion.text(best)}",
-                highlight=False,
-            )
-        else:
-            self._bar.update(
-                self._task, description=f"{name}, networks trained", completed=progress.done, total=progress.jobs
-            )
+            told = f"best validation {self._criterion.name} {self._criterion.text(best)}"
+            self._tell(progress, f"{name}: {told}{left}")
+            return
+        about = f"{name}, networks trained{left}"
+        self._bar.update(self._task, description=about, completed=progress.done, total=progress.jobs)
+        if not self._console.is_terminal and perf_counter() - self._told >= EVERY:
+            self._tell(progress, f"{name}: {progress.done} of {progress.jobs} networks trained{left}")
+
+    def _tell(self, progress: Progress, text: str) -> None:
+        self._console.print(f"{duration(progress.seconds):>8}  {text}", highlight=False, soft_wrap=True)
+        self._told = perf_counter()
+
+
+def rounded(seconds: float) -> float:
+    """To what an estimate is worth."""
+    return round(seconds, -1) if seconds >= 60 else float(round(seconds))
 
 
 class EpochProgress:
     """A line for each epoch above a bar; pass the object to `train` as `on_epoch`, inside its `with` block.
+
+    The lines are the rows of a table that fits a terminal of 80 columns; `metrics.csv` has all numbers.
 
     Args:
         epochs: length of the whole run.
@@ -60,10 +81,15 @@ class EpochProgress:
     """
 
     def __init__(self, epochs: int, criterion: Criterion, console: Console | None = None) -> None:
-        self._bar = Bar(TextColumn("epoch"), MofNCompleteColumn(), BarColumn(), TimeRemainingColumn(), console=console)
+        console = Console() if console is None else console
+        columns = TextColumn("epoch"), MofNCompleteColumn(), BarColumn(), TimeRemainingColumn()
+        self._bar = Bar(*columns, console=console, disable=not console.is_terminal)
         self._epochs = epochs
         self._criterion = criterion
+        self._names = [LOSS] if criterion.name == LOSS else [LOSS, _clipped(criterion.name)]
+        self._widths = [max(len(name), NUMBER) for name in self._names]
         self._task = self._bar.add_task("training", total=epochs)
+        self._begun = False
 
     def __enter__(self) -> "EpochProgress":
         self._bar.start()
@@ -76,14 +102,30 @@ class EpochProgress:
 
     def __call__(self, epoch: Epoch) -> None:
         """Report an epoch."""
-        self._bar.console.print(
-            f"epoch {epoch.epoch:>{len(str(self._epochs))}}  train {self._told(epoch.train)}  "
-            f"validation {self._told(epoch.validation)}  {epoch.seconds:.1f} s",
-            highlight=False,
-        )
+        if not self._begun:
+            part = sum(self._widths) + 2 * len(self._widths) - 2
+            self._tell(["", f"{'train':>{part}}", f"{'validation':>{part}}", ""])
+            self._tell(["epoch", *2 * [self._row(self._names)], "seconds"])
+        self._begun = True
+        numbers = (self._row(self._told(part)) for part in (epoch.train, epoch.validation))
+        self._tell([str(epoch.epoch), *numbers, f"{epoch.seconds:.1f}"])
         self._bar.update(self._task, completed=epoch.epoch)
 
-    def _told(self, numbers: Numbers) -> str:
-        loss = f"loss {numbers[LOSS]:.4f}"
-        name = self._criterion.name
-        return loss if name == LOSS else f"{loss}, {name} {self._criterion.text(numbers[name])}"
+    def _told(self, numbers: Numbers) -> list[str]:
+        loss, *others = self._names
+        return [f"{numbers[loss]:.4f}", *(self._criterion.text(numbers[self._criterion.name]) for _ in others)]
+
+    def _row(self, texts: list[str]) -> str:
+        return "  ".join(f"{text:>{width}}" for text, width in zip(texts, self._widths, strict=True))
+
+    def _tell(self, cells: list[str]) -> None:
+        first, *numbers, seconds = cells
+        line = "  ".join([f"{first:>{max(5, len(str(self._epochs)))}}", *numbers, f"{seconds:>7}"])
+        self._bar.console.print(line.rstrip(), highlight=False, soft_wrap=True)
+
+
+NUMBER, NAME = 10, 16  # columns of a number, and the most that the name of one takes
+
+
+def _clipped(name: str) -> str:
+    return name if len(name) <= NAME else f"{name[: NAME - 1]}…"

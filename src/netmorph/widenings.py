@@ -10,7 +10,7 @@ The builders are pure functions `(n, m, generator) -> ChannelMap`; `WIDENINGS` l
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import torch
@@ -24,7 +24,9 @@ __all__ = [
     "ChannelMap",
     "Widening",
     "WidthError",
+    "approximate",
     "keep",
+    "lemon",
     "net2net",
     "r2r",
     "random_pad",
@@ -49,12 +51,15 @@ class ChannelMap:
         share: float64 `[m]`: what a reader multiplies the copied weight by. For a fresh channel: what it multiplies
             the random weight of the channel's twin class by (1 and -1 cancel, 0 leaves the channel unread).
         twin: LongTensor `[m]`: fresh channels with the same number are equal; -1 for copies.
+        fitted: where norms or attention look at the channels as a whole, what the fresh ones hold, and where they are
+            read, is worked out from that (see `netmorph.edit.fit`), not told by the numbers here.
     """
 
     n: int
     source: Tensor
     share: Tensor
     twin: Tensor
+    fitted: bool = False
 
     @property
     def m(self) -> int:
@@ -154,6 +159,21 @@ def zero(n: int, m: int, generator: torch.Generator) -> ChannelMap:
     return _fresh(n, m, share=0.0)
 
 
+def lemon(n: int, m: int, generator: torch.Generator) -> ChannelMap:
+    """Fresh channels that norms do not notice: means of the others, or zeros (LEMON, arXiv 2310.07999).
+
+    Under a layer norm each carries the mean of the group's channels, under an RMS norm zero; the norm's gain and
+    epsilon make up for the change of its variance. Where queries meet keys, the queries' are zero. Behind a norm the
+    fresh channels are zero and may be read with any weights, so that they learn from the first step on.
+    """
+    return replace(_fresh(n, m, share=0.0), fitted=True)
+
+
+def approximate(n: int, m: int, generator: torch.Generator) -> ChannelMap:
+    """The same where it is not exact: as near as `lemon` comes. Nothing is claimed, and the error is measured."""
+    return replace(_fresh(n, m, share=1.0), fitted=True)
+
+
 def random_pad(n: int, m: int, generator: torch.Generator) -> ChannelMap:
     """Fresh channels read with random weights. Not exact: the baseline beside every exact edit."""
     return _fresh(n, m, share=1.0)
@@ -187,6 +207,8 @@ WIDENINGS: dict[str, Widening] = {
     "net2net": net2net,
     "unequal_split": unequal_split,
     "zero": zero,
+    "lemon": lemon,
+    "approximate": approximate,
     "random_pad": random_pad,
 }
 

@@ -222,17 +222,40 @@ def test_split_folders(tmp_path, validation):
     assert counts == ((20, 6, 8) if validation else (18, 2, 8))
 
 
-def test_size_brings_mixed_images_together(pictures):
+def test_images_of_different_sizes_get_the_median_with_a_note(pictures):
     (pictures / "dog" / "extra.png").write_bytes(png(random_images(1, 9, 9, 3)[0]))
-    with pytest.raises(DataError, match=r"extra.png is 9x9.*cat.00.png is 6x5.*size=\(6, 5\)"):
-        data.load(pictures)
+    with pytest.warns(UserWarning, match=r"21 images have 2 different sizes, from 6x5 to 9x9 .* size=\(6, 5\)"):
+        dataset = data.load(pictures)
+    assert dataset.input_shape == (3, 6, 5)
+    resized = all_images(dataset)
+    (pictures / "dog" / "extra.png").unlink()
+    assert all_images(data.load(pictures)) < resized, "those of the size are as they were"
+    (pictures / "dog" / "extra.png").write_bytes(png(random_images(1, 9, 9, 3)[0]))
     assert data.load(pictures, size=(4, 3)).input_shape == (3, 4, 3)
 
 
-def test_mixed_modes(pictures):
-    (pictures / "dog" / "grey.png").write_bytes(png(random_images(1, 6, 5)[0]))
-    with pytest.raises(DataError, match=r"grey.png is grey but .*00.png is in colour; convert"):
-        data.load(pictures)
+def test_grey_images_among_others_are_read_in_colour_with_a_note(pictures):
+    grey = random_images(1, 6, 5)[0]
+    (pictures / "dog" / "grey.png").write_bytes(png(grey))
+    with pytest.warns(UserWarning, match="1 of 21 images are grey and the others in colour; all are read in colour"):
+        dataset = data.load(pictures)
+    assert dataset.input_shape == (3, 6, 5)
+    assert np.repeat(grey.reshape(1, 6, 5), 3, 0).tobytes() in all_images(dataset)
+
+
+def test_sizes_of_the_same_area_are_told_apart(tmp_path):
+    write_class_folders(tmp_path, ("cat",), 10, 4, 8)
+    write_class_folders(tmp_path, ("dog",), 10, 8, 4)
+    with pytest.warns(UserWarning, match=r"from 4x8 to 8x4 .* size=\(6, 6\)"):
+        data.load(tmp_path)
+
+
+def test_parts_of_different_sizes_are_read_together(tmp_path):
+    write_class_folders(tmp_path / "train", ("cat", "dog"), 10, 4, 4)
+    write_class_folders(tmp_path / "test", ("cat", "dog"), 4, 8, 8)
+    with pytest.warns(UserWarning, match="28 images have 2 different sizes, from 4x4 to 8x8"):
+        dataset = data.load(tmp_path)
+    assert dataset.test.inputs.shape[1:] == dataset.train.inputs.shape[1:] == dataset.input_shape
 
 
 def test_deep_images_are_refused(pictures):
@@ -282,13 +305,6 @@ def test_class_folder_without_images(pictures):
     (pictures / "bird").mkdir()
     with pytest.raises(DataError, match="bird holds no images"):
         data.load(pictures)
-
-
-def test_parts_of_different_shape(tmp_path):
-    write_class_folders(tmp_path / "train", ("cat", "dog"), 10, 4, 4)
-    write_class_folders(tmp_path / "test", ("cat", "dog"), 4, 5, 5)
-    with pytest.raises(DataError, match=r"train images are \[1, 4, 4\].*test images are \[1, 5, 5\]"):
-        data.load(tmp_path)
 
 
 def test_single_class(tmp_path):

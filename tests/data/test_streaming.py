@@ -19,7 +19,10 @@ from netmorph.train.loop import train
 from netmorph.train.recipe import Recipe
 
 # PyTorch warns of more workers than cores, of which a test has no say.
-pytestmark = pytest.mark.filterwarnings("ignore:This DataLoader will create")
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:This DataLoader will create"),
+    pytest.mark.filterwarnings("ignore:of the first images that were read"),
+]
 
 CLASSES = ("n01440764", "n01443537", "n01484850")
 # As in ImageNet: most are in colour, few are grey or CMYK; some are larger than needed, some smaller.
@@ -58,6 +61,11 @@ def pixels(part: StreamedSplit, *, seed: int | None = None, batch_size: int = 7)
 
 
 # what is opened
+
+
+def test_grey_images_among_others_are_told_as_in_memory(imagenet, tmp_path):
+    with pytest.warns(UserWarning, match="6 of 30 images are grey and the others in colour; all are read in colour"):
+        opened(imagenet, tmp_path)
 
 
 def test_imagenets_layout(imagenet, tmp_path):

@@ -132,14 +132,16 @@ def test_frozen_groups_say_why(group: str, why: str) -> None:
             make(trace(model, x))
 
 
-def test_layer_norm_allows_only_uniform_copies_and_says_so() -> None:
+def test_of_copies_layer_norm_allows_only_equal_ones_and_says_so() -> None:
     model = nn.Sequential(nn.Linear(2, 4), nn.LayerNorm(4), nn.Linear(4, 2)).double()
     graph = trace(model, torch.randn(3, 2).double())
     with pytest.raises(
         EditError, match=r"r2r to 6 channels is not exact on '0': a norm averages.*aten.layer_norm in 1.*"
     ) as told:
-        widen(graph, "0", 6)
-    assert "net2net to a multiple of 4" in str(told.value)
+        widen(graph, "0", 6, r2r)
+    assert "take netmorph.widenings.lemon, or copy every channel equally often: net2net to a multiple of 4" in str(
+        told.value
+    )
     graph = apply(graph, widen(graph, "0", 8, net2net))
     assert graph.journal[-1].error < 1e-12
     assert model[1].normalized_shape == (8,)
@@ -149,7 +151,7 @@ def test_softmax_allows_no_exact_change() -> None:
     model = nn.Sequential(nn.Linear(2, 4), nn.Softmax(-1), nn.Linear(4, 2))
     graph = trace(model, torch.randn(3, 2))
     assert graph.group("0").allow == Allow.INEXACT
-    with pytest.raises(EditError, match=r"(?s)softmax runs over these channels.*random_pad makes an inexact one"):
+    with pytest.raises(EditError, match=r"(?s)softmax runs over these channels.*no change of its width is exact"):
         widen(graph, "0", 8, net2net)
     apply(graph, widen(graph, "0", 8, random_pad))
 

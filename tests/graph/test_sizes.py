@@ -72,7 +72,7 @@ MODELS: dict[str, tuple[Callable[[], Net], dict[str, Any]]] = {
     "shared keys and rotary positions": (lambda: Net(Grouped()), {"shared": 4, "heads": 16, "q.out_features": 128}),
     "nn.MultiheadAttention": (
         lambda: Net(Multihead()),
-        {"attention.num_heads": 4, "attention.head_dim": 4, "attention.embed_dim": 16},
+        {"attention.num_heads": 4, "attention.head_dim": 8, "attention.embed_dim": 32},
     ),
     "einsum": (lambda: Net(Einsum()), {}),
     "windows": (lambda: images(Windows()), {"num_heads": 4, "window": 2, "norm.normalized_shape": (32,)}),

@@ -14,6 +14,7 @@ from netmorph.edit import Edit
 from netmorph.errors import NetmorphError
 from netmorph.graph import Graph, trace
 from netmorph.policy import Mutation, Weighted, exact, mutate
+from netmorph.policy.mutation import check_editable
 from netmorph.policy.proposals import Deepen, ProposalError, Widen, found
 from netmorph.zoo.transformer import Block
 
@@ -44,17 +45,20 @@ def test_deepen_decides_the_kind() -> None:
         assert {entry.edit.kind for entry in journal} == {kind}
 
 
-def test_without_activations_to_repeat_a_block_is_copied() -> None:
-    mutation, copied = Mutation(edits=3, proposals=exact(deepen=1.0), locality=0.9), set()
-    for seed in range(4):
+def test_without_activations_to_repeat_blocks_are_copied_and_put_behind_activations() -> None:
+    mutation, made, copied = Mutation(edits=3, proposals=exact(deepen=1.0), locality=0.9), set(), set()
+    for seed in range(6):
         torch.manual_seed(0)
         model = zoo.build("gpt", (6,), 5, depth=2, channels=8, heads=2)
         start = trace(model, zoo.example("gpt", (6,), 5))
         journal = mutate(start, np.random.default_rng(seed), mutation).journal
-        assert {entry.edit.method for entry in journal} == {"copy"}
-        copied |= {journal[0].edit.layer}
-        assert sum(isinstance(module, Block) for module in model.modules()) == 2 + len(journal)
-    assert copied == {"blocks.0", "blocks.1"}
+        edits = [entry.edit for entry in journal]
+        made |= {edit.method for edit in edits}
+        copied |= {edit.layer.split(".")[1] for edit in edits if edit.method == "copy"}
+        copies = sum(edit.method == "copy" for edit in edits)
+        assert sum(isinstance(module, Block) for module in model.modules()) == 2 + copies
+    assert made >= {"copy", "residual"}
+    assert copied == {"0", "1"}
 
 
 def test_growth_bounds_each_widening() -> None:
@@ -222,3 +226,12 @@ def test_a_name_that_leads_nowhere_is_explained(name: str, message: str) -> None
     with pytest.raises(ProposalError, match=message):
         found(name)
     assert found("math:sqrt") is math.sqrt
+
+
+def test_a_network_of_which_no_child_would_differ_is_refused_with_the_reasons() -> None:
+    linear = trace(nn.Linear(3, 2), torch.ones(2, 3))
+    with pytest.raises(NetmorphError, match=r"nothing in Linear can be edited.*all its 2 groups .* the model's output"):
+        check_editable(linear, np.random.default_rng(0), Mutation())
+    with pytest.raises(NetmorphError, match=r"2 of its 4 groups may change, but no edit fits \(locality 1e-09\)"):
+        check_editable(graph(), np.random.default_rng(0), Mutation(locality=1e-9))
+    check_editable(graph(), np.random.default_rng(0), Mutation())

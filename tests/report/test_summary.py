@@ -8,15 +8,19 @@ from rich.console import Console, RenderableType
 from synthetic import START, TEXT, VALUES, classified, write_run
 
 from netmorph.measure.classification import classification_report
-from netmorph.report.summary import ancestry, class_rows, class_table, summary, table, view
+from netmorph.report.listing import ancestry
+from netmorph.report.summary import class_rows, class_table, summary, table, view
 from netmorph.run.ranking import best, front
 from netmorph.run.records import Records
 
 
 def test_a_finished_run_gives_its_result(finished_run: Path) -> None:
     with Records.open(finished_run) as records:
-        found = summary(records)
-        assert found == {"status": "finished", "round": 6, **records.meta("result")}
+        found, result = summary(records), records.meta("result")
+        assert found["status"] == "finished"
+        assert found["round"] == 6
+        assert {key: found[key] for key in result} == result
+        assert [network["id"] for network in found["networks"]] == [network.id for network in records.networks()]
     assert json.loads(json.dumps(found)) == found
 
 
@@ -71,7 +75,8 @@ def test_table_names_every_line(finished_run: Path) -> None:
     ):
         assert name in text
     assert f"{100 * result['ensemble']['test_accuracy']:.2f}%" in text
-    assert all(f"Member {member['id']}" in text for member in result["members"])
+    for member in result["members"]:
+        assert re.search(rf"Member +{member['id']} ", text)
 
 
 def printed(what: RenderableType) -> str:

@@ -75,8 +75,11 @@ def concluded(records: Records, store: NetworkStore, views: int = 1) -> Result:
 def test_networks_and_ensembles_are_tested_as_by_hand(run) -> None:
     records, store, models = run
     found = concluded(records, store)
-    assert found.best == NetworkResult(2, found.best.test, {"loss": 1.0, "accuracy": 0.52}, parameters=20, flops=200)
-    assert found.best.test["accuracy"] == accuracy(models[2])
+    numbers = {"loss": 1.0, "accuracy": 0.52}
+    assert found.evolved == NetworkResult(2, found.evolved.test, numbers, parameters=20, flops=200)
+    assert found.evolved.test["accuracy"] == accuracy(models[2])
+    assert (found.best.id, found.arm) == (5, "random"), "the best of all arms"
+    assert found.best.test["accuracy"] == accuracy(models[5])
     assert [member.id for member in found.members] == [2, 1]
     assert found.ensemble == EnsembleResult(found.ensemble.test, parameters=30, flops=300, members=(2, 1))
     assert found.ensemble.test["accuracy"] == accuracy(models[1], models[2])
@@ -102,7 +105,7 @@ def test_with_two_views_the_test_asks_mirror_images_too(run) -> None:
     with torch.no_grad():
         logits = models[2].eval()(images) + models[2](images.flip(3))
     expected = (logits.argmax(1) == DATA.test.targets).double().mean().item()
-    assert concluded(records, store, views=2).best.test["accuracy"] == expected
+    assert concluded(records, store, views=2).evolved.test["accuracy"] == expected
 
 
 def test_the_start_network_may_be_the_best_of_its_own_chain(run) -> None:
@@ -206,3 +209,17 @@ def test_a_task_of_ones_own_tells_its_numbers_alone(tmp_path: Path) -> None:
     assert found.exhibits == Exhibits()
     assert found.constant is None
     assert found.best.test.keys() == {"loss"}
+
+
+def test_a_head_wider_than_the_classes_is_told_of(tmp_path: Path) -> None:
+    base = Base("mlp", {"input_shape": [1, 6, 6], "classes": len(CLASSES) + 2, "hidden": []})
+    store, model = NetworkStore(tmp_path, base, Recipe()), base.build()
+    with torch.no_grad():
+        model.fc1.weight.zero_()
+        model.fc1.bias.copy_(torch.arange(len(CLASSES) + 2.0))
+    store.put(1, Stage.TRAINED, model, (), None)
+    report = FinalTest(store, DATA).exhibits([record(1, "evolve", True)]).classification
+    names = [*CLASSES, f"output {len(CLASSES)}", f"output {len(CLASSES) + 1}"]
+    assert [entry["name"] for entry in report["classes"]] == names
+    assert {predicted for _, predicted, _ in report["confusion"]} == {len(CLASSES) + 1}
+    assert report["accuracy"] == 0

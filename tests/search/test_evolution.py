@@ -139,11 +139,15 @@ def test_the_result_has_its_documented_keys(finished: Path) -> None:
         result, survivors = records.meta("result"), [n.id for n in records.networks("evolve") if n.survivor]
         assert records.meta("status") == "finished"
         assert records.meta("round") == 2
-        assert summary(records) == {"status": "finished", "round": 2, **result}
+        told = summary(records)
+        assert {key: told.pop(key) for key in ("status", "round")} == {"status": "finished", "round": 2}
+        assert told.pop("verdict").endswith(".")
+        assert [network["id"] for network in told.pop("networks")] == [network.id for network in records.networks()]
+        assert told == result
         assert Result.from_json(result).as_json() == result
     assert set(result) == {
-        "best", "ensemble", "members", "baselines", "classification", "values", "text", "constant", "training_flops",
-        "seconds", "front",
+        "best", "arm", "evolved", "ensemble", "members", "baselines", "classification", "values", "text", "constant",
+        "training_flops", "seconds", "front",
     }  # fmt: skip
     numbers = {f"{part}_{name}" for part in ("test", "validation") for name in ("loss", "accuracy")}
     entry = {"id", *numbers, "parameters", "flops"}
@@ -159,7 +163,11 @@ def test_the_result_has_its_documented_keys(finished: Path) -> None:
     assert set(result["baselines"]["random"]["best"]) == entry
     assert set(result["baselines"]["random"]["ensemble"]) == ensemble
     assert sorted(result["ensemble"]["members"]) == survivors
-    assert result["best"] == result["members"][0]
+    assert result["evolved"] == result["members"][0]
+    champions = {"evolve": result["evolved"], "alone": result["baselines"]["alone"]}
+    champions["random"] = result["baselines"]["random"]["best"]
+    assert result["best"]["id"] == champions[result["arm"]]["id"]
+    assert result["best"]["validation_accuracy"] == max(one["validation_accuracy"] for one in champions.values())
     assert result["training_flops"] == sum(network.training_flops for network in networks(finished, "evolve"))
 
 
@@ -414,7 +422,7 @@ def test_children_that_cannot_be_made_end_the_run_with_what_there_is(tmp_path: P
     result = go(tmp_path, Faulty(tmp_path, lambda job: "no luck" if isinstance(job, Birth) and job.parent else None))
     children = [network for network in networks(tmp_path, "evolve") if network.round == 1]
     assert {network.failure for network in children} == {"no luck"}
-    assert result.best.id in [network.id for network in networks(tmp_path, "evolve") if network.round == 0]
+    assert result.evolved.id in [network.id for network in networks(tmp_path, "evolve") if network.round == 0]
 
 
 def test_a_learning_rate_that_is_too_high_is_explained(tmp_path: Path) -> None:

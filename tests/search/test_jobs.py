@@ -7,7 +7,8 @@ from torch import Tensor, nn
 
 from netmorph.measure.cost import cost
 from netmorph.run.names import Stage
-from netmorph.search.jobs import Birth, Born, Trained, Training, Worker, handler, redraw
+from netmorph.search.jobs import Birth, Born, Trained, Training, Worker, converged, handler, redraw
+from netmorph.train.history import Epoch, History
 from netmorph.train.inputs import examples
 from netmorph.train.nonfinite import NotFinite
 from tests.train.tiny import CONFIG
@@ -101,6 +102,23 @@ def test_training_keeps_the_best_epoch_and_can_be_repeated(worker: Worker) -> No
     assert worker(job).history == trained.history
     assert worker.store.path(1).read_bytes() == content
     assert handler(worker.run, CONFIG)(job).history == trained.history
+
+
+def test_what_has_converged_is_not_trained_on(worker: Worker) -> None:
+    whole = worker(Training(1, 12, 60)).history
+    stopped = worker(Training(1, 12, 60, patience=3)).history
+    assert stopped == whole[: len(stopped)]
+    assert converged(stopped, 3)
+    assert not converged(History(stopped[:-1]), 3)
+    assert len(stopped) < 60
+
+
+def test_a_loss_that_still_falls_is_no_progress_where_the_score_is_at_its_end() -> None:
+    epochs = [
+        Epoch(number, {"loss": 1.0}, {"loss": 1 / number, "accuracy": score}, score, 0.1, 0.0)
+        for number, score in enumerate((0.5, 1.0, 1.0, 1.0), start=1)
+    ]
+    assert [converged(History(epochs[:count]), 2) for count in (1, 2, 3, 4)] == [False, False, False, True]
 
 
 def test_training_goes_on_from_another_network(worker: Worker) -> None:

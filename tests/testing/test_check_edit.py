@@ -172,11 +172,10 @@ class Meddler(nn.Module):
 
     def __init__(self, other: nn.Module) -> None:
         super().__init__()
-        self.told = SimpleNamespace(other=other, has_run=False)
+        self.told = SimpleNamespace(other=other, first=iter([True]))  # what it has run is not put back
 
     def forward(self, x: Tensor) -> Tensor:
-        if not self.told.has_run:
-            self.told.has_run = True
+        if next(self.told.first, False):
             with torch.no_grad():
                 self.told.other.bias += 1e-14
         return x.relu()

@@ -33,7 +33,7 @@ from netmorph.export import write_code
 from netmorph.graph import Graph
 from netmorph.measure.cost import parameters
 from netmorph.testing.masked import masked_outputs
-from netmorph.widenings import net2net, r2r, random_pad
+from netmorph.widenings import net2net, r2r
 from netmorph.zoo import ModelError
 
 CONTEXT, TOKENS = (8,), 11
@@ -183,17 +183,17 @@ def test_everything_free_widens_exactly(kind: str) -> None:
         graph = apply(graph, widen(graph, group.name, group.size + 2))
         assert error(before, logits(model, ids)) < 1e-12, group.name
     assert (model.blocks[0].attention.heads, model.blocks[0].attention.query.out_features) == (5, 20)
+    for name, to in (("tokens", 13), ("blocks.0.attention.head_dim", 7), ("tokens", 17)):
+        graph = apply(graph, widen(graph, name, to))
+        assert graph.journal[-1].edit.method == "lemon"
+        assert error(before, logits(model, ids)) < 1e-12, name
+    assert model.norm.weight.shape == (17,)
     if kind in UNTIED:
-        with pytest.raises(EditError, match="net2net to a multiple of 12"):
-            widen(graph, "tokens", 13)
-        graph = apply(graph, widen(graph, "tokens", 24, lambda n, m, _: net2net(n, m, generator)))
+        graph = apply(graph, widen(graph, "tokens", 34, lambda n, m, _: net2net(n, m, generator)))
         assert error(before, logits(model, ids)) < 1e-12
-        assert model.norm.weight.shape == (24,)
     else:
-        with pytest.raises(EditError, match="no change of its width is exact; random_pad"):
-            widen(graph, "tokens", 24, net2net)
-        apply(graph, widen(graph, "tokens", 15, random_pad))
-        assert model(ids).isfinite().all()
+        with pytest.raises(EditError, match=r"tied weights.*take netmorph.widenings.lemon"):
+            widen(graph, "tokens", 34, net2net)
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -4,11 +4,13 @@ PyTorch is imported inside the commands: a question about the program (`--help`,
 """
 
 import sys
+import warnings
 
 from rich.text import Text
 
 from netmorph.cli import evolve, find_rate, networks, reproduce, show, train  # noqa: F401 (their commands hang on the app)
 from netmorph.cli.app import app, errors
+from netmorph.cli.wording import in_options
 from netmorph.errors import NetmorphError
 from netmorph.workers.allocator import keep_freed_memory
 
@@ -16,8 +18,15 @@ from netmorph.workers.allocator import keep_freed_memory
 def main() -> None:
     """The program: errors of the user's making are told in one line, without a traceback."""
     keep_freed_memory()
-    try:
-        app()
-    except NetmorphError as error:
-        errors.print(Text.assemble(("Error:", "bold red"), f" {error}"), soft_wrap=True)
-        sys.exit(1)
+    with warnings.catch_warnings():
+        warnings.showwarning = _note
+        try:
+            app()
+        except NetmorphError as error:
+            errors.print(Text.assemble(("Error:", "bold red"), f" {in_options(str(error))}"), soft_wrap=True)
+            sys.exit(1)
+
+
+def _note(message: Warning | str, *where: object, **more: object) -> None:
+    """A warning, without the line of the source that it came from."""
+    errors.print(Text.assemble(("Note:", "bold"), f" {in_options(str(message))}"), soft_wrap=True)

@@ -3,15 +3,33 @@
 from __future__ import annotations
 
 import json
+import shlex
+from pathlib import Path
+from time import perf_counter
 from typing import Annotated, Any
 
 import typer
+import typer.core
 from rich.console import Console
 
 from netmorph import __version__
 from netmorph.errors import NetmorphError
 
+# The commands in the order of a day's work.
+ORDER = ("groups", "lr-find", "train", "evolve", "show", "report", "export", "reproduce")
+
+
+class _InOrder(typer.core.TyperGroup):
+    """Lists the commands in the order in which they are used."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        return sorted(self.commands, key=ORDER.index)
+
+
+BEGAN = perf_counter()  # before PyTorch is imported, which takes seconds that a budget of time counts
+
 app = typer.Typer(
+    cls=_InOrder,
     name="netmorph",
     help="Networks whose structure changes while they learn. Gradients move the weights; edits move the network.",
     no_args_is_help=True,
@@ -50,6 +68,11 @@ def program(
 def tell(text: str, to: Console = console) -> None:
     """Print as it is: on one line however narrow the terminal, so that paths and commands can be copied."""
     to.print(text, markup=False, highlight=False, soft_wrap=True)
+
+
+def quoted(folder: Path) -> str:
+    """A folder as a shell takes it."""
+    return shlex.quote(str(folder))
 
 
 def options(given: list[str] | None) -> dict[str, Any]:

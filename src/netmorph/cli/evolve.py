@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from netmorph.cli.app import Options, app, console, errors, tell
+from netmorph.cli.app import BEGAN, Options, app, console, errors, quoted, tell
 from netmorph.cli.interrupt import ends_tidily
 from netmorph.cli.options import (
     OPTIMIZATION,
@@ -40,14 +42,18 @@ from netmorph.cli.options import (
     data_config,
     given,
     named_again,
-    quoted,
     recipe,
     refuse_others,
     weighted,
 )
 from netmorph.cli.show import finish
 
+if TYPE_CHECKING:  # PyTorch is imported when a command needs it
+    from netmorph.policy import Proposal
+
 SEARCH = "Search"
+# Founders have converged when this part of their epochs brought nothing, and at least so many.
+WAITED, FEWEST_WAITED = 8, 5
 
 
 @app.command()
@@ -72,7 +78,7 @@ def evolve(
         str,
         typer.Option(
             help="When to end: a time for the whole run with its baselines (90s, 10m, 1h30m), rounds (8rounds), or "
-            "training FLOPs of the evolution (3e14flops). The founders and one round are always made.",
+            "training FLOPs of the evolution (3e14flops). The founders are always trained.",
             rich_help_panel=SEARCH,
         ),
     ] = "2m",
@@ -108,13 +114,18 @@ def evolve(
     epochs: Annotated[
         int | None,
         typer.Option(
-            min=1, help="Epochs of each child; by the data's size if not given.", rich_help_panel=OPTIMIZATION
+            min=1,
+            help="Epochs of each child; by the data's size, and fewer where the time is short, if not given.",
+            rich_help_panel=OPTIMIZATION,
         ),
     ] = None,
     start_epochs: Annotated[
         int | None,
         typer.Option(
-            min=1, help="Epochs of the founders; three times a child's if not given.", rich_help_panel=OPTIMIZATION
+            min=1,
+            help="Epochs of the founders. If not given: at most three times a child's, fewer where the time is short, "
+            "and no more once an eighth of them has brought nothing.",
+            rich_help_panel=OPTIMIZATION,
         ),
     ] = None,
     batch_size: BatchSize = None,
@@ -164,6 +175,7 @@ def evolve(
     from netmorph.run.budget import Budget
     from netmorph.run.config import EvolveConfig
     from netmorph.run.defaults import START_FACTOR, for_evolution
+    from netmorph.search.forecast import shortened
     from netmorph.watch import EvolutionWatch
 
     dataset = None
@@ -178,12 +190,14 @@ def evolve(
         dataset = source.load()
         defaults = for_evolution(dataset)
         settled = recipe(context, defaults.recipe)
+        most = START_FACTOR * settled.epochs
         config = EvolveConfig(
             data=source,
             **defaults.network(model, arguments(option, width)),
             recipe=settled,
             founders=founders,
-            start_epochs=start_epochs or START_FACTOR * settled.epochs,
+            start_epochs=start_epochs or most,
+            start_patience=max(FEWEST_WAITED, most // WAITED) if start_epochs is None else None,
             population=population,
             children=children,
             mutation=mutation,
@@ -193,7 +207,13 @@ def evolve(
             device=device,
             threads=threads,
         )
-        folder = session.create(run or session.free_folder(data), config, command_line(), dataset=dataset)
+        folder = session.create(
+            run or session.free_folder(data),
+            config,
+            command_line(),
+            dataset=dataset,
+            settle=partial(shortened, workers=workers, children=epochs is None, founders=start_epochs is None),
+        )
     else:
         folder = resume
         refuse_others(context, {"resume", "budget", "workers", "proposal", "model"})
@@ -202,10 +222,23 @@ def evolve(
         if given(context, "budget"):
             session.extend(folder, Budget.parse(budget), functions, model)
     tell(f"Run folder: {folder} (netmorph show {quoted(folder)} tells how far it is)")
+    if resume is None:
+        _tell_how_long(folder, workers, functions, config.model)
     go_on = f"\nInterrupted. Go on with: netmorph evolve --resume {quoted(folder)}{named_again(config.model)}"
     with (
         ends_tidily(lambda: tell(go_on, errors)),
         EvolutionWatch(console, session.criterion(folder)) as watch,
     ):
-        page = session.evolve(folder, workers, watch, dataset, functions, config.model)
+        page = session.evolve(folder, workers, watch, dataset, functions, BEGAN, config.model)
     finish(folder, page)
+
+
+def _tell_how_long(folder: Path, workers: int | None, proposals: list[Proposal], model: str) -> None:
+    """What to expect, before it begins."""
+    from netmorph import session
+    from netmorph.report.numbers import duration
+
+    expected = session.expected(folder, workers, proposals, model)
+    if expected is not None:
+        founders, one = (duration(float(f"{seconds:.2g}")) for seconds in (expected.founders, expected.round))
+        tell(f"Expected: founders at most {founders}, then rounds of about {one} and more as networks grow")

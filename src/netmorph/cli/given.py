@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, replace
 from types import ModuleType
 from typing import Any
 
@@ -13,8 +12,9 @@ import torch
 from torch import nn
 
 from netmorph import zoo
-from netmorph.edit.journal import LoadError, load, told_base
+from netmorph.edit.journal import LoadError, told_base
 from netmorph.errors import NetmorphError, suggest
+from netmorph.run.opening import file_of, load
 from netmorph.zoo import ModelError
 from netmorph.zoo.vision import vision_library
 
@@ -27,7 +27,8 @@ class Wanted:
     """A network as asked for on the command line.
 
     Attributes:
-        model: a network of the zoo, `module:function`, `timm:name`, `torchvision:name`, or a file that `save` wrote.
+        model: a network of the zoo, `module:function`, `timm:name`, `torchvision:name`, a file that `save` wrote, a
+            run's folder, or `RUN:ID`.
         base: what a file's network was built from, in the same words.
         shape: of one input, without the batch; None for the network's own.
         classes: how many outputs; None for the network's own.
@@ -60,26 +61,34 @@ def network(wanted: Wanted) -> tuple[nn.Module, Any, tuple[Any, ...]]:
     Raises:
         NetmorphError: there is no such network, or it cannot be built as asked.
     """
-    if not wanted.model.endswith(SUFFIX):
+    path = file_of(wanted.model)
+    if path.suffix != SUFFIX:
         if wanted.base is not None:
-            raise NetmorphError(f"--base is for networks in a file, *{SUFFIX}; got {wanted.model}")
+            raise NetmorphError(f"--base is for networks in a file, *{SUFFIX}, or of a run; got {wanted.model}")
         model, inputs = _built(wanted, wanted.model)
         return model, inputs, ()
-    path = Path(wanted.model)
     if not path.is_file():
-        raise LoadError(f"there is no file {path}")
+        raise LoadError(f"there is no file {path}; expected one that netmorph.save wrote, a run's folder, or RUN:ID")
+    told = told_base(path)
+    name, arguments = (told.name, dict(told.arguments)) if told else (None, {})
     if wanted.base is not None:
-        base, inputs = _built(wanted, wanted.base)
+        known = arguments if name == wanted.base else {}  # of this base the file knows how it was called
+        shape, classes = known.pop("input_shape", None), known.pop("classes", None)
+        asked = replace(
+            wanted,
+            shape=wanted.shape or (tuple(shape) if shape else None),
+            classes=wanted.classes or classes,
+            options={**known, **(wanted.options or {})},
+        )
+        base, inputs = _built(asked, wanted.base)
         model, journal = load(path, lambda: base)
     else:
-        told = told_base(path)
         if told is None or told.name not in zoo.MODELS:
             raise LoadError(
                 f"{path} holds edits and weights; say with --base which network was edited, such as --base "
                 f"{told.name if told else 'mypackage.nets:build'} (a name in a file is not imported on its own)"
             )
         model, journal = load(path)
-        arguments = told.arguments  # the network was built with them
         inputs = zoo.example(told.name, wanted.shape or tuple(arguments["input_shape"]), arguments["classes"])
     return model, inputs, journal
 

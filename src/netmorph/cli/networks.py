@@ -21,8 +21,8 @@ if TYPE_CHECKING:  # PyTorch is imported when a command needs it
 Network = Annotated[
     str,
     typer.Argument(
-        help="A network of netmorph (resnet), timm:NAME, torchvision:NAME, your own as module:function, or a file "
-        "that netmorph.save wrote (*.safetensors).",
+        help="A network of netmorph (resnet), timm:NAME, torchvision:NAME, your own as module:function, a file that "
+        "netmorph.save wrote (*.safetensors), a run's folder (its best network), or RUN:ID (one of its networks).",
     ),
 ]
 Input = Annotated[
@@ -133,7 +133,9 @@ def export(
 
     Examples:
 
-      netmorph export runs/digits-1/networks/7.safetensors --code network.py
+      netmorph export runs/digits-1 --code network.py         its best network
+
+      netmorph export runs/digits-1:7 --code network.py       or this one; netmorph show tells the ids
 
       netmorph export grown.safetensors --base torchvision:resnet18 --onnx grown.onnx
 

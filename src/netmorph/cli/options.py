@@ -291,11 +291,6 @@ def command_line() -> str:
     return shlex.join(["netmorph", *sys.argv[1:]])
 
 
-def quoted(folder: Path) -> str:
-    """A folder as a shell takes it."""
-    return shlex.quote(str(folder))
-
-
 def named_again(model: str) -> str:
     """What goes with `--resume`: a function of the user's own is imported only where they name it."""
     return f" --model {shlex.quote(model)}" if ":" in model else ""

@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.console import Console
 
-from netmorph.cli.app import app, console, tell
+from netmorph.cli.app import app, console, quoted, tell
 
 
 class FigureKind(StrEnum):
@@ -26,18 +27,34 @@ RunArgument = Annotated[Path, typer.Argument(help="The run's folder.")]
 
 @app.command()
 def show(
-    run: RunArgument,
+    run: Annotated[str, typer.Argument(help="The run's folder; RUN:ID tells of one of its networks.")],
+    every: Annotated[bool, typer.Option("--all", help="A line for each network of the run.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the numbers as JSON.")] = False,
 ) -> None:
-    """What a run has found, also while it is running."""
-    from netmorph import session
-    from netmorph.report.summary import summary, view
+    """What a run has found, also while it is running; or how one of its networks came about.
 
-    with session.reading(run) as records:
+    Examples:
+
+      netmorph show runs/digits-1
+
+      netmorph show runs/digits-1:7
+    """
+    from netmorph import session
+    from netmorph.report.listing import network_summary, network_table, network_view
+    from netmorph.report.summary import summary, view
+    from netmorph.run.opening import network_of, run_and_id
+
+    folder, id = run_and_id(run)
+    if id is not None and folder is not None:
+        network_of(folder, id)  # that it is there
+    with session.reading(folder or Path(run)) as records:
         if as_json:
-            sys.stdout.write(json.dumps(summary(records), indent=2) + "\n")
-        else:
-            console.print(view(records))
+            told = summary(records) if id is None else network_summary(records, id)
+            sys.stdout.write(json.dumps(told, indent=2) + "\n")
+            return
+        console.print(view(records) if id is None else network_view(records, id))
+        if every:
+            Console(width=1000).print(network_table(records))  # one line a network, so that it can be searched
 
 
 @app.command()
@@ -57,8 +74,13 @@ def report(
 
 def finish(folder: Path, page: Path) -> None:
     """What a command that has finished a run tells at its end."""
-    from netmorph import session
+    from netmorph import session, zoo
 
-    show(folder)
-    tell(f"Best network: {session.best_network(folder)} (netmorph.load reads it)")
+    show(str(folder))
+    tell(f"Best network: {session.best_network(folder)}")
+    with session.reading(folder) as records:
+        model = records.meta("config")["model"]
+    own = model not in zoo.MODELS  # whose name in a file is not imported
+    tell(f"  in Python: netmorph.load({str(folder)!r}{', base=' + model.rpartition(':')[2] if own else ''})")
+    tell(f"  as code: netmorph export {quoted(folder)}{' --base ' + model if own else ''} --code network.py")
     tell(f"Report: {page}")

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from netmorph.cli.app import Options, app, console, errors, tell
+from netmorph.cli.app import Options, app, console, errors, quoted, tell
 from netmorph.cli.interrupt import ends_tidily
 from netmorph.cli.options import (
     OPTIMIZATION,
@@ -50,7 +50,6 @@ from netmorph.cli.options import (
     command_line,
     data_config,
     named_again,
-    quoted,
     recipe,
     refuse_others,
 )

@@ -1,7 +1,9 @@
 """Encoded images (PNG, JPEG, ...) -> one uint8 tensor."""
 
 import io
-from collections.abc import Callable, Iterable
+import math
+import warnings
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -23,32 +25,63 @@ _MODES = {"1": "L", "L": "L", "LA": "L"} | dict.fromkeys(("RGB", "RGBA", "P", "P
 
 
 def decode_images(encoded: Iterable[tuple[str, bytes]], count: int, size: ImageSize | None = None) -> Tensor:
-    """Decode images of one size and mode.
+    """Decode images, and give them one size and mode; a warning tells where they have not.
 
     Args:
         encoded: where each image stands (for messages) and its file's content. It is read once, in order.
             (Threads gain nothing: small images spend their time in the interpreter.)
         count: how many there are, at least one.
-        size: height and width to resize every image to; None: they must have one size already.
+        size: height and width to resize every image to; None: they keep theirs, or where these differ, all get the
+            median height and the median width.
 
     Returns:
-        uint8 [count, C, H, W]: one channel for grey images, else three.
+        uint8 [count, C, H, W]: one channel for grey images, else three; grey ones among those in colour have three
+        equal channels.
 
     Raises:
-        DataError: an image that cannot be decoded, or that differs from the first in size or mode.
+        DataError: an image that cannot be decoded.
     """
     images: NDArray[np.uint8] | None = None
-    first = ""
+    different: list[NDArray[np.uint8]] = []  # all of them, from the first one on that differs
     for row, (where, content) in enumerate(encoded):
         image = _channels_first(decode_image(where, content, lambda opened, mode: _resized(opened, mode, size)))
         if images is None:
-            images, first = np.empty((count, *image.shape), np.uint8), where
-        elif image.shape != images.shape[1:]:
-            raise DataError(_difference(where, image.shape, first, images.shape[1:]))
-        images[row] = image
+            images = np.empty((count, *image.shape), np.uint8)
+        if not different and image.shape == images.shape[1:]:
+            images[row] = image
+            continue
+        different = different or list(images[:row])
+        different.append(image)
     if images is None:
         raise DataError("there are no images to decode")
-    return torch.from_numpy(images)
+    return _alike(different) if different else torch.from_numpy(images)
+
+
+def _alike(images: Sequence[NDArray[np.uint8]]) -> Tensor:
+    """Images [C, H, W] of different sizes or modes in one tensor."""
+    channels, heights, widths = np.array([image.shape for image in images]).T
+    size = int(np.median(heights)), int(np.median(widths))
+    grey = int((channels == 1).sum())
+    if 0 < grey < len(images):
+        warnings.warn(grey_among(grey, len(images)), stacklevel=2)
+    if len(sizes := set(zip(heights.tolist(), widths.tolist(), strict=True))) > 1:
+        small, *_, large = sorted(sizes, key=lambda size: (math.prod(size), size))
+        warnings.warn(
+            f"the {len(images)} images have {len(sizes)} different sizes, from {small[0]}x{small[1]} to "
+            f"{large[0]}x{large[1]} (height x width); all are resized to the median, size=({size[0]}, {size[1]}). Give "
+            "another size if that is not meant",
+            stacklevel=2,
+        )
+    together = torch.empty(len(images), int(channels.max()), *size, dtype=torch.uint8)
+    for row, image in enumerate(images):
+        one = torch.from_numpy(image)[None]
+        together[row] = (one if image.shape[1:] == size else resize_images(one, size))[0]
+    return together
+
+
+def grey_among(grey: int, count: int) -> str:
+    """What is told of images that are read together with others in colour."""
+    return f"{grey} of {count} images are grey and the others in colour; all are read in colour"
 
 
 def check_size(size: ImageSize | None) -> None:
@@ -108,13 +141,3 @@ def _resized(image: Any, mode: str, size: ImageSize | None) -> Any:
 
 def _channels_first(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return pixels[None] if pixels.ndim == 2 else np.moveaxis(pixels, 2, 0)
-
-
-def _difference(where: str, shape: tuple[int, ...], first: str, expected: tuple[int, ...]) -> str:
-    if shape[0] != expected[0]:
-        kinds = {1: "grey", 3: "in colour"}
-        return f"{where} is {kinds[shape[0]]} but {first} is {kinds[expected[0]]}; convert the images to one mode"
-    return (
-        f"{where} is {shape[1]}x{shape[2]} (height x width) but {first} is {expected[1]}x{expected[2]}; "
-        f"give them one size, or load(..., size=({expected[1]}, {expected[2]})) to resize all"
-    )

@@ -44,7 +44,7 @@ def check_source(source: RawData, where: object) -> None:
         if len(part) and tuple(part.inputs.shape[1:]) != shape:
             raise DataError(
                 f"{where}: train images are {list(shape)} (channels, height, width) but {name} images are "
-                f"{list(part.inputs.shape[1:])}; give them one size (load(..., size=(H, W)) resizes) and mode"
+                f"{list(part.inputs.shape[1:])}; give them one size (size=(H, W) resizes) and mode"
             )
     check_labels({name: part.targets for name, part in source.parts.items()}, source.classes, where)
 

@@ -18,7 +18,7 @@ from netmorph.data.crops import default_short_side
 from netmorph.data.dataset import DataError, Dataset, images_in_classes
 from netmorph.data.encoded import Listing, list_files
 from netmorph.data.image_cache import ImageCache, room_for
-from netmorph.data.images import ImageSize, check_size
+from netmorph.data.images import ImageSize, check_size, grey_among
 from netmorph.data.named import existing_folder
 from netmorph.data.preparation import Pixels
 from netmorph.data.reading import Reader, Request, Workers
@@ -96,7 +96,11 @@ def stream(
     train, held_out, test = split_parts(parts, listing.classes, seed, validation, train_size)
     if mean is None or std is None:
         spread = torch.linspace(0, len(train) - 1, min(SAMPLE, len(train))).long()
-        pixels = Pixels.measured(train.select(spread).head(SAMPLE))
+        seen = train.select(spread).head(SAMPLE)
+        grey = int((seen == seen[:, :1]).flatten(1).all(1).sum())
+        if 0 < grey < len(seen):
+            warnings.warn(f"of the first images that were read, {grey_among(grey, len(seen))}", stacklevel=2)
+        pixels = Pixels.measured(seen)
     else:
         pixels = Pixels(tuple(mean), tuple(std))
     return images_in_classes(folder.name, (train, held_out, test), listing.classes, pixels, fingerprint)

@@ -18,17 +18,20 @@ from netmorph.edit.difference import difference
 from netmorph.edit.fused import as_used, check_called, step_by_step, trains
 from netmorph.edit.journal import entry_of
 from netmorph.edit.plan import Edit, Plan
-from netmorph.edit.replace import Undo, change, undone_on_error
+from netmorph.edit.replace import Undo, change, forget_kept, undone_on_error
 from netmorph.edit.snapshot import Before, Parts, before_of, remember
 from netmorph.edit.wrapped import all_or_none, renew
 from netmorph.errors import EditError, NetmorphError
 from netmorph.graph import Graph, trace
 from netmorph.graph.axis import atoms
 from netmorph.graph.decided import decided, decides_by_rounding
+from netmorph.graph.group import traced
 from netmorph.graph.journal import Description
+from netmorph.graph.kept import outdated
 from netmorph.graph.predict import disagreement
 from netmorph.graph.record import tensors_in
 from netmorph.graph.running import check_default_device, one_at_a_time, run
+from netmorph.graph.state import Kept
 
 # The largest relative difference of outputs that rounding may explain, with room for deep networks.
 TOLERANCE = {torch.float64: 1e-10, torch.float32: 1e-4, torch.float16: 5e-2, torch.bfloat16: 5e-2}
@@ -136,8 +139,9 @@ def _apply(graph: Graph, edit: Edit, optimizers: list[torch.optim.Optimizer], tr
         names = {id(parameter): name for name, parameter in reversed(old.items())}
         averaged = {key: edited(graph, edit, mean) for key, mean in averages(optimizers, names).items()}
         # Without a claim to check, the shapes of the outputs suffice; a claim is about the weights as they are now.
-        before = run(model, graph.inputs) if plan.exact else graph.recording.result
-        fused = as_used(model, graph.inputs) if plan is not asked and plan.exact else None
+        kept = graph.recording.kept
+        before = run(model, graph.inputs, kept=kept) if plan.exact else graph.recording.result
+        fused = as_used(model, graph.inputs, kept) if plan is not asked and plan.exact else None
         training = bool(plan.modules) and graph.auxiliary and trains(graph)
         parts = [Parts.of(model, plan)]
         replaced = before_of(plan.undoes) if plan.undoes is not None else None
@@ -152,11 +156,13 @@ def _apply(graph: Graph, edit: Edit, optimizers: list[torch.optim.Optimizer], tr
             if not trusted:
                 _check_exact(edit, error, graph, before)
             if fused is not None:
-                _check_unfused(edit, difference(fused, as_used(model, graph.inputs)), graph, fused)
+                _check_unfused(edit, difference(fused, as_used(model, graph.inputs, kept)), graph, fused)
         else:
             error = difference(before, after.recording.result, _decided_outputs(graph))
+        gone = outdated(kept, after.recording.kept)
+        forget_kept(model, gone, undo)
         for other in others:
-            parts.append(_change_copy(other, edit, undo, trusted))
+            parts.append(_change_copy(other, edit, gone, undo, trusted))
         new = dict(model.named_parameters(remove_duplicate=False))
         carried = {name for name, tensor in plan.tensors.items() if not isinstance(tensor, nn.Parameter)}
         commit = prepare(optimizers, old, new, carried, plan.moments, averaged)
@@ -198,13 +204,14 @@ def _sealed(parts: Sequence[Parts], optimizers: Sequence[torch.optim.Optimizer])
     return [first.sealed(optimizers), *(part.sealed() for part in rest)]
 
 
-def _change_copy(graph: Graph, edit: Edit, undo: Undo, trusted: bool) -> Parts:
-    plan = step_by_step(graph.model, edit.plan(graph))
+def _change_copy(graph: Graph, edit: Edit, gone: Sequence[Kept], undo: Undo, trusted: bool) -> Parts:
+    plan, kept = step_by_step(graph.model, edit.plan(graph)), graph.recording.kept
     parts = Parts.of(graph.model, plan)
-    before = run(graph.model, graph.inputs) if plan.exact else None
+    before = run(graph.model, graph.inputs, kept=kept) if plan.exact else None
     change(graph.model, plan.modules, plan.tensors, plan.attributes, undo)
     if plan.exact and not trusted:
-        _check_exact(edit, difference(before, run(graph.model, graph.inputs)), graph, before)
+        _check_exact(edit, difference(before, run(graph.model, graph.inputs, kept=kept)), graph, before)
+    forget_kept(graph.model, gone, undo)
     return parts
 
 
@@ -230,7 +237,7 @@ def _check_hooks(model: nn.Module, plan: Plan) -> None:
 def _check_predicted(before: Graph, after: Graph, plan: Plan, edit: Edit) -> None:
     found = None
     if plan.sizes:
-        found = disagreement(before.recording, after.recording, plan.sizes, exact=plan.exact)
+        found = disagreement(before.recording, after.recording, plan.sizes, plan.numbers, exact=plan.exact)
     if found is not None:
         _check_repeats(after, edit)
         raise EditError(
@@ -262,7 +269,7 @@ def _check_unfused(edit: Edit, error: float, graph: Graph, before: Any) -> None:
 
 def _check_repeats(graph: Graph, edit: Edit) -> None:
     """Tell a forward that never gives the same twice from a wrong rule."""
-    one, other = run(graph.model, graph.inputs), run(graph.model, graph.inputs)
+    one, other = (run(graph.model, graph.inputs, kept=graph.recording.kept) for _ in range(2))
     error = difference(one, other)
     if not error <= _tolerance(graph, one):
         raise EditError(
@@ -285,6 +292,7 @@ def check_current(graph: Graph) -> None:
     Raises:
         EditError: it has; the message names what.
     """
+    made = graph.made_by_forward  # these may have come since, or have grown
     current = {
         name: tuple(tensor.shape) for name, tensor in (*graph.model.named_parameters(), *graph.model.named_buffers())
     }
@@ -293,7 +301,7 @@ def check_current(graph: Graph) -> None:
         name
         for then, now in ((graph.shapes, current), (graph.modules, modules))
         for name in then.keys() | now.keys()
-        if then.get(name) != now.get(name)
+        if then.get(name) != now.get(name) and name not in made
     ]
     if changed:
         raise EditError(
@@ -304,7 +312,7 @@ def check_current(graph: Graph) -> None:
 
 def _trace_again(graph: Graph, edit: Edit) -> Graph:
     try:
-        return trace(graph.model, graph.inputs, auxiliary=graph.auxiliary)
+        return traced(graph.model, graph.inputs, auxiliary=graph.auxiliary, kept=graph.recording.kept)
     except Exception as error:
         raise EditError(
             f"{_title(edit)} is not possible: {error}. The forward depends on a size that the edit changes; "

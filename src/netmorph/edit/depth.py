@@ -85,8 +85,9 @@ def identity(
 ) -> DeepenEdit:
     """An identity layer behind a module (Net2Net deepen, arXiv 1511.05641).
 
-    Behind an idempotent activation (ReLU, ReLU6) the new layer ends in the same activation; elsewhere it is
-    linear.
+    Behind an idempotent activation (ReLU, ReLU6) the new layer ends in the same activation. Behind a layer that is read
+    by such an activation alone, called as a function (`F.relu(self.fc(x))`), the new one begins with it, and the
+    call that is there ends it. Elsewhere, and before such a call with `norm`, it is linear.
 
     Args:
         norm: put a batch norm behind the new layer that gives back what it normalizes: its running statistics are those
@@ -104,6 +105,7 @@ def identity(
     while type(last) is nn.Sequential and len(last):  # a subclass may do more in its forward
         last = last[-1]
     activation = [Spec(name) for name, kind in IDEMPOTENT.items() if type(last) is kind]
+    called = [] if activation or norm else _called_behind(graph, after)
     layer = dense(channels, channels, spatial, kernel)
     start: Start = start_identity
     if norm:
@@ -114,8 +116,23 @@ def identity(
         start = partial(_start_normed, mean=mean, variance=variance)
     else:
         layers = [layer]
-    block = chain_of(*layers, *activation)
+    block = chain_of(*called, *layers, *activation)
     return DeepenEdit(after, chain_of(THERE, block), "identity", channels, start)
+
+
+def _called_behind(graph: Graph, path: str) -> list[Spec]:
+    """The idempotent activation that alone reads what a module returned, where it is called as a function."""
+    value, calls = graph.recording.module_outputs.get(path), graph.recording.calls
+    readers = [call for call in calls if any(read is value for read in call.values)]
+    makers = [call for call in calls if any(made is value for made in call.outputs)]
+    if len(readers) != 1 or len(makers) != 1 or any(output is value for output in graph.recording.outputs):
+        return []
+    (reader,), (maker,) = readers, makers
+    name = reader.op.overloadpacket.__name__.removesuffix("_")
+    # What a module returned before its last call is not known: one that runs twice may be read elsewhere, too.
+    runs = sum((call.module, call.op, call.location) == (maker.module, maker.op, maker.location) for call in calls)
+    is_module = isinstance(graph.modules[reader.module], tuple(IDEMPOTENT.values()))
+    return [Spec(name)] if name in IDEMPOTENT and runs == 1 and not is_module else []
 
 
 def _statistics(graph: Graph, path: str, spatial: int, data: Iterable[Batch] | None) -> tuple[Tensor, Tensor]:

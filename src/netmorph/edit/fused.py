@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import random
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -22,7 +22,8 @@ from torch.nn.modules import module as module_hooks
 from netmorph.edit.plan import Plan
 from netmorph.errors import EditError
 from netmorph.graph import Graph
-from netmorph.graph.running import Inputs, set_mode, untouched
+from netmorph.graph.running import Inputs, copied, set_mode, untouched
+from netmorph.graph.state import Kept, blank
 
 # The attribute by which a layer's own forward decides for its fused path, and the value that turns that off for good:
 # it is kept by copies, pickles and journals.
@@ -49,24 +50,33 @@ def step_by_step(model: nn.Module, plan: Plan) -> Plan:
 
 
 def as_used(
-    model: nn.Module, inputs: Inputs, *, gradients: bool = False, training: bool = False, seed: int | None = None
+    model: nn.Module,
+    inputs: Inputs,
+    kept: Sequence[Kept] = (),
+    *,
+    gradients: bool = False,
+    training: bool = False,
+    seed: int | None = None,
 ) -> Any:
     """What `model(*inputs)` returns as a user runs it, by whatever fused path there is; the model stays as it was.
 
     Args:
+        kept: what the forward keeps between calls; it runs as at its first one.
         seed: of the global random states, to run it in several ways; they are put back as well.
     """
     with untouched(model), torch.inference_mode(False), torch.set_grad_enabled(gradients):
         for start in () if seed is None else (torch.manual_seed, random.seed, np.random.seed):
             start(seed)
+        blank(dict(model.named_modules()), kept)
         set_mode(model, training)
-        return model(**inputs) if isinstance(inputs, dict) else model(*inputs)
+        given = copied(inputs)
+        return model(**given) if isinstance(given, dict) else model(*given)
 
 
 def trains(graph: Graph) -> bool:
     """Whether the forward runs in training mode on the example inputs; it may take others there."""
     try:
-        as_used(graph.model, graph.inputs, gradients=True, training=True)
+        as_used(graph.model, graph.inputs, graph.recording.kept, gradients=True, training=True)
     except Exception:
         return False
     return True
@@ -97,7 +107,8 @@ def check_called(after: Graph, plan: Plan, title: str, *, training: bool) -> Non
         for seed in range(TRIES if in_training else 1):
             with _called(wanted) as found:
                 try:
-                    as_used(model, after.inputs, gradients=gradients, training=in_training, seed=seed)
+                    kept = after.recording.kept
+                    as_used(model, after.inputs, kept, gradients=gradients, training=in_training, seed=seed)
                 except Exception as error:
                     raise EditError(
                         f"{title} is not possible: in {mode} the edited forward fails, though it ran step by step "

@@ -7,6 +7,7 @@ that were in force when it was edited.
 
 from __future__ import annotations
 
+import inspect
 import json
 import math
 from collections.abc import Callable, Sequence
@@ -32,6 +33,7 @@ from netmorph.memory_layout import laid_out
 from netmorph.tensor_files import DamagedFile, FileError, ForeignFile, read_sealed, read_told, write_sealed
 
 FORMAT = 3
+_COLLECTING = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 READABLE = (2, FORMAT)  # entries of format 2 tell no inverse
 
 
@@ -118,25 +120,13 @@ def save(path: str | Path, model: nn.Module, journal: Journal = (), base: Base |
     atomic_write(Path(path), lambda file: write_sealed(tensors_of(model), file, header))
 
 
-def load(path: str | Path, base: Callable[[], nn.Module] | None = None) -> tuple[nn.Module, Journal]:
-    """Read a network: build its base, replay the journal, fill in the weights. No code of the file is executed.
-
-    Args:
-        base: builds the network that was first edited. It may be left out for networks of `netmorph.zoo`; the name of
-            any other constructor in a file is never imported.
-
-    Returns:
-        The network and its journal; `trace(model, inputs, journal)` goes on editing.
-
-    Raises:
-        LoadError: not such a file, damaged, of a newer format, without a known base, or of another base; the message
-            lists the tensors that differ.
-    """
+def load(path: str | Path, base: Callable[..., nn.Module] | None = None) -> tuple[nn.Module, Journal]:
+    """Read a network from its file: see `netmorph.load`, which takes runs, too."""
     if isinstance(base, nn.Module):
         raise LoadError("base= takes a function that builds the network before its first edit, not a network")
     path = Path(path)
     told, journal, tensors = _read(path)
-    model = rebuild(base() if base is not None else _own_base(path, told), journal)
+    model = rebuild(_own_base(path, told) if base is None else _built(base, told), journal)
     _check_tensors(path, tensors_of(model), tensors)
     change(model, {}, tensors, [], [])
     for name, tensor in tensors_of(model).items():
@@ -180,6 +170,16 @@ def _check_size(current: dict[str, Tensor], entry: Entry) -> None:
     shapes = {name: entry.shapes.get(name, tensor.shape) for name, tensor in current.items()}
     needed = sum(math.prod(shape) * current[name].element_size() for name, shape in shapes.items())
     check_fits(needed, f"the network after {entry.edit}")
+
+
+def _built(base: Callable[..., nn.Module], told: Base | None) -> nn.Module:
+    """What a function of the user's builds; where it needs arguments, with those that the file tells."""
+    try:
+        parameters = inspect.signature(base).parameters.values()
+    except (TypeError, ValueError):  # of a function that is not written in Python
+        return base()
+    needed = [entry for entry in parameters if entry.default is entry.empty and entry.kind not in _COLLECTING]
+    return base(**told.arguments) if told is not None and needed else base()
 
 
 def _own_base(path: Path, told: Base | None) -> nn.Module:

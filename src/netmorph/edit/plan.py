@@ -25,9 +25,10 @@ class Plan:
             itself; an optimizer carries no state on to it.
         moments: for each changed parameter, how an optimizer's moment of it changes: `(moment, power) -> moment`, where
             power is 1 for moments linear in the gradient, 2 for quadratic ones.
-        attributes: `(module, name, value)`: attributes of modules that hold sizes.
+        attributes: `(module, name, value)`: attributes of modules that hold sizes, or epsilons of norms.
         sizes: where the edit changes widths: the atoms that change, with their new sizes. The edited forward must have
             the shapes that follow.
+        numbers: what the forward computes with another number for: old ones with the new ones.
         modules: modules that take the place of others, by path.
         specs: how to build these modules again, for the journal: by path, `Spec.as_json()`.
         inverse: how the edit is taken back once it was trained, for the journal: plain values, of a `kind` that
@@ -38,8 +39,9 @@ class Plan:
     exact: bool
     tensors: dict[str, Tensor] = field(default_factory=dict)
     moments: dict[str, MomentMap] = field(default_factory=dict)
-    attributes: list[tuple[str, str, int | tuple[int, ...]]] = field(default_factory=list)
+    attributes: list[tuple[str, str, int | float | tuple[int, ...]]] = field(default_factory=list)
     sizes: dict[Atom, int] = field(default_factory=dict)
+    numbers: dict[float, float] = field(default_factory=dict)
     modules: dict[str, nn.Module] = field(default_factory=dict)
     specs: dict[str, dict[str, Any]] = field(default_factory=dict)
     inverse: dict[str, Any] | None = None

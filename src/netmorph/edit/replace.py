@@ -5,11 +5,13 @@ from __future__ import annotations
 import contextlib
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
 from typing import Any
 
 from torch import Tensor, nn
 
 from netmorph.graph.held import assigned, root, sharing
+from netmorph.graph.state import ABSENT, Kept, blank, contents, put
 from netmorph.memory_layout import laid_out_like, neighbour, tells_order
 
 Undo = list[Callable[[], None]]
@@ -72,6 +74,24 @@ def _like(old: Tensor, new: Tensor, slots: Mapping[str, tuple[Tensor, Any]]) -> 
         return old
     held = [tensor for tensor, _ in slots.values()]
     return neighbour(held, next(place for place, tensor in enumerate(held) if tensor is old), old)
+
+
+def forget_kept(model: nn.Module, kept: Iterable[Kept], undo: Undo) -> None:
+    """Let a forward work out anew what it kept. Of a dictionary, entries for other shapes go as well.
+
+    Args:
+        undo: gets a step for every change.
+    """
+    modules = dict(model.named_modules())
+    for entry in kept:
+        table, key = entry.slot.table(modules), entry.slot.steps[-1]
+        if table is None:
+            continue
+        before = contents(table)
+        undo.append(partial(put, table, before))
+        if entry.blank is ABSENT and not isinstance(key, str):
+            put(table, [(other, value) for other, value in before if type(other) is not type(key)])
+        blank(modules, [entry])
 
 
 def structure(model: nn.Module) -> Callable[[Iterable[str]], None]:

@@ -46,14 +46,14 @@ def write_moment(moment: Tensor, dim: int, channels: ChannelMap, power: int) -> 
             step count would let Adam take steps of several times the learning rate, and the mean of the channels
             still of twice the usual. Where no channel had a gradient yet, the tensor's mean is taken.
     """
-    columns = write(moment, dim, channels, _fresh_moment(moment, dim, channels, power))
+    columns = write(moment, dim, channels, fresh_moment(moment, dim, channels.classes, power))
     factor = torch.where(channels.is_fresh, 1.0, channels.share**power)
     return columns * spread(factor, columns, dim)
 
 
 def read_moment(moment: Tensor, dim: int, channels: ChannelMap, power: int) -> Tensor:
     """An optimizer's moment of a reading weight. A copy's gradient is the original's, whatever its share."""
-    return write(moment, dim, channels, _fresh_moment(moment, dim, channels, power))
+    return write(moment, dim, channels, fresh_moment(moment, dim, channels.classes, power))
 
 
 def fresh_like(tensor: Tensor, dim: int, count: int, generator: torch.Generator) -> Tensor:
@@ -97,12 +97,13 @@ def spread(vector: Tensor, tensor: Tensor, dim: int) -> Tensor:
     return vector.to(tensor).reshape(shape)
 
 
-def _fresh_moment(moment: Tensor, dim: int, channels: ChannelMap, power: int) -> Tensor:
+def fresh_moment(moment: Tensor, dim: int, count: int, power: int) -> Tensor:
+    """A moment of `count` fresh channels; see `write_moment`."""
     if moment.is_complex():  # optimizers see pairs of real numbers
-        pairs = _fresh_moment(torch.view_as_real(moment), dim, channels, power)
+        pairs = fresh_moment(torch.view_as_real(moment), dim, count, power)
         return torch.view_as_complex(pairs.contiguous())
     mean = float(moment.double().mean())
     if power != 2:
-        return full_like(moment, dim, channels.classes, 0.0 if power == 1 else mean)
+        return full_like(moment, dim, count, 0.0 if power == 1 else mean)
     largest = moment.amax(dim, keepdim=True).clamp_min(mean)
-    return largest.expand([*moment.shape[:dim], channels.classes, *moment.shape[dim + 1 :]])
+    return largest.expand([*moment.shape[:dim], count, *moment.shape[dim + 1 :]])

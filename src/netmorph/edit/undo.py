@@ -18,7 +18,7 @@ alone.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -27,6 +27,7 @@ import torch
 from torch import Tensor, nn
 
 from netmorph.edit.depth import module_at
+from netmorph.edit.fit import times
 from netmorph.edit.plan import MomentMap, Plan
 from netmorph.edit.rank import merge
 from netmorph.edit.snapshot import Before, Parts, before_of, kinds_of, tensors_of
@@ -144,10 +145,24 @@ def inverse_of_width(told: dict[str, Any], graph: Graph, parts: Parts | None) ->
     current = tensors_of(graph.model)
     return Plan(
         exact=False,
-        tensors={name: changed(current[name].detach(), sites, summed_copies) for name, sites in places.items()},
+        tensors=_divided(
+            {name: changed(current[name].detach(), sites, summed_copies) for name, sites in places.items()},
+            told.get("multiplied", ()),
+        ),
         moments={name: moment(sites) for name, sites in places.items()},
         attributes=[(path, name, value) for path, name, value in told["attributes"]],
     )
+
+
+def _divided(tensors: dict[str, Tensor], multiplied: Iterable[dict[str, Any]]) -> dict[str, Tensor]:
+    """Take back what norms and the scale of attention were made up for with."""
+    for step in reversed(list(multiplied)):
+        tensor, rows = tensors[step["tensor"]], None
+        if step["rows"] is not None:
+            dim, chosen = step["rows"]
+            rows = (dim, torch.zeros(tensor.shape[dim], dtype=torch.bool).index_fill(0, torch.tensor(chosen), True))
+        tensors[step["tensor"]] = times(tensor, 1 / step["factor"], step["offset"], rows)
+    return tensors
 
 
 def inverse_of_deepening(told: dict[str, Any], graph: Graph, parts: Parts | None) -> Plan:

@@ -12,7 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from netmorph.edit.plan import Plan
+from netmorph.edit.fit import Fit, Growth, fit
+from netmorph.edit.plan import MomentMap, Plan
 from netmorph.edit.recurrence import equal_rows
 from netmorph.edit.tensors import fresh_like, full_like, mean_like, mix, read, read_moment, spread, write, write_moment
 from netmorph.errors import EditError
@@ -20,9 +21,10 @@ from netmorph.graph import Allow, Attribute, Fill, Graph, Group, Role, Site
 from netmorph.graph.axis import Atom, atoms, size
 from netmorph.graph.held import look
 from netmorph.graph.journal import Description
+from netmorph.graph.root_scale import foldings
 from netmorph.graph.running import check_default_device
 from netmorph.memory import check_fits
-from netmorph.widenings import FRESH, ChannelMap, Widening, WidthError, keep, r2r
+from netmorph.widenings import FRESH, ChannelMap, Widening, WidthError, keep, lemon, net2net, r2r
 
 Channels = Mapping[Atom, ChannelMap]
 Place = tuple[str, int]
@@ -78,30 +80,53 @@ class WidthEdit:
                 constant = _constant(current[tensor].detach(), sites[tensor, dim], groups[name].atom, reading.constant)
                 tensors[offset] = tensors.get(offset, current[offset].detach()) + factor * constant
         generator = torch.Generator().manual_seed(self.seed)
-        for site in sites.values():  # a tensor may have several sites: one after the other
-            tensors[site.tensor] = self._change(tensors[site.tensor], site, names, generator)
-        places: dict[str, list[Site]] = {}
-        for site in sites.values():
-            places.setdefault(site.tensor, []).append(site)
-        tensors.update({name: equal_rows(tensors[name], found, channels) for name, found in places.items()})
         sizes = {atom: entry.m for atom, entry in channels.items()}
+        growth = Growth(tensors, {}, generator)
+        folded = foldings(graph.recording, sizes)
+        for folding in folded:
+            growth.fold(folding, current)
+        plain = {atom: name for atom, name in names.items() if not channels[atom].fitted or atom.allow == Allow.ANY}
+        places: dict[str, list[Site]] = {}
+        for site in sites.values():  # a tensor may have several sites: one after the other
+            if _crossing(site, plain):
+                places.setdefault(site.tensor, []).append(site)
+                tensors[site.tensor] = self._change(tensors[site.tensor], site, plain, generator)
+        own = {atom: channels[atom] for atom in plain}
+        for name, found in places.items():
+            tensors[name] = equal_rows(tensors[name], found, own)
+            growth.moments.setdefault(name, []).append(partial(_moment, sites=found, channels=own))
+        growth.sizes.update((atom, sizes[atom]) for atom in plain)
+        fits: list[Fit] = []
+        for group in groups.values():
+            if group.atom not in plain:
+                fits.append(fit(graph, group, sizes[group.atom], growth.sizes, current))
+                growth.widen(fits[-1], group.sites, current)
+        exact = all(channels[atom].is_exact(atom.allow) for atom in plain) and not any(made.problems for made in fits)
+        claims = all(channels.keeps_function for channels in self.changes.values())
+        epsilons = _epsilons(graph, fits)
         attributes = _attributes(graph, groups.values(), sizes)
+        attributes += [(path, name, new) for (path, name), (_, new) in epsilons.items()]
         return Plan(
             sizes=sizes,
-            exact=not self.readings and all(channels[group.atom].is_exact(group.allow) for group in groups.values()),
+            exact=not self.readings and claims and exact,
             tensors=tensors,
-            moments={name: partial(_moment, sites=found, channels=channels) for name, found in places.items()},
+            moments={name: partial(_moved, steps=steps) for name, steps in growth.moments.items()},
             attributes=attributes,
-            inverse=self._inverse([(path, name, look(graph.modules[path], name)) for path, name, _ in attributes]),
+            numbers=dict(epsilons.values()),
+            inverse=self._inverse(
+                [(path, name, look(graph.modules[path], name)) for path, name, _ in attributes], growth.multiplied
+            ),
         )
 
-    def _inverse(self, attributes: list[tuple[str, str, Any]]) -> dict[str, Any] | None:
+    def _inverse(
+        self, attributes: list[tuple[str, str, Any]], multiplied: list[dict[str, Any]]
+    ) -> dict[str, Any] | None:
         """What is needed to put copies together again, unless channels are lost."""
         sources = {name: channels.source.tolist() for name, channels in self.changes.items()}
         kept = {name: len({source for source in found if source != FRESH}) for name, found in sources.items()}
         if any(kept[name] < channels.n for name, channels in self.changes.items()):
             return None
-        return {"kind": "width", "sources": sources, "attributes": attributes}
+        return {"kind": "width", "sources": sources, "attributes": attributes, "multiplied": multiplied}
 
     def describe(self) -> Description:
         """See `Edit`. Of several groups, `before` and `after` count all channels, `widths` holds those of each."""
@@ -168,28 +193,39 @@ class WidthEdit:
         return site.change(tensor, {atom: partial(change, name=names[atom]) for atom in _crossing(site, names)})
 
 
-def widen(graph: Graph, group: str, to: int, method: Widening = r2r, seed: int = 0) -> WidthEdit:
+def widen(graph: Graph, group: str, to: int, method: Widening | None = None, seed: int = 0) -> WidthEdit:
     """An edit that gives a group `to` channels.
 
     Args:
-        method: one of `netmorph.widenings.WIDENINGS`, or any function `(n, m, generator) -> ChannelMap`.
+        method: one of `netmorph.widenings.WIDENINGS`, or any function `(n, m, generator) -> ChannelMap`. Without it,
+            one that is exact on the group: `r2r` where every channel is on its own, `lemon` where norms or attention
+            look at all of them, `net2net` where only equal copies are exact and `to` is a multiple of the width. The
+            edit's description, and the journal, say which.
         seed: draws which channels are copied and the weights of fresh ones.
 
     Raises:
         UnknownGroup: no such group.
         WidthError: `to` is not above the group's width.
-        EditError: the group is frozen, or the method is exact elsewhere but not through what acts on this group.
+        EditError: the group is frozen, or the method is exact elsewhere but not through what acts on this group, or no
+            method is.
     """
     return widen_all(graph, {group: to}, method, seed)
 
 
-def widen_all(graph: Graph, widths: Mapping[str, int], method: Widening = r2r, seed: int = 0) -> WidthEdit:
+def widen_all(graph: Graph, widths: Mapping[str, int], method: Widening | None = None, seed: int = 0) -> WidthEdit:
     """One edit that widens several groups, each to its number of channels; see `widen`."""
     check_default_device(EditError)
     _check_distinct({name: graph.group(name) for name in widths})
     _check_room(graph, widths)
-    changes = {name: _widening(graph.group(name), name, to, method, seed) for name, to in widths.items()}
-    return WidthEdit(changes, _name(method), seed)
+    chosen: dict[str, Widening] = {}
+    changes: dict[str, ChannelMap] = {}
+    for name, to in widths.items():
+        group = graph.group(name)
+        _check_widening(group, name, to)
+        chosen[name] = _exact_method(graph, group, int(to)) if method is None else method
+        changes[name] = _widening(graph, group, name, int(to), chosen[name], seed)
+    names = dict.fromkeys(map(_name, chosen.values()))
+    return WidthEdit(changes, " and ".join(names), seed)
 
 
 def narrow(graph: Graph, group: str, kept: Sequence[int]) -> WidthEdit:
@@ -225,30 +261,54 @@ def _check_room(graph: Graph, widths: Mapping[str, int]) -> None:
     for site in {(site.tensor, site.dim): site for group in groups.values() for site in group.sites}.values():
         lengths[site.tensor][site.dim] = size(site.axis, {atom: int(to) for atom, to in sizes.items()})
     needed = sum(math.prod(shape) * current[name].element_size() for name, shape in lengths.items())
-    told = ", ".join(f"{name!r} with {to:,}" for name, to in widths.items())
+    told = ", ".join(f"{name!r} with {to}" for name, to in widths.items())
     check_fits(needed, f"the network with so many channels ({told})", next(graph.model.parameters()).device)
 
 
-def _widening(group: Group, name: str, to: int, method: Widening, seed: int) -> ChannelMap:
+def _check_widening(group: Group, name: str, to: int) -> None:
     _check_free(group)
-    if not callable(method):
-        raise WidthError(
-            f"a method is a function, such as netmorph.widenings.r2r (see WIDENINGS there), got {method!r}"
-        )
     if not isinstance(to, int | np.integer) or to <= group.size:
         raise WidthError(
             f"widening {name!r} needs more than its {group.size} channels, a whole number, got {to!r}; "
             "see narrow to shrink"
         )
-    channels = method(group.size, int(to), torch.Generator().manual_seed(seed))
-    if channels.keeps_function and not channels.is_exact(group.allow):
-        hint = (
-            f"copy every channel equally often: net2net to a multiple of {group.size}"
-            if group.allow == Allow.UNIFORM
-            else "no change of its width is exact; random_pad makes an inexact one"
+
+
+def _exact_method(graph: Graph, group: Group, to: int) -> Widening:
+    """The first method that is exact; `lemon`, which tells what is in the way, where none is."""
+    if group.allow == Allow.ANY:
+        return r2r
+    copies = group.allow == Allow.UNIFORM and to % group.size == 0
+    return net2net if copies and misfits(graph, group, to) else lemon
+
+
+def misfits(graph: Graph, group: Group, to: int) -> tuple[str, ...]:
+    """Why the widening `lemon` of a group to a width would not be exact; empty where it is."""
+    if group.allow == Allow.ANY:
+        return ()
+    return fit(graph, group, to, {}, dict(graph.model.named_parameters())).problems
+
+
+def _widening(graph: Graph, group: Group, name: str, to: int, method: Widening, seed: int) -> ChannelMap:
+    if not callable(method):
+        raise WidthError(
+            f"a method is a function, such as netmorph.widenings.r2r (see WIDENINGS there), got {method!r}"
         )
-        raise EditError(f"{_name(method)} to {to} channels is not exact on {name!r}: {group.reasons[0]}. There, {hint}")
-    return channels
+    channels = method(group.size, to, torch.Generator().manual_seed(seed))
+    if not channels.keeps_function or (not channels.fitted and channels.is_exact(group.allow)):
+        return channels
+    found = misfits(graph, group, to)
+    if channels.fitted and not found:
+        return channels
+    hints = [] if found else ["take netmorph.widenings.lemon"]
+    if group.allow == Allow.UNIFORM:
+        hints.append(f"copy every channel equally often: net2net to a multiple of {group.size}")
+    elif found:
+        hints.append("no change of its width is exact")
+    if found:
+        hints.append("approximate comes as near as it gets, and the error is measured")
+    why = found[0] if found else group.reasons[0]
+    raise EditError(f"{_name(method)} to {to} channels is not exact on {name!r}: {why}. There, {', or '.join(hints)}")
 
 
 def _constant(weight: Tensor, site: Site, atom: Atom, values: Tensor) -> Tensor:
@@ -259,6 +319,22 @@ def _constant(weight: Tensor, site: Site, atom: Atom, values: Tensor) -> Tensor:
     )
     products = weight.double() * spread(held, weight.double(), site.dim)
     return products.movedim(0 if site.dim else 1, 0).flatten(1).sum(1).to(weight)
+
+
+def _moved(moment: Tensor, power: int, steps: Sequence[MomentMap]) -> Tensor:
+    for step in steps:
+        moment = step(moment, power)
+    return moment
+
+
+def _epsilons(graph: Graph, fits: Iterable[Fit]) -> dict[tuple[str, str], tuple[float, float]]:
+    """By module and attribute: the number that it holds, and what it has to be."""
+    found: dict[tuple[str, str], tuple[float, float]] = {}
+    for made in fits:
+        for path, name, factor in made.epsilons:
+            held = vars(graph.modules[path])[name]
+            found[path, name] = (held, found.get((path, name), (held, held))[1] * factor)
+    return found
 
 
 def _moment(moment: Tensor, power: int, sites: Sequence[Site], channels: Channels) -> Tensor:
@@ -283,7 +359,7 @@ def _crossing(site: Site, changed: Iterable[Atom]) -> list[Atom]:
 
 def _attributes(
     graph: Graph, groups: Iterable[Group], sizes: dict[Atom, int]
-) -> list[tuple[str, str, int | tuple[int, ...]]]:
+) -> list[tuple[str, str, int | float | tuple[int, ...]]]:
     """The new values of the attributes that held a true size; what is no size in this module stays."""
     entries = dict.fromkeys(entry for group in groups for entry in group.attributes)
     return [

@@ -53,7 +53,8 @@ def watched(model: nn.Module, inputs: Inputs, *, training: bool = False) -> Reco
     for value in run.tensors.values():
         value.axes = [(Atom(length),) for length in value.shape]
     couple(run, Coupling())
-    return noted(run, made[-1].calls(), made[-1].events)
+    watch = next(watch for watch in made if watch.recorder.calls is run.calls)
+    return noted(run, watch.calls(), watch.events)
 
 
 class Autograd(TorchFunctionMode):

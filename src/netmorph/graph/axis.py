@@ -181,7 +181,9 @@ def concat(*axes: Axis) -> Axis:
     return (Sum(tuple(some)),) if len(some) > 1 else some[0] if some else ()
 
 
-def along(tensor: Tensor, dim: int, axis: Axis, changes: Mapping[Atom, Change]) -> Tensor:
+def along(
+    tensor: Tensor, dim: int, axis: Axis, changes: Mapping[Atom, Change], sizes: dict[Atom, int] | None = None
+) -> Tensor:
     """Apply changes along every occurrence of some atoms within one dimension of a tensor, in one pass.
 
     Args:
@@ -189,12 +191,13 @@ def along(tensor: Tensor, dim: int, axis: Axis, changes: Mapping[Atom, Change]) 
         changes: by atom; each gets a tensor and the dimension that runs over the atom's channels alone, and may change
             its length. They are made in this order, wherever the atoms are: fresh channels of two atoms cancel in a
             reader only if the same ones come last there and where they are written.
+        sizes: where the tensor has been widened along some atoms already: their lengths there.
 
     Returns:
         A tensor of the same rank; every segment and every block of the dimension is changed alike.
     """
     axis = resolve(axis)
-    shape = [*tensor.shape[:dim], *(factor.size for factor in axis), *tensor.shape[dim + 1 :]]
+    shape = [*tensor.shape[:dim], *(size((factor,), sizes) for factor in axis), *tensor.shape[dim + 1 :]]
     tensor = tensor.reshape(shape)
     turns = {atom: turn for turn, atom in enumerate(changes)}
     places = sorted(
@@ -205,9 +208,10 @@ def along(tensor: Tensor, dim: int, axis: Axis, changes: Mapping[Atom, Change]) 
         if isinstance(factor, Atom) and factor in changes:
             tensor = changes[factor](tensor, place)
         elif isinstance(factor, Sum):
-            parts = split_tensor(tensor, [size(segment) for segment in factor.segments], dim=place)
+            parts = split_tensor(tensor, [size(segment, sizes) for segment in factor.segments], dim=place)
             changed = [
-                along(part, place, segment, changes) for part, segment in zip(parts, factor.segments, strict=True)
+                along(part, place, segment, changes, sizes)
+                for part, segment in zip(parts, factor.segments, strict=True)
             ]
             tensor = cat(changed, dim=place)
     return tensor.flatten(dim, dim + len(axis) - 1)

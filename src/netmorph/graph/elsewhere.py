@@ -46,7 +46,7 @@ def elsewhere(model: nn.Module, inputs: Inputs, run: Recording, missing: set[str
         return
     for _ in range(TRIES):
         try:
-            other = record(model, tree_map(mixed, inputs))
+            other = record(model, tree_map(mixed, inputs), kept=run.kept)
         except TraceError:  # the numbers in another order are no valid input
             return
         if found := missing & reached(other):

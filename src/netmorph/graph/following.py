@@ -5,10 +5,12 @@ from __future__ import annotations
 import contextlib
 import functools
 import itertools
+import math
 import operator
 import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from types import CodeType
 from typing import Any
 
 import numpy as np
@@ -17,12 +19,13 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from netmorph.graph.facts import Facts
-from netmorph.graph.held import Holder, swapped
+from netmorph.graph.held import Holder, stood_in
 from netmorph.graph.holders import alike, is_integer
 from netmorph.graph.lines import forward_frames, source_line
 from netmorph.graph.provenance import Size, plain
 from netmorph.graph.provenance import given as given_source
-from netmorph.graph.sources import Equality, Held, Length, Lost, Product, Source
+from netmorph.graph.roots import Root
+from netmorph.graph.sources import Equality, Held, Length, Lost, Number, Product, Source
 from netmorph.graph.value import Value
 
 DIMENSIONS = {"dim", "dims", "dim0", "dim1", "start_dim", "end_dim", "axis", "axis0", "axis1", "source", "destination"}
@@ -33,35 +36,41 @@ class Following(TorchFunctionMode):
 
     Args:
         value: the recorded value of a tensor.
+        apart: see `Facts`.
 
     Attributes:
-        equal: sizes that were compared and found equal.
+        facts: what the sizes tell that the forward gets.
         read: the tensors whose values were given to Python or another library.
         differentiated: while the forward takes a gradient: of which tensors.
     """
 
-    def __init__(self, value: Callable[[Tensor], Value]) -> None:
+    def __init__(self, value: Callable[[Tensor], Value], apart: frozenset[CodeType] = frozenset()) -> None:
         super().__init__()
-        self.facts = Facts()
+        self.facts = Facts(apart=apart)
+        self._recorded = self.facts.of_recording()
         self.read: list[Value] = []
         self.differentiated: tuple[Value, ...] | None = None
         self._value = value
         self._given: list[int | Tensor] | None = None
+        self._powers: list[Root] = []
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Called for every PyTorch function that the forward calls."""
-        outer, self._given = self._given, list(_numbers((args, kwargs)))
+        outer, self._given = (self._given, self._powers), list(_numbers((args, kwargs)))
+        self._powers = [leaf for leaf in (*args, *(kwargs or {}).values()) if isinstance(leaf, Root)]
         before = self.differentiated
         if func in _GRADIENTS:
             self.differentiated = self._roots(args[0] if args else next(iter((kwargs or {}).values())))
         try:
             result = func(*args, **(kwargs or {}))
         finally:
-            self._given, self.differentiated = outer, before
+            (self._given, self._powers), self.differentiated = outer, before
         if func is Tensor.__getitem__:
             self._whole(args[0], args[1])
         if func in _OF_NUMBERS:
             _as_numbers(_integers(args))
+            roots = [leaf for leaf in (*args, *(kwargs or {}).values()) if isinstance(leaf, Root)]
+            self.facts.equal += [Equality(root.source, Number(root.size), source_line()) for root in roots]
         if func in _OUT_OF_SIGHT:
             self.read.append(self._value(args[0]))
             _as_numbers(self._sizes(args[0], args[0].shape, (), {}))
@@ -84,29 +93,11 @@ class Following(TorchFunctionMode):
         Of an operator that runs outside of any call that is followed (in a script, or in a forward that cannot be
         followed), all integers are as if written in the code.
         """
-        given = self._given
-        place = 0
-
-        def follow(leaf: Any) -> Any:
-            nonlocal place
-            if type(leaf) is list or type(leaf) is tuple:
-                return type(leaf)(follow(entry) for entry in leaf)
-            if type(leaf) is not int:
-                return leaf
-            if given is None:
-                return Size(leaf, given_source(leaf, self.facts), self.facts)
-            for at in range(place, len(given)):
-                found = given[at]
-                if not isinstance(found, Tensor) and plain(found) == leaf:
-                    place = at + 1
-                    return found if isinstance(found, Size) else Size(leaf, given_source(leaf, self.facts), self.facts)
-            return leaf
-
         args, kwargs = arguments
-        places = _places(op)
+        given, places = _Given(self._given, self._powers, self._recorded), _places(op)
         return (
-            tuple(arg if at in places else follow(arg) for at, arg in enumerate(args)),
-            {name: arg if name in places else follow(arg) for name, arg in kwargs.items()},
+            tuple(arg if at in places else given.follow(arg) for at, arg in enumerate(args)),
+            {name: arg if name in places else given.follow(arg) for name, arg in kwargs.items()},
         )
 
     def read_number(self, number: Any) -> None:
@@ -132,10 +123,11 @@ class Following(TorchFunctionMode):
                 whole = Length(self._value(tensor), dim)
                 self.facts.equal.append(Equality(given_source(stop, self.facts), whole, source_line()))
 
-    def hold(self, modules: dict[str, nn.Module]) -> None:
-        """Let the modules hold sizes in place of integers; the caller puts the modules' attributes back."""
-        for module, name, value in swapped(modules, self._held):
-            vars(module)[name] = value
+    @contextlib.contextmanager
+    def held(self, modules: dict[str, nn.Module]) -> Iterator[None]:
+        """Let the modules hold sizes in place of integers."""
+        with stood_in(modules, self._held):
+            yield
 
     def _held(self, holder: Holder, tail: str, held: Any) -> Any:
         path, name = holder.module, holder.place(tail)
@@ -165,6 +157,32 @@ class Following(TorchFunctionMode):
         value = self._value(tensor)
         lengths = [Length(value, dim) for dim in range(len(value.shape))]
         return Size(result, _product(lengths), self.facts) if lengths else result
+
+
+class _Given:
+    """Finds the integers of an operator among those that the present call was given, in their order.
+
+    It is no function in a function, which would hold itself, and so the sizes, until the garbage collector comes.
+    """
+
+    def __init__(self, given: Sequence[int | Tensor] | None, powers: Sequence[Root], facts: Facts) -> None:
+        self._given, self._powers, self._facts, self._place = given, powers, facts, 0
+
+    def follow(self, leaf: Any) -> Any:
+        if type(leaf) is list or type(leaf) is tuple:
+            return type(leaf)(self.follow(entry) for entry in leaf)
+        if isinstance(leaf, float):
+            return next((root.kept(self._facts) for root in self._powers if root == leaf), leaf)
+        if type(leaf) is not int:
+            return leaf
+        if self._given is None:
+            return Size(leaf, given_source(leaf, self._facts), self._facts)
+        for at in range(self._place, len(self._given)):
+            found = self._given[at]
+            if not isinstance(found, Tensor) and plain(found) == leaf:
+                self._place = at + 1
+                return Size(leaf, given_source(found, self._facts), self._facts)
+        return leaf
 
 
 _SIZES = (Tensor.shape.__get__, Tensor.size)  # type: ignore[attr-defined]
@@ -213,7 +231,7 @@ def _numbers(tree: Any) -> Iterator[int | Tensor]:
 
 @contextlib.contextmanager
 def functions_open() -> Iterator[None]:
-    """Let `Following` see what PyTorch's own Python functions call, not just that they are called.
+    """Let `Following` see what PyTorch's own Python functions call, not just that they are called, and roots of sizes.
 
     Functions of `torch.nn.functional` hand themselves over whole to whoever follows functions. Here they do so only
     for tensors of a class of the user's. What asks in another thread gets PyTorch's own answer; the caller holds
@@ -223,6 +241,7 @@ def functions_open() -> Iterator[None]:
     places = (torch.nn.functional, torch.functional, torch._tensor)
     before = [(place, name, vars(place)[name]) for place in places for name in names if name in vars(place)]
     mine = threading.get_ident()
+    root = math.sqrt
 
     def asked(original: Callable[..., bool]) -> Callable[..., bool]:
         def of_own_class(*arguments: Any) -> bool:
@@ -233,10 +252,15 @@ def functions_open() -> Iterator[None]:
 
         return of_own_class
 
+    def sqrt(number: Any) -> float:
+        return number**0.5 if isinstance(number, Size) and threading.get_ident() == mine else root(number)
+
     try:
         for place, name, function in before:
             setattr(place, name, asked(function))
+        math.sqrt = sqrt
         yield
     finally:
+        math.sqrt = root
         for place, name, function in before:
             setattr(place, name, function)

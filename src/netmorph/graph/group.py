@@ -22,6 +22,7 @@ from netmorph.graph.decided import decided
 from netmorph.graph.elsewhere import elsewhere, freeze_beside, reached
 from netmorph.graph.journal import Journal
 from netmorph.graph.record import Recording, record
+from netmorph.graph.root_scale import freeze_where_not_seen, freeze_where_nothing_folds
 from netmorph.graph.rules import Attribute, Coupling, Fill, Role, Use, couple
 from netmorph.graph.running import (
     Inputs,
@@ -31,6 +32,7 @@ from netmorph.graph.running import (
     collector_paused,
     one_at_a_time,
 )
+from netmorph.graph.state import Kept
 from netmorph.graph.unwrap import unwrap
 from netmorph.graph.value import Value
 
@@ -191,13 +193,17 @@ class Graph:
         """Refused, see `__copy__`."""
         raise TraceError(_ONE_GRAPH)
 
+    @property
+    def made_by_forward(self) -> set[str]:
+        """The names of buffers that the forward makes itself, and that no edit changes."""
+        slots = [entry.slot for entry in self.recording.kept if entry.slot.steps[0] == "_buffers"]
+        return {f"{slot.module}.{slot.steps[-1]}".lstrip(".") for slot in slots}
+
     def editable(self, allow: Allow = Allow.INEXACT) -> list[Group]:
         """The groups that allow at least this much."""
         return [group for group in self.groups.values() if group.allow >= allow]
 
 
-@one_at_a_time()
-@collector_paused()
 def trace(
     model: nn.Module,
     example_inputs: Any,
@@ -236,20 +242,36 @@ def trace(
     if len({id(copy) for copy in copies}) < len(copies):
         raise TraceError("copies= takes each of the model's copies once")
     check_default_device(TraceError)
+    return traced(model, example_inputs, journal, copies, auxiliary, strict)
+
+
+@one_at_a_time()
+@collector_paused()
+def traced(
+    model: nn.Module,
+    example_inputs: Any,
+    journal: Journal = (),
+    copies: Sequence[nn.Module] = (),
+    auxiliary: bool = True,
+    strict: bool = False,
+    kept: Sequence[Kept] = (),
+) -> Graph:
+    """`trace` of a model whose forward is known to keep something between calls, see `kept.py`."""
     model, wrapper = unwrap(model)
     given = example_inputs if isinstance(example_inputs, tuple | dict) else (example_inputs,)
     check_ready(model, given)
     inputs = _varied(given)
     coupling = Coupling()
     modules = dict(model.named_modules())
-    run = record(model, inputs)
+    run = record(model, inputs, kept=kept)
     tensors = _start(run)
     couple(run, coupling, strict=strict)
     compared = run.compared
+    freeze_where_nothing_folds(run)
     parameters = {name for name, _ in model.named_parameters()}
     if auxiliary and parameters - reached(run):
         try:
-            training = record(model, _two_samples(inputs), training=True)
+            training = record(model, _two_samples(inputs), training=True, kept=run.kept)
         except TraceError as error:
             raise TraceError(
                 f"{error}. Training mode was tried because eval mode leaves parameters unused "
@@ -258,11 +280,13 @@ def trace(
         _start(training, tensors)
         couple(training, coupling, strict=strict)
         compared += training.compared
+        freeze_where_not_seen(training, run)
         seen = reached(run) | reached(training)
         for other in elsewhere(model, inputs, run, parameters - seen):
             _start(other, tensors)
             couple(other, coupling, strict=strict)
             compared += other.compared
+            freeze_where_not_seen(other, run)
             seen |= reached(other)
         if decided(run, run.calls).start is not None:
             freeze_beside(tensors, parameters - seen)

@@ -11,6 +11,7 @@ on sharing what they shared.
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -19,12 +20,11 @@ from typing import Any
 import torch
 from torch import nn
 
-from netmorph.graph.holders import MANY, alike, copied, get, is_holder, is_integer, is_sizes, put, slots, steps
+from netmorph.graph.holders import MANY, alike, copied, entries, get, is_holder, is_integer, is_sizes, put, slots, steps
+from netmorph.graph.state import ABSENT, assign
 
 FAR = 2000  # what reaches more containers than this is no configuration (a trainer)
 DEEP = 8  # sequences in sequences
-
-_MISSING = object()
 
 Change = tuple[nn.Module, str, Any]
 
@@ -65,6 +65,51 @@ def swapped(modules: Mapping[str, nn.Module], swap: Swap) -> list[Change]:
     Returns:
         Module, attribute and new value. Nothing has been changed.
     """
+    return _swapped(modules, swap)[0]
+
+
+@contextlib.contextmanager
+def stood_in(modules: Mapping[str, nn.Module], swap: Swap) -> Iterator[None]:
+    """Let modules hold other integers for a while, see `swapped`; what is written meanwhile stays written."""
+    changes, pairs = _swapped(modules, swap)
+    places = [(vars(module), name, vars(module).get(name, ABSENT), new) for module, name, new in changes]
+    for table, name, _, new in places:
+        table[name] = new
+    then = [_seen(new) for *_, new in places]
+    tables = [(entries(original), own := entries(twin), _seen_in(own)) for original, twin in pairs]
+    originals = {id(twin): original for original, twin in pairs}
+    try:
+        yield
+    finally:
+        for original, own, before in tables:
+            now = _seen_in(own)
+            for key in before.keys() | now.keys():
+                if key not in now:
+                    assign(original, key, ABSENT)
+                elif key not in before or not _is_as_seen(before[key], now[key]):
+                    assign(original, key, originals.get(id(own[key]), own[key]))
+        for (table, name, old, new), seen in zip(places, then, strict=True):
+            if table.get(name, ABSENT) is new and _is_as_seen(seen, _seen(new)):
+                assign(table, name, old)
+
+
+def _seen(value: Any) -> tuple[Any, ...]:
+    """A value, and what lies in it where it is a list or tuple."""
+    return (value, *map(_seen, value)) if isinstance(value, list | tuple) else (value,)
+
+
+def _seen_in(table: dict[Any, Any]) -> dict[Any, tuple[Any, ...]]:
+    return {key: _seen(value) for key, value in dict.items(table)}
+
+
+def _is_as_seen(one: tuple[Any, ...], other: tuple[Any, ...]) -> bool:
+    if len(one) != len(other) or one[0] is not other[0]:
+        return False
+    return all(map(_is_as_seen, one[1:], other[1:]))
+
+
+def _swapped(modules: Mapping[str, nn.Module], swap: Swap) -> tuple[list[Change], list[tuple[Any, Any]]]:
+    """See `swapped`, and what was copied, with the copies."""
     holders = _reachable(modules)
     copies: dict[int, Any] = {}
     dirty = _dirty(holders, swap)
@@ -80,7 +125,7 @@ def swapped(modules: Mapping[str, nn.Module], swap: Swap) -> list[Change]:
                 found.append((holder.held, step[1:], new))
             else:
                 put(copies[key], step, new)
-    return found
+    return found, [(holders[key].held, twin) for key, twin in copies.items()]
 
 
 def assigned(model: nn.Module, places: Iterable[tuple[str, str, Any]]) -> list[Change]:
@@ -102,8 +147,8 @@ def assigned(model: nn.Module, places: Iterable[tuple[str, str, Any]]) -> list[C
             wanted[_holder_of(module, name)] = value
 
     def swap(holder: Holder, tail: str, value: Any) -> Any:
-        new = wanted.get((id(holder.held), tail), _MISSING)
-        return value if new is _MISSING else alike(value, new)
+        new = wanted.get((id(holder.held), tail), ABSENT)
+        return value if new is ABSENT else alike(value, new)
 
     return plain + (swapped(dict(model.named_modules()), swap) if wanted else [])
 

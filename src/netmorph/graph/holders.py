@@ -70,11 +70,16 @@ def slots(holder: Any) -> list[tuple[str, Any]]:
     else:
         own = {name: value for name, value in own.items() if name.isidentifier() and not keyword.iskeyword(name)}
     shared = {} if table is _NONE else {n: v for n, v in _of_class(type(holder)).items() if n not in table}
-    fixed = {name: member.__get__(holder) for name, member in _members(type(holder)) if _is_set(member, holder)}
+    fixed = {name: member.__get__(holder) for name, member in members(type(holder)) if is_set(member, holder)}
     found = [(f".{name}", value) for name, value in (shared | own | fixed).items()]
     if isinstance(holder, dict):
         found += [(f"[{key!r}]", value) for key, value in dict.items(holder) if type(key) in (str, int)]
     return found
+
+
+def entries(holder: Any) -> dict[Any, Any]:
+    """The entries of a dict, or the attributes of an object that are not kept in slots."""
+    return holder if isinstance(holder, dict) else _table(holder)
 
 
 def _table(holder: Any) -> dict[str, Any]:
@@ -93,7 +98,7 @@ def _of_class(kind: type) -> dict[str, Any]:
     return {name: value for name, value in found.items() if is_integer(value) or is_sizes(value)}
 
 
-def _members(kind: type) -> list[tuple[str, types.MemberDescriptorType]]:
+def members(kind: type) -> list[tuple[str, types.MemberDescriptorType]]:
     """The attributes that a class keeps in slots."""
     return [
         (name, member)
@@ -103,7 +108,8 @@ def _members(kind: type) -> list[tuple[str, types.MemberDescriptorType]]:
     ]
 
 
-def _is_set(member: types.MemberDescriptorType, holder: Any) -> bool:
+def is_set(member: types.MemberDescriptorType, holder: Any) -> bool:
+    """Whether such an attribute has a value."""
     try:
         member.__get__(holder)
     except AttributeError:
@@ -124,8 +130,8 @@ def copied(holder: Any) -> Any:
         for key, value in base.items(holder):
             base.__setitem__(made, key, value)
     _table(made).update(_table(holder))
-    for _, member in _members(kind):
-        if _is_set(member, holder):
+    for _, member in members(kind):
+        if is_set(member, holder):
             member.__set__(made, member.__get__(holder))
     return made
 
@@ -136,7 +142,7 @@ def put(holder: Any, step: str, value: Any) -> None:
         base: Any = OrderedDict if isinstance(holder, OrderedDict) else dict
         base.__setitem__(holder, ast.literal_eval(step[1:-1]), value)
         return
-    member = dict(reversed(_members(type(holder)))).get(step[1:])
+    member = dict(reversed(members(type(holder)))).get(step[1:])
     if member is None:
         _table(holder)[step[1:]] = value
     else:
@@ -175,8 +181,8 @@ def get(holder: Any, step: str) -> Any:
     table = _table(holder)
     if step[1:] in table:
         return table[step[1:]]
-    member = dict(reversed(_members(type(holder)))).get(step[1:])
-    if member is not None and _is_set(member, holder):
+    member = dict(reversed(members(type(holder)))).get(step[1:])
+    if member is not None and is_set(member, holder):
         return member.__get__(holder)
     return _of_class(type(holder))[step[1:]]
 

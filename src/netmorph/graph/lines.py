@@ -14,7 +14,7 @@ import torch
 
 # How the paths of files begin that hold no code of the user's: torch, the tracer, and who else says so of itself.
 _NOT_USER = {os.path.dirname(file) + os.sep for file in (torch.__file__, np.__file__, __file__)} | {"<"}
-_RUNS = (os.path.join(os.path.dirname(__file__), "running.py"), "run_once")  # calls the forward
+_RUNS = (os.path.join(os.path.dirname(__file__), "running.py"), "forward")  # calls the forward
 
 # What makes an integer of a float.
 _ROUNDING = {"int", "round", "floor", "ceil", "trunc"}
@@ -62,6 +62,11 @@ class Lines:
     def __init__(self) -> None:
         self._instructions: dict[CodeType, list[dis.Instruction]] = {}
         self._constants: dict[tuple[CodeType, int], set[int]] = {}
+
+    def forget(self) -> None:
+        """Let go of it."""
+        self._instructions.clear()
+        self._constants.clear()
 
     def is_written(self, number: int) -> bool:
         """Whether a number stands in one of the expressions that the forward is computing."""

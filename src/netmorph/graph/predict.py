@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import replace
 from itertools import zip_longest
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -14,12 +15,20 @@ from torch.utils._pytree import tree_leaves
 from netmorph.graph.axis import Atom, size
 from netmorph.graph.decided import Decided, decided
 from netmorph.graph.record import READS, Call, Recording
+from netmorph.graph.roots import Root
 from netmorph.graph.value import Value
 
 SIZES = {"int", "List[int]", "Optional[int]", "Optional[List[int]]", "List[Optional[int]]"}
 
 
-def disagreement(before: Recording, after: Recording, sizes: Mapping[Atom, int], *, exact: bool = True) -> str | None:
+def disagreement(
+    before: Recording,
+    after: Recording,
+    sizes: Mapping[Atom, int],
+    numbers: Mapping[float, float] = MappingProxyType({}),
+    *,
+    exact: bool = True,
+) -> str | None:
     """Where the forward of a network with other widths differs from what its axes predict.
 
     The same operators must run in the same order, and every result must have the predicted shape. So a forward that
@@ -31,6 +40,7 @@ def disagreement(before: Recording, after: Recording, sizes: Mapping[Atom, int],
         before: a coupled recording of the network before the edit.
         after: a recording of the edited network.
         sizes: the new sizes of the atoms that changed.
+        numbers: those that the edit changed on purpose (epsilons of norms).
         exact: whether both compute the same. Otherwise data may decide otherwise in the edited network: the lengths
             that follow from it are left out, and behind the place where the forward knows of it, an operator is
             compared with those that ran at the same line.
@@ -40,16 +50,23 @@ def disagreement(before: Recording, after: Recording, sizes: Mapping[Atom, int],
     """
     calls, others = _calls(before), _calls(after)
     free = Decided() if exact else decided(before, calls)
-    found = _in_order(calls, others, sizes, free)
+    allowed = {(repr(was), repr(now)) for was, now in numbers.items()}
+    found = _in_order(calls, others, sizes, free, allowed)
     if found is None or free.start is None:
         return found or _values(before, after, sizes)
     start = free.start
-    return _in_order(calls[:start], others[:start], sizes, free) or _by_place(
+    return _in_order(calls[:start], others[:start], sizes, free, allowed) or _by_place(
         calls[start:], others[start:], sizes, replace(free, everywhere=True)
     )
 
 
-def _in_order(calls: Sequence[Call], others: Sequence[Call], sizes: Mapping[Atom, int], free: Decided) -> str | None:
+def _in_order(
+    calls: Sequence[Call],
+    others: Sequence[Call],
+    sizes: Mapping[Atom, int],
+    free: Decided,
+    allowed: Set[tuple[str, str]],
+) -> str | None:
     has_read = False  # numbers that are read from tensors may change with the channels
     for one, other in zip_longest(calls, others):
         if one is None or other is None or one.op is not other.op:
@@ -59,7 +76,7 @@ def _in_order(calls: Sequence[Call], others: Sequence[Call], sizes: Mapping[Atom
             return told
         has_read = has_read or one.op in READS
         for was, now in zip_longest(_operands(one), _operands(other)):
-            if was and now and was != now and not has_read:
+            if was and now and was != now and not has_read and (was, now) not in allowed:
                 return f"{_name(other)} computes with {now} in place of {was} ({_place(other)})"
     return None
 
@@ -131,6 +148,8 @@ def _operands(call: Call) -> Iterator[str]:
             for leaf in tree_leaves(given):
                 if isinstance(leaf, Value):
                     yield leaf.name or ""
+                elif isinstance(leaf, Root) and call.roots:
+                    yield "a power of a width"  # weights make up for it
                 elif isinstance(leaf, int | float | complex):
                     yield repr(leaf)  # that of a NaN equals itself
 

@@ -16,6 +16,7 @@ from typing import Any
 
 from netmorph.graph.facts import Facts
 from netmorph.graph.lines import is_of_the_user, source_line
+from netmorph.graph.roots import Root
 from netmorph.graph.sources import (
     Comparison,
     Difference,
@@ -53,9 +54,14 @@ class Size(int):
         """An `int` like any other for whoever does not look."""
         made = super().__new__(cls, value)
         made.source, made.facts = source, facts
+        if facts.handed is not None:
+            facts.handed.append(made)
         return made
 
-    __hash__ = int.__hash__
+    def __hash__(self) -> int:
+        """As usual."""
+        self.facts.hashed()
+        return int.__hash__(self)
 
     def __reduce__(self) -> tuple[type[int], tuple[int]]:
         """A copy or a pickle is a plain integer."""
@@ -219,7 +225,9 @@ class Size(int):
         return other / self.number() if isinstance(other, int | float) else NotImplemented
 
     def __pow__(self, other: Any) -> Any:  # type: ignore[override]
-        """See `__truediv__`."""
+        """A root is followed; see `__truediv__` of other powers."""
+        if type(other) is float:
+            return Root(plain(self) ** other, self.source, plain(self), other, self.facts)
         return self.number() ** plain(other) if isinstance(other, int) else self.number() ** other
 
     def __float__(self) -> float:
@@ -236,6 +244,13 @@ class Size(int):
         if not isinstance(other, int):
             return plain(self) == other
         same = plain(self) == plain(other)
+        looking = self.facts.in_a_lookup() if same else None
+        if looking is not None:
+            if isinstance(other, Size) and other.source == self.source:
+                return True
+            if looking in self.facts.apart:
+                return False
+            self.facts.mixed.add(looking)
         if same:
             where = f"compared at {source_line()}"
             self.facts.equal.append(Equality(self.source, self._of(other), where))

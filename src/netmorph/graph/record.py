@@ -11,8 +11,9 @@ import contextlib
 import functools
 import itertools
 import threading
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from types import CodeType
 from typing import Any
 
 import torch
@@ -21,11 +22,17 @@ from torch.nn.modules import module as module_hooks
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map
 
+from netmorph.graph.code import stores
 from netmorph.graph.contraction import Contraction
 from netmorph.graph.following import Following, functions_open
+from netmorph.graph.kept import Attempt, as_at_first_call, is_blank
+from netmorph.graph.leaks import Globals, clean
 from netmorph.graph.lines import source_line
-from netmorph.graph.running import Inputs, TraceError, generators, run_once
+from netmorph.graph.outside import Place, places_of
+from netmorph.graph.roots import RootFactor
+from netmorph.graph.running import Inputs, TraceError, copied, forward, generators, gradients_where_asked, untouched
 from netmorph.graph.sources import Comparison, Equality
+from netmorph.graph.state import Kept, Slot, blank, plain
 from netmorph.graph.value import Value
 
 # What makes a number of a tensor's value.
@@ -35,7 +42,7 @@ READS = {torch.ops.aten.item.default, torch.ops.aten._local_scalar_dense.default
 Watch = contextlib.AbstractContextManager[Any]  # around a forward that is recorded
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Call:
     """One operator call; tensors among the arguments are replaced by their `Value`, integers by a `Size`.
 
@@ -52,6 +59,7 @@ class Call:
             None where it is not, or where nobody knows of which.
         grad: whether autograd would follow it; of a forward that takes no gradients itself, only a recording that was
             watched for that knows.
+        roots: powers of widths that it multiplies by, filled in by its rule.
     """
 
     op: torch._ops.OpOverload
@@ -65,6 +73,7 @@ class Call:
     draws: bool = False
     differentiates: tuple[Value, ...] | None = None
     grad: bool = True
+    roots: list[RootFactor] = field(default_factory=list)
 
     @functools.cached_property
     def values(self) -> list[Value]:
@@ -98,6 +107,7 @@ class Recording:
         constants: tensors that no recorded operator made and that are neither inputs nor registered with a module.
         result: what the model returned.
         read: tensors whose values Python or another library looked at, so that no operator tells of it.
+        kept: what the forward keeps between calls; it was recorded as at its first call.
     """
 
     calls: list[Call]
@@ -110,6 +120,7 @@ class Recording:
     compared: tuple[Comparison, ...]
     result: Any
     read: tuple[Value, ...] = ()
+    kept: tuple[Kept, ...] = ()
 
 
 def tensors_in(result: Any) -> list[Tensor]:
@@ -136,26 +147,41 @@ def canonical_names(model: nn.Module) -> dict[int, str]:
 
 
 def record(
-    model: nn.Module, inputs: Inputs, *, training: bool = False, watching: Callable[[Recorder], Watch] | None = None
+    model: nn.Module,
+    inputs: Inputs,
+    *,
+    training: bool = False,
+    watching: Callable[[Recorder], Watch] | None = None,
+    kept: Sequence[Kept] = (),
 ) -> Recording:
-    """Run `model(*inputs)` once in eval (or training) mode and record its operators.
+    """Run `model(*inputs)` in eval (or training) mode as at its first call, and record its operators.
 
-    The model is left as it was: modes, gradients, buffers, attributes set by its forward, and all random states.
+    The model is left as it was: modes, gradients, buffers, attributes set by its forward, and all random states. So are
+    the caches of the user's process, but that those of `functools.lru_cache` that were used may be empty.
 
     Args:
-        watching: makes something that is entered around the forward, from who records it; perhaps several times.
+        watching: makes something that is entered around the forward, from who records it; perhaps several times. The
+            recording that is returned has the list of calls of its recorder.
+        kept: what the forward is known to keep between calls, see `kept.py`.
 
     Raises:
         TraceError: the forward raised; the message tells where.
     """
+    modules = dict(model.named_modules())
     watching = watching or (lambda _: contextlib.nullcontext())
+
+    def recorded(provenance: bool, gradients: bool) -> Recording:
+        once = functools.partial(_record, model, inputs, training, watching, provenance, gradients)
+        made, found = as_at_first_call(modules, once, kept)
+        return replace(made, kept=tuple(found))
+
     ways = [*itertools.product((True, False), (False, True))]
-    for provenance, gradients in ways[:-1]:
+    for way in ways[:-1]:
         # Some code asks whether a number is exactly an `int`; without provenance it can be recorded all the same. Some
         # takes gradients, which inference mode has none of.
         with contextlib.suppress(TraceError):
-            return _record(model, inputs, training, watching, provenance, gradients)
-    return _record(model, inputs, training, watching, *ways[-1])
+            return recorded(*way)
+    return recorded(*ways[-1])
 
 
 def _record(
@@ -165,33 +191,72 @@ def _record(
     watching: Callable[[Recorder], Watch],
     provenance: bool,
     gradients: bool,
-) -> Recording:
-    recorder = Recorder(model)
-    values = [recorder.enter(tensor) for tensor in tree_leaves(inputs) if isinstance(tensor, Tensor)]
-    following = recorder.following(provenance, watching(recorder))
-    result = run_once(model, inputs, training=training, following=following, gradients=gradients)
-    recorder.sizes.facts.forget()
-    outputs = [recorder.value(tensor) for tensor in tensors_in(result)]
+    kept: Sequence[Kept],
+    apart: frozenset[CodeType],
+    away: Mapping[Place, Any],
+) -> Attempt[Recording]:
+    inputs = copied(inputs)
+    with contextlib.ExitStack() as stack:
+        for place, value in away.items():
+            stack.enter_context(place.set(value))
+        if kept:
+            stack.enter_context(untouched(model))
+            blank(dict(model.named_modules()), kept)
+        before = Globals(model)
+        recorder = Recorder(model, apart)
+        facts = recorder.sizes.facts
+        values = [recorder.enter(tensor) for tensor in tree_leaves(inputs) if isinstance(tensor, Tensor)]
+        returned: list[Any] = []
+        try:
+            with untouched(model) as state:
+                returned.append(state.changes)
+                following = recorder.following(provenance, watching(recorder))
+                mode = gradients_where_asked() if gradients else torch.inference_mode()
+                returned.append(forward(model, inputs, training, following, mode))
+                mixed = frozenset(facts.mixed)
+            outputs = [recorder.value(tensor) for tensor in tensors_in(returned[-1])]
+            refilled = [place for place in away if not is_blank(place.value())]
+            found = state.holding(recorder.met)
+        finally:
+            clean(facts.handed or [], recorder.made(), returned, before)
+            facts.forget()
+        outside = places_of(recorder.met, state.ids())
+    result = returned[-1]
     if not outputs:
         raise TraceError(f"the model returned {type(result).__name__} without a tensor; nothing can be traced")
-    return Recording(
+    recording = Recording(
         recorder.calls,
         values,
         outputs,
         recorder.tensors,
         recorder.module_outputs,
         recorder.constants,
-        tuple(recorder.sizes.facts.equal),
-        tuple(recorder.sizes.facts.compared),
-        result,
+        tuple(facts.equal),
+        tuple(facts.compared),
+        tree_map(plain, result),
         tuple(recorder.sizes.read),
     )
+    found += _renewed_buffers(model, recorder)
+    return Attempt(recording, tensors_in(result), state.changes, found, outside, refilled, mixed)
+
+
+def _renewed_buffers(model: nn.Module, recorder: Recorder) -> list[Slot]:
+    """The buffers outside of the state that the forward reads, where code of their module sets them."""
+    read = {value.name for call in recorder.calls for value in call.values}
+    buffers = [
+        Slot(path, ("_buffers", name))
+        for path, module in model.named_modules()
+        for name in module._non_persistent_buffers_set
+        if f"{path}.{name}".lstrip(".") in read
+    ]
+    stored = set().union(*stores(dict(model.named_modules()))) if buffers else set()
+    return [slot for slot in buffers if slot.steps[-1] in stored]
 
 
 class Recorder(TorchDispatchMode):
     """Records operators. Keeps every tensor it meets alive, so that an id stands for one tensor throughout."""
 
-    def __init__(self, model: nn.Module) -> None:
+    def __init__(self, model: nn.Module, apart: frozenset[CodeType] = frozenset()) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.calls: list[Call] = []
         self.tensors: dict[str, Value] = {}
@@ -199,7 +264,9 @@ class Recorder(TorchDispatchMode):
         self.constants: dict[Value, Tensor] = {}
         self._values: dict[int, Value] = {}
         self._alive: list[Tensor] = []
-        self.sizes = Following(self.value)
+        self._made: dict[int, Tensor] = {}  # by operators, by id
+        self.met: dict[int, Tensor] = {}  # tensors that no operator made, by id
+        self.sizes = Following(self.value, apart)
         self._modules = dict(model.named_modules())
         self._paths = {id(module): path for path, module in reversed([*self._modules.items()])}
         self._stack: list[str] = [""]
@@ -214,12 +281,19 @@ class Recorder(TorchDispatchMode):
         self._alive.append(tensor)
         return value
 
+    def made(self) -> dict[int, Tensor]:
+        """The tensors that exist for this recording alone, by id; from now on it holds none."""
+        made, self._made = self._made, {}
+        self._alive.clear()
+        return made
+
     def value(self, tensor: Tensor) -> Value:
         """The value of a tensor; one that nothing made yet is a constant."""
         known = self._values.get(id(tensor))
         if known is None:
             known = self.enter(tensor)
             self.constants[known] = tensor.clone()  # the forward may go on changing it in place
+            self.met[id(tensor)] = tensor
         return known
 
     @property
@@ -239,12 +313,15 @@ class Recorder(TorchDispatchMode):
         draws = any(not torch.equal(state, g.get_state()) for state, g in zip(states, watched, strict=True))
         if func in READS:
             self.sizes.read_number(result)
+        leaves = [leaf for leaf in tree_leaves(result) if isinstance(leaf, Tensor)]
+        self._made.update((id(leaf), leaf) for leaf in leaves if id(leaf) not in self._values)
         outputs = tuple(
             # An in-place operator returns its argument: a new value, except where that is a parameter or buffer.
             known if (known := self._values.get(id(leaf))) is not None and known.name is not None else self.enter(leaf)
-            for leaf in tree_leaves(result)
-            if isinstance(leaf, Tensor)
+            for leaf in leaves
         )
+        if func is torch.ops.aten.lift_fresh.default:
+            self.met.pop(id(args[0]), None)  # the forward makes it in this call: `torch.tensor(1.0)`
         is_backward = torch._C._current_autograd_node() is not None
         self.calls.append(
             Call(
@@ -266,7 +343,7 @@ class Recorder(TorchDispatchMode):
         """Record, and follow which module is running, without a hook on any module of the user's.
 
         Args:
-            provenance: follow integers as well. The caller puts the attributes of modules back.
+            provenance: follow integers as well.
             watch: entered last.
         """
 
@@ -293,7 +370,7 @@ class Recorder(TorchDispatchMode):
                 stack.callback(register(hook, **how).remove)
             stack.enter_context(self)
             if provenance:
-                self.sizes.hold(self._modules)
+                stack.enter_context(self.sizes.held(self._modules))
                 stack.enter_context(functions_open())
                 stack.enter_context(self.sizes)
             stack.enter_context(watch)

@@ -30,6 +30,7 @@ from netmorph.graph.holders import alike
 from netmorph.graph.origins import FACTORS, derive
 from netmorph.graph.provenance import Size, plain
 from netmorph.graph.record import Call, Recording
+from netmorph.graph.roots import Root, RootFactor
 from netmorph.graph.sizes import Sizes
 from netmorph.graph.sources import Lost, Written
 from netmorph.graph.unify import unify
@@ -188,10 +189,17 @@ class Coupling:
         return call if call is not None and call.op in FACTORS and self.read[value] == 1 else None
 
     def number(self, given: Any) -> None:
-        """The operator computes with the value of an integer that it was given: where that is a width, it stays."""
+        """The operator computes with the value of a number that it was given: where that is a width, it stays."""
+        if isinstance(given, Root):
+            self.freeze(self.sizes.axis(given.source, self.where), "the operator computes with a root of this width")
         if isinstance(given, Size) and not isinstance(given.source, Written | Lost):
             counted = -given if given.is_backward else given  # `torch.linspace(-r, r, n)`
             self.freeze(self.axis_of(counted), f"the operator computes with this width, {plain(counted)}, as a number")
+
+    def root(self, value: Value, axis: Axis, power: float) -> None:
+        """The operator multiplies `value` by a power of a width, which the weights that make it may take up."""
+        if any(atoms(axis)):
+            self.call.roots.append(RootFactor(value, axis, power))
 
     def use(
         self,

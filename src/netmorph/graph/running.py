@@ -3,29 +3,24 @@
 from __future__ import annotations
 
 import contextlib
-import functools
+import copy
 import gc
 import os
 import random
 import threading
 import traceback
-from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
-from torch.utils._pytree import tree_leaves
+from torch.utils._pytree import tree_leaves, tree_map
 
 from netmorph.errors import NetmorphError
 from netmorph.graph.lines import is_of_the_user
-
-# What a forward may add to in place: a module's own tables (parameters, buffers, modules, hooks), a user's records.
-CONTAINERS = (dict, list, set, deque)
-# What random numbers are drawn from, where a module holds a stream of its own.
-STREAMS = (torch.Generator, random.Random, np.random.RandomState, np.random.Generator)
+from netmorph.graph.state import Kept, Snapshot, attributes, blank
 
 Inputs = tuple[Any, ...] | dict[str, Any]  # positional, or by keyword
 
@@ -101,43 +96,43 @@ def run(
     *,
     training: bool = False,
     following: Callable[[], contextlib.AbstractContextManager[None]] = contextlib.nullcontext,
+    kept: Sequence[Kept] = (),
 ) -> Any:
-    """What `model(*inputs)` returns in eval (or training) mode, without a trace of the call on the model.
+    """What `model(*inputs)` returns in eval (or training) mode, without a trace of the call on the model or the inputs.
 
     Args:
-        following: makes what is entered around the forward alone; a forward that takes gradients itself runs twice.
+        following: makes what is entered around the forward alone.
+        kept: what the forward keeps between calls; it runs as at its first one.
 
     Raises:
         TraceError: the forward raised; the message tells where.
     """
-    with contextlib.suppress(TraceError):
-        return run_once(model, inputs, training=training, following=following())
-    return run_once(model, inputs, training=training, following=following(), gradients=True)
+    # Not in inference mode: what a forward keeps outside of the model, for later calls, must serve in training, too.
+    with untouched(model):
+        blank(dict(model.named_modules()), kept)
+        return forward(model, copied(inputs), training, following(), no_gradients())
 
 
-def run_once(
+def forward(
     model: nn.Module,
     inputs: Inputs,
-    *,
-    training: bool = False,
-    following: contextlib.AbstractContextManager[None] | None = None,
-    gradients: bool = False,
+    training: bool,
+    following: contextlib.AbstractContextManager[None],
+    mode: contextlib.AbstractContextManager[None],
 ) -> Any:
-    """What `model(*inputs)` returns in eval (or training) mode, in one way to run it.
+    """What `model(*inputs)` returns, in one way to run it; what the call changes stays changed.
 
     Args:
         following: entered around the forward alone.
-        gradients: let the forward take gradients where it turns them on. Otherwise it runs in inference mode, where
-            there are none.
+        mode: inference mode or another one.
 
     Raises:
         TraceError: the forward raised; the message tells where.
     """
-    mode = _gradients_where_asked() if gradients else torch.inference_mode()
-    with untouched(model), no_fused_attention(), mode:
+    with no_fused_attention(), mode:
         set_mode(model, training)
         try:
-            with following or contextlib.nullcontext():
+            with following:
                 return model(**inputs) if isinstance(inputs, dict) else model(*inputs)
         except Exception as error:
             raise TraceError(
@@ -145,6 +140,29 @@ def run_once(
                 f"{'in training mode ' if training else ''}at {_user_line(error)}: "
                 f"{type(error).__name__}: {error}. Pass inputs that model(*inputs) accepts"
             ) from error
+
+
+def copied(inputs: Inputs) -> Any:
+    """Inputs for a forward that may change them in place: copies, of a tensor that occurs twice the same one."""
+    memo: dict[int, Any] = {}
+
+    def of(leaf: Any) -> Any:
+        if id(leaf) not in memo:
+            memo[id(leaf)] = _copied(leaf)
+        return memo[id(leaf)]
+
+    return tree_map(of, inputs)
+
+
+def _copied(leaf: Any) -> Any:
+    if isinstance(leaf, Tensor):
+        return leaf.detach().clone().requires_grad_(leaf.requires_grad)
+    held = attributes(leaf)
+    if isinstance(leaf, nn.Module) or not any(isinstance(entry, Tensor) for entry in tree_leaves(held)):
+        return leaf
+    twin = copy.copy(leaf)  # an object of a user's class that holds tensors
+    vars(twin).update(copied(dict(vars(leaf))))
+    return twin
 
 
 class _Whole(TorchFunctionMode):
@@ -159,8 +177,16 @@ class _Whole(TorchFunctionMode):
 
 
 @contextlib.contextmanager
-def _gradients_where_asked() -> Iterator[None]:
-    with torch.inference_mode(False), torch.no_grad(), _Whole():
+def no_gradients() -> Iterator[None]:
+    """None but where the forward turns them on."""
+    with torch.inference_mode(False), torch.no_grad():
+        yield
+
+
+@contextlib.contextmanager
+def gradients_where_asked() -> Iterator[None]:
+    """The same, and whoever follows operators gets composite ones whole where there are none."""
+    with no_gradients(), _Whole():
         yield
 
 
@@ -174,61 +200,32 @@ def set_mode(model: nn.Module, training: bool) -> None:
 
 
 @contextlib.contextmanager
-def untouched(model: nn.Module) -> Iterator[None]:
-    """Put back whatever a forward may change: attributes, modes, buffers' contents, random states.
+def untouched(model: nn.Module) -> Iterator[Snapshot]:
+    """Put back whatever a forward may change: attributes, modes, tensors' contents, random states.
 
     One thread at a time: two that run the same model would put back each other's changes.
+
+    Yields:
+        What the model held, and in the end what was changed.
     """
-    with one_at_a_time(), _put_back(model):
-        yield
+    with one_at_a_time(), _put_back(model) as before:
+        yield before
 
 
 @contextlib.contextmanager
-def _put_back(model: nn.Module) -> Iterator[None]:
-    # Scripted modules keep their attributes in C++ and out of reach; of those only the mode is put back.
-    modules = [module for module in model.modules() if not isinstance(module, torch.jit.ScriptModule)]
+def _put_back(model: nn.Module) -> Iterator[Snapshot]:
     scripted = [(module, module.training) for module in model.modules() if isinstance(module, torch.jit.ScriptModule)]
-    attributes: list[dict[str, Any]] = [dict(vars(module)) for module in modules]
-    containers = [
-        (value, dict(value) if isinstance(value, dict) else list(value))  # copy.copy is slow on the hooks
-        for before in attributes
-        for value in before.values()
-        if isinstance(value, CONTAINERS)
-    ]
-    buffers = [(buffer, buffer.detach().clone()) for buffer in model.buffers()]
+    before = Snapshot.of(model)
     python_state, numpy_state = random.getstate(), np.random.get_state()  # noqa: NPY002
-    own_states = [_state(held) for before in attributes for held in before.values() if isinstance(held, STREAMS)]
     try:
         with torch.random.fork_rng(devices=_cuda_devices(model)):
-            yield
+            yield before
     finally:
         random.setstate(python_state)
         np.random.set_state(numpy_state)  # noqa: NPY002
-        for put_back in own_states:
-            put_back()
-        for module, before in zip(modules, attributes, strict=True):
-            vars(module).clear()
-            vars(module).update(before)
-        for container, entries in containers:
-            container.clear()
-            container.extend(entries) if isinstance(container, list | deque) else container.update(entries)
+        before.put_back()
         for scripted_module, mode in scripted:
             scripted_module.train(mode)
-        with torch.no_grad():
-            for buffer, content in buffers:
-                if not torch.equal(buffer, content):
-                    buffer.copy_(content)
-
-
-def _state(stream: Any) -> Callable[[], object]:
-    """What puts a stream of random numbers back to where it is now."""
-    if isinstance(stream, torch.Generator):
-        return functools.partial(stream.set_state, stream.get_state())
-    if isinstance(stream, random.Random):
-        return functools.partial(stream.setstate, stream.getstate())
-    if isinstance(stream, np.random.RandomState):
-        return functools.partial(stream.set_state, stream.get_state())
-    return functools.partial(setattr, stream.bit_generator, "state", stream.bit_generator.state)
 
 
 def generators(arguments: Mapping[str, Any]) -> list[torch.Generator]:

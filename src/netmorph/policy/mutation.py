@@ -13,9 +13,12 @@ import torch
 from netmorph.edit import Edit
 from netmorph.edit.apply import apply
 from netmorph.errors import EditError, NetmorphError
-from netmorph.graph import Graph
+from netmorph.graph import Allow, Graph
 from netmorph.policy import proposals
 from netmorph.policy.proposals import Proposal, Weighted, ask, exact
+from netmorph.wording import listed
+
+MUTATIONS_TRIED = 8  # of which not one makes an edit, before a network counts as one that cannot be edited
 
 
 @dataclass(frozen=True)
@@ -124,6 +127,32 @@ def mutate(
             on_edit(graph, 1 - before / _size(graph))
             break
     return graph
+
+
+def check_editable(graph: Graph, generator: np.random.Generator, mutation: Mutation) -> None:
+    """Refuse a network of which no child would differ. The graph's model is edited, in place.
+
+    Raises:
+        NetmorphError: not one of many draws was an edit that can be made, or that lies within the locality.
+        ProposalError: see `mutate`.
+    """
+    for proposal, _ in mutation.proposals:
+        ask(proposal, graph, generator)  # whatever it draws: that it is a proposal at all
+    for _ in range(MUTATIONS_TRIED):
+        if mutate(graph, generator, replace(mutation, edits=1)) is not graph:
+            return
+    groups = graph.groups.values()
+    free = sum(group.allow > Allow.FROZEN for group in groups)
+    reasons = dict.fromkeys(f"{group.name}: {group.reasons[0]}" for group in groups if group.reasons)
+    if not free:
+        why = f"all its {len(groups)} groups of channels are frozen"
+    else:
+        why = f"{free} of its {len(groups)} groups may change, but no edit fits (locality {mutation.locality:g})"
+    raise NetmorphError(
+        f"nothing in {type(graph.model).__name__} can be edited, so an evolution would train copies: {why}"
+        + (f" ({listed([*reasons], '; ', 4)})" if reasons else "")
+        + ". `netmorph groups` lists them all; netmorph train trains the network as it is"
+    )
 
 
 def _grown(graph: Graph, edit: Edit, start: int) -> int:

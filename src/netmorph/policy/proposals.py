@@ -18,12 +18,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from netmorph.edit import Edit, copy_block
-from netmorph.edit.blocks import IDEMPOTENT
 from netmorph.edit.depth import identity, residual
 from netmorph.edit.width import widen
 from netmorph.errors import EditError, NetmorphError
 from netmorph.graph import Allow, Graph
-from netmorph.graph.axis import atoms
+from netmorph.policy.places import behind_activations
 from netmorph.widenings import Widening, r2r, unequal_split
 
 Proposal = Callable[[Graph, np.random.Generator], Edit | None]
@@ -72,25 +71,27 @@ class Widen:
 
 @dataclass(frozen=True)
 class Deepen:
-    """A random layer that passes its input on, behind a random activation that changes nothing the second time.
+    """A random layer that passes its input on, behind a random activation.
 
-    In a network without such activations (a transformer's GELU, say), a copy of a random residual block.
+    A residual block goes behind any activation; of one that is called as a function, behind the layer that feeds it.
+    An identity layer goes where the activation changes nothing the second time (ReLU), and brings a second one; next to
+    any other it would only be a product with its neighbour. Where the network is made of residual blocks around other
+    activations (a transformer's GELU, say), half of the layers are a copy of a random block.
     """
 
     def __call__(self, graph: Graph, generator: np.random.Generator) -> Edit | None:
         """See `Proposal`."""
-        modules = dict(graph.model.named_modules())
-        places = [
-            path
-            for path, axes in graph.channels.items()
-            if isinstance(modules.get(path), tuple(IDEMPOTENT.values()))
-            and any(atom.allow == Allow.ANY for axis in axes for atom in atoms(axis))
-        ]
-        if not places:
-            return _copy(graph, generator)
-        after = places[generator.integers(len(places))]
-        if generator.integers(2):
-            return identity(graph, after)
+        places = behind_activations(graph)
+        repeatable = [path for path, again in places.items() if again]
+        if not repeatable and (not places or generator.integers(2)):
+            copied = _copy(graph, generator)
+            if copied is not None or not places:
+                return copied
+        after = [*places][generator.integers(len(places))]
+        if places[after] and generator.integers(2):
+            edit = identity(graph, after)
+            if len(edit.spec.parts[-1].parts) > 1:  # with the activation: another reads the features, too, if without
+                return edit
         return residual(graph, after, seed=int(generator.integers(2**31)))
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from netmorph.errors import require
 from netmorph.report.arms import ACCENT
 from netmorph.report.figures import GREY, INK, WIDTH, describe, value_of
-from netmorph.report.summary import ancestry
+from netmorph.report.listing import ancestry
 from netmorph.run.names import State
 from netmorph.run.ranking import trained
 from netmorph.run.rows import NetworkRecord

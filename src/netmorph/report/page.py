@@ -15,6 +15,8 @@ from netmorph.report.figures import image_format, save, value_of
 from netmorph.report.numbers import compact, duration, flops_text, percent
 from netmorph.report.sections import sections
 from netmorph.report.summary import FEW, class_rows, found_by, is_training, number_table, rows, status, worst
+from netmorph.report.verdict import verdict
+from netmorph.run.names import ArmName
 from netmorph.run.ranking import trained
 from netmorph.run.records import Records
 from netmorph.run.result import Result
@@ -106,9 +108,11 @@ def headline(found: Result, networks: Sequence[NetworkRecord], number: int | Non
     champion, together = found.best, found.ensemble
     if champion is None:
         return ["No network is trained yet."]
-    name, text = criterion.name, criterion.text
+    name, text, said = criterion.name, criterion.text, verdict(found, criterion)
+    first = [] if said is None else [said]
     if champion.test.get(name) is None:
         return [
+            *first,
             f"Round {number}: {len(trained(networks))} networks trained so far.",
             f"The best reaches {text(champion.validation.get(name))} ({name}) on the validation set with "
             f"{compact(champion.parameters)} parameters and {flops_text(champion.flops)} per sample.",
@@ -130,11 +134,13 @@ def headline(found: Result, networks: Sequence[NetworkRecord], number: int | Non
             "set.",
         )
     if others:
-        sentences.append(f"For about the same training FLOPs, {' and '.join(others)}.")
+        reached = f"the best of the evolution reaches {text(found.evolved.test.get(name))}" if found.evolved else ""
+        own = [] if found.arm == ArmName.EVOLVE or not reached else [reached]
+        sentences.append(f"For about the same training FLOPs, {' and '.join([*own, *others])}.")
     if found.constant is not None and found.exhibits.classification is None:
         reached = text(found.constant.test.get(name))
         sentences.append(f"Without a look at the input, {found.constant.name} would reach {reached}.")
-    return sentences
+    return first + sentences
 
 
 def making(records: Records, found: Result) -> list[tuple[str, str]]:

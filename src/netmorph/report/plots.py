@@ -16,8 +16,8 @@ from netmorph.report.figures import (
     legend_above,
     number_axis,
 )
+from netmorph.report.listing import ancestry
 from netmorph.report.numbers import compact, power_of_ten
-from netmorph.report.summary import ancestry
 from netmorph.run.names import ArmName
 from netmorph.run.ranking import trained
 from netmorph.run.result import EnsembleResult, NetworkResult, Result

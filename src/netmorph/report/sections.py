@@ -9,7 +9,8 @@ from functools import partial
 
 from netmorph.report import answers, lineage, plots, training
 from netmorph.report.figures import Drawing, svg
-from netmorph.report.summary import ancestry, exhibit_of, is_training
+from netmorph.report.listing import ancestry
+from netmorph.report.summary import exhibit_of, is_training
 from netmorph.run.names import ArmName
 from netmorph.run.records import Records
 from netmorph.run.result import Result
@@ -115,7 +116,7 @@ def _of_evolution(records: Records, found: Result, networks: Sequence[NetworkRec
     name = criterion.name
     evolved = [network for network in networks if network.arm == ArmName.EVOLVE]
     alone = [network for network in networks if network.arm == ArmName.ALONE]
-    champion = None if found.best is None else next(n for n in evolved if n.id == found.best.id)
+    champion = None if found.evolved is None else next(n for n in evolved if n.id == found.evolved.id)
     ready = champion is not None
     id = champion.id if champion else -1
     on_front = sorted((n for n in evolved if n.id in found.front), key=lambda n: n.flops)

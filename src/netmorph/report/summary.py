@@ -1,21 +1,23 @@
 """What a run found, as plain data and as a table for the terminal."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
-from rich.console import Group
+from rich import box
+from rich.console import Group, RenderableType
 from rich.markup import escape
 from rich.table import Table
 
 from netmorph.report.arms import look
+from netmorph.report.listing import ids_by_arm
 from netmorph.report.numbers import compact, percent
+from netmorph.report.verdict import verdict
 from netmorph.run.lock import in_use
-from netmorph.run.names import Status
+from netmorph.run.names import ArmName, Status
 from netmorph.run.records import Records
 from netmorph.run.result import EnsembleResult, NetworkResult, Result, Tested, result_of
-from netmorph.run.rows import NetworkRecord
 from netmorph.tasks import Criterion, Exhibit
 
 # Of more classes than FEW, tables show the WORST first or only.
@@ -28,6 +30,7 @@ class Row:
     """A line of the summary's table, with the number that chooses; what is not known, or not told of it, is None."""
 
     name: str
+    id: int | None
     test: float | None
     validation: float | None
     parameters: int
@@ -42,8 +45,14 @@ def found_by(records: Records) -> Result:
 
 
 def summary(records: Records) -> dict[str, Any]:
-    """What `netmorph show --json` tells: "status", "round" and what `netmorph.run.result.Result` holds."""
-    return {"status": status(records), "round": records.meta("round"), **found_by(records).as_json()}
+    """What `netmorph show --json` tells: "status", "round", the "verdict", what `netmorph.run.result.Result` holds, and
+    "networks": id, arm, round, parent, state, score, parameters and FLOPs of each.
+    """
+    found, keys = found_by(records), ("id", "arm", "round", "parent", "state", "score", "parameters", "flops")
+    networks = [{key: getattr(network, key) for key in keys} for network in records.networks()]
+    criterion = Criterion.of(records.meta("criterion"))
+    told = {"status": status(records), "round": records.meta("round"), "verdict": verdict(found, criterion)}
+    return told | found.as_json() | {"networks": networks}
 
 
 def status(records: Records) -> str | None:
@@ -53,16 +62,17 @@ def status(records: Records) -> str | None:
 
 
 def rows(found: Result, criterion: Criterion) -> list[Row]:
-    """The lines of the summary's table."""
+    """The lines of the summary's table: the best network of all, then arm by arm."""
     row = partial(_row, criterion)
     lines = [] if found.best is None else [row("Best network", found.best)]
     if found.ensemble is not None and len(found.members) > 1:
-        lines = [
-            row("Ensemble of the survivors", found.ensemble),
-            *lines,
-            *(row(f"Member {member.id}", member) for member in found.members),
+        lines += [
+            row("Ensemble of the survivors", found.ensemble, found.training_flops),
+            *(row("Member", member) for member in found.members),
         ]
-    if lines:  # a single survivor is the ensemble, the best network and the only member
+    elif found.evolved is not None and found.evolved != found.best:
+        lines.append(row(f"{look(ArmName.EVOLVE).title}, best", found.evolved, found.training_flops))
+    elif lines:  # a single survivor is the ensemble, the best network and the only member
         lines[0] = replace(lines[0], training_flops=found.training_flops)
     for name, baseline in found.baselines.items():
         title = look(name).title
@@ -78,8 +88,10 @@ def rows(found: Result, criterion: Criterion) -> list[Row]:
 def _row(
     criterion: Criterion, name: str, entry: NetworkResult | EnsembleResult, training_flops: int | None = None
 ) -> Row:
-    validation = entry.validation.get(criterion.name) if isinstance(entry, NetworkResult) else None
-    return Row(name, entry.test.get(criterion.name), validation, entry.parameters, entry.flops, training_flops)
+    id, validation = None, None
+    if isinstance(entry, NetworkResult):
+        id, validation = entry.id, entry.validation.get(criterion.name)
+    return Row(name, id, entry.test.get(criterion.name), validation, entry.parameters, entry.flops, training_flops)
 
 
 @dataclass(frozen=True)
@@ -118,13 +130,14 @@ def table(records: Records) -> Table:
     where = "" if is_training(records) else f", round {records.meta('round')}"
     criterion = Criterion.of(records.meta("criterion"))
     title = f"{records.path.parent.name}: {status(records)}{where} ({criterion.name})"
-    view = Table(title=title, title_justify="left")
+    view = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
     view.add_column("")
-    for column in ("test", "validation", "parameters", "FLOPs", "training FLOPs"):
-        view.add_column(column, justify="right")
+    for column in ("id", "test", "validation", "parameters", "FLOPs", "training\nFLOPs"):
+        view.add_column(column, justify="right", vertical="bottom")
     for row in rows(found_by(records), criterion):
         view.add_row(
             row.name,
+            "" if row.id is None else str(row.id),
             criterion.text(row.test),
             criterion.text(row.validation),
             compact(row.parameters),
@@ -135,12 +148,21 @@ def table(records: Records) -> Table:
 
 
 def view(records: Records) -> Group:
-    """What the terminal shows of a run: its networks and, once they are tested, classes or all numbers of the test."""
-    found = found_by(records)
+    """What the terminal shows of a run: what it says, its networks and, once they are tested, classes or all numbers of
+    the test, and the ids of all networks.
+    """
+    found, criterion = found_by(records), Criterion.of(records.meta("criterion"))
+    said, networks = verdict(found, criterion), records.networks()
+    parts: list[RenderableType] = [] if said is None else [escape(said), ""]
+    parts.append(table(records))
+    numbers = number_table(found, criterion)
     if found.exhibits.classification is not None:
-        return Group(table(records), "", class_table(found.exhibits.classification))
-    numbers = number_table(found, Criterion.of(records.meta("criterion")))
-    return Group(table(records)) if numbers is None else Group(table(records), "", test_table(numbers))
+        parts += ["", class_table(found.exhibits.classification)]
+    elif numbers is not None:
+        parts += ["", test_table(numbers)]
+    if networks:
+        parts += ["", f"Networks: {'; '.join(ids_by_arm(networks))} (--all lists them)"]
+    return Group(*parts)
 
 
 def test_table(numbers: NumberTable) -> Table:
@@ -202,17 +224,6 @@ def errors_of(report: Mapping[str, Any]) -> list[Error]:
 def is_training(records: Records) -> bool:
     """Whether the run is the training of one network, and no evolution."""
     return bool((records.meta("config") or {}).get("task") == "train")
-
-
-def ancestry(networks: Iterable[NetworkRecord], last: int) -> list[NetworkRecord]:
-    """The chain of parents that ends in the network `last`, oldest first."""
-    by_id = {network.id: network for network in networks}
-    chain = []
-    following: int | None = last
-    while following in by_id:
-        chain.append(by_id.pop(following))
-        following = chain[-1].parent
-    return chain[::-1]
 
 
 def _sentence(text: str) -> str:

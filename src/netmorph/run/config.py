@@ -83,6 +83,8 @@ class EvolveConfig:
         founders: how many networks like the start network, of other random weights, the population starts from. An
             ensemble of unrelated networks is better than one of siblings.
         start_epochs: epochs of the founders, and of each network of the random search.
+        start_patience: these have converged after so many epochs in which the number that chooses got no better; None
+            trains them to their end.
         population: how many networks live on after each round.
         children: how many are made in each round.
         mutation: how they differ.
@@ -99,6 +101,7 @@ class EvolveConfig:
     recipe: Recipe = field(default_factory=Recipe)
     founders: int = 4
     start_epochs: int = 10
+    start_patience: int | None = None
     population: int = 4
     children: int = 6
     mutation: Mutation = field(default_factory=Mutation)
@@ -109,8 +112,9 @@ class EvolveConfig:
     threads: int = 1
 
     def __post_init__(self) -> None:
-        for name in ("founders", "start_epochs", "population", "children", "threads"):
-            if getattr(self, name) < 1:
+        for name in ("founders", "start_epochs", "start_patience", "population", "children", "threads"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
                 raise NetmorphError(f"{name} must be at least 1, got {getattr(self, name)}")
         if self.max_flops is not None and not self.max_flops > 0:
             raise NetmorphError(f"max_flops must be above 0, got {self.max_flops}")

@@ -51,8 +51,12 @@ class FinalTest:
         models = self._models(networks)
         match self.dataset.task.exhibit:
             case Exhibit.CLASSES if self.dataset.classes:
-                chosen = self._answers(models).argmax(1)
-                report = classification_report(self.dataset.test.targets, chosen, self.dataset.classes)
+                answers = self._answers(models)
+                # A head may be wider than there are classes; what it answers beyond them is wrong, and has a row too.
+                others = [f"output {number}" for number in range(len(self.dataset.classes), answers.shape[1])]
+                report = classification_report(
+                    self.dataset.test.targets, answers.argmax(1), [*self.dataset.classes, *others]
+                )
                 return Exhibits(classification=report)
             case Exhibit.VALUES:
                 return Exhibits(values=value_report(self.dataset.test.targets, self._answers(models)))

@@ -6,8 +6,9 @@ One process writes (the run's supervisor); any number read meanwhile. What belon
 Keys of `meta`: "title" (str), "command" (str), "config", "machine" and "versions" (dicts for the reader),
 "normalization" (how inputs are prepared), "criterion" (the fields of the number that chooses, see
 `netmorph.tasks.Criterion`), "exhibit" (what is shown of the test, a `netmorph.tasks.Exhibit`), "fingerprint" (of the
-data), "arms" (their names), "status" (a `netmorph.run.names.Status`), "round" (int), "seconds" (wall time so far) and,
-written once at the end, "result" (see `netmorph.run.result`).
+data), "epoch_seconds" (of the start network, measured when the run was made), "arms" (their names), "status" (a
+`netmorph.run.names.Status`), "round" (int), "seconds" (wall time so far) and, written once at the end, "result" (see
+`netmorph.run.result`).
 """
 
 import contextlib

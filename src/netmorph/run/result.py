@@ -143,8 +143,11 @@ class Result:
     """What a run has found.
 
     Attributes:
-        best: the best network of the population, and of those that the running round has trained; None before any is.
-        ensemble: the survivors together.
+        best: the best network of all arms by what chooses on the validation set, of those too that the running round
+            has trained; None before any is.
+        arm: whose network that is.
+        evolved: the best network of the evolution, likewise.
+        ensemble: the survivors of the evolution together.
         members: each of them, the best first.
         baselines: by the name of their arm, those that have found something.
         training_flops: of the evolution, planned ones included.
@@ -155,6 +158,8 @@ class Result:
     """
 
     best: NetworkResult | None
+    arm: str | None
+    evolved: NetworkResult | None
     ensemble: EnsembleResult | None
     members: tuple[NetworkResult, ...]
     baselines: Mapping[str, ArmResult]
@@ -169,6 +174,7 @@ class Result:
         told = {entry.name: getattr(self, entry.name) for entry in fields(self) if entry.name != "exhibits"}
         return told | {
             "best": self.best and self.best.as_json(),
+            "evolved": self.evolved and self.evolved.as_json(),
             "ensemble": self.ensemble and self.ensemble.as_json(),
             "members": [member.as_json() for member in self.members],
             "baselines": {name: baseline.as_json() for name, baseline in self.baselines.items()},
@@ -179,14 +185,21 @@ class Result:
 
     @staticmethod
     def from_json(told: Mapping[str, Any]) -> Result:
-        """The result that `as_json` told of, or an older one with less to show.
+        """The result that `as_json` told of, or an older one with less to show, whose best is the evolution's.
 
         Raises:
             RecordsError: no result is told like this.
         """
         try:
             result = Result._from_json(told)
-            parts = [result.best, result.ensemble, result.constant, *result.members, *result.baselines.values()]
+            parts = [
+                result.best,
+                result.evolved,
+                result.ensemble,
+                result.constant,
+                *result.members,
+                *result.baselines.values(),
+            ]
             for part in (result, *filter(None, parts), *(arm.best for arm in result.baselines.values())):
                 check_fields(part)
         except (AttributeError, KeyError, TypeError, ValueError) as error:
@@ -195,8 +208,11 @@ class Result:
 
     @staticmethod
     def _from_json(told: Mapping[str, Any]) -> Result:
+        best = _if_any(NetworkResult.from_json, told["best"])
         return Result(
-            _if_any(NetworkResult.from_json, told["best"]),
+            best,
+            told.get("arm", best and str(ArmName.EVOLVE)),
+            _if_any(NetworkResult.from_json, told["evolved"]) if "evolved" in told else best,
             _if_any(EnsembleResult.from_json, told["ensemble"]),
             tuple(map(NetworkResult.from_json, told["members"])),
             {name: ArmResult.from_json(baseline) for name, baseline in told["baselines"].items() if baseline},
@@ -255,13 +271,24 @@ def result_of(records: Records, scores: Scores | None = None, seconds: float | N
     for network in records.networks():
         arms[network.arm].append(network)
     evolved, number = arms.pop(ArmName.EVOLVE, []), records.meta("round")
-    survivors, champion = _survivors(evolved), best(_standing(evolved, number))
-    baselines = {name: _baseline(evolved[0], networks, number, scores) for name, networks in arms.items()}
+    survivors = _survivors(evolved)
+    found: dict[str, NetworkRecord | None] = {ArmName.EVOLVE: best(_standing(evolved, number))}
+    found |= {name: _champion(evolved[0], networks, number) for name, networks in arms.items()}
+    champions = {name: champion for name, champion in found.items() if champion}
+    first = best(champions.values())  # of equals, the evolution's
+    evolution = champions.get(ArmName.EVOLVE)
+    baselines = {
+        name: _baseline(evolved[0], networks, champions[name], scores)
+        for name, networks in arms.items()
+        if name in champions
+    }
     return Result(
-        best=_entry(champion, scores) if champion else None,
+        best=_entry(first, scores) if first else None,
+        arm=next((str(name) for name, champion in champions.items() if champion is first), None),
+        evolved=_entry(evolution, scores) if evolution else None,
         ensemble=_together(survivors, scores),
         members=tuple(_entry(network, scores) for network in survivors),
-        baselines={name: baseline for name, baseline in baselines.items() if baseline},
+        baselines=baselines,
         training_flops=spent(evolved),
         seconds=records.meta("seconds") if seconds is None else seconds,
         front=tuple(network.id for network in front(evolved)),
@@ -270,17 +297,25 @@ def result_of(records: Records, scores: Scores | None = None, seconds: float | N
     )
 
 
+def _champion(start: NetworkRecord, networks: Sequence[NetworkRecord], number: int | None) -> NetworkRecord | None:
+    """The best network of an arm beside the evolution."""
+    if _is_chain(networks):
+        return best([start, *trained(networks)])
+    return best(_standing(networks, number))
+
+
+def _is_chain(networks: Sequence[NetworkRecord]) -> bool:
+    """Whether an arm trains the start network on, whose own training is the chain's first part."""
+    return networks[0].parent is not None
+
+
 def _baseline(
-    start: NetworkRecord, networks: Sequence[NetworkRecord], number: int | None, scores: Scores
-) -> ArmResult | None:
-    if networks[0].parent is not None:  # a chain, whose first part is the start network's own training
-        chain = [start, *trained(networks)]
-        champion = best(chain)
-        return ArmResult(_entry(champion, scores), spent(chain)) if champion else None
-    done, champion = trained(networks), best(_standing(networks, number))
-    if champion is None:
-        return None
-    return ArmResult(_entry(champion, scores), spent(done), _together(_survivors(networks), scores), len(done))
+    start: NetworkRecord, networks: Sequence[NetworkRecord], champion: NetworkRecord, scores: Scores
+) -> ArmResult:
+    entry, done = _entry(champion, scores), trained(networks)
+    if _is_chain(networks):
+        return ArmResult(entry, spent([start, *done]))
+    return ArmResult(entry, spent(done), _together(_survivors(networks), scores), len(done))
 
 
 def _standing(networks: Sequence[NetworkRecord], number: int | None) -> Sequence[NetworkRecord]:

@@ -96,8 +96,9 @@ class Evolution:
         return self.planner.bear(births, self.name, round.number)
 
     def training(self, network: NetworkRecord) -> Training:
-        """From its birth, for as long as the config says."""
-        return Training(network.id, network.seed, self.planner.epochs(network.parent))
+        """From its birth, for as long as the config says; founders until they have converged."""
+        patience = self.planner.config.start_patience if network.parent is None else None
+        return Training(network.id, network.seed, self.planner.epochs(network.parent), patience=patience)
 
     def choose(self, number: int) -> list[int]:
         """The best of the population and of what the round has made."""
@@ -172,7 +173,11 @@ class RandomSearch:
         earlier = self.planner.networks.totals(self.name)
         missing = round.target - earlier.flops[State.TRAINED]
         made: list[NetworkRecord] = []
-        while missing > spent(made) and sum(network.state == State.FAILED for network in made) < BIRTH_FAILURES:
+        # Of those that converge before their end, it takes more to have had as much.
+        while (
+            missing > self.planner.start_share * spent(made)
+            and sum(network.state == State.FAILED for network in made) < BIRTH_FAILURES
+        ):
             index = earlier.count + len(made)
             draw = np.random.default_rng([self.planner.config.seed, index])
             birth = Birth(
@@ -186,8 +191,9 @@ class RandomSearch:
         return made
 
     def training(self, network: NetworkRecord) -> Training:
-        """From scratch."""
-        return Training(network.id, network.seed, self.planner.epochs(None))
+        """From scratch, like a founder."""
+        patience = self.planner.config.start_patience
+        return Training(network.id, network.seed, self.planner.epochs(None), patience=patience)
 
     def choose(self, number: int) -> list[int]:
         """The best of all its networks. Those that others have beaten for good are not looked at again."""

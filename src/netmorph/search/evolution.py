@@ -14,6 +14,7 @@ the run's seed and the network's number. So a run that was killed goes on from w
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -31,6 +32,7 @@ from netmorph.run.store import NetworkStore
 from netmorph.search.arms import ARMS, NewArm, Round
 from netmorph.search.jobs import Done, Job, Trained
 from netmorph.search.networks import START, Networks
+from netmorph.search.pace import Pace
 from netmorph.search.planning import EvolutionError, Planner
 from netmorph.workers.executor import Executor
 
@@ -48,6 +50,7 @@ class Progress:
         seconds: wall time so far, all sessions together.
         best: highest score of the evolution so far, on the validation set.
         finished: the round is over.
+        left: seconds until the end of the run, as it looks now; None while that cannot be told.
     """
 
     round: int
@@ -56,6 +59,7 @@ class Progress:
     seconds: float
     best: float | None
     finished: bool
+    left: float | None = None
 
 
 def evolve(
@@ -66,6 +70,8 @@ def evolve(
     executor: Executor[Job, Done],
     on_progress: Callable[[Progress], None] = lambda progress: None,
     arms: Sequence[NewArm] = ARMS,
+    began: float | None = None,
+    publish: Callable[[], object] = lambda: None,
 ) -> Result:
     """Run an evolution, or go on with one, until its budget is reached.
 
@@ -75,6 +81,9 @@ def evolve(
         records: of this folder, to read and write; new, or those of a run that was interrupted.
         executor: runs the jobs that `netmorph.search.jobs.handler(folder, config)` handles.
         arms: the searches that are made beside each other, see `netmorph.search.arms`; the same whenever it goes on.
+        began: when this session began, by `time.perf_counter`, for a budget of time; now if not given.
+        publish: what will be done with the result at the end. Where time is the budget, it is called once after the
+            founders, so that as much time is kept free for it.
 
     Returns:
         What it has found.
@@ -87,9 +96,10 @@ def evolve(
     told = records.meta("result")
     if told is not None:
         return Result.from_json(told)
-    run = _Run(folder, config, dataset, records, executor, on_progress, arms)
+    run = _Run(folder, config, dataset, records, executor, on_progress, arms, began)
     run.prepare()
     run.start()
+    run.keep_time_for(publish)
     while run.next_round():
         pass
     run.even_out()
@@ -106,6 +116,7 @@ class _Run:
         executor: Executor[Job, Done],
         on_progress: Callable[[Progress], None],
         arms: Sequence[NewArm],
+        began: float | None,
     ) -> None:
         self.config = config
         self.records = records
@@ -124,8 +135,9 @@ class _Run:
         self.lead, *self.baselines = self.arms
         self._optimizers = self.store.with_optimizers()
         self._before = float(records.meta("seconds") or 0.0)
-        self._started = perf_counter()
-        self._pace: float | None = None  # seconds per planned training FLOP in the last round
+        self._started = perf_counter() if began is None else began
+        self._pace = Pace()
+        self._children = 0  # of the round that is planned
 
     @property
     def seconds(self) -> float:
@@ -166,23 +178,33 @@ class _Run:
     def next_round(self) -> bool:
         """Plan (unless it is planned already), train and select; False when the budget is reached."""
         number = int(self.records.meta("round")) + 1
+        began = perf_counter()
         if self.networks.latest_round < number:
-            if self._budget_reached(number):
+            children = self._room()
+            if self._budget_reached(number) or not children:
                 return False
-            children = self.config.children
             planned = self._planned(number, children)
-            while self._too_long(planned) and children > 1:  # a smaller last round, rather than idle time
-                children //= 2
-                planned = self._planned(number, children)
-            if self._too_long(planned):
+            if not planned:
                 return False
             self._plan(planned)
             if all(network.state == State.FAILED for network in planned):  # they would fail again
                 self._end_round(number)
                 return False
+            self._children = sum(network.arm == self.lead.name for network in planned)
         self._train_planned(number)
+        if self._children and number > 1:  # in the first round, the baselines make up for the founders, too
+            self._pace.round = (perf_counter() - began) / self._children
         self._end_round(number)
         return True
+
+    def keep_time_for(self, publish: Callable[[], object]) -> None:
+        """Measure what comes after the last round, if that counts: telling of the run, and its test."""
+        if self.config.budget.seconds < math.inf:
+            began = perf_counter()
+            publish()
+            # Each survivor alone, all of them together, what is shown of them, and the baselines.
+            asked = 4 * sum(network.flops for network in self.networks.survivors(self.lead.name))
+            self._pace.end = perf_counter() - began + self._pace.of_answers(asked * len(self.dataset.test))
 
     def even_out(self) -> None:
         """Make up for what failed networks left the baselines short of in the last round."""
@@ -209,13 +231,22 @@ class _Run:
     # -- planning ------------------------------------------------------------------------------------------------
 
     def _planned(self, number: int, children: int) -> list[NetworkRecord]:
-        """All networks of a round with so many children; without baselines if not a single child could be born."""
+        """All networks of a round with so many children, or as many as there is time for; none if not for a single one.
+
+        Without baselines if not a single child could be born.
+        """
         following = self.networks.next_id
         planned = self.lead.plan(Round(number, following, children, 0))
         if all(network.state == State.FAILED for network in planned):
             return planned
+        while planned and self._too_long(planned):  # a smaller last round, rather than idle time
+            if len(planned) == 1 and number == 1:
+                break
+            planned = planned[:-1]
+        if not planned:
+            return []
         target = self.networks.totals(self.lead.name).spent + spent(planned)
-        return [*planned, *self._evened(number, children, following + len(planned), target)]
+        return [*planned, *self._evened(number, len(planned), following + len(planned), target)]
 
     def _evened(self, number: int, children: int, following: int, target: int) -> list[NetworkRecord]:
         """What the baselines need until each has had `target` training FLOPs; there is none beside the founders."""
@@ -237,16 +268,17 @@ class _Run:
         self._progress(number, 0, len(waiting))
         began = perf_counter()
         jobs = [self.by_name[network.arm].training(network) for network in waiting]
+        trained = 0.0
         for done, outcome in enumerate(self.executor.run(jobs), 1):
             network = self.networks[outcome.job.id]
             if isinstance(outcome.result, Trained):
                 self._record_trained(network, outcome.result)
+                trained += outcome.result.seconds
             else:
                 self.networks.put(replace(network, state=State.FAILED, failure=outcome.failure))
             self.store.drop(network.id, Stage.BORN)
             self._progress(number, done, len(waiting))
-        if number > 0 and waiting:
-            self._pace = (perf_counter() - began) / spent(waiting)
+        self._pace.note_round(trained, perf_counter() - began)
 
     def _record_trained(self, network: NetworkRecord, result: Trained) -> None:
         best = result.history.best
@@ -270,6 +302,7 @@ class _Run:
                 ],
             )
             self.records.set_meta("seconds", self.seconds)
+        self._pace.note(len(result.history), self.networks[network.id].training_flops, result.seconds)
         self._optimizers.add(network.id)
 
     # -- selection -----------------------------------------------------------------------------------------------
@@ -291,14 +324,45 @@ class _Run:
 
     def _budget_reached(self, number: int) -> bool:
         budget, flops = self.config.budget, self.networks.totals(self.lead.name).spent
-        return self.seconds >= budget.seconds or flops >= budget.flops or number > budget.rounds
+        return self._time_left <= 0 or flops >= budget.flops or number > budget.rounds
 
-    def _too_long(self, planned: Sequence[NetworkRecord]) -> bool:
-        """Whether a round would run over the budget, by the pace of the last one (the first is always made)."""
-        return self._pace is not None and self.seconds + self._pace * spent(planned) > self.config.budget.seconds
+    @property
+    def _time_left(self) -> float:
+        """For rounds."""
+        return self.config.budget.seconds - self.seconds - self._pace.end
+
+    def _room(self) -> int:
+        """Children that the time has room for, by the last round; the first is always made."""
+        if self._pace.round is None or self._time_left == math.inf:
+            return self.config.children
+        return min(self.config.children, int(self._time_left / max(self._pace.round, 1e-9)))
+
+    def _too_long(self, children: Sequence[NetworkRecord]) -> bool:
+        """Whether the trainings of a round would run over the time there is, by those before."""
+        if self._time_left == math.inf:
+            return False
+        born = [network for network in children if network.state == State.PLANNED]
+        work = [(self.lead.training(network).epochs, network.training_flops) for network in born]
+        # The baselines will get as much; in the first round, for the founders, too.
+        each = spent(born) + (self.networks.totals(self.lead.name).spent if children[0].round == 1 else 0)
+        start = self.networks[START]
+        epochs = each * len(self.records.epochs(START)) // max(1, start.training_flops)
+        seconds = self._pace.of([*work, *len(self.baselines) * [(epochs, each)]])
+        return seconds is not None and seconds > self._time_left
+
+    def _left(self, number: int, share: float) -> float | None:
+        """Seconds until the end, as it looks when this share of a round is done."""
+        budget, spent_flops = self.config.budget, self.networks.totals(self.lead.name).spent
+        ends = [budget.seconds - self.seconds] if budget.seconds < math.inf else []
+        if self._pace.round is not None and budget.rounds < math.inf:
+            ends.append((budget.rounds - number + 1 - share) * self._pace.round * self.config.children + self._pace.end)
+        if number and spent_flops and budget.flops < math.inf:
+            ends.append(self.seconds * max(0.0, budget.flops / spent_flops - 1))
+        return max(0.0, min(ends)) if ends else None
 
     # -- small things --------------------------------------------------------------------------------------------
 
     def _progress(self, number: int, done: int, jobs: int, finished: bool = False) -> None:
         best = self.networks.totals(self.lead.name).best
-        self.on_progress(Progress(number, done, jobs, self.seconds, best, finished))
+        left = self._left(number, done / jobs if jobs else 1.0)
+        self.on_progress(Progress(number, done, jobs, self.seconds, best, finished, left))

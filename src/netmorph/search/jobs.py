@@ -58,12 +58,17 @@ class Born:
 
 @dataclass(frozen=True)
 class Training:
-    """Train network `id` for some epochs, from its birth or from another network as that was trained."""
+    """Train network `id` for some epochs, from its birth or from another network as that was trained.
+
+    Attributes:
+        patience: it has converged after so many epochs in which the number that chooses got no better.
+    """
 
     id: int
     seed: int
     epochs: int
     source: int | None = None
+    patience: int | None = None
 
 
 @dataclass(frozen=True)
@@ -125,8 +130,15 @@ class Worker:
         model, journal, optimizer = self.store.take(
             *((job.id, Stage.BORN) if job.source is None else (job.source, Stage.TRAINED))
         )
-        recipe = replace(self.config.recipe, epochs=job.epochs)
-        history = train(model, self.dataset, recipe, seed=job.seed, device=self.config.device, optimizer=optimizer)
+        history = train(
+            model,
+            self.dataset,
+            replace(self.config.recipe, epochs=job.epochs),
+            seed=job.seed,
+            device=self.config.device,
+            optimizer=optimizer,
+            enough=None if job.patience is None else partial(converged, patience=job.patience),
+        )
         self.store.put(job.id, Stage.TRAINED, model, journal, optimizer)
         return Trained(history, perf_counter() - started)
 
@@ -159,6 +171,12 @@ class Worker:
 
     def _score(self, model: nn.Module) -> float:
         return self.dataset.task.score(evaluate(model, self.dataset.validation, self.dataset).numbers)
+
+
+def converged(history: History, patience: int) -> bool:
+    """Whether so many epochs brought nothing, by the number that chooses: where it cannot rise, a loss still falls."""
+    best = history.best.score
+    return len(history) - next(epoch.epoch for epoch in history if epoch.score == best) >= patience
 
 
 def redraw(model: nn.Module, base: nn.Module, seed: int) -> None:

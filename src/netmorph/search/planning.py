@@ -61,6 +61,11 @@ class Planner:
         """Training FLOPs of one epoch of the start network, once that is trained."""
         return self.networks[START].training_flops // len(self.records.epochs(START))
 
+    @cached_property
+    def start_share(self) -> float:
+        """The share of its epochs that the start network took until it had converged, once that is trained."""
+        return len(self.records.epochs(START)) / self.config.start_epochs
+
     def _record(self, job: Birth, born: Born | None, failure: str | None, arm: str, number: int) -> NetworkRecord:
         """A planned network, or one that could not be born; until it is trained, `training_flops` are those planned."""
         price = born.cost if born else Cost(0, 0, 0)

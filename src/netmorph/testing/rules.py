@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -12,13 +12,14 @@ from torch.utils._pytree import tree_leaves
 
 from netmorph.edit import narrow_all, widen_all
 from netmorph.edit.apply import apply
+from netmorph.edit.width import misfits
 from netmorph.errors import NetmorphError
 from netmorph.graph import Allow, Fill, Graph, Group, Role, trace
 from netmorph.graph.running import Inputs
 from netmorph.testing.attributes import check_attributes
 from netmorph.testing.compare import CheckError, assert_close, in_float64, outputs, rounding, shuffled, step
 from netmorph.testing.masked import can_mask, masked_outputs
-from netmorph.widenings import WIDENINGS, random_pad
+from netmorph.widenings import WIDENINGS, lemon, random_pad
 
 SOURCES = 3  # what the layers in front of an operator read
 HEAD = 3  # what the layers behind it give
@@ -108,7 +109,7 @@ def check_groups(model: nn.Module, inputs: Any, *, strict: bool = False) -> Grap
 def widths(group: Group, number: int = 0) -> dict[str, int]:
     """A width to go to, by each method that is exact on this group; another one for the next number."""
     if group.allow == Allow.ANY:
-        ways = enumerate(name for name in WIDENINGS if name != "random_pad")
+        ways = enumerate(name for name in WIDENINGS if name not in ("random_pad", "approximate"))
         return {name: group.size + 1 + place + number % 3 for place, name in ways}
     if group.allow == Allow.UNIFORM:
         return dict.fromkeys(("net2net", "unequal_split"), (2 + number % 2) * group.size)
@@ -136,6 +137,9 @@ def _check_wider(original: nn.Module, inputs: Inputs, bound: float) -> None:
         # Groups whose widths stay equal would hide that they ought to be one.
         ways = {place: widths(graph.group(place), number) for number, place in enumerate(free)}
         wider = _within_bounds(graph, {place: told[name] for place, told in ways.items() if name in told})
+        if method is lemon:
+            together = [place for place in free if graph.group(place).allow < Allow.ANY]
+            wider |= _within_bounds(graph, _fitting(graph, together))
         if wider:
             told = _told(graph, wider, f"wider by {name} ({{}} channels), which the rules call exact")
             with step(told):
@@ -147,6 +151,12 @@ def _check_wider(original: nn.Module, inputs: Inputs, bound: float) -> None:
         with step(_told(graph, wider, "wider by random channels ({} channels)")):
             apply(graph, widen_all(graph, wider, random_pad))
         check_attributes(network)
+
+
+def _fitting(graph: Graph, places: Sequence[str]) -> dict[str, int]:
+    """Of groups that norms or attention look at as a whole, those that new channels can be fitted into."""
+    wider = {place: graph.group(place).size + 1 + number % 3 for number, place in enumerate(places)}
+    return {place: width for place, width in wider.items() if not misfits(graph, graph.group(place), width)}
 
 
 def _check_narrower(original: nn.Module, inputs: Inputs, bound: float) -> None:

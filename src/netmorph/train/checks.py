@@ -139,6 +139,21 @@ def check_output(model: nn.Module, dataset: Dataset, recipe: Recipe) -> None:
         checked_outputs(smaller, dataset.train.targets, model, dataset.task)
 
 
+def check_head(model: nn.Module, dataset: Dataset) -> None:
+    """Refuse a network with more outputs than the data set has classes: a run tells of each class, and of no other.
+
+    Raises:
+        NetmorphError: it has.
+    """
+    inputs = prepare(dataset.train.head(2), dataset, reference(model))
+    outputs = _called(model, inputs, f"Build it for the data set {dataset.name!r}")
+    if dataset.classes and outputs.shape[1] != dataset.outputs:
+        raise NetmorphError(
+            f"{type(model).__name__} has {outputs.shape[1]} outputs, and {dataset.name!r} has {dataset.outputs} "
+            "classes; give the last layer an output for each class, and no more"
+        )
+
+
 def check_task(task: Task, outputs: Tensor, targets: Tensor) -> None:
     """Refuse a task whose functions do not give what training needs.
 

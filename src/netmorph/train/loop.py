@@ -57,6 +57,7 @@ def train(
     edit: InLoop | None = None,
     edit_every: int | None = None,
     after_edit: LearningRatePolicy | None = None,
+    enough: Callable[[History], bool] | None = None,
     world: World = ONE_PROCESS,
 ) -> History:
     """Train a model on a data set's task, in place.
@@ -96,6 +97,8 @@ def train(
         edit_every: the steps between two calls of `edit`; None is an epoch.
         after_edit: sets the learning rates after an edit, see `netmorph.policy.learning_rate`; called once if `edit`
             has made several. None goes on as the recipe says.
+        enough: ends the training where it is true of the epochs so far; asked after each. What it says must depend on
+            nothing else.
         world: the processes that train together, see `netmorph.train.joined`. Each computes its share of
             every batch; the first one reads and writes the checkpoint.
 
@@ -144,7 +147,7 @@ def train(
     state = TrainState(model, called, optimizer, average, world, editing)
 
     steps = steps_per_epoch(len(dataset.train), recipe.batch_size, world.size)
-    while not _finished(history, recipe):
+    while not (_finished(history, recipe) or (history and enough is not None and enough(history))):
         number = len(history) + 1
         started = perf_counter()
         if editing is not None:

@@ -2,6 +2,7 @@
 
 import importlib
 import inspect
+import math
 import os
 import sys
 from collections.abc import Callable
@@ -67,6 +68,7 @@ def example(name: str, input_shape: InputShape, classes: int) -> Tensor:
         Always the same two inputs [2, *input_shape] (batch norm can be looked at in training mode too): int64 tokens
         below `classes` for networks that take text, float32 numbers for all others.
     """
+    check_fits(8 * math.prod(input_shape), f"an example input of shape {tuple(input_shape)}")
     return takes(name).draw((2, *input_shape), classes, torch.Generator().manual_seed(0))
 
 

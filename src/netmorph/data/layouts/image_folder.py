@@ -26,7 +26,12 @@ def matches(folder: Path) -> bool:
 def read(folder: Path, size: ImageSize | None) -> RawData:
     """Read the images, classes in the order of their folders' names."""
     listed, classes = list_images(folder)
-    return RawData({part: _read_part(paths, labels, size) for part, (paths, labels) in listed.items()}, classes)
+    every = [path for paths, _ in listed.values() for path in paths]
+    # Together: what is read to one size and mode has these in all parts.
+    images = decode_images(((str(path), path.read_bytes()) for path in every), len(every), size)
+    pieces = images.split([len(paths) for paths, _ in listed.values()])
+    parts = zip(listed.items(), pieces, strict=True)
+    return RawData({part: Split(own, labels) for (part, (_, labels)), own in parts}, classes)
 
 
 def list_images(folder: Path) -> tuple[dict[str, tuple[list[Path], Tensor]], tuple[str, ...]]:
@@ -63,11 +68,6 @@ def _list_part(root: Path, classes: tuple[str, ...]) -> tuple[list[Path], Tensor
     if not paths:
         raise DataError(f"the images in {root} have no labels: put each into a folder named after its class")
     return paths, torch.tensor(labels)
-
-
-def _read_part(paths: list[Path], labels: Tensor, size: ImageSize | None) -> Split:
-    images = decode_images(((str(path), path.read_bytes()) for path in paths), len(paths), size)
-    return Split(images, labels)
 
 
 def _folders(folder: Path) -> list[Path]:

@@ -1,7 +1,7 @@
 """Hugging Face parquet: `train-*.parquet`, `test-*.parquet`, images encoded in a column beside the labels."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ def matches(folder: Path) -> bool:
 def read(folder: Path, size: ImageSize | None) -> RawData:
     """Read columns `image` ({bytes, path}) and `label` (integer); class names from the schema where given."""
     files = find_files(folder)
-    parts = {part: _read_part(paths, size) for part, paths in files.items()}
+    parts = _read_parts(files, size)
     return RawData(parts, _class_names(files["train"][0]) or numbered_classes(parts))
 
 
@@ -41,14 +41,15 @@ def find_files(folder: Path) -> dict[str, list[Path]]:
     return {part: paths for part, paths in files.items() if paths}
 
 
-def _read_part(paths: list[Path], size: ImageSize | None) -> Split:
-    count = sum(_open(path).metadata.num_rows for path in paths)
-    if count == 0:
-        raise DataError(f"{paths[0]} has no rows; add images or remove the file")
+def _read_parts(files: Mapping[str, list[Path]], size: ImageSize | None) -> dict[str, Split]:
+    counts = {part: sum(_open(path).metadata.num_rows for path in paths) for part, paths in files.items()}
+    for part, count in counts.items():
+        if count == 0:
+            raise DataError(f"{files[part][0]} has no rows; add images or remove the file")
     labels: list[int] = []
 
     def images() -> Iterator[tuple[str, bytes]]:
-        for path in paths:
+        for path in (path for paths in files.values() for path in paths):
             for row, (content, label) in enumerate(_rows(path)):
                 where = f"{path} row {row}"
                 if label is None or label < 0:
@@ -58,8 +59,10 @@ def _read_part(paths: list[Path], size: ImageSize | None) -> Split:
                 labels.append(label)
                 yield where, content
 
-    decoded = decode_images(images(), count, size)
-    return Split(decoded, torch.tensor(labels))
+    # Together: what is read to one size and mode has these in all parts.
+    decoded = decode_images(images(), sum(counts.values()), size).split([*counts.values()])
+    pieces = zip(decoded, torch.tensor(labels).split([*counts.values()]), strict=True)
+    return {part: Split(*own) for part, own in zip(counts, pieces, strict=True)}
 
 
 def _rows(path: Path) -> Iterator[tuple[bytes | None, int | None]]:

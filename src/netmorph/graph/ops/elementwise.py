@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from netmorph.graph.axis import Axis, size
+from netmorph.graph.roots import Root
 from netmorph.graph.rules import Coupling, Role, rule
 from netmorph.graph.value import Value
 
@@ -66,6 +67,9 @@ def overloads(names: list[str]) -> Iterator[torch._ops.OpOverload]:
                 yield op
 
 
+FACTORS = {aten.mul.Tensor, aten.mul_.Tensor, aten.div.Tensor, aten.div_.Tensor, aten.mul.Scalar, aten.div.Scalar}
+
+
 @rule(*overloads([*ACTIVATIONS, *FUNCTIONS, *COMBINATIONS, *COPIES, *DRAWS]), aten.copy_.default)
 @rule(
     aten.max.other,
@@ -78,6 +82,10 @@ def overloads(names: list[str]) -> Iterator[torch._ops.OpOverload]:
 def pointwise(couple: Coupling, *args: Any, **kwargs: Any) -> list[Axis]:
     """Each output element depends on the elements at its own place only."""
     for given in (*args, *kwargs.values()):
+        if isinstance(given, Root) and couple.call.op in FACTORS and isinstance(args[0], Value) and given is args[1]:
+            power = -given.power if "div" in couple.call.op._schema.name else given.power
+            couple.root(args[0], couple.sizes.axis(given.source, couple.where), power)
+            continue
         couple.number(given)
     return couple.broadcast(*(a for a in (*args, *kwargs.values()) if isinstance(a, Value)))
 

@@ -10,6 +10,7 @@ import torch
 
 from netmorph.graph.axis import Allow, Atom, Axis, Fixed, size
 from netmorph.graph.contraction import Contraction
+from netmorph.graph.roots import Root
 from netmorph.graph.rules import Coupling, Role, rule
 from netmorph.graph.value import Value
 
@@ -225,8 +226,10 @@ def attention(
     couple.unify(key.axes[-2], value.axes[-2])
     couple.unify(query.axes[-1], key.axes[-1])
     couple.limit(query.axes[-1], Allow.INEXACT, "query and key are multiplied and summed over these channels")
-    if scale is None:  # then the narrowed network is not the masked one, nor a widened one the same
-        couple.freeze(query.axes[-1], "attention scales by the root of this width where it is given no scale")
+    if scale is None:
+        couple.root(query, query.axes[-1], -0.5)
+    elif isinstance(scale, Root):
+        couple.root(query, couple.sizes.axis(scale.source, couple.where), scale.power)
     couple.attribute("head_dim", query.axes[-1])
     couple.contract(Contraction((*query.axes, key.axes[-2]), key))
     couple.contract(Contraction((*query.axes[:-1], key.axes[-2], value.axes[-1]), value))

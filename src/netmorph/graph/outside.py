@@ -1,0 +1,113 @@
+"""Places outside of a model that keep a tensor between calls: variables, closures, classes, `functools.lru_cache`."""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import sys
+import types
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor
+
+from netmorph.graph.leaks import Cached, class_of
+from netmorph.graph.state import ABSENT, contents, put
+
+# A tensor in a tuple in a list in a dictionary: how far up the place may be.
+DEPTH = 4
+
+
+@dataclass(frozen=True)
+class Place:
+    """One of them.
+
+    Attributes:
+        holder: a dictionary (of variables, say), a class, a closure's cell or a cached function.
+        key: of the dictionary, or the name in the class.
+    """
+
+    holder: Any
+    key: Any = None
+
+    def __hash__(self) -> int:
+        """By identity: a dictionary has no hash."""
+        return hash((id(self.holder), self.key))
+
+    def __eq__(self, other: object) -> bool:
+        """See `__hash__`."""
+        return isinstance(other, Place) and self.holder is other.holder and bool(self.key == other.key)
+
+    def value(self) -> Any:
+        """What is kept there."""
+        if isinstance(self.holder, Cached):
+            return self.holder.cache_info().currsize or ABSENT
+        if isinstance(self.holder, types.CellType):
+            return self.holder.cell_contents
+        return dict.get(self.holder, self.key, ABSENT) if isinstance(self.holder, dict) else vars(self.holder)[self.key]
+
+    @contextlib.contextmanager
+    def set(self, value: Any) -> Iterator[None]:
+        """Another value for a while; a cached function only forgets what it knows."""
+        if isinstance(self.holder, Cached):
+            self.holder.cache_clear()
+            yield
+        elif isinstance(self.holder, dict):
+            before = contents(self.holder)
+            put(self.holder, [(key, entry) for key, entry in before if key != self.key])
+            if value is not ABSENT:
+                dict.__setitem__(self.holder, self.key, value)
+            try:
+                yield
+            finally:
+                put(self.holder, before)
+        else:
+            old = self.value()
+            self._write(value)
+            try:
+                yield
+            finally:
+                self._write(old)
+
+    def _write(self, value: Any) -> None:
+        if isinstance(self.holder, types.CellType):
+            self.holder.cell_contents = value
+        else:
+            setattr(self.holder, self.key, value)
+
+    def ways(self) -> tuple[Any, ...]:
+        """What may stand for nothing there."""
+        return (ABSENT, None) if isinstance(self.holder, dict) else (None,)
+
+
+def places_of(tensors: Mapping[int, Tensor], held: set[int]) -> list[Place]:
+    """Where tensors are kept, as far as it is known.
+
+    Args:
+        tensors: by id.
+        held: those that the model holds itself.
+    """
+    # Here held by the mapping, by the loop's variable and as an argument.
+    kept: list[Any] = [leaf for key, leaf in tensors.items() if key not in held and sys.getrefcount(leaf) > 3]
+    private = {id(tensors)}
+    found: dict[Place, None] = {}
+    for _ in range(DEPTH):
+        if not kept:
+            break
+        private.add(id(kept))
+        ids = set(map(id, kept))
+        above: list[Any] = []
+        private.add(id(above))
+        for holder in gc.get_referrers(*kept):
+            if id(holder) in private:
+                continue
+            if isinstance(holder, Cached | types.CellType):
+                found[Place(holder)] = None
+            elif isinstance(holder, dict):
+                owner = class_of(holder) if "__module__" in holder else None
+                found |= {Place(owner or holder, key): None for key, value in contents(holder) if id(value) in ids}
+            elif isinstance(holder, list | tuple):
+                above.append(holder)
+        kept = above
+    return list(found)

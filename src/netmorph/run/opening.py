@@ -1,0 +1,102 @@
+"""Networks of runs by name: a run's folder stands for its best network, `RUN:ID` for one of its networks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from torch import nn
+
+from netmorph.edit import Journal
+from netmorph.edit import journal as files
+from netmorph.edit.journal import LoadError
+from netmorph.run.names import State
+from netmorph.run.records import FILE_NAME, Records
+from netmorph.run.result import Result, result_of
+from netmorph.run.rows import NetworkRecord
+from netmorph.run.store import network_file
+from netmorph.wording import ranges
+
+
+def load(path: str | Path, base: Callable[..., nn.Module] | None = None) -> tuple[nn.Module, Journal]:
+    """Read a network: build its base, replay the journal, fill in the weights. No code of the file is executed.
+
+    Args:
+        path: a file that `save` wrote; or a run's folder, which stands for its best network (of all arms, so far if the
+            run goes on), or RUN:ID, one of its networks: `load("runs/digits-1")`, `load("runs/digits-1:5")`.
+        base: builds the network that was first edited. It may be left out for networks of `netmorph.zoo`; the name of
+            any other constructor in a file is never imported. One that needs arguments gets those that the file tells.
+
+    Returns:
+        The network and its journal; `trace(model, inputs, journal)` goes on editing.
+
+    Raises:
+        LoadError: not such a file or run, damaged, of a newer format, without a known base, or of another base; the
+            message lists the tensors that differ.
+    """
+    return files.load(file_of(path), base)
+
+
+def file_of(path: str | Path) -> Path:
+    """The file of a network that is given as `load` takes it; a path that is no run's stays what it is.
+
+    Raises:
+        LoadError: a folder without a run, or a run without the network.
+    """
+    folder, id = run_and_id(path)
+    if folder is None:
+        return Path(path)
+    return network_file(folder, best_id(folder) if id is None else network_of(folder, id).id)
+
+
+def run_and_id(path: str | Path) -> tuple[Path | None, int | None]:
+    """The folder of a run and the id of a network, of "RUN" and "RUN:ID"; (None, None) of what is a file, or nothing.
+
+    Raises:
+        LoadError: a folder without a run, or what stands behind a run's colon is no number.
+    """
+    whole = Path(path)
+    if whole.is_dir():
+        if not (whole / FILE_NAME).is_file():
+            raise LoadError(
+                f"{whole} is a folder without a run in it; expected a file that netmorph.save wrote (*.safetensors), "
+                "the folder of a run, or RUN:ID for one of its networks"
+            )
+        return whole, None
+    folder, colon, id = str(path).rpartition(":")
+    if whole.exists() or not colon or not (Path(folder) / FILE_NAME).is_file():
+        return None, None
+    if not id.isdecimal():
+        raise LoadError(f"{path}: expected the number of a network behind the colon, as in {folder}:1; got {id!r}")
+    return Path(folder), int(id)
+
+
+def best_id(folder: Path) -> int:
+    """The best network of a run, of all its arms; so far, while it goes on.
+
+    Raises:
+        LoadError: none is trained yet.
+    """
+    with Records.open(folder) as records:
+        told = records.meta("result")
+        best = (result_of(records) if told is None else Result.from_json(told)).best if records.networks() else None
+    if best is None:
+        raise LoadError(f"the run in {folder} has trained no network yet; go on with it first")
+    return best.id
+
+
+def network_of(folder: Path, id: int) -> NetworkRecord:
+    """What a run recorded of a trained network.
+
+    Raises:
+        LoadError: it has no such network, or that is not trained.
+    """
+    with Records.open(folder) as records:
+        networks = {network.id: network for network in records.networks()}
+    found = networks.get(id)
+    if found is None or found.state != State.TRAINED:
+        trained = [network.id for network in networks.values() if network.state == State.TRAINED]
+        why = "has no network" if found is None else f"has not trained network {id}: {found.failure or found.state}. It"
+        there = f"{why} {id}; it has" if found is None else f"{why} has"
+        raise LoadError(f"the run in {folder} {there} {ranges(trained) or 'none yet'}")
+    return found
