@@ -434,9 +434,9 @@ def test_a_learning_rate_that_is_too_high_is_explained(tmp_path: Path) -> None:
 def test_a_full_disk_stops_the_run_and_it_goes_on_later(
     finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from netmorph.edit import journal
+    from netmorph import tensor_files
 
-    save, written = journal.save_file, 0
+    save, written = tensor_files.save_file, 0
 
     def filling(*given: Any, **more: Any) -> None:
         nonlocal written
@@ -446,7 +446,7 @@ def test_a_full_disk_stops_the_run_and_it_goes_on_later(
         save(*given, **more)
 
     with monkeypatch.context() as patch:
-        patch.setattr(journal, "save_file", filling)
+        patch.setattr(tensor_files, "save_file", filling)
         with pytest.raises(SaveError, match="No space left on device"):
             run(tmp_path)
     run(tmp_path)
