@@ -10,7 +10,7 @@ SOURCE = Path(__file__).resolve().parents[1] / "src"
 
 # From the ground up: a room may import from the levels before its own, and not from rooms beside it.
 LEVELS = (
-    ("errors", "files", "cores", "wording", "memory", "memory_layout", "typed", "torchvision_operators"),
+    ("errors", "files", "cores", "wording", "memory", "memory_layout", "seeds", "typed", "torchvision_operators"),
     ("tensor_files",),
     ("tasks",),
     ("zoo", "data", "workers", "graph"),
@@ -34,6 +34,7 @@ WITHIN_THE_GROUND = {
     ("wording", "errors"),
     ("memory_layout", "errors"),
     ("memory", "errors"),
+    ("seeds", "errors"),
 }
 
 

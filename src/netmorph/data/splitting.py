@@ -7,6 +7,7 @@ import torch
 from torch import Generator, Tensor
 
 from netmorph.data.dataset import DataError
+from netmorph.seeds import generator_of
 
 TEST_FRACTION = 0.2
 
@@ -48,7 +49,7 @@ def split_parts(
     def groups(samples: Samples) -> Tensor:
         return samples.targets if classes else torch.zeros(len(samples.targets), dtype=torch.long)
 
-    generator = torch.Generator().manual_seed(seed)
+    generator = generator_of(seed)
     parts = dict(published)
     # The test split comes first: neither `validation` nor `train_size` changes it.
     for part, fraction in (("test", TEST_FRACTION), ("validation", validation)):

@@ -14,6 +14,7 @@ from netmorph.data.dataset import DataError, Dataset
 from netmorph.data.preparation import Tokens
 from netmorph.data.splitting import TEST_FRACTION
 from netmorph.data.vocabulary import LEARN, UNDECODABLE, Bytes, Unit, Vocabulary
+from netmorph.seeds import generator_of
 from netmorph.tasks import next_token
 
 # From so many files on, of which none makes more than this share of the text, a part has whole ones.
@@ -62,7 +63,7 @@ class Windows:
         starts = torch.arange(len(self), device=device) if order is None else order.to(device)
         starts = starts * self.length
         if seed is not None:
-            generator = torch.Generator().manual_seed(seed)
+            generator = generator_of(seed)
             moved = int(torch.randint(self.length, (), generator=generator))
             starts = (starts + moved).clamp(max=len(self.tokens) - 1 - self.length)
         steps = torch.arange(self.length, device=device)
@@ -237,7 +238,7 @@ def _stretches(length: int, validation: float) -> tuple[slice, slice, slice]:
 
 def _whole_files(texts: list[str], seed: int, validation: float) -> tuple[str, str, str]:
     """Each part takes files in random order, as long as they fit into its share; train has all others."""
-    order = torch.randperm(len(texts), generator=torch.Generator().manual_seed(seed)).tolist()
+    order = torch.randperm(len(texts), generator=generator_of(seed)).tolist()
     held: list[str] = []
     for fraction in (TEST_FRACTION, validation):
         room, taken = fraction * sum(len(texts[file]) for file in order), set[int]()

@@ -16,6 +16,7 @@ from netmorph.graph import Allow, Graph
 from netmorph.graph.axis import atoms, size
 from netmorph.graph.journal import Description
 from netmorph.observe.features import Batch, by_channel, passes
+from netmorph.seeds import generator_of
 from netmorph.widenings import WidthError
 
 Start = Callable[[nn.Module, torch.Generator], None]
@@ -45,7 +46,7 @@ class DeepenEdit:
         module_at(graph, self.after)
         both = self.spec.build(graph.model, self.after)
         *_, block = both.children()
-        self.start(block, torch.Generator().manual_seed(self.seed))
+        self.start(block, generator_of(self.seed))
         return Plan(
             exact=self.exact,
             modules={self.after: both},

@@ -24,6 +24,7 @@ from netmorph.graph.journal import Description
 from netmorph.graph.root_scale import foldings
 from netmorph.graph.running import check_default_device
 from netmorph.memory import check_fits
+from netmorph.seeds import generator_of
 from netmorph.widenings import FRESH, ChannelMap, Widening, WidthError, keep, lemon, net2net, r2r
 
 Channels = Mapping[Atom, ChannelMap]
@@ -79,7 +80,7 @@ class WidthEdit:
             for offset, factor in reading.offsets.items():
                 constant = _constant(current[tensor].detach(), sites[tensor, dim], groups[name].atom, reading.constant)
                 tensors[offset] = tensors.get(offset, current[offset].detach()) + factor * constant
-        generator = torch.Generator().manual_seed(self.seed)
+        generator = generator_of(self.seed)
         sizes = {atom: entry.m for atom, entry in channels.items()}
         growth = Growth(tensors, {}, generator)
         folded = foldings(graph.recording, sizes)
@@ -294,7 +295,7 @@ def _widening(graph: Graph, group: Group, name: str, to: int, method: Widening, 
         raise WidthError(
             f"a method is a function, such as netmorph.widenings.r2r (see WIDENINGS there), got {method!r}"
         )
-    channels = method(group.size, to, torch.Generator().manual_seed(seed))
+    channels = method(group.size, to, generator_of(seed))
     if not channels.keeps_function or (not channels.fitted and channels.is_exact(group.allow)):
         return channels
     found = misfits(graph, group, to)

@@ -20,6 +20,7 @@ from netmorph.graph.record import canonical_names
 from netmorph.graph.rules import contractions_of
 from netmorph.graph.running import no_fused_attention, untouched
 from netmorph.observe.features import as_inputs
+from netmorph.seeds import generator_of
 
 BatchLoss = Callable[[nn.Module, Any], Tensor]
 Read = tuple[str, str, int]  # group, tensor, dimension
@@ -200,7 +201,7 @@ class _Observer(TorchDispatchMode):
         for group in graph.editable():
             for site in group.where(Role.READ):
                 self._readers.setdefault(site.tensor, []).append((group, site))
-        self._generator = torch.Generator().manual_seed(seed)
+        self._generator = generator_of(seed)
 
     def __torch_dispatch__(self, func: torch._ops.OpOverload, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         result = func(*args, **(kwargs or {}))

@@ -13,8 +13,8 @@ from netmorph.edit import Base
 from netmorph.errors import NetmorphError
 from netmorph.policy import Mutation, Proposal
 from netmorph.run.budget import Budget
+from netmorph.seeds import check_seed
 from netmorph.train.recipe import Recipe
-from netmorph.train.seeding import check_seed
 from netmorph.typed import check_fields
 from netmorph.wording import listed
 from netmorph.zoo import MODELS

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from netmorph.data import Dataset
 from netmorph.errors import NetmorphError
+from netmorph.seeds import generator_of
 from netmorph.train.evaluation import Networks, checked_outputs
 from netmorph.train.inputs import prepare, reference
 from netmorph.train.modes import mode
@@ -38,7 +39,7 @@ def generate(
     if start.ndim != 1 or not len(start):
         raise NetmorphError(f"a text is continued from tokens [T], at least one; got the shape {tuple(start.shape)}")
     models = [model] if isinstance(model, nn.Module) else list(model)
-    generator = torch.Generator().manual_seed(seed)
+    generator = generator_of(seed)
     like, text = reference(models[0]), start[None].long().cpu()
     with ExitStack() as entered:
         for each in models:

@@ -12,6 +12,7 @@ from torch import nn
 from netmorph.data import Dataset, batches
 from netmorph.errors import NetmorphError
 from netmorph.graph import Graph
+from netmorph.seeds import check_seed
 from netmorph.train.advice import advice
 from netmorph.train.average import MovingAverage
 from netmorph.train.checkpoint import CheckpointError, existing
@@ -39,7 +40,6 @@ from netmorph.train.place import place, resident
 from netmorph.train.recipe import Recipe
 from netmorph.train.resume import Snapshot, load_progress, run_identity, save_progress
 from netmorph.train.schedules import learning_rate_of, steps_per_epoch
-from netmorph.train.seeding import check_seed
 from netmorph.wording import listed
 
 

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from netmorph.data import Dataset, batches
 from netmorph.errors import NetmorphError
+from netmorph.seeds import check_seed
 from netmorph.train.advice import advice
 from netmorph.train.checks import check_data, check_output, check_recipe, device_for
 from netmorph.train.fit import TrainState, augmented, objective_of, set_rate, training_step
@@ -25,7 +26,7 @@ from netmorph.train.parallel import ONE_PROCESS
 from netmorph.train.place import place, resident
 from netmorph.train.recipe import Recipe
 from netmorph.train.schedules import steps_per_epoch
-from netmorph.train.seeding import check_seed, epoch_draws
+from netmorph.train.seeding import epoch_draws
 
 LEAST_STEPS = 20
 # The loss is smoothed over a tenth of the steps, half of it on each side.

@@ -8,8 +8,6 @@ import numpy as np
 import torch
 from torch import Generator
 
-from netmorph.errors import NetmorphError
-
 
 @dataclass(frozen=True)
 class Draws:
@@ -62,13 +60,3 @@ def edit_draws(seed: int, epoch: int, step: int, device: torch.device) -> Abstra
     """Torch's own random numbers while an edit is chosen and made; they depend on nothing but these."""
     (state,) = np.random.SeedSequence([seed, epoch, step], spawn_key=(1,)).generate_state(1)
     return seeded(int(state), device)
-
-
-def check_seed(seed: int) -> None:
-    """Refuse a seed that no generator takes.
-
-    Raises:
-        NetmorphError: it is no whole number, negative, or has more than 64 bits.
-    """
-    if not isinstance(seed, int) or not 0 <= seed < 2**64:
-        raise NetmorphError(f"seed must be 0 or more, a whole number below 2**64; {seed!r} was given")

@@ -15,6 +15,7 @@ from netmorph.edit.pad import Padding, common_widths, padding, widths
 from netmorph.edit.snapshot import tensors_of
 from netmorph.errors import EditError, NetmorphError
 from netmorph.graph import TraceError
+from netmorph.seeds import check_seed
 from netmorph.train.advice import advice, out_of_memory
 from netmorph.train.checks import check_data, check_output, check_recipe, device_for
 from netmorph.train.fit import TrainState, fit
@@ -27,7 +28,6 @@ from netmorph.train.optimizers import build_optimizer
 from netmorph.train.parallel import ONE_PROCESS
 from netmorph.train.place import resident
 from netmorph.train.recipe import Recipe
-from netmorph.train.seeding import check_seed
 from netmorph.train.stacked.fit import evaluate_stack, fit_stack, rates_of
 from netmorph.train.stacked.stack import DECOUPLED, Stack, StackedOptimizer
 
