@@ -13,7 +13,10 @@ from torch import Tensor, nn
 aten = torch.ops.aten
 Case = Function | nn.Module | tuple[Function, dict[str, Tensor]]
 
-AT = torch.tensor([2, 0])
+
+def at() -> Tensor:
+    """Made in the forward: a tensor that is kept elsewhere would be looked for at each trace."""
+    return torch.tensor([2, 0])
 
 
 def spots(x: Tensor, y: Tensor) -> Tensor:
@@ -35,20 +38,20 @@ def reduced_scattering(call: str, given: Callable[[Tensor], Any]) -> Function:
 
 
 INDICES: dict[str, Case] = {
-    "index": lambda x, y: x[:, :, AT],
-    "index channels": lambda x, y: x[:, AT],
+    "index": lambda x, y: x[:, :, at()],
+    "index channels": lambda x, y: x[:, at()],
     "index by a mask": lambda x, y: x[:, :, torch.eye(4) > 0],
     "index by a byte mask": lambda x, y: x[:, :, torch.tensor([True, False, True, True])],
     "index apart": lambda x, y: x.movedim(1, 2)[:, torch.tensor([0, 1]), :, torch.tensor([2, 3])].transpose(0, 1),
     "index by channels": lambda x, y: torch.arange(6.0)[(x > 0.5).long() + 2] + y,
-    "index_select": lambda x, y: x.index_select(2, AT),
-    "index_select of channels": lambda x, y: x.index_select(1, AT),
+    "index_select": lambda x, y: x.index_select(2, at()),
+    "index_select of channels": lambda x, y: x.index_select(1, at()),
     "gather": lambda x, y: x.gather(3, (y > 0.5).long()),
     "gather of channels": lambda x, y: x.gather(1, (y > 0.5).long()),
     "gather of the first": lambda x, y: x.gather(2, (y[..., :2] > 0.5).long()),
     "gather of the first channels": lambda x, y: x.gather(2, torch.ones(2, 3, 4, 4, dtype=torch.long)),
     "take_along_dim": lambda x, y: torch.take_along_dim(x, (y > 0.5).long(), 3),
-    "take_along_dim for all": lambda x, y: torch.take_along_dim(x, AT.view(1, 1, 2, 1), 2),
+    "take_along_dim for all": lambda x, y: torch.take_along_dim(x, at().view(1, 1, 2, 1), 2),
     "take_along_dim flat": lambda x, y: y.mean(1) + torch.take_along_dim(x, torch.tensor([3]), None),
     "scatter": scattering("scatter", source=False),
     "scatter_": scattering("scatter_", source=False),
@@ -64,22 +67,22 @@ INDICES: dict[str, Case] = {
     "scatter_reduce_": scattering("scatter_reduce_", "mean"),
     "scatter_add of channels": scattering("scatter_add", dim=1),
     "scatter_add of the first": lambda x, y: x.scatter_add(3, spots(x, y)[:, :, :2], y),
-    "index_copy": lambda x, y: x.index_copy(2, AT, y[:, :, :2]),
-    "index_copy_": lambda x, y: x.clone().index_copy_(2, AT, y[:, :, :2]),
-    "index_add_": lambda x, y: x.clone().index_add_(2, AT, y[:, :, :2]),
-    "index_add along channels": lambda x, y: x.index_add(1, AT, y[:, :2]),
-    "index_add": lambda x, y: x.index_add(-2, AT, y[:, :, :2]),
-    "index_reduce": lambda x, y: x.index_reduce(2, AT, y[:, :, :2], "amax"),
-    "index_reduce_": lambda x, y: x.clone().index_reduce_(2, AT, y[:, :, :2], "amin"),
-    "index_fill": lambda x, y: x.index_fill(3, AT, 0.5),
-    "index_fill with a tensor": lambda x, y: x.index_fill(3, AT, torch.tensor(0.5).to(x)),
-    "index_fill_": lambda x, y: x.clone().index_fill_(3, AT, 0.5),
-    "index_fill_ with a tensor": lambda x, y: x.clone().index_fill_(3, AT, torch.tensor(0.5).to(x)),
-    "index_fill of channels": lambda x, y: x.index_fill(1, AT, 0.5),
-    "index_put": lambda x, y: x.movedim(1, 3).index_put((torch.tensor([1, 0]), AT), y.movedim(1, 3)[:, 0]),
-    "index_put of samples": lambda x, y: x.index_put((torch.tensor([1, 0]), AT), torch.zeros(1).to(x)),
-    "index_put_": lambda x, y: assigned(x, (slice(None), AT), y[:, :2]),
-    "index_put_ in space": lambda x, y: assigned(x, (slice(None), slice(None), AT), y[:, :, :2]),
+    "index_copy": lambda x, y: x.index_copy(2, at(), y[:, :, :2]),
+    "index_copy_": lambda x, y: x.clone().index_copy_(2, at(), y[:, :, :2]),
+    "index_add_": lambda x, y: x.clone().index_add_(2, at(), y[:, :, :2]),
+    "index_add along channels": lambda x, y: x.index_add(1, at(), y[:, :2]),
+    "index_add": lambda x, y: x.index_add(-2, at(), y[:, :, :2]),
+    "index_reduce": lambda x, y: x.index_reduce(2, at(), y[:, :, :2], "amax"),
+    "index_reduce_": lambda x, y: x.clone().index_reduce_(2, at(), y[:, :, :2], "amin"),
+    "index_fill": lambda x, y: x.index_fill(3, at(), 0.5),
+    "index_fill with a tensor": lambda x, y: x.index_fill(3, at(), torch.tensor(0.5).to(x)),
+    "index_fill_": lambda x, y: x.clone().index_fill_(3, at(), 0.5),
+    "index_fill_ with a tensor": lambda x, y: x.clone().index_fill_(3, at(), torch.tensor(0.5).to(x)),
+    "index_fill of channels": lambda x, y: x.index_fill(1, at(), 0.5),
+    "index_put": lambda x, y: x.movedim(1, 3).index_put((torch.tensor([1, 0]), at()), y.movedim(1, 3)[:, 0]),
+    "index_put of samples": lambda x, y: x.index_put((torch.tensor([1, 0]), at()), torch.zeros(1).to(x)),
+    "index_put_": lambda x, y: assigned(x, (slice(None), at()), y[:, :2]),
+    "index_put_ in space": lambda x, y: assigned(x, (slice(None), slice(None), at()), y[:, :, :2]),
     "index_put_ by a mask": lambda x, y: assigned(x, (slice(None), slice(None), torch.eye(4) > 0), y[..., 0]),
     "index_put_ a number by a mask": lambda x, y: assigned(x, (slice(None), slice(None), torch.eye(4) > 0), 0.5),
     "write into a slice": lambda x, y: assigned(x, (slice(None), slice(None), slice(0, 2)), y[:, :, :2]),

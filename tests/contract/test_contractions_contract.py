@@ -20,7 +20,7 @@ SCALED = """
     conv_transpose3d, depthwise, grouped, grouped transposed, pad reflect, linear weight, matmul weight, mm weight,
     weight matmul, matmul vector, vector matmul, mv, dot, vdot, addmm, einsum weight, batch_norm, batch_norm untracked,
     grouped transposed to one each, depthwise transposed, depthwise transposed to two each, bilinear, tensordot weight,
-    inner weight, linalg.matmul weight,
+    inner weight, linalg.matmul weight, native_layer_norm, convolution,
     instance_norm, layer_norm, layer_norm of all, rms_norm, group_norm, group_norm of one, group_norm of each
 """
 NAMES = [" ".join(name.split()) for name in SCALED.split(",")]

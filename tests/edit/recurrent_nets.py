@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 
-LENGTHS = torch.tensor([4, 7])
+LENGTHS = [4, 7]
 STATE = 7
 
 

@@ -145,7 +145,7 @@ def test_what_is_no_argument_of_an_edit_is_told() -> None:
         (lambda: narrow(graph, "0", 2), "given by their indices, as range"),  # type: ignore[arg-type]
         (lambda: apply(model, wider), "takes a graph"),  # type: ignore[arg-type]
         (lambda: apply(graph, r2r), "and an edit"),  # type: ignore[arg-type]
-        (lambda: apply(graph, wider, model.parameters()), "not its parameters"),  # type: ignore[arg-type]
+        (lambda: apply(graph, wider, model.parameters()), "takes the optimizer that trains the model"),  # type: ignore[arg-type]
         (lambda: trace(model, x, copies=[twin, twin]), "each of the model's copies once"),
         (lambda: trace(model, x, copies=twin), "takes a list"),  # type: ignore[arg-type]
         (lambda: trace(model, x, copies=[twin.state_dict()]), "takes a list of modules"),  # type: ignore[list-item]

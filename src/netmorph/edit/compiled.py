@@ -9,6 +9,7 @@ from __future__ import annotations
 import sys
 from types import CodeType
 
+import torch
 from torch import nn
 
 
@@ -38,4 +39,6 @@ def forget_compiled(*models: nn.Module | None) -> None:
 
 
 def _code(kind: type[nn.Module]) -> object:
+    if issubclass(kind, torch.jit.ScriptModule):
+        return None  # its forward is in C++
     return getattr(kind.forward, "__code__", None)  # a forward may be any callable

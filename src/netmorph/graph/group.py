@@ -278,7 +278,7 @@ def traced(
                 "(an auxiliary head?); if they do not matter, trace with auxiliary=False"
             ) from error
         _start(training, tensors)
-        couple(training, coupling, strict=strict)
+        couple(training, coupling, strict=strict, training=True)
         compared += training.compared
         freeze_where_not_seen(training, run)
         seen = reached(run) | reached(training)

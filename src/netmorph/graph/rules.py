@@ -349,7 +349,7 @@ def op_name(op: torch._ops.OpOverload) -> str:
     return str(op).removesuffix(".default")
 
 
-def couple(recording: Recording, coupling: Coupling, *, strict: bool = False) -> None:
+def couple(recording: Recording, coupling: Coupling, *, strict: bool = False, training: bool = False) -> None:
     """Give axes to every value of a recording by applying each call's rule, in order.
 
     An operator without a rule freezes whatever goes into it.
@@ -368,6 +368,9 @@ def couple(recording: Recording, coupling: Coupling, *, strict: bool = False) ->
         for value in call.values:
             _constant(value)
         _apply(call, coupling, strict)
+        if call.draws and not training:  # with another width, what is drawn next is another number
+            for axis in itertools.chain.from_iterable(output.axes for output in call.outputs):
+                coupling.limit(axis, Allow.INEXACT, "random numbers are drawn for these channels")
         coupling.made.update((output, call) for output in call.outputs if output.name is None)
         _at_gradient(call, coupling, made)
     coupling.settle()
@@ -451,9 +454,6 @@ def _apply(call: Call, coupling: Coupling, strict: bool) -> None:
                 unify(old, new, coupling.where)
         else:
             output.axes = made
-    if call.draws:  # with another width, what is drawn next is another number
-        for axis in itertools.chain.from_iterable(output.axes for output in call.outputs):
-            coupling.limit(axis, Allow.INEXACT, "random numbers are drawn for these channels")
     derive(call, call.op in REARRANGING)
 
 
