@@ -106,6 +106,7 @@ def write_sealed(tensors: Mapping[str, Tensor], path: Path, told: Any) -> None:
     if laid := {name: layout(tensor) for name, tensor in tensors.items() if layout(tensor) != plain(tensor.shape)}:
         metadata[LAYOUT] = json.dumps(laid)
     save_file(held, path, metadata | {CHECKSUM: _checksum(held, metadata)})
+    _order_header(path)
 
 
 def read_sealed(path: Path, *, unsealed: bool = False) -> tuple[dict[str, Tensor], Any]:
@@ -189,6 +190,18 @@ def _apart(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
         taken.add(tensor.untyped_storage().data_ptr())
         apart[name] = tensor
     return apart
+
+
+def _order_header(path: Path) -> None:
+    """Sort what the header tells, in place: safetensors writes it in any order, and equal networks are equal files."""
+    with path.open("r+b") as file:
+        length = int.from_bytes(file.read(8), "little")
+        header = json.loads(file.read(length))
+        header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+        ordered = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode().ljust(length)
+        if len(ordered) == length:  # the same characters in another order
+            file.seek(8)
+            file.write(ordered)
 
 
 def _checksum(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> str:
