@@ -49,7 +49,7 @@ class Attempt(Generic[Made]):
         found: slots with a tensor that the forward took and no operator made.
         outside: places elsewhere of such tensors.
         refilled: places that were empty and are not any more.
-        mixed: functions that looked a size up and found what belonged to another, see `Met`.
+        mixed: functions that looked a size up and found what belonged to another, see `Facts`.
     """
 
     recording: Made
