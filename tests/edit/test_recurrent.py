@@ -47,7 +47,7 @@ def options(draw: st.DrawFn) -> Options:
     )
 
 
-@settings(max_examples=6, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=25, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck))
 @given(options())
 def test_any_recurrent_layer_widens_exactly_and_narrows_to_the_masked_original(told: Options) -> None:
     graph = check_groups(*build(told))
@@ -56,7 +56,7 @@ def test_any_recurrent_layer_widens_exactly_and_narrows_to_the_masked_original(t
     assert all(group.allow == 3 for group in graph.editable())
 
 
-@settings(max_examples=4, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=15, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck))
 @given(options(), st.sets(st.integers(0, STATE - 1), min_size=4, max_size=STATE - 1))
 def test_a_dropped_unit_is_one_that_nobody_reads(told: Options, units: set[int]) -> None:
     """The columns of all that reads it are zero; its rows are what they were."""
