@@ -9,11 +9,12 @@ from __future__ import annotations
 import copy
 import enum
 import functools
+import operator
 import random
 import sys
 import types
 from collections import OrderedDict, deque
-from collections.abc import Callable, Container, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -140,7 +141,8 @@ def entries_of(node: Any) -> dict[Any, Any]:
 
 def base_of(container: Any) -> type:
     """The class of Python's own that a container is of, or comes from."""
-    return next(base for base in BASES if isinstance(container, base))
+    own = type(container)
+    return own if own in BASES else next(base for base in BASES if isinstance(container, base))
 
 
 def contents(container: Any) -> list[Any]:
@@ -168,7 +170,7 @@ def plain(value: Any) -> Any:
         return float(value)
     if isinstance(value, tuple | frozenset):
         made = [plain(entry) for entry in value]
-        return value if all(map(_same, made, value)) else remade(value, made)
+        return value if all(map(operator.is_, made, value)) else remade(value, made)
     return value
 
 
@@ -182,8 +184,38 @@ def remade(value: Any, entries: list[Any]) -> Any:
     return (tuple if isinstance(value, tuple) else frozenset).__new__(kind, entries)
 
 
-def _same(one: Any, other: Any) -> bool:
-    return one is other
+@dataclass(frozen=True, slots=True)
+class Table:
+    """A container that a model holds, and what was in it: most are empty, and hardly any changes."""
+
+    module: str
+    steps: Steps
+    container: Any
+    held: list[Any]  # entries; of a dictionary the keys, then the values
+
+    @staticmethod
+    def of(container: Any, module: str, steps: Steps) -> Table:
+        """As it is now."""
+        return Table(module, steps, container, _held(container))
+
+    @property
+    def entries(self) -> list[Any]:
+        """As `contents`."""
+        half = len(self.held) // 2
+        is_dict = isinstance(self.container, dict)
+        return list(zip(self.held[:half], self.held[half:], strict=True)) if is_dict else self.held
+
+    def is_as_it_was(self) -> bool:
+        """Whether the very same objects are in it, in the same order."""
+        now = _held(self.container)
+        return len(now) == len(self.held) and all(map(operator.is_, now, self.held))
+
+
+def _held(container: Any) -> list[Any]:
+    base: Any = base_of(container)
+    if isinstance(container, dict):
+        return [*base.keys(container), *base.values(container)]
+    return list(base.__iter__(container))
 
 
 @dataclass
@@ -196,7 +228,7 @@ class Snapshot:
     """
 
     changes: dict[Slot, Change] = field(default_factory=dict)
-    tables: list[tuple[Slot, dict[Any, Any] | list[Any] | Any, list[Any]]] = field(default_factory=list)
+    tables: list[Table] = field(default_factory=list)
     tensors: list[tuple[Tensor, Tensor]] = field(default_factory=list)
     others: list[Callable[[], object]] = field(default_factory=list)
     _seen: set[int] = field(default_factory=set)
@@ -209,19 +241,17 @@ class Snapshot:
         found._seen.update(map(id, modules.values()))
         for path, module in modules.items():
             if not isinstance(module, torch.jit.ScriptModule):
-                found._look(vars(module), Slot(path, ()))
+                found._look(vars(module), path, ())
         for buffer in model.buffers():
             found._keep(buffer)
         return found
 
     def put_back(self) -> None:
         """Restore what has changed, and nothing else."""
-        for slot, container, before in self.tables:
-            after = contents(container)
-            if len(before) == len(after) and all(map(_untouched(container), before, after)):
-                continue
-            self.changes.update(_changes(slot, container, before, after))
-            put(container, before)
+        for table in self.tables:
+            if not table.is_as_it_was():
+                self.changes.update(_changes(table))
+                put(table.container, table.entries)
         for put_back in self.others:
             put_back()
         for tensor, content in self.tensors:
@@ -233,13 +263,15 @@ class Snapshot:
         """Of the tensors that the model holds, parameters aside."""
         return {id(tensor) for tensor, _ in self.tensors}
 
-    def holding(self, tensors: Container[int]) -> list[Slot]:
+    def holding(self, tensors: Collection[int]) -> list[Slot]:
         """The slots in which tensors lie that are given by id, parameters and buffers aside."""
+        if not tensors:
+            return []
         return [
-            Slot(slot.module, (*slot.steps, key))
-            for slot, container, entries in self.tables
-            if isinstance(container, dict) and slot.steps[:1] not in (("_buffers",), ("_parameters",))
-            for key, value in entries
+            Slot(table.module, (*table.steps, key))
+            for table in self.tables
+            if isinstance(table.container, dict) and table.steps[:1] not in (("_buffers",), ("_parameters",))
+            for key, value in table.entries
             if any(id(leaf) in tensors for leaf in _tensors(value))
         ]
 
@@ -248,44 +280,42 @@ class Snapshot:
             self._seen.add(id(tensor))
             self.tensors.append((tensor, tensor.detach().clone()))
 
-    def _look(self, container: Any, slot: Slot) -> None:
+    def _look(self, container: Any, module: str, steps: Steps) -> None:
         if id(container) in self._seen:
             return
         self._seen.add(id(container))
-        entries = contents(container)
-        self.tables.append((slot, container, entries))
-        pairs = entries if isinstance(container, dict) else enumerate(entries)
-        for key, value in pairs:
-            self._look_into(value, slot.module, slot.steps, key)
+        table = Table.of(container, module, steps)
+        self.tables.append(table)
+        for key, value in table.entries if isinstance(container, dict) else enumerate(table.held):
+            if not isinstance(value, _LEAVES):
+                self._look_into(value, module, (*steps, key))
 
-    def _look_into(self, value: Any, module: str, steps: Steps, key: Any) -> None:
-        if isinstance(value, _LEAVES):
-            return
-        if isinstance(value, Tensor):
-            self._keep(value)
-            return
-        slot = Slot(module, (*steps, key))
-        if isinstance(value, STREAMS):
-            self.others.append(_state(value))
-        elif isinstance(value, BASES):
-            self._look(value, slot)
+    def _look_into(self, value: Any, module: str, steps: Steps) -> None:
+        if isinstance(value, BASES):
+            self._look(value, module, steps)
             if type(value) not in BASES and (table := attributes(value)) is not None:
-                self._look(table, slot)
+                self._look(table, module, steps)
+        elif isinstance(value, Tensor):
+            self._keep(value)
+        elif isinstance(value, STREAMS):
+            self.others.append(_state(value))
         elif isinstance(value, tuple):
             for place, entry in enumerate(value):
-                self._look_into(entry, module, slot.steps, place)
+                if not isinstance(entry, _LEAVES):
+                    self._look_into(entry, module, (*steps, place))
         elif id(value) not in self._seen and _is_of_the_model(type(value)):
             self._seen.add(id(value))
-            self._look_at_object(value, slot)
+            self._look_at_object(value, module, steps)
 
-    def _look_at_object(self, value: Any, slot: Slot) -> None:
+    def _look_at_object(self, value: Any, module: str, steps: Steps) -> None:
         for name, member in members(type(value)):
             if is_set(member, value):
                 held = member.__get__(value)
                 self.others.append(functools.partial(member.__set__, value, held))
-                self._look_into(held, slot.module, slot.steps, name)
+                if not isinstance(held, _LEAVES):
+                    self._look_into(held, module, (*steps, name))
         if (table := attributes(value)) is not None:
-            self._look(table, slot)
+            self._look(table, module, steps)
 
 
 def attributes(value: Any) -> dict[str, Any] | None:
@@ -317,9 +347,10 @@ def _tensors(value: Any) -> Iterator[Tensor]:
             yield from _tensors(entry)
 
 
-def _changes(slot: Slot, container: Any, before: list[Any], after: list[Any]) -> Iterator[tuple[Slot, Change]]:
+def _changes(table: Table) -> Iterator[tuple[Slot, Change]]:
+    container, before, after = table.container, table.entries, contents(table.container)
     if not isinstance(container, dict):
-        yield slot, Change(_copy(container, before), _copy(container, after))
+        yield Slot(table.module, table.steps), Change(_copy(container, before), _copy(container, after))
         return
     then = dict(before)
     now: dict[Any, Any] = {}
@@ -330,19 +361,11 @@ def _changes(slot: Slot, container: Any, before: list[Any], after: list[Any]) ->
     for key in then.keys() | now.keys():
         one, other = then.get(key, ABSENT), now.get(key, ABSENT)
         if not _is_same(one, other):
-            yield Slot(slot.module, (*slot.steps, key)), Change(one, plain(other))
+            yield Slot(table.module, (*table.steps, key)), Change(one, plain(other))
 
 
 def _copy(container: Any, entries: list[Any]) -> Any:
     return base_of(container)([plain(entry) for entry in entries])
-
-
-def _untouched(container: Any) -> Callable[[Any, Any], bool]:
-    return _same_pair if isinstance(container, dict) else _same
-
-
-def _same_pair(one: tuple[Any, Any], other: tuple[Any, Any]) -> bool:
-    return one[0] is other[0] and one[1] is other[1]
 
 
 def _is_same(one: Any, other: Any) -> bool:

@@ -243,7 +243,8 @@ def place_of(call: Call) -> str:
 def _taken(maker: Maker, labels: Tensor | None) -> Maker:
     if labels is None:
         return replace(maker, labels=None)
-    rows = torch.zeros_like(maker.rows).index_fill(0, labels.flatten(), True)
+    once = labels[tuple(slice(1) if stride == 0 else slice(None) for stride in labels.stride())]
+    rows = torch.zeros_like(maker.rows).index_fill(0, once.flatten(), True)
     return replace(maker, rows=rows & maker.rows, labels=labels)
 
 
@@ -253,10 +254,13 @@ def _moved(call: Call, labels: Tensor) -> Sequence[Tensor | None]:
         return [labels]
     if any(isinstance(leaf, Value) for leaf in tree_leaves((call.args[1:], call.kwargs))):
         return [None] * len(call.outputs)
-    try:
-        result = call.op(labels.contiguous(), *call.args[1:], **call.kwargs)
-    except (RuntimeError, IndexError, TypeError, ValueError, NotImplementedError):  # of elements that are no integers
-        return [None] * len(call.outputs)
-    made = [result] if isinstance(result, Tensor) else list(result)
-    fits = [one.shape for one in made] == [output.shape for output in call.outputs]
-    return made if fits else [None] * len(call.outputs)
+    # Labels that are the same along a dimension lie there once, and need no copy where the operator takes them like that.
+    for given in (Tensor.detach, Tensor.contiguous):
+        try:
+            result = call.op(given(labels), *call.args[1:], **call.kwargs)
+        except (RuntimeError, IndexError, TypeError, ValueError, NotImplementedError):  # of elements that are no integers
+            continue
+        made = [result] if isinstance(result, Tensor) else list(result)
+        fits = [one.shape for one in made] == [output.shape for output in call.outputs]
+        return made if fits else [None] * len(call.outputs)
+    return [None] * len(call.outputs)
