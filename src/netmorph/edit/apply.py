@@ -30,7 +30,7 @@ from netmorph.graph.journal import Description
 from netmorph.graph.kept import outdated
 from netmorph.graph.predict import disagreement
 from netmorph.graph.record import tensors_in
-from netmorph.graph.running import check_default_device, one_at_a_time, run
+from netmorph.graph.running import check_default_device, collector_paused, one_at_a_time, run
 from netmorph.graph.state import Kept
 
 # The largest relative difference of outputs that rounding may explain, with room for deep networks.
@@ -71,7 +71,7 @@ def apply(
             f"not {type(graph).__name__} and {type(edit).__name__}"
         )
     # Parameters that are made in a user's inference mode could never be trained.
-    with one_at_a_time(), torch.inference_mode(False), torch.no_grad():
+    with one_at_a_time(), collector_paused(), torch.inference_mode(False), torch.no_grad():
         check_default_device(EditError)
         optimizers = _optimizers(optimizer)
         try:

@@ -36,6 +36,9 @@ class Globals:
     """What the variables of a model's code hold before a forward, and the containers among them.
 
     Seen are the Python modules that define its classes, those whose functions and classes these use, and the classes.
+
+    Attributes:
+        spaces: the variables of these Python modules.
     """
 
     def __init__(self, model: nn.Module) -> None:
@@ -44,8 +47,9 @@ class Globals:
         names = {kind.__module__ for kind in kinds} | {name for name in own if _is_followed(name)}
         near = {_home(value) for name in names for value in _variables(name).values()}
         names |= {name for name in near if _is_followed(name)}
+        self.spaces = [*map(_variables, names)]
         self._before: dict[int, list[Any]] = {}
-        for space in [*map(_variables, names), *map(vars, kinds)]:
+        for space in [*self.spaces, *map(vars, kinds)]:
             if isinstance(space, dict):
                 self._before[id(space)] = contents(space)
             for value in space.values():

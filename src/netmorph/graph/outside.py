@@ -6,7 +6,7 @@ import contextlib
 import gc
 import sys
 import types
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -81,17 +81,22 @@ class Place:
         return (ABSENT, None) if isinstance(self.holder, dict) else (None,)
 
 
-def places_of(tensors: Mapping[int, Tensor], held: set[int]) -> list[Place]:
+def places_of(tensors: Mapping[int, Tensor], held: set[int], spaces: Iterable[dict[str, Any]]) -> list[Place]:
     """Where tensors are kept, as far as it is known.
 
     Args:
         tensors: by id.
         held: those that the model holds itself.
+        spaces: variables that are looked at first. What stands in one of them is looked for nowhere else: the garbage
+            collector, who knows the other places, walks all objects that there are.
     """
+    sought = tensors.keys() - held
+    variables = [(Place(space, key), id(value)) for space in spaces for key, value in contents(space)] if sought else []
+    found = {place: None for place, key in variables if key in sought}
+    sought -= {key for _, key in variables}
     # Here held by the mapping, by the loop's variable and as an argument.
-    kept: list[Any] = [leaf for key, leaf in tensors.items() if key not in held and sys.getrefcount(leaf) > 3]
+    kept: list[Any] = [leaf for key, leaf in tensors.items() if key in sought and sys.getrefcount(leaf) > 3]
     private = {id(tensors)}
-    found: dict[Place, None] = {}
     for _ in range(DEPTH):
         if not kept:
             break

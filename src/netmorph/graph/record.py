@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import importlib
 import itertools
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -167,6 +168,7 @@ def record(
     Raises:
         TraceError: the forward raised; the message tells where.
     """
+    importlib.import_module("torch._dynamo")  # PyTorch does so at a recorder's first operator, amid the user's forward
     modules = dict(model.named_modules())
     watching = watching or (lambda _: contextlib.nullcontext())
 
@@ -220,7 +222,7 @@ def _record(
         finally:
             clean(facts.handed or [], recorder.made(), returned, before)
             facts.forget()
-        outside = places_of(recorder.met, state.ids())
+        outside = places_of(recorder.met, state.ids(), before.spaces)
     result = returned[-1]
     if not outputs:
         raise TraceError(f"the model returned {type(result).__name__} without a tensor; nothing can be traced")

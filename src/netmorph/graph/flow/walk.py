@@ -254,11 +254,17 @@ def _moved(call: Call, labels: Tensor) -> Sequence[Tensor | None]:
         return [labels]
     if any(isinstance(leaf, Value) for leaf in tree_leaves((call.args[1:], call.kwargs))):
         return [None] * len(call.outputs)
-    # Labels that are the same along a dimension lie there once, and need no copy where the operator takes them like that.
+    # Labels that are the same along a dimension lie there once, and need no copy where the operator takes them so.
     for given in (Tensor.detach, Tensor.contiguous):
         try:
             result = call.op(given(labels), *call.args[1:], **call.kwargs)
-        except (RuntimeError, IndexError, TypeError, ValueError, NotImplementedError):  # of elements that are no integers
+        except (
+            RuntimeError,
+            IndexError,
+            TypeError,
+            ValueError,
+            NotImplementedError,
+        ):  # of elements that are no integers
             continue
         made = [result] if isinstance(result, Tensor) else list(result)
         fits = [one.shape for one in made] == [output.shape for output in call.outputs]
