@@ -84,7 +84,7 @@ def saved(build: Build) -> Iterator[Result]:
         netmorph.save(path, graph.model, graph.journal)
         loaded, _ = netmorph.load(path, lambda: build(torch.float64)[0])
     # What a library works out once and keeps as a plain attribute is made anew by its constructor.
-    gap = _seeded(lambda: outputs(loaded.eval(), graph.inputs), lambda: outputs(graph.model, graph.inputs))
+    gap = gap_of(outputs(loaded.eval(), graph.inputs), outputs(graph.model, graph.inputs))
     yield {"status": "equal" if gap == 0 else "differs", "error": gap}
 
 

@@ -174,3 +174,30 @@ def test_layers_that_share_a_cached_function_are_no_relations() -> None:
         model(x)
     graph = apply(graph, widen(graph, "0", 8))
     assert [model[0].out_features, model[2].out_features] == [16, 12]
+
+
+def test_hooks_that_the_first_call_hangs_hang_once() -> None:
+    """Libraries collect hidden states by hooks that the first call puts in, and remember that they are there."""
+
+    class Collecting(Net):
+        def __init__(self, hooked: list[Tensor]) -> None:
+            super().__init__(type(self).collected, hooked=hooked)
+            self.ready = False
+
+        def collected(self, x: Tensor) -> Tensor:
+            if not self.ready:
+                self.a.register_forward_hook(lambda module, args, result: self.hooked.append(result))
+                self.ready = True
+            self.hooked.clear()
+            self.a(x)
+            return self.z(torch.cat(self.hooked, -1))
+
+    torch.manual_seed(0)
+    model, x = Collecting([]).double().eval(), torch.randn(3, 4, dtype=torch.float64)
+    graph = trace(model, x)
+    assert not model.a._forward_hooks
+    model(x)
+    graph = apply(graph, widen(graph, "a", 9))
+    graph = apply(graph, narrow(graph, "a", range(5)))
+    model(x)
+    assert len(model.a._forward_hooks) == 1

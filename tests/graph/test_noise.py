@@ -112,3 +112,23 @@ def test_what_never_repeats_is_told_from_a_wrong_rule(run: Callable[..., Any]) -
     with pytest.raises(EditError, match="two runs of the same network on the same inputs differ"):
         netmorph.apply(graph, netmorph.widen(graph, "a", 9))
     assert model.a.out_features == 6
+
+
+def test_lengths_that_noise_decides_are_those_of_the_trace() -> None:
+    """A predictor of durations that samples: an exact edit is checked on what the graph's own forward drew."""
+
+    def run(net: Net, x: Tensor) -> Tensor:
+        y = net.a(x).relu()
+        lengths = (y.mean(-1) + torch.rand(len(x)).to(x) * 4).ceil().clamp(1, 6).long()
+        return net.z(net.b(y.repeat_interleave(lengths, 0)).relu())
+
+    torch.manual_seed(0)
+    graph = netmorph.trace(Net(run).double().eval(), torch.randn(7, 4, dtype=torch.float64))
+    for step in range(3):
+        torch.manual_seed(step)
+        torch.rand(step + 1)
+        state = torch.get_rng_state()
+        graph = netmorph.apply(graph, netmorph.widen(graph, "b", graph.group("b").size + 1))
+        assert graph.journal[-1].error < 1e-12
+    assert torch.equal(netmorph.graph.record.record(graph.model, graph.inputs).streams.torch, torch.get_rng_state())
+    assert not torch.equal(graph.recording.streams.torch, state)

@@ -325,3 +325,29 @@ def test_a_width_that_an_operator_counts_down_from_stays() -> None:
     graph = trace(model, torch.randn(2, 4))
     assert graph.group("read").allow == Allow.FROZEN
     assert model.radius == 2
+
+
+@pytest.mark.parametrize("other", [5, 6], ids=["told apart by value", "of equal value"])
+def test_sizes_in_a_tensor_that_nobody_hears_of(other: int) -> None:
+    """An old constructor tells no one what it was given: which size it was, if only one can be meant."""
+
+    def gate(y: Tensor, held: Tensor) -> Tensor:
+        return y[:, : held[0]].tanh() * y[:, held[0] :].sigmoid()
+
+    class Gated(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.width, self.other = 6, other
+            self.stream, self.inner, self.read = nn.Linear(4, 6), nn.Linear(6, 12), nn.Linear(6, 2)
+
+        def forward(self, x: Tensor) -> Tensor:
+            held = torch.IntTensor([self.width])
+            y = self.stream(x)
+            return self.read(y + gate(self.inner(y), held)) * (self.other - 4)
+
+    model = Gated()
+    graph = check_groups(model, torch.randn(3, 4))
+    assert graph.group("inner").allow == (Allow.FROZEN if other == 6 else Allow.ANY)
+    if other != 6:
+        apply(graph, widen(graph, "inner", 9))
+        assert (graph.model.width, graph.model.inner.out_features) == (9, 18)

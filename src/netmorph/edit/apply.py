@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 from collections.abc import Sequence
 from dataclasses import replace
@@ -30,7 +31,7 @@ from netmorph.graph.journal import Description
 from netmorph.graph.kept import outdated
 from netmorph.graph.predict import disagreement
 from netmorph.graph.record import tensors_in
-from netmorph.graph.running import check_default_device, collector_paused, one_at_a_time, run
+from netmorph.graph.running import check_default_device, collector_paused, drawing_from, one_at_a_time, run
 from netmorph.graph.state import Kept
 
 # The largest relative difference of outputs that rounding may explain, with room for deep networks.
@@ -128,7 +129,7 @@ def _finer(leaf: Any) -> Any:
 def _apply(graph: Graph, edit: Edit, optimizers: list[torch.optim.Optimizer], trusted: bool = False) -> Graph:
     """Args: trusted: that the edit is exact was checked elsewhere."""
     model = graph.model
-    with undone_on_error() as undo, all_or_none(graph.wrapper) as tell:
+    with undone_on_error() as undo, all_or_none(graph.wrapper) as tell, contextlib.ExitStack() as stack:
         check_current(graph)
         others = [graph_of(graph, copy) for copy in graph.copies]
         asked = edit.plan(graph)
@@ -138,6 +139,8 @@ def _apply(graph: Graph, edit: Edit, optimizers: list[torch.optim.Optimizer], tr
         old = dict(model.named_parameters(remove_duplicate=False))
         names = {id(parameter): name for name, parameter in reversed(old.items())}
         averaged = {key: edited(graph, edit, mean) for key, mean in averages(optimizers, names).items()}
+        # From here on all draw what the graph's own forward drew: the lengths of what it made may depend on that.
+        stack.enter_context(drawing_from(graph.recording.streams, model))
         # Without a claim to check, the shapes of the outputs suffice; a claim is about the weights as they are now.
         kept = graph.recording.kept
         before = run(model, graph.inputs, kept=kept) if plan.exact else graph.recording.result
@@ -184,9 +187,10 @@ def refusal(graph: Graph, edit: Edit) -> str | None:
     """Why `apply` would refuse an edit whatever the weights are, or None. The network is as it was afterwards."""
     undo: Undo = []
     try:
-        with torch.inference_mode(False), torch.no_grad():
+        with torch.inference_mode(False), torch.no_grad(), contextlib.ExitStack() as stack:
             check_current(graph)
             plan = edit.plan(graph)
+            stack.enter_context(drawing_from(graph.recording.streams, graph.model))
             change(graph.model, plan.modules, plan.tensors, plan.attributes, undo)
             after = _trace_again(graph, edit)
             _check_predicted(graph, after, plan, edit)
@@ -312,7 +316,13 @@ def check_current(graph: Graph) -> None:
 
 def _trace_again(graph: Graph, edit: Edit) -> Graph:
     try:
-        return traced(graph.model, graph.inputs, auxiliary=graph.auxiliary, kept=graph.recording.kept)
+        return traced(
+            graph.model,
+            graph.inputs,
+            auxiliary=graph.auxiliary,
+            kept=graph.recording.kept,
+            unreached=graph.unreached,
+        )
     except Exception as error:
         raise EditError(
             f"{_title(edit)} is not possible: {error}. The forward depends on a size that the edit changes; "

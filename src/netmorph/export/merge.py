@@ -18,6 +18,7 @@ from torch.utils._pytree import tree_leaves, tree_map
 from netmorph.export.errors import ExportError
 from netmorph.export.watching import watched
 from netmorph.graph import Graph, TraceError
+from netmorph.graph.provenance import plain
 from netmorph.graph.record import Call, Recording, tensors_in
 from netmorph.graph.running import Inputs
 from netmorph.graph.value import Value
@@ -165,7 +166,7 @@ def _marked(one: Any, other: Any, batch: int, where: str) -> Any:
     if isinstance(one, dict) and isinstance(other, dict) and one.keys() == other.keys():
         return {key: _marked(one[key], other[key], batch, where) for key in one}
     if isinstance(one, int) and isinstance(other, int) and not isinstance(one, bool):
-        first, second = int(one), int(other)  # without provenance
+        first, second = plain(one), plain(other)
         return first if first == second else PerBatch(second - first, first - (second - first) * batch)
     if type(one) is type(other) and one == other:
         return one

@@ -10,7 +10,7 @@ import operator
 import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from types import CodeType
+from types import CodeType, FrameType
 from typing import Any
 
 import numpy as np
@@ -28,6 +28,7 @@ from netmorph.graph.roots import Root
 from netmorph.graph.sources import Equality, Held, Length, Lost, Number, Product, Source
 from netmorph.graph.value import Value
 
+aten = torch.ops.aten
 DIMENSIONS = {"dim", "dims", "dim0", "dim1", "start_dim", "end_dim", "axis", "axis0", "axis1", "source", "destination"}
 
 
@@ -41,6 +42,7 @@ class Following(TorchFunctionMode):
     Attributes:
         facts: what the sizes tell that the forward gets.
         read: the tensors whose values were given to Python or another library.
+        of_sizes: tensors whose numbers are sizes, with these: where each comes from, and what it is.
         differentiated: while the forward takes a gradient: of which tensors.
     """
 
@@ -53,6 +55,7 @@ class Following(TorchFunctionMode):
         self._value = value
         self._given: list[int | Tensor] | None = None
         self._powers: list[Root] = []
+        self.of_sizes: dict[Value, tuple[tuple[Source, int], ...]] = {}
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Called for every PyTorch function that the forward calls."""
@@ -100,10 +103,37 @@ class Following(TorchFunctionMode):
             {name: arg if name in places else given.follow(arg) for name, arg in kwargs.items()},
         )
 
-    def read_number(self, number: Any) -> None:
+    def met(self, value: Value, tensor: Tensor) -> None:
+        """A tensor that no operator made. `torch.IntTensor([size])` makes one that nobody hears of."""
+        if tensor.dtype not in _COUNTING or tensor.numel() > FEW:
+            return
+        frame = next((frame for frame in forward_frames() if not _UNHEARD.isdisjoint(frame.f_code.co_names)), None)
+        if frame is None:
+            return
+        held: list[tuple[Source, int]] = []
+        for number in set(tensor.flatten().tolist()):
+            sizes = {size.source: size for size in _in_sight(frame) if plain(size) == number}
+            for source, size in sizes.items():
+                # Which one it was cannot be told from a value: then none of them may change.
+                size.lost() if len(sizes) == 1 else size.number()
+                held.append((source, number))
+        if held:
+            self.of_sizes[value] = tuple(held)
+
+    def made(self, op: torch._ops.OpOverload, values: Sequence[Value], outputs: Sequence[Value]) -> None:
+        """An operator's tensors and results: parts of a tensor of sizes are such, all else computes with it."""
+        for value in self.of_sizes.keys() & values if self.of_sizes else ():
+            if op in _PARTS:
+                self.of_sizes.update(dict.fromkeys(outputs, self.of_sizes[value]))
+            elif op not in READS:
+                held = self.of_sizes[value]
+                self.facts.equal += [Equality(source, Number(number), source_line()) for source, number in held]
+
+    def read_number(self, number: Any, value: Value) -> None:
         """A number that was read from a tensor while PyTorch looks at what it was given: `x[:, :length]`."""
         if self._given is not None and type(number) is int:
-            size = Size(number, Lost(number), self.facts)
+            source = self.facts.closer(number) if value in self.of_sizes else Lost(number)
+            size = Size(number, source, self.facts)
             holes = (at for at, found in enumerate(self._given) if isinstance(found, Tensor))
             if (at := next(holes, None)) is None:
                 self._given.append(size)
@@ -118,7 +148,7 @@ class Following(TorchFunctionMode):
         if any(isinstance(entry, Tensor | list) for entry in entries):  # these may take several dimensions
             return
         for dim, (entry, length) in enumerate(zip(entries, tensor.shape, strict=True)):
-            stop = entry.stop if isinstance(entry, slice) and not entry.start else None
+            stop = entry.stop if isinstance(entry, slice) and _is_first(entry.start) else None
             if isinstance(stop, int) and plain(stop) == plain(length):
                 whole = Length(self._value(tensor), dim)
                 self.facts.equal.append(Equality(given_source(stop, self.facts), whole, source_line()))
@@ -188,14 +218,42 @@ class _Given:
 _SIZES = (Tensor.shape.__get__, Tensor.size)  # type: ignore[attr-defined]
 _OF_NUMBERS = (torch.tensor, torch.as_tensor, torch.scalar_tensor, Tensor.new_tensor, Tensor.new)
 _OUT_OF_SIGHT = (Tensor.numpy, Tensor.tolist)  # what other libraries do with channels cannot be followed
+# Constructors of before `torch.tensor`: they tell neither who follows functions nor who follows operators.
+_UNHEARD = {"ShortTensor", "IntTensor", "LongTensor"}
+_COUNTING = {torch.int16, torch.int32, torch.int64}
+FEW = 64  # a tensor of more numbers is no list of sizes
+_PARTS = {
+    aten.lift_fresh.default,
+    aten.select.int,
+    aten.slice.Tensor,
+    aten.unbind.int,
+    aten.view.default,
+    aten.squeeze.default,
+    aten.detach.default,
+}
+# What makes a number of a tensor's value.
+READS = {aten.item.default, aten._local_scalar_dense.default}
 _GRADIENTS = (torch.autograd.grad, torch.autograd.backward, Tensor.backward)
 _COUNTS = (Tensor.numel, Tensor.nelement, torch.numel)
+
+
+def _is_first(start: Any) -> bool:
+    return start is None or (isinstance(start, int) and plain(start) == 0)
 
 
 def _as_numbers(given: Iterable[int]) -> None:
     for size in given:
         if isinstance(size, Size):
             size.number()
+
+
+def _in_sight(frame: FrameType) -> Iterator[Size]:
+    """The sizes that a call has in its variables, or names as attributes of modules there."""
+    for value in frame.f_locals.values():
+        held = vars(value).items() if isinstance(value, nn.Module) else ()
+        for found in (value, *(entry for name, entry in held if name in frame.f_code.co_names)):
+            if isinstance(found, Size):
+                yield found
 
 
 def _product(sources: Sequence[Source]) -> Source:

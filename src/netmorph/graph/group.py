@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import Any
 
@@ -149,6 +149,7 @@ class Graph:
         wrapper: the data-parallel wrapper in which the model was given, if any.
         copies: networks of the same structure that get the same edits, see `trace`.
         bounds: what comparisons, and operators, ask of widths: an edit has to keep it.
+        unreached: parameters that no forward used, in neither mode, nor on other inputs where data decides.
     """
 
     model: nn.Module
@@ -163,6 +164,7 @@ class Graph:
     wrapper: DistributedDataParallel | None = None
     copies: tuple[nn.Module, ...] = ()
     bounds: tuple[Bound | Order, ...] = ()
+    unreached: frozenset[str] = frozenset()
 
     def group(self, name: str) -> Group:
         """The group of this name, or the one whose channels the module of this name writes.
@@ -255,8 +257,14 @@ def traced(
     auxiliary: bool = True,
     strict: bool = False,
     kept: Sequence[Kept] = (),
+    unreached: Set[str] = frozenset(),
 ) -> Graph:
-    """`trace` of a model whose forward is known to keep something between calls, see `kept.py`."""
+    """`trace` of a model of which something is known: that of a graph before.
+
+    Args:
+        kept: what its forward keeps between calls, see `kept.py`.
+        unreached: parameters that were looked for on other inputs in vain.
+    """
     model, wrapper = unwrap(model)
     given = example_inputs if isinstance(example_inputs, tuple | dict) else (example_inputs,)
     check_ready(model, given)
@@ -269,7 +277,8 @@ def traced(
     compared = run.compared
     freeze_where_nothing_folds(run)
     parameters = {name for name, _ in model.named_parameters()}
-    if auxiliary and parameters - reached(run):
+    seen = reached(run)
+    if auxiliary and parameters - seen:
         try:
             training = record(model, _two_samples(inputs), training=True, kept=run.kept)
         except TraceError as error:
@@ -281,8 +290,8 @@ def traced(
         couple(training, coupling, strict=strict, training=True)
         compared += training.compared
         freeze_where_not_seen(training, run)
-        seen = reached(run) | reached(training)
-        for other in elsewhere(model, inputs, run, parameters - seen):
+        seen |= reached(training)
+        for other in elsewhere(model, inputs, run, parameters - seen - unreached):
             _start(other, tensors)
             couple(other, coupling, strict=strict)
             compared += other.compared
@@ -307,6 +316,7 @@ def traced(
         wrapper,
         tuple(copies),
         asked,
+        frozenset(parameters - seen),
     )
 
 

@@ -30,6 +30,7 @@ Away = Mapping[Place, Any]
 
 # A module's own tables: a forward's changes to them are no caches, but for buffers.
 _OWN = frozenset(vars(nn.Module())) - {"_buffers"}
+_HOOKS = frozenset(name for name in _OWN if name.endswith("_hooks"))
 # What compares by value; of anything else nobody knows what it does when it is asked.
 _VALUES = (int, float, complex, str, bytes, torch.device)
 # How many forwards are tried in all.
@@ -64,12 +65,15 @@ class Attempt(Generic[Made]):
 def written(changes: Mapping[Slot, Change]) -> list[Kept]:
     """What a forward filled, with what was there before as the blank.
 
-    A tensor in the place of one like it is no cache but a state, which goes on from call to call.
+    A tensor in the place of one like it is no cache but a state, which goes on from call to call. Where a forward hangs
+    hooks on its modules, what tells it that they hang there is none either: they would hang there twice.
     """
+    hangs = any(slot.steps[0] in _HOOKS for slot in changes)
     return [
         Kept(slot, change.before, change.after)
         for slot, change in changes.items()
         if slot.steps[0] not in _OWN and change.after is not ABSENT and not is_state(change)
+        if holds_tensor(change.after) or not hangs
     ]
 
 

@@ -14,7 +14,8 @@ from torch.utils._pytree import tree_leaves
 
 from netmorph.graph.axis import Atom, size
 from netmorph.graph.decided import Decided, decided
-from netmorph.graph.record import READS, Call, Recording
+from netmorph.graph.following import READS
+from netmorph.graph.record import Call, Recording
 from netmorph.graph.roots import Root
 from netmorph.graph.value import Value
 
@@ -88,6 +89,8 @@ def _values(before: Recording, after: Recording, sizes: Mapping[Atom, int]) -> s
         if one.op in READS:
             return None
         for was, now in zip(one.values, other.values, strict=False):
+            if was in before.of_sizes:
+                continue
             found = _width_within(before.constants.get(was), after.constants.get(now), widths)
             if found is not None:
                 return f"{_name(other)} gets a tensor that holds {found[1]} in place of {found[0]} ({_place(other)})"

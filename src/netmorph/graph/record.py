@@ -12,7 +12,7 @@ import functools
 import importlib
 import itertools
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 from types import CodeType
 from typing import Any
@@ -25,20 +25,25 @@ from torch.utils._pytree import tree_leaves, tree_map
 
 from netmorph.graph.code import stores
 from netmorph.graph.contraction import Contraction
-from netmorph.graph.following import Following, functions_open
+from netmorph.graph.following import READS, Following, functions_open
 from netmorph.graph.kept import Attempt, as_at_first_call, is_blank
 from netmorph.graph.leaks import Globals, clean
 from netmorph.graph.lines import source_line
 from netmorph.graph.outside import Place, places_of
 from netmorph.graph.roots import RootFactor
-from netmorph.graph.running import Inputs, TraceError, copied, forward, generators, gradients_where_asked, untouched
+from netmorph.graph.running import (
+    Inputs,
+    Streams,
+    TraceError,
+    copied,
+    forward,
+    generators,
+    gradients_where_asked,
+    untouched,
+)
 from netmorph.graph.sources import Comparison, Equality
 from netmorph.graph.state import Kept, Slot, blank, plain
 from netmorph.graph.value import Value
-
-# What makes a number of a tensor's value.
-READS = {torch.ops.aten.item.default, torch.ops.aten._local_scalar_dense.default}
-
 
 Watch = contextlib.AbstractContextManager[Any]  # around a forward that is recorded
 
@@ -107,6 +112,8 @@ class Recording:
         compared: sizes whose comparison decided which way the forward went.
         constants: tensors that no recorded operator made and that are neither inputs nor registered with a module.
         result: what the model returned.
+        streams: where the random numbers stood that it draws.
+        of_sizes: tensors whose numbers are sizes, and are followed.
         read: tensors whose values Python or another library looked at, so that no operator tells of it.
         kept: what the forward keeps between calls; it was recorded as at its first call.
     """
@@ -120,6 +127,8 @@ class Recording:
     equal: tuple[Equality, ...]
     compared: tuple[Comparison, ...]
     result: Any
+    streams: Streams
+    of_sizes: Set[Value] = frozenset()
     read: tuple[Value, ...] = ()
     kept: tuple[Kept, ...] = ()
 
@@ -204,7 +213,7 @@ def _record(
         if kept:
             stack.enter_context(untouched(model))
             blank(dict(model.named_modules()), kept)
-        before = Globals(model)
+        before, streams = Globals(model), Streams.of(model)
         recorder = Recorder(model, apart)
         facts = recorder.sizes.facts
         values = [recorder.enter(tensor) for tensor in tree_leaves(inputs) if isinstance(tensor, Tensor)]
@@ -236,6 +245,8 @@ def _record(
         tuple(facts.equal),
         tuple(facts.compared),
         tree_map(plain, result),
+        streams,
+        frozenset(recorder.sizes.of_sizes),
         tuple(recorder.sizes.read),
     )
     found += _renewed_buffers(model, recorder)
@@ -296,6 +307,7 @@ class Recorder(TorchDispatchMode):
             known = self.enter(tensor)
             self.constants[known] = tensor.clone()  # the forward may go on changing it in place
             self.met[id(tensor)] = tensor
+            self.sizes.met(known, tensor)
         return known
 
     @property
@@ -314,7 +326,7 @@ class Recorder(TorchDispatchMode):
         result = func(*args, **kwargs)
         draws = any(not torch.equal(state, g.get_state()) for state, g in zip(states, watched, strict=True))
         if func in READS:
-            self.sizes.read_number(result)
+            self.sizes.read_number(result, seen_args[0])
         leaves = [leaf for leaf in tree_leaves(result) if isinstance(leaf, Tensor)]
         self._made.update((id(leaf), leaf) for leaf in leaves if id(leaf) not in self._values)
         outputs = tuple(
@@ -324,6 +336,9 @@ class Recorder(TorchDispatchMode):
         )
         if func is torch.ops.aten.lift_fresh.default:
             self.met.pop(id(args[0]), None)  # the forward makes it in this call: `torch.tensor(1.0)`
+        self.sizes.made(
+            func, [leaf for leaf in tree_leaves((seen_args, seen_kwargs)) if isinstance(leaf, Value)], outputs
+        )
         is_backward = torch._C._current_autograd_node() is not None
         self.calls.append(
             Call(

@@ -10,6 +10,7 @@ import random
 import threading
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -199,6 +200,41 @@ def set_mode(model: nn.Module, training: bool) -> None:
             module.training = training
 
 
+@dataclass(frozen=True)
+class Streams:
+    """Where the random numbers stand that any forward may draw: PyTorch's, NumPy's and Python's own."""
+
+    torch: Tensor
+    cuda: dict[int, Tensor]
+    numpy: dict[str, Any] | tuple[Any, ...]
+    python: tuple[Any, ...]
+
+    @staticmethod
+    def of(model: nn.Module) -> Streams:
+        """Where they stand now, on the devices of a model."""
+        cuda = {device: torch.cuda.get_rng_state(device) for device in _cuda_devices(model)}
+        return Streams(torch.get_rng_state(), cuda, np.random.get_state(), random.getstate())  # noqa: NPY002
+
+    def put_back(self) -> None:
+        """Let what comes now draw the same numbers again."""
+        torch.set_rng_state(self.torch)
+        for device, state in self.cuda.items():
+            torch.cuda.set_rng_state(state, device)
+        np.random.set_state(self.numpy)  # noqa: NPY002
+        random.setstate(self.python)
+
+
+@contextlib.contextmanager
+def drawing_from(streams: Streams, model: nn.Module) -> Iterator[None]:
+    """Draw the numbers again that were drawn then, and go on afterwards as if nothing had been drawn."""
+    now = Streams.of(model)
+    streams.put_back()
+    try:
+        yield
+    finally:
+        now.put_back()
+
+
 @contextlib.contextmanager
 def untouched(model: nn.Module) -> Iterator[Snapshot]:
     """Put back whatever a forward may change: attributes, modes, tensors' contents, random states.
@@ -215,14 +251,11 @@ def untouched(model: nn.Module) -> Iterator[Snapshot]:
 @contextlib.contextmanager
 def _put_back(model: nn.Module) -> Iterator[Snapshot]:
     scripted = [(module, module.training) for module in model.modules() if isinstance(module, torch.jit.ScriptModule)]
-    before = Snapshot.of(model)
-    python_state, numpy_state = random.getstate(), np.random.get_state()  # noqa: NPY002
+    before, streams = Snapshot.of(model), Streams.of(model)
     try:
-        with torch.random.fork_rng(devices=_cuda_devices(model)):
-            yield before
+        yield before
     finally:
-        random.setstate(python_state)
-        np.random.set_state(numpy_state)  # noqa: NPY002
+        streams.put_back()
         before.put_back()
         for scripted_module, mode in scripted:
             scripted_module.train(mode)

@@ -58,7 +58,8 @@ class Value:
     @staticmethod
     def of(tensor: Tensor, name: str | None = None) -> Value:
         """A tensor that has no axes yet; the dimensions of a named one are their own origins."""
-        value = Value(tuple(tensor.shape), tensor.dtype, name)
+        shape = tuple(map(int.__int__, tensor.shape))  # sizes that know a source know this value in turn
+        value = Value(shape, tensor.dtype, name)
         own = [((name, dim),) for dim in range(len(value.shape))] if name else []
         value.origins = [Origin(place, place) for place in own]
         value.scale_of = frozenset([name] if name else [])
