@@ -11,8 +11,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from netmorph.zoo.vision import vision_library
-
 ROI_ALIGN = (
     "roi_align(Tensor input, Tensor rois, float spatial_scale, SymInt pooled_height, SymInt pooled_width, "
     "int sampling_ratio, bool aligned) -> Tensor"
@@ -54,7 +52,6 @@ def roi_align(
 @functools.cache
 def in_plain_python() -> torch.library.Library | None:
     """Define the operators where torchvision's own do not load; what is returned keeps them."""
-    vision_library("torchvision")
     import torchvision.extension
     import torchvision.ops.boxes
     import torchvision.ops.roi_align

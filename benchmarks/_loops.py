@@ -24,7 +24,6 @@ from netmorph.train.fit import cropped, set_rate
 from netmorph.train.loop import train
 from netmorph.train.recipe import Recipe
 from netmorph.train.schedules import learning_rate_of
-from netmorph.zoo.vision import vision_library
 
 VALIDATION_BATCH = CPU_BATCH  # of all loops
 
@@ -105,7 +104,6 @@ def bare(model: nn.Module, dataset: Dataset, recipe: Recipe, seed: int) -> Train
 
 def lightning(model: nn.Module, dataset: Dataset, recipe: Recipe, seed: int) -> Trained:
     """PyTorch Lightning's Trainer with everything switched off that it does not need to train."""
-    vision_library("torchvision")  # Lightning imports it
     library: Any = require("pytorch_lightning", "lightning")
     logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)  # it tells about devices and products at each start
 
@@ -217,7 +215,6 @@ class Pictures(torch.utils.data.Dataset[tuple[Tensor, int]]):
     """PIL images, transformed one by one; augmented if a recipe is given that asks for it."""
 
     def __init__(self, part: Part, dataset: Dataset, recipe: Recipe | None = None) -> None:
-        vision_library("torchvision")
         transforms: Any = require("torchvision.transforms", "vision")
         to_picture = transforms.ToPILImage()
         self.pictures = [to_picture(image) for image in part.head(len(part))]

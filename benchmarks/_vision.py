@@ -3,12 +3,9 @@
 import torch
 from torch import nn
 
-from netmorph.zoo.vision import vision_library
-
 
 def vision_model(name: str) -> tuple[nn.Module, torch.Tensor]:
     """A model with random weights, and one image that it takes."""
-    vision_library("torchvision")
     from torchvision import models
 
     options = {"init_weights": False} if name in ("inception_v3", "googlenet") else {}
@@ -19,7 +16,6 @@ def vision_model(name: str) -> tuple[nn.Module, torch.Tensor]:
 def zoo_model(suite: str, name: str) -> nn.Module:
     """A classifier of torchvision or timm as its constructor makes it, with random weights and in eval mode."""
     torch.manual_seed(0)
-    vision_library("torchvision")
     if suite == "torchvision":
         from torchvision import models
 

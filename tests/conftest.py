@@ -1,6 +1,5 @@
 """Where tests find real data, and a cache of their own."""
 
-import contextlib
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -8,13 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from netmorph.errors import MissingExtra
-from netmorph.zoo.vision import vision_library
 from tests.program import Program
-
-# Lightning, transformers and timm import torchvision, which beside a CPU build of PyTorch has to be imported so.
-with contextlib.suppress(MissingExtra):
-    vision_library("torchvision")
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 

@@ -10,7 +10,18 @@ SOURCE = Path(__file__).resolve().parents[1] / "src"
 
 # From the ground up: a room may import from the levels before its own, and not from rooms beside it.
 LEVELS = (
-    ("errors", "files", "cores", "wording", "memory", "memory_layout", "seeds", "typed", "torchvision_operators"),
+    (
+        "errors",
+        "files",
+        "cores",
+        "wording",
+        "lazy",
+        "memory",
+        "memory_layout",
+        "seeds",
+        "typed",
+        "torchvision_operators",
+    ),
     ("tensor_files",),
     ("tasks",),
     ("zoo", "data", "workers", "graph"),
@@ -32,6 +43,8 @@ WITHIN_THE_GROUND = {
     ("files", "errors"),
     ("cores", "errors"),
     ("wording", "errors"),
+    ("lazy", "errors"),
+    ("lazy", "wording"),
     ("memory_layout", "errors"),
     ("memory", "errors"),
     ("seeds", "errors"),

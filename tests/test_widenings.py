@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from netmorph import WidthError
 from netmorph.graph import Allow
+from netmorph.testing.rules import INEXACT
 from netmorph.widenings import FRESH, WIDENINGS, keep, net2net, r2r, random_pad, unequal_split, zero
 
 WIDTHS = st.tuples(st.integers(1, 12), st.integers(1, 40))
@@ -26,7 +27,7 @@ def test_every_widening_keeps_the_old_channels_and_tells_whether_it_is_exact(
     assert (channels.n, channels.m) == (n, n + more)
     assert channels.source[:n].tolist() == list(range(n))
     assert channels.source.min() >= FRESH
-    assert channels.keeps_function == (name not in ("random_pad", "approximate"))
+    assert channels.keeps_function == (name not in INEXACT)
     assert channels.consume.shape == (n, n + more)
     if channels.keeps_function:
         # Readers of the copies see what they saw: x[source] @ consume.T == x

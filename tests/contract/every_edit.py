@@ -12,7 +12,7 @@ import netmorph
 from netmorph import Allow, EditError, Graph, Samples
 from netmorph.edit import FACTORINGS, Edit
 from netmorph.graph.running import run
-from netmorph.testing.rules import widths
+from netmorph.testing.rules import INEXACT, widths
 from netmorph.widenings import WIDENINGS
 
 T = TypeVar("T")
@@ -37,9 +37,9 @@ def somewhere(choose: Choose, candidates: Iterable[T], make: Callable[[T], Edit]
 
 
 def widen(graph: Graph, choose: Choose, name: str) -> Edit:
-    if name == "random_pad":
+    if name in INEXACT:  # wherever a width can change
         group = choose(graph.editable() or nowhere())
-        return netmorph.widen(graph, group.name, group.size + 2, netmorph.widenings.random_pad)
+        return netmorph.widen(graph, group.name, group.size + 2, WIDENINGS[name], seed=3)
     group = choose([group for group in graph.editable() if name in widths(group)] or nowhere())
     return netmorph.widen(graph, group.name, widths(group)[name], WIDENINGS[name], seed=3)
 
@@ -122,9 +122,7 @@ def nowhere() -> Any:
 
 
 EDITS: dict[str, Callable[[Graph, Choose], Edit]] = {
-    **{
-        f"widen {name}": partial(widen, name=name) for name in WIDENINGS if name != "approximate"
-    },  # which is for norms alone
+    **{f"widen {name}": partial(widen, name=name) for name in WIDENINGS},
     "widen_all": widen_all,
     "narrow": narrow,
     "narrow_all": narrow_all,

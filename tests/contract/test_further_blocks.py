@@ -62,18 +62,18 @@ class Attending(nn.Module):
 
 
 class Spectral(nn.Module):
-    """Complex weights on the low frequencies."""
+    """Complex weights on the low frequencies, of which those below zero come last."""
 
     def __init__(self, i: int, o: int, modes: int = 3) -> None:
         super().__init__()
         self.modes, self.o = modes, o
-        self.low = nn.Parameter(torch.randn(i, o, modes, modes, dtype=torch.cfloat) / i)
+        self.above, self.below = (nn.Parameter(torch.randn(i, o, modes, modes, dtype=torch.cfloat) / i) for _ in "ab")
 
     def forward(self, x: Tensor) -> Tensor:
         f = torch.fft.rfft2(x)
         made = torch.zeros(len(x), self.o, *f.shape[2:], dtype=f.dtype)
-        low = f[:, :, : self.modes, : self.modes]
-        made[:, :, : self.modes, : self.modes] = torch.einsum("bixy,ioxy->boxy", low, self.low)
+        for rows, weight in ((slice(self.modes), self.above), (slice(-self.modes, None), self.below)):
+            made[:, :, rows, : self.modes] = torch.einsum("bixy,ioxy->boxy", f[:, :, rows, : self.modes], weight)
         return torch.fft.irfft2(made, s=x.shape[2:])
 
 
@@ -271,7 +271,7 @@ def test_weights_that_hooks_compute(layer: Callable[[], nn.Module], allowed: tup
 
 
 class QuantizedConv(nn.Conv2d):
-    """A weight that is rounded with a scale for each of its filters."""
+    """A weight that is rounded with a scale for each of its filters, measured anew wherever it is trained."""
 
     def __init__(self, i: int, o: int) -> None:
         super().__init__(i, o, 3)
@@ -280,6 +280,8 @@ class QuantizedConv(nn.Conv2d):
 
     def forward(self, x: Tensor) -> Tensor:
         x = torch.fake_quantize_per_tensor_affine(x, 0.05, 0, -128, 127)
+        if self.training:
+            self.scale.copy_(self.weight.detach().abs().amax((1, 2, 3)) / 127)
         weight = torch.fake_quantize_per_channel_affine(self.weight, self.scale, self.zero_point, 0, -128, 127)
         return self._conv_forward(x, weight, self.bias)
 
@@ -290,6 +292,7 @@ def test_scales_of_fake_quantization_go_where_their_filters_go() -> None:
         nn.Sequential(QuantizedConv(3, 8), nn.ReLU(), QuantizedConv(8, 6), nn.Conv2d(6, 2, 1)),
         torch.randn(IMAGES),
     )
+    model.eval()
     graph = trace(model, x, strict=True)
     assert graph.group("0").allow == INEXACT  # a share is rounded again
     assert graph.group("2").allow == ANY
@@ -301,3 +304,9 @@ def test_scales_of_fake_quantization_go_where_their_filters_go() -> None:
     graph = netmorph.apply(graph, netmorph.widen(graph, "2", 9, netmorph.widenings.net2net))
     assert graph.journal[-1].error < 1e-6
     assert len(model[2].scale) == len(model[2].zero_point) == 9
+    optimizer = torch.optim.SGD(model.parameters(), 0.1)
+    model.train()(x).sum().backward()
+    optimizer.step()
+    assert not torch.equal(model[0].scale, model[0].weight.detach().abs().amax((1, 2, 3)) / 127)  # of before the step
+    model(x)
+    assert torch.equal(model[0].scale, model[0].weight.detach().abs().amax((1, 2, 3)) / 127)

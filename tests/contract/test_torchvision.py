@@ -12,7 +12,8 @@ from netmorph import apply, identity, narrow, residual, widen
 from netmorph.edit import places
 from netmorph.graph import Allow, Role, trace
 from netmorph.testing import check_attributes, masked_outputs
-from netmorph.widenings import WIDENINGS, approximate, random_pad
+from netmorph.testing.rules import INEXACT
+from netmorph.widenings import WIDENINGS
 
 # Image sizes as small as the networks take.
 SIZES = {
@@ -25,7 +26,7 @@ SIZES = {
     "resnext50_32x4d": 32,
     "googlenet": 32,
 }
-METHODS = [method for method in WIDENINGS.values() if method not in (random_pad, approximate)]
+METHODS = [method for name, method in WIDENINGS.items() if name not in INEXACT]
 
 
 def models() -> ModuleType:

@@ -123,7 +123,7 @@ def test_a_group_is_found_by_any_module_that_writes_it() -> None:
 @pytest.mark.parametrize(
     ("build", "example", "message"),
     [
-        (lambda: nn.LazyLinear(4), torch.randn(2, 3), r"'weight' has no size yet; run the model once"),
+        (lambda: nn.LazyLinear(4), torch.randn(2, 3), r"'weight', 'bias' have no size yet; run the model once"),
         (lambda: nn.Linear(3, 4, device="meta"), torch.randn(2, 3), r"'weight' is on the meta device"),
         (lambda: nn.Linear(3, 4), torch.randn(2, 3, device="meta"), r"an example input is on the meta device"),
         (lambda: nn.Linear(3, 4), torch.randn(2, 3).to_sparse(), r"an example input is sparse"),

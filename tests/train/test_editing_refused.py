@@ -149,6 +149,7 @@ def test_a_run_with_edits_goes_on_with_edits_and_from_its_base(tmp_path: Path) -
     grouped = torch.optim.SGD([{"params": [p]} for p in model.parameters()], lr=0.1, momentum=0.9)
     with pytest.raises(OptimizerStateError, match="group its parameters in the same way"):
         train(model, dataset(), SGD, optimizer=grouped, checkpoint=path, resume=True, **BY_EPOCH)
+    assert repr(model) == repr(deep())
 
 
 def test_a_graph_that_is_out_of_date_is_refused() -> None:

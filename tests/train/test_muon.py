@@ -1,14 +1,22 @@
 """Muon: orthogonal updates of matrices, AdamW's for the rest, and edits in between."""
 
+import copy
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
 import pytest
 import torch
 from torch import nn
 
 import netmorph
 from netmorph.train import muon
+from netmorph.train.loop import train
 from netmorph.train.muon import ADAMW_RMS, Muon, orthogonal
+from netmorph.train.optimizer_state import OptimizerStateError
 from netmorph.train.optimizers import build_optimizer
 from netmorph.train.recipe import Recipe
+from tests.train.small import dataset
 
 
 @pytest.mark.parametrize("shape", [(8, 8), (5, 40), (40, 5), (1, 9)])
@@ -109,6 +117,88 @@ def test_state_that_is_loaded_goes_where_the_parameters_are() -> None:
     assert {name: tensor.device.type for name, tensor in fresh.state[there].items()} == dict.fromkeys(
         ("step", "exp_avg", "exp_avg_sq"), "meta"
     )
+
+
+def weights(*shapes: tuple[int, ...]) -> list[nn.Parameter]:
+    made = [nn.Parameter(torch.ones(shape)) for shape in shapes]
+    for parameter in made:
+        parameter.grad = torch.ones_like(parameter)
+    return made
+
+
+def trained_state(change: Callable[[dict[str, Any]], object]) -> dict[str, Any]:
+    """Of a filter, a bias and a matrix that have moved, with something changed in it."""
+    optimizer = Muon(weights((4, 3), (4,), (5, 2)))
+    optimizer.step()
+    state = optimizer.state_dict()
+    change(state)
+    return state
+
+
+def of_pytorch() -> dict[str, Any]:
+    optimizer = torch.optim.Muon(weights((4, 3), (5, 2)))
+    optimizer.step()
+    return optimizer.state_dict()
+
+
+@pytest.mark.parametrize(
+    ("state", "message"),
+    [
+        (of_pytorch, r"of 2 parameters in 1 groups, and this Muon moves 3 in 1"),
+        (lambda: trained_state(lambda state: state["param_groups"][0].pop("betas")), r"group 0 .* lacks betas"),
+        (
+            lambda: trained_state(lambda state: state["state"].update({0: {"exp_avg": 1}})),
+            r"parameter 0, of shape \(4, 3\), the state holds exp_avg \(no tensor\), and Muon keeps momentum",
+        ),
+        (
+            lambda: trained_state(lambda state: state["state"][1].pop("step")),
+            r"parameter 1, of shape \(4,\), .* exp_avg",
+        ),
+        (
+            lambda: trained_state(lambda state: state["state"][2].update(momentum_buffer=torch.ones(2, 5))),
+            r"holds momentum_buffer \(2, 5\), and Muon keeps momentum_buffer \(5, 2\)",
+        ),
+        (lambda: {"state": {}}, r"no state of an optimizer: KeyError\('param_groups'\)"),
+    ],
+)
+def test_a_state_of_another_layout_is_refused_and_nothing_changes(
+    state: Callable[[], dict[str, Any]], message: str
+) -> None:
+    optimizer = Muon(weights((4, 3), (4,), (5, 2)))
+    optimizer.step()
+    before = copy.deepcopy(optimizer.state_dict())
+    with pytest.raises(OptimizerStateError, match=message):
+        optimizer.load_state_dict(state())
+    after = optimizer.state_dict()
+    assert after["param_groups"] == before["param_groups"]
+    torch.testing.assert_close(after["state"], before["state"], rtol=0, atol=0)
+    optimizer.step()
+
+
+def test_parameters_that_never_moved_and_states_that_do_not_say_where_they_were_computed_are_taken() -> None:
+    moving = weights((4, 3), (4,), (5, 2))
+    moving[0].grad = None
+    trained, fresh = Muon(moving, lr=0.5), Muon(weights((4, 3), (4,), (5, 2)))
+    trained.step()
+    state = trained.state_dict()
+    del state["param_groups"][0]["fused"]
+    fresh.load_state_dict(state)
+    assert fresh.param_groups[0]["lr"] == 0.5
+    fresh.step()
+    assert fresh.state[fresh.param_groups[0]["params"][1]]["step"] == 2
+
+
+def test_a_training_does_not_go_on_with_the_state_of_another_muon(tmp_path: Path) -> None:
+    def linear() -> nn.Module:
+        return nn.Sequential(nn.Flatten(), nn.Linear(36, 3, bias=False))
+
+    recipe, path = Recipe(epochs=1, optimizer="muon"), tmp_path / "state"
+    first, again = linear(), linear()
+    train(first, dataset(), recipe, optimizer=torch.optim.Muon(first.parameters()), checkpoint=path)
+    before = again[1].weight.detach().clone()
+    with pytest.raises(OptimizerStateError, match="group 0 of the state lacks betas"):
+        train(again, dataset(), recipe, checkpoint=path, resume=True)
+    assert torch.equal(again[1].weight, before)
 
 
 def test_matrices_move_as_with_the_muon_of_pytorch() -> None:

@@ -8,44 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from netmorph.cli import options
 from netmorph.cli.app import BEGAN, Options, app, console, errors, quoted, tell
 from netmorph.cli.interrupt import ends_tidily
-from netmorph.cli.options import (
-    OPTIMIZATION,
-    SPEED,
-    BatchSize,
-    Bf16,
-    Data,
-    Decay,
-    Device,
-    Flip,
-    Ignore,
-    Missing,
-    Model,
-    Optimizer,
-    OptimizerName,
-    Pad,
-    Rate,
-    Reflect,
-    Resize,
-    Resume,
-    RunOption,
-    Seed,
-    Target,
-    TaskOption,
-    TrainSize,
-    Unit,
-    Width,
-    Window,
-    arguments,
-    command_line,
-    data_config,
-    given,
-    named_again,
-    recipe,
-    refuse_others,
-    weighted,
-)
 from netmorph.cli.show import finish
 
 if TYPE_CHECKING:  # PyTorch is imported when a command needs it
@@ -59,20 +24,20 @@ WAITED, FEWEST_WAITED = 8, 5
 @app.command()
 def evolve(
     context: typer.Context,
-    data: Data = "digits",
-    task: TaskOption = None,
-    target: Target = None,
-    ignore: Ignore = None,
-    missing: Missing = None,
-    window: Window = None,
-    unit: Unit = None,
-    train_size: TrainSize = None,
-    resize: Resize = None,
-    pad: Pad = 0,
-    reflect: Reflect = False,
-    flip: Flip = False,
-    model: Model = None,
-    width: Width = None,
+    data: options.Data = "digits",
+    task: options.TaskOption = None,
+    target: options.Target = None,
+    ignore: options.Ignore = None,
+    missing: options.Missing = None,
+    window: options.Window = None,
+    unit: options.Unit = None,
+    train_size: options.TrainSize = None,
+    resize: options.Resize = None,
+    pad: options.Pad = 0,
+    reflect: options.Reflect = False,
+    flip: options.Flip = False,
+    model: options.Model = None,
+    width: options.Width = None,
     option: Options = None,
     budget: Annotated[
         str,
@@ -116,7 +81,7 @@ def evolve(
         typer.Option(
             min=1,
             help="Epochs of each child; by the data's size, and fewer where the time is short, if not given.",
-            rich_help_panel=OPTIMIZATION,
+            rich_help_panel=options.OPTIMIZATION,
         ),
     ] = None,
     start_epochs: Annotated[
@@ -125,25 +90,27 @@ def evolve(
             min=1,
             help="Epochs of the founders. If not given: at most three times a child's, fewer where the time is short, "
             "and no more once an eighth of them has brought nothing.",
-            rich_help_panel=OPTIMIZATION,
+            rich_help_panel=options.OPTIMIZATION,
         ),
     ] = None,
-    batch_size: BatchSize = None,
-    learning_rate: Rate = None,
-    optimizer: Optimizer = OptimizerName.adamw,
-    weight_decay: Decay = None,
-    bf16: Bf16 = False,
+    batch_size: options.BatchSize = None,
+    learning_rate: options.Rate = None,
+    optimizer: options.Optimizer = options.OptimizerName.adamw,
+    weight_decay: options.Decay = None,
+    bf16: options.Bf16 = False,
     workers: Annotated[
         int | None,
-        typer.Option(min=1, help="Worker processes; as many as the cores allow if not given.", rich_help_panel=SPEED),
+        typer.Option(
+            min=1, help="Worker processes; as many as the cores allow if not given.", rich_help_panel=options.SPEED
+        ),
     ] = None,
     threads: Annotated[
-        int, typer.Option(min=1, help="Threads of each worker; more for large networks.", rich_help_panel=SPEED)
+        int, typer.Option(min=1, help="Threads of each worker; more for large networks.", rich_help_panel=options.SPEED)
     ] = 1,
-    device: Device = "cpu",
-    seed: Seed = 0,
-    run: RunOption = None,
-    resume: Resume = None,
+    device: options.Device = "cpu",
+    seed: options.Seed = 0,
+    run: options.RunOption = None,
+    resume: options.Resume = None,
 ) -> None:
     """Grow a population from a small network, by exact edits with inherited weights.
 
@@ -179,21 +146,21 @@ def evolve(
     from netmorph.watch import EvolutionWatch
 
     dataset = None
-    own = weighted(proposal)
+    own = options.weighted(proposal)
     functions = [function for function, _ in own]
     if resume is None:
         limit, mutation, source = (
             Budget.parse(budget),
             Mutation(edits, locality, (*exact(), *own)),
-            data_config(context),
+            options.data_config(context),
         )
         dataset = source.load()
         defaults = for_evolution(dataset)
-        settled = recipe(context, defaults.recipe)
+        settled = options.recipe(context, defaults.recipe)
         most = START_FACTOR * settled.epochs
         config = EvolveConfig(
             data=source,
-            **defaults.network(model, arguments(option, width)),
+            **defaults.network(model, options.arguments(option, width)),
             recipe=settled,
             founders=founders,
             start_epochs=start_epochs or most,
@@ -210,21 +177,21 @@ def evolve(
         folder = session.create(
             run or session.free_folder(data),
             config,
-            command_line(),
+            options.command_line(),
             dataset=dataset,
             settle=partial(shortened, workers=workers, children=epochs is None, founders=start_epochs is None),
         )
     else:
         folder = resume
-        refuse_others(context, {"resume", "budget", "workers", "proposal", "model"})
+        options.refuse_others(context, {"resume", "budget", "workers", "proposal", "model"})
         # That it is such a run, before anything is told.
         config = session.begun_with(folder, EvolveConfig, functions, model)
-        if given(context, "budget"):
+        if options.given(context, "budget"):
             session.extend(folder, Budget.parse(budget), functions, model)
     tell(f"Run folder: {folder} (netmorph show {quoted(folder)} tells how far it is)")
     if resume is None:
         _tell_how_long(folder, workers, functions, config.model)
-    go_on = f"\nInterrupted. Go on with: netmorph evolve --resume {quoted(folder)}{named_again(config.model)}"
+    go_on = f"\nInterrupted. Go on with: netmorph evolve --resume {quoted(folder)}{options.named_again(config.model)}"
     with (
         ends_tidily(lambda: tell(go_on, errors)),
         EvolutionWatch(console, session.criterion(folder)) as watch,

@@ -13,42 +13,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.table import Table
 
+from netmorph.cli import options
 from netmorph.cli.app import Options, app, console, errors, tell
-from netmorph.cli.options import (
-    Accumulate,
-    BatchSize,
-    Bf16,
-    ClipNorm,
-    Cutmix,
-    Data,
-    Decay,
-    Device,
-    Flip,
-    Ignore,
-    Missing,
-    Mixup,
-    Model,
-    Momentum,
-    Nesterov,
-    Optimizer,
-    OptimizerName,
-    Pad,
-    Reflect,
-    Resize,
-    Seed,
-    Smoothing,
-    Stream,
-    Target,
-    TaskOption,
-    Threads,
-    TrainSize,
-    Unit,
-    Width,
-    Window,
-    arguments,
-    data_config,
-    recipe,
-)
 
 if TYPE_CHECKING:  # PyTorch is imported when a command needs it
     from netmorph.train.lr_finder import RangeTest
@@ -60,39 +26,39 @@ HEIGHT = 420
 @app.command("lr-find")
 def find(
     context: typer.Context,
-    data: Data = "digits",
-    task: TaskOption = None,
-    target: Target = None,
-    ignore: Ignore = None,
-    missing: Missing = None,
-    window: Window = None,
-    unit: Unit = None,
-    model: Model = None,
+    data: options.Data = "digits",
+    task: options.TaskOption = None,
+    target: options.Target = None,
+    ignore: options.Ignore = None,
+    missing: options.Missing = None,
+    window: options.Window = None,
+    unit: options.Unit = None,
+    model: options.Model = None,
     option: Options = None,
-    width: Width = None,
+    width: options.Width = None,
     low: Annotated[float, typer.Option(help="The first learning rate.")] = 1e-6,
     high: Annotated[float, typer.Option(help="The last one, unless the loss diverges before.")] = 10.0,
     steps: Annotated[int, typer.Option(help="Training steps from one to the other.")] = 100,
-    batch_size: BatchSize = None,
-    optimizer: Optimizer = OptimizerName.adamw,
-    momentum: Momentum = 0.9,
-    nesterov: Nesterov = True,
-    clip_norm: ClipNorm = None,
-    weight_decay: Decay = None,
-    label_smoothing: Smoothing = 0.0,
-    mixup: Mixup = 0.0,
-    cutmix: Cutmix = 0.0,
-    pad: Pad = 0,
-    reflect: Reflect = False,
-    flip: Flip = False,
-    bf16: Bf16 = False,
-    accumulate: Accumulate = 1,
-    stream: Stream = False,
-    train_size: TrainSize = None,
-    resize: Resize = None,
-    seed: Seed = 0,
-    threads: Threads = None,
-    device: Device = "cpu",
+    batch_size: options.BatchSize = None,
+    optimizer: options.Optimizer = options.OptimizerName.adamw,
+    momentum: options.Momentum = 0.9,
+    nesterov: options.Nesterov = True,
+    clip_norm: options.ClipNorm = None,
+    weight_decay: options.Decay = None,
+    label_smoothing: options.Smoothing = 0.0,
+    mixup: options.Mixup = 0.0,
+    cutmix: options.Cutmix = 0.0,
+    pad: options.Pad = 0,
+    reflect: options.Reflect = False,
+    flip: options.Flip = False,
+    bf16: options.Bf16 = False,
+    accumulate: options.Accumulate = 1,
+    stream: options.Stream = False,
+    train_size: options.TrainSize = None,
+    resize: options.Resize = None,
+    seed: options.Seed = 0,
+    threads: options.Threads = None,
+    device: options.Device = "cpu",
     figure: Annotated[
         Path | None, typer.Option(help="Draw the loss by the learning rate here: a png, svg or pdf.")
     ] = None,
@@ -122,11 +88,11 @@ def find(
     if figure is not None:
         image_format(figure.suffix)  # before the work, not after
     set_threads(threads or own_cores())
-    dataset = data_config(context).load()
+    dataset = options.data_config(context).load()
     defaults = for_training(dataset)
-    told = recipe(context, defaults.recipe)
+    told = options.recipe(context, defaults.recipe)
     with seeded(seed):
-        network = base(**defaults.network(model, arguments(option, width)), dataset=dataset).build()
+        network = base(**defaults.network(model, options.arguments(option, width)), dataset=dataset).build()
     found = find_learning_rate(network, dataset, told, low=low, high=high, steps=steps, seed=seed, device=device)
     if figure is not None:
         save(partial(range_test, found=found), figure, HEIGHT)

@@ -14,6 +14,7 @@ from torch import nn
 from netmorph import zoo
 from netmorph.edit.journal import LoadError, told_base
 from netmorph.errors import NetmorphError, suggest
+from netmorph.lazy import built_by, check_sized
 from netmorph.run.opening import file_of, load
 from netmorph.zoo import ModelError
 from netmorph.zoo.vision import vision_library
@@ -122,6 +123,7 @@ def _own(name: str, shape: tuple[int, ...], classes: int, options: dict[str, Any
         raise ModelError(
             f"{name} returned {type(model).__name__}; it must return a torch.nn.Module, or one and its example inputs"
         )
+    check_sized(model, ModelError, built_by(name))
     return model, inputs
 
 

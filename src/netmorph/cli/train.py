@@ -6,53 +6,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from netmorph.cli import options
 from netmorph.cli.app import Options, app, console, errors, quoted, tell
 from netmorph.cli.interrupt import ends_tidily
-from netmorph.cli.options import (
-    OPTIMIZATION,
-    REGULARIZATION,
-    RUN,
-    SPEED,
-    Accumulate,
-    BatchSize,
-    Bf16,
-    ClipNorm,
-    Cutmix,
-    Data,
-    Decay,
-    Device,
-    Flip,
-    Ignore,
-    Missing,
-    Mixup,
-    Model,
-    Momentum,
-    Nesterov,
-    Optimizer,
-    OptimizerName,
-    Pad,
-    Rate,
-    Reflect,
-    Resize,
-    Resume,
-    RunOption,
-    Seed,
-    Smoothing,
-    Stream,
-    Target,
-    TaskOption,
-    Threads,
-    TrainSize,
-    Unit,
-    Width,
-    Window,
-    arguments,
-    command_line,
-    data_config,
-    named_again,
-    recipe,
-    refuse_others,
-)
 from netmorph.cli.show import finish
 from netmorph.errors import NetmorphError, require
 
@@ -65,21 +21,21 @@ BALANCED = "balanced"
 @app.command()
 def train(
     context: typer.Context,
-    data: Data = "digits",
-    task: TaskOption = None,
-    target: Target = None,
-    ignore: Ignore = None,
-    missing: Missing = None,
-    window: Window = None,
-    unit: Unit = None,
-    stream: Stream = False,
-    train_size: TrainSize = None,
-    resize: Resize = None,
-    pad: Pad = 0,
-    reflect: Reflect = False,
-    flip: Flip = False,
-    model: Model = None,
-    width: Width = None,
+    data: options.Data = "digits",
+    task: options.TaskOption = None,
+    target: options.Target = None,
+    ignore: options.Ignore = None,
+    missing: options.Missing = None,
+    window: options.Window = None,
+    unit: options.Unit = None,
+    stream: options.Stream = False,
+    train_size: options.TrainSize = None,
+    resize: options.Resize = None,
+    pad: options.Pad = 0,
+    reflect: options.Reflect = False,
+    flip: options.Flip = False,
+    model: options.Model = None,
+    width: options.Width = None,
     option: Options = None,
     epochs: Annotated[
         int | None,
@@ -87,18 +43,18 @@ def train(
             min=1,
             help="Passes over the training data. If not given: 10 for images; as many as 60,000 rows of a table (10 to "
             "200), or 6 million tokens of a text, take.",
-            rich_help_panel=OPTIMIZATION,
+            rich_help_panel=options.OPTIMIZATION,
         ),
     ] = None,
-    batch_size: BatchSize = None,
-    optimizer: Optimizer = OptimizerName.adamw,
-    learning_rate: Rate = None,
+    batch_size: options.BatchSize = None,
+    optimizer: options.Optimizer = options.OptimizerName.adamw,
+    learning_rate: options.Rate = None,
     schedule: Annotated[
         str,
         typer.Option(
             help="Learning rate over time: constant, linear, cosine, step (a tenth after a half, again after three "
             "quarters).",
-            rich_help_panel=OPTIMIZATION,
+            rich_help_panel=options.OPTIMIZATION,
         ),
     ] = "cosine",
     warmup: Annotated[
@@ -106,26 +62,26 @@ def train(
         typer.Option(
             help="Share of the run in which the learning rate rises from 0; 0.05 lets higher rates work, 0.3 with "
             "cosine is one-cycle.",
-            rich_help_panel=OPTIMIZATION,
+            rich_help_panel=options.OPTIMIZATION,
         ),
     ] = 0.0,
-    momentum: Momentum = 0.9,
-    nesterov: Nesterov = True,
-    clip_norm: ClipNorm = None,
+    momentum: options.Momentum = 0.9,
+    nesterov: options.Nesterov = True,
+    clip_norm: options.ClipNorm = None,
     patience: Annotated[
         int | None,
-        typer.Option(help="Stop after so many epochs without a better one.", rich_help_panel=OPTIMIZATION),
+        typer.Option(help="Stop after so many epochs without a better one.", rich_help_panel=options.OPTIMIZATION),
     ] = None,
-    weight_decay: Decay = None,
-    label_smoothing: Smoothing = 0.0,
-    mixup: Mixup = 0.0,
-    cutmix: Cutmix = 0.0,
+    weight_decay: options.Decay = None,
+    label_smoothing: options.Smoothing = 0.0,
+    mixup: options.Mixup = 0.0,
+    cutmix: options.Cutmix = 0.0,
     ema: Annotated[
         float | None,
         typer.Option(
             help="Validate and keep a moving average of the weights with this decay a step; 0.99 for short "
             "trainings, 0.999 or more for long ones.",
-            rich_help_panel=REGULARIZATION,
+            rich_help_panel=options.REGULARIZATION,
         ),
     ] = None,
     views: Annotated[
@@ -133,7 +89,7 @@ def train(
         typer.Option(
             help="Test by the mean answer to so many views of an image (test-time augmentation), at so many times the "
             "FLOPs: 2 asks the mirror image, too, where --flip helps; 6 also shifts both by a pixel.",
-            rich_help_panel=REGULARIZATION,
+            rich_help_panel=options.REGULARIZATION,
         ),
     ] = 1,
     class_weights: Annotated[
@@ -141,27 +97,27 @@ def train(
         typer.Option(
             help="What each class counts in the loss, as 1,2,0.5 in the order of the classes; balanced weighs rare "
             "classes up.",
-            rich_help_panel=REGULARIZATION,
+            rich_help_panel=options.REGULARIZATION,
         ),
     ] = None,
-    device: Device = "cpu",
-    threads: Threads = None,
+    device: options.Device = "cpu",
+    threads: options.Threads = None,
     fast: Annotated[
         bool,
         typer.Option(
             "--fast",
             help="--bf16, and --channels-last for images: up to twice as fast for convolutional networks where the "
             "processor multiplies bfloat16, with its rounding.",
-            rich_help_panel=SPEED,
+            rich_help_panel=options.SPEED,
         ),
     ] = False,
-    bf16: Bf16 = False,
+    bf16: options.Bf16 = False,
     channels_last: Annotated[
         bool,
         typer.Option(
             "--channels-last",
             help="Lay the channels of a pixel side by side: faster for most convolutions.",
-            rich_help_panel=SPEED,
+            rich_help_panel=options.SPEED,
         ),
     ] = False,
     compile: Annotated[
@@ -169,7 +125,7 @@ def train(
         typer.Option(
             "--compile",
             help="Use torch.compile: up to minutes at the start, then faster. Needs a C++ compiler.",
-            rich_help_panel=SPEED,
+            rich_help_panel=options.SPEED,
         ),
     ] = False,
     first_size: Annotated[
@@ -177,16 +133,16 @@ def train(
         typer.Option(
             help="Side of the images in the first epoch, as a share; it grows to 1 over two thirds of the run. 0.75 "
             "saves time; for networks that take images of any size (resnet).",
-            rich_help_panel=SPEED,
+            rich_help_panel=options.SPEED,
         ),
     ] = 1.0,
-    accumulate: Accumulate = 1,
-    seed: Seed = 0,
-    run: RunOption = None,
-    resume: Resume = None,
+    accumulate: options.Accumulate = 1,
+    seed: options.Seed = 0,
+    run: options.RunOption = None,
+    resume: options.Resume = None,
     tensorboard: Annotated[
         bool,
-        typer.Option("--tensorboard", help="Log for TensorBoard, to RUN/tensorboard.", rich_help_panel=RUN),
+        typer.Option("--tensorboard", help="Log for TensorBoard, to RUN/tensorboard.", rich_help_panel=options.RUN),
     ] = False,
 ) -> None:
     """Train one network, keep its best epoch, and test it.
@@ -231,27 +187,28 @@ def train(
             return
         dataset = None
         if resume is None:
-            source = data_config(context)
+            source = options.data_config(context)
             dataset = source.load()
             defaults = for_training(dataset)
             faster = {"bf16": bf16 or fast, "channels_last": channels_last or (fast and dataset.has_images)}
             weights = _class_weights(class_weights, dataset)
             config = TrainConfig(
                 data=source,
-                **defaults.network(model, arguments(option, width)),
-                recipe=recipe(context, defaults.recipe, **faster, class_weights=weights),
+                **defaults.network(model, options.arguments(option, width)),
+                recipe=options.recipe(context, defaults.recipe, **faster, class_weights=weights),
                 seed=seed,
                 device=device,
                 # Part of what decides the numbers, because sums depend on it.
                 threads=threads or own_cores(),
             )
-            folder = session.create(run or session.free_folder(data), config, command_line(), world, dataset)
+            folder = session.create(run or session.free_folder(data), config, options.command_line(), world, dataset)
         else:
-            refuse_others(context, {"resume", "tensorboard", "model"})
+            options.refuse_others(context, {"resume", "tensorboard", "model"})
             folder, config = resume, session.begun_with(resume, TrainConfig, model=model)
         tell(f"Run folder: {folder}")
         program = "netmorph" if world.size == 1 else f"torchrun --nproc-per-node {world.local_size} -m netmorph"
-        go_on = f"\nInterrupted. Go on with: {program} train --resume {quoted(folder)}{named_again(config.model)}"
+        again = f"{program} train --resume {quoted(folder)}{options.named_again(config.model)}"
+        go_on = f"\nInterrupted. Go on with: {again}"
         with (
             ends_tidily(lambda: tell(go_on, errors)),
             EpochProgress(config.recipe.epochs, session.criterion(folder), console) as progress,

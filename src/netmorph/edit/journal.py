@@ -25,9 +25,10 @@ from netmorph.edit.plan import Plan
 from netmorph.edit.replace import change, undone_on_error
 from netmorph.edit.snapshot import Before, tensors_of
 from netmorph.errors import NetmorphError
-from netmorph.files import atomic_write
+from netmorph.files import SaveError, atomic_write
 from netmorph.graph.held import look, root
 from netmorph.graph.journal import Description, Entry, Journal, sizes_in
+from netmorph.lazy import built_by, check_sized
 from netmorph.memory import check_fits
 from netmorph.memory_layout import laid_out
 from netmorph.tensor_files import DamagedFile, FileError, ForeignFile, read_sealed, read_told, write_sealed
@@ -109,9 +110,10 @@ def save(path: str | Path, model: nn.Module, journal: Journal = (), base: Base |
         journal: `graph.journal`.
 
     Raises:
-        SaveError: the file could not be written (a full disk, say), or its format has no such numbers; an older one is
-            untouched.
+        SaveError: the file could not be written (a full disk, say), or its format has no such numbers, or lazy layers
+            have no weights yet; an older file is untouched.
     """
+    check_sized(model, SaveError)
     header = {
         "format": FORMAT,
         "base": asdict(base) if base else None,
@@ -126,7 +128,9 @@ def load(path: str | Path, base: Callable[..., nn.Module] | None = None) -> tupl
         raise LoadError("base= takes a function that builds the network before its first edit, not a network")
     path = Path(path)
     told, journal, tensors = _read(path)
-    model = rebuild(_own_base(path, told) if base is None else _built(base, told), journal)
+    model = _own_base(path, told) if base is None else _built(base, told)
+    check_sized(model, LoadError, built_by("base="))
+    model = rebuild(model, journal)
     _check_tensors(path, tensors_of(model), tensors)
     change(model, {}, tensors, [], [])
     for name, tensor in tensors_of(model).items():

@@ -35,6 +35,7 @@ from netmorph.graph.running import (
 from netmorph.graph.state import Kept
 from netmorph.graph.unwrap import unwrap
 from netmorph.graph.value import Value
+from netmorph.lazy import check_sized
 
 ROLES = list(Role)  # writers first: they name a group
 
@@ -243,6 +244,8 @@ def trace(
         raise TraceError("copies= takes a list of modules that are copies of the model")
     if len({id(copy) for copy in copies}) < len(copies):
         raise TraceError("copies= takes each of the model's copies once")
+    for copy in copies:
+        check_sized(copy, TraceError)
     check_default_device(TraceError)
     return traced(model, example_inputs, journal, copies, auxiliary, strict)
 

@@ -22,6 +22,7 @@ from torch.utils._pytree import tree_leaves, tree_map
 from netmorph.errors import NetmorphError
 from netmorph.graph.lines import is_of_the_user
 from netmorph.graph.state import Kept, Snapshot, attributes, blank
+from netmorph.lazy import check_sized
 
 Inputs = tuple[Any, ...] | dict[str, Any]  # positional, or by keyword
 
@@ -69,9 +70,8 @@ def check_ready(model: nn.Module, inputs: Inputs) -> None:
     Raises:
         TraceError: a parameter, buffer or input is lazy, sparse or on the meta device.
     """
+    check_sized(model, TraceError)
     for name, tensor in (*model.named_parameters(), *model.named_buffers()):
-        if nn.parameter.is_lazy(tensor):
-            raise TraceError(f"{name!r} has no size yet; run the model once on an example input, then trace it")
         _check_values(f"the model's tensor {name!r}", tensor)
     for tensor in tree_leaves(inputs):
         if isinstance(tensor, Tensor):
@@ -243,7 +243,11 @@ def untouched(model: nn.Module) -> Iterator[Snapshot]:
 
     Yields:
         What the model held, and in the end what was changed.
+
+    Raises:
+        NetmorphError: it has lazy layers, which become others at their first call.
     """
+    check_sized(model)
     with one_at_a_time(), _put_back(model) as before:
         yield before
 

@@ -22,6 +22,7 @@ from netmorph.errors import NetmorphError
 from netmorph.graph import RULES, Value
 from netmorph.graph.rules import contractions_of
 from netmorph.graph.running import no_fused_attention, untouched
+from netmorph.lazy import check_sized
 from netmorph.measure.prediction import flops_of
 
 aten = torch.ops.aten
@@ -51,8 +52,9 @@ def cost(model: nn.Module, examples: Any) -> Cost:
             because batch normalization cannot train on a single value per channel; a list of tensors is one as well.
 
     Raises:
-        NetmorphError: the model does not take such a batch, or there is no tensor in it.
+        NetmorphError: the model does not take such a batch, or has lazy layers, or there is no tensor in the batch.
     """
+    check_sized(model)
     count = _samples(examples)
     try:
         forward = forward_flops(model, examples)

@@ -17,6 +17,7 @@ from netmorph.errors import NetmorphError
 from netmorph.graph import Graph
 from netmorph.graph.record import tensors_in
 from netmorph.graph.running import Inputs, run
+from netmorph.lazy import check_sized
 
 # The largest difference, relative to the largest value, that rounding explains in a small network.
 ROUNDING = {torch.float64: 1e-12, torch.float32: 1e-5}
@@ -42,12 +43,13 @@ def in_float64(model: nn.Module, inputs: Any) -> tuple[nn.Module, Inputs]:
     """A copy of a model in float64 (complex128), and its inputs as `trace` keeps them; integers and booleans stay.
 
     Raises:
-        NetmorphError: it is no module.
+        NetmorphError: it is no module, or has lazy layers.
     """
     if not isinstance(model, nn.Module):
         raise NetmorphError(
             f"a checker takes the network itself, an nn.Module, and its inputs; got {type(model).__name__}"
         )
+    check_sized(model)
     given = inputs if isinstance(inputs, tuple | dict) else (inputs,)
     doubled: Inputs = tree_map(lambda leaf: finest(leaf) if _is_float(leaf) else leaf, given)
     finer = copy.deepcopy(model).double()

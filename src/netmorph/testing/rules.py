@@ -21,6 +21,7 @@ from netmorph.testing.compare import CheckError, assert_close, in_float64, outpu
 from netmorph.testing.masked import can_mask, masked_outputs
 from netmorph.widenings import WIDENINGS, lemon, random_pad
 
+INEXACT = ("random_pad", "approximate")  # widenings that do not claim to keep the function
 SOURCES = 3  # what the layers in front of an operator read
 HEAD = 3  # what the layers behind it give
 
@@ -109,7 +110,7 @@ def check_groups(model: nn.Module, inputs: Any, *, strict: bool = False) -> Grap
 def widths(group: Group, number: int = 0) -> dict[str, int]:
     """A width to go to, by each method that is exact on this group; another one for the next number."""
     if group.allow == Allow.ANY:
-        ways = enumerate(name for name in WIDENINGS if name not in ("random_pad", "approximate"))
+        ways = enumerate(name for name in WIDENINGS if name not in INEXACT)
         return {name: group.size + 1 + place + number % 3 for place, name in ways}
     if group.allow == Allow.UNIFORM:
         return dict.fromkeys(("net2net", "unequal_split"), (2 + number % 2) * group.size)

@@ -8,6 +8,9 @@ import torch
 from netmorph.errors import NetmorphError
 from netmorph.train.recipe import Recipe
 
+# How PyTorch says so of the CPU (Linux and macOS, Windows), and of Apple's GPUs.
+_NO_MEMORY = ("can't allocate memory", "not enough memory", "MPS backend out of memory")
+
 
 class OutOfMemory(NetmorphError):
     """Training needs more memory than the device has."""
@@ -58,7 +61,7 @@ def _remedies(recipe: Recipe) -> list[str]:
 
 
 def out_of_memory(error: BaseException) -> bool:
-    """Whether an error says that there is not enough memory; on the CPU, PyTorch raises a plain RuntimeError."""
-    if isinstance(error, RuntimeError) and "can't allocate memory" in str(error):
+    """Whether an error says that there is not enough memory; of some devices, PyTorch raises a plain RuntimeError."""
+    if isinstance(error, RuntimeError) and any(words in str(error) for words in _NO_MEMORY):
         return True
     return isinstance(error, MemoryError | torch.OutOfMemoryError)

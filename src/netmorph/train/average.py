@@ -6,6 +6,8 @@ from itertools import compress
 import torch
 from torch import Tensor, nn
 
+from netmorph.lazy import check_sized
+
 # So the first steps, from random weights, are forgotten: after n steps the average reaches back n / 9 at most.
 WARMUP = 9
 
@@ -27,6 +29,7 @@ class MovingAverage:
     """
 
     def __init__(self, model: nn.Module, decay: float) -> None:
+        check_sized(model)
         self.model = copy.deepcopy(model)
         self.steps = 0
         self._decay = decay

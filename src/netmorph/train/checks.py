@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from netmorph.data import Dataset
 from netmorph.errors import NetmorphError
+from netmorph.lazy import check_sized, without_size
 from netmorph.tasks import LOSS, Task, TaskError
 from netmorph.train.evaluation import check_part, checked_outputs
 from netmorph.train.fit import LR_SCALE, shrink
@@ -116,6 +117,18 @@ def check_alike(identity: dict[str, Any], world: World) -> None:
         )
 
 
+def materialize(model: nn.Module, dataset: Dataset) -> None:
+    """Give lazy layers their weights: call the model on two training samples in eval mode, as its user would.
+
+    Raises:
+        NetmorphError: it does not take them, or does not use all of its layers in eval mode.
+    """
+    if without_size(model):
+        inputs = prepare(dataset.train.head(2), dataset, reference(model))
+        _called(model, inputs, f"Build it for the data set {dataset.name!r}")
+        check_sized(model, remedy="eval mode leaves it out, so run the model once on a batch in train mode")
+
+
 def check_output(model: nn.Module, dataset: Dataset, recipe: Recipe) -> None:
     """Call the model on two training samples in eval mode, in all sizes that the recipe gives images.
 
@@ -124,7 +137,7 @@ def check_output(model: nn.Module, dataset: Dataset, recipe: Recipe) -> None:
             scalar loss, or the recipe's loss takes exactly as many outputs as there are classes.
     """
     inputs = prepare(dataset.train.head(2), dataset, reference(model))
-    found = _called(model, inputs, f"Build it for the data set {dataset.name!r}")
+    found = _asked(model, inputs, f"Build it for the data set {dataset.name!r}")
     for part in (dataset.train, dataset.validation):
         outputs = checked_outputs(found, part.targets, model, dataset.task)
     check_task(dataset.task, outputs, dataset.train.targets[:2].to(outputs.device))
@@ -135,7 +148,7 @@ def check_output(model: nn.Module, dataset: Dataset, recipe: Recipe) -> None:
             f"{type(model).__name__} has {outputs.shape[1]} outputs. Build it with the data set's class count"
         )
     for scale in sorted({image_scale_at(recipe, epoch) for epoch in range(1, recipe.epochs + 1)} - {1.0}):
-        smaller = _called(model, shrink(inputs, scale), "Leave first_size at 1")
+        smaller = _asked(model, shrink(inputs, scale), "Leave first_size at 1")
         checked_outputs(smaller, dataset.train.targets, model, dataset.task)
 
 
@@ -146,7 +159,7 @@ def check_head(model: nn.Module, dataset: Dataset) -> None:
         NetmorphError: it has.
     """
     inputs = prepare(dataset.train.head(2), dataset, reference(model))
-    outputs = _called(model, inputs, f"Build it for the data set {dataset.name!r}")
+    outputs = _asked(model, inputs, f"Build it for the data set {dataset.name!r}")
     if dataset.classes and outputs.shape[1] != dataset.outputs:
         raise NetmorphError(
             f"{type(model).__name__} has {outputs.shape[1]} outputs, and {dataset.name!r} has {dataset.outputs} "
@@ -265,8 +278,14 @@ def warn_of_eval_mode(model: nn.Module) -> None:
         )
 
 
+def _asked(model: nn.Module, inputs: Tensor, remedy: str) -> Any:
+    """Outputs in eval mode; the caller's random state stays."""
+    with torch.random.fork_rng(devices=[]):
+        return _called(model, inputs, remedy)
+
+
 def _called(model: nn.Module, inputs: Tensor, remedy: str) -> Any:
-    with mode(model, training=False), torch.no_grad(), torch.random.fork_rng(devices=[]):
+    with mode(model, training=False), torch.no_grad():
         try:
             return model(inputs)
         except (MemoryError, torch.OutOfMemoryError):

@@ -67,7 +67,7 @@ def evaluate(
 
     asked = _Asked.of(model, part, dataset, bf16, views, world)
     with torch.no_grad():
-        return asked.as_memory_allows(measured, batch_size)
+        return as_memory_allows(measured, asked.size(batch_size))
 
 
 def predict(
@@ -91,7 +91,18 @@ def predict(
 
     asked = _Asked.of(model, part, dataset, bf16, views, ONE_PROCESS)
     with torch.no_grad():
-        return asked.as_memory_allows(answered, batch_size)
+        return as_memory_allows(answered, asked.size(batch_size))
+
+
+def as_memory_allows(work: Callable[[int], Found], size: int) -> Found:
+    """What `work` finds with batches of this size, or of half, a quarter, ... of it where memory does not suffice."""
+    while True:
+        try:
+            return work(size)
+        except (MemoryError, RuntimeError) as error:
+            if size == 1 or not out_of_memory(error):
+                raise
+        size //= 2  # here, where nothing holds what the attempt took any more
 
 
 def evaluate_constant(output: Tensor, part: Part, task: Task) -> Metrics:
@@ -157,16 +168,9 @@ class _Asked:
             raise NetmorphError("there is no network to ask; give one, or several")
         return cls(models, part, dataset, bf16, views, world)
 
-    def as_memory_allows(self, work: Callable[[int], Found], batch_size: int | None) -> Found:
-        """What `work` finds with batches of this size, or smaller ones."""
-        size = batch_size or (CPU_BATCH if reference(self.models[0]).device.type == "cpu" else BATCH)
-        while True:
-            try:
-                return work(size)
-            except (MemoryError, RuntimeError) as error:
-                if size == 1 or not out_of_memory(error):
-                    raise
-            size //= 2  # here, where nothing holds what the attempt took any more
+    def size(self, given: int | None) -> int:
+        """Samples asked about at once: so many as were given, else by the device."""
+        return given or (CPU_BATCH if reference(self.models[0]).device.type == "cpu" else BATCH)
 
     def each_batch(self, size: int, take: Callable[[Tensor, Tensor], None]) -> None:
         """Give outputs in float32 or wider and targets, on the models' device, batch by batch to `take`."""

@@ -23,6 +23,7 @@ from netmorph.train.checks import (
     check_output,
     check_recipe,
     device_for,
+    materialize,
     warn_of_eval_mode,
 )
 from netmorph.train.editing import Editing, InLoop, check_edits, start_of
@@ -70,7 +71,8 @@ def train(
 
     The recipe sets the learning rate of every parameter group, times the group's `"lr_scale"` if it has one. Modules
     that are in eval mode beside others in train mode stay so, as frozen batch norms should; a warning names them. A
-    last batch of a single sample is left out, because batch normalization cannot train on one.
+    last batch of a single sample is left out, because batch normalization cannot train on one. Lazy layers get their
+    weights from a batch first, as if the model had been called before: they draw from the caller's random state.
 
     With `edit`, structure may change at one point: between two epochs, or after every `edit_every` steps.
     `edit(graph, history, optimizer)` is given the network as it is then, traced anew, the finished epochs and the
@@ -121,6 +123,7 @@ def train(
     check_seed(seed)
     _check_checkpoint(checkpoint, resume)
     with advice(recipe, "before the first epoch"):
+        materialize(model, dataset)
         place(model, device, recipe, optimizer)
         optimizer = optimizer or build_optimizer(model, recipe)
         check_optimizer(optimizer, model)

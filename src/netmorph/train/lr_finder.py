@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from netmorph.data import Dataset, batches
 from netmorph.errors import NetmorphError
+from netmorph.lazy import check_sized
 from netmorph.seeds import check_seed
 from netmorph.train.advice import advice
 from netmorph.train.checks import check_data, check_output, check_recipe, device_for
@@ -98,6 +99,7 @@ def find_learning_rate(
     device = device_for(model, device)
     check_data(dataset)
     check_recipe(recipe, dataset, ONE_PROCESS)
+    check_sized(model)  # its weights are to stay as they are, so they have to be there
     model = copy.deepcopy(model)
     with advice(recipe, "before the range test"):
         place(model, device, recipe)

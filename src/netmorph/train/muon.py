@@ -2,12 +2,15 @@
 
 import math
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, overload
 
 import torch
 from torch import Tensor, nn
 from torch.optim.adamw import adamw
+
+from netmorph.train.optimizer_state import OptimizerStateError
+from netmorph.wording import listed
 
 # Of the quintic iteration: the slope at zero is as steep as it can be while singular values stay near one.
 COEFFICIENTS = (3.4445, -4.7750, 2.0315)
@@ -16,6 +19,7 @@ ITERATIONS = 5
 ADAMW_RMS = 0.2
 EPSILON = 1e-7
 ADAM_EPSILON = 1e-8
+OPTIONS = ("lr", "momentum", "betas", "weight_decay")  # what a step reads of a group
 TOGETHER = 2**20  # entries of the matrices that are multiplied at once: it bounds the memory of a step
 
 Moving = tuple[nn.Parameter, Tensor]  # with its gradient
@@ -47,8 +51,43 @@ class Muon(torch.optim.Optimizer):
         weight_decay: float = 0.01,
     ) -> None:
         defaults = {"lr": lr, "momentum": momentum, "betas": betas, "weight_decay": weight_decay}
-        # Read by `load_state_dict`, which else leaves the number of steps on the CPU.
+        # PyTorch reads it, too: without it, the number of steps in a state that is loaded stays on the CPU.
         super().__init__(params, defaults | {"fused": True})
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take the state of a Muon that moves parameters of the same shapes.
+
+        Raises:
+            OptimizerStateError: it is another optimizer's (`torch.optim.Muon`'s, say) or not whole; nothing changes.
+        """
+        try:
+            groups, states = list(state_dict["param_groups"]), dict(state_dict["state"])
+            members = [list(group["params"]) for group in groups]
+        except (KeyError, TypeError) as error:
+            raise OptimizerStateError(f"this is no state of an optimizer: {error!r}; give a state_dict()") from error
+        self._check_members(members)
+        for number, group in enumerate(groups):
+            lacking = [name for name in OPTIONS if name not in group]
+            if lacking:
+                raise OptimizerStateError(
+                    f"group {number} of the state lacks {listed(lacking)}: it is not that of netmorph's Muon, or of "
+                    "another version. Load it into the optimizer that it comes from, or begin with a fresh one"
+                )
+        own = (parameter for group in self.param_groups for parameter in group["params"])
+        for index, parameter in zip((index for group in members for index in group), own, strict=True):
+            _check_entries(index, states.get(index) or {}, parameter)
+        # Where it is computed is not part of what a state says.
+        complete = [{"fused": self.defaults["fused"], **group} for group in groups]
+        super().load_state_dict({**state_dict, "param_groups": complete})
+
+    def _check_members(self, members: list[list[int]]) -> None:
+        found, own = [len(group) for group in members], [len(group["params"]) for group in self.param_groups]
+        if found != own:
+            raise OptimizerStateError(
+                f"the state is of {listed(list(map(str, found)), ' + ')} parameters in {len(found)} groups, and this "
+                f"Muon moves {listed(list(map(str, own)), ' + ')} in {len(own)}; build the same network, and group its "
+                "parameters in the same way"
+            )
 
     @overload
     def step(self, closure: None = None) -> None: ...
@@ -107,7 +146,7 @@ class Muon(torch.optim.Optimizer):
             [state["exp_avg_sq"] for state in states],
             [],
             [state["step"] for state in states],
-            fused=True,
+            fused=group["fused"],
             amsgrad=False,
             beta1=group["betas"][0],
             beta2=group["betas"][1],
@@ -116,6 +155,24 @@ class Muon(torch.optim.Optimizer):
             eps=ADAM_EPSILON,
             maximize=False,
         )
+
+
+def _check_entries(index: int, state: dict[str, Any], parameter: Tensor) -> None:
+    """Refuse what the next step could not use; a parameter that never had a gradient has no state."""
+    like = tuple(parameter.shape)
+    of_matrix, of_vector = {"momentum_buffer": like}, {"step": (), "exp_avg": like, "exp_avg_sq": like}
+    expected = of_matrix if parameter.ndim >= 2 else of_vector
+    shapes = {key: tuple(value.shape) if isinstance(value, Tensor) else None for key, value in state.items()}
+    if state and shapes != expected:
+        raise OptimizerStateError(
+            f"of parameter {index}, of shape {like}, the state holds {_told(shapes)}, and Muon keeps {_told(expected)}"
+            ": it is another optimizer's, another network's, or not whole. Give the state that belongs to both, or "
+            "begin with a fresh one"
+        )
+
+
+def _told(shapes: Mapping[str, tuple[int, ...] | None]) -> str:
+    return listed([f"{key} {'(no tensor)' if shape is None else shape}" for key, shape in shapes.items()])
 
 
 def orthogonal(matrices: Tensor) -> Tensor:

@@ -95,6 +95,8 @@ def unpack_optimizer(
     before = dict(vars(optimizer))
     try:
         optimizer.load_state_dict({"state": state, "param_groups": groups})
+    except OptimizerStateError:  # of an optimizer that looks before it changes anything
+        raise
     except (KeyError, TypeError, ValueError) as error:
         vars(optimizer).update(before)
         raise OptimizerStateError(f"{kind} does not take this state ({error!r}); it is not whole") from error

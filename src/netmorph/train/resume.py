@@ -16,7 +16,7 @@ from netmorph.train.average import MovingAverage
 from netmorph.train.checkpoint import CheckpointError, load, save
 from netmorph.train.editing import Editing
 from netmorph.train.history import Epoch, History
-from netmorph.train.optimizer_state import pack_optimizer, unpack_optimizer
+from netmorph.train.optimizer_state import OptimizerStateError, pack_optimizer, unpack_optimizer
 from netmorph.train.parallel import World, from_first
 from netmorph.train.recipe import Recipe
 from netmorph.typed import fits
@@ -128,7 +128,7 @@ def load_progress(
 
     Raises:
         CheckpointError: the checkpoint is damaged, or belongs to another recipe, seed, data set or model.
-        OptimizerStateError: it belongs to another optimizer.
+        OptimizerStateError: it belongs to another optimizer; the model is as it was.
     """
     tensors, meta = from_first(lambda: load(path), world)
     if "identity" not in meta:
@@ -162,7 +162,12 @@ def load_progress(
             f"{path} belongs to another network: {listed(different, '; ')}. "
             "Build the same network, or give another file"
         )
-    last.put_back(model, optimizer, editing)
+    try:
+        last.put_back(model, optimizer, editing)
+    except OptimizerStateError:
+        if editing is not None:
+            editing.become(editing.start)
+        raise
     if average is not None:
         _fill(average.model, mean)
         average.steps = steps

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from netmorph.errors import suggest
+from netmorph.lazy import built_by, check_sized
 from netmorph.memory import OutOfMemory, check_fits
 from netmorph.zoo.layers import InputShape, ModelError
 from netmorph.zoo.plain import lenet5, minivgg, mlp
@@ -84,7 +85,7 @@ def build(name: str, input_shape: InputShape, classes: int, **options: Any) -> n
 
     Raises:
         ModelError: no such network, a shape, class count or option it cannot take, or a function that returns
-            something else than an nn.Module.
+            something else than an nn.Module, or one whose lazy layers have no weights yet.
         OutOfMemory: a network of `MODELS` would not fit into the machine's memory.
     """
     constructor = resolve(name)
@@ -116,6 +117,7 @@ def build(name: str, input_shape: InputShape, classes: int, **options: Any) -> n
         raise ModelError(f"{name}({told}) failed: {type(error).__name__}: {error}") from error
     if not isinstance(model, nn.Module):
         raise ModelError(f"{name} returned {type(model).__name__}; it must return a torch.nn.Module")
+    check_sized(model, ModelError, built_by(name))
     return model
 
 

@@ -345,6 +345,66 @@ def test_a_nan_in_any_batch_of_the_validation_is_found():
         train_many(models, data, recipes(2), stacked=True)
 
 
+class Room(nn.Module):
+    """For so many images in eval mode; asks for memory in one way or another."""
+
+    def __init__(self, size: int, error: Exception) -> None:
+        super().__init__()
+        self.size, self.error, self.asked = size, error, []
+
+    def forward(self, values: torch.Tensor) -> torch.Tensor:
+        if not self.training:
+            self.asked.append(len(values))
+            if len(values) > self.size:
+                raise self.error
+        return values
+
+
+NO_ROOM = [
+    torch.OutOfMemoryError("CUDA out of memory"),
+    MemoryError(),
+    RuntimeError("DefaultCPUAllocator: not enough memory: you tried to allocate 12 bytes."),
+    RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 12 bytes."),
+]
+
+
+@pytest.mark.parametrize("error", NO_ROOM, ids=["cuda", "python", "windows", "linux"])
+def test_validation_is_halved_where_memory_does_not_suffice(error):
+    data, found = dataset(validation=150), []
+    for size in (1000, 20):
+        rooms = [Room(size, error), Room(size, error)]
+        models = [nn.Sequential(room, convolutional(seed)) for seed, room in enumerate(rooms)]
+        found.append((train_many(models, data, recipes(2, epochs=2), stacked=True), models))
+    # Batches of 512, 256, ... samples, up to those that fit.
+    assert rooms[0].asked[-15:] == [150, 150, 128, 64, 32, *[16] * 9, 6]
+    for halved, whole in zip(found[1][0], found[0][0], strict=True):
+        for ours, theirs in zip(halved, whole, strict=True):
+            assert ours.train == pytest.approx(theirs.train, rel=1e-12)
+            assert ours.validation == pytest.approx(theirs.validation, rel=1e-12)
+    for halved, whole in zip(found[1][1], found[0][1], strict=True):
+        for one, other in zip(halved.parameters(), whole.parameters(), strict=True):
+            assert torch.allclose(one, other, rtol=1e-12)
+
+
+def test_a_nan_is_found_in_halved_batches_too():
+    data = dataset(validation=150)
+    early = prepare(data.validation.inputs[:1], data, torch.empty(0, dtype=torch.float64))[0]
+    models = [nn.Sequential(Room(20, NO_ROOM[0]), BreaksAt(early), convolutional(seed)) for seed in range(2)]
+    with pytest.raises(NotFinite, match=r"network 0 is nan in the validation of epoch 1: the output of '1' \(BreaksAt"):
+        train_many(models, data, recipes(2), stacked=True)
+
+
+def test_where_no_single_image_fits_it_says_what_to_lower():
+    models = [nn.Sequential(convolutional(seed)) for seed in range(2)]
+    limit = Room(8, NO_ROOM[0])  # what is tried before the first step fits
+    for model in models:
+        model.append(limit)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(many, "_check_stack", lambda *_: setattr(limit, "size", 0))
+        with pytest.raises(OutOfMemory, match=r"with 2 networks stacked.*Try one after another \(stacked=False\)"):
+            train_many(models, dataset(), recipes(2), stacked=True)
+
+
 def test_every_field_of_a_recipe_is_known_to_be_supported_or_not() -> None:
     """A new field is to be sorted in: `OWN`, `UNSUPPORTED`, or computed by `fit_stack` for all networks alike."""
     alike = (

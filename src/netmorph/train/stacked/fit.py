@@ -9,7 +9,7 @@ from torch import Generator, Tensor
 from torch.func import vmap
 
 from netmorph.data import Dataset, batches
-from netmorph.train.evaluation import widened
+from netmorph.train.evaluation import as_memory_allows, widened
 from netmorph.train.fit import cropped, objective_of
 from netmorph.train.inputs import autocast, prepare
 from netmorph.train.means import Means, Metrics
@@ -74,22 +74,35 @@ def fit_stack(
 
 
 def evaluate_stack(stack: Stack, dataset: Dataset, *, bf16: bool, when: str, watch: Watch) -> list[Metrics]:
-    """The task's numbers of each network on the validation part; `watch` looks at losses that are not finite."""
-    like, task, means = stack.like, dataset.task, Means()
+    """The task's numbers of each network on the validation part; `watch` looks at losses that are not finite.
+
+    Where memory does not suffice for a batch, it is halved.
+    """
+    like, task = stack.like, dataset.task
     loss, numbers = vmap(task.loss), vmap(task.numbers)
 
-    def answers() -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-        for stored, targets in batches(dataset.validation, max(FEWEST, VALIDATED // len(stack))):
+    def answers(size: int) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+        for stored, targets in batches(dataset.validation, size):
             inputs = prepare(stored, dataset, like)
             outputs = widened(stack(inputs, shared=True))
             yield inputs, outputs, targets.to(like.device).expand(len(stack), *targets.shape)
 
-    with mode(stack.template, training=False), torch.no_grad(), autocast(like.device, bf16):
-        for _, outputs, targets in answers():
+    def measured(size: int) -> Means:
+        means = Means()
+        for _, outputs, targets in answers(size):
             means.add(targets.shape[1], loss(outputs, targets), numbers(outputs, targets))
+        return means
+
+    def watched(size: int) -> Tensor:
+        for inputs, outputs, targets in answers(size):
+            watch(loss(outputs, targets), inputs.expand(len(stack), *inputs.shape), when)
+        return inputs
+
+    size = max(FEWEST, VALIDATED // len(stack))
+    with mode(stack.template, training=False), torch.no_grad(), autocast(like.device, bf16):
+        means = as_memory_allows(measured, size)
         if not bool(means.losses().isfinite().all()):  # asked again, to find the batch: keeping inputs costs memory
-            for inputs, outputs, targets in answers():
-                watch(loss(outputs, targets), inputs.expand(len(stack), *inputs.shape), when)
+            inputs = as_memory_allows(watched, size)
             # Finite in each batch, not in their sum.
             watch(means.losses(), inputs.expand(len(stack), *inputs.shape), when)
     return means.told_of_each(task)

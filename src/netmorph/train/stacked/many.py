@@ -17,7 +17,7 @@ from netmorph.errors import EditError, NetmorphError
 from netmorph.graph import TraceError
 from netmorph.seeds import check_seed
 from netmorph.train.advice import advice, out_of_memory
-from netmorph.train.checks import check_data, check_output, check_recipe, device_for
+from netmorph.train.checks import check_data, check_output, check_recipe, device_for, materialize
 from netmorph.train.fit import TrainState, fit
 from netmorph.train.history import Epoch, History
 from netmorph.train.inputs import examples
@@ -89,6 +89,7 @@ def train_many(
     check_data(dataset)
     for model, recipe in zip(models, recipes, strict=True):
         check_recipe(recipe, dataset, ONE_PROCESS)
+        materialize(model, dataset)
         model.to(device)
         build_optimizer(model, recipe)  # refuses a model without trainable parameters
         check_output(model, dataset, recipe)
