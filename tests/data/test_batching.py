@@ -37,6 +37,18 @@ def test_shares_in_order_miss_no_image():
     assert found == [[0, 3], [6], [1, 4], [2, 5]]
 
 
+@pytest.mark.parametrize("share", [(0, 1), (1, 2)])
+@pytest.mark.parametrize("seed", [None, 0])
+def test_what_comes_after_a_start_stays_the_same(share, seed):
+    def cut(start):
+        generator = None if seed is None else torch.Generator().manual_seed(seed)
+        found = batches(numbered(19), 4, generator=generator, share=share, start=start)
+        return [labels.tolist() for _, labels in found]
+
+    for start in range(4):
+        assert cut(start) == cut(0)[start:]
+
+
 def test_the_generator_goes_on_from_epoch_to_epoch():
     generator = torch.Generator().manual_seed(0)
     first, second = (next(batches(numbered(50), 50, generator=generator))[1] for _ in range(2))

@@ -221,6 +221,15 @@ def test_a_worker_that_is_killed_is_reported_and_replaced(imagenet, tmp_path):
     assert torch.equal(pixels(part), expected)
 
 
+def test_batches_before_a_start_are_not_decoded(imagenet, tmp_path, monkeypatch):
+    part, decode, decoded = opened(imagenet, tmp_path, cache_limit=0).train, reading.decode_image, []
+    monkeypatch.setattr(reading, "decode_image", lambda where, *rest: decoded.append(where) or decode(where, *rest))
+    whole, rest = (list(batches(part, 7, generator=torch.Generator().manual_seed(0), start=start)) for start in (0, 3))
+    assert len(decoded) == len(part) + len(part) - 3 * 7
+    for expected, found in zip(whole[3:], rest, strict=True):
+        assert all(map(torch.equal, expected, found))
+
+
 def test_a_process_that_may_not_start_others_reads_itself(imagenet, tmp_path, monkeypatch):
     part = opened(imagenet, tmp_path, workers=2).train
     monkeypatch.setattr(part.workers, "_start", None)

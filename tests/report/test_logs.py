@@ -108,6 +108,17 @@ def test_an_interrupted_training_leaves_the_rows_of_an_uninterrupted_one(when, t
     assert [step for step, _ in told["seconds"]] == [1, 2, 3, 4]
 
 
+def test_a_number_that_is_told_from_some_epoch_on_is_empty_before(tmp_path):
+    path = tmp_path / "metrics.csv"
+    log = csv_log(path)
+    log(epoch(1))
+    log(replace(epoch(2), validation={**epoch(2).validation, "top5": 0.75}))
+    with open(path, newline="") as file:
+        first, second = csv.DictReader(file)
+    assert (first["validation_top5"], second["validation_top5"]) == ("", "0.75")
+    assert first["validation_accuracy"] == second["validation_accuracy"] == str(1 / 3)
+
+
 def test_rows_that_a_resumed_training_does_not_have_go(tmp_path):
     # The newest checkpoint was damaged, and the training goes on from the one before.
     path = tmp_path / "metrics.csv"

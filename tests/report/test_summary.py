@@ -91,6 +91,7 @@ def test_the_view_of_a_tested_run_has_its_classes(finished_run: Path, running_ru
         text = printed(view(records))
         report = records.meta("result")["classification"]
     assert "Ensemble of the survivors" in text
+    assert text.index("All numbers on the test set") < text.index("Classes on the test set")
     row = next(line for line in text.splitlines() if line.startswith("│ class 7 "))
     assert f"{100 * report['classes'][7]['f1']:.2f}%" in row
     with Records.open(running_run) as records:

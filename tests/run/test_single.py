@@ -48,6 +48,12 @@ def test_a_training_records_its_epochs_and_its_tested_result(tmp_path: Path) -> 
     assert network.training_flops > 4 * 160 * 2 * network.flops
     assert result.best == result.members[0]
     assert result.best.test["accuracy"] == result.ensemble.test["accuracy"]
+    for numbers in (
+        result.best.test,
+        network.numbers,
+        *(part for epoch in epochs for part in (epoch.train, epoch.validation)),
+    ):
+        assert numbers["accuracy"] < numbers["top5"] < 1
     assert (result.baselines, result.training_flops) == ({}, network.training_flops)
     assert result.seconds == pytest.approx(sum(epoch.seconds for epoch in epochs))
 

@@ -149,13 +149,13 @@ def test_the_result_has_its_documented_keys(finished: Path) -> None:
         "best", "arm", "evolved", "ensemble", "members", "baselines", "classification", "values", "text", "constant",
         "training_flops", "seconds", "front",
     }  # fmt: skip
-    numbers = {f"{part}_{name}" for part in ("test", "validation") for name in ("loss", "accuracy")}
+    numbers = {f"{part}_{name}" for part in ("test", "validation") for name in ("loss", "accuracy", "top5")}
     entry = {"id", *numbers, "parameters", "flops"}
-    ensemble = {"test_loss", "test_accuracy", "parameters", "flops", "members"}
+    ensemble = {"test_loss", "test_accuracy", "test_top5", "parameters", "flops", "members"}
     assert set(result["best"]) == entry
     assert set(result["ensemble"]) == ensemble
     assert [set(member) for member in result["members"]] == [entry, entry]
-    assert set(result["constant"]) == {"name", "test_loss", "test_accuracy"}
+    assert set(result["constant"]) == {"name", "test_loss", "test_accuracy", "test_top5"}
     assert result["values"] is result["text"] is None
     assert set(result["baselines"]) == {"alone", "random"}
     assert set(result["baselines"]["alone"]) == entry | {"training_flops"}

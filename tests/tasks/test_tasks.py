@@ -1,5 +1,6 @@
 """Each task against numbers computed by hand."""
 
+import dataclasses
 import math
 
 import numpy as np
@@ -8,7 +9,7 @@ import torch
 from sklearn import metrics as by_hand
 from torch.nn import functional
 
-from netmorph.tasks import Criterion, Task, TaskError, classification, next_token, regression
+from netmorph.tasks import TOP5, Criterion, Task, TaskError, classification, next_token, regression
 
 
 def told_of(task, outputs, targets):
@@ -26,6 +27,17 @@ def test_classification_tells_loss_and_accuracy():
     assert told["loss"] == pytest.approx(by_hand.log_loss(labels, logits.softmax(1)))
     assert told["accuracy"] == pytest.approx(by_hand.accuracy_score(labels, logits.argmax(1)))
     assert classification().score(told) == told["accuracy"]
+
+
+def test_of_more_than_five_classes_the_five_likeliest_count():
+    logits, labels = draw(60, 9), torch.arange(60) % 9
+    told = told_of(classification(), logits, labels)
+    assert told["top5"] == pytest.approx(by_hand.top_k_accuracy_score(labels, logits, k=5))
+    assert told["accuracy"] < told["top5"] < 1
+    assert classification().score(told) == told["accuracy"]
+    assert dataclasses.replace(classification(), chooses=TOP5).score(told) == told["top5"]
+    assert "top5" in told_of(classification(), draw(60, 6), labels % 6)
+    assert told_of(classification(), draw(60, 5), labels % 5).keys() == {"loss", "accuracy"}
 
 
 @pytest.mark.parametrize("weighted", [False, True])

@@ -57,6 +57,7 @@ RECIPES = {
 }
 
 
+WITHIN: dict[str, Any] = {"checkpoint_seconds": 0}  # after each step
 EDITS: dict[str, dict[str, Any]] = {
     "edited": {"edit": by_epoch, "after_edit": warm_up(20)},
     "edited by steps": {"edit": at_random, "edit_every": 17, "after_edit": warm_up(20)},
@@ -68,14 +69,14 @@ def images() -> tuple[nn.Module, Dataset]:
 
 
 def by_library(
-    recipe: Recipe, folder: Path, made: Callable[[], tuple[nn.Module, Dataset]] = images, **edits: Any
+    recipe: Recipe, folder: Path, made: Callable[[], tuple[nn.Module, Dataset]] = images, **options: Any
 ) -> None:
     """Train as a user's own program does; `folder/result` is the model and the optimizer at the end."""
     if (folder / "result").exists():
         return  # it was killed on its way out
     model, data = made()
     optimizer = build_optimizer(model, recipe)
-    history = train(model, data, recipe, optimizer=optimizer, checkpoint=folder / "state", resume=True, **edits)
+    history = train(model, data, recipe, optimizer=optimizer, checkpoint=folder / "state", resume=True, **options)
     tensors, meta = pack_optimizer(optimizer, model)
     told = {"history": [asdict(epoch) for epoch in history], "journal": [entry.as_json() for entry in history.journal]}
     checkpoint.save(folder / "result", {**model.state_dict(), **tensors}, {"optimizer": meta, **told})
@@ -117,6 +118,10 @@ BEGIN: dict[str, Work] = {
 }
 CASES: dict[str, Work] = {name: partial(by_library, recipe) for name, recipe in RECIPES.items()}
 CASES |= {name: partial(by_library, EVERYTHING, **edits) for name, edits in EDITS.items()}
+CASES |= {
+    "within epochs": partial(by_library, replace(EVERYTHING, epochs=4), **WITHIN),
+    "edited within epochs": partial(by_library, replace(EVERYTHING, epochs=8), **EDITS["edited by steps"], **WITHIN),
+}
 CASES |= {
     "regression": partial(by_library, OTHER, made=other_tasks.regression),
     "table": partial(

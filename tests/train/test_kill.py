@@ -12,7 +12,16 @@ from typing import Any
 import pytest
 
 REPOSITORY = Path(__file__).parents[2]
-LIBRARY = ("sgd", "everything", "adamw", "patience", "edited", "edited by steps")
+LIBRARY = (
+    "sgd",
+    "everything",
+    "adamw",
+    "patience",
+    "edited",
+    "edited by steps",
+    "within epochs",
+    "edited within epochs",
+)
 OTHER_TASKS = ("regression", "table", "text")
 COMMANDS = ("command on values", "command on classes", "command on a text")
 
@@ -44,6 +53,11 @@ def test_a_training_killed_around_an_edit_makes_it_again(tmp_path: Path) -> None
     found = killed(tmp_path, 0, 0, "each_edit")
     # Two edits: the trace before, the change of model and average, tensor by tensor, the trace after, what follows.
     assert found["each_edit"]["kills"] > 20
+
+
+def test_trainings_killed_within_epochs_end_with_the_same_bits(tmp_path: Path) -> None:
+    found = killed(tmp_path, 0, 4, "edited within epochs")
+    assert found["edited within epochs"]["kills"] > 0
 
 
 def test_killed_trainings_of_other_tasks_end_with_the_same_bits(tmp_path: Path) -> None:

@@ -75,6 +75,8 @@ def test_both_make_the_same_edits_and_make_them_again(two: tuple[Path, str]) -> 
     )
     assert len(meta["history"]) == LONG.epochs
     assert len(checkpoint.load(two[0] / "edited")[1]["journal"]["last"]) == 5
+    before = checkpoint.load(checkpoint.previous(two[0] / "edited"))[1]
+    assert (len(before["history"]), before["position"]["step"]) == (LONG.epochs - 1, 0)
     for tensors, same in others:
         assert same == meta
         assert all(torch.equal(first[name], tensors[name]) for name in first)

@@ -61,7 +61,8 @@ def edited(folder: Path, world: World) -> None:
         if epoch.epoch == 3:
             shutil.copy(path, kept)
 
-    run(deep(seed=world.rank), LONG, folder, "whole", world, checkpoint=path, on_epoch=keep, **follows)
+    often = {"checkpoint": path, "checkpoint_seconds": 0}  # several processes write after whole epochs only
+    run(deep(seed=world.rank), LONG, folder, "whole", world, on_epoch=keep, **often, **follows)
     distributed.barrier()
     run(deep(seed=world.rank), LONG, folder, "resumed", world, checkpoint=kept, resume=True, **follows)
 

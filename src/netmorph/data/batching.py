@@ -10,7 +10,12 @@ from netmorph.data.dataset import DataError, Part
 
 
 def batches(
-    part: Part, batch_size: int, *, generator: Generator | None = None, share: tuple[int, int] = (0, 1)
+    part: Part,
+    batch_size: int,
+    *,
+    generator: Generator | None = None,
+    share: tuple[int, int] = (0, 1),
+    start: int = 0,
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Cut a part of a data set into batches.
 
@@ -20,6 +25,7 @@ def batches(
         generator: shuffles the samples; without it they come in order. What it draws is drawn at once.
         share: (k, n) gives the k-th of n shares of every batch, from 0. Shuffled shares are equal, and what makes
             them unequal is left out.
+        start: so many batches are left out at the beginning; they are not even read. The others stay the same.
 
     Returns:
         Pairs of inputs [B, ...] and targets [B, ...], see `Part`.
@@ -39,6 +45,8 @@ def batches(
     if shares > 1:
         order = torch.arange(len(part)) if order is None else order[: len(part) - len(part) % shares]
         order = order[number::shares]
+    if start:
+        order = (torch.arange(len(part)) if order is None else order)[start * (batch_size // shares) :]
     return part.cut(batch_size // shares, order, seed)
 
 

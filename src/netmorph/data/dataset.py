@@ -40,7 +40,8 @@ class Part(Protocol):
 
         Args:
             order: indices int64 [M] of the samples to read, in that order; None reads all as they lie.
-            seed: of what is random in reading a sample (where an image is cropped); None: nothing is.
+            seed: of what is random in reading a sample (where an image is cropped); None: nothing is. A sample depends
+                on the seed alone, not on those read before it: training goes on in the middle of an order.
         """
 
     def digest(self) -> str:

@@ -27,10 +27,13 @@ OnEpoch = Callable[[Epoch], None]
 
 
 def as_csv(epochs: Iterable[Epoch]) -> str:
-    """A header, and one row for each epoch; numbers are read back as the same bits. Without an epoch, nothing."""
+    """A header, and one row for each epoch; numbers are read back as the same bits. Without an epoch, nothing.
+
+    A number that some epochs did not tell is empty there: an earlier version may have begun the training.
+    """
     rows = [as_row(epoch) for epoch in epochs]
     text = io.StringIO()
-    writer = csv.DictWriter(text, list(rows[0]) if rows else [], lineterminator="\n")
+    writer = csv.DictWriter(text, list(dict.fromkeys(name for row in rows for name in row)), lineterminator="\n")
     if rows:
         writer.writeheader()
     writer.writerows(rows)

@@ -148,18 +148,18 @@ def table(records: Records) -> Table:
 
 
 def view(records: Records) -> Group:
-    """What the terminal shows of a run: what it says, its networks and, once they are tested, classes or all numbers of
-    the test, and the ids of all networks.
+    """What the terminal shows of a run: what it says, its networks and, once they are tested, all numbers of the test,
+    how well classes are recognized, and the ids of all networks.
     """
     found, criterion = found_by(records), Criterion.of(records.meta("criterion"))
     said, networks = verdict(found, criterion), records.networks()
     parts: list[RenderableType] = [] if said is None else [escape(said), ""]
     parts.append(table(records))
     numbers = number_table(found, criterion)
+    if numbers is not None:
+        parts += ["", test_table(numbers)]
     if found.exhibits.classification is not None:
         parts += ["", class_table(found.exhibits.classification)]
-    elif numbers is not None:
-        parts += ["", test_table(numbers)]
     if networks:
         parts += ["", f"Networks: {'; '.join(ids_by_arm(networks))} (--all lists them)"]
     return Group(*parts)

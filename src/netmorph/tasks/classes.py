@@ -6,15 +6,18 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from netmorph.tasks.criterion import ACCURACY
+from netmorph.tasks.criterion import ACCURACY, TOP5
 from netmorph.tasks.task import Constant, Exhibit, Objective, Task, TaskError, share_of
+
+LIKELIEST = 5  # answers that "top5" looks at
 
 
 def classification(name: str = "classification") -> Task:
     """Outputs are logits `[B, classes]`, targets labels int64 `[B]`, or probabilities `[B, classes]` in training.
 
-    The loss is cross-entropy in nats. Told is the "accuracy", the share of right answers, which chooses. An ensemble
-    answers with the mean of its members' probabilities.
+    The loss is cross-entropy in nats. Told are the "accuracy", the share of right answers, which chooses, and of more
+    than five classes "top5", the share of samples whose class is among the five likeliest answers. An ensemble answers
+    with the mean of its members' probabilities.
     """
     return Task(
         name,
@@ -65,7 +68,11 @@ def check_logits(outputs: Tensor, targets: Tensor) -> None:
 
 
 def _right(outputs: Tensor, targets: Tensor) -> dict[str, Tensor]:
-    return {"accuracy": share_of(outputs.argmax(1) == targets)}
+    shares = {ACCURACY.name: share_of(outputs.argmax(1) == targets)}
+    if outputs.shape[1] > LIKELIEST:
+        likeliest = outputs.topk(LIKELIEST, 1).indices
+        shares[TOP5.name] = share_of((likeliest == targets[:, None]).any(1))
+    return shares
 
 
 def _probabilities(outputs: Tensor) -> Tensor:

@@ -66,3 +66,4 @@ class Criterion:
 
 BY_LOSS = Criterion("loss")
 ACCURACY = Criterion("accuracy", higher_is_better=True, is_share=True)
+TOP5 = Criterion("top5", higher_is_better=True, is_share=True)

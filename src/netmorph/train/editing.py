@@ -78,23 +78,20 @@ class Editing:
 
     @contextmanager
     def epoch(self) -> Iterator[None]:
-        """Around an epoch: hooks are on the optimizer only within.
-
-        What edits replaced is forgotten when it ends: a resumed run knows no more than the journal in its checkpoint,
-        and has to do the same.
-        """
+        """Around an epoch: hooks are on the optimizer only within."""
         self._pace = None if self._after is None else Pace(self._optimizer)
         try:
             yield
         finally:
             if self._pace is not None:
                 self._pace.detach()
-            self.journal = read_back(self.journal)
 
     def make(self, epoch: int, step: int) -> None:
         """Ask for an edit, and take it over.
 
-        The network is traced anew: the graph shows it with its weights of now, in a resumed run as well.
+        The network is traced anew: the graph shows it with its weights of now, in a resumed run as well. What the edits
+        replaced is forgotten afterwards: a resumed run knows no more than the journal in its checkpoint, and has to do
+        the same.
 
         Raises:
             NetmorphError: what was returned is not a graph of this network as it is now, or the optimizer was left out.
@@ -108,7 +105,7 @@ class Editing:
             return
         check_held(self._optimizer, self._model)
         names_of(self._optimizer, self._model)
-        self.journal = edited.journal
+        self.journal = read_back(edited.journal)
         self._follow()
         is_new = bool(edited.journal) and all(edited.journal[-1] is not entry for entry in graph.journal)
         if self._after is not None and self._pace is not None and is_new:

@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass
 from itertools import islice, pairwise
+from time import perf_counter
 
 import torch
 from torch import Tensor, nn
@@ -18,10 +19,12 @@ from netmorph.train.average import MovingAverage
 from netmorph.train.editing import Editing
 from netmorph.train.evaluation import widened
 from netmorph.train.inputs import autocast, prepare, reference
+from netmorph.train.keeper import Keeper
 from netmorph.train.means import Means, Metrics
 from netmorph.train.modes import mode
 from netmorph.train.nonfinite import REMEDY, NotFinite, first_nonfinite
 from netmorph.train.parallel import World, gathering, total
+from netmorph.train.position import START, Position
 from netmorph.train.recipe import Recipe
 from netmorph.train.schedules import image_scale_at, learning_rate_of, scaled_side, steps_per_epoch
 from netmorph.train.seeding import Draws, epoch_draws
@@ -48,37 +51,58 @@ class TrainState:
     editing: Editing | None = None
 
 
-def fit(state: TrainState, dataset: Dataset, recipe: Recipe, *, seed: int, epoch: int, watch: bool) -> Metrics:
+def fit(
+    state: TrainState,
+    dataset: Dataset,
+    recipe: Recipe,
+    *,
+    seed: int,
+    epoch: int,
+    watch: bool,
+    start: Position = START,
+    keeper: Keeper | None = None,
+) -> Metrics:
     """One pass over the training part; nothing in it waits for an accelerator unless each loss is watched.
 
     Args:
         epoch: its number, from 1; with the seed it decides everything random.
         watch: look at each loss before the weights move.
+        start: where in the epoch `state` is.
+        keeper: writes checkpoints between two steps, when it is time; of one process.
 
     Returns:
         Means over the epoch's batches, of all processes, while the weights moved. Without `watch` the loss may
-        be NaN.
+        be NaN; nothing more is learnt then once an edit or a checkpoint is due.
 
     Raises:
         NotFinite: a loss that is watched is NaN or infinite; the model keeps the weights of that moment.
+        SaveError: a checkpoint cannot be written.
     """
+    began = perf_counter()
     world = state.world
     like = reference(state.model)
     objective = objective_of(dataset.task, recipe, like)
     steps = steps_per_epoch(len(dataset.train), recipe.batch_size, world.size)
     scale = image_scale_at(recipe, epoch)
-    means = Means()
+    means = Means(start.means.values, start.means.counts)
 
     edits = nullcontext() if state.editing is None else state.editing.epoch()
     with edits, ExitStack() as modes, epoch_draws(seed, epoch, world.rank, like.device) as draws:
         modes.enter_context(mode(state.model, training=True))
-        shuffled = batches(dataset.train, recipe.batch_size, generator=draws.order, share=world.share)
-        for step, (inputs, targets) in enumerate(islice(shuffled, steps)):
-            if state.editing is not None and state.editing.is_due(epoch, step, steps):
-                if step and not total(means.losses(), world).isfinite():
-                    break  # no edit can be checked on what is not finite; the loss tells it
+        shuffled = batches(dataset.train, recipe.batch_size, generator=draws.order, share=world.share, start=start.step)
+        if start.states is not None:
+            draws.go_on(start.states)
+        for step, (inputs, targets) in enumerate(islice(shuffled, steps - start.step), start.step):
+            keeping = keeper if step > start.step and keeper is not None and keeper.is_due() else None
+            editing = state.editing if state.editing is not None and state.editing.is_due(epoch, step, steps) else None
+            if step and (keeping or editing) and not total(means.losses(), world).isfinite():
+                break  # nobody goes on from what is not finite, and no edit can be checked on it; the loss tells it
+            if keeping is not None:  # before the edit, which a resumed run makes again
+                seconds = start.seconds + perf_counter() - began
+                keeping.write(Position(step, means, draws.states(), like.device.type, seconds))
+            if editing is not None:
                 modes.close()  # an edit finds every module in the mode that it was given in
-                state.editing.make(epoch, step)
+                editing.make(epoch, step)
                 modes.enter_context(mode(state.model, training=True))
             rate = learning_rate_of(recipe, epoch, step, steps)
             set_rate(state.optimizer, rate)

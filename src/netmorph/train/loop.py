@@ -31,6 +31,7 @@ from netmorph.train.evaluation import evaluate
 from netmorph.train.fit import TrainState, fit
 from netmorph.train.history import Epoch, History
 from netmorph.train.inputs import autocast, prepare, reference
+from netmorph.train.keeper import SECONDS, Keeper, check_seconds
 from netmorph.train.means import Metrics
 from netmorph.train.modes import mode
 from netmorph.train.nonfinite import REMEDY, NotFinite, first_nonfinite
@@ -38,8 +39,9 @@ from netmorph.train.optimizers import build_optimizer
 from netmorph.train.pace import LearningRatePolicy
 from netmorph.train.parallel import ONE_PROCESS, World, from_first, in_step, share_buffers
 from netmorph.train.place import place, resident
+from netmorph.train.position import START, Position
 from netmorph.train.recipe import Recipe
-from netmorph.train.resume import Snapshot, load_progress, run_identity, save_progress
+from netmorph.train.resume import Snapshot, load_progress, run_identity
 from netmorph.train.schedules import learning_rate_of, steps_per_epoch
 from netmorph.wording import listed
 
@@ -53,6 +55,7 @@ def train(
     device: str | torch.device | None = None,
     optimizer: torch.optim.Optimizer | None = None,
     checkpoint: str | Path | None = None,
+    checkpoint_seconds: float | None = SECONDS,
     resume: bool = False,
     on_epoch: Callable[[Epoch], None] | None = None,
     edit: InLoop | None = None,
@@ -78,10 +81,10 @@ def train(
     `edit(graph, history, optimizer)` is given the network as it is then, traced anew, the finished epochs and the
     optimizer; it returns the graph that training goes on with: `apply(graph, some_edit, optimizer)`, or the one it was
     given. Moving average, compiled and data-parallel wrappers follow by themselves. In the end the model has the
-    structure of the best epoch, too, and `history.journal` tells its edits. A resumed run makes the edits of an epoch
-    that was not finished again, so `edit` must depend on its arguments alone; torch's own random numbers depend on
-    seed, epoch and step there. What edits replaced is forgotten when an epoch ends, so that `undo` knows their inverses
-    alone from then on. With several processes, all make the same edit.
+    structure of the best epoch, too, and `history.journal` tells its edits. A resumed run makes the edits since its
+    checkpoint again, so `edit` must depend on its arguments alone; torch's own random numbers depend on seed, epoch and
+    step there. What edits replaced is forgotten when training goes on, so that `undo` knows their inverses alone in the
+    next call. With several processes, all make the same edit.
 
     Args:
         model: takes prepared inputs, see `Dataset.preparation`, and gives outputs that fit the data set's task. To edit
@@ -92,6 +95,8 @@ def train(
         device: where to train; None is where the model is.
         optimizer: goes on with its state and options (of an edited network, say); None builds the recipe's.
         checkpoint: a file to write after each epoch.
+        checkpoint_seconds: write it within an epoch, too, whenever the last one is so long ago; 0 does after each step,
+            None never does. Of one process: several write after whole epochs only.
         resume: go on from `checkpoint`, exactly as if the run had never stopped; start if there is none yet.
         on_epoch: called after each epoch, when its checkpoint is written; in the first process only.
         edit: edits the network while it trains, see above; None never does. To resume, give the model as it was before
@@ -121,6 +126,7 @@ def train(
     check_data(dataset)
     check_recipe(recipe, dataset, world)
     check_seed(seed)
+    check_seconds(checkpoint_seconds)
     _check_checkpoint(checkpoint, resume)
     with advice(recipe, "before the first epoch"):
         materialize(model, dataset)
@@ -143,20 +149,25 @@ def train(
         if edit is not None:
             start = start_of(given, forward, dataset, average)
             editing = Editing(start, edit, edit_every, after_edit, optimizer, average, recipe, seed)
-        history, best = History(), Snapshot.take(model, optimizer, editing)
+        steps = steps_per_epoch(len(dataset.train), recipe.batch_size, world.size)
+        history, best, position = History(), Snapshot.take(model, optimizer, editing), START
         if checkpoint is not None and resume and from_first(lambda: existing(checkpoint), world):
-            history, best = load_progress(checkpoint, known, model, optimizer, average, editing, world)
+            found = load_progress(checkpoint, known, steps, model, optimizer, average, editing, world)
+            history, best, position = found
+        keeper = None
+        if checkpoint is not None and world.rank == 0:
+            # What the processes have drawn and counted since an epoch began differs, and only one of them writes.
+            within = checkpoint_seconds if world.size == 1 else None
+            keeper = Keeper(checkpoint, known, within, model, optimizer, average, editing, history, best)
     called = torch.compile(forward) if recipe.compile else forward
     state = TrainState(model, called, optimizer, average, world, editing)
-
-    steps = steps_per_epoch(len(dataset.train), recipe.batch_size, world.size)
     while not (_finished(history, recipe) or (history and enough is not None and enough(history))):
         number = len(history) + 1
-        started = perf_counter()
+        started = perf_counter() - position.seconds
         if editing is not None:
             editing.history = history
         with advice(recipe, f"in epoch {number}"):
-            fitted = _fit(state, dataset, recipe, seed, number)
+            fitted = _fit(state, dataset, recipe, seed, number, position, keeper)
             share_buffers(judged, world)
             validated = _validate(judged, dataset, recipe, number, world)
         epoch = Epoch(
@@ -171,9 +182,10 @@ def train(
         if history.best is epoch:
             best = Snapshot.take(judged, optimizer, editing, of=model)
             history = History(history, best.journal)
-        if checkpoint is not None and world.rank == 0:
-            last = best if history.best is epoch and average is None else Snapshot.take(model, optimizer, editing)
-            save_progress(checkpoint, known, history, last, best, average)
+        position = START
+        if keeper is not None:
+            keeper.history, keeper.best = history, best
+            keeper.write(position)
         if on_epoch is not None and world.rank == 0:
             on_epoch(epoch)
 
@@ -193,22 +205,38 @@ def _finished(history: History, recipe: Recipe) -> bool:
     return len(history) >= recipe.epochs or (recipe.patience is not None and waited >= recipe.patience)
 
 
-def _fit(state: TrainState, dataset: Dataset, recipe: Recipe, seed: int, epoch: int) -> Metrics:
-    """One epoch; reading each loss would hold an accelerator up."""
+def _fit(
+    state: TrainState,
+    dataset: Dataset,
+    recipe: Recipe,
+    seed: int,
+    epoch: int,
+    start: Position = START,
+    keeper: Keeper | None = None,
+) -> Metrics:
+    """One epoch, or the rest of it; reading each loss would hold an accelerator up."""
     if reference(state.model).device.type == "cpu":
-        return fit(state, dataset, recipe, seed=seed, epoch=epoch, watch=True)
-    return _fit_unwatched(state, dataset, recipe, seed, epoch)
+        return fit(state, dataset, recipe, seed=seed, epoch=epoch, watch=True, start=start, keeper=keeper)
+    return _fit_unwatched(state, dataset, recipe, seed, epoch, start, keeper)
 
 
-def _fit_unwatched(state: TrainState, dataset: Dataset, recipe: Recipe, seed: int, epoch: int) -> Metrics:
-    """One epoch; where a NaN came from is found by living it again."""
+def _fit_unwatched(
+    state: TrainState,
+    dataset: Dataset,
+    recipe: Recipe,
+    seed: int,
+    epoch: int,
+    start: Position = START,
+    keeper: Keeper | None = None,
+) -> Metrics:
+    """The same; where a NaN came from is found by living it again."""
     before = Snapshot.take(state.model, state.optimizer, state.editing)
-    fitted = fit(state, dataset, recipe, seed=seed, epoch=epoch, watch=False)
+    fitted = fit(state, dataset, recipe, seed=seed, epoch=epoch, watch=False, start=start, keeper=keeper)
     if not math.isfinite(fitted.loss):
         before.put_back(state.model, state.optimizer, state.editing)
         if state.average is not None:  # edits are checked on it, too
             state.average.model.load_state_dict(state.model.state_dict())
-        fit(state, dataset, recipe, seed=seed, epoch=epoch, watch=True)
+        fit(state, dataset, recipe, seed=seed, epoch=epoch, watch=True, start=start)
         raise NotFinite(f"a loss was {fitted.loss} in epoch {epoch}, but not when the epoch was repeated. {REMEDY}")
     return fitted
 

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from netmorph.tasks import LOSS, Task
+from netmorph.tasks import LOSS, Task, TaskError
 from netmorph.train.parallel import ONE_PROCESS, World, total
+from netmorph.wording import listed
 
 
 @dataclass(frozen=True)
@@ -31,12 +32,32 @@ class Metrics:
 class Means:
     """Means over batches, weighted by their samples; the values stay where they were computed until they are told."""
 
-    def __init__(self) -> None:
-        self._values: dict[str, list[Tensor]] = {}
-        self._counts: list[int] = []
+    def __init__(self, values: Mapping[str, Tensor] | None = None, counts: Iterable[int] = ()) -> None:
+        """None yet, or those of batches that `values` and `counts` told of."""
+        self._values: dict[str, list[Tensor]] = {name: list(told.unbind()) for name, told in (values or {}).items()}
+        self._counts: list[int] = list(counts)
+
+    @property
+    def values(self) -> dict[str, Tensor]:
+        """Of each name, the numbers of all batches so far, [batches] (or [batches, N])."""
+        return {name: torch.stack(found) for name, found in self._values.items()}
+
+    @property
+    def counts(self) -> tuple[int, ...]:
+        """The samples of each batch so far."""
+        return tuple(self._counts)
 
     def add(self, count: int, loss: Tensor, numbers: Mapping[str, Tensor]) -> None:
-        """The means over a batch of `count` samples: scalars, or one for each of several networks [N]."""
+        """The means over a batch of `count` samples: scalars, or one for each of several networks [N].
+
+        Raises:
+            TaskError: earlier batches told other numbers.
+        """
+        if self._counts and self._values.keys() != {LOSS, *numbers}:
+            raise TaskError(
+                f"the task tells {listed([LOSS, *numbers])} of a batch, and told {listed([*self._values])} of those "
+                "before; tell the same of all"
+            )
         for name, value in ((LOSS, loss), *numbers.items()):
             self._values.setdefault(name, []).append(value)
         self._counts.append(count)

@@ -16,8 +16,10 @@ from netmorph.train.average import MovingAverage
 from netmorph.train.checkpoint import CheckpointError, load, save
 from netmorph.train.editing import Editing
 from netmorph.train.history import Epoch, History
+from netmorph.train.inputs import reference
 from netmorph.train.optimizer_state import OptimizerStateError, pack_optimizer, unpack_optimizer
 from netmorph.train.parallel import World, from_first
+from netmorph.train.position import START, Position
 from netmorph.train.recipe import Recipe
 from netmorph.typed import fits
 from netmorph.wording import listed
@@ -81,14 +83,17 @@ def save_progress(
     last: Snapshot,
     best: Snapshot,
     average: MovingAverage | None,
+    position: Position,
 ) -> None:
-    """Write a checkpoint after an epoch.
+    """Write a checkpoint of where a training stands.
 
     Args:
         known: the run's `identity`.
-        last: the state after the last epoch.
-        best: the state after the best one; stored once if it is the same object as `last`.
-        average: of the weights after the last epoch, if there is one.
+        history: the finished epochs.
+        last: the state now.
+        best: the state after the best epoch; stored once if it is the same object as `last`.
+        average: of the weights until now, if there is one.
+        position: how much of the next epoch is learnt.
 
     Raises:
         SaveError: the file cannot be written; the checkpoint before is still there.
@@ -102,7 +107,10 @@ def save_progress(
     }
     if average is not None:
         tensors |= {f"average/{name}": tensor for name, tensor in tensors_of(average.model).items()}
+    at, told = position.packed()
+    tensors |= {f"position/{name}": tensor for name, tensor in at.items()}
     meta = {
+        "position": told,
         "average steps": 0 if average is None else average.steps,
         "identity": known,
         "history": [epoch.as_json() for epoch in history],
@@ -115,19 +123,25 @@ def save_progress(
 def load_progress(
     path: Path,
     known: dict[str, Any],
+    steps: int,
     model: nn.Module,
     optimizer: torch.optim.Optimizer,
     average: MovingAverage | None,
     editing: Editing | None,
     world: World,
-) -> tuple[History, Snapshot]:
-    """Put a checkpoint's last state into model, optimizer and average; give the history and the best state.
+) -> tuple[History, Snapshot, Position]:
+    """Put a checkpoint's last state into model, optimizer and average; give history, best state and position.
 
     Where training edits, the model is given as before the first edit, and gets the structure of the last state.
     The first process reads the checkpoint for all.
 
+    Args:
+        known: the run's `identity`.
+        steps: of an epoch.
+
     Raises:
-        CheckpointError: the checkpoint is damaged, or belongs to another recipe, seed, data set or model.
+        CheckpointError: the checkpoint is damaged, belongs to another recipe, seed, data set or model, or was written
+            within an epoch on another kind of device.
         OptimizerStateError: it belongs to another optimizer; the model is as it was.
     """
     tensors, meta = from_first(lambda: load(path), world)
@@ -145,9 +159,18 @@ def load_progress(
             f"{path} belongs to another run: {listed(different, '; ')}. Give the same values, or another file"
         )
     try:
-        history, snapshots, steps = _progress(tensors, meta)
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        history, snapshots, averaged = _progress(tensors, meta)
+        device = reference(model).device
+        # Absent in what was written when checkpoints were those of whole epochs.
+        at = meta.get("position")
+        position = START if at is None else Position.unpacked(_below(tensors, "position/"), at, steps, device)
+    except (AttributeError, KeyError, RuntimeError, TypeError, ValueError) as error:
         raise CheckpointError(f"{path} holds what no training writes: {error!r}; choose another file") from error
+    if position.device not in (None, device.type):
+        raise CheckpointError(
+            f"{path} was written within epoch {len(history) + 1} on {position.device!r}, which drew the order of its "
+            f"samples; {device.type!r} draws another. Go on with device={position.device!r}"
+        )
     last = snapshots["last"]
     if editing is not None:
         _rebuild(path, editing, last.journal)
@@ -170,9 +193,9 @@ def load_progress(
         raise
     if average is not None:
         _fill(average.model, mean)
-        average.steps = steps
+        average.steps = averaged
     best = snapshots.get("best", last)
-    return History(history, best.journal), best
+    return History(history, best.journal), best, position
 
 
 def _progress(tensors: dict[str, Tensor], meta: dict[str, Any]) -> tuple[list[Epoch], dict[str, Snapshot], int]:

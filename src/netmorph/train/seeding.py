@@ -3,10 +3,11 @@
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
-from torch import Generator
+from torch import Generator, Tensor
 
 
 @dataclass(frozen=True)
@@ -22,6 +23,40 @@ class Draws:
     order: Generator
     images: Generator
     mixing: np.random.Generator
+
+    def states(self) -> "States":
+        """How far all have come; but for `order`, which is drawn at once."""
+        device = self.images.device
+        tensors = {"model": torch.get_rng_state(), "images": self.images.get_state()}
+        if device.type == "cuda":
+            tensors["model on the device"] = torch.cuda.get_rng_state(device)
+        return States(tensors, dict(self.mixing.bit_generator.state))
+
+    def go_on(self, states: "States") -> None:
+        """Draw from where `states` told, here and from torch's own generators.
+
+        Raises:
+            KeyError, RuntimeError, TypeError, ValueError: these are no states of such generators.
+        """
+        device = self.images.device
+        torch.set_rng_state(states.tensors["model"])
+        self.images.set_state(states.tensors["images"])
+        if device.type == "cuda":
+            torch.cuda.set_rng_state(states.tensors["model on the device"], device)
+        self.mixing.bit_generator.state = states.mixing
+
+
+@dataclass(frozen=True)
+class States:
+    """How far an epoch's random numbers are drawn.
+
+    Attributes:
+        tensors: states of torch's generators, by what they are for; uint8, on the CPU.
+        mixing: that of NumPy's, plain values.
+    """
+
+    tensors: dict[str, Tensor]
+    mixing: dict[str, Any]
 
 
 CPU = torch.device("cpu")
@@ -41,7 +76,7 @@ def seeded(seed: int, device: torch.device = CPU) -> Iterator[None]:
 
 @contextmanager
 def epoch_draws(seed: int, epoch: int, rank: int, device: torch.device) -> Iterator[Draws]:
-    """Random numbers that depend on nothing but these, so that a resumed run needs no stored state.
+    """Random numbers that depend on nothing but these, so that a run resumed between epochs needs no stored state.
 
     Seeds torch's own generators, too, for dropout, until the block ends.
     """
