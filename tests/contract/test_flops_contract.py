@@ -1,4 +1,4 @@
-"""Products: FLOPs as rules state them, PyTorch counts them and a hand does, at any width; what rules say scales them."""
+"""Products: FLOPs as rules state them, PyTorch counts them and a hand does, at any width; what rules say scales."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

@@ -340,12 +340,12 @@ def found_with_results(op: Op) -> list[Arguments]:
     packet = op.overloadpacket
     every = [getattr(packet, overload) for overload in packet.overloads()]
     alike = [one for one in every if told.items() <= {a.name: str(a.type) for a in one._schema.arguments}.items()]
+    returning = next((one for one in alike if not any(a.is_out for a in one._schema.arguments)), None)
     filled = []
-    for returning in [one for one in alike if not any(a.is_out for a in one._schema.arguments)][:1]:
-        for given in found(returning):
-            made = [leaf for leaf in tree_leaves(seeded(lambda: returning(**fresh(given)))) if isinstance(leaf, Tensor)]
-            empty = {name: tensor.new_empty(0) for name, tensor in zip(results, made, strict=False)}
-            filled.append({name: given[name] for name in told if name in given} | empty)
+    for given in found(returning) if returning else []:
+        made = tree_leaves(seeded(functools.partial(returning, **fresh(given))))
+        empty = {name: tensor.new_empty(0) for name, tensor in zip(results, made, strict=False) if tensor is not None}
+        filled.append({name: given[name] for name in told if name in given} | empty)
     return [given for given in filled if runs(op, given)]
 
 
