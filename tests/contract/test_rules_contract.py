@@ -8,7 +8,7 @@ import torch
 from rule_cases import ADVICE, CASES, DRAWN, FAMILY, TOGETHER, case, side_by_side
 
 from netmorph.graph import RULES, Allow
-from netmorph.testing import check_rule
+from netmorph.testing import CheckError, check_rule
 
 pytestmark = [pytest.mark.filterwarnings(advice) for advice in ADVICE]
 
@@ -73,7 +73,12 @@ def ran(name: str) -> frozenset[torch._ops.OpOverload]:
 def ran_together(chunk: str) -> frozenset[torch._ops.OpOverload]:
     """The same of operators in one network. A number that is not finite, or a large one, would hide the others."""
     call, maps = side_by_side(TOGETHER[chunk])
-    graph = check_rule(call, *maps, allow=Allow.ANY)
+    try:
+        graph = check_rule(call, *maps, allow=Allow.ANY)
+    except CheckError:
+        for name in TOGETHER[chunk]:
+            ran(name)  # says which one it is
+        raise
     made = graph.model(*graph.inputs)
     assert bool(made.abs().max() < 1e6), f"one of {TOGETHER[chunk]} gives too large numbers: let it run alone"
     return frozenset(one.op for one in graph.recording.calls if one.module.startswith("call"))
