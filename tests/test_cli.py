@@ -38,6 +38,8 @@ EVOLVE = [
     "1",
     "--children",
     "2",
+    "--workers",
+    "1",
 ]
 TRAIN = ["train", *QUICK, "--threads", "1"]
 
@@ -144,7 +146,7 @@ def test_help_teaches(netmorph: Program, command: list[str], taught: list[str]) 
 
 
 def test_evolve_show_report_and_resume(netmorph: Program, folder: Path) -> None:
-    done = netmorph(*EVOLVE, "--workers", "1")
+    done = netmorph(*EVOLVE)
     assert done.code == 0, done.err
     assert done.err == ""
     assert "Run folder: runs/digits-1" in done.out
@@ -309,7 +311,7 @@ def test_a_users_own_module_in_the_current_folder(folder: Path) -> None:
     (folder / "mynet.py").write_text(MODELS)
     model = ["--model", "mynet:build", "--option", "hidden=4"]
     arguments = [argument for argument in EVOLVE if argument not in ("--width", "0.125")]
-    with started(*arguments, *model, "--run", "own", "--workers", "1") as process:
+    with started(*arguments, *model, "--run", "own") as process:
         _, errors = process.communicate()
     assert (process.returncode, errors) == (0, "")
     with Records.open(folder / "own") as records:
@@ -612,7 +614,7 @@ def test_options_that_a_resumed_run_would_ignore_are_refused(netmorph: Program, 
     refused = netmorph("evolve", "--resume", "run", "--children", "9", "--seed", "1")
     assert refused.code == 1
     assert refused.err.startswith("Error: --children, --seed cannot be given with --resume")
-    longer = netmorph("evolve", "--resume", "run", "--budget", "2rounds")
+    longer = netmorph("evolve", "--resume", "run", "--budget", "2rounds", "--workers", "1")
     assert longer.code == 0
     assert "finished, round 2" in longer.out
     assert "Best network: run/networks/" in longer.out

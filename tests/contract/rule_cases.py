@@ -8,15 +8,16 @@ import torch
 import torch.nn.functional as F
 from index_cases import INDICES, ORDERED
 from product_cases import PRODUCTS, SPECTRA
-from rule_models import Between, Function, Model, Recurrent, checked, from_schema, in_rank, tokens, windowed
+from rule_models import Function, Model, Recurrent, checked, from_schema, in_rank, kinds, tokens, windowed
 from torch import Tensor, nn
 
+from netmorph.graph import RULES
 from netmorph.graph.ops.elementwise import ACTIVATIONS, COMBINATIONS, COPIES, DRAWS, FUNCTIONS, overloads
 from netmorph.graph.ops.gradients import SLOPES
 from netmorph.graph.ops.space import POOLING, RESIZING
-from netmorph.graph.record import record
 
 aten = torch.ops.aten
+SIDE_BY_SIDE = 16
 CONVOLUTIONS = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
 TRANSPOSED = {1: nn.ConvTranspose1d, 2: nn.ConvTranspose2d, 3: nn.ConvTranspose3d}
 POOLING_WITH_INDICES = [
@@ -26,11 +27,11 @@ POOLING_WITH_INDICES = [
 
 Case = Function | nn.Module | tuple[Function, dict[str, Tensor]]
 # One rule is that of all of these.
-FAMILY: dict[str, Case] = {
-    str(op).removeprefix("aten.").removesuffix(".default"): from_schema(op)
+FAMILY = {
+    str(op).removeprefix("aten.").removesuffix(".default"): op
     for op in overloads([*ACTIVATIONS, *FUNCTIONS, *COMBINATIONS, *COPIES])
 }
-ELEMENTWISE: dict[str, Case] = FAMILY | {
+ELEMENTWISE: dict[str, Case] = {name: from_schema(op) for name, op in FAMILY.items()} | {
     "copy_": lambda x, y: x.clone().copy_(y),
     "max of two": lambda x, y: torch.max(x, y),
     "min of two": lambda x, y: torch.min(x, y),
@@ -337,8 +338,19 @@ CASES: dict[str, Case] = (
     | SPECTRA
     | PRODUCTS
 )
-# Without most of the element-wise family, which contracts nothing.
-DISTINCT = [name for name in CASES if name not in FAMILY or name in ("relu", "add.Tensor", "where.self", "mul_.Tensor")]
+# Of the element-wise family, those that its rule gets with arguments of the same kinds: it says the same of each.
+KINDS: dict[tuple[object, ...], list[str]] = {}
+for name, op in FAMILY.items():
+    KINDS.setdefault((RULES[op], *kinds(op)), []).append(name)
+EXEMPLARY = {names[0] for names in KINDS.values()} | {"relu", "add.Tensor", "where.self", "mul_.Tensor"}
+DISTINCT = [name for name in CASES if name not in FAMILY or name in EXEMPLARY]
+# The others run side by side in one network.
+TOGETHER = {
+    f"{chunk[0]} to {chunk[-1]}": chunk
+    for names in KINDS.values()
+    for start in range(0, len(names), SIDE_BY_SIDE)
+    if (chunk := [name for name in names[start : start + SIDE_BY_SIDE] if name not in EXEMPLARY])
+}
 # Some operators tell that they would rather be called in another way.
 ADVICE = [
     "ignore:torch.meshgrid",
@@ -365,7 +377,8 @@ def build(name: str) -> tuple[Model, Tensor]:
     return Model(function, **parameters).double().eval(), torch.randn(2, 2, 4, 4).double()
 
 
-def recorded(name: str) -> set[torch._ops.OpOverload]:
-    """The operators that a case runs."""
-    function, maps, parameters = case(name)
-    return {call.op for call in record(Between(function, parameters), (*maps, *maps)[:2]).calls}
+def side_by_side(names: list[str]) -> tuple[Function, list[Tensor]]:
+    """A call of several element-wise operators, each on the same two feature maps, and these."""
+    functions = [from_schema(FAMILY[name]) for name in names]
+    _, maps, _ = case(names[0])
+    return lambda x, y: [function(x, y) for function in functions], maps

@@ -56,7 +56,9 @@ class Spread(nn.Module):
         self.rank = rank
 
     def forward(self, x: Tensor) -> Tensor:
-        return {1: lambda x: x.flatten(2), 2: lambda x: x, 3: lambda x: x.unflatten(3, (2, 2))}[self.rank](x)
+        if self.rank == 1:
+            return x.flatten(2)
+        return x.unflatten(3, (2, 2)) if self.rank == 3 else x
 
 
 def in_rank(rank: int, module: nn.Module) -> nn.Module:
@@ -110,13 +112,22 @@ def operands(name: str, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
     return x.clone() if name.endswith("_") else x, y
 
 
+def kinds(op: torch._ops.OpOverload) -> list[tuple[str, bool]]:
+    """Of each argument that `arguments` makes up, its type, and whether it is given by name."""
+    return [(str(argument.type), argument.kwarg_only) for argument in op._schema.arguments if is_given(argument)]
+
+
+def is_given(argument: Any) -> bool:
+    return not argument.has_default_value() or argument.name in ("min", "max")
+
+
 def arguments(op: torch._ops.OpOverload, x: Tensor, y: Tensor) -> tuple[list[Any], dict[str, Any]]:
     tensors = itertools.cycle([x, y])
     args: list[Any] = []
     kwargs: dict[str, Any] = {}
     for argument in op._schema.arguments:
         kind = str(argument.type).removeprefix("Optional[").removesuffix("]")
-        if argument.has_default_value() and argument.name not in ("min", "max"):
+        if not is_given(argument):
             continue
         if kind == "Tensor":
             value: Any = next(tensors)

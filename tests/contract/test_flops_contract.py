@@ -1,6 +1,8 @@
-"""FLOPs: what the rules state is what PyTorch counts, and both are what a hand counts, at any width."""
+"""Products: FLOPs as rules state them, PyTorch counts them and a hand does, at any width; what rules say scales."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
 
 import pytest
 import torch
@@ -10,10 +12,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from rule_cases import ADVICE, DISTINCT, build
 from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from netmorph import apply, measure, rule, trace
 from netmorph.edit import narrow_all
 from netmorph.graph import RULES, Contraction, Coupling, Graph, Value
+from netmorph.graph.record import Call
 from netmorph.measure.cost import training_flops
 from netmorph.measure.prediction import predict_flops
 
@@ -49,13 +54,90 @@ CONTRACTING = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("name", DISTINCT)
-def test_predicted_counted_and_by_hand(name: str) -> None:
+# Products and norms, which have a parameter of their own.
+SCALED = """
+    conv1d, conv2d, conv3d, conv1d same, conv2d same, conv3d same, conv_transpose1d, conv_transpose2d,
+    conv_transpose3d, depthwise, grouped, grouped transposed, pad reflect, linear weight, matmul weight, mm weight,
+    weight matmul, matmul vector, vector matmul, mv, dot, vdot, addmm, einsum weight, batch_norm, batch_norm untracked,
+    grouped transposed to one each, depthwise transposed, depthwise transposed to two each, bilinear, tensordot weight,
+    inner weight, linalg.matmul weight, native_layer_norm, convolution,
+    instance_norm, layer_norm, layer_norm of all, rms_norm, group_norm, group_norm of one, group_norm of each
+"""
+SCALED_CASES = [" ".join(name.split()) for name in SCALED.split(",")]
+
+
+@dataclass(frozen=True)
+class Traced:
+    """A case's network, traced once for all that is asked of it."""
+
+    name: str
+    graph: Graph
+    calls: list[Call]
+
+
+@pytest.fixture(scope="module", params=DISTINCT)
+def traced(request: pytest.FixtureRequest) -> Traced:
+    graph = trace(*build(request.param))
+    calls = [call for call in graph.recording.calls if call.module.startswith("between")]
+    return Traced(request.param, graph, calls)
+
+
+def test_predicted_counted_and_by_hand(traced: Traced) -> None:
+    model, graph = traced.graph.model, traced.graph
+    expected = BEFORE + 2 * CONTRACTING.get(traced.name, 0) + 2 * 2 * model.head.weight.numel()
+    assert predict_flops(graph).at() == measure.flops(model, graph.inputs) == expected
+
+
+def test_what_contracts_has_a_hand_count(traced: Traced) -> None:
+    assert any(call.contractions for call in traced.calls) == (traced.name in CONTRACTING)
+
+
+def test_dimensions_that_meet_are_as_long(traced: Traced) -> None:
+    for call in traced.calls:
+        for contraction in call.contractions:
+            weight, (result, *_) = contraction.weight.shape, call.outputs
+            for dim, place in contraction.read:
+                assert contraction.input is not None
+                assert contraction.input.shape[dim] % weight[place] == 0  # each of several groups has so many
+            assert all(weight[place] == result.shape[dim] for place, dim in contraction.write)
+
+
+def test_who_has_scales(traced: Traced) -> None:
+    assert any(map(scales, traced.calls)) == (traced.name in SCALED_CASES)
+
+
+class Results(TorchDispatchMode):
+    """Keeps what operators return, in their order."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.kept: list[tuple[torch._ops.OpOverload, list[Tensor]]] = []
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = func(*args, **(kwargs or {}))
+        self.kept.append((func, [leaf.clone() for leaf in tree_leaves(result) if isinstance(leaf, Tensor)]))
+        return result
+
+
+def scales(call: Call) -> list[str]:
+    """The parameters that scale a call's result; none where one of its scales is no parameter."""
+    names = [value.name for value in call.scales if value.name is not None]
+    return names if len(names) == len(call.scales) else []
+
+
+@pytest.mark.parametrize("name", SCALED_CASES)
+def test_a_result_is_zero_where_its_scales_are(name: str) -> None:
     model, x = build(name)
-    after = 2 * 2 * model.head.weight.numel()
-    expected = BEFORE + 2 * CONTRACTING.get(name, 0) + after
-    graph = trace(model, x)
-    assert predict_flops(graph).at() == measure.flops(model, x) == expected
+    (call,) = [call for call in trace(model, x).recording.calls if call.module.startswith("between") and scales(call)]
+    with torch.inference_mode(), Results() as before:
+        model(x)
+    with torch.no_grad():
+        for parameter in scales(call):
+            model.get_parameter(parameter).zero_()
+    with torch.inference_mode(), Results() as after:
+        model(x)
+    places = [place for place, (op, _) in enumerate(before.kept) if op is call.op]
+    assert any(bool(before.kept[place][1][0].any()) and not after.kept[place][1][0].any() for place in places)
 
 
 @pytest.mark.parametrize("name", CONTRACTING)
@@ -95,17 +177,6 @@ def test_recurrent_layers_at_other_widths(layer: nn.RNNBase) -> None:
     names = [group.name for group in graph.editable()]
     assert names == ["layer.0", "layer.1", *(["layer.1.proj_size"] if layer.proj_size else [])]
     check_narrowed(graph, dict(zip(names, (4, 3, 2), strict=False)))
-
-
-def test_every_rule_that_contracts_has_a_hand_count() -> None:
-    contracting, counted = set(), set()
-    for name in DISTINCT:
-        model, x = build(name)
-        calls = [call for call in trace(model, x).recording.calls if call.module.startswith("between")]
-        contracting |= {call.op for call in calls if call.contractions}
-        counted |= {call.op for call in calls if call.contractions and name in CONTRACTING}
-    assert contracting == counted
-    assert len(contracting) > 30
 
 
 class Apply(nn.Module):

@@ -18,8 +18,12 @@ from netmorph.graph import Allow, trace
 from netmorph.testing import check_groups
 from netmorph.testing.masked import masked_outputs
 
-EDGES = torch.tensor([[0, 1, 2, 3, 4, 0, 2, 5], [1, 2, 3, 4, 5, 3, 0, 1]])
 NODES, VECTORS, IMAGES = (6, 4), (5, 4), (2, 3, 9, 9)
+
+
+def edges() -> Tensor:
+    """Where they start and end. Made in the forward: a tensor kept elsewhere would be looked for at each trace."""
+    return torch.tensor([[0, 1, 2, 3, 4, 0, 2, 5], [1, 2, 3, 4, 5, 3, 0, 1]])
 
 
 class Mean(nn.Module):
@@ -30,7 +34,7 @@ class Mean(nn.Module):
         self.own, self.of_others, self.how = nn.Linear(i, o), nn.Linear(i, o, bias=False), how
 
     def forward(self, x: Tensor) -> Tensor:
-        source, target = EDGES
+        source, target = edges()
         sent = self.of_others(x).index_select(0, source)
         places = target[:, None].expand_as(sent)
         zeros = sent.new_zeros(x.shape[0], sent.shape[1])
@@ -52,7 +56,7 @@ class Attending(nn.Module):
         self.sends, self.gets = (nn.Parameter(torch.randn(1, heads, o)) for _ in range(2))
 
     def forward(self, x: Tensor) -> Tensor:
-        source, target = EDGES
+        source, target = edges()
         y = self.up(x).view(-1, self.heads, self.width)
         scores = (y * self.sends).sum(-1)[source] + (y * self.gets).sum(-1)[target]
         scores = F.leaky_relu(scores, 0.2).exp()

@@ -50,7 +50,7 @@ POLICIES = {
     "deep": mutation(edits=3, locality=0.8, deepen=1.0),
     "wide": mutation(edits=6, locality=0.9, growth=3.0, deepen=0.0),
 }
-SEEDS = range(4)
+SEEDS = range(2)
 NETWORKS: dict[str, tuple[tuple[int, ...], Callable[[], nn.Module]]] = {
     "mlp": ((1, 6, 6), lambda: zoo.build("mlp", (1, 6, 6), 3, width=0.125)),
     "lenet5": ((1, 16, 16), lambda: zoo.build("lenet5", (1, 16, 16), 3, width=0.25)),
@@ -116,8 +116,11 @@ def test_in_the_precision_that_is_trained_in() -> None:
     assert sum(assert_kept(POLICIES["mutation"], *network(name, torch.float32), 5) for name in NETWORKS) >= 3
 
 
-@pytest.mark.parametrize("policy", POLICIES)
-@pytest.mark.parametrize("name", NETWORKS)
+# Every policy draws in the same way, and on every network.
+@pytest.mark.parametrize(
+    ("name", "policy"),
+    [*((name, "mutation") for name in NETWORKS), *(("lenet5", policy) for policy in [*POLICIES][1:])],
+)
 def test_a_policy_is_decided_by_its_seed_alone(name: str, policy: str) -> None:
     def propose(seed: int, disturbance: int) -> tuple[list[object], list[Tensor]]:
         model, x = network(name)
@@ -133,7 +136,7 @@ def test_a_policy_is_decided_by_its_seed_alone(name: str, policy: str) -> None:
     assert any(propose(seed, 0)[0] != edits for seed in (8, 9, 10))
 
 
-@pytest.mark.parametrize("name", ["mlp", "lenet5", "resnet"])
+@pytest.mark.parametrize("name", ["lenet5", "resnet"])
 def test_no_child_exceeds_the_cap_of_its_run(name: str, tmp_path: Path) -> None:
     config = EvolveConfig(
         DataConfig(train_size=20), name, {"width": 0.0625}, Recipe(epochs=1), mutation=Mutation(edits=4, locality=0.8)

@@ -1,11 +1,14 @@
 """Every op rule: what it allows is exact, narrowing is masking, and it allows as much as it can."""
 
+import functools
+import itertools
+
 import pytest
 import torch
-from rule_cases import ADVICE, CASES, DRAWN, case, recorded
+from rule_cases import ADVICE, CASES, DRAWN, FAMILY, TOGETHER, case, side_by_side
 
 from netmorph.graph import RULES, Allow
-from netmorph.testing import check_rule
+from netmorph.testing import CheckError, check_rule
 
 pytestmark = [pytest.mark.filterwarnings(advice) for advice in ADVICE]
 
@@ -58,14 +61,43 @@ ALLOWED = {" ".join(name.split()): allow for allow, names in LIMITS.items() for 
 ALLOWED |= dict.fromkeys(DRAWN, Allow.INEXACT)
 
 
-@pytest.mark.parametrize("name", CASES)
-def test_rule(name: str) -> None:
+@functools.cache
+def ran(name: str) -> frozenset[torch._ops.OpOverload]:
+    """The operators of a case, whose rules hold."""
     call, maps, parameters = case(name)
-    check_rule(call, *maps, parameters=parameters, allow=ALLOWED.get(name, Allow.ANY))
+    graph = check_rule(call, *maps, parameters=parameters, allow=ALLOWED.get(name, Allow.ANY))
+    return frozenset(one.op for one in graph.recording.calls if one.module.startswith("call"))
+
+
+@functools.cache
+def ran_together(chunk: str) -> frozenset[torch._ops.OpOverload]:
+    """The same of operators in one network. A number that is not finite, or a large one, would hide the others."""
+    call, maps = side_by_side(TOGETHER[chunk])
+    try:
+        graph = check_rule(call, *maps, allow=Allow.ANY)
+    except CheckError:
+        for name in TOGETHER[chunk]:
+            ran(name)  # says which one it is
+        raise
+    made = graph.model(*graph.inputs)
+    assert bool(made.abs().max() < 1e6), f"one of {TOGETHER[chunk]} gives too large numbers: let it run alone"
+    return frozenset(one.op for one in graph.recording.calls if one.module.startswith("call"))
+
+
+@pytest.mark.parametrize("name", [name for name in CASES if name not in itertools.chain(*TOGETHER.values())])
+def test_rule(name: str) -> None:
+    assert ran(name)
+
+
+@pytest.mark.parametrize("chunk", TOGETHER)
+def test_rules_with_arguments_of_the_same_kinds(chunk: str) -> None:
+    assert set(map(FAMILY.get, TOGETHER[chunk])) <= ran_together(chunk)
 
 
 def test_every_rule_is_exercised() -> None:
-    ran = set().union(*map(recorded, CASES))
+    together = set(itertools.chain(*TOGETHER.values()))
+    found = set().union(*(ran(name) for name in CASES if name not in together), *map(ran_together, TOGETHER))
     # That one takes neither float64 nor widths that fill no 16 bytes: tests/graph/test_decided.py.
-    assert set(RULES) - ran == {torch.ops.aten._grouped_mm.default}
+    assert set(RULES) - found == {torch.ops.aten._grouped_mm.default}
     assert set(ALLOWED) <= set(CASES)
+    assert not together & set(ALLOWED)

@@ -125,7 +125,7 @@ def test_blocks_in_blocks_are_refused(saved: Path, times: int) -> None:
     "base",
     [
         {"name": "os:system", "arguments": {}},
-        {"name": "mlp", "arguments": {"input_shape": [10**7], "classes": 10**7}},
+        {"name": "mlp", "arguments": {"input_shape": [10**9], "classes": 10**9}},
         {"name": "mlp", "arguments": {"input_shape": [6], "classes": 3, "hidden": [10**7, 10**7]}},
         {"name": "mlp", "arguments": {"input_shape": "abc", "classes": 3}},
         {"name": "mlp", "arguments": {"input_shape": [6], "classes": 3, "width": 1e300}},

@@ -23,6 +23,8 @@ LIBRARY = (
     "edited within epochs",
 )
 OTHER_TASKS = ("regression", "table", "text")
+EACH = ("each_step", "each_edit")
+BRIEF = ("everything", "patience", "edited within epochs", *OTHER_TASKS, *EACH)
 COMMANDS = ("command on values", "command on classes", "command on a text")
 
 
@@ -37,32 +39,28 @@ def killed(folder: Path, seed: int, kills: int, *cases: str) -> dict[str, Any]:
         text=True,
     )
     assert finished.returncode == 0, finished.stderr
-    found = json.loads(finished.stdout)
-    assert {name: case["different"] for name, case in found.items()} == {name: [] for name in cases}
-    return found
+    return json.loads(finished.stdout)
 
 
-def test_killed_trainings_end_with_the_same_bits(tmp_path: Path) -> None:
-    found = killed(tmp_path, 0, 4, "everything", "patience", "each_step")
+@pytest.fixture(scope="module")
+def found(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """What became of one case after the other, in one process, which starts once."""
+    return killed(tmp_path_factory.mktemp("killed"), 0, 4, *BRIEF)
+
+
+@pytest.mark.parametrize("name", BRIEF)
+def test_a_killed_training_ends_with_the_same_bits(found: dict[str, Any], name: str) -> None:
+    assert found[name]["different"] == []
+
+
+def test_so_many_were_killed(found: dict[str, Any]) -> None:
     assert found["everything"]["kills"] + found["patience"]["kills"] > 0
+    assert found["edited within epochs"]["kills"] > 0
+    assert sum(found[name]["kills"] for name in OTHER_TASKS) > 0
     # Three checkpoints, each written, flushed and renamed; the result; and the end of the damaged run.
     assert found["each_step"]["kills"] > 20
-
-
-def test_a_training_killed_around_an_edit_makes_it_again(tmp_path: Path) -> None:
-    found = killed(tmp_path, 0, 0, "each_edit")
     # Two edits: the trace before, the change of model and average, tensor by tensor, the trace after, what follows.
     assert found["each_edit"]["kills"] > 20
-
-
-def test_trainings_killed_within_epochs_end_with_the_same_bits(tmp_path: Path) -> None:
-    found = killed(tmp_path, 0, 4, "edited within epochs")
-    assert found["edited within epochs"]["kills"] > 0
-
-
-def test_killed_trainings_of_other_tasks_end_with_the_same_bits(tmp_path: Path) -> None:
-    found = killed(tmp_path, 0, 3, *OTHER_TASKS)
-    assert sum(case["kills"] for case in found.values()) > 0
 
 
 @pytest.mark.slow
@@ -71,6 +69,7 @@ def test_twenty_kills_of_each_other_task_make_no_difference(tmp_path: Path) -> N
     kills = Counter(dict.fromkeys(OTHER_TASKS + COMMANDS, 0))
     for seed in itertools.count(1):
         for name, case in killed(tmp_path / str(seed), seed, 8, *kills).items():
+            assert case["different"] == [], name
             kills[name] += case["kills"]
         if min(kills.values()) >= 20:
             break
@@ -83,6 +82,7 @@ def test_fifty_kills_make_no_difference(tmp_path: Path) -> None:
     kills: Counter[str] = Counter()
     for seed in itertools.count(1):
         for name, case in killed(tmp_path / str(seed), seed, 8, *LIBRARY, "command").items():
+            assert case["different"] == [], name
             kills += Counter({f"{name}, {phase}": count for phase, count in case["phases"].items()})
         if kills.total() >= 50:
             break
