@@ -276,6 +276,18 @@ def test_the_number_of_entries_is_set_where_the_forward_reads_it(
     assert same(start, snapshot(model))
 
 
+def test_a_copy_shares_the_settings_that_all_blocks_share() -> None:
+    model = built(lambda: Blocks(up_to_a_setting))
+    for number, block in enumerate(model.blocks):
+        block.config, block.own = model.config, SimpleNamespace(seen=number * 7)
+    graph = trace(model, X)
+    for path in ("blocks.0", "blocks.1"):
+        graph = apply(graph, copy_block(graph, path))
+    assert model.config.layers == 5
+    assert all(block.config is model.config for block in model.blocks)
+    assert len({id(block.own) for block in model.blocks}) == 5
+
+
 def test_pytorchs_encoder_counts_its_layers() -> None:
     layer = nn.TransformerEncoderLayer(6, 2, 8, batch_first=True)
     model = built(lambda: nn.Sequential(nn.TransformerEncoder(layer, 2), nn.Linear(6, 2)))

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from netmorph.edit.numbered import Place, numbered
 from netmorph.errors import NetmorphError
+from netmorph.graph.held import outside_of
 from netmorph.graph.lines import not_of_the_user
 from netmorph.memory import check_fits
 from netmorph.memory_layout import laid_out_like, neighbour, tells_order
@@ -140,7 +141,8 @@ class Spec:
                 raise NetmorphError(f"a copy of {self.arguments['path']!r} makes more than {MOST_MODULES:,} modules")
             held = sum(tensor.numel() * tensor.element_size() for tensor in copied.parameters())
             check_fits(2 * held, f"the network with a copy of {self.arguments['path']!r}")
-            return copy.deepcopy(copied)
+            # A configuration that others hold, too, stays one: what an edit sets there later, the copy sees as well.
+            return copy.deepcopy(copied, {id(held): held for held in outside_of(model, self.arguments["path"])})
         mode = model.training  # not that of its neighbour, which may be frozen
         if self.kind in CONTAINERS:
             container = CONTAINERS[self.kind](*(part._build(model, path) for part in self.parts))
