@@ -103,7 +103,7 @@ def test_a_graph_from_before_a_layer_without_weights_was_taken_out_is_stale() ->
         apply(first, widen(first, "0", 6))
 
 
-@pytest.mark.parametrize("where", ["change", "traced", "difference", "prepare", "_sealed"])
+@pytest.mark.parametrize("where", ["make", "traced", "difference", "prepare", "_sealed"])
 @pytest.mark.parametrize("kind", ["widen", "narrow", "residual", "identity", "shallow"])
 def test_a_failure_in_the_middle(where: str, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     model, x = small()

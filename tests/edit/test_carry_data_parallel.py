@@ -56,7 +56,7 @@ def edit_and_go_on(rank: int, folder: Path) -> None:
     graph = apply(graph, widen(graph, "0", 9), optimizer)
     trained(wrapper, optimizer, rank)
     graph = apply(graph, residual(graph, after="2"), optimizer)
-    graph = apply(graph, narrow(graph, "3", [0, 2, 4]), optimizer)
+    graph = apply(graph, narrow(graph, "4", [0, 2, 4]), optimizer)
     before = [parameter.detach().clone() for parameter in model.parameters()]
     trained(wrapper, optimizer, rank)
     assert graph.wrapper is wrapper

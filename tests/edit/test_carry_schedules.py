@@ -35,7 +35,7 @@ OPTIMIZERS: dict[str, Callable[[Any], Optimizer]] = {
 def edit(graph: Graph, optimizer: Optimizer) -> None:
     graph = apply(graph, widen(graph, "0", 7), optimizer)
     graph = apply(graph, residual(graph, "2"), optimizer)
-    apply(graph, narrow(graph, "3", [0, 2]), optimizer)
+    apply(graph, narrow(graph, "4", [0, 2]), optimizer)
 
 
 def run(optimizer: str, schedule: str, *, edits: bool) -> list[Any]:

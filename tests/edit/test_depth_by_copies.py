@@ -105,7 +105,12 @@ def test_the_copy_passes_its_input_on_and_trains(name: str, tmp_path: Path) -> N
     graph = trace(model, x)
     graph = apply(graph, copy_block(graph, path), optimizer)
     assert torch.allclose(output(model, x), before, rtol=0, atol=1e-12)
-    old, copied = model.get_submodule(path)
+    if name == "masked":  # an attribute of its own
+        old, copied = model.get_submodule(path)
+    else:
+        container, _, number = path.rpartition(".")
+        entries = model.get_submodule(container)
+        old, copied = entries[int(number)], entries[int(number) + 1]
     own = dict(old.named_parameters())
     assert {name for name, p in copied.named_parameters() if not torch.equal(p, own[name])} <= zeros
     assert all(not copied.get_parameter(name).any() for name in zeros)
@@ -198,7 +203,7 @@ def test_an_identity_with_a_batch_norm(spatial: int, with_data: bool) -> None:
     graph = trace(model, x)
     apply(graph, identity(graph, "1", norm=True, data=[x[:8], x[8:]] if with_data else None))
     assert torch.allclose(output(model, x), before, rtol=0, atol=1e-12)
-    norm = model[1][1][1]
+    norm = model[2][1]
     rows = features.movedim(1, -1).flatten(0, -2)
     assert torch.allclose(norm.running_mean, rows.mean(0), rtol=0, atol=1e-12)
     assert torch.allclose(norm.running_var, rows.var(0), rtol=0, atol=1e-12)
@@ -206,7 +211,7 @@ def test_an_identity_with_a_batch_norm(spatial: int, with_data: bool) -> None:
     model.train()
     bias = (rows.var(0, correction=0) + norm.eps).rsqrt() * (rows.var(0) + norm.eps).sqrt()
     expected = (rows - rows.mean(0)) * bias + rows.mean(0)
-    found = model[1](output(model[0], x)).movedim(1, -1).flatten(0, -2)
+    found = model[1:3](output(model[0], x)).movedim(1, -1).flatten(0, -2)
     assert torch.allclose(found, expected.relu(), rtol=0, atol=1e-10)
 
 

@@ -45,7 +45,7 @@ def test_a_weight_between_two_widened_groups_is_new_on_both_sides() -> None:
 def test_an_inserted_block_is_new_and_what_it_stands_behind_is_not() -> None:
     model, graph = network()
     entries = new_entries(netmorph.apply(graph, netmorph.residual(graph, after="0")))
-    inside = {name for name, _ in model.named_parameters() if name.startswith("0.1.")}
+    inside = {name for name, _ in model.named_parameters() if name.startswith("1.")}
     assert entries.keys() == inside
     assert len(inside) == 4
     assert all(entry.all() for entry in entries.values())
@@ -61,7 +61,7 @@ def test_only_the_last_edit_counts_also_after_undo() -> None:
     graph = netmorph.apply(graph, netmorph.widen(graph, "0", 6))
     first = new_entries(graph)
     graph = netmorph.apply(graph, netmorph.residual(graph, after="2"))
-    assert all(name.startswith("2.1.") for name in new_entries(graph))
+    assert all(name.startswith("3.") for name in new_entries(graph))
     again = new_entries(netmorph.apply(graph, netmorph.undo(graph)))
     assert again.keys() == first.keys()
     assert all(torch.equal(again[name], first[name]) for name in first)

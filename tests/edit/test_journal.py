@@ -155,7 +155,7 @@ def test_no_pickle_in_the_file(tmp_path: Path) -> None:
     content = (tmp_path / "net").read_bytes()
     assert b"torch._utils" not in content
     header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
-    assert json.loads(header["__metadata__"]["netmorph"])["format"] == 3
+    assert json.loads(header["__metadata__"]["netmorph"])["format"] == 4
 
 
 def test_tied_weights_stay_tied(tmp_path: Path) -> None:
@@ -238,8 +238,8 @@ def test_something_else(tmp_path: Path) -> None:
 
 
 def test_a_newer_format(saved: Path) -> None:
-    rewrite(saved, format=4)
-    with pytest.raises(LoadError, match="has format 4; this netmorph reads formats up to 3"):
+    rewrite(saved, format=5)
+    with pytest.raises(LoadError, match="has format 5; this netmorph reads formats up to 4"):
         load(saved)
 
 
@@ -320,7 +320,7 @@ def test_rebuilding_takes_an_optimizer_along() -> None:
 
     model, x, optimizer = start()
     graph = trace(model, x)
-    for edit in (lambda g: widen(g, "0", 6), lambda g: residual(g, "2"), lambda g: factorize(g, "3", 2)):
+    for edit in (lambda g: widen(g, "0", 6), lambda g: residual(g, "2"), lambda g: factorize(g, "4", 2)):
         graph = apply(graph, edit(graph), optimizer)
     again, _, other = start()
     rebuild(again, read_back(graph.journal), [other])
@@ -348,9 +348,9 @@ def test_a_structure_is_put_back_with_its_sizes_and_nothing_else() -> None:
     before = snapshot(model)
     put_back = structure(model)
     graph = trace(model, x)
-    for edit in (lambda g: widen(g, "0", 6), lambda g: residual(g, "2"), lambda g: narrow(g, "3", [0])):
+    for edit in (lambda g: widen(g, "0", 6), lambda g: residual(g, "2"), lambda g: narrow(g, "4", [0])):
         graph = apply(graph, edit(graph))
-    model[2][0].calls = 2
+    model[2].calls = 2
     put_back({name for entry in graph.journal for _, name, _ in entry.attributes})
     assert model[2].calls == 2
     model[2].calls = 1

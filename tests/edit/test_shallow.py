@@ -198,8 +198,8 @@ def test_saved_and_loaded(tmp_path: Path) -> None:
         lambda graph: shallow(graph, "3", data=[X]),
         lambda graph: linearize(graph, "1", [X]),
         lambda graph: residual(graph, "2"),
-        lambda graph: identity(graph, "2.0", norm=True, data=[X]),
-        lambda graph: shallow(graph, "2.1"),
+        lambda graph: identity(graph, "2", norm=True, data=[X]),
+        lambda graph: shallow(graph, "4"),
     ):
         graph = apply(graph, make(graph))
     save(tmp_path / "net", model, graph.journal)

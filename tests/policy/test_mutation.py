@@ -58,7 +58,7 @@ def test_without_activations_to_repeat_blocks_are_copied_and_put_behind_activati
         copies = sum(edit.method == "copy" for edit in edits)
         assert sum(isinstance(module, Block) for module in model.modules()) == 2 + copies
     assert made >= {"copy", "residual"}
-    assert copied == {"0", "1"}
+    assert copied >= {"0", "1"}
 
 
 def test_growth_bounds_each_widening() -> None:

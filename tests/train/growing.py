@@ -12,7 +12,7 @@ from netmorph.train.history import History
 AFTER: dict[int, Callable[[Graph], Edit]] = {
     1: lambda graph: widen(graph, "0", 6),
     2: lambda graph: residual(graph, "2"),
-    3: lambda graph: factorize(graph, "6", 2),
+    3: lambda graph: factorize(graph, "7", 2),
     4: lambda graph: narrow(graph, "0", [0, 1, 2, 4]),
 }
 

@@ -238,7 +238,7 @@ def test_stacked_and_taken_out_again() -> None:
     graph = trace(model, ids)
     graph = apply(graph, stack(graph, "blocks.1"))
     assert error(before, logits(model, ids)) > 1e-6
-    graph = apply(graph, shallow(graph, "blocks.1.1"))
+    graph = apply(graph, shallow(graph, "blocks.2"))
     assert torch.equal(before, logits(model, ids))
     with pytest.raises(EditError, match="linearize keeps it as one layer"):
         shallow(graph, "blocks.0", data=[ids])

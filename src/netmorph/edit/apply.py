@@ -15,27 +15,22 @@ from torch.utils._pytree import tree_map
 from netmorph.edit.carry import averages, prepare
 from netmorph.edit.compiled import forget_compiled
 from netmorph.edit.copies import edited, graph_of
-from netmorph.edit.difference import difference
+from netmorph.edit.difference import difference, tolerance
 from netmorph.edit.fused import as_used, check_called, step_by_step, trains
 from netmorph.edit.journal import entry_of
 from netmorph.edit.plan import Edit, Plan
-from netmorph.edit.replace import Undo, change, forget_kept, undone_on_error
+from netmorph.edit.replace import Undo, forget_kept, make, undone_on_error
 from netmorph.edit.snapshot import Before, Parts, before_of, remember
 from netmorph.edit.wrapped import all_or_none, renew
 from netmorph.errors import EditError, NetmorphError
 from netmorph.graph import Graph, trace
-from netmorph.graph.axis import atoms
 from netmorph.graph.decided import decided, decides_by_rounding
 from netmorph.graph.group import traced
 from netmorph.graph.journal import Description
 from netmorph.graph.kept import outdated
 from netmorph.graph.predict import disagreement
-from netmorph.graph.record import tensors_in
 from netmorph.graph.running import check_default_device, collector_paused, drawing_from, one_at_a_time, run
 from netmorph.graph.state import Kept
-
-# The largest relative difference of outputs that rounding may explain, with room for deep networks.
-TOLERANCE = {torch.float64: 1e-10, torch.float32: 1e-4, torch.float16: 5e-2, torch.bfloat16: 5e-2}
 
 
 def apply(
@@ -145,14 +140,14 @@ def _apply(graph: Graph, edit: Edit, optimizers: list[torch.optim.Optimizer], tr
         kept = graph.recording.kept
         before = run(model, graph.inputs, kept=kept) if plan.exact else graph.recording.result
         fused = as_used(model, graph.inputs, kept) if plan is not asked and plan.exact else None
-        training = bool(plan.modules) and graph.auxiliary and trains(graph)
+        training = bool(plan.new_modules) and graph.auxiliary and trains(graph)
         parts = [Parts.of(model, plan)]
         replaced = before_of(plan.undoes) if plan.undoes is not None else None
         finish = replaced.returning() if replaced is not None and replaced.parts[0].model is model else None
-        change(model, plan.modules, plan.tensors, plan.attributes, undo)
+        make(model, plan, undo)
         after = _trace_again(graph, edit)
         _check_predicted(graph, after, plan, edit)
-        if plan.modules and plan.undoes is None:
+        if plan.new_modules and plan.undoes is None:
             check_called(after, plan, _title(edit), training=training)
         if plan.exact:
             error = difference(before, after.recording.result)
@@ -165,7 +160,7 @@ def _apply(graph: Graph, edit: Edit, optimizers: list[torch.optim.Optimizer], tr
         gone = outdated(kept, after.recording.kept)
         forget_kept(model, gone, undo)
         for other in others:
-            parts.append(_change_copy(other, edit, gone, undo, trusted))
+            parts.append(_change_copy(other, edit, plan, gone, undo, trusted))
         new = dict(model.named_parameters(remove_duplicate=False))
         carried = {name for name, tensor in plan.tensors.items() if not isinstance(tensor, nn.Parameter)}
         commit = prepare(optimizers, old, new, carried, plan.moments, averaged)
@@ -191,7 +186,7 @@ def refusal(graph: Graph, edit: Edit) -> str | None:
             check_current(graph)
             plan = edit.plan(graph)
             stack.enter_context(drawing_from(graph.recording.streams, graph.model))
-            change(graph.model, plan.modules, plan.tensors, plan.attributes, undo)
+            make(graph.model, plan, undo)
             after = _trace_again(graph, edit)
             _check_predicted(graph, after, plan, edit)
             difference(graph.recording.result, after.recording.result)
@@ -208,11 +203,16 @@ def _sealed(parts: Sequence[Parts], optimizers: Sequence[torch.optim.Optimizer])
     return [first.sealed(optimizers), *(part.sealed() for part in rest)]
 
 
-def _change_copy(graph: Graph, edit: Edit, gone: Sequence[Kept], undo: Undo, trusted: bool) -> Parts:
+def _change_copy(graph: Graph, edit: Edit, first: Plan, gone: Sequence[Kept], undo: Undo, trusted: bool) -> Parts:
     plan, kept = step_by_step(graph.model, edit.plan(graph)), graph.recording.kept
+    if (plan.specs, plan.removed) != (first.specs, first.removed):
+        raise EditError(
+            f"{_title(edit)} is not possible: a copy of the model runs its lists of modules in another way than the "
+            "model does, so the two would no longer have the same modules. The network was put back"
+        )
     parts = Parts.of(graph.model, plan)
     before = run(graph.model, graph.inputs, kept=kept) if plan.exact else None
-    change(graph.model, plan.modules, plan.tensors, plan.attributes, undo)
+    make(graph.model, plan, undo)
     if plan.exact and not trusted:
         _check_exact(edit, difference(before, run(graph.model, graph.inputs, kept=kept)), graph, before)
     forget_kept(graph.model, gone, undo)
@@ -251,7 +251,7 @@ def _check_predicted(before: Graph, after: Graph, plan: Plan, edit: Edit) -> Non
 
 
 def _check_exact(edit: Edit, error: float, graph: Graph, before: Any) -> None:
-    if not error <= _tolerance(graph, before):
+    if not error <= tolerance(graph, before):
         _check_repeats(graph, edit)
         raise OutputsDiffer(
             f"{_title(edit)} should keep the network's outputs, but they differ by {error:.1e} (relative). "
@@ -261,7 +261,7 @@ def _check_exact(edit: Edit, error: float, graph: Graph, before: Any) -> None:
 
 
 def _check_unfused(edit: Edit, error: float, graph: Graph, before: Any) -> None:
-    if not error <= _tolerance(graph, before):
+    if not error <= tolerance(graph, before):
         raise EditError(
             f"{_title(edit)} is not possible: PyTorch computes the layers around it by fused operators in eval mode "
             f"without gradients, and step by step they give other outputs ({error:.1e}, relative), where something is "
@@ -275,7 +275,7 @@ def _check_repeats(graph: Graph, edit: Edit) -> None:
     """Tell a forward that never gives the same twice from a wrong rule."""
     one, other = (run(graph.model, graph.inputs, kept=graph.recording.kept) for _ in range(2))
     error = difference(one, other)
-    if not error <= _tolerance(graph, one):
+    if not error <= tolerance(graph, one):
         raise EditError(
             f"{_title(edit)} cannot be checked: two runs of the same network on the same inputs differ by {error:.1e} "
             "(relative), though all random states that netmorph knows of were the same. The forward looks at a clock, "
@@ -332,15 +332,3 @@ def _trace_again(graph: Graph, edit: Edit) -> Graph:
 
 def _title(edit: Edit) -> str:
     return str(edit.describe())
-
-
-def _tolerance(graph: Graph, result: Any) -> float:
-    """By the coarsest type in use: a network of bfloat16 weights may well return float32, or norm in float32."""
-    types = {tensor.dtype for tensor in (*tensors_in(result), *graph.model.parameters())}
-    types |= {
-        value.dtype
-        for call in graph.recording.calls
-        for value in call.outputs
-        if any(True for axis in value.axes for _ in atoms(axis))
-    }
-    return max(TOLERANCE.get(dtype.to_real(), 0.0) for dtype in types)

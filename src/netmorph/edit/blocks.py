@@ -15,7 +15,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from netmorph.edit.numbered import Place, numbered
 from netmorph.errors import NetmorphError
+from netmorph.graph.held import outside_of
 from netmorph.graph.lines import not_of_the_user
 from netmorph.memory import check_fits
 from netmorph.memory_layout import laid_out_like, neighbour, tells_order
@@ -78,7 +80,8 @@ class Spec:
     """What to build.
 
     Attributes:
-        kind: a name of `LEAVES` or `CONTAINERS`; `there` or `copy` for modules that the network has.
+        kind: a name of `LEAVES` or `CONTAINERS`; `there` or `copy` for modules that the network has. As a whole,
+            `entry` for one that is put into a container whose children are numbered, `gone` for one that is taken out.
         arguments: of a leaf's constructor; of a copy, `path`.
         parts: of a container.
     """
@@ -108,6 +111,24 @@ class Spec:
                 parameter.requires_grad_(False)
         return module
 
+    @property
+    def changes_entries(self) -> bool:
+        """Whether nothing takes the place of what is there: entries come or go."""
+        return self.kind in ("entry", "gone")
+
+    def entry(self, model: nn.Module, path: str) -> nn.Module:
+        """The module to put in at a path; what it is built like is the entry before.
+
+        Raises:
+            NetmorphError: as of `build`, or there is no entry before it.
+        """
+        place = Place.of(path)
+        before = numbered(model, place.moved(-1).path) if place is not None and place.number > 0 else None
+        if before is None or len(self.parts) != 1:
+            raise NetmorphError(f"nothing can be put in at {path!r}: no numbered entry is before it")
+        with torch.random.fork_rng(devices=[]):
+            return self.parts[0]._build(model, before.path)
+
     def _keeps_what_is_there(self) -> bool:
         return self.kind == "there" or any(part._keeps_what_is_there() for part in self.parts)
 
@@ -120,7 +141,8 @@ class Spec:
                 raise NetmorphError(f"a copy of {self.arguments['path']!r} makes more than {MOST_MODULES:,} modules")
             held = sum(tensor.numel() * tensor.element_size() for tensor in copied.parameters())
             check_fits(2 * held, f"the network with a copy of {self.arguments['path']!r}")
-            return copy.deepcopy(copied)
+            # A configuration that others hold, too, stays one: what an edit sets there later, the copy sees as well.
+            return copy.deepcopy(copied, {id(held): held for held in outside_of(model, self.arguments["path"])})
         mode = model.training  # not that of its neighbour, which may be frozen
         if self.kind in CONTAINERS:
             container = CONTAINERS[self.kind](*(part._build(model, path) for part in self.parts))
@@ -154,6 +176,7 @@ class Spec:
 
 THERE = Spec("there")
 NOTHING = Spec("nothing")
+GONE = Spec("gone")
 
 
 def chain_of(*parts: Spec) -> Spec:

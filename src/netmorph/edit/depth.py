@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from netmorph.edit.blocks import IDEMPOTENT, THERE, Spec, chain_of, dense, start_identity, start_r2r
 from netmorph.edit.plan import Plan
+from netmorph.edit.trial import holds_its_number, listed_behind
 from netmorph.errors import EditError, suggest
 from netmorph.graph import Allow, Graph
 from netmorph.graph.axis import atoms, size
@@ -24,7 +25,9 @@ Start = Callable[[nn.Module, torch.Generator], None]
 
 @dataclass(frozen=True)
 class DeepenEdit:
-    """A new block behind module `after`.
+    """A new block behind module `after`: an entry of its own where that is an entry of a list that may grow there.
+
+    Elsewhere both stand in its place, one in the other's container.
 
     Attributes:
         spec: a container with the old module as its first part and the new block as its last.
@@ -44,6 +47,27 @@ class DeepenEdit:
     def plan(self, graph: Graph) -> Plan:
         """See `Edit`."""
         module_at(graph, self.after)
+        *_, new = self.spec.parts
+        listed = listed_behind(graph, self.after, is_copy=new.kind == "copy")
+        if listed is not None:
+            spec, path = Spec("entry", parts=(new,)), listed.place.path
+            block = spec.entry(graph.model, path)
+            self.start(block, generator_of(self.seed))
+            return Plan(
+                exact=self.exact,
+                inserted={path: block},
+                attributes=listed.attributes,
+                specs={path: spec.as_json()},
+                inverse={"kind": "entry", "path": path, "attributes": listed.before},
+            )
+        if new.kind == "copy":
+            check_one_tensor(graph, self.after)
+        own = holds_its_number(graph, self.after) if new.kind == "copy" else None
+        if own is not None:
+            raise EditError(
+                f"no copy of {self.after!r} is possible: it holds its number in its list ({own}), and the forward does "
+                "not run one more entry of that list behind it, so that the copy would have to have the same number"
+            )
         both = self.spec.build(graph.model, self.after)
         *_, block = both.children()
         self.start(block, generator_of(self.seed))

@@ -10,6 +10,7 @@ from torch import nn
 
 from netmorph.edit.blocks import THERE, Spec
 from netmorph.edit.depth import DeepenEdit, Start, check_one_tensor, module_at
+from netmorph.edit.numbered import numbered
 from netmorph.errors import EditError
 from netmorph.graph import Graph, Value
 from netmorph.graph.record import Call
@@ -31,13 +32,14 @@ def copy_block(graph: Graph, path: str) -> DeepenEdit:
     The rest of the copy starts with what the block has learnt.
 
     Args:
-        path: a module that keeps its input's shape.
+        path: a module that keeps its input's shape. As an entry of a list it may return further values beside it.
 
     Raises:
         EditError: no such module, or it does not add branches with such a scale to its input.
     """
     own = {f"{path}.{name}" for name, _ in module_at(graph, path).named_parameters()}
-    output = graph.recording.module_outputs.get(path)
+    recorded = graph.recording
+    output = recorded.module_outputs.get(path) or recorded.first_outputs.get(path)
     calls = [call for call in graph.recording.calls if f"{call.module}.".startswith(f"{path}.")]
     names = _branch_scales(output, {value: call for call in calls for value in call.outputs})
     if not names or not own.issuperset(names):  # a weight tied to one elsewhere bears that one's name
@@ -57,10 +59,11 @@ def stack(graph: Graph, path: str) -> DeepenEdit:
         path: a module that keeps its input's shape; otherwise `apply` refuses.
 
     Raises:
-        EditError: no such module, or it returns more than one tensor.
+        EditError: no such module, or it returns more than one tensor and is no entry of a list.
     """
     module_at(graph, path)
-    check_one_tensor(graph, path)
+    if numbered(graph.model, path) is None:
+        check_one_tensor(graph, path)
     return _copy(path, "stack", lambda block, generator: None, exact=False)
 
 

@@ -10,7 +10,12 @@ import torch
 
 from netmorph.edit.tensors import finest
 from netmorph.errors import EditError
+from netmorph.graph import Graph
+from netmorph.graph.axis import atoms
 from netmorph.graph.record import tensors_in
+
+# The largest relative difference of outputs that rounding may explain, with room for deep networks.
+TOLERANCE = {torch.float64: 1e-10, torch.float32: 1e-4, torch.float16: 5e-2, torch.bfloat16: 5e-2}
 
 
 def difference(before: Any, after: Any, free: Sequence[frozenset[int]] | None = None) -> float:
@@ -55,3 +60,15 @@ def difference(before: Any, after: Any, free: Sequence[frozenset[int]] | None = 
             "trace with inputs that give finite outputs"
         )
     return math.nan if not gaps or any(map(math.isnan, gaps)) else max(gaps)
+
+
+def tolerance(graph: Graph, result: Any) -> float:
+    """By the coarsest type in use: a network of bfloat16 weights may well return float32, or norm in float32."""
+    types = {tensor.dtype for tensor in (*tensors_in(result), *graph.model.parameters())}
+    types |= {
+        value.dtype
+        for call in graph.recording.calls
+        for value in call.outputs
+        if any(True for axis in value.axes for _ in atoms(axis))
+    }
+    return max(TOLERANCE.get(dtype.to_real(), 0.0) for dtype in types)

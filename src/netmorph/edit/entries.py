@@ -36,7 +36,8 @@ def new_entries(graph: Graph) -> dict[str, Tensor]:
     parts, edit = before.parts[0], before.edit
     parameters = dict(graph.model.named_parameters())
     there = {id(parameter) for module in parts.modules.values() for parameter in module.parameters()}
-    inserted = {id(p) for path in parts.modules for p in graph.model.get_submodule(path).parameters()} - there
+    put_in = [graph.model.get_submodule(path) for path in (*parts.modules, *parts.removed)]
+    inserted = {id(parameter) for module in put_in for parameter in module.parameters()} - there
     found = {name: torch.full_like(p, id(p) in inserted, dtype=torch.bool) for name, p in parameters.items()}
     if isinstance(edit, WidthEdit):
         for name, channels in edit.changes.items():

@@ -36,8 +36,9 @@ TRIES = 8  # of a forward in training mode, which may leave parts out at random
 
 def step_by_step(model: nn.Module, plan: Plan) -> Plan:
     """The plan, where layers around the modules that it puts in compute step by step from then on."""
-    around = {".".join(path.split(".")[:end]) for path in plan.modules for end in range(path.count(".") + 1)}
-    around |= {""} if plan.modules else set()
+    places = (*plan.new_modules, *plan.removed)
+    around = {".".join(path.split(".")[:end]) for path in places for end in range(path.count(".") + 1)}
+    around |= {""} if places else set()
     switched = [
         (path, name, off)
         for path in sorted(around)
@@ -96,7 +97,7 @@ def check_called(after: Graph, plan: Plan, title: str, *, training: bool) -> Non
     running = {call.module for call in after.recording.calls}
     wanted = {
         path: module
-        for path, module in plan.modules.items()
+        for path, module in plan.new_modules.items()
         if any(place == path or place.startswith(f"{path}.") for place in running)
     }
     modes = {"eval mode without gradients": (False, False), "eval mode with gradients": (True, False)}

@@ -19,10 +19,10 @@ import torch
 from torch import Tensor, nn
 
 from netmorph import zoo
-from netmorph.edit.blocks import Spec
+from netmorph.edit.blocks import GONE, Spec
 from netmorph.edit.carry import prepare
 from netmorph.edit.plan import Plan
-from netmorph.edit.replace import change, undone_on_error
+from netmorph.edit.replace import change, change_entries, undone_on_error
 from netmorph.edit.snapshot import Before, tensors_of
 from netmorph.errors import NetmorphError
 from netmorph.files import SaveError, atomic_write
@@ -33,9 +33,9 @@ from netmorph.memory import check_fits
 from netmorph.memory_layout import laid_out
 from netmorph.tensor_files import DamagedFile, FileError, ForeignFile, read_sealed, read_told, write_sealed
 
-FORMAT = 3
+FORMAT = 4
 _COLLECTING = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
-READABLE = (2, FORMAT)  # entries of format 2 tell no inverse
+READABLE = (2, 3, FORMAT)  # entries of format 2 tell no inverse, those of 3 put modules into no container
 
 
 class LoadError(NetmorphError):
@@ -85,8 +85,13 @@ def rebuild(model: nn.Module, journal: Journal, optimizers: Sequence[torch.optim
         with undone_on_error() as undo:
             for entry in journal:
                 _check_replaced(model, entry)
-                modules = {path: Spec.from_json(told).build(model, path) for path, told in entry.modules}
-                old, current = dict(model.named_parameters(remove_duplicate=False)), tensors_of(model)
+                specs = {path: Spec.from_json(told) for path, told in entry.modules}
+                modules = {path: spec.build(model, path) for path, spec in specs.items() if not spec.changes_entries}
+                inserted = {path: spec.entry(model, path) for path, spec in specs.items() if spec.kind == "entry"}
+                removed = [path for path, spec in specs.items() if spec == GONE]
+                old = dict(model.named_parameters(remove_duplicate=False))
+                change_entries(model, inserted, removed, undo)
+                current = tensors_of(model)
                 _check_attributes(model, entry)
                 _check_size(current, entry)
                 tensors = {name: current[name].detach().new_zeros(shape) for name, shape in entry.shapes.items()}

@@ -18,8 +18,8 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from netmorph.edit.apply import TOLERANCE, apply
-from netmorph.edit.difference import difference
+from netmorph.edit.apply import apply
+from netmorph.edit.difference import TOLERANCE, difference
 from netmorph.edit.snapshot import tensors_of
 from netmorph.edit.tensors import full_like
 from netmorph.edit.width import widen_all

@@ -30,6 +30,9 @@ class Plan:
             the shapes that follow.
         numbers: what the forward computes with another number for: old ones with the new ones.
         modules: modules that take the place of others, by path.
+        inserted: modules that become entries of a container whose children are numbered, by path: what had that number
+            and what stands behind moves on by one. Attributes have the paths of afterwards; tensors do not change.
+        removed: the paths of entries that such containers lose.
         specs: how to build these modules again, for the journal: by path, `Spec.as_json()`.
         inverse: how the edit is taken back once it was trained, for the journal: plain values, of a `kind` that
             `netmorph.edit.undo.INVERSES` knows. None if it has no inverse.
@@ -43,9 +46,16 @@ class Plan:
     sizes: dict[Atom, int] = field(default_factory=dict)
     numbers: dict[float, float] = field(default_factory=dict)
     modules: dict[str, nn.Module] = field(default_factory=dict)
+    inserted: dict[str, nn.Module] = field(default_factory=dict)
+    removed: tuple[str, ...] = ()
     specs: dict[str, dict[str, Any]] = field(default_factory=dict)
     inverse: dict[str, Any] | None = None
     undoes: Entry | None = None
+
+    @property
+    def new_modules(self) -> dict[str, nn.Module]:
+        """Those that the plan puts in, wherever."""
+        return self.modules | self.inserted
 
 
 @runtime_checkable

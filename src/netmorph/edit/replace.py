@@ -10,12 +10,14 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from netmorph.edit.numbered import Place, with_entry, without_entry
+from netmorph.edit.plan import Plan
 from netmorph.graph.held import assigned, root, sharing
 from netmorph.graph.state import ABSENT, Kept, blank, contents, put
 from netmorph.memory_layout import laid_out_like, neighbour, tells_order
 
 Undo = list[Callable[[], None]]
-Place = tuple[Any, Any, Callable[[Tensor], Any]]  # a table or list, a key of it, and what it holds of the tensor
+Held = tuple[Any, Any, Callable[[Tensor], Any]]  # a table or list, a key of it, and what it holds of the tensor
 
 
 @contextlib.contextmanager
@@ -28,6 +30,38 @@ def undone_on_error() -> Iterator[Undo]:
         for step in reversed(undo):
             step()
         raise
+
+
+def make(model: nn.Module, plan: Plan, undo: Undo) -> None:
+    """Change a model as a plan says.
+
+    Args:
+        undo: gets a step for every change.
+    """
+    change_entries(model, plan.inserted, plan.removed, undo)
+    change(model, plan.modules, plan.tensors, plan.attributes, undo)
+
+
+def change_entries(model: nn.Module, inserted: Mapping[str, nn.Module], removed: Iterable[str], undo: Undo) -> None:
+    """Put entries into containers whose children are numbered, or take them out; see `Plan`.
+
+    Raises:
+        KeyError: a path is none of such an entry, or would leave a gap.
+    """
+    for path, module in [*inserted.items(), *((path, None) for path in removed)]:
+        place = Place.of(path)
+        if place is None:
+            raise KeyError(path)
+        table = model.get_submodule(place.container)._modules
+        before = dict(table)
+        after = without_entry(before, place) if module is None else with_entry(before, place, module)
+        undo.append(partial(_fill, table, before))
+        _fill(table, after)
+
+
+def _fill(table: dict[str, Any], entries: Mapping[str, Any]) -> None:
+    table.clear()
+    table.update(entries)
 
 
 def change(
@@ -149,9 +183,9 @@ def _replace_module(model: nn.Module, path: str, new: nn.Module, undo: Undo) -> 
                 _set(owner._modules, key, new, undo)
 
 
-def _slots(model: nn.Module) -> dict[str, tuple[Tensor, list[Place]]]:
+def _slots(model: nn.Module) -> dict[str, tuple[Tensor, list[Held]]]:
     """Every tensor under its canonical name, with all the places that hold it."""
-    slots: dict[int, tuple[str, Tensor, list[Place]]] = {}
+    slots: dict[int, tuple[str, Tensor, list[Held]]] = {}
     for path, module in model.named_modules():
         for table in (module._parameters, module._buffers):
             for key, tensor in table.items():

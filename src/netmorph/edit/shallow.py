@@ -14,9 +14,11 @@ import torch
 from torch import Tensor
 from torch.utils._pytree import tree_leaves
 
-from netmorph.edit.blocks import NOTHING, Spec, dense, set_dense
+from netmorph.edit.blocks import GONE, NOTHING, Spec, dense, set_dense
 from netmorph.edit.depth import check_one_tensor, features, module_at
+from netmorph.edit.numbered import numbered
 from netmorph.edit.plan import Plan
+from netmorph.edit.trial import listed_out
 from netmorph.errors import EditError
 from netmorph.graph import Contraction, Graph, Value
 from netmorph.graph.axis import Atom, Axis, along, atoms, resolve
@@ -58,6 +60,8 @@ class Affine:
 class ShallowEdit:
     """Module `path` is replaced by nothing (its input passes through) or by an affine layer.
 
+    As an entry of a list that may go without it, it goes; what was fitted to its effect leaves an `nn.Identity` there.
+
     Attributes:
         spec: what takes its place.
         affine: the fitted map, where there is one: for the layer in its place, or, with nothing there, its neighbours.
@@ -71,6 +75,16 @@ class ShallowEdit:
     def plan(self, graph: Graph) -> Plan:
         """See `Edit`."""
         module_at(graph, self.path)
+        listed = listed_out(graph, self.path) if self.spec == NOTHING and self.affine is None else None
+        if listed is not None:
+            return Plan(
+                exact=False,
+                removed=(self.path,),
+                attributes=listed.attributes,
+                specs={self.path: GONE.as_json()},
+                inverse={"kind": "shallow"},
+            )
+        check_one_tensor(graph, self.path)
         new = self.spec.build(graph.model, self.path)
         tensors: dict[str, Tensor] = {}
         if self.affine is not None and self.spec == NOTHING:
@@ -110,6 +124,8 @@ def shallow(graph: Graph, path: str, data: Iterable[Batch] | None = None) -> Sha
             residual stream passes by, an activation or a norm stands between): then `linearize` keeps it as a layer.
     """
     module_at(graph, path)
+    if data is None and numbered(graph.model, path) is not None:
+        return ShallowEdit(path)  # where it cannot go as an entry, its plan says so
     check_one_tensor(graph, path)
     if data is None:
         return ShallowEdit(path)

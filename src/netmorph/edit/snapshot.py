@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
+from netmorph.edit.numbered import former, moving
 from netmorph.edit.plan import Edit, Plan
 from netmorph.graph.held import look
 from netmorph.graph.journal import Entry
@@ -39,6 +40,7 @@ class Parts:
     Attributes:
         modules, tensors, attributes: the old ones, as in a `Plan`. Parameters are the same objects when they come back,
             so that other snapshots and optimizers know them.
+        inserted: entries that come back, likewise; removed: the paths of those that the edit put in.
         shapes: of the old tensors, also of those in the modules, by name.
         changed: the names of the tensors that the edit changed.
         checksum: of what is there now, see `sealed`.
@@ -47,6 +49,8 @@ class Parts:
 
     model: nn.Module
     modules: dict[str, nn.Module]
+    inserted: dict[str, nn.Module]
+    removed: tuple[str, ...]
     tensors: dict[str, Tensor]
     attributes: list[tuple[str, str, Any]]
     shapes: dict[str, list[int]]
@@ -60,14 +64,20 @@ class Parts:
         current = tensors_of(model)
         modules = {path: model.get_submodule(path) for path in plan.modules}
         tensors = {name: current[name] for name in plan.tensors if name in current}
+        moved = {path: model.get_submodule(path) for path in moving(model, (*plan.inserted, *plan.removed))}
         inside = {
-            f"{path}.{name}": tensor for path, module in modules.items() for name, tensor in tensors_of(module).items()
+            f"{path}.{name}": tensor
+            for path, module in (modules | moved).items()
+            for name, tensor in tensors_of(module).items()
         }
+        places = [(former(path, plan), name) for path, name, _ in plan.attributes]
         return Parts(
             model,
             modules,
+            {path: model.get_submodule(path) for path in plan.removed},
+            tuple(plan.inserted),
             tensors,
-            [(path, name, look(model.get_submodule(path), name)) for path, name, _ in plan.attributes],
+            [(path, name, look(model.get_submodule(path), name)) for path, name in places if path is not None],
             {name: list(tensor.shape) for name, tensor in (inside | tensors).items()},
             tuple(plan.tensors),
         )
@@ -84,7 +94,8 @@ class Parts:
         """CRC-32 of the bytes."""
         current = tensors_of(self.model)
         chosen = [current[name] for name in self.changed]
-        chosen += [tensor for path in self.modules for tensor in tensors_of(self.model.get_submodule(path)).values()]
+        paths = (*self.modules, *self.removed)
+        chosen += [tensor for path in paths for tensor in tensors_of(self.model.get_submodule(path)).values()]
         states = [optimizer.state[tensor] for optimizer in optimizers for tensor in chosen if tensor in optimizer.state]
         result = 0
         for leaf in tree_leaves([chosen, states]):

@@ -89,6 +89,8 @@ class UndoEdit:
             tensors=dict(parts.tensors),
             attributes=list(parts.attributes),
             modules=_in_mode(parts.modules, graph.model),
+            inserted=_entries_in_mode(parts.inserted, graph.model),
+            removed=parts.removed,
             undoes=self.entry,
         )
 
@@ -171,6 +173,13 @@ def inverse_of_deepening(told: dict[str, Any], graph: Graph, parts: Parts | None
     return Plan(exact=False, modules={told["after"]: first})
 
 
+def inverse_of_entry(told: dict[str, Any], graph: Graph, parts: Parts | None) -> Plan:
+    """The entry goes, and those behind it get their numbers back."""
+    module_at(graph, told["path"])
+    attributes = [(path, name, value) for path, name, value in told["attributes"]]
+    return Plan(exact=False, removed=(told["path"],), attributes=attributes)
+
+
 def inverse_of_factoring(told: dict[str, Any], graph: Graph, parts: Parts | None) -> Plan:
     """The two layers' product."""
     return replace(merge(graph, told["layer"]).plan(graph), specs={})
@@ -180,7 +189,12 @@ def inverse_of_shallow(told: dict[str, Any], graph: Graph, parts: Parts | None) 
     """The module was trained by nobody."""
     if parts is None or parts.tensors:
         return None
-    return Plan(exact=False, modules=_in_mode(parts.modules, graph.model))
+    return Plan(
+        exact=False,
+        modules=_in_mode(parts.modules, graph.model),
+        inserted=_entries_in_mode(parts.inserted, graph.model),
+        attributes=list(parts.attributes),
+    )
 
 
 # What takes an edit back from a network that was trained since, by the kind of a plan's `inverse`: that, the graph, and
@@ -188,6 +202,7 @@ def inverse_of_shallow(told: dict[str, Any], graph: Graph, parts: Parts | None) 
 INVERSES: dict[str, Callable[[dict[str, Any], Graph, Parts | None], Plan | None]] = {
     "width": inverse_of_width,
     "deepen": inverse_of_deepening,
+    "entry": inverse_of_entry,
     "factorize": inverse_of_factoring,
     "shallow": inverse_of_shallow,
 }
@@ -226,3 +241,12 @@ def _in_mode(modules: dict[str, nn.Module], model: nn.Module) -> dict[str, nn.Mo
         if module.training != mode:
             module.train(mode)
     return dict(modules)
+
+
+def _entries_in_mode(entries: dict[str, nn.Module], model: nn.Module) -> dict[str, nn.Module]:
+    """The same for entries; the mode is that of what they are put into."""
+    for path, module in entries.items():
+        mode = model.get_submodule(path.rpartition(".")[0]).training
+        if module.training != mode:
+            module.train(mode)
+    return dict(entries)

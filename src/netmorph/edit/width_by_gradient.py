@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from netmorph.edit.blocks import Layer
 from netmorph.edit.copies import graph_of
 from netmorph.edit.layers import groups_of, layer_at
-from netmorph.edit.replace import change
+from netmorph.edit.replace import make
 from netmorph.edit.width import WidthEdit, widen
 from netmorph.errors import EditError
 from netmorph.graph import Graph, Group, Role
@@ -124,7 +124,7 @@ def _gains(
     """For each new channel of an edit, the norm of the gradient of what reads it."""
     model = copy.deepcopy(graph.model)
     plan = edit.plan(graph_of(graph, model))
-    change(model, plan.modules, plan.tensors, plan.attributes, [])
+    make(model, plan, [])
     weights = [model.get_parameter(f"{path}.weight").requires_grad_() for path in consumers]
     totals = [torch.zeros_like(weight) for weight in weights]
     with untouched(model), no_fused_attention(), torch.inference_mode(False), torch.enable_grad():

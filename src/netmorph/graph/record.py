@@ -108,6 +108,7 @@ class Recording:
         outputs: those of the result, see `tensors_in`.
         tensors: parameters and buffers by canonical name.
         module_outputs: what each module returned last, where it is one tensor.
+        first_outputs: of modules that returned several in a tuple or list, the first one.
         equal: sizes that the forward compared and found equal.
         compared: sizes whose comparison decided which way the forward went.
         constants: tensors that no recorded operator made and that are neither inputs nor registered with a module.
@@ -131,6 +132,7 @@ class Recording:
     of_sizes: Set[Value] = frozenset()
     read: tuple[Value, ...] = ()
     kept: tuple[Kept, ...] = ()
+    first_outputs: dict[str, Value] = field(default_factory=dict)
 
 
 def tensors_in(result: Any) -> list[Tensor]:
@@ -248,6 +250,7 @@ def _record(
         streams,
         frozenset(recorder.sizes.of_sizes),
         tuple(recorder.sizes.read),
+        first_outputs=recorder.first_outputs,
     )
     found += _renewed_buffers(model, recorder)
     return Attempt(recording, tensors_in(result), state.changes, found, outside, refilled, mixed)
@@ -274,6 +277,7 @@ class Recorder(TorchDispatchMode):
         self.calls: list[Call] = []
         self.tensors: dict[str, Value] = {}
         self.module_outputs: dict[str, Value] = {}
+        self.first_outputs: dict[str, Value] = {}
         self.constants: dict[Value, Tensor] = {}
         self._values: dict[int, Value] = {}
         self._alive: list[Tensor] = []
@@ -378,6 +382,8 @@ class Recorder(TorchDispatchMode):
             path = self._paths.get(id(module))
             if path is not None and isinstance(result, Tensor):
                 self.module_outputs[path] = self.value(result)
+            elif path is not None and isinstance(result, tuple | list) and result and isinstance(result[0], Tensor):
+                self.first_outputs[path] = self.value(result[0])
 
         with contextlib.ExitStack() as stack:
             for register, hook, how in (

@@ -163,6 +163,9 @@ def _grown(graph: Graph, edit: Edit, start: int) -> int:
     for path, module in plan.modules.items():
         before = sum(parameter.numel() for parameter in graph.model.get_submodule(path).parameters())
         new += sum(parameter.numel() for parameter in module.parameters()) - before
+    new += sum(parameter.numel() for module in plan.inserted.values() for parameter in module.parameters())
+    gone = map(graph.model.get_submodule, plan.removed)
+    new -= sum(parameter.numel() for module in gone for parameter in module.parameters())
     return _size(graph) + new - start
 
 

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from netmorph.edit import WidthEdit, narrow_all
 from netmorph.edit.apply import refusal
-from netmorph.edit.replace import change
+from netmorph.edit.replace import make
 from netmorph.errors import EditError
 from netmorph.graph import Graph, Group
 from netmorph.graph.running import run
@@ -217,7 +217,7 @@ def _seconds(graph: Graph, widths: Widths) -> float:
     kept = {name: range(width) for name, width in widths.items() if width < graph.group(name).size}
     if kept:
         plan = narrow_all(graph, kept).plan(graph)
-        change(model, plan.modules, plan.tensors, plan.attributes, [])
+        make(model, plan, [])
     times = []
     for _ in range(TIMED + 1):
         begin = time.perf_counter()

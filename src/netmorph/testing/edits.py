@@ -181,7 +181,7 @@ def _check_plan(case: Case, graph: Graph, edit: Edit) -> bool:
 
 
 def _parts(plan: Plan) -> dict[str, Tensor]:
-    modules = plan.modules.items()
+    modules = plan.new_modules.items()
     return plan.tensors | {f"{path}.{name}": held for path, module in modules for name, held in state(module).items()}
 
 

@@ -9,8 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from netmorph.data import Dataset, Split, Windows
-from netmorph.edit.apply import TOLERANCE
-from netmorph.edit.difference import difference
+from netmorph.edit.difference import TOLERANCE, difference
 from netmorph.edit.pad import Padding, common_widths, padding, widths
 from netmorph.edit.snapshot import tensors_of
 from netmorph.errors import EditError, NetmorphError

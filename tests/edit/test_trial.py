@@ -1,0 +1,479 @@
+"""Depth edits in lists of modules: an entry comes where the forward runs one more, and goes where it runs one less."""
+
+import copy
+import runpy
+from collections import OrderedDict
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+from nets import output, same, snapshot, trained
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from netmorph import EditError, Graph, apply, identity, load, residual, save, shallow, trace, undo, widen
+from netmorph.edit import Edit, copy_block, forget, stack
+from netmorph.edit.journal import LoadError, read_back, rebuild
+from netmorph.export import write_code
+
+
+class Block(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b = nn.Linear(6, 8), nn.Linear(8, 6)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.b(self.a(x).relu())
+
+
+class Blocks(nn.Module):
+    """Three blocks in a list, run by a forward that tests write."""
+
+    def __init__(self, run: Callable[["Blocks", Tensor], Tensor] | None = None) -> None:
+        super().__init__()
+        self.blocks = nn.ModuleList(Block() for _ in range(3))
+        self.norms = nn.ModuleList(nn.LayerNorm(6) for _ in range(3))
+        self.head, self.run = nn.Linear(6, 2), run or one_by_one
+        self.depth, self.config = 3, SimpleNamespace(width=6, layers=3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.run(self, x))
+
+
+def one_by_one(net: Blocks, x: Tensor) -> Tensor:
+    for block in net.blocks:
+        x = block(x)
+    return x
+
+
+def enumerated(net: Blocks, x: Tensor) -> Tensor:
+    for number, block in enumerate(net.blocks):
+        x = block(x) if number >= 0 else x
+    return x
+
+
+def as_often_as_told(net: Blocks, x: Tensor) -> Tensor:
+    for number in range(net.depth):
+        x = net.blocks[number](x)
+    return x
+
+
+def up_to_a_setting(net: Blocks, x: Tensor) -> Tensor:
+    for block in net.blocks[: net.config.layers]:
+        x = block(x)
+    return x
+
+
+def cut_in_two(net: Blocks, x: Tensor) -> Tensor:
+    for block in net.blocks[:2]:
+        x = block(x)
+    x = net.norms[0](x)
+    for block in net.blocks[2:]:
+        x = block(x)
+    return x
+
+
+def by_fixed_numbers(net: Blocks, x: Tensor) -> Tensor:
+    return net.blocks[2](net.blocks[1](net.blocks[0](x)))
+
+
+def beside_norms(net: Blocks, x: Tensor) -> Tensor:
+    for block, norm in zip(net.blocks, net.norms, strict=False):
+        x = block(norm(x))
+    return x
+
+
+def other_at_one(net: Blocks, x: Tensor) -> Tensor:
+    for number, block in enumerate(net.blocks):
+        x = block(x)
+        if number == 1:
+            x = x * 2
+    return x
+
+
+def activated_but_the_last(net: Blocks, x: Tensor) -> Tensor:
+    for number, block in enumerate(net.blocks):
+        x = block(x).relu() if number < len(net.blocks) - 1 else block(x)
+    return x
+
+
+def summed(net: Blocks, x: Tensor) -> Tensor:
+    return torch.stack([block(x) for block in net.blocks]).sum(0)
+
+
+def other_in_training(net: Blocks, x: Tensor) -> Tensor:
+    for number, block in enumerate(net.blocks):
+        x = block(x) * (2 if net.training and number == 1 else 1)
+    return x
+
+
+def random_in_training(net: Blocks, x: Tensor) -> Tensor:
+    for block in net.blocks:
+        x = x if net.training and torch.rand(()) < 0.5 else F.dropout(block(x), 0.5, net.training)
+    return x
+
+
+def again_and_again(net: Blocks, x: Tensor) -> Tensor:
+    for _ in range(2):
+        x = one_by_one(net, x)
+    return x
+
+
+X = torch.randn(4, 6, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+
+
+def built(make: Callable[[], nn.Module]) -> nn.Module:
+    torch.manual_seed(0)
+    return make().double()
+
+
+class Own(nn.Sequential):
+    def forward(self, x: Tensor) -> Tensor:
+        for block in self:
+            x = block(x)
+        return x
+
+
+LISTS: dict[str, tuple[Callable[[], nn.Module], str, str]] = {
+    "list": (Blocks, "blocks", ""),
+    "sequential": (lambda: nn.Sequential(Block(), Block(), Block(), nn.Linear(6, 2)), "", ""),
+    "subclass": (lambda: nn.Sequential(Own(Block(), Block(), Block()), nn.Linear(6, 2)), "0", ""),
+    "named": (
+        lambda: nn.Sequential(nn.Sequential(OrderedDict((f"layer_{i}", Block()) for i in (1, 2, 3))), nn.Linear(6, 2)),
+        "0",
+        "layer_",
+    ),
+}
+EDITS: dict[str, Callable[[Graph, str], Edit]] = {"copy": copy_block, "stack": stack, "residual": residual}
+
+
+@pytest.mark.parametrize("edit", EDITS)
+@pytest.mark.parametrize("name", LISTS)
+def test_an_entry_comes_and_all_else_stays(name: str, edit: str, tmp_path: Path) -> None:
+    make, path, prefix = LISTS[name]
+    model = built(make)
+    average = copy.deepcopy(model)
+    optimizer = trained(model, X, torch.optim.Adam(model.named_parameters(), lr=1e-3))
+    container = model.get_submodule(path)
+    size, first = len(container), 1 if prefix else 0
+    at = f"{path}.{prefix}{first + 1}".lstrip(".")
+    entries, before, start = list(container.children()), output(model, X), snapshot(model, optimizer)
+    states = {id(p): state["exp_avg"].clone() for p, state in optimizer.state.items()}
+    graph = trace(model, X, copies=[average])
+    graph = apply(graph, EDITS[edit](graph, at), optimizer)
+    now = list(container.children())
+    assert model.get_submodule(path) is container
+    assert len(container) == size + 1
+    assert [*now[:2], *now[3:]] == entries  # the same objects; modules compare by identity
+    assert list(container._modules) == [f"{prefix}{first + number}" for number in range(size + 1)]
+    assert edit == "stack" or torch.allclose(output(model, X), before, rtol=0, atol=1e-12)
+    assert repr(model) == repr(average)
+    assert {id(p): state["exp_avg"] for p, state in optimizer.state.items()}.keys() == states.keys()
+    assert all(torch.equal(optimizer.state[p]["exp_avg"], states[id(p)]) for p in optimizer.state)
+    members = optimizer.param_groups[0]
+    assert [id(p) for p in members["params"]] == [id(p) for p in model.parameters()]
+    assert members["param_names"] == [key for key, _ in model.named_parameters()]
+    save(tmp_path / "net", model, graph.journal)
+    again, journal = load(tmp_path / "net", lambda: built(make))
+    assert repr(again) == repr(model)
+    assert torch.equal(output(again, X), output(model, X))
+    assert [entry.edit for entry in journal] == [entry.edit for entry in graph.journal]
+    write_code(graph, tmp_path / "net.py")
+    code: nn.Module = runpy.run_path(str(tmp_path / "net.py"))["load"]()
+    assert torch.allclose(output(code, X), output(model, X), rtol=0, atol=1e-12)
+    apply(graph, undo(graph), optimizer)
+    assert same(start, snapshot(model, optimizer))
+
+
+def test_copies_of_copies_widened_saved_and_taken_back(tmp_path: Path) -> None:
+    model = built(Blocks)
+    optimizer = trained(model, X, torch.optim.SGD(model.parameters(), lr=1e-3, momentum=0.9))
+    optimizer.zero_grad()  # no gradient comes back
+    start, before = snapshot(model, optimizer), output(model, X)
+    graph = trace(model, X)
+    steps: list[Callable[[Graph], Edit]] = [
+        lambda graph: copy_block(graph, "blocks.0"),
+        lambda graph: copy_block(graph, "blocks.1"),
+        lambda graph: widen(graph, "blocks.4.a", 11),
+        lambda graph: copy_block(graph, "blocks.4"),
+        lambda graph: widen(graph, "blocks.0.a", 10),
+    ]
+    for step in steps:
+        graph = apply(graph, step(graph), optimizer)
+    assert [block.a.out_features for block in model.blocks] == [10, 8, 8, 8, 11, 11]
+    assert torch.allclose(output(model, X), before, rtol=0, atol=1e-12)
+    save(tmp_path / "net", model, graph.journal)
+    again, _ = load(tmp_path / "net", lambda: built(Blocks))
+    assert repr(again) == repr(model)
+    other = built(Blocks)
+    rebuild(other, read_back(graph.journal), [torch.optim.SGD(other.parameters(), lr=1e-3)])
+    assert repr(other) == repr(model)
+    while graph.journal:
+        graph = apply(graph, undo(graph), optimizer)
+    assert same(start, snapshot(model, optimizer))
+
+
+GROWING = [
+    (one_by_one, 0),
+    (enumerated, 1),
+    (cut_in_two, 1),
+    (cut_in_two, 2),
+    (other_at_one, 2),
+    (activated_but_the_last, 0),
+    (random_in_training, 1),
+    (again_and_again, 1),
+]
+FIXED = [
+    (cut_in_two, 0),
+    (by_fixed_numbers, 1),
+    (beside_norms, 0),
+    (other_at_one, 0),
+    (activated_but_the_last, 2),
+    (summed, 1),
+    (other_in_training, 0),
+]
+
+
+@pytest.mark.parametrize("edit", [copy_block, stack])
+@pytest.mark.parametrize(("run", "at", "size"), [(*case, 4) for case in GROWING] + [(*case, 3) for case in FIXED])
+def test_the_list_grows_where_the_forward_goes_along(
+    run: Callable[[Blocks, Tensor], Tensor], at: int, size: int, edit: Callable[[Graph, str], Edit]
+) -> None:
+    model = built(lambda: Blocks(run))
+    blocks, before = list(model.blocks), output(model, X)
+    graph = trace(model, X)
+    graph = apply(graph, edit(graph, f"blocks.{at}"))
+    assert len(model.blocks) == size
+    assert model.blocks[at] is blocks[at] or model.blocks[at][0] is blocks[at]
+    assert (graph.journal[-1].error < 1e-12) == (edit is copy_block)
+    assert edit is stack or torch.allclose(output(model, X), before, rtol=0, atol=1e-12)
+    assert model.depth == model.config.layers == 3  # nothing reads them
+    apply(graph, undo(graph))
+    assert list(model.blocks) == blocks
+
+
+@pytest.mark.parametrize(("run", "counts"), [(as_often_as_told, (4, 3)), (up_to_a_setting, (3, 4))])
+def test_the_number_of_entries_is_set_where_the_forward_reads_it(
+    run: Callable[[Blocks, Tensor], Tensor], counts: tuple[int, int], tmp_path: Path
+) -> None:
+    model = built(lambda: Blocks(run))
+    settings, before, start = model.config, output(model, X), snapshot(model)
+    graph = trace(model, X)
+    graph = apply(graph, copy_block(graph, "blocks.2"))
+    assert (model.depth, model.config.layers) == counts
+    assert settings.layers == 3  # another model may hold them
+    assert torch.allclose(output(model, X), before, rtol=0, atol=1e-12)
+    save(tmp_path / "net", model, graph.journal)
+    again, _ = load(tmp_path / "net", lambda: built(lambda: Blocks(run)))
+    assert torch.equal(output(again, X), output(model, X))
+    graph = apply(graph, shallow(graph, "blocks.3"))
+    assert (model.depth, model.config.layers) == (3, 3)
+    for _ in graph.journal:
+        graph = apply(graph, undo(graph))
+    assert (model.depth, model.config.layers) == (3, 3)
+    assert same(start, snapshot(model))
+
+
+def test_a_copy_shares_the_settings_that_all_blocks_share() -> None:
+    model = built(lambda: Blocks(up_to_a_setting))
+    for number, block in enumerate(model.blocks):
+        block.config, block.own = model.config, SimpleNamespace(seen=number * 7)
+    graph = trace(model, X)
+    for path in ("blocks.0", "blocks.1"):
+        graph = apply(graph, copy_block(graph, path))
+    assert model.config.layers == 5
+    assert all(block.config is model.config for block in model.blocks)
+    assert len({id(block.own) for block in model.blocks}) == 5
+
+
+def test_pytorchs_encoder_counts_its_layers() -> None:
+    layer = nn.TransformerEncoderLayer(6, 2, 8, batch_first=True)
+    model = built(lambda: nn.Sequential(nn.TransformerEncoder(layer, 2), nn.Linear(6, 2)))
+    x = torch.randn(2, 5, 6, dtype=torch.float64)
+    graph = trace(model, x)
+    graph = apply(graph, stack(graph, "0.layers.0"))
+    assert model[0].num_layers == len(model[0].layers) == 3
+    apply(graph, undo(graph))
+    assert model[0].num_layers == len(model[0].layers) == 2
+
+
+@pytest.mark.parametrize("kind", ["trained", "from a file"])
+def test_an_entry_that_was_trained_is_taken_out_again(kind: str) -> None:
+    model = built(lambda: Blocks(as_often_as_told))
+    optimizer, blocks = torch.optim.Adam(model.parameters(), lr=1e-2), list(model.blocks)
+    graph = trace(model, X)
+    graph = apply(graph, copy_block(graph, "blocks.0"), optimizer)
+    if kind == "trained":
+        trained(model, X, optimizer)
+    else:
+        graph = trace(model, X, read_back(forget(graph).journal))
+    weights = [p.detach().clone() for block in blocks for p in block.parameters()]
+    graph = apply(graph, undo(graph), optimizer)
+    assert list(model.blocks) == blocks
+    assert model.depth == 3
+    assert all(torch.equal(p, old) for p, old in zip(model.blocks.parameters(), weights, strict=True))
+    assert {id(p) for p in optimizer.param_groups[0]["params"]} == {id(p) for p in model.parameters()}
+    assert not graph.journal
+
+
+def test_shallow_takes_an_entry_out(tmp_path: Path) -> None:
+    model = built(Blocks)
+    optimizer = trained(model, X, torch.optim.Adam(model.parameters(), lr=1e-3))
+    optimizer.zero_grad()  # no gradient comes back
+    blocks, start = list(model.blocks), snapshot(model, optimizer)
+    expected = model.head(blocks[2](blocks[0](X)))
+    graph = trace(model, X)
+    graph = apply(graph, shallow(graph, "blocks.1"), optimizer)
+    assert list(model.blocks) == [blocks[0], blocks[2]]
+    torch.testing.assert_close(model(X), expected, rtol=0, atol=1e-12)
+    assert [id(p) for p in optimizer.param_groups[0]["params"]] == [id(p) for p in model.parameters()]
+    save(tmp_path / "net", model, graph.journal)
+    again, _ = load(tmp_path / "net", lambda: built(Blocks))
+    assert torch.equal(output(again, X), output(model, X))
+    apply(graph, undo(graph), optimizer)
+    assert same(start, snapshot(model, optimizer))
+
+
+def test_shallow_leaves_what_the_forward_asks_for() -> None:
+    model = built(lambda: Blocks(by_fixed_numbers))
+    graph = trace(model, X)
+    apply(graph, shallow(graph, "blocks.1"))
+    assert [type(block) for block in model.blocks] == [Block, nn.Identity, Block]
+    single = built(lambda: nn.Sequential(nn.Sequential(Block()), nn.Linear(6, 2)))
+    graph = trace(single, X)
+    apply(graph, shallow(graph, "0.0"))
+    assert [type(block) for block in single[0]] == [nn.Identity]
+
+
+def test_a_removed_entry_comes_back_behind_trained_ones() -> None:
+    model = built(Blocks)
+    optimizer, blocks = torch.optim.Adam(model.parameters(), lr=1e-2), list(model.blocks)
+    graph = trace(model, X)
+    graph = apply(graph, shallow(graph, "blocks.0"), optimizer)
+    trained(model, X, optimizer)
+    weights = [p.detach().clone() for p in model.blocks.parameters()]
+    apply(graph, undo(graph), optimizer)
+    assert list(model.blocks) == blocks
+    assert all(torch.equal(p, old) for p, old in zip([*model.blocks.parameters()][4:], weights, strict=True))
+
+
+Cache = dict[int, tuple[Tensor, Tensor]]
+
+
+class Attention(nn.Module):
+    """One head over all positions so far; keys and values of earlier calls lie in a cache, by the layer's number."""
+
+    def __init__(self, layer_idx: int, first: int) -> None:
+        super().__init__()
+        self.layer_idx, self.first = layer_idx + first, first
+        self.qkv, self.proj = nn.Linear(6, 18), nn.Linear(6, 6)
+
+    def forward(self, x: Tensor, cache: Cache | None = None) -> Tensor:
+        q, k, v = self.qkv(x).chunk(3, -1)
+        if cache is not None:
+            if self.layer_idx in cache:
+                k, v = (torch.cat(pair, 1) for pair in zip(cache[self.layer_idx], (k, v), strict=True))
+            cache[self.layer_idx] = (k, v)
+        return self.proj((q @ k.mT * 0.4).softmax(-1) @ v)
+
+
+class Decoder(nn.Module):
+    """A block that takes and returns several things, as those of language models do."""
+
+    def __init__(self, layer_idx: int, first: int) -> None:
+        super().__init__()
+        self.attention, self.mlp = Attention(layer_idx, first), Block()
+
+    def forward(
+        self, x: Tensor, *, cache: dict[int, tuple[Tensor, Tensor]] | None, scale: Tensor
+    ) -> tuple[Tensor, ...]:
+        x = x + self.attention(x, cache)
+        return self.mlp(x), scale
+
+
+class Language(nn.Module):
+    def __init__(self, first: int = 0, fixed: bool = False) -> None:
+        super().__init__()
+        self.h, self.head = nn.ModuleList(Decoder(number, first) for number in range(3)), nn.Linear(6, 2)
+        self.fixed = fixed
+
+    def forward(self, x: Tensor, cache: Cache | None = None) -> Tensor:
+        scale = torch.ones(1)
+        for block in (self.h[0], self.h[1], self.h[2]) if self.fixed else self.h:
+            x, scale = block(x, cache=cache, scale=scale)
+        return self.head(x)
+
+
+@pytest.mark.parametrize("first", [0, 1])
+@pytest.mark.parametrize("edit", [copy_block, stack])
+def test_blocks_of_a_language_model_keep_their_numbers(edit: Callable[[Graph, str], Edit], first: int) -> None:
+    model = built(lambda: Language(first))
+    x = torch.randn(2, 5, 6, dtype=torch.float64)
+    before = output(model, x)
+    graph = trace(model, x)
+    graph = apply(graph, edit(graph, "h.0"))
+    assert [block.attention.layer_idx - first for block in model.h] == [0, 1, 2, 3]
+    assert [block.attention.first for block in model.h] == [first] * 4
+    assert edit is stack or torch.allclose(output(model, x), before, rtol=0, atol=1e-12)
+    nn.init.normal_(model.h[1].attention.proj.weight)
+    cache: Cache = {}
+    model(x, cache)
+    assert sorted(cache) == [number + first for number in range(4)]
+    assert {k.shape[1] for k, _ in cache.values()} == {5}
+    graph = trace(model, x)
+    graph = apply(graph, shallow(graph, "h.2"))
+    assert [block.attention.layer_idx - first for block in model.h] == [0, 1, 2]
+    apply(graph, undo(graph))
+    assert [block.attention.layer_idx - first for block in model.h] == [0, 1, 2, 3]
+
+
+def test_a_copy_that_would_have_the_number_of_another_is_refused() -> None:
+    model = built(lambda: Language(fixed=True))
+    x = torch.randn(2, 5, 6, dtype=torch.float64)
+    before, graph = snapshot(model), trace(model, x)
+    with pytest.raises(EditError, match="does not return one tensor"):
+        apply(graph, copy_block(graph, "h.0"))
+    assert same(before, snapshot(model))
+
+
+def test_a_plan_leaves_the_network_alone() -> None:
+    model = built(lambda: Blocks(as_often_as_told))
+    model.train()
+    graph, before = trace(model, X), snapshot(model)
+    plan = copy_block(graph, "blocks.0").plan(graph)
+    assert list(plan.inserted) == ["blocks.1"]
+    assert same(before, snapshot(model))
+    assert not any(module._forward_hooks or module._forward_pre_hooks for module in model.modules())
+
+
+def test_identity_behind_a_layer_that_is_read_by_a_function() -> None:
+    class Layers(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layers, self.head = nn.ModuleList(nn.Linear(6, 6) for _ in range(2)), nn.Linear(6, 2)
+
+        def forward(self, x: Tensor) -> Tensor:
+            for layer in self.layers:
+                x = F.relu(layer(x))
+            return self.head(x)
+
+    model = built(Layers)
+    before, graph = output(model, X), trace(model, X)
+    apply(graph, identity(graph, "layers.1"))
+    assert len(model.layers) == 3
+    assert torch.allclose(output(model, X), before, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("path", ["blocks.9", "blocks.0", "head.weight", "blocks.x", "nowhere.1"])
+def test_a_journal_that_puts_an_entry_nowhere(path: str) -> None:
+    graph = trace(built(Blocks), X)
+    (entry,) = apply(graph, copy_block(graph, "blocks.0")).journal
+    told = entry.as_json()
+    told["modules"] = [[path, spec] for _, spec in told["modules"]]
+    other = built(Blocks)
+    before = snapshot(other)
+    with pytest.raises(LoadError, match="does not fit this base"):
+        rebuild(other, (type(entry).from_json(told),))
+    assert same(before, snapshot(other))
