@@ -84,6 +84,11 @@ def by_both(q: Tensor, k: Tensor, v: Tensor, layer: nn.Module) -> Tensor:
     return ((q * scale) @ (k * scale).transpose(-2, -1)).softmax(-1) @ v
 
 
+def by_root_of_root(q: Tensor, k: Tensor, v: Tensor, layer: nn.Module) -> Tensor:
+    scale = 1 / math.sqrt(math.sqrt(k.shape[-1]))
+    return ((q * scale) @ (k * scale).transpose(-2, -1)).softmax(-1) @ v
+
+
 def by_argument(q: Tensor, k: Tensor, v: Tensor, layer: nn.Module) -> Tensor:
     return F.scaled_dot_product_attention(q, k, v, scale=1 / math.sqrt(layer.width))
 
@@ -200,6 +205,7 @@ def test_what_a_stream_holds() -> None:
     assert (model.head.weight[:, 6:] != 0).all()
 
 
+    "roots of roots": lambda: Transformer(how=by_root_of_root),
 HEADS: dict[str, Callable[[], nn.Module]] = {
     "fused": Transformer,
     "by the root": lambda: Transformer(how=by_root),

@@ -311,7 +311,7 @@ def functions_open() -> Iterator[None]:
         return of_own_class
 
     def sqrt(number: Any) -> float:
-        return number**0.5 if isinstance(number, Size) and threading.get_ident() == mine else root(number)
+        return number**0.5 if isinstance(number, Size | Root) and threading.get_ident() == mine else root(number)
 
     try:
         for place, name, function in before:

@@ -66,6 +66,12 @@ class Root(float):
         """One over it is proportional to the opposite power."""
         return self._as(other / float(self), -self.power) if _is_plain(other) else float.__rtruediv__(self, other)
 
+    def __pow__(self, other: Any) -> Any:  # type: ignore[override]
+        """A root of it is proportional to a part of the power."""
+        if not _is_plain(other) or self <= 0:
+            return float.__pow__(self, other)
+        return self._as(float(self) ** other, self.power * other)
+
     def __neg__(self) -> Root:
         """See `__mul__`."""
         return self._as(-float(self), self.power)
