@@ -205,12 +205,12 @@ def test_what_a_stream_holds() -> None:
     assert (model.head.weight[:, 6:] != 0).all()
 
 
-    "roots of roots": lambda: Transformer(how=by_root_of_root),
 HEADS: dict[str, Callable[[], nn.Module]] = {
     "fused": Transformer,
     "by the root": lambda: Transformer(how=by_root),
     "by a power": lambda: Transformer(how=by_power),
     "queries and keys": lambda: Transformer(how=by_both),
+    "roots of roots": lambda: Transformer(how=by_root_of_root),
     "by an argument": lambda: Transformer(how=by_argument),
     "by an attribute": lambda: Transformer(how=by_attribute),
     "normed": lambda: Transformer(inner=nn.LayerNorm),
