@@ -90,7 +90,21 @@ def timm(name: str, size: int, **options: Any) -> Maker:
     return lambda: images(pytest.importorskip("timm").create_model(name, num_classes=3, **options), size)
 
 
+class Dropped(nn.Module):
+    """A parameter and a hidden tensor, each used both before dropout and behind it: in eval mode they are the same."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.last, self.drop = nn.Linear(4, 6), nn.Linear(6, 2), nn.Dropout(0.5)
+        self.scale = nn.Parameter(torch.randn(6))
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.first(x)
+        return self.last(self.drop(y) * y + self.drop(self.scale) * self.scale)
+
+
 MODELS: dict[str, Maker] = {
+    "dropped": lambda: (Dropped(), (torch.randn(2, 4).double(),)),
     "attention": lambda: (Attention(), (torch.randn(2, 5, 12).double(),)),
     "mixed": lambda: (Mixed(), (torch.randint(7, (2, 3)), {"z": [torch.randn(2, 3, 6).double()]})),
     "two heads": lambda: images(TwoHeads(), 8),

@@ -45,6 +45,7 @@ from netmorph.graph.sources import Comparison, Equality
 from netmorph.graph.state import Kept, Slot, blank, plain
 from netmorph.graph.value import Value
 
+aten = torch.ops.aten
 Watch = contextlib.AbstractContextManager[Any]  # around a forward that is recorded
 
 
@@ -331,6 +332,10 @@ class Recorder(TorchDispatchMode):
         draws = any(not torch.equal(state, g.get_state()) for state, g in zip(states, watched, strict=True))
         if func in READS:
             self.sizes.read_number(result, seen_args[0])
+        if isinstance(result, Tensor) and id(result) in self._values and not func._schema.is_mutable:
+            # `dropout` in eval mode, `contiguous`, `to` give back what they got: here another tensor on its memory,
+            # as in training mode the two are not the same.
+            result = aten.alias.default(result)
         leaves = [leaf for leaf in tree_leaves(result) if isinstance(leaf, Tensor)]
         self._made.update((id(leaf), leaf) for leaf in leaves if id(leaf) not in self._values)
         outputs = tuple(
