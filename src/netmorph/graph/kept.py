@@ -13,7 +13,6 @@ import types
 import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any, Generic, TypeVar
 
 import torch
@@ -22,7 +21,6 @@ from torch.utils._pytree import tree_leaves
 
 from netmorph.graph.code import stores
 from netmorph.graph.outside import Place
-from netmorph.graph.running import TraceError
 from netmorph.graph.state import ABSENT, BASES, Change, Kept, Slot, Steps
 
 Apart = frozenset[types.CodeType]
@@ -108,26 +106,31 @@ def holds_tensor(value: Any) -> bool:
 
 def as_at_first_call(
     modules: dict[str, nn.Module],
-    record: Callable[[Sequence[Kept], Apart, Away], Attempt[Made]],
+    record: Callable[[Sequence[Kept], Apart, Away, bool], Attempt[Made] | None],
     known: Sequence[Kept],
-) -> tuple[Made, list[Kept]]:
+    tentative: bool,
+) -> tuple[Made, list[Kept]] | None:
     """Record a forward as if it had kept nothing from calls before.
 
     Args:
         modules: the model's, by path.
         record: records the forward with some slots blank, with functions in which sizes find only themselves, and with
-            other values for places outside of the model. It leaves everything as it was.
+            other values for places outside of the model; the last argument says whether it is tentative, so that it
+            returns None where the forward fails. It leaves everything as it was.
         known: what the forward is known to keep.
+        tentative: of the first recording; all others are.
 
     Returns:
-        The recording, and what the forward filled in it.
+        The recording, and what the forward filled in it; None where the first one failed tentatively.
 
     Raises:
         TraceError: the forward failed with what is known away.
     """
-    best = record(known, frozenset(), {})
-    best, apart = _with_sizes_apart(best, lambda functions: record(known, functions, {}))
-    best, away = _with_places_away(best, lambda places: record(known, apart, places))
+    best = record(known, frozenset(), {}, tentative)
+    if best is None:
+        return None
+    best, apart = _with_sizes_apart(best, lambda functions: record(known, functions, {}, True))
+    best, away = _with_places_away(best, lambda places: record(known, apart, places, True))
     taken, tried, left = [*known], set[object](), TRIES
     while left > 0:
         kinds = _candidates(best, modules, {entry.slot for entry in taken})
@@ -137,7 +140,7 @@ def as_at_first_call(
         tried.add(kind)
         for new in itertools.islice(_ways_to_blank(kinds[kind], modules), left):
             left -= 1
-            made = _tried(partial(record, [*taken, *new], apart, away))
+            made = record([*taken, *new], apart, away, True)
             if made is not None and _came_back(kinds[kind], new, best, made):
                 best = made
                 taken += new
@@ -147,14 +150,9 @@ def as_at_first_call(
     return best.recording, [Kept(slot, entry.blank, filled[slot]) for slot, entry in blanks.items() if slot in filled]
 
 
-def _tried(record: Callable[[], Attempt[Made]]) -> Attempt[Made] | None:
-    try:
-        return record()
-    except TraceError:
-        return None
-
-
-def _with_sizes_apart(best: Attempt[Made], record: Callable[[Apart], Attempt[Made]]) -> tuple[Attempt[Made], Apart]:
+def _with_sizes_apart(
+    best: Attempt[Made], record: Callable[[Apart], Attempt[Made] | None]
+) -> tuple[Attempt[Made], Apart]:
     """A forward whose sizes do not meet those of others, or plain integers, in caches; if it then does the same.
 
     In a table of the user's, or a set that counts different sizes, they have to meet.
@@ -164,7 +162,7 @@ def _with_sizes_apart(best: Attempt[Made], record: Callable[[Apart], Attempt[Mad
     while more := best.mixed - apart:
         ways = [frozenset({*apart, *more})] + [frozenset({*apart, one}) for one in more if len(more) > 1]
         for way in ways:
-            made = _tried(partial(record, way))
+            made = record(way)
             if made is not None and _is_same_result(first.result, made.result):
                 best, apart = made, way
                 break
@@ -173,13 +171,15 @@ def _with_sizes_apart(best: Attempt[Made], record: Callable[[Apart], Attempt[Mad
     return best, apart
 
 
-def _with_places_away(best: Attempt[Made], record: Callable[[Away], Attempt[Made]]) -> tuple[Attempt[Made], Away]:
+def _with_places_away(
+    best: Attempt[Made], record: Callable[[Away], Attempt[Made] | None]
+) -> tuple[Attempt[Made], Away]:
     """A forward that makes anew what is kept outside of the model, where it then does the same."""
     away: dict[Place, Any] = {}
     for place in best.outside[:TRIES]:
         for way in place.ways():
             now = {**away, place: way}
-            made = _tried(partial(record, now))
+            made = record(now)
             if made is not None and place in made.refilled and _is_same_result(best.result, made.result):
                 best, away = made, now
                 break

@@ -184,18 +184,16 @@ def record(
     modules = dict(model.named_modules())
     watching = watching or (lambda _: contextlib.nullcontext())
 
-    def recorded(provenance: bool, gradients: bool) -> Recording:
+    def recorded(provenance: bool, gradients: bool, tentative: bool) -> Recording | None:
         once = functools.partial(_record, model, inputs, training, watching, provenance, gradients)
-        made, found = as_at_first_call(modules, once, kept)
-        return replace(made, kept=tuple(found))
+        found = as_at_first_call(modules, once, kept, tentative)
+        return None if found is None else replace(found[0], kept=tuple(found[1]))
 
     ways = [*itertools.product((True, False), (False, True))]
-    for way in ways[:-1]:
-        # Some code asks whether a number is exactly an `int`; without provenance it can be recorded all the same. Some
-        # takes gradients, which inference mode has none of.
-        with contextlib.suppress(TraceError):
-            return recorded(*way)
-    return recorded(*ways[-1])
+    # Some code asks whether a number is exactly an `int`; without provenance it can be recorded all the same. Some
+    # takes gradients, which inference mode has none of.
+    found = (recorded(*way, tentative=way is not ways[-1]) for way in ways)
+    return next(recording for recording in found if recording is not None)
 
 
 def _record(
@@ -208,7 +206,9 @@ def _record(
     kept: Sequence[Kept],
     apart: frozenset[CodeType],
     away: Mapping[Place, Any],
-) -> Attempt[Recording]:
+    tentative: bool,
+) -> Attempt[Recording] | None:
+    """One recording; None where it was tentative, and the forward failed."""
     inputs = copied(inputs)
     with contextlib.ExitStack() as stack:
         for place, value in away.items():
@@ -231,11 +231,18 @@ def _record(
             outputs = [recorder.value(tensor) for tensor in tensors_in(returned[-1])]
             refilled = [place for place in away if not is_blank(place.value())]
             found = state.holding(recorder.met)
+        except TraceError:
+            if not tentative:
+                raise
         finally:
             clean(facts.handed or [], recorder.made(), returned, before)
             facts.forget()
+        if len(returned) < 2:
+            return None
         outside = places_of(recorder.met, state.ids(), before.spaces)
     result = returned[-1]
+    if not outputs and tentative:
+        return None
     if not outputs:
         raise TraceError(f"the model returned {type(result).__name__} without a tensor; nothing can be traced")
     recording = Recording(
