@@ -45,8 +45,10 @@ def check(graph: Graph, forward: Forward, text: str, tensors: dict[str, Tensor])
     modes = [(batch, False) for batch in batches] + [(batches[-1], True)] * forward.trains
     for batch, training in modes:
         inputs = with_batch(graph.inputs, batch) if batch else graph.inputs
+        results = partial(_results, graph.model, training)
         _compare(
-            partial(_results, graph.model, training),
+            results,
+            results(graph.model, inputs),
             (graph.model, network),
             inputs,
             f"the code does not compute what the model does{' in training mode' if training else ''}: {{}}. Does the "
@@ -57,13 +59,13 @@ def check(graph: Graph, forward: Forward, text: str, tensors: dict[str, Tensor])
 
 def _compare(
     results: Callable[[nn.Module, Inputs], dict[str, Tensor]],
+    expected: dict[str, Tensor],
     networks: tuple[nn.Module, nn.Module],
     inputs: Inputs,
     message: str,
 ) -> None:
     """Hold the results of the written network against those of the model, if that gives the same twice."""
     model, network = networks
-    expected = results(model, inputs)
     try:
         got = results(network, _given(inputs))
     except (TraceError, RuntimeError) as failure:
@@ -105,11 +107,13 @@ def _check_gradients(graph: Graph, forward: Forward, network: nn.Module, inputs:
         message = f"the code does not train as the model does in {mode} mode: {{}}.{_causes(graph.model, forward)}"
         failure: ExportError | None = None
         for model, other, given in _in_float64(graph.model, network, inputs):
-            of_inputs = next((of for of in (True, False) if _has_gradients(model, given, training, of)), None)
-            if of_inputs is None:
+            ways = [partial(_gradients, training, of_inputs) for of_inputs in (True, False)]
+            found = ((way, _tried(way, model, given)) for way in ways)
+            way, expected = next(((way, made) for way, made in found if made is not None), (ways[0], None))
+            if expected is None:
                 continue
             try:
-                _compare(partial(_gradients, training, of_inputs), (model, other), given, message)
+                _compare(way, expected, (model, other), given, message)
             except ExportError as error:
                 failure = error
             else:
@@ -119,12 +123,13 @@ def _check_gradients(graph: Graph, forward: Forward, network: nn.Module, inputs:
             raise failure
 
 
-def _has_gradients(model: nn.Module, inputs: Inputs, training: bool, of_inputs: bool) -> bool:
+def _tried(
+    gradients: Callable[[nn.Module, Inputs], dict[str, Tensor]], model: nn.Module, inputs: Inputs
+) -> dict[str, Tensor] | None:
     try:
-        _gradients(training, of_inputs, model, inputs)
+        return gradients(model, inputs)
     except Exception:  # whatever the user's forward raises
-        return False
-    return True
+        return None
 
 
 def _in_float64(model: nn.Module, network: nn.Module, inputs: Inputs) -> Iterator[tuple[nn.Module, nn.Module, Inputs]]:
