@@ -477,7 +477,7 @@ for kind, encoder in (
     add(
         f"segmentation_models_pytorch/{kind.lower()}",
         kind,
-        lambda: (images(128),),
+        lambda kind=kind: (images(128 if kind == "PAN" else 64),),  # pyramids that go further down
         encoder_name=encoder,
         encoder_weights=None,
         classes=5,

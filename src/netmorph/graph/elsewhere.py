@@ -17,6 +17,7 @@ from netmorph.graph.running import Inputs, TraceError
 from netmorph.graph.value import Value
 
 TRIES = 16  # inputs that are tried
+IN_VAIN = 4  # of them in a row
 
 
 def reached(run: Recording) -> set[str]:
@@ -44,6 +45,7 @@ def elsewhere(model: nn.Module, inputs: Inputs, run: Recording, missing: set[str
 
     if not beside(run.tensors, missing) or decided(run, run.calls).start is None:
         return
+    vain = 0
     for _ in range(TRIES):
         try:
             other = record(model, tree_map(mixed, inputs), kept=run.kept)
@@ -51,8 +53,8 @@ def elsewhere(model: nn.Module, inputs: Inputs, run: Recording, missing: set[str
             return
         if found := missing & reached(other):
             yield other
-        missing = missing - found
-        if not beside(run.tensors, missing):
+        missing, vain = missing - found, 0 if found else vain + 1
+        if vain == IN_VAIN or not beside(run.tensors, missing):
             return
 
 

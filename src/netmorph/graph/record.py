@@ -339,7 +339,8 @@ class Recorder(TorchDispatchMode):
         draws = any(not torch.equal(state, g.get_state()) for state, g in zip(states, watched, strict=True))
         if func in READS:
             self.sizes.read_number(result, seen_args[0])
-        if isinstance(result, Tensor) and id(result) in self._values and not func._schema.is_mutable:
+        is_new = func._schema.is_mutable or func is aten.lift_fresh.default
+        if isinstance(result, Tensor) and id(result) in self._values and not is_new:
             # `dropout` in eval mode, `contiguous`, `to` give back what they got: here another tensor on its memory,
             # as in training mode the two are not the same.
             result = aten.alias.default(result)
@@ -350,7 +351,7 @@ class Recorder(TorchDispatchMode):
             known if (known := self._values.get(id(leaf))) is not None and known.name is not None else self.enter(leaf)
             for leaf in leaves
         )
-        if func is torch.ops.aten.lift_fresh.default:
+        if func is aten.lift_fresh.default:
             self.met.pop(id(args[0]), None)  # the forward makes it in this call: `torch.tensor(1.0)`
         self.sizes.made(
             func, [leaf for leaf in tree_leaves((seen_args, seen_kwargs)) if isinstance(leaf, Value)], outputs
