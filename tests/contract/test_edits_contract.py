@@ -92,7 +92,9 @@ def test_deepening_every_place_of_a_zoo_network(name: str, method: str) -> None:
         graph = trace(fresh, x)
         deeper = apply(graph, DEEPENINGS[method](graph, place))
         assert relative(before, outputs(fresh, x)) <= EXACT[torch.float64], place
-        apply(deeper, shallow(deeper, f"{place}.1"))
+        inside, (around, _, number) = f"{place}.1", place.rpartition(".")
+        added = inside if inside in deeper.modules else f"{around}.{int(number) + 1}".lstrip(".")
+        apply(deeper, shallow(deeper, added))
         assert relative(before, outputs(fresh, x)) == 0, place
 
 

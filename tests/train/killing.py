@@ -134,7 +134,7 @@ CASES |= dict.fromkeys(BEGIN, by_command)
 FILES = (("netmorph.tensor_files", "save_file"), ("os", "fsync"), ("os", "replace"))
 STRUCTURE = (
     ("netmorph.train.editing", "trace"),
-    ("netmorph.edit.apply", "change"),
+    ("netmorph.edit.apply", "make"),
     ("netmorph.edit.replace", "_set"),
     ("netmorph.edit.apply", "trace"),
     ("netmorph.train.editing", "check_held"),

@@ -140,7 +140,7 @@ def test_a_run_with_edits_goes_on_with_edits_and_from_its_base(tmp_path: Path) -
     assert repr(model) == repr(before)
     assert same_weights(model, before)
     model = deep()
-    model.add_module("more", nn.BatchNorm1d(3))
+    model[0].add_module("more", nn.BatchNorm1d(3))
     text = repr(model)
     with pytest.raises(CheckpointError, match=r"belongs to another network: .*more\.bias"):
         train(model, dataset(), SGD, checkpoint=path, resume=True, **BY_EPOCH)

@@ -158,12 +158,16 @@ class Muon(torch.optim.Optimizer):
 
 
 def _check_entries(index: int, state: dict[str, Any], parameter: Tensor) -> None:
-    """Refuse what the next step could not use; a parameter that never had a gradient has no state."""
+    """Refuse what the next step could not use; a parameter that never had a gradient has no state.
+
+    What others keep beside it (`pace.py`) is theirs.
+    """
     like = tuple(parameter.shape)
     of_matrix, of_vector = {"momentum_buffer": like}, {"step": (), "exp_avg": like, "exp_avg_sq": like}
     expected = of_matrix if parameter.ndim >= 2 else of_vector
-    shapes = {key: tuple(value.shape) if isinstance(value, Tensor) else None for key, value in state.items()}
-    if state and shapes != expected:
+    own = state.keys() & {*of_matrix, *of_vector}
+    shapes = {key: tuple(state[key].shape) if isinstance(state[key], Tensor) else None for key in sorted(own)}
+    if shapes and shapes != expected:
         raise OptimizerStateError(
             f"of parameter {index}, of shape {like}, the state holds {_told(shapes)}, and Muon keeps {_told(expected)}"
             ": it is another optimizer's, another network's, or not whole. Give the state that belongs to both, or "
