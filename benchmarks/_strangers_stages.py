@@ -108,6 +108,7 @@ def written(build: Build) -> Iterator[Result]:
 
 
 def _with_gradients(model: nn.Module, inputs: Inputs) -> list[Tensor]:
+    """The outputs, and all gradients as one tensor: some are zero but for rounding (of biases of keys)."""
     model.zero_grad()
     found = called(model, inputs)
     parts = [tensor for tensor in found if tensor.requires_grad]
@@ -115,9 +116,8 @@ def _with_gradients(model: nn.Module, inputs: Inputs) -> list[Tensor]:
     if parts:
         sum((part * torch.randn(part.shape, generator=generator).to(part)).sum() for part in parts).backward()
     named = sorted(model.named_parameters())
-    return [tensor.detach() for tensor in found] + [
-        p.grad if p.grad is not None else torch.zeros_like(p) for _, p in named
-    ]
+    gradients = [(p.grad if p.grad is not None else torch.zeros_like(p)).flatten() for _, p in named]
+    return [tensor.detach() for tensor in found] + ([torch.cat(gradients)] if gradients else [])
 
 
 def _seeded(one: Callable[[], list[Tensor]], other: Callable[[], list[Tensor]]) -> float:

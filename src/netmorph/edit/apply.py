@@ -30,7 +30,7 @@ from netmorph.graph.journal import Description
 from netmorph.graph.kept import outdated
 from netmorph.graph.predict import disagreement
 from netmorph.graph.running import check_default_device, collector_paused, drawing_from, one_at_a_time, run
-from netmorph.graph.state import Kept
+from netmorph.graph.slots import Kept
 
 
 def apply(

@@ -23,7 +23,7 @@ from netmorph.edit.plan import Plan
 from netmorph.errors import EditError
 from netmorph.graph import Graph
 from netmorph.graph.running import Inputs, copied, set_mode, untouched
-from netmorph.graph.state import Kept, blank
+from netmorph.graph.slots import Kept, blank
 
 # The attribute by which a layer's own forward decides for its fused path, and the value that turns that off for good:
 # it is kept by copies, pickles and journals.

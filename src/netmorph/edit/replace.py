@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from netmorph.edit.numbered import Place, with_entry, without_entry
 from netmorph.edit.plan import Plan
 from netmorph.graph.held import assigned, root, sharing
-from netmorph.graph.state import ABSENT, Kept, blank, contents, put
+from netmorph.graph.slots import ABSENT, Kept, blank, contents, put
 from netmorph.memory_layout import laid_out_like, neighbour, tells_order
 
 Undo = list[Callable[[], None]]

@@ -32,7 +32,7 @@ from netmorph.graph.running import (
     collector_paused,
     one_at_a_time,
 )
-from netmorph.graph.state import Kept
+from netmorph.graph.slots import Kept
 from netmorph.graph.unwrap import unwrap
 from netmorph.graph.value import Value
 from netmorph.lazy import check_sized

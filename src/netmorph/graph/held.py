@@ -21,7 +21,7 @@ import torch
 from torch import nn
 
 from netmorph.graph.holders import MANY, alike, copied, entries, get, is_holder, is_integer, is_sizes, put, slots, steps
-from netmorph.graph.state import ABSENT, assign
+from netmorph.graph.slots import ABSENT, assign
 
 FAR = 2000  # what reaches more containers than this is no configuration (a trainer)
 DEEP = 8  # sequences in sequences

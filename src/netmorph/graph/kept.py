@@ -21,7 +21,7 @@ from torch.utils._pytree import tree_leaves
 
 from netmorph.graph.code import stores
 from netmorph.graph.outside import Place
-from netmorph.graph.state import ABSENT, BASES, Change, Kept, Slot, Steps
+from netmorph.graph.slots import ABSENT, BASES, Change, Kept, Slot, Steps
 
 Apart = frozenset[types.CodeType]
 Away = Mapping[Place, Any]

@@ -24,7 +24,7 @@ from torch import Tensor, nn
 
 from netmorph.graph.provenance import Size, plain
 from netmorph.graph.roots import Root
-from netmorph.graph.state import BASES, contents, put, remade
+from netmorph.graph.slots import BASES, contents, put, remade
 
 Cached = type(functools.lru_cache(lambda: None))
 

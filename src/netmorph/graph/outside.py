@@ -13,7 +13,7 @@ from typing import Any
 from torch import Tensor
 
 from netmorph.graph.leaks import Cached, class_of
-from netmorph.graph.state import ABSENT, contents, put
+from netmorph.graph.slots import ABSENT, contents, put
 
 # A tensor in a tuple in a list in a dictionary: how far up the place may be.
 DEPTH = 4

@@ -41,8 +41,8 @@ from netmorph.graph.running import (
     gradients_where_asked,
     untouched,
 )
+from netmorph.graph.slots import Kept, Slot, blank, plain
 from netmorph.graph.sources import Comparison, Equality
-from netmorph.graph.state import Kept, Slot, blank, plain
 from netmorph.graph.value import Value
 
 aten = torch.ops.aten

@@ -21,7 +21,8 @@ from torch.utils._pytree import tree_leaves, tree_map
 
 from netmorph.errors import NetmorphError
 from netmorph.graph.lines import is_of_the_user
-from netmorph.graph.state import Kept, Snapshot, attributes, blank
+from netmorph.graph.slots import Kept, blank
+from netmorph.graph.state import Snapshot, attributes
 from netmorph.lazy import check_sized
 
 Inputs = tuple[Any, ...] | dict[str, Any]  # positional, or by keyword
