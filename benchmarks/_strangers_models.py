@@ -486,8 +486,8 @@ for kind, encoder in (
     )
 
 
-def _volume(size: int = 32, channels: int = 1) -> Inputs:
-    return (torch.randn(1, channels, size, size, size, generator=torch.Generator().manual_seed(1)),)
+def _volume(size: int) -> Inputs:
+    return (torch.randn(1, 1, size, size, size, generator=torch.Generator().manual_seed(1)),)
 
 
 PLANE = {"spatial_dims": 2, "in_channels": 1, "out_channels": 3}
@@ -499,6 +499,16 @@ add(
     channels=(8, 16, 24),
     strides=(2, 2),
     num_res_units=2,
+)
+add(
+    "monai/unet3d",
+    "networks.nets.UNet",
+    lambda: _volume(16),
+    spatial_dims=3,
+    in_channels=1,
+    out_channels=2,
+    channels=(8, 16, 24),
+    strides=(2, 2),
 )
 add("monai/basic_unet", "networks.nets.BasicUNet", lambda: (images(32, 1),), **PLANE, features=(8, 8, 16, 24, 32, 8))
 add("monai/segresnet", "networks.nets.SegResNet", lambda: (images(32, 1),), **PLANE, init_filters=8)
@@ -520,13 +530,12 @@ add(
     upsample_kernel_size=[2, 2],
     filters=[8, 16, 24],
 )
-add("monai/vnet", "networks.nets.VNet", lambda: _volume(16), out_channels=2)
+add("monai/vnet", "networks.nets.VNet", lambda: (images(32, 1),), **PLANE)
 add(
     "monai/unetr",
     "networks.nets.UNETR",
-    lambda: _volume(32),
-    in_channels=1,
-    out_channels=2,
+    lambda: (images(32, 1),),
+    **PLANE,
     img_size=32,
     feature_size=8,
     hidden_size=48,
@@ -536,9 +545,8 @@ add(
 add(
     "monai/swin_unetr",
     "networks.nets.SwinUNETR",
-    lambda: _volume(64),
-    in_channels=1,
-    out_channels=2,
+    lambda: (images(64, 1),),
+    **PLANE,
     feature_size=12,
     depths=(1, 1, 1, 1),
     num_heads=(2, 2, 4, 4),

@@ -48,6 +48,8 @@ class Globals:
         near = {_home(value) for name in names for value in _variables(name).values()}
         names |= {name for name in near if _is_followed(name)}
         self.spaces = [*map(_variables, names)]
+        variables = {id(value): value for space in self.spaces for value in space.values()}
+        self._caches = [(value, value.cache_info()) for value in variables.values() if isinstance(value, Cached)]
         self._before: dict[int, list[Any]] = {}
         for space in [*self.spaces, *map(vars, kinds)]:
             if isinstance(space, dict):
@@ -59,6 +61,12 @@ class Globals:
     def of(self, container: Any) -> list[Any] | None:
         """The entries that a container had; None where it was not looked at."""
         return self._before.get(id(container))
+
+    def clear_used_caches(self) -> None:
+        """Empty the caches among them that were filled since."""
+        for cache, info in self._caches:
+            if cache.cache_info().misses != info.misses:
+                cache.cache_clear()
 
 
 def _functions(module: nn.Module) -> list[types.FunctionType]:
@@ -101,6 +109,9 @@ def clean(sizes: Sequence[Size | Root], made: Mapping[int, Tensor], result: Any,
     cleaning.private.update(map(id, (sizes, made)))
     returned = Counter(map(id, _inside(result, set())))
     leaked = _alive(sizes, made, returned)
+    if leaked:
+        before.clear_used_caches()  # who holds the rest, only the collector knows, who walks all objects that there are
+        leaked = _alive(sizes, made, returned)
     seen: dict[int, Any] = {}
     cleaning.private.add(id(seen))
     for _ in range(DEPTH):
