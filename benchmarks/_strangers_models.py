@@ -472,14 +472,14 @@ for kind, encoder in (
     ("DeepLabV3Plus", "resnet18"),
     ("Linknet", "resnet18"),
     ("MAnet", "resnet18"),
-    ("PAN", "resnet18"),
+    ("PAN", "mobilenet_v2"),
     ("UPerNet", "resnet18"),
     ("Segformer", "mit_b0"),
 ):
     add(
         f"segmentation_models_pytorch/{kind.lower()}",
         kind,
-        lambda kind=kind: (images(128 if kind == "PAN" else 64),),  # pyramids that go further down
+        lambda kind=kind: (images(128 if kind == "PAN" else 32),),  # pyramids that go further down
         encoder_name=encoder,
         encoder_weights=None,
         classes=5,
@@ -551,7 +551,7 @@ add(
     depths=(1, 1, 1, 1),
     num_heads=(2, 2, 4, 4),
 )
-add("monai/highresnet", "networks.nets.HighResNet", lambda: _volume(12), in_channels=1, out_channels=2)
+add("monai/highresnet", "networks.nets.HighResNet", lambda: _volume(8), in_channels=1, out_channels=2)
 add(
     "monai/densenet121",
     "networks.nets.DenseNet121",

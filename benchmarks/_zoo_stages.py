@@ -324,9 +324,10 @@ def main(side: str, suite: str, name: str, shape: str) -> None:
 
 
 def measure(stages: Sequence[Stage], build: Build) -> None:
-    """Print what each stage yields, as it comes."""
+    """Print what each stage yields, as it comes, and how long it took."""
     for stage in stages:
         done: Result = {}
+        started = time.perf_counter()
         try:
             for part in stage(build):
                 done |= part
@@ -335,6 +336,7 @@ def measure(stages: Sequence[Stage], build: Build) -> None:
             _print({stage.__name__: _told(error) | ({} if stage is prune else {"status": "failed"})})
             if stage is speed and "trace_seconds" not in done:
                 return  # nothing else can be tried
+        _print({stage.__name__: {"seconds": round(time.perf_counter() - started, 2)}})
 
 
 def _print(result: Result) -> None:

@@ -66,7 +66,7 @@ def record(name: str, **stages: dict[str, Any]) -> dict[str, Any]:
 
 
 def test_the_table_counts_what_is_clean() -> None:
-    traced = {"trace_seconds": 0.1, "parameters": 1000, "groups": {"any": 2, "frozen": 1}}
+    traced = {"trace_seconds": 0.1, "parameters": 1000, "groups": {"any": 2, "frozen": 1}, "seconds": 2.0}
     equal, exact = {"status": "equal"}, {"status": "exact", "single": {"failed": 0}}
     good = record("a/good", traced=traced, widen=exact, halve=equal, saved=equal, written=equal)
     wrong = record(
