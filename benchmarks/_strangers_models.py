@@ -184,8 +184,6 @@ text_model(
         "resblock_kernel_sizes": [3],
         "resblock_dilation_sizes": [[1, 3]],
         "prior_encoder_num_wavenet_layers": 2,
-        "prior_encoder_num_flows": 2,
-        "duration_predictor_num_flows": 2,
         "posterior_encoder_num_wavenet_layers": 2,
         "prior_encoder_num_flows": 2,
         "duration_predictor_num_flows": 2,
