@@ -94,8 +94,8 @@ def places_of(tensors: Mapping[int, Tensor], held: set[int], spaces: Iterable[di
     variables = [(Place(space, key), id(value)) for space in spaces for key, value in contents(space)] if sought else []
     found = {place: None for place, key in variables if key in sought}
     sought -= {key for _, key in variables}
-    # Here held by the mapping, by the loop's variable and as an argument.
-    kept: list[Any] = [leaf for key, leaf in tensors.items() if key in sought and sys.getrefcount(leaf) > 3]
+    # Here held by the mapping and as an argument; going through its items would hold each once more.
+    kept: list[Any] = [tensors[key] for key in sought if sys.getrefcount(tensors[key]) > 2]
     private = {id(tensors)}
     for _ in range(DEPTH):
         if not kept:
