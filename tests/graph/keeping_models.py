@@ -190,6 +190,7 @@ def state_that_goes_on() -> nn.Module:
 SIZES: dict[int, int] = {}
 TABLES: dict[tuple[int, int], Tensor] = {}
 TABLE: Tensor | None = None
+LOOKED_AT: Tensor | None = None
 
 
 def module_dictionary_of_sizes() -> nn.Module:
@@ -245,6 +246,14 @@ def closure_of_sizes() -> nn.Module:
 def cached_function_of_tensors() -> nn.Module:
     table = functools.lru_cache(maxsize=None)(ramp)
     return Net(lambda net, x: (lambda y: net.z(y + table(y.shape[1], y.shape[2])))(net.a(x)))
+
+
+def cached_function_whose_table_is_looked_at() -> nn.Module:
+    """A variable (of a notebook, say) holds what the cache holds."""
+    global LOOKED_AT
+    table = functools.lru_cache(maxsize=None)(ramp)
+    LOOKED_AT = table(5, 6)
+    return Net(lambda net, x: (lambda y: net.z(y + table(int(y.shape[1]), int(y.shape[2]))))(net.a(x)))
 
 
 def cached_function_without_sizes() -> nn.Module:
@@ -329,6 +338,7 @@ KEEPING: dict[Callable[[], nn.Module], str] = {
     module_variable: "a",
     closure_of_sizes: "a",
     cached_function_of_tensors: "a",
+    cached_function_whose_table_is_looked_at: "a",
     cached_function_without_sizes: "a",
     recipe_in_caches: "a",
     table_beside_sizes: "a",

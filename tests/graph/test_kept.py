@@ -176,6 +176,29 @@ def test_layers_that_share_a_cached_function_are_no_relations() -> None:
     assert [model[0].out_features, model[2].out_features] == [16, 12]
 
 
+def test_tables_and_what_they_are_for_beside_hooks() -> None:
+    class Hooked(Net):
+        def __init__(self) -> None:
+            super().__init__(type(self).once, table=None, table_for=None, hooked=False)
+
+        def once(self, x: Tensor) -> Tensor:
+            if not self.hooked:
+                self.z.register_forward_hook(lambda module, args, result: None)
+                self.hooked = True
+            y = self.a(x)
+            if self.table_for != y.shape[-1]:
+                self.table_for, self.table = y.shape[-1], torch.zeros_like(y[0])
+            return self.z(y + self.table)
+
+    torch.manual_seed(0)
+    model, x = Hooked().double().eval(), torch.randn(3, 4, dtype=torch.float64)
+    graph = trace(model, x)
+    model(x)
+    apply(graph, widen(graph, "a", 9))
+    assert model(x).shape == (3, 2)
+    assert len(model.z._forward_hooks) == 1
+
+
 def test_hooks_that_the_first_call_hangs_hang_once() -> None:
     """Libraries collect hidden states by hooks that the first call puts in, and remember that they are there."""
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from netmorph import tensor_files
+from netmorph import Graph, apply, tensor_files, widen
 from netmorph.data import Dataset
 from netmorph.errors import NetmorphError
 from netmorph.files import SaveError
@@ -41,6 +41,18 @@ EVERYTHING = dataclasses.replace(
     clip_norm=1.0,
 )
 MUON = dataclasses.replace(PLAIN, optimizer="muon", channels_last=True)
+
+
+def while_nothing_is_told(graph: Graph, history: History, optimizer: torch.optim.Optimizer) -> Graph:
+    """Wider, until the journal of the best network, which an epoch tells at its end, has an edit."""
+    return graph if history.journal else apply(graph, widen(graph, "0", graph.group("0").size + 1), optimizer)
+
+
+def counted(outputs: Tensor, targets: Tensor) -> dict[str, Tensor]:
+    right = outputs.argmax(1) == targets
+    return {"right": right.sum(), "accuracy": right.double().mean()}
+
+
 BY_EPOCH: dict[str, Any] = {"edit": by_epoch, "after_edit": warm_up(7)}
 BY_STEPS: dict[str, Any] = {"edit": at_random, "edit_every": 4, "after_edit": warm_up(7)}
 
@@ -51,6 +63,12 @@ class Stop(Exception):
 
 def images() -> tuple[nn.Module, Dataset]:
     return deep(), dataset()
+
+
+def counting() -> tuple[nn.Module, Dataset]:
+    """A task that tells whole numbers, too, and not in the order of the alphabet."""
+    model, data = images()
+    return model, dataclasses.replace(data, task=dataclasses.replace(data.task, numbers=counted))
 
 
 def stopping(model: nn.Module, recipe: Recipe, step: int, error: BaseException | None = None) -> torch.optim.Optimizer:
@@ -69,7 +87,8 @@ def stopping(model: nn.Module, recipe: Recipe, step: int, error: BaseException |
 
 def outcome(model: nn.Module, optimizer: torch.optim.Optimizer, history: History) -> tuple[dict[str, Tensor], Any]:
     tensors, meta = pack_optimizer(optimizer, model)
-    return {**model.state_dict(), **tensors}, (meta, tuple(history), history.journal)
+    order = [list(epoch.train) for epoch in history]
+    return {**model.state_dict(), **tensors}, (meta, tuple(history), order, history.journal)
 
 
 def assert_same(one: tuple[dict[str, Tensor], Any], other: tuple[dict[str, Tensor], Any]) -> None:
@@ -89,6 +108,8 @@ def assert_same(one: tuple[dict[str, Tensor], Any], other: tuple[dict[str, Tenso
         (images, dataclasses.replace(PLAIN, optimizer="sgd", momentum=0.0, nesterov=False), BY_STEPS, (8, 13)),
         (other_tasks.text, dataclasses.replace(PLAIN, batch_size=4), {}, (3,)),
         (other_tasks.regression, PLAIN, {}, (2,)),
+        (counting, PLAIN, {}, (3,)),
+        (images, PLAIN, {"edit": while_nothing_is_told, "edit_every": 2}, (3,)),
     ],
 )
 def test_stopped_at_any_batch_it_ends_with_the_same_bits(
@@ -245,6 +266,22 @@ def test_what_is_not_finite_is_never_written_and_ends_the_epoch(
             train(model, dataset(), PLAIN, optimizer=optimizer, **options)
         assert load(path)[1]["position"]["step"] == 2
         assert len(steps) == before
+    tensors, _ = load(path)
+    assert all(bool(tensor.isfinite().all()) for tensor in tensors.values() if tensor.is_floating_point())
+
+
+def test_weights_that_are_not_finite_are_not_written_before_a_loss_tells(tmp_path: Path) -> None:
+    path, model = tmp_path / "run", deep()
+    optimizer = build_optimizer(model, PLAIN)
+
+    def spoil(*_: Any) -> None:
+        if model[2].num_batches_tracked == 3:
+            nn.init.constant_(model[6].bias, float("nan"))
+
+    optimizer.register_step_post_hook(spoil)
+    with pytest.raises(NotFinite):
+        train(model, dataset(), PLAIN, optimizer=optimizer, checkpoint=path, checkpoint_seconds=0)
+    assert load(path)[1]["position"]["step"] == 2
 
 
 # What comes from a file.
@@ -290,6 +327,7 @@ def test_the_order_of_another_kind_of_device_is_refused(stopped: Path) -> None:
 def test_a_task_that_tells_other_numbers_than_before_is_refused(stopped: Path) -> None:
     tensors, meta = load(stopped)
     del tensors["position/means/accuracy"]
+    meta["position"]["names"].remove("accuracy")
     save(stopped, tensors, meta)
     with pytest.raises(TaskError, match=r"tells loss, accuracy of a batch, and told loss of those before"):
         train(deep(), dataset(), PLAIN, checkpoint=stopped, resume=True)
@@ -309,6 +347,7 @@ def test_a_task_that_tells_other_numbers_than_before_is_refused(stopped: Path) -
         lambda told, tensors: told.update(mixing=None),
         lambda told, tensors: told.pop("mixing"),
         lambda told, tensors: told.pop("device"),
+        lambda told, tensors: told.update(names="loss"),
         lambda told, tensors: tensors.pop("position/states/images"),
         lambda told, tensors: tensors.pop("position/means/loss"),
         lambda told, tensors: tensors.update({"position/states/model": torch.zeros(9, dtype=torch.uint8)}),

@@ -147,8 +147,9 @@ def train(
 ) -> None:
     """Train one network, keep its best epoch, and test it.
 
-    A checkpoint is written after every epoch, and every ten minutes within one: --resume goes on exactly as if nothing
-    had happened, also after Ctrl-C or kill -9. The run's folder gets metrics.csv, metrics.jsonl and report.html.
+    A checkpoint is written after every epoch, and by one process every ten minutes within one: --resume goes on exactly
+    as if nothing had happened, also after Ctrl-C or kill -9. The run's folder gets metrics.csv, metrics.jsonl and
+    report.html.
 
     torchrun trains with several processes, each with its share of every batch. (It takes --run for an option of its
     own: write --run-folder there.)

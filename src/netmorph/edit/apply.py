@@ -135,7 +135,7 @@ def _apply(graph: Graph, edit: Edit, optimizers: list[torch.optim.Optimizer], tr
         names = {id(parameter): name for name, parameter in reversed(old.items())}
         averaged = {key: edited(graph, edit, mean) for key, mean in averages(optimizers, names).items()}
         # From here on all draw what the graph's own forward drew: the lengths of what it made may depend on that.
-        stack.enter_context(drawing_from(graph.recording.streams, model))
+        stack.enter_context(drawing_from(graph.recording.streams))
         # Without a claim to check, the shapes of the outputs suffice; a claim is about the weights as they are now.
         kept = graph.recording.kept
         before = run(model, graph.inputs, kept=kept) if plan.exact else graph.recording.result
@@ -185,7 +185,7 @@ def refusal(graph: Graph, edit: Edit) -> str | None:
         with torch.inference_mode(False), torch.no_grad(), contextlib.ExitStack() as stack:
             check_current(graph)
             plan = edit.plan(graph)
-            stack.enter_context(drawing_from(graph.recording.streams, graph.model))
+            stack.enter_context(drawing_from(graph.recording.streams))
             make(graph.model, plan, undo)
             after = _trace_again(graph, edit)
             _check_predicted(graph, after, plan, edit)

@@ -111,7 +111,7 @@ class Following(TorchFunctionMode):
         if frame is None:
             return
         held: list[tuple[Source, int]] = []
-        for number in set(tensor.flatten().tolist()):
+        for number in {*tensor.flatten().tolist()} - {*_integers(frame.f_code.co_consts)}:  # those may be written there
             sizes = {size.source: size for size in _in_sight(frame) if plain(size) == number}
             for source, size in sizes.items():
                 # Which one it was cannot be told from a value: then none of them may change.

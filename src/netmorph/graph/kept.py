@@ -64,14 +64,14 @@ def written(changes: Mapping[Slot, Change]) -> list[Kept]:
     """What a forward filled, with what was there before as the blank.
 
     A tensor in the place of one like it is no cache but a state, which goes on from call to call. Where a forward hangs
-    hooks on its modules, what tells it that they hang there is none either: they would hang there twice.
+    hooks on its modules, a flag tells it that they hang there: without it they would hang there twice.
     """
     hangs = any(slot.steps[0] in _HOOKS for slot in changes)
     return [
         Kept(slot, change.before, change.after)
         for slot, change in changes.items()
         if slot.steps[0] not in _OWN and change.after is not ABSENT and not is_state(change)
-        if holds_tensor(change.after) or not hangs
+        if not (hangs and isinstance(change.after, bool))
     ]
 
 

@@ -6,6 +6,7 @@ import contextlib
 import gc
 import sys
 import types
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -87,15 +88,16 @@ def places_of(tensors: Mapping[int, Tensor], held: set[int], spaces: Iterable[di
     Args:
         tensors: by id.
         held: those that the model holds itself.
-        spaces: variables that are looked at first. What stands in one of them is looked for nowhere else: the garbage
-            collector, who knows the other places, walks all objects that there are.
+        spaces: variables that are looked at first. The garbage collector, who knows the other places, walks all objects
+            that there are, and is asked for tensors alone that are held more often than that.
     """
     sought = tensors.keys() - held
     variables = [(Place(space, key), id(value)) for space in spaces for key, value in contents(space)] if sought else []
     found = {place: None for place, key in variables if key in sought}
-    sought -= {key for _, key in variables}
+    # Each variable is held by its space, and by who remembers what the space held (`Globals`).
+    named = Counter({key: 2 * count for key, count in Counter(key for _, key in variables).items()})
     # Here held by the mapping and as an argument; going through its items would hold each once more.
-    kept: list[Any] = [tensors[key] for key in sought if sys.getrefcount(tensors[key]) > 2]
+    kept: list[Any] = [tensors[key] for key in sought if sys.getrefcount(tensors[key]) > 2 + named[key]]
     private = {id(tensors)}
     for _ in range(DEPTH):
         if not kept:

@@ -36,6 +36,7 @@ from netmorph.graph.running import (
     Streams,
     TraceError,
     copied,
+    cuda_devices,
     forward,
     generators,
     gradients_where_asked,
@@ -46,6 +47,8 @@ from netmorph.graph.sources import Comparison, Equality
 from netmorph.graph.value import Value
 
 aten = torch.ops.aten
+# What gives back what it got in eval mode, and something else in training mode.
+DROPOUTS = {aten.dropout, aten.feature_dropout, aten.alpha_dropout, aten.feature_alpha_dropout}
 Watch = contextlib.AbstractContextManager[Any]  # around a forward that is recorded
 
 
@@ -216,7 +219,7 @@ def _record(
         if kept:
             stack.enter_context(untouched(model))
             blank(dict(model.named_modules()), kept)
-        before, streams = Globals(model), Streams.of(model)
+        before, streams = Globals(model), Streams.on(cuda_devices(model))
         recorder = Recorder(model, apart)
         facts = recorder.sizes.facts
         values = [recorder.enter(tensor) for tensor in tree_leaves(inputs) if isinstance(tensor, Tensor)]
@@ -339,11 +342,8 @@ class Recorder(TorchDispatchMode):
         draws = any(not torch.equal(state, g.get_state()) for state, g in zip(states, watched, strict=True))
         if func in READS:
             self.sizes.read_number(result, seen_args[0])
-        is_new = func._schema.is_mutable or func is aten.lift_fresh.default
-        if isinstance(result, Tensor) and id(result) in self._values and not is_new:
-            # `dropout` in eval mode, `contiguous`, `to` give back what they got: here another tensor on its memory,
-            # as in training mode the two are not the same.
-            result = aten.alias.default(result)
+        if func.overloadpacket in DROPOUTS and id(result) in self._values:
+            result = aten.alias.default(result)  # as it is in training mode: another tensor than what it got
         leaves = [leaf for leaf in tree_leaves(result) if isinstance(leaf, Tensor)]
         self._made.update((id(leaf), leaf) for leaf in leaves if id(leaf) not in self._values)
         outputs = tuple(

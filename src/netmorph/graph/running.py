@@ -9,7 +9,7 @@ import os
 import random
 import threading
 import traceback
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -211,9 +211,9 @@ class Streams:
     python: tuple[Any, ...]
 
     @staticmethod
-    def of(model: nn.Module) -> Streams:
-        """Where they stand now, on the devices of a model."""
-        cuda = {device: torch.cuda.get_rng_state(device) for device in _cuda_devices(model)}
+    def on(devices: Iterable[int]) -> Streams:
+        """Where they stand now, on the CPU and on CUDA devices."""
+        cuda = {device: torch.cuda.get_rng_state(device) for device in devices}
         return Streams(torch.get_rng_state(), cuda, np.random.get_state(), random.getstate())  # noqa: NPY002
 
     def put_back(self) -> None:
@@ -226,9 +226,9 @@ class Streams:
 
 
 @contextlib.contextmanager
-def drawing_from(streams: Streams, model: nn.Module) -> Iterator[None]:
+def drawing_from(streams: Streams) -> Iterator[None]:
     """Draw the numbers again that were drawn then, and go on afterwards as if nothing had been drawn."""
-    now = Streams.of(model)
+    now = Streams.on(streams.cuda)
     streams.put_back()
     try:
         yield
@@ -256,7 +256,7 @@ def untouched(model: nn.Module) -> Iterator[Snapshot]:
 @contextlib.contextmanager
 def _put_back(model: nn.Module) -> Iterator[Snapshot]:
     scripted = [(module, module.training) for module in model.modules() if isinstance(module, torch.jit.ScriptModule)]
-    before, streams = Snapshot.of(model), Streams.of(model)
+    before, streams = Snapshot.of(model), Streams.on(cuda_devices(model))
     try:
         yield before
     finally:
@@ -303,7 +303,8 @@ def no_fused_attention() -> contextlib.AbstractContextManager[Any]:
     return _Followed()
 
 
-def _cuda_devices(model: nn.Module) -> list[int]:
+def cuda_devices(model: nn.Module) -> list[int]:
+    """Those that parameters of a model lie on."""
     return sorted({p.device.index or 0 for p in model.parameters() if p.device.type == "cuda"})
 
 

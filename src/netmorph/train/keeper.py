@@ -59,9 +59,14 @@ class Keeper:
     def write(self, position: Position) -> None:
         """Write where the training stands: `history`, and this position in the epoch that follows.
 
+        Within an epoch, weights that are not finite are not written: nobody goes on from them, and the loss of the next
+        batch tells it.
+
         Raises:
             SaveError: the file cannot be written; the checkpoint before is still there.
         """
+        if position.step and not all(bool(parameter.isfinite().all()) for parameter in self._model.parameters()):
+            return
         history = self.history
         at_best = not position.step and history.best is history[-1] and self._average is None
         last = self.best if at_best else Snapshot.take(self._model, self._optimizer, self._editing)

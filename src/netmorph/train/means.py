@@ -40,7 +40,7 @@ class Means:
     @property
     def values(self) -> dict[str, Tensor]:
         """Of each name, the numbers of all batches so far, [batches] (or [batches, N])."""
-        return {name: torch.stack(found) for name, found in self._values.items()}
+        return {name: _stacked(found) for name, found in self._values.items()}
 
     @property
     def counts(self) -> tuple[int, ...]:
@@ -65,7 +65,7 @@ class Means:
     def losses(self) -> Tensor:
         """The mean loss so far, float64, on the CPU: a scalar, or one for each of several networks [N]."""
         counts = torch.tensor(self._counts, dtype=torch.float64)
-        return torch.einsum("b,b...->...", counts, torch.stack(self._values[LOSS]).cpu().double()) / counts.sum()
+        return torch.einsum("b,b...->...", counts, _stacked(self._values[LOSS]).cpu().double()) / counts.sum()
 
     def told(self, task: Task, world: World = ONE_PROCESS) -> Metrics:
         """What the task tells of all batches, those of all processes together."""
@@ -76,7 +76,7 @@ class Means:
         """The same of each of several networks."""
         # On the CPU, because not every accelerator has numbers this wide.
         counts = torch.tensor(self._counts, dtype=torch.float64)
-        values = (torch.stack(found).cpu().double().view(len(counts), -1) for found in self._values.values())
+        values = (_stacked(found).cpu().double().view(len(counts), -1) for found in self._values.values())
         sums = torch.stack([counts @ of_one_name for of_one_name in values])
         *flat, seen = total(torch.cat((sums.flatten(), counts.sum()[None])), world).tolist()
         each = sums.shape[1]  # the networks
@@ -84,3 +84,9 @@ class Means:
             {name: flat[row * each + number] / seen for row, name in enumerate(self._values)} for number in range(each)
         ]
         return [Metrics(dict(task.told(of_one)), int(seen)) for of_one in means]
+
+
+def _stacked(numbers: list[Tensor]) -> Tensor:
+    """On their device; on the CPU where they lie on several, as those of a checkpoint and of a task of its own may."""
+    several = len({number.device for number in numbers}) > 1
+    return torch.stack([number.cpu() for number in numbers] if several else numbers)

@@ -75,7 +75,7 @@ class Muon(torch.optim.Optimizer):
                 )
         own = (parameter for group in self.param_groups for parameter in group["params"])
         for index, parameter in zip((index for group in members for index in group), own, strict=True):
-            _check_entries(index, states.get(index) or {}, parameter)
+            _check_entries(index, states.get(index), parameter)
         # Where it is computed is not part of what a state says.
         complete = [{"fused": self.defaults["fused"], **group} for group in groups]
         super().load_state_dict({**state_dict, "param_groups": complete})
@@ -157,7 +157,7 @@ class Muon(torch.optim.Optimizer):
         )
 
 
-def _check_entries(index: int, state: dict[str, Any], parameter: Tensor) -> None:
+def _check_entries(index: int, entry: Any, parameter: Tensor) -> None:
     """Refuse what the next step could not use; a parameter that never had a gradient has no state.
 
     What others keep beside it (`pace.py`) is theirs.
@@ -165,6 +165,9 @@ def _check_entries(index: int, state: dict[str, Any], parameter: Tensor) -> None
     like = tuple(parameter.shape)
     of_matrix, of_vector = {"momentum_buffer": like}, {"step": (), "exp_avg": like, "exp_avg_sq": like}
     expected = of_matrix if parameter.ndim >= 2 else of_vector
+    if entry is not None and not isinstance(entry, dict):
+        raise OptimizerStateError(f"of parameter {index} the state holds {type(entry).__name__}, and Muon keeps a dict")
+    state: dict[str, Any] = entry or {}
     own = state.keys() & {*of_matrix, *of_vector}
     shapes = {key: tuple(state[key].shape) if isinstance(state[key], Tensor) else None for key in sorted(own)}
     if shapes and shapes != expected:

@@ -41,7 +41,8 @@ class Position:
     def packed(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """Tensors by name, and JSON-able values."""
         tensors = {f"{_MEANS}{name}": values for name, values in self.means.values.items()}
-        told = {"step": self.step, "seconds": self.seconds, "device": self.device, "counts": list(self.means.counts)}
+        told: dict[str, Any] = {"step": self.step, "seconds": self.seconds, "device": self.device}
+        told |= {"counts": list(self.means.counts), "names": list(self.means.values)}
         if self.states is None:
             return tensors, told
         tensors |= {f"{_STATES}{name}": state for name, state in self.states.tensors.items()}
@@ -55,15 +56,18 @@ class Position:
             AttributeError, KeyError, RuntimeError, TypeError, ValueError: no training tells it like this; a file may
                 come from anyone.
         """
-        step, seconds, counts, kind = (told[key] for key in ("step", "seconds", "counts", "device"))
+        step, seconds, counts, kind, names = (told[key] for key in ("step", "seconds", "counts", "device", "names"))
         if not (fits(step, int) and fits(seconds, float) and fits(counts, list[int]) and fits(kind, str | None)):
             raise TypeError(f"an epoch is not at {step!r}, after {seconds!r} seconds on {kind!r}")
-        values = _below(tensors, _MEANS)
+        if not fits(names, list[str]):
+            raise TypeError(f"the names of numbers are not {names!r}")
+        values = {name: tensors[f"{_MEANS}{name}"] for name in names}  # in the order in which the task tells them
         if not 0 <= step < steps or len(counts) != step or min(counts, default=1) < 1 or seconds < 0:
             raise ValueError(f"numbers of {len(counts)} batches at step {step} of {steps}, after {seconds} seconds")
         if not step:
             return START
-        if LOSS not in values or any(t.shape != (step,) or not t.is_floating_point() for t in values.values()):
+        shaped = all(numbers.shape == (step,) and not numbers.is_complex() for numbers in values.values())
+        if LOSS not in values or not values[LOSS].is_floating_point() or not shaped:
             raise ValueError(f"there is no number of each of {step} batches")
         means = Means({name: numbers.to(device) for name, numbers in values.items()}, counts)
         states = States(_below(tensors, _STATES), told["mixing"])

@@ -195,7 +195,7 @@ def load_progress(
         _fill(average.model, mean)
         average.steps = averaged
     best = snapshots.get("best", last)
-    return History(history, best.journal), best, position
+    return History(history, best.journal if history else ()), best, position  # the first epoch is told at its end
 
 
 def _progress(tensors: dict[str, Tensor], meta: dict[str, Any]) -> tuple[list[Epoch], dict[str, Snapshot], int]:
