@@ -6,6 +6,7 @@ import resource
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -20,6 +21,7 @@ from netmorph.edit.journal import read_back, rebuild
 from netmorph.edit.replace import structure
 from netmorph.files import SaveError
 from netmorph.graph import Allow, Graph
+from netmorph.graph.journal import Description
 from netmorph.widenings import WIDENINGS
 
 SHAPE = {"input_shape": (3, 8, 8), "classes": 3, "width": 0.25, "blocks": (1, 1), "channels": (8, 16)}
@@ -107,6 +109,44 @@ def test_entries_are_written_as_they_always_were(edit: dict[str, Any]) -> None:
     assert json.loads(json.dumps(entry.as_json())) == told | {"inverse": None}  # which format 2 does not tell
     assert (entry.edit.kind, entry.edit.layer, entry.edit.after) == (edit["kind"], edit["layer"], edit["after"])
     assert entry.attributes[0][2] == (3, 3)
+
+
+class Stretch(nn.Module):
+    def __init__(self, settings: SimpleNamespace) -> None:
+        super().__init__()
+        self.settings, self.layer = settings, nn.Linear(3, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.layer(x) * self.settings.factor
+
+
+class Stretched(nn.Module):
+    """Two blocks with the settings of the model."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.settings = SimpleNamespace(factor=2)
+        self.blocks = nn.Sequential(Stretch(self.settings), Stretch(self.settings))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.blocks(x)
+
+
+@pytest.mark.parametrize("shares", [False, True])
+def test_copies_in_older_journals_have_settings_of_their_own(shares: bool) -> None:
+    """They do not tell that they share."""
+    arguments = {"path": "blocks.0"} | ({"shares": True} if shares else {})
+    parts = [{"kind": "there", "arguments": {}, "parts": []}, {"kind": "copy", "arguments": arguments, "parts": []}]
+    chain = {"kind": "chain", "arguments": {}, "parts": parts}
+    deepen = Description("deepen", "copy", "blocks.0", 0, 1)
+    widened = Description("widen", "r2r", "blocks.0.1", 2, 4)
+    journal = (
+        Entry(deepen, 0.0, modules=[("blocks.0", chain)]),
+        Entry(widened, 0.0, attributes=[("blocks.0.1", "settings.factor", 4)]),
+    )
+    model = rebuild(Stretched(), read_back(journal))
+    factors = [model.get_submodule(path).settings.factor for path in ("", "blocks.0.0", "blocks.0.1", "blocks.1")]
+    assert factors == ([4] * 4 if shares else [2, 2, 4, 2])
 
 
 def test_editing_goes_on_after_loading(tmp_path: Path) -> None:

@@ -82,7 +82,7 @@ class Spec:
     Attributes:
         kind: a name of `LEAVES` or `CONTAINERS`; `there` or `copy` for modules that the network has. As a whole,
             `entry` for one that is put into a container whose children are numbered, `gone` for one that is taken out.
-        arguments: of a leaf's constructor; of a copy, `path`.
+        arguments: of a leaf's constructor; of a copy, `path`, and `shares` where it keeps settings that others hold.
         parts: of a container.
     """
 
@@ -142,7 +142,9 @@ class Spec:
             held = sum(tensor.numel() * tensor.element_size() for tensor in copied.parameters())
             check_fits(2 * held, f"the network with a copy of {self.arguments['path']!r}")
             # A configuration that others hold, too, stays one: what an edit sets there later, the copy sees as well.
-            return copy.deepcopy(copied, {id(held): held for held in outside_of(model, self.arguments["path"])})
+            # Copies in older journals do not tell that they share: they had settings of their own.
+            shared = outside_of(model, self.arguments["path"]) if self.arguments.get("shares") else ()
+            return copy.deepcopy(copied, {id(held): held for held in shared})
         mode = model.training  # not that of its neighbour, which may be frozen
         if self.kind in CONTAINERS:
             container = CONTAINERS[self.kind](*(part._build(model, path) for part in self.parts))

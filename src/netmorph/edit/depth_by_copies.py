@@ -68,7 +68,7 @@ def stack(graph: Graph, path: str) -> DeepenEdit:
 
 
 def _copy(path: str, method: str, start: Start, exact: bool) -> DeepenEdit:
-    spec = Spec("chain", parts=(THERE, Spec("copy", {"path": path})))
+    spec = Spec("chain", parts=(THERE, Spec("copy", {"path": path, "shares": True})))
     return DeepenEdit(path, spec, method, 1, start, exact)
 
 
