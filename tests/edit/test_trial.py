@@ -4,9 +4,11 @@ import copy
 import runpy
 from collections import OrderedDict
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 from nets import output, same, snapshot, trained
@@ -429,6 +431,22 @@ def test_blocks_of_a_language_model_keep_their_numbers(edit: Callable[[Graph, st
     assert [block.attention.layer_idx - first for block in model.h] == [0, 1, 2, 3]
 
 
+def test_numbers_of_numpy_are_saved(tmp_path: Path) -> None:
+    model = built(Language)
+    for block in model.h:
+        block.attention.layer_idx = np.int64(block.attention.layer_idx)
+    x = torch.randn(2, 5, 6, dtype=torch.float64)
+    graph = trace(model, x)
+    graph = apply(graph, copy_block(graph, "h.0"))
+    save(tmp_path / "net", model, graph.journal)
+    loaded, _ = load(tmp_path / "net", lambda: Language().double())
+    assert [block.attention.layer_idx for block in loaded.h] == [0, 1, 2, 3]
+    assert torch.equal(output(loaded, x), output(model, x))
+    graph = replace(graph, journal=read_back(graph.journal))
+    apply(graph, undo(graph))
+    assert [block.attention.layer_idx for block in model.h] == [0, 1, 2]
+
+
 def test_a_copy_that_would_have_the_number_of_another_is_refused() -> None:
     model = built(lambda: Language(fixed=True))
     x = torch.randn(2, 5, 6, dtype=torch.float64)
@@ -436,6 +454,30 @@ def test_a_copy_that_would_have_the_number_of_another_is_refused() -> None:
     with pytest.raises(EditError, match="does not return one tensor"):
         apply(graph, copy_block(graph, "h.0"))
     assert same(before, snapshot(model))
+
+
+@pytest.mark.parametrize("edit", [copy_block, shallow])
+def test_places_of_a_list_that_hold_nothing_move_along(edit: Callable[[Graph, str], Edit], tmp_path: Path) -> None:
+    def run(net: Blocks, x: Tensor) -> Tensor:
+        for block in net.blocks:
+            x = x if block is None else block(x)
+        return x
+
+    def make() -> Blocks:
+        model = built(lambda: Blocks(run))
+        model.blocks[2] = None
+        return model
+
+    model = make()
+    graph, before = trace(model, X), output(model, X)
+    graph = apply(graph, edit(graph, "blocks.0"))
+    assert [block is None for block in model.blocks] == [False] * (3 if edit is copy_block else 1) + [True]
+    save(tmp_path / "net", model, graph.journal)
+    loaded, _ = load(tmp_path / "net", make)
+    assert torch.equal(output(loaded, X), output(model, X))
+    apply(graph, undo(graph))
+    assert len(model.blocks) == 3
+    assert torch.equal(output(model, X), before)
 
 
 def test_a_plan_leaves_the_network_alone() -> None:

@@ -128,8 +128,8 @@ def moving(model: nn.Module, entries: Iterable[str]) -> list[str]:
     for path in entries:
         place = Place.of(path)
         if place is not None:
-            for key in model.get_submodule(place.container)._modules:
+            for key, child in model.get_submodule(place.container)._modules.items():
                 own = Place.of(key)
-                if own is not None and own.number >= place.number - 1:
+                if child is not None and own is not None and own.number >= place.number - 1:
                     found.append(replace(own, container=place.container).path)
     return found

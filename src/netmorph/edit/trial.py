@@ -263,7 +263,7 @@ class _Trial:
 
     def _listed(self, attributes: Attributes) -> Listed:
         back = [(renamed(path, self.place.path, -self.by), name) for path, name, _ in attributes]
-        before = [(path, name, look(self.model.get_submodule(path), name)) for path, name in back]
+        before = [(path, name, int(look(self.model.get_submodule(path), name))) for path, name in back]
         return Listed(self.place, attributes, before)
 
 
