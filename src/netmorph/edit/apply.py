@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -18,6 +18,7 @@ from netmorph.edit.copies import edited, graph_of
 from netmorph.edit.difference import difference, tolerance
 from netmorph.edit.fused import as_used, check_called, step_by_step, trains
 from netmorph.edit.journal import entry_of
+from netmorph.edit.moved import kept_now, names_now, paths_now
 from netmorph.edit.plan import Edit, Plan
 from netmorph.edit.replace import Undo, forget_kept, make, undone_on_error
 from netmorph.edit.snapshot import Before, Parts, before_of, remember
@@ -144,15 +145,18 @@ def _apply(graph: Graph, edit: Edit, optimizers: list[torch.optim.Optimizer], tr
         parts = [Parts.of(model, plan)]
         replaced = before_of(plan.undoes) if plan.undoes is not None else None
         finish = replaced.returning() if replaced is not None and replaced.parts[0].model is model else None
+        modules = dict(model.named_modules())
         make(model, plan, undo)
-        after = _trace_again(graph, edit)
+        paths = paths_now(modules, model)
+        kept = kept_now(kept, paths)
+        after = _trace_again(graph, edit, paths)
         _check_predicted(graph, after, plan, edit)
         if plan.new_modules and plan.undoes is None:
             check_called(after, plan, _title(edit), training=training)
         if plan.exact:
             error = difference(before, after.recording.result)
             if not trusted:
-                _check_exact(edit, error, graph, before)
+                _check_exact(edit, error, graph, before, kept)
             if fused is not None:
                 _check_unfused(edit, difference(fused, as_used(model, graph.inputs, kept)), graph, fused)
         else:
@@ -186,8 +190,9 @@ def refusal(graph: Graph, edit: Edit) -> str | None:
             check_current(graph)
             plan = edit.plan(graph)
             stack.enter_context(drawing_from(graph.recording.streams))
+            modules = dict(graph.model.named_modules())
             make(graph.model, plan, undo)
-            after = _trace_again(graph, edit)
+            after = _trace_again(graph, edit, paths_now(modules, graph.model))
             _check_predicted(graph, after, plan, edit)
             difference(graph.recording.result, after.recording.result)
     except NetmorphError as error:
@@ -212,9 +217,11 @@ def _change_copy(graph: Graph, edit: Edit, first: Plan, gone: Sequence[Kept], un
         )
     parts = Parts.of(graph.model, plan)
     before = run(graph.model, graph.inputs, kept=kept) if plan.exact else None
+    modules = dict(graph.model.named_modules())
     make(graph.model, plan, undo)
     if plan.exact and not trusted:
-        _check_exact(edit, difference(before, run(graph.model, graph.inputs, kept=kept)), graph, before)
+        kept = kept_now(kept, paths_now(modules, graph.model))
+        _check_exact(edit, difference(before, run(graph.model, graph.inputs, kept=kept)), graph, before, kept)
     forget_kept(graph.model, gone, undo)
     return parts
 
@@ -243,16 +250,16 @@ def _check_predicted(before: Graph, after: Graph, plan: Plan, edit: Edit) -> Non
     if plan.sizes:
         found = disagreement(before.recording, after.recording, plan.sizes, plan.numbers, exact=plan.exact)
     if found is not None:
-        _check_repeats(after, edit)
+        _check_repeats(after, edit, after.recording.kept)
         raise EditError(
             f"{_title(edit)} is not possible: in the edited forward {found}. It uses a size in a way that "
             "tracing cannot follow; compute it from the tensor. The network was put back"
         )
 
 
-def _check_exact(edit: Edit, error: float, graph: Graph, before: Any) -> None:
+def _check_exact(edit: Edit, error: float, graph: Graph, before: Any, kept: Sequence[Kept]) -> None:
     if not error <= tolerance(graph, before):
-        _check_repeats(graph, edit)
+        _check_repeats(graph, edit, kept)
         raise OutputsDiffer(
             f"{_title(edit)} should keep the network's outputs, but they differ by {error:.1e} (relative). "
             "The network was put back. This is a bug in an op rule, or the forward uses a size or an index of "
@@ -271,9 +278,9 @@ def _check_unfused(edit: Edit, error: float, graph: Graph, before: Any) -> None:
         )
 
 
-def _check_repeats(graph: Graph, edit: Edit) -> None:
+def _check_repeats(graph: Graph, edit: Edit, kept: Sequence[Kept]) -> None:
     """Tell a forward that never gives the same twice from a wrong rule."""
-    one, other = (run(graph.model, graph.inputs, kept=graph.recording.kept) for _ in range(2))
+    one, other = (run(graph.model, graph.inputs, kept=kept) for _ in range(2))
     error = difference(one, other)
     if not error <= tolerance(graph, one):
         raise EditError(
@@ -314,14 +321,15 @@ def check_current(graph: Graph) -> None:
         )
 
 
-def _trace_again(graph: Graph, edit: Edit) -> Graph:
+def _trace_again(graph: Graph, edit: Edit, paths: Mapping[str, str]) -> Graph:
+    """Args: paths: that modules have now, by those that they have in the graph."""
     try:
         return traced(
             graph.model,
             graph.inputs,
             auxiliary=graph.auxiliary,
-            kept=graph.recording.kept,
-            unreached=graph.unreached,
+            kept=kept_now(graph.recording.kept, paths),
+            unreached=names_now(graph.unreached, paths),
         )
     except Exception as error:
         raise EditError(
