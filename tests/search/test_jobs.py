@@ -5,6 +5,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from netmorph import apply, trace, zoo
+from netmorph.edit import copy_block
 from netmorph.measure.cost import cost
 from netmorph.run.names import Stage
 from netmorph.search.jobs import Birth, Born, Trained, Training, Worker, converged, handler, redraw
@@ -136,23 +138,38 @@ def test_a_loss_that_is_not_finite_fails_the_job(tmp_path: Path) -> None:
 
 
 def test_redraw_draws_what_edits_changed_and_leaves_the_rest_alone() -> None:
-    def build(width: int) -> nn.Sequential:
-        model = nn.Sequential(nn.Conv2d(1, 4, 3), nn.Linear(3, width), nn.BatchNorm1d(width))
-        with torch.no_grad():
-            for tensor in model.parameters():
-                tensor.fill_(7.0)
-            model[2].running_mean.fill_(3.0)
-        return model
-
-    model, base = build(5), build(2)
+    model = nn.Sequential(nn.Conv2d(1, 4, 3), nn.Linear(3, 2), nn.BatchNorm1d(2))
+    old = list(model.parameters())
+    model[1], model[2] = nn.Linear(3, 5), nn.BatchNorm1d(5)
+    with torch.no_grad():
+        for tensor in model.parameters():
+            tensor.fill_(7.0)
+        model[2].running_mean.fill_(3.0)
     state = torch.get_rng_state()
-    redraw(model, base, 1)
+    redraw(model, old, 1)
     first = [p.clone() for p in model.parameters()]
     assert torch.equal(state, torch.get_rng_state())
     assert all((p == 7).all() for p in model[0].parameters())
     assert not any((p == 7).any() for p in (*model[1].parameters(), *model[2].parameters()))
     assert (model[2].running_mean == 0).all()
-    redraw(model, base, 1)
+    redraw(model, old, 1)
     assert all(torch.equal(p, q) for p, q in zip(model.parameters(), first, strict=True))
-    redraw(model, base, 2)
+    redraw(model, old, 2)
     assert not torch.equal(model[1].weight, first[2])
+
+
+def test_redraw_goes_by_parameters_where_entries_of_a_list_move() -> None:
+    model = zoo.build("gpt", (16,), 32, channels=16, heads=2, depth=3)
+    first, *behind = model.blocks
+    old = [*model.parameters()]
+    kept = [p.detach().clone() for block in (first, *behind) for p in block.parameters()]
+    graph = trace(model, torch.arange(32).reshape(2, 16))
+    apply(graph, copy_block(graph, "blocks.0"))
+    redraw(model, old, 1)
+    copied = model.blocks[1]
+    assert list(model.blocks) == [first, copied, *behind]
+    assert copied.fc2.weight.count_nonzero() > 0
+    assert copied.attention.out.weight.count_nonzero() > 0
+    assert not torch.equal(copied.fc1.weight, first.fc1.weight)
+    now = [p for block in (first, *behind) for p in block.parameters()]
+    assert all(torch.equal(p, q) for p, q in zip(now, kept, strict=True))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -108,6 +109,7 @@ class Worker:
         for attempt in range(CAP_TRIES + 1):
             generator = np.random.default_rng([job.seed, attempt])
             model, journal, optimizer = self._parent(job)
+            drawn = list(model.parameters())
             edits: list[EditRecord] = []
             if job.generations and attempt < CAP_TRIES:
                 graph = self._mutate(
@@ -118,7 +120,7 @@ class Worker:
             if self.config.max_flops is None or price.flops <= self.config.max_flops:
                 break
         if not job.inherit:
-            redraw(model, self.store.base.build(), job.seed)
+            redraw(model, drawn, job.seed)
         self.store.put(
             job.id, Stage.BORN, model, journal, optimizer if job.inherit and job.parent is not None else None
         )
@@ -179,16 +181,18 @@ def converged(history: History, patience: int) -> bool:
     return len(history) - next(epoch.epoch for epoch in history if epoch.score == best) >= patience
 
 
-def redraw(model: nn.Module, base: nn.Module, seed: int) -> None:
+def redraw(model: nn.Module, old: Iterable[nn.Parameter], seed: int) -> None:
     """Draw the weights of all modules anew that edits changed or put in, by their own `reset_parameters`.
 
-    The others keep what the constructor drew, in its own way. Parameters that no module can draw keep the values that
-    the edits gave them.
+    The others keep what the constructor drew, in its own way, wherever edits moved them. Parameters that no module can
+    draw keep the values that the edits gave them.
+
+    Args:
+        old: the model's parameters before the edits.
     """
-    shapes = {name: tensor.shape for name, tensor in base.named_parameters()}
+    kept = {id(parameter) for parameter in old}
     with seeded(seed):
-        for path, module in model.named_modules():
-            own = dict(module.named_parameters(prefix=path, recurse=False))
+        for module in model.modules():
             draw = getattr(module, "reset_parameters", None)  # PyTorch's protocol
-            if callable(draw) and any(shapes.get(name) != tensor.shape for name, tensor in own.items()):
+            if callable(draw) and any(id(own) not in kept for own in module.parameters(recurse=False)):
                 draw()
