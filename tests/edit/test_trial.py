@@ -290,6 +290,35 @@ def test_a_copy_shares_the_settings_that_all_blocks_share() -> None:
     assert len({id(block.own) for block in model.blocks}) == 5
 
 
+@pytest.mark.parametrize("path", ["blocks.0", "blocks.1"])
+def test_settings_of_each_entry_are_its_own_where_the_model_lists_them(path: str, tmp_path: Path) -> None:
+    def make() -> Blocks:
+        model = built(Blocks)
+        model.listed = [SimpleNamespace(number=number, common=model.config) for number in range(3)]
+        for block, settings in zip(model.blocks, model.listed, strict=True):
+            block.settings = settings
+        return model
+
+    model = make()
+    graph = trace(model, X)
+    graph = apply(graph, copy_block(graph, path))
+    save(tmp_path / "net", model, graph.journal)
+    loaded, _ = load(tmp_path / "net", make)
+    for net in (model, loaded):
+        assert len({id(block.settings) for block in net.blocks}) == 4
+        assert all(block.settings.common is net.config for block in net.blocks)
+
+
+@pytest.mark.parametrize("entries", [1, 2])
+def test_a_copy_shares_what_nothing_else_in_its_list_can_tell_of(entries: int) -> None:
+    model = built(Blocks)
+    model.blocks = nn.ModuleList([model.blocks[0], nn.Tanh()][:entries])
+    model.blocks[0].config = model.config
+    graph = trace(model, X)
+    apply(graph, copy_block(graph, "blocks.0"))
+    assert model.blocks[1].config is model.config
+
+
 def test_pytorchs_encoder_counts_its_layers() -> None:
     layer = nn.TransformerEncoderLayer(6, 2, 8, batch_first=True)
     model = built(lambda: nn.Sequential(nn.TransformerEncoder(layer, 2), nn.Linear(6, 2)))

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from netmorph.edit.numbered import Place, numbered
 from netmorph.errors import NetmorphError
-from netmorph.graph.held import outside_of
+from netmorph.graph.held import held_in
 from netmorph.graph.lines import not_of_the_user
 from netmorph.memory import check_fits
 from netmorph.memory_layout import laid_out_like, neighbour, tells_order
@@ -143,7 +143,7 @@ class Spec:
             check_fits(2 * held, f"the network with a copy of {self.arguments['path']!r}")
             # A configuration that others hold, too, stays one: what an edit sets there later, the copy sees as well.
             # Copies in older journals do not tell that they share: they had settings of their own.
-            shared = outside_of(model, self.arguments["path"]) if self.arguments.get("shares") else ()
+            shared = _shared(model, self.arguments["path"]) if self.arguments.get("shares") else []
             return copy.deepcopy(copied, {id(held): held for held in shared})
         mode = model.training  # not that of its neighbour, which may be frozen
         if self.kind in CONTAINERS:
@@ -251,6 +251,20 @@ def set_dense(layer: nn.Module, matrix: Tensor, bias: Tensor | None = None) -> N
         centre = centre.select(2, centre.shape[2] // 2)
     centre.copy_(matrix)
     held.copy_(torch.zeros(len(held)) if bias is None else bias)
+
+
+def _shared(model: nn.Module, path: str) -> list[Any]:
+    """The dicts and objects that a copy of a module holds as well; of others it gets copies.
+
+    Those that the other entries of its list hold: what is one entry's own, the model may list beside. Where none of
+    them holds anything, or there are none, those that are held outside of the module.
+    """
+    place = numbered(model, path)
+    own = model.get_submodule(path)
+    listed = model.get_submodule(place.container)._modules.values() if place is not None else ()
+    others = [module for entry in listed if entry is not None and entry is not own for module in entry.modules()]
+    inside = set(own.modules())
+    return held_in(others) or held_in(module for module in model.modules() if module not in inside)
 
 
 def _beside(model: nn.Module, path: str, parameter: Tensor) -> Tensor:

@@ -173,10 +173,10 @@ def sharing(attributes: Mapping[str, Any], others: Iterable[Any]) -> set[str]:
     return {name for name, value in attributes.items() if not theirs.isdisjoint(_inside(value))}
 
 
-def outside_of(model: nn.Module, path: str) -> list[Any]:
-    """The dicts and objects that modules hold which are not this one nor in it; it may hold some of them as well."""
-    modules = {name: module for name, module in model.named_modules() if not f"{name}.".startswith(f"{path}.")}
-    return [holder.held for holder in _reachable(modules).values() if not isinstance(holder.held, nn.Module)]
+def held_in(modules: Iterable[nn.Module]) -> list[Any]:
+    """The dicts and objects that these modules hold, however deep."""
+    holders = _reachable({str(number): module for number, module in enumerate(modules)})
+    return [holder.held for holder in holders.values() if not isinstance(holder.held, nn.Module)]
 
 
 def root(name: str) -> str:
