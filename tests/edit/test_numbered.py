@@ -50,3 +50,5 @@ def test_names_before_and_after() -> None:
     assert [former(path, come) for path in ("h.0", "h.10", "h.2.a")] == ["h.0", "h.9", "h.1.a"]
     assert former("h.1.a", come) is None
     assert former("h.1", Plan(exact=True, removed=("h.1",))) == "h.2"
+    several = Plan(exact=True, inserted={"h.1": nn.ReLU(), "h.2": nn.ReLU()}, removed=("h.4", "h.0"))
+    assert [former(f"h.{number}", several) for number in range(4)] == [None, None, "h.1", "h.3"]

@@ -27,7 +27,7 @@ from netmorph import (
     widen,
     zoo,
 )
-from netmorph.edit import copy_block, forget, gradmax, linearize, pointwise_first, stack, widen_all
+from netmorph.edit import Description, Plan, copy_block, forget, gradmax, linearize, pointwise_first, stack, widen_all
 from netmorph.edit.undo import first_copies, summed_copies
 from netmorph.graph import Graph
 from netmorph.widenings import WIDENINGS, net2net
@@ -448,3 +448,32 @@ def test_copies_of_channels() -> None:
     sums = torch.stack([tensor[:, channels.source == old].sum(1) for old in range(2)], 1)
     assert torch.equal(summed_copies(tensor, 1, channels.source), sums)
     assert torch.equal(first_copies(tensor, 1, channels.source), tensor[:, :2])
+
+
+class Several:
+    """An edit of the user's that puts in or takes out two entries of a list at once."""
+
+    def __init__(self, *, grows: bool) -> None:
+        self.grows = grows
+
+    def plan(self, graph: Graph) -> Plan:
+        if self.grows:
+            return Plan(exact=True, inserted={f"{number}": nn.Hardtanh(-1e9, 1e9) for number in (1, 2)})
+        return Plan(exact=False, removed=("2", "1"))
+
+    def describe(self) -> Description:
+        return Description("deepen" if self.grows else "shallow", "several", "0", 0, 2)
+
+
+@pytest.mark.parametrize("grows", [True, False])
+def test_several_entries_of_a_list_go_back_to_their_places(grows: bool) -> None:
+    torch.manual_seed(0)
+    model, x = nn.Sequential(*(nn.Linear(4, 4) for _ in range(5))), torch.randn(3, 4)
+    before = list(model)
+    graph = apply(trace(model, x), Several(grows=grows))
+    first, *behind = before
+    now = list(model)
+    assert now[0] is first
+    assert now[3:] == behind if grows else now[1:] == behind[2:]
+    apply(graph, undo(graph))
+    assert list(model) == before

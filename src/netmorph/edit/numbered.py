@@ -98,12 +98,12 @@ def _renumbered(
 
 def former(path: str, plan: Plan) -> str | None:
     """The path before a plan is made of what has this path afterwards; None of what the plan puts in."""
-    for entry in plan.inserted:
+    for entry in reversed(plan.removed):
+        path = renamed(path, entry, 1)
+    for entry in reversed(plan.inserted):
         if path == entry or path.startswith(f"{entry}."):
             return None
         path = renamed(path, entry, -1)
-    for entry in plan.removed:
-        path = renamed(path, entry, 1)
     return path
 
 

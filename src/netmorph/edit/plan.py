@@ -31,8 +31,9 @@ class Plan:
         numbers: what the forward computes with another number for: old ones with the new ones.
         modules: modules that take the place of others, by path.
         inserted: modules that become entries of a container whose children are numbered, by path: what had that number
-            and what stands behind moves on by one. Attributes have the paths of afterwards; tensors do not change.
-        removed: the paths of entries that such containers lose.
+            and what stands behind moves on by one. Attributes have the paths of afterwards; tensors do not change. Of
+            several in one container, the first comes first.
+        removed: the paths of entries that such containers lose; of several in one container, the last comes first.
         specs: how to build these modules again, for the journal: by path, `Spec.as_json()`.
         inverse: how the edit is taken back once it was trained, for the journal: plain values, of a `kind` that
             `netmorph.edit.undo.INVERSES` knows. None if it has no inverse.

@@ -74,8 +74,8 @@ class Parts:
         return Parts(
             model,
             modules,
-            {path: model.get_submodule(path) for path in plan.removed},
-            tuple(plan.inserted),
+            {path: model.get_submodule(path) for path in reversed(plan.removed)},
+            tuple(reversed(plan.inserted)),
             tensors,
             [(path, name, look(model.get_submodule(path), name)) for path, name in places if path is not None],
             {name: list(tensor.shape) for name, tensor in (inside | tensors).items()},
