@@ -650,10 +650,18 @@ _vision("lraspp", "segmentation.lraspp_mobilenet_v3_large", lambda: (images(64),
 _vision(
     "retinanet", "detection.retinanet_resnet50_fpn", lambda: ([images(64)[0]],), min_size=64, max_size=64, num_classes=5
 )
-_vision("fcos", "detection.fcos_resnet50_fpn", lambda: ([images(64)[0]],), min_size=64, max_size=64, num_classes=5)
+_vision(
+    "fcos",
+    "detection.fcos_resnet50_fpn",
+    lambda: ([images(64)[0]],),
+    min_size=64,
+    max_size=64,
+    num_classes=5,
+    score_thresh=0.0,  # with random weights no score is above any other threshold
+)
 _vision(
     "faster_rcnn",
-    "detection.fasterrcnn_mobilenet_v3_large_320_fpn",
+    "detection.fasterrcnn_resnet50_fpn",
     lambda: ([images(64)[0]],),
     min_size=64,
     max_size=64,

@@ -230,3 +230,22 @@ def test_experts_by_grouped_products() -> None:
     netmorph.apply(graph, netmorph.narrow(graph, inside.name, range(4, 20)))
     assert torch.equal(model.up, kept[0])
     assert torch.equal(model.down, kept[1])
+
+
+def test_of_boxes_none_is_left() -> None:
+    """Views and lists of nothing say little, and break nothing: dimensions at the ends that keep their length go on."""
+
+    class Boxes(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.hidden, self.boxes = nn.Linear(4, 6), nn.Linear(6, 8)
+
+        def forward(self, x: Tensor) -> Tensor:
+            found = [self.boxes(part).unflatten(1, (2, 4)) for part in self.hidden(x).split(3)]
+            kept = [part[part.sum((1, 2)) > 1e9] for part in found]
+            return torch.cat([part.reshape(-1, 4) for part in kept]), torch.cat([torch.empty(0), torch.empty(0)])
+
+    graph = netmorph.trace(Boxes().double().eval(), torch.randn(6, 4, dtype=torch.float64))
+    assert [tuple(value.shape) for value in graph.recording.outputs] == [(0, 4), (0,)]
+    assert graph.group("hidden").allow == Allow.ANY
+    assert graph.group("boxes").allow == Allow.FROZEN

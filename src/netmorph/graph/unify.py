@@ -232,6 +232,8 @@ def reshape(axes: Sequence[Axis], shape: Sequence[int], where: str = "") -> list
     left is frozen and the new axes are fixed.
     """
     queue = [factor for axis in axes for factor in resolve(axis)]
+    if any(factor.size == 0 for factor in queue):
+        return _of_nothing(axes, shape, where)
     result: list[Axis] = []
     for length in shape:
         taken: list[Factor] = []
@@ -256,6 +258,17 @@ def reshape(axes: Sequence[Axis], shape: Sequence[int], where: str = "") -> list
     if queue and result:  # only factors of size 1 are left
         result[-1] = (*result[-1], *queue)
     return result
+
+
+def _of_nothing(axes: Sequence[Axis], shape: Sequence[int], where: str) -> list[Axis]:
+    """A view of no elements (of boxes none is left): the first and last dimensions whose lengths stay are the same."""
+    lengths = [size(axis) for axis in axes]
+    most = min(len(lengths), len(shape))
+    first = next((n for n in range(most) if lengths[n] != shape[n]), most)
+    last = next((n for n in range(most - first) if lengths[-1 - n] != shape[-1 - n]), most - first)
+    ended = [factor for axis in axes[first : len(axes) - last] for factor in resolve(axis)]
+    made = _give_up(ended, [], shape[first : len(shape) - last], where)
+    return [*axes[:first], *made, *axes[len(axes) - last :]]
 
 
 def _joined(one: Factor, other: Factor) -> Fixed | None:

@@ -151,14 +151,15 @@ def _times(couple: Coupling, count: int, axis: Axis, *, behind: bool) -> Axis:
 @rule(aten.cat.default, aten.concat.default, aten.concatenate.default)
 def concatenate(couple: Coupling, values: Sequence[Value], dim: int = 0) -> list[Axis]:
     """Segments one behind the other along `dim`; the other dimensions are the same."""
-    values = [v for v in values if v.shape != (0,)]
+    values = [v for v in values if v.shape != (0,)] or [*values]
     dim = dim % len(values[0].shape)
     for value in values[1:]:
         for place, (one, other) in enumerate(zip(values[0].axes, value.axes, strict=True)):
             if place != dim:
                 couple.unify(one, other)
     axes = list(values[0].axes)
-    axes[dim] = concat(*(value.axes[dim] for value in values if value.shape[dim]))
+    pieces = [value.axes[dim] for value in values if value.shape[dim]]
+    axes[dim] = concat(*pieces) if pieces else (Fixed(0),)
     return axes
 
 
