@@ -247,7 +247,7 @@ def gap_of(expected: list[Tensor], found: list[Tensor]) -> float:
     """The largest difference relative to the largest value; infinite where shapes or NaNs differ."""
     if [tensor.shape for tensor in expected] != [tensor.shape for tensor in found]:
         return float("inf")
-    pairs = [(_exactly(one), _exactly(other)) for one, other in zip(expected, found, strict=True)]
+    pairs = [(_exactly(one), _exactly(other)) for one, other in zip(expected, found, strict=True) if one.numel()]
     gaps = [float((one - other).abs().max() / one.abs().max().clamp_min(1e-300)) for one, other in pairs]
     return max((float("inf") if gap != gap else gap for gap in gaps), default=float("inf"))
 
