@@ -668,7 +668,13 @@ _vision(
     num_classes=5,
 )
 _vision(
-    "mask_rcnn", "detection.maskrcnn_resnet50_fpn", lambda: ([images(64)[0]],), min_size=64, max_size=64, num_classes=5
+    "mask_rcnn",
+    "detection.maskrcnn_resnet50_fpn",
+    lambda: ([images(64)[0]],),
+    min_size=64,
+    max_size=64,
+    num_classes=5,
+    box_score_thresh=0.0,
 )
 _vision("ssdlite", "detection.ssdlite320_mobilenet_v3_large", lambda: ([images(320)[0]],), num_classes=5)
 MODELS["torchvision/raft_small"] = lambda: (
