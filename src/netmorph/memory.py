@@ -12,6 +12,8 @@ from netmorph.errors import NetmorphError
 # Where Linux tells what a container may use, in the second and the first version of its control groups.
 _LIMITS = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
 _GIBI = 2**30
+# How PyTorch says that there is none left: of the CPU (Linux and macOS, Windows), and of Apple's GPUs.
+_NO_MEMORY = ("can't allocate memory", "not enough memory", "MPS backend out of memory")
 
 
 class OutOfMemory(NetmorphError):
@@ -34,6 +36,13 @@ def check_fits(needed: int, what: str, device: torch.device | str = "cpu") -> No
             f"{what} takes {needed / _GIBI:,.0f} GiB of memory, and there are {there / _GIBI:,.0f}; "
             "choose smaller sizes"
         )
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that there is not enough memory; of some devices, PyTorch raises a plain RuntimeError."""
+    if isinstance(error, RuntimeError) and any(words in str(error) for words in _NO_MEMORY):
+        return True
+    return isinstance(error, MemoryError | torch.OutOfMemoryError)
 
 
 def total(device: torch.device) -> int | None:

@@ -390,6 +390,161 @@ def test_a_removed_entry_comes_back_behind_trained_ones() -> None:
     assert all(torch.equal(p, old) for p, old in zip([*model.blocks.parameters()][4:], weights, strict=True))
 
 
+class Told(nn.Module):
+    """A block that looks at its neighbourhood alone, if it is told so; on short inputs all is near."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.qkv, self.proj = nn.Linear(6, 18), nn.Linear(6, 6)
+
+    def forward(self, x: Tensor, near: int | None = None, mask: Tensor | None = None) -> Tensor:
+        q, k, v = self.qkv(x).chunk(3, -1)
+        steps = torch.arange(len(x))
+        scores = (q @ k.mT * 0.4).masked_fill((steps[:, None] - steps).abs() >= (near or 99), float("-inf"))
+        return x + self.proj((scores if mask is None else scores + mask).softmax(-1) @ v)
+
+
+def by_parity(net: Blocks, x: Tensor) -> Tensor:
+    for number, block in enumerate(net.blocks):
+        x = block(x, 8 if number % 2 else 99)
+    return x
+
+
+def by_a_list(net: Blocks, x: Tensor) -> Tensor:
+    for number, block in enumerate(net.blocks):
+        x = block(x, {"near": 8, "far": 99}[net.config.kinds[number]])
+    return x
+
+
+def unseen_by_a_list(net: Blocks, x: Tensor) -> Tensor:
+    for number, block in enumerate(net.blocks):
+        x = block(x, 8 if net.config.kinds[number] == "near" and len(x) > 8 else None)
+    return x
+
+
+def one_of_two_masks(net: Blocks, x: Tensor) -> Tensor:
+    masks = [torch.zeros(len(x), len(x), dtype=x.dtype) for _ in range(2)]
+    for number, block in enumerate(net.blocks):
+        x = block(x, mask=masks[number % 2])
+    return x
+
+
+@pytest.mark.parametrize("run", [by_parity, by_a_list, unseen_by_a_list, one_of_two_masks])
+def test_what_entries_are_given_by_number_does_not_move_to_others(run: Callable[[Blocks, Tensor], Tensor]) -> None:
+    model = built(lambda: Blocks(run))
+    model.blocks = nn.ModuleList(Told().double() for _ in range(4))
+    model.config.kinds = ["near", "far", "near", "far"]
+    long, blocks, kinds = torch.randn(20, 6, dtype=torch.float64), list(model.blocks), model.config.kinds
+    before = output(model, long)
+    graph = trace(model, X)
+    with pytest.raises(EditError):
+        apply(graph, shallow(graph, "blocks.1"))
+    assert list(model.blocks) == blocks
+    graph = apply(graph, copy_block(graph, "blocks.0"))
+    assert len(model.blocks) == 4
+    assert model.config.kinds is kinds
+    assert torch.allclose(output(model, long), before, rtol=0, atol=1e-12)
+
+
+def test_lists_beside_the_entries_that_hold_nothing_for_each() -> None:
+    model = built(lambda: Blocks(lambda net, x: one_by_one(net, x.reshape(*net.shape).flatten(1))))
+    model.shape, model.config.notes = (4, 3, 2), ["a", "b", "c"]
+    graph = trace(model, X, auxiliary=False)
+    apply(graph, copy_block(graph, "blocks.0"))
+    assert len(model.blocks) == 4
+    assert model.shape == (4, 3, 2)
+
+
+def test_gradients_that_are_stopped_by_number_stay_with_their_entries() -> None:
+    def frozen(net: Blocks, x: Tensor) -> Tensor:
+        for number, block in enumerate(net.blocks):
+            with torch.set_grad_enabled(number >= 2 and torch.is_grad_enabled()):
+                x = block(x)
+        return x
+
+    model = built(lambda: Blocks(frozen))
+    graph = trace(model, X)
+    apply(graph, copy_block(graph, "blocks.0"))
+    model(X).sum().backward()
+    assert len(model.blocks) == 3
+    assert model.blocks[1].a.weight.grad is None
+
+
+def tapped(net: Blocks, x: Tensor) -> Tensor:
+    taps = []
+    for block in net.blocks:
+        taps.append(x := block(x))
+    return taps[0] + taps[2]
+
+
+def test_a_new_entry_is_read() -> None:
+    model = built(lambda: Blocks(tapped))
+    graph = trace(model, X)
+    apply(graph, copy_block(graph, "blocks.2"))
+    assert len(model.blocks) == 3
+    model(X).sum().backward()
+    assert all(p.grad is not None for p in model.blocks.parameters())
+
+
+@pytest.mark.parametrize("scale", [0.0, 1e-13])
+def test_modules_that_run_behind_some_entries_stay_there(scale: float) -> None:
+    def adapted(net: Blocks, x: Tensor) -> Tensor:
+        for number, block in enumerate(net.blocks):
+            x = block(x)
+            x = x + net.norms[number](x) if number == 1 else x
+        return x
+
+    model = built(lambda: Blocks(adapted))
+    nn.init.constant_(model.norms[1].weight, scale)
+    graph = trace(model, X)
+    blocks = list(model.blocks)
+    apply(graph, copy_block(graph, "blocks.0"))
+    assert list(model.blocks)[1:] == blocks[1:]
+
+
+def test_one_count_for_two_lists_is_left_alone() -> None:
+    def both(net: Blocks, x: Tensor) -> Tensor:
+        for block in [*net.blocks[: net.depth], *net.norms[: net.depth]]:
+            x = block(x)
+        return x
+
+    model = built(lambda: Blocks(both))
+    graph = trace(model, X)
+    graph = apply(graph, copy_block(graph, "blocks.0"))
+    assert (len(model.blocks), len(model.norms), model.depth) == (3, 3, 3)
+    apply(graph, shallow(graph, "blocks.1"))
+    assert (len(model.blocks), len(model.norms), model.depth) == (2, 3, 3)
+
+
+def test_dropout_behind_every_entry_goes_along() -> None:
+    def dropped(net: Blocks, x: Tensor) -> Tensor:
+        for block in net.blocks:
+            x = net.drop(block(x))
+        return x
+
+    model = built(lambda: Blocks(dropped))
+    model.drop = nn.Dropout(0.1)
+    graph = trace(model, X)
+    graph = apply(graph, copy_block(graph, "blocks.0"))
+    assert len(model.blocks) == 4
+    apply(graph, shallow(graph, "blocks.0"))
+    assert len(model.blocks) == 3
+
+
+@pytest.mark.parametrize("error", [torch.OutOfMemoryError, MemoryError])
+def test_memory_that_runs_out_says_nothing_of_the_forward(error: type[Exception]) -> None:
+    def large(net: Blocks, x: Tensor) -> Tensor:
+        if len(net.blocks) > 3:
+            raise error("all of it")
+        return one_by_one(net, x)
+
+    model = built(lambda: Blocks(large))
+    graph, before = trace(model, X), snapshot(model)
+    with pytest.raises(error, match="all of it"):
+        apply(graph, copy_block(graph, "blocks.0"))
+    assert same(before, snapshot(model))
+
+
 Cache = dict[int, tuple[Tensor, Tensor]]
 
 

@@ -3,33 +3,33 @@
 How a forward goes through an `nn.ModuleList` is written in its code: in a loop over all of it, by fixed numbers, beside
 another list, as often as an attribute says. So a stand-in is put in that answers in the form of the entry before it and
 passes its input on. The list may grow there if each entry then runs as before, the stand-in right behind the entry
-before it, and the network answers as before: in eval mode, and in training mode as far as nothing there is random.
+before it, and the network answers the same bits: in eval mode, and in training mode as far as nothing there is random.
+All modules have to run as before, and each entry has to be given what it was given: a number of its own, or one of
+several masks, shows there where the result is the same by accident. What the stand-in answers has to matter.
 """
 
 from __future__ import annotations
 
-import contextlib
-import threading
+import itertools
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules import module as module_hooks
 from torch.utils._pytree import tree_flatten, tree_leaves, tree_unflatten
 
-from netmorph.edit.difference import difference, tolerance
 from netmorph.edit.fused import as_used
 from netmorph.edit.numbered import Place, numbered, renamed
 from netmorph.edit.plan import Plan
 from netmorph.edit.replace import Undo, make
-from netmorph.errors import NetmorphError
+from netmorph.edit.watched import Run, detached, same_bits, same_given, same_result, stands_in, watching
 from netmorph.graph import Graph
-from netmorph.graph.held import Holder, look, swapped
-from netmorph.graph.holders import is_integer
+from netmorph.graph.held import Entry, Holder, look, sequences, swapped
+from netmorph.graph.holders import alike, is_integer
 from netmorph.graph.running import one_at_a_time, run
+from netmorph.memory import out_of_memory
 
 Attributes = list[tuple[str, str, Any]]
 SEEDS = (0, 1)  # of training mode: what differs between two is random
@@ -93,7 +93,7 @@ class _Pass(nn.Module):
 
     def __init__(self, like: nn.Module, answer: Any) -> None:
         super().__init__()
-        vars(self).update(_like=like, _answer=lambda: answer)
+        vars(self).update(_like=like, _answer=lambda: answer, disturbing=False)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(vars(self)["_like"], name)
@@ -101,18 +101,19 @@ class _Pass(nn.Module):
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         leaves, form = tree_flatten(self._answer())
         at = next(number for number, leaf in enumerate(leaves) if isinstance(leaf, Tensor))
-        given = (leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor))
-        leaves[at] = next(leaf for leaf in given if leaf.shape == leaves[at].shape).clone()  # as new as any answer
+        given = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)]
+        for number, leaf in enumerate(leaves):
+            if isinstance(leaf, Tensor):  # what a module hands on as it got it
+                leaves[number] = next((tensor for tensor in given if same_bits(tensor, leaf)), leaf)
+        passed = next(leaf for leaf in given if leaf.shape == leaves[at].shape).clone()  # as new as any answer
+        leaves[at] = _disturbed(passed) if vars(self)["disturbing"] else passed
         return tree_unflatten(leaves, form)
 
 
-@dataclass(eq=False)
-class _Run:
-    """A forward: its result, and the entries as they ran, by id, with the last answer of each."""
-
-    order: list[int] = field(default_factory=list)
-    answers: dict[int, Any] = field(default_factory=dict)
-    result: Any = None
+def _disturbed(tensor: Tensor) -> Tensor:
+    """Something else, which no norm takes back."""
+    ramp = torch.linspace(0, 1, tensor.numel(), device=tensor.device).reshape(tensor.shape)
+    return (tensor + ramp * (1 + tensor.abs().max())).to(tensor.dtype)
 
 
 class _Trial:
@@ -148,18 +149,22 @@ class _Trial:
                 known = {(path, name) for path, name, _ in attributes}
                 attributes = attributes + [entry for entry in self._documented() if entry[:2] not in known]
                 after += self._with(plan, modes[1:2], standing)
-                return self._listed(attributes) if self._trains_as(before[1:], after[1:], standing) else None
+                if not self._trains_as(before[1:], after[1:], standing):
+                    return None
+                there = plan if self.by > 0 else Plan(exact=False, modules={self.place.path: standing})
+                sure = self._matters(there, standing, before[0]) and not self._beside(first)
+                return self._listed(attributes) if sure else None
         return None
 
-    def _goes_as(self, before: _Run | None, after: _Run | None, standing: nn.Module) -> bool:
+    def _goes_as(self, before: Run | None, after: Run | None, standing: nn.Module) -> bool:
         return (
             before is not None
             and after is not None
-            and self._same_order(before, after, standing)
-            and self._same_result(before, after)
+            and self._same_calls(before, after, standing)
+            and same_result(before, after)
         )
 
-    def _trains_as(self, before: list[_Run | None], after: list[_Run | None], standing: nn.Module) -> bool:
+    def _trains_as(self, before: list[Run | None], after: list[Run | None], standing: nn.Module) -> bool:
         """The same in training mode, where it runs there; of what is random, nothing is asked."""
         first, other = before if before else (None, None)
         if first is None or other is None:
@@ -167,27 +172,63 @@ class _Trial:
         made = after[0]
         if made is None:
             return False
-        if first.order == other.order and not self._same_order(first, made, standing):
+        is_random = not same_result(first, other)
+        if first.order == other.order and not self._same_calls(first, made, standing, values=not is_random):
             return False
-        return not self._same_result(first, other) or self._same_result(first, made)
+        return is_random or same_result(first, made)
 
-    def _same_order(self, before: _Run, after: _Run, standing: nn.Module) -> bool:
-        expected: list[int] = []
-        for entry in before.order:
-            if self.by > 0:
-                expected += [entry, id(standing)] if entry == id(self.like) else [entry]
-            elif entry != id(standing):
-                expected.append(entry)
-        return after.order == expected
+    def _same_calls(self, before: Run, after: Run, standing: nn.Module, values: bool = True) -> bool:
+        """All modules run as before, and the entries are given the same; without values, tensors may differ."""
+        return (
+            self._same_order(before, after, standing)
+            and same_given(before, after, id(standing), values)
+            and (self.by < 0 or stands_in(after, id(standing), id(self.like)))
+        )
 
-    def _same_result(self, before: _Run, after: _Run) -> bool:
+    def _same_order(self, before: Run, after: Run, standing: nn.Module) -> bool:
+        shorter, longer = (before, after) if self.by > 0 else (after, before)
+        entries = {*map(id, self.entries), id(standing)}
+        ran = [None, *(item[0] for item in longer.order if item[0] in entries)]
+        if self.by > 0:
+            behind = [pair[0] for pair in itertools.pairwise(ran) if pair[1] == id(standing)]
+            if behind != [id(self.like)] * ran.count(id(self.like)):
+                return False
+        return shorter.order in longer.without(id(standing), entries, self._stateless())
+
+    def _stateless(self) -> set[int]:
+        modules = self.model.modules()
+        return {id(module) for module in modules if not [*module.parameters(), *module.buffers()]}
+
+    def _matters(self, plan: Plan, standing: _Pass, passed: Run | None) -> bool:
+        """Whether the network answers something else where the stand-in does."""
+        vars(standing)["disturbing"] = True
+        other = self._with(plan, [self._eval], standing)[0]
+        return passed is not None and other is not None and not same_result(passed, other)
+
+    def _beside(self, first: Run) -> bool:
+        """Whether settings lie in a list beside the entries, one for each, so that they would move to other entries.
+
+        One less of them changes the forward then, and one more does not.
+        """
+        lists = sequences(dict(self.model.named_modules()), len(self.entries))
+        if not lists or self._as_before(first, lists, -1):
+            return False
+        return any(not self._as_before(first, [one], -1) and self._as_before(first, [one], 1) for one in lists)
+
+    def _as_before(self, first: Run, lists: list[Entry], by: int) -> bool:
+        """Whether the forward is as before with lists that are one shorter or one longer."""
         try:
-            with torch.no_grad():
-                return difference(before.result, after.result) <= tolerance(self.graph, before.result)
-        except NetmorphError:
-            return False
+            for table, key, value in lists:
+                table[key] = alike(value, value[:-1] if by < 0 else [*value, value[-1]])
+            found = self._watched([self._eval])[0]
+        finally:
+            for table, key, value in lists:
+                table[key] = value
+        return (
+            found is not None and found.order == first.order and same_given(first, found) and same_result(first, found)
+        )
 
-    def _with(self, plan: Plan, modes: list[Callable[[], Any]], *standing: nn.Module) -> list[_Run | None]:
+    def _with(self, plan: Plan, modes: list[Callable[[], Any]], *standing: nn.Module) -> list[Run | None]:
         undo: Undo = []
         try:
             make(self.model, plan, undo)
@@ -196,14 +237,17 @@ class _Trial:
             for step in reversed(undo):
                 step()
 
-    def _watched(self, modes: list[Callable[[], Any]], *others: nn.Module) -> list[_Run | None]:
+    def _watched(self, modes: list[Callable[[], Any]], *others: nn.Module) -> list[Run | None]:
         """What runs in each mode; None where the forward fails."""
-        found: list[_Run | None] = []
+        found: list[Run | None] = []
         for mode in modes:
-            with _watching((*self.entries, *others)) as seen:
+            with watching(self.model, (*self.entries, *others)) as seen:
                 try:
-                    seen.result = mode()
-                except Exception:  # of the user's forward, in a list of another length: whatever it raises
+                    seen.result = detached(mode())
+                except Exception as error:  # of the user's forward, in a list of another length: whatever it raises
+                    for cause in (error, error.__cause__):
+                        if cause is not None and out_of_memory(cause):
+                            raise cause  # noqa: B904 - it tells nothing about the list
                     found.append(None)
                 else:
                     found.append(seen)
@@ -228,7 +272,7 @@ class _Trial:
                     found.append((f"{path}.{inner}".rstrip("."), name, value + self.by))
         return found
 
-    def _attempts(self, first: _Run) -> Iterator[Attributes]:
+    def _attempts(self, first: Run) -> Iterator[Attributes]:
         """What may have to be set: nothing but numbers, or the counts that the forward reads as well.
 
         A list that becomes shorter than its count may run all the same (`blocks[:depth]`).
@@ -240,14 +284,16 @@ class _Trial:
         if counts or self.by < 0:
             yield numbers + counts
 
-    def _counts(self, first: _Run) -> Attributes:
+    def _counts(self, first: Run) -> Attributes:
         """The attributes outside of the list that count its entries: with one less, the forward leaves out the last."""
-        size, start, last = len(self.entries), replace(self.place, number=0).path, id(self.entries[-1])
+        size, start, last = len(self.entries), replace(self.place, number=0).path, self.entries[-1]
+        entries, stateless = {id(entry) for entry in self.entries}, self._stateless()
+        shorter = first.without(id(last), entries, stateless)
         found: Attributes = []
         for (path, name), value in _integers(self.graph).items():
             if value == size and renamed(path, start, 1) == path:
                 fewer = self._with(Plan(exact=False, attributes=[(path, name, size - 1)]), [self._eval])[0]
-                if last in first.order and fewer is not None and fewer.order == [e for e in first.order if e != last]:
+                if fewer is not None and fewer.order != first.order and fewer.order in shorter:
                     found.append((path, name, size + self.by))
         return found
 
@@ -307,23 +353,3 @@ def _numbers(graph: Graph, place: Place) -> dict[tuple[str, str], dict[int, int]
 
 def _counts_up(values: dict[int, int], first: int) -> bool:
     return {value - (number - first) for number, value in values.items()} in ({0}, {1})
-
-
-@contextlib.contextmanager
-def _watching(modules: tuple[nn.Module | None, ...]) -> Iterator[_Run]:
-    """Notes which of some modules this thread runs, and what they answer."""
-    seen, mine = _Run(), threading.get_ident()
-    ids = {id(module) for module in modules}
-
-    def enter(module: nn.Module, args: Any) -> None:
-        if threading.get_ident() == mine and id(module) in ids:
-            seen.order.append(id(module))
-
-    def leave(module: nn.Module, args: Any, result: Any) -> None:
-        if threading.get_ident() == mine and id(module) in ids:
-            seen.answers[id(module)] = result
-
-    with contextlib.ExitStack() as stack:
-        stack.callback(module_hooks.register_module_forward_pre_hook(enter).remove)
-        stack.callback(module_hooks.register_module_forward_hook(leave).remove)
-        yield seen

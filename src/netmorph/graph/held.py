@@ -27,6 +27,7 @@ FAR = 2000  # what reaches more containers than this is no configuration (a trai
 DEEP = 8  # sequences in sequences
 
 Change = tuple[nn.Module, str, Any]
+Entry = tuple[dict[Any, Any], Any, Any]  # a table, a key of it, and what lies there
 
 
 @dataclass(eq=False)
@@ -177,6 +178,22 @@ def held_in(modules: Iterable[nn.Module]) -> list[Any]:
     """The dicts and objects that these modules hold, however deep."""
     holders = _reachable({str(number): module for number, module in enumerate(modules)})
     return [holder.held for holder in holders.values() if not isinstance(holder.held, nn.Module)]
+
+
+def sequences(modules: Mapping[str, nn.Module], length: int) -> list[Entry]:
+    """The lists and tuples of one length that modules of the user's hold, or dicts and objects of theirs.
+
+    Returns:
+        For each: the table of attributes or dict that it lies in, its key there, and itself.
+    """
+    return [
+        (table, key, value)
+        for holder in _reachable(modules).values()
+        if not type(holder.held).__module__.startswith("torch.")
+        for table in [entries(holder.held)]
+        for key, value in list(dict.items(table))
+        if isinstance(value, list | tuple) and len(value) == length and not isinstance(value, torch.Size)
+    ]
 
 
 def root(name: str) -> str:

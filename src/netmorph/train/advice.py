@@ -3,13 +3,9 @@
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-import torch
-
 from netmorph.errors import NetmorphError
+from netmorph.memory import out_of_memory
 from netmorph.train.recipe import Recipe
-
-# How PyTorch says so of the CPU (Linux and macOS, Windows), and of Apple's GPUs.
-_NO_MEMORY = ("can't allocate memory", "not enough memory", "MPS backend out of memory")
 
 
 class OutOfMemory(NetmorphError):
@@ -58,10 +54,3 @@ def _remedies(recipe: Recipe) -> list[str]:
     if 2 * recipe.accumulate <= recipe.batch_size:
         found.insert(0, f"accumulate={2 * recipe.accumulate} (the same steps, each in smaller parts)")
     return found
-
-
-def out_of_memory(error: BaseException) -> bool:
-    """Whether an error says that there is not enough memory; of some devices, PyTorch raises a plain RuntimeError."""
-    if isinstance(error, RuntimeError) and any(words in str(error) for words in _NO_MEMORY):
-        return True
-    return isinstance(error, MemoryError | torch.OutOfMemoryError)

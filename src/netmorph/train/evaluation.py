@@ -10,8 +10,8 @@ from torch import Tensor, nn
 
 from netmorph.data import Dataset, Part, batches
 from netmorph.errors import NetmorphError
+from netmorph.memory import out_of_memory
 from netmorph.tasks import Task, TaskError
-from netmorph.train.advice import out_of_memory
 from netmorph.train.inputs import autocast, prepare, reference
 from netmorph.train.means import Means, Metrics
 from netmorph.train.modes import mode

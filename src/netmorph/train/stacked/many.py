@@ -14,8 +14,9 @@ from netmorph.edit.pad import Padding, common_widths, padding, widths
 from netmorph.edit.snapshot import tensors_of
 from netmorph.errors import EditError, NetmorphError
 from netmorph.graph import TraceError
+from netmorph.memory import out_of_memory
 from netmorph.seeds import check_seed
-from netmorph.train.advice import advice, out_of_memory
+from netmorph.train.advice import advice
 from netmorph.train.checks import check_data, check_output, check_recipe, device_for, materialize
 from netmorph.train.fit import TrainState, fit
 from netmorph.train.history import Epoch, History
