@@ -1,6 +1,7 @@
 """Depth edits in lists of modules: an entry comes where the forward runs one more, and goes where it runs one less."""
 
 import copy
+import functools
 import runpy
 from collections import OrderedDict
 from collections.abc import Callable
@@ -629,6 +630,102 @@ def test_numbers_of_numpy_are_saved(tmp_path: Path) -> None:
     graph = replace(graph, journal=read_back(graph.journal))
     apply(graph, undo(graph))
     assert [block.attention.layer_idx for block in model.h] == [0, 1, 2]
+
+
+class Mixer(nn.Module):
+    """A block of another kind, with its number in another place."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__()
+        self.mixer = Attention(number, 0)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.mixer(x)
+
+
+class Attending(nn.Module):
+    def __init__(self, number: int) -> None:
+        super().__init__()
+        self.attention = Attention(number, 0)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.attention(x)
+
+
+def numbers_of(model: nn.Module) -> list[int]:
+    return [module.layer_idx for module in model.modules() if isinstance(module, Attention)]
+
+
+def test_entries_without_a_number_and_of_other_kinds_between_those_that_have_one() -> None:
+    model = built(Blocks)
+    kinds = (Attending, Mixer, Attending, Mixer)
+    model.blocks = nn.ModuleList(kind(number).double() for number, kind in enumerate(kinds))
+    graph = trace(model, X)
+    graph = apply(graph, residual(graph, "blocks.0"))
+    assert numbers_of(model) == [0, 2, 3, 4]
+    graph = apply(graph, copy_block(graph, "blocks.2"))
+    assert numbers_of(model) == [0, 2, 3, 4, 5]
+    apply(graph, shallow(graph, "blocks.1"))
+    assert numbers_of(model) == [0, 1, 2, 3, 4]
+
+
+def test_numbers_that_run_on_over_two_lists_stay_apart() -> None:
+    model = built(Blocks)
+    for name, first in (("blocks", 0), ("norms", 2)):
+        setattr(model, name, nn.ModuleList(Attending(first + number).double() for number in range(2)))
+    model.run = lambda net, x: functools.reduce(lambda x, block: block(x), [*net.blocks, *net.norms], x)
+    graph = trace(model, X)
+    for path in ("blocks.0", "norms.1"):
+        with pytest.raises(EditError, match=r"holds its number.*layer_idx"):
+            apply(graph, copy_block(graph, path))
+    apply(graph, residual(graph, "blocks.0"))
+    assert numbers_of(model) == [0, 1, 2, 3]
+
+
+class Spread(nn.Module):
+    def __init__(self, rate: int) -> None:
+        super().__init__()
+        self.rate, self.stride, self.out = rate, rate, nn.Linear(6, 6)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.out(x.roll(self.rate, -1).relu())
+
+
+@pytest.mark.parametrize(("run", "size"), [(one_by_one, 3), (lambda net, x: net.blocks[1](net.blocks[0](x)), 2)])
+def test_two_settings_in_a_row_are_no_numbers(run: Callable[[Blocks, Tensor], Tensor], size: int) -> None:
+    model = built(lambda: Blocks(run))
+    model.blocks = nn.ModuleList(Spread(rate).double() for rate in (1, 2))
+    graph, before = trace(model, X), output(model, X)
+    apply(graph, copy_block(graph, "blocks.0"))
+    assert len(model.blocks) == size
+    assert [m.rate for m in model.modules() if isinstance(m, Spread)] == [1, 1, 2]
+    assert [m.stride for m in model.modules() if isinstance(m, Spread)] == [1, 1, 2]
+    assert torch.allclose(output(model, X), before, rtol=0, atol=1e-12)
+
+
+def test_numbers_that_are_read_as_well_are_in_doubt() -> None:
+    model = built(Blocks)
+    model.blocks = nn.ModuleList(Spread(rate).double() for rate in (0, 1, 2))
+    graph = trace(model, X)
+    with pytest.raises(EditError, match="holds its number"):
+        apply(graph, copy_block(graph, "blocks.0"))
+
+
+def test_a_cache_that_is_made_by_the_number_of_layers_grows() -> None:
+    def cached(net: Blocks, x: Tensor) -> Tensor:
+        cache: list[Tensor | None] = [None] * net.config.layers
+        for block in net.blocks:
+            x = block(x)
+            cache[block.attention.layer_idx] = x
+        return x
+
+    model = built(lambda: Blocks(cached))
+    model.blocks = nn.ModuleList(Attending(number).double() for number in range(3))
+    graph = trace(model, X)
+    graph = apply(graph, copy_block(graph, "blocks.0"))
+    assert (numbers_of(model), model.config.layers, model.depth) == ([0, 1, 2, 3], 4, 3)
+    apply(graph, shallow(graph, "blocks.0"))
+    assert (numbers_of(model), model.config.layers, model.depth) == ([0, 1, 2], 3, 3)
 
 
 def test_a_copy_that_would_have_the_number_of_another_is_refused() -> None:

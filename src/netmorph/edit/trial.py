@@ -22,12 +22,13 @@ from torch.utils._pytree import tree_flatten, tree_leaves, tree_unflatten
 
 from netmorph.edit.fused import as_used
 from netmorph.edit.numbered import Place, numbered, renamed
+from netmorph.edit.numbers import Number, integers, numbers
 from netmorph.edit.plan import Plan
 from netmorph.edit.replace import Undo, make
 from netmorph.edit.watched import Run, detached, same_bits, same_given, same_result, stands_in, watching
 from netmorph.graph import Graph
-from netmorph.graph.held import Entry, Holder, look, sequences, swapped
-from netmorph.graph.holders import alike, is_integer
+from netmorph.graph.held import Entry, look, sequences
+from netmorph.graph.holders import alike
 from netmorph.graph.running import one_at_a_time, run
 from netmorph.memory import out_of_memory
 
@@ -49,11 +50,13 @@ class Listed:
         attributes: what has to be set with it: the numbers of entries that hold their own, and how many there are. By
             the paths of afterwards.
         before: the same with the values of before, by the paths of before.
+        numbers: in which the entries hold their own.
     """
 
     place: Place
     attributes: Attributes
     before: Attributes
+    numbers: list[Number]
 
 
 def listed_behind(graph: Graph, path: str, is_copy: bool) -> Listed | None:
@@ -67,8 +70,10 @@ def listed_behind(graph: Graph, path: str, is_copy: bool) -> Listed | None:
     if place is None or found is None or not is_copy:
         return found
     own: Attributes = [
-        (f"{found.place.path}.{inner}".rstrip("."), name, values[place.number] + 1)
-        for (inner, name), values in _numbers(graph, place).items()
+        (f"{found.place.path}.{inner}".rstrip("."), name, value + 1)
+        for number in found.numbers
+        for entry, inner, name, value in number.held
+        if entry == place.number
     ]
     return replace(found, attributes=found.attributes + own)
 
@@ -84,8 +89,11 @@ def listed_out(graph: Graph, path: str) -> Listed | None:
 def holds_its_number(graph: Graph, path: str) -> str | None:
     """The attribute in which the entries of a list hold their numbers (`attention.layer_idx`), if they do."""
     place = numbered(graph.model, path)
-    found = _numbers(graph, place) if place is not None else {}
-    return next((".".join(filter(None, key)) for key in found), None)
+    if place is None:
+        return None
+    with one_at_a_time():
+        found, doubtful = _Trial(graph, place, -1).told()
+    return next((number.name for number in (*found, *doubtful)), None)
 
 
 class _Pass(nn.Module):
@@ -121,6 +129,7 @@ class _Trial:
 
     def __init__(self, graph: Graph, place: Place, by: int) -> None:
         self.graph, self.model, self.place, self.by = graph, graph.model, place, by
+        self.numbers: list[Number] = []
         self.entries = list(graph.model.get_submodule(place.container)._modules.values())
         self.like = graph.model.get_submodule((place.moved(-1) if by > 0 else place).path)
 
@@ -132,7 +141,8 @@ class _Trial:
                 modes += [partial(self._training, seed) for seed in SEEDS]
             before = self._watched(modes[:1])
             first = before[0]
-            if first is None or id(self.like) not in first.answers:
+            self.numbers, doubtful = self.told(first)
+            if first is None or id(self.like) not in first.answers or doubtful:
                 return None
             standing = _Pass(self.like, first.answers[id(self.like)])
             if self.by > 0:
@@ -260,42 +270,85 @@ class _Trial:
         kept = self.graph.recording.kept
         return as_used(self.model, self.graph.inputs, kept, gradients=True, training=True, seed=seed)
 
+    def told(self, first: Run | None = None) -> tuple[list[Number], list[Number]]:
+        """The numbers that the entries hold, and those that may be settings of theirs as well.
+
+        A number that nothing reads but a cache may be another one. Where the result changes with it, two values from 1
+        on are settings; more of them, or from 0 on, may be both, and so may what another list goes on with.
+        """
+        candidates = numbers(self.graph, self.place)
+        if candidates and first is None:
+            first = self._watched([self._eval])[0]
+        found: list[Number] = []
+        doubtful = [number for number in candidates if number.goes_on or first is None]
+        for number in candidates:
+            if number in doubtful:
+                continue
+            *_, last = sorted(number.held)
+            shifted: Attributes = [
+                (self._path(entry, inner), name, value + 1)
+                for entry, inner, name, value in number.held
+                if entry == last[0]
+            ]
+            other = self._with(Plan(exact=False, attributes=shifted), [self._eval])[0]
+            if other is None or (first is not None and same_result(first, other)):
+                found.append(number)
+            elif number.values != [1, 2]:
+                doubtful.append(number)
+        return found, doubtful
+
+    def _path(self, number: int, inner: str) -> str:
+        return f"{Place(self.place.container, self.place.prefix, number).path}.{inner}".rstrip(".")
+
     def _moved_numbers(self) -> Attributes:
         """The numbers that entries hold, where they change; by the paths of afterwards."""
-        found: Attributes = []
         first = self.place.number - (0 if self.by > 0 else -1)
-        numbers = _numbers(self.graph, self.place.moved(-1) if self.by > 0 else self.place)
-        for (inner, name), values in numbers.items():
-            for number, value in values.items():
-                if number >= first:
-                    path = Place(self.place.container, self.place.prefix, number + self.by).path
-                    found.append((f"{path}.{inner}".rstrip("."), name, value + self.by))
-        return found
+        return [
+            (self._path(entry + self.by, inner), name, value + self.by)
+            for number in self.numbers
+            for entry, inner, name, value in number.held
+            if entry >= first
+        ]
 
     def _attempts(self, first: Run) -> Iterator[Attributes]:
         """What may have to be set: nothing but numbers, or the counts that the forward reads as well.
 
         A list that becomes shorter than its count may run all the same (`blocks[:depth]`).
         """
-        numbers = self._moved_numbers()
+        moved = self._moved_numbers()
         if self.by > 0:
-            yield numbers
-        counts = self._counts(first)
+            yield moved
+        counts, likely = self._counts(first)
+        further = [[count] for count in likely] + ([likely] if len(likely) > 1 else [])
+        if self.by < 0:
+            further.reverse()
+            yield from (moved + counts + more for more in further)
         if counts or self.by < 0:
-            yield numbers + counts
+            yield moved + counts
+        if self.by > 0:
+            yield from (moved + counts + more for more in further)
 
-    def _counts(self, first: Run) -> Attributes:
-        """The attributes outside of the list that count its entries: with one less, the forward leaves out the last."""
+    def _counts(self, first: Run) -> tuple[Attributes, Attributes]:
+        """The attributes outside of the list that count its entries: with one less, the forward leaves out the last.
+
+        Returns:
+            And those that may: with one less the forward fails (in a cache, say), with one more it goes as before.
+        """
         size, start, last = len(self.entries), replace(self.place, number=0).path, self.entries[-1]
-        entries, stateless = {id(entry) for entry in self.entries}, self._stateless()
-        shorter = first.without(id(last), entries, stateless)
+        shorter = first.without(id(last), {id(entry) for entry in self.entries}, self._stateless())
         found: Attributes = []
-        for (path, name), value in _integers(self.graph).items():
-            if value == size and renamed(path, start, 1) == path:
-                fewer = self._with(Plan(exact=False, attributes=[(path, name, size - 1)]), [self._eval])[0]
-                if fewer is not None and fewer.order != first.order and fewer.order in shorter:
-                    found.append((path, name, size + self.by))
-        return found
+        likely: Attributes = []
+        for (path, name), value in integers(self.graph).items():
+            if value != size or renamed(path, start, 1) != path:
+                continue
+            fewer = self._with(Plan(exact=False, attributes=[(path, name, size - 1)]), [self._eval])[0]
+            if fewer is not None and fewer.order != first.order and fewer.order in shorter:
+                found.append((path, name, size + self.by))
+            elif fewer is None:
+                more = self._with(Plan(exact=False, attributes=[(path, name, size + 1)]), [self._eval])[0]
+                if more is not None and more.order == first.order and same_result(first, more):
+                    likely.append((path, name, size + self.by))
+        return found, likely
 
     def _documented(self) -> Attributes:
         owner, _, name = self.place.container.rpartition(".")
@@ -310,46 +363,4 @@ class _Trial:
     def _listed(self, attributes: Attributes) -> Listed:
         back = [(renamed(path, self.place.path, -self.by), name) for path, name, _ in attributes]
         before = [(path, name, int(look(self.model.get_submodule(path), name))) for path, name in back]
-        return Listed(self.place, attributes, before)
-
-
-def _integers(graph: Graph) -> dict[tuple[str, str], int]:
-    """The integers that modules of the user's hold and that are no widths, by module and name: see `graph.held`."""
-    modules = dict(graph.model.named_modules())
-    sizes = {(attribute.module, attribute.name) for group in graph.groups.values() for attribute in group.attributes}
-    found: dict[tuple[str, str], int] = {}
-
-    def collect(holder: Holder, tail: str, value: Any) -> Any:
-        key = holder.module, holder.place(tail)
-        if is_integer(value) and key not in sizes and not type(modules[holder.module]).__module__.startswith("torch."):
-            found[key] = int(value)
-        return value
-
-    swapped(modules, collect)
-    return found
-
-
-def _numbers(graph: Graph, place: Place) -> dict[tuple[str, str], dict[int, int]]:
-    """The attributes that hold an entry's number in each entry of a list, counted from 0 or 1.
-
-    Returns:
-        For each, by module in the entry and name, its values by the numbers in the entries' names.
-    """
-    container = graph.model.get_submodule(place.container)
-    numbers: dict[str, int] = {}
-    for key in container._modules:
-        own = Place.of(key)
-        if own is not None:
-            numbers[replace(own, container=place.container).path] = own.number
-    first, found = min(numbers.values()), dict[tuple[str, str], dict[int, int]]()
-    for (path, name), value in _integers(graph).items():
-        entry = next((entry for entry in numbers if f"{path}.".startswith(f"{entry}.")), None)
-        if entry is not None:
-            found.setdefault((path[len(entry) + 1 :], name), {})[numbers[entry]] = value
-    return {
-        key: values for key, values in found.items() if len(values) == len(numbers) > 1 and _counts_up(values, first)
-    }
-
-
-def _counts_up(values: dict[int, int], first: int) -> bool:
-    return {value - (number - first) for number, value in values.items()} in ({0}, {1})
+        return Listed(self.place, attributes, before, self.numbers)
