@@ -447,6 +447,14 @@ def test_what_entries_are_given_by_number_does_not_move_to_others(run: Callable[
     assert torch.allclose(output(model, long), before, rtol=0, atol=1e-12)
 
 
+def test_a_list_beside_the_entries_that_holds_the_same_for_all() -> None:
+    model = built(lambda: Blocks(by_a_list))
+    model.blocks, model.config.kinds = nn.ModuleList(Told().double() for _ in range(3)), ["far"] * 3
+    graph = trace(model, X)
+    apply(graph, shallow(graph, "blocks.1"))
+    assert len(model.blocks) == 2
+
+
 def test_lists_beside_the_entries_that_hold_nothing_for_each() -> None:
     model = built(lambda: Blocks(lambda net, x: one_by_one(net, x.reshape(*net.shape).flatten(1))))
     model.shape, model.config.notes = (4, 3, 2), ["a", "b", "c"]

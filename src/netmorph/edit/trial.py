@@ -16,16 +16,15 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
-import torch
-from torch import Tensor, nn
-from torch.utils._pytree import tree_flatten, tree_leaves, tree_unflatten
+from torch import nn
 
 from netmorph.edit.fused import as_used
 from netmorph.edit.numbered import Place, numbered, renamed
 from netmorph.edit.numbers import Number, integers, numbers
 from netmorph.edit.plan import Plan
 from netmorph.edit.replace import Undo, make
-from netmorph.edit.watched import Run, detached, same_bits, same_given, same_result, stands_in, watching
+from netmorph.edit.stand_in import StandIn
+from netmorph.edit.watched import Run, detached, is_same, same_given, same_result, stands_in, watching
 from netmorph.graph import Graph
 from netmorph.graph.held import Entry, look, sequences
 from netmorph.graph.holders import alike
@@ -96,34 +95,6 @@ def holds_its_number(graph: Graph, path: str) -> str | None:
     return next((number.name for number in (*found, *doubtful)), None)
 
 
-class _Pass(nn.Module):
-    """Answers with what it is given, in the form of another module's answer; attributes are those of that module."""
-
-    def __init__(self, like: nn.Module, answer: Any) -> None:
-        super().__init__()
-        vars(self).update(_like=like, _answer=lambda: answer, disturbing=False)
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(vars(self)["_like"], name)
-
-    def forward(self, *args: Any, **kwargs: Any) -> Any:
-        leaves, form = tree_flatten(self._answer())
-        at = next(number for number, leaf in enumerate(leaves) if isinstance(leaf, Tensor))
-        given = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)]
-        for number, leaf in enumerate(leaves):
-            if isinstance(leaf, Tensor):  # what a module hands on as it got it
-                leaves[number] = next((tensor for tensor in given if same_bits(tensor, leaf)), leaf)
-        passed = next(leaf for leaf in given if leaf.shape == leaves[at].shape).clone()  # as new as any answer
-        leaves[at] = _disturbed(passed) if vars(self)["disturbing"] else passed
-        return tree_unflatten(leaves, form)
-
-
-def _disturbed(tensor: Tensor) -> Tensor:
-    """Something else, which no norm takes back."""
-    ramp = torch.linspace(0, 1, tensor.numel(), device=tensor.device).reshape(tensor.shape)
-    return (tensor + ramp * (1 + tensor.abs().max())).to(tensor.dtype)
-
-
 class _Trial:
     """Args: by: 1 where an entry comes to this place, -1 where the one that is there goes."""
 
@@ -144,7 +115,7 @@ class _Trial:
             self.numbers, doubtful = self.told(first)
             if first is None or id(self.like) not in first.answers or doubtful:
                 return None
-            standing = _Pass(self.like, first.answers[id(self.like)])
+            standing = StandIn(self.like, first.answers[id(self.like)])
             if self.by > 0:
                 before += self._watched(modes[1:])
             else:
@@ -209,9 +180,9 @@ class _Trial:
         modules = self.model.modules()
         return {id(module) for module in modules if not [*module.parameters(), *module.buffers()]}
 
-    def _matters(self, plan: Plan, standing: _Pass, passed: Run | None) -> bool:
+    def _matters(self, plan: Plan, standing: StandIn, passed: Run | None) -> bool:
         """Whether the network answers something else where the stand-in does."""
-        vars(standing)["disturbing"] = True
+        standing.disturb()
         other = self._with(plan, [self._eval], standing)[0]
         return passed is not None and other is not None and not same_result(passed, other)
 
@@ -221,6 +192,7 @@ class _Trial:
         One less of them changes the forward then, and one more does not.
         """
         lists = sequences(dict(self.model.named_modules()), len(self.entries))
+        lists = [one for one in lists if any(not is_same(one[2][0], value) for value in one[2])]
         if not lists or self._as_before(first, lists, -1):
             return False
         return any(not self._as_before(first, [one], -1) and self._as_before(first, [one], 1) for one in lists)

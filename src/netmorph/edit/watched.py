@@ -150,7 +150,7 @@ def same_given(one: Run, other: Run, gone: int = 0, values: bool = True) -> bool
     theirs: dict[Any, int] = {}
     for this, that in zip(these, those, strict=True):
         for (place, value, token), (where, wanted, known) in zip(this.leaves, that.leaves, strict=True):
-            if place != where or not (_is_same(value, wanted) or (isinstance(value, Tensor) and not values)):
+            if place != where or not (is_same(value, wanted) or (isinstance(value, Tensor) and not values)):
                 return False
             if ours.setdefault(token, len(ours)) != theirs.setdefault(known, len(theirs)):
                 return False
@@ -168,7 +168,7 @@ def stands_in(run: Run, standing: int, like: int) -> bool:
         shared = {leaf[2] for call in run.given if call is not that and call is not this for leaf in call.leaves}
         for place, wanted, token in that.leaves:
             value, known = got.get(place, (None, None))
-            if isinstance(wanted, PLAIN) and not _is_same(value, wanted):
+            if isinstance(wanted, PLAIN) and not is_same(value, wanted):
                 return False
             if token is not None and token in shared and known != token:
                 return False
@@ -198,7 +198,10 @@ def _note(place: str, value: Any, call: Given, depth: int) -> None:
             call.leaves.extend(told)
 
 
-def _is_same(one: Any, other: Any) -> bool:
+def is_same(one: Any, other: Any) -> bool:
+    """Whether two tensors, or two plain values or pairs of these, are equal."""
     if isinstance(one, Tensor) and isinstance(other, Tensor):
         return same_bits(one, other)
-    return type(one) is type(other) and (one == other or (one != one and other != other))
+    if isinstance(one, tuple) and isinstance(other, tuple):
+        return len(one) == len(other) and all(map(is_same, one, other))
+    return one is other or (isinstance(one, PLAIN) and type(one) is type(other) and bool(one == other))
