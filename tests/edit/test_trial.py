@@ -690,6 +690,18 @@ def test_numbers_that_run_on_over_two_lists_stay_apart() -> None:
     assert numbers_of(model) == [0, 1, 2, 3]
 
 
+def test_numbers_in_settings_that_the_model_lists_as_well() -> None:
+    model = built(Blocks)
+    model.listed = [SimpleNamespace(layer_idx=number) for number in range(3)]
+    for block, settings in zip(model.blocks, model.listed, strict=True):
+        block.settings = settings
+    graph = trace(model, X)
+    graph = apply(graph, copy_block(graph, "blocks.0"))
+    assert [block.settings.layer_idx for block in model.blocks] == [0, 1, 2, 3]
+    apply(graph, undo(graph))
+    assert [block.settings.layer_idx for block in model.blocks] == [0, 1, 2]
+
+
 class Spread(nn.Module):
     def __init__(self, rate: int) -> None:
         super().__init__()

@@ -41,9 +41,13 @@ class Number:
         return sorted({value for *_, value in self.held})
 
 
-def integers(graph: Graph) -> dict[tuple[str, str], int]:
-    """The integers that modules of the user's hold and that are no widths, by module and name: see `graph.held`."""
-    modules = dict(graph.model.named_modules())
+def integers(graph: Graph, within: str = "") -> dict[tuple[str, str], int]:
+    """The integers that modules of the user's hold and that are no widths, by module and name: see `graph.held`.
+
+    Args:
+        within: one module, and what is in it; what others hold as well is named from there then.
+    """
+    modules = dict(graph.model.get_submodule(within).named_modules(prefix=within))
     sizes = {(attribute.module, attribute.name) for group in graph.groups.values() for attribute in group.attributes}
     found: dict[tuple[str, str], int] = {}
 
@@ -70,12 +74,15 @@ def numbers(graph: Graph, place: Place) -> list[Number]:
     first = min(entries.values())
     found: dict[str, list[tuple[int, str, str, int]]] = {}
     outside: dict[str, set[int]] = {}
+    known = {path for path, _ in graph.model.named_modules(remove_duplicate=False)}  # a place may hold nothing
+    for entry, number in entries.items():
+        if entry not in known:
+            continue
+        for (path, name), value in integers(graph, entry).items():
+            found.setdefault(name, []).append((number, path[len(entry) + 1 :], name, value))
     for (path, name), value in integers(graph).items():
-        entry = next((entry for entry in entries if f"{path}.".startswith(f"{entry}.")), None)
-        if entry is None:
+        if not any(f"{path}.".startswith(f"{entry}.") for entry in entries):
             outside.setdefault(name, set()).add(value)
-        else:
-            found.setdefault(name, []).append((entries[entry], path[len(entry) + 1 :], name, value))
     made = [_number(held, first, outside.get(name, set())) for name, held in _told_apart(found)]
     return [number for number in made if number is not None]
 
