@@ -213,38 +213,19 @@ image_model(
     },
     lambda: {"input_features": torch.randn(1, 20, 100), "decoder_input_ids": tokens(6)},
 )
-image_model(
-    "wav2vec2",
-    "Wav2Vec2 Wav2Vec2Model",
-    {
-        "hidden_size": 32,
-        "num_hidden_layers": 2,
-        "num_attention_heads": 4,
-        "intermediate_size": 48,
-        "conv_dim": [16, 16, 24],
-        "conv_kernel": [10, 3, 3],
-        "conv_stride": [5, 2, 2],
-        "num_conv_pos_embeddings": 16,
-        "num_conv_pos_embedding_groups": 4,
-    },
-    lambda: {"input_values": torch.randn(1, 800)},
-)
-image_model(
-    "hubert",
-    "Hubert HubertModel",
-    {
-        "hidden_size": 32,
-        "num_hidden_layers": 2,
-        "num_attention_heads": 4,
-        "intermediate_size": 48,
-        "conv_dim": [16, 16, 24],
-        "conv_kernel": [10, 3, 3],
-        "conv_stride": [5, 2, 2],
-        "num_conv_pos_embeddings": 16,
-        "num_conv_pos_embedding_groups": 4,
-    },
-    lambda: {"input_values": torch.randn(1, 800)},
-)
+SPEECH = {
+    "hidden_size": 32,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "intermediate_size": 48,
+    "conv_dim": [16, 16, 24],
+    "conv_kernel": [10, 3, 3],
+    "conv_stride": [5, 2, 2],
+    "num_conv_pos_embeddings": 16,
+    "num_conv_pos_embedding_groups": 4,
+}
+for name in ("Wav2Vec2", "Hubert"):
+    image_model(name.lower(), f"{name} {name}Model", SPEECH, lambda: {"input_values": torch.randn(1, 800)})
 VISION = {
     "hidden_size": 32,
     "num_hidden_layers": 2,
