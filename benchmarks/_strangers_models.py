@@ -532,12 +532,15 @@ add(
 )
 add("monai/highresnet", "networks.nets.HighResNet", lambda: _volume(8), in_channels=1, out_channels=2)
 add(
-    "monai/densenet121",
-    "networks.nets.DenseNet121",
-    lambda: (images(64, 1),),
+    "monai/densenet",
+    "networks.nets.DenseNet",
+    lambda: (images(32, 1),),
     spatial_dims=2,
     in_channels=1,
     out_channels=5,
+    init_features=16,
+    growth_rate=8,
+    block_config=(3, 6, 6, 3),
 )
 
 
