@@ -107,9 +107,7 @@ def _is_rounding(graph: Graph, edit: Edit) -> bool:
         return False
     if not any(parameter.dtype in coarse for parameter in graph.model.parameters()):
         return False
-    inputs = tree_map(
-        lambda leaf: leaf.double() if isinstance(leaf, Tensor) and leaf.is_floating_point() else leaf, graph.inputs
-    )
+    inputs = tree_map(_finer, graph.inputs)
     try:
         finer = trace(copy.deepcopy(graph.model).double(), inputs, graph.journal, auxiliary=graph.auxiliary)
         _apply(finer, edit, [])

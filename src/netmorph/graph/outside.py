@@ -94,10 +94,10 @@ def places_of(tensors: Mapping[int, Tensor], held: set[int], spaces: Iterable[di
     sought = tensors.keys() - held
     variables = [(Place(space, key), id(value)) for space in spaces for key, value in contents(space)] if sought else []
     found = {place: None for place, key in variables if key in sought}
-    # Each variable is held by its space, and by who remembers what the space held (`Globals`).
-    named = Counter({key: 2 * count for key, count in Counter(key for _, key in variables).items()})
-    # Here held by the mapping and as an argument; going through its items would hold each once more.
-    kept: list[Any] = [tensors[key] for key in sought if sys.getrefcount(tensors[key]) > 2 + named[key]]
+    named = Counter(key for _, key in variables)
+    # Here held by the mapping and as an argument (going through its items would hold each once more); what stands in a
+    # variable by its space, too, and by who remembers what the space held (`Globals`).
+    kept: list[Any] = [tensors[key] for key in sought if sys.getrefcount(tensors[key]) > 2 + 2 * named[key]]
     private = {id(tensors)}
     for _ in range(DEPTH):
         if not kept:
