@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from netmorph.edit.tensors import finest
 from netmorph.errors import EditError
@@ -50,16 +51,23 @@ def difference(before: Any, after: Any, free: Sequence[frozenset[int]] | None = 
         if not (one.is_floating_point() or one.is_complex()):
             gaps.append(0.0 if torch.equal(one, other) else math.inf)
         elif bool(one.isfinite().any()):
-            one, other = finest(one), finest(other)
-            equal = (one == other) | (one.isnan() & other.isnan())  # infinities as well
-            scale = torch.where(one.isfinite(), one, 0).abs().max().clamp_min(torch.finfo(torch.float64).tiny)
-            gaps.append(float(torch.where(equal, 0.0, (one - other).abs() / scale).max()))
+            gaps.append(gap(one, other))
     if not gaps and free is None:
         raise EditError(
             "the model's outputs on the example inputs are empty, NaN or infinite, so no edit can be checked on them; "
             "trace with inputs that give finite outputs"
         )
     return math.nan if not gaps or any(map(math.isnan, gaps)) else max(gaps)
+
+
+def gap(one: Tensor, other: Tensor) -> float:
+    """The largest difference of two tensors of one shape, relative to the largest value of the first; or NaN."""
+    one, other = finest(one), finest(other)
+    if not one.numel():
+        return 0.0
+    equal = (one == other) | (one.isnan() & other.isnan())  # infinities as well
+    scale = torch.where(one.isfinite(), one, 0).abs().max().clamp_min(torch.finfo(torch.float64).tiny)
+    return float(torch.where(equal, 0.0, (one - other).abs() / scale).max())
 
 
 def tolerance(graph: Graph, result: Any) -> float:
