@@ -628,7 +628,22 @@ def _vision(name: str, path: str, inputs: Callable[[], Inputs], **options: Any) 
     )
 
 
-_vision("fcn_resnet50", "segmentation.fcn_resnet50", lambda: (images(64),))
+def _fcn_resnet() -> tuple[nn.Module, Inputs]:
+    """One block for each stage of the ResNet-50."""
+    resnet = part("torchvision", "models.resnet")
+    backbone = resnet.ResNet(resnet.Bottleneck, [1, 1, 1, 1], replace_stride_with_dilation=[False, True, True])
+    return part("torchvision", "models.segmentation.fcn._fcn_resnet")(backbone, 21, None), (images(32),)
+
+
+def _r3d() -> tuple[nn.Module, Inputs]:
+    """One block for each stage of the ResNet-18."""
+    video = part("torchvision", "models.video.resnet")
+    model = video.VideoResNet(video.BasicBlock, [video.Conv3DSimple] * 4, [1, 1, 1, 1], video.BasicStem)
+    return model, (torch.randn(1, 3, 4, 16, 16),)
+
+
+MODELS["torchvision/fcn_resnet"] = _fcn_resnet
+MODELS["torchvision/r3d"] = _r3d
 _vision("deeplabv3_mobilenet", "segmentation.deeplabv3_mobilenet_v3_large", lambda: (images(64),))
 _vision("lraspp", "segmentation.lraspp_mobilenet_v3_large", lambda: (images(64),))
 _vision(
@@ -682,8 +697,4 @@ MODELS["torchvision/ssdlite"] = _ssdlite
 MODELS["torchvision/raft_small"] = lambda: (
     part("torchvision", "models.optical_flow.raft_small")(weights=None),
     (images(128), images(128).flip(-1), 2),
-)
-MODELS["torchvision/r3d_18"] = lambda: (
-    part("torchvision", "models.video.r3d_18")(weights=None),
-    (torch.randn(1, 3, 8, 32, 32),),
 )

@@ -25,6 +25,18 @@ LAST: dict[str, Any] = {"width": 1}
 FRESH: Any = None
 
 
+@functools.lru_cache
+def halved(width: int) -> int:
+    return width // 2
+
+
+class Halving(nn.Module):
+    """Calls a cached function of the Python module that defines it."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x[..., : halved(x.shape[-1])]
+
+
 class Slotted:
     __slots__ = ("width",)
 
@@ -184,3 +196,11 @@ def test_a_forward_that_keeps_nothing_costs_no_search(monkeypatch: pytest.Monkey
     trace(model, images)  # what PyTorch imports at its first call
     monkeypatch.setattr(gc, "get_referrers", lambda *given: pytest.fail("searched"))
     trace(model, images)
+
+
+def test_nor_does_a_cache_in_the_reach_of_the_models_code(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, x = nn.Sequential(nn.Linear(4, 6), Halving(), nn.Linear(3, 2)), torch.randn(2, 4)
+    trace(model, x)
+    monkeypatch.setattr(gc, "get_referrers", lambda *given: pytest.fail("searched"))
+    trace(model, x)
+    assert halved.cache_info().currsize == 0

@@ -110,6 +110,7 @@ def clean(sizes: Sequence[Size | Root], made: Mapping[int, Tensor], result: Any,
     returned = Counter(map(id, _inside(result, set())))
     leaked = _alive(sizes, made, returned)
     if leaked:
+        leaked.clear()  # else we hold them ourselves
         before.clear_used_caches()  # who holds the rest, only the collector knows, who walks all objects that there are
         leaked = _alive(sizes, made, returned)
     seen: dict[int, Any] = {}
@@ -126,6 +127,7 @@ def clean(sizes: Sequence[Size | Root], made: Mapping[int, Tensor], result: Any,
         above = [holder for holder in holders if id(holder) not in seen and cleaning.clean(holder)]
         seen |= {id(holder): holder for holder in above}
         holders.clear()
+        leaked.clear()
         leaked = _alive(sizes, made, returned) if caches else above
 
 
