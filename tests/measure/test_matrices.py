@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 import netmorph
 from netmorph.measure.matrices import gradient_matrices, weight_matrices
-from netmorph.measure.spectra import SpectrumError
+from netmorph.measure.spectrum import SpectrumError
 
 
 def shapes(network: nn.Module | netmorph.Graph) -> dict[str, tuple[int, ...]]:

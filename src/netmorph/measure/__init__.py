@@ -1,11 +1,11 @@
-"""What a network costs, counted and predicted, the singular values of its layers, how well it recognizes each class, and how far off its values are."""
+"""What a network costs, the singular values of its layers, how well it recognizes classes, how far off values are."""
 
 from netmorph.measure.classification import ClassScores, class_scores, classification_report, confusion_matrix
 from netmorph.measure.cost import Cost, parameters, training_flops
 from netmorph.measure.cost import forward_flops as flops
 from netmorph.measure.matrices import gradient_matrices, matrices_of, weight_matrices
 from netmorph.measure.prediction import Prediction, predict_flops, predict_parameters
-from netmorph.measure.spectra import SPECTRAL, Spectrum, SpectrumError, spectra
+from netmorph.measure.spectrum import SPECTRAL, Spectrum, SpectrumError, spectra
 from netmorph.measure.values import value_report
 
 __all__ = [

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from netmorph.graph import Graph
 from netmorph.graph.axis import Atom, Axis, Sum, resolve, size
-from netmorph.measure.spectra import SpectrumError
+from netmorph.measure.spectrum import SpectrumError
 
 
 def weight_matrices(network: nn.Module | Graph) -> dict[str, Tensor]:

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from netmorph.measure.spectra import SPECTRAL, Spectrum, SpectrumError, gavish_donoho, spectra
+from netmorph.measure.spectrum import SPECTRAL, Spectrum, SpectrumError, gavish_donoho, spectra
 
 SHAPES = [(1, 1), (1, 7), (7, 1), (12, 12), (12, 30), (30, 12)]
 
