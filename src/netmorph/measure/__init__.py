@@ -3,8 +3,10 @@
 from netmorph.measure.classification import ClassScores, class_scores, classification_report, confusion_matrix
 from netmorph.measure.cost import Cost, parameters, training_flops
 from netmorph.measure.cost import forward_flops as flops
+from netmorph.measure.feature_rank import feature_spectra
 from netmorph.measure.matrices import gradient_matrices, matrices_of, weight_matrices
 from netmorph.measure.prediction import Prediction, predict_flops, predict_parameters
+from netmorph.measure.rank_monitor import RankMonitor, Reading
 from netmorph.measure.spectrum import SPECTRAL, Spectrum, SpectrumError, spectra
 from netmorph.measure.values import value_report
 
@@ -13,11 +15,14 @@ __all__ = [
     "ClassScores",
     "Cost",
     "Prediction",
+    "RankMonitor",
+    "Reading",
     "Spectrum",
     "SpectrumError",
     "class_scores",
     "classification_report",
     "confusion_matrix",
+    "feature_spectra",
     "flops",
     "gradient_matrices",
     "matrices_of",
