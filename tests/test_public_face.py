@@ -18,7 +18,11 @@ ROOT = Path(__file__).parent.parent
 TAUGHT = [ROOT / "README.md", ROOT / "CONTRIBUTING.md"]
 TAUGHT += [*sorted((ROOT / "docs").glob("*.md")), *sorted((ROOT / "examples").glob("*.py"))]
 # Of each library that training loops come from there is one namespace more.
-LIBRARIES = {"netmorph.integrations.lightning", "netmorph.integrations.transformers"}
+LIBRARIES = {
+    "netmorph.integrations.lightning",
+    "netmorph.integrations.lightning_ranks",
+    "netmorph.integrations.transformers",
+}
 PACKAGES = ["netmorph", *(f"netmorph.{found.name}" for found in pkgutil.iter_modules(netmorph.__path__) if found.ispkg)]
 
 

@@ -1,4 +1,4 @@
-"""Edits in PyTorch Lightning's training loop."""
+"""Edits, and a look at ranks, in PyTorch Lightning's training loop."""
 
 from __future__ import annotations
 
@@ -19,7 +19,9 @@ from netmorph.integrations.editing import Every, as_text, edit_once, from_text
 require("pytorch_lightning", extra="lightning")
 from pytorch_lightning import Callback, LightningModule, Trainer  # noqa: E402
 
-__all__ = ["EditCallback"]
+from netmorph.integrations.lightning_ranks import RankCallback  # noqa: E402
+
+__all__ = ["EditCallback", "RankCallback"]
 
 
 class EditCallback(Callback):

@@ -47,6 +47,10 @@ class Reading:
     seconds: float
     values: dict[str, dict[str, float]]
 
+    def scalars(self) -> dict[str, float]:
+        """The values by `measure/matrix`."""
+        return {f"{kind}/{name}": value for kind, found in self.values.items() for name, value in found.items()}
+
 
 class RankMonitor:
     """Measures the ranks of a network's layers every so many steps.
@@ -71,6 +75,7 @@ class RankMonitor:
         at_most: float | None = 0.01,
         measures: Mapping[str, Rank] = USUAL,
         matrices: Callable[[nn.Module | Graph], Mapping[str, Tensor]] = weight_matrices,
+        steps: int = 0,
     ) -> None:
         """Say what to measure, and how often.
 
@@ -81,6 +86,7 @@ class RankMonitor:
                 since the last one. None looks every time.
             measures: functions of a `Spectrum`, by name, such as those of `netmorph.measure.SPECTRAL`.
             matrices: which matrices of the network, `weight_matrices` or `gradient_matrices`.
+            steps: how many steps were taken before, by a training that is resumed.
 
         Raises:
             SpectrumError: an argument makes no sense.
@@ -93,7 +99,7 @@ class RankMonitor:
         self.readings: list[Reading] = []
         self._network, self._matrices, self._measures = network, matrices, dict(measures)
         self._every, self._at_most = every, at_most
-        self._steps, self._due, self._looked = 0, True, time.perf_counter()
+        self._steps, self._due, self._looked = steps, True, time.perf_counter()
 
     def step(self) -> Reading | None:
         """Call after each step of the optimizer (of gradients: before they are zeroed); looks first at the first.
@@ -149,9 +155,8 @@ class RankMonitor:
     def log(self, writer: ScalarWriter) -> None:
         """Write the latest reading as scalars `measure/matrix`, to TensorBoard for instance."""
         for reading in self.readings[-1:]:
-            for measure, values in reading.values.items():
-                for name, value in values.items():
-                    writer.add_scalar(f"{measure}/{name}", value, reading.step)
+            for tag, value in reading.scalars().items():
+                writer.add_scalar(tag, value, reading.step)
 
     def _can_afford(self) -> bool:
         if self._at_most is None or not self.readings:
