@@ -1,19 +1,30 @@
-"""What a network costs, the singular values of its layers, how well it recognizes classes, how far off values are."""
+"""What a network costs, singular values and ranks, how well it recognizes classes, how far off values are."""
 
 from netmorph.measure.classification import ClassScores, class_scores, classification_report, confusion_matrix
 from netmorph.measure.cost import Cost, parameters, training_flops
 from netmorph.measure.cost import forward_flops as flops
 from netmorph.measure.feature_rank import feature_spectra
 from netmorph.measure.matrices import gradient_matrices, matrices_of, weight_matrices
+from netmorph.measure.network_rank import (
+    NETWORK_RANKS,
+    NetworkRank,
+    jacobian_participation,
+    jacobian_rank,
+    layer_ranks,
+    log_effective_rank,
+    narrowest_cut,
+)
 from netmorph.measure.prediction import Prediction, predict_flops, predict_parameters
 from netmorph.measure.rank_monitor import RankMonitor, Reading
 from netmorph.measure.spectrum import SPECTRAL, Spectrum, SpectrumError, spectra
 from netmorph.measure.values import value_report
 
 __all__ = [
+    "NETWORK_RANKS",
     "SPECTRAL",
     "ClassScores",
     "Cost",
+    "NetworkRank",
     "Prediction",
     "RankMonitor",
     "Reading",
@@ -25,7 +36,12 @@ __all__ = [
     "feature_spectra",
     "flops",
     "gradient_matrices",
+    "jacobian_participation",
+    "jacobian_rank",
+    "layer_ranks",
+    "log_effective_rank",
     "matrices_of",
+    "narrowest_cut",
     "parameters",
     "predict_flops",
     "predict_parameters",
