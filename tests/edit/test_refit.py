@@ -188,3 +188,45 @@ def test_what_cannot_be_asked() -> None:
     next(model.parameters()).fill_(float("nan"))
     with pytest.raises(EditError, match="NaN"):
         refit(model, whole)
+
+
+class Residual(nn.Module):
+    """Blocks that add to a stream; their layers with or without a batch norm in between."""
+
+    def __init__(self, *, norm: bool) -> None:
+        super().__init__()
+        self.into = nn.Linear(6, 8)
+        self.inner = nn.ModuleList(nn.Linear(8, 12) for _ in range(3))
+        self.outer = nn.ModuleList(nn.Linear(12, 8, bias=not norm) for _ in range(3))
+        self.norms = nn.ModuleList(nn.BatchNorm1d(8) if norm else nn.Identity() for _ in range(3))
+
+    def stream(self, x: Tensor) -> Tensor:
+        x = self.into(x)
+        for inner, outer, norm in zip(self.inner, self.outer, self.norms, strict=True):
+            x = x + norm(outer(torch.relu(inner(x))))
+        return x
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.stream(x).tanh()
+
+
+@pytest.mark.parametrize("norm", [False, True])
+@torch.no_grad()
+def test_what_adds_to_a_stream_makes_up_for_the_errors_in_the_stream(norm: bool) -> None:
+    """The last block has all its channels, so what it gave by itself it gives again; the stream is what is off."""
+    torch.manual_seed(0)
+    model, x, new = Residual(norm=norm).double(), torch.randn(500, 6).double(), torch.randn(200, 6).double()
+    model(x)
+    model.eval()
+    wanted = model.stream(new)
+    graph = trace(model, x[:2])
+    samples = Samples(graph, [x])
+    edit = narrow_all(graph, {"inner.0": range(7), "inner.1": range(7)})
+    whole = kept_outputs(edit, samples)
+    apply(graph, reconstruct(edit, samples))
+    before = error(wanted, model.stream(new))
+    told = {layer.layer: layer for layer in refit(model, whole)}
+
+    assert error(wanted, model.stream(new)) < 0.8 * before
+    assert told["outer.2.weight"].after < 0.95 * told["outer.2.weight"].before
+    assert told["outer.2.weight"].after == pytest.approx(error(wanted, model.stream(new)), rel=0.5)

@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence, Set
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -25,18 +25,22 @@ from netmorph.edit.width import WidthEdit
 from netmorph.errors import EditError
 from netmorph.graph import Graph
 from netmorph.graph.axis import along
+from netmorph.graph.record import Call as RecordedCall
 from netmorph.graph.record import canonical_names
 from netmorph.graph.running import no_fused_attention, untouched
+from netmorph.graph.value import Value
 from netmorph.observe.samples import Samples, run_batch
 from netmorph.seeds import generator_of
 
 aten = torch.ops.aten
+Call = tuple[torch._ops.OpOverload, tuple[Any, ...]]
 
 # Operators `(input, weight, bias, ...)` with a weight `[out, in, *kernel]`.
 CONVOLUTIONS = {
     getattr(getattr(aten, f"conv{rank}d"), overload) for rank in (1, 2, 3) for overload in ("default", "padding")
 }
 LAYERS = CONVOLUTIONS | {aten.linear.default}
+SUMS = {aten.add.Tensor, aten.add_.Tensor}
 
 # At most so many positions of one layer are looked at, drawn at random: neighbours tell little more.
 POSITIONS = 32768
@@ -46,6 +50,8 @@ HELD_OUT = 0.2
 RIDGES = (1e-6, 1e-4, 1e-3, 1e-2, 1e-1)
 # An error below this share of the outputs' squares is rounding.
 ROUNDING = 1e-10
+# A batch norm that multiplies a channel with less than this, relative to the others, does not let it pass.
+SHUT = 1e-3
 CHUNK = 2**22  # so many numbers of a layer's inputs are laid out at once
 
 
@@ -56,13 +62,15 @@ class Target:
     Attributes:
         positions: LongTensor `[p]`, ascending: in the output without its channels, flattened.
         shape: of the output without its channels.
-        outputs: `[p, m]`.
+        outputs: `[p, m]`; where the layer adds to something else (a residual stream), the sum.
+        is_sum: whether they are.
         means: for each batch norm's running mean behind it, the values `[m]` before the narrowing.
     """
 
     positions: Tensor
     shape: tuple[int, ...]
     outputs: Tensor
+    is_sum: bool
     means: Mapping[str, Tensor]
 
 
@@ -88,6 +96,7 @@ class KeptOutputs:
     batch: Any
     samples: Samples
     layers: Mapping[str, Target]
+    single: frozenset[str]  # the tensors that the forward uses once
 
 
 def kept_outputs(edit: WidthEdit, samples: Samples) -> KeptOutputs:
@@ -112,8 +121,10 @@ def kept_outputs(edit: WidthEdit, samples: Samples) -> KeptOutputs:
     with untouched(graph.model), no_fused_attention(), torch.inference_mode(), watching:
         graph.model.eval()
         run_batch(graph.model, batch, samples.loss)
-    once = {name: target for name, target in watching.found.items() if watching.uses[name] == 1}
-    return KeptOutputs(batch, samples, once)
+    single = frozenset(name for name, uses in watching.uses.items() if uses == 1)
+    return KeptOutputs(
+        batch, samples, {name: watching.found[name] for name in watching.found if name in single}, single
+    )
 
 
 def refit(model: nn.Module, before: KeptOutputs) -> list[Refitted]:
@@ -133,7 +144,7 @@ def refit(model: nn.Module, before: KeptOutputs) -> list[Refitted]:
     Raises:
         EditError: activations are NaN or infinite.
     """
-    fitting = _Fitting(model, before.layers)
+    fitting = _Fitting(model, before.layers, before.single)
     with untouched(model), no_fused_attention(), torch.inference_mode(), fitting:
         model.eval()
         run_batch(model, before.batch, before.samples.loss)
@@ -171,90 +182,203 @@ def _kept(graph: Graph, edit: WidthEdit) -> dict[str, Tensor]:
     return kept
 
 
+def _alone(graph: Graph) -> set[str]:
+    """The weights of layers whose output, and what a batch norm makes of it, is taken once: a sum tells all of them."""
+    takers: dict[Value, list[RecordedCall | None]] = {value: [None] for value in graph.recording.outputs}
+    for call in graph.recording.calls:
+        for leaf in tree_leaves((call.args, call.kwargs)):
+            if isinstance(leaf, Value):
+                takers.setdefault(leaf, []).append(call)
+    alone: set[str] = set()
+    for call in graph.recording.calls:
+        if call.op in LAYERS and call.args[1].name is not None:
+            found = takers.get(call.outputs[0], [])
+            if len(found) == 1 and found[0] is not None and found[0].op is aten.batch_norm.default:
+                found = takers.get(found[0].outputs[0], [])
+            if len(found) == 1:
+                alone.add(call.args[1].name)
+    return alone
+
+
 def _selection(source: Tensor) -> Any:
     return lambda part, dim: part.index_select(dim, source)
 
 
-class _Watching(TorchDispatchMode):
-    """Keeps what layers give."""
+@dataclass(frozen=True, eq=False)
+class _Branch:
+    """What a layer gave, on its way to where it is added to something else: through a batch norm, or nothing.
 
-    def __init__(self, graph: Graph, kept: Mapping[str, Tensor], seed: int) -> None:
+    Attributes:
+        layer: the layer's operator and arguments.
+        norm: the batch norm's.
+        output: of the last of them.
+    """
+
+    name: str
+    layer: Call
+    norm: Call | None
+    output: Tensor
+
+    def factor(self, of_sum: bool) -> Tensor:
+        """float64 `[m]`: how much the layer changes where the sum (or else the layer's output) changes by one."""
+        ones: Tensor = self.layer[1][1].new_ones(len(self.layer[1][1]), dtype=torch.float64)
+        if self.norm is None or not of_sum:
+            return ones
+        _, weight, _, _, variance, _, _, epsilon, *_ = self.norm[1]
+        scale = (variance.double() + epsilon).rsqrt() * (ones if weight is None else weight.double())
+        # Where the norm lets next to nothing pass, weights would have to grow without bounds.
+        return torch.where(scale.abs() > SHUT * scale.abs().max(), scale.reciprocal(), 0.0)
+
+    def again(self) -> Tensor:
+        """The output with the weights as they are now."""
+        func, args = self.layer
+        output: Tensor = func(*args)
+        if self.norm is not None:
+            func, args = self.norm
+            output = func(output, *args[1:])
+        return output
+
+
+class _Following(TorchDispatchMode):
+    """Meets a network's layers, and the sums that they go into, in the order of its forward."""
+
+    def __init__(self, model: nn.Module) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self.found: dict[str, Target] = {}
-        self.uses: Counter[str] = Counter()
-        self._kept, self._means = kept, running_means(graph)
-        self._tensors = dict(graph.model.named_parameters()) | dict(graph.model.named_buffers())
-        self._names = canonical_names(graph.model)
-        self._generator = generator_of(seed)
+        self._tensors = dict(model.named_parameters()) | dict(model.named_buffers())
+        self._names = canonical_names(model)
+        self._branches: dict[int, _Branch] = {}  # by what they end in, which nothing has taken yet; the latest last
+
+    def at_layer(self, branch: _Branch) -> None:
+        """It has been computed."""
+
+    def at_sum(self, branch: _Branch, call: Call) -> None:
+        """It is about to be added to something else."""
 
     def __torch_dispatch__(self, func: torch._ops.OpOverload, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        result = func(*args, **(kwargs or {}))
-        self.uses.update(name for leaf in tree_leaves((args, kwargs)) if (name := self._names.get(id(leaf))))
-        if func in LAYERS and (name := self._names.get(id(args[1]))) is not None and name not in self.found:
-            self._keep(name, _channels_last(func, result))
+        kwargs = kwargs or {}
+        leaves = {id(leaf) for leaf in tree_leaves((args, kwargs))}
+        taken = [self._branches.pop(output) for output in [*self._branches] if output in leaves]
+        if taken and func in SUMS and not kwargs and _is_plain_sum(*args):
+            self.at_sum(taken[-1], (func, args))
+        result = func(*args, **kwargs)
+        branch = None
+        if func in LAYERS and not kwargs and _is_batched(func, *args[:2]) and id(args[1]) in self._names:
+            branch = _Branch(self._names[id(args[1])], (func, args), None, result)
+            self.at_layer(branch)
+        elif func is aten.batch_norm.default and len(taken) == 1 and taken[0].norm is None and args[3] is not None:
+            branch = replace(taken[0], norm=(func, args), output=result) if not args[5] else None
+        if branch is not None:
+            self._branches[id(result)] = branch
         return result
 
-    def _keep(self, name: str, output: Tensor) -> None:
-        shape = tuple(output.shape[:-1])
-        count = output[..., 0].numel()
-        positions = torch.randperm(count, generator=self._generator)[:POSITIONS].sort().values
-        rows = self._kept.get(name, torch.arange(output.shape[-1]))
-        places = positions.to(output.device)
-        outputs = output.flatten(0, -2)[places][:, rows.to(output.device)].clone()
-        means = {mean: self._tensors[mean].detach()[rows].clone() for mean in self._means.get(name, ())}
-        self.found[name] = Target(positions, shape, outputs, means)
+
+def _is_plain_sum(one: Any, other: Any, *more: Any) -> bool:
+    return (
+        isinstance(one, Tensor)
+        and isinstance(other, Tensor)
+        and one is not other
+        and one.shape == other.shape
+        and not more
+    )
+
+
+def _is_batched(func: torch._ops.OpOverload, x: Tensor, weight: Tensor) -> bool:
+    return x.dim() == weight.dim() if func in CONVOLUTIONS else x.dim() > 1
 
 
 def _channels_last(func: torch._ops.OpOverload, output: Tensor) -> Tensor:
     return output.movedim(1, -1) if func in CONVOLUTIONS else output
 
 
-class _Fitting(TorchDispatchMode):
-    """Fits each layer when its turn comes."""
+class _Watching(_Following):
+    """Keeps what layers give."""
 
-    def __init__(self, model: nn.Module, layers: Mapping[str, Target]) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
-        self.changed: dict[str, Tensor] = {}
-        self.told: list[Refitted] = []
-        self._layers = layers
-        self._tensors = dict(model.named_parameters()) | dict(model.named_buffers())
-        self._names = canonical_names(model)
+    def __init__(self, graph: Graph, kept: Mapping[str, Tensor], seed: int) -> None:
+        super().__init__(graph.model)
+        self.found: dict[str, Target] = {}
+        self.uses: Counter[str] = Counter()
+        self._kept, self._means, self._alone = kept, running_means(graph), _alone(graph)
+        self._generator = generator_of(seed)
 
     def __torch_dispatch__(self, func: torch._ops.OpOverload, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if func in LAYERS and (target := self._layers.get(name := self._names.get(id(args[1]), ""))) is not None:
-            self._fit(name, func, target, args)
-        return func(*args, **(kwargs or {}))
+        self.uses.update(name for leaf in tree_leaves((args, kwargs)) if (name := self._names.get(id(leaf))))
+        return super().__torch_dispatch__(func, types, args, kwargs)
 
-    def _fit(self, name: str, func: torch._ops.OpOverload, target: Target, args: Any) -> None:
+    def at_layer(self, branch: _Branch) -> None:
+        """See `_Following`."""
+        output = _channels_last(branch.layer[0], branch.output)
+        positions = torch.randperm(output[..., 0].numel(), generator=self._generator)[:POSITIONS].sort().values
+        rows = self._kept.get(branch.name, torch.arange(output.shape[-1]))
+        means = {mean: self._tensors[mean].detach()[rows].clone() for mean in self._means.get(branch.name, ())}
+        at = positions.to(output.device)
+        self.found[branch.name] = Target(at, tuple(output.shape[:-1]), output.flatten(0, -2)[at][:, rows], False, means)
+
+    def at_sum(self, branch: _Branch, call: Call) -> None:
+        """See `_Following`."""
+        if branch.name not in self._alone:
+            return
+        added = _channels_last(branch.layer[0], torch.add(*call[1]))
+        target, rows = self.found[branch.name], self._kept.get(branch.name, torch.arange(added.shape[-1]))
+        outputs = added.flatten(0, -2)[target.positions][:, rows]
+        self.found[branch.name] = replace(target, outputs=outputs, is_sum=True)
+
+
+class _Fitting(_Following):
+    """Fits each layer when its turn comes."""
+
+    def __init__(self, model: nn.Module, layers: Mapping[str, Target], single: Set[str]) -> None:
+        super().__init__(model)
+        self.changed: dict[str, Tensor] = {}
+        self.told: list[Refitted] = []
+        self._layers, self._single = layers, single
+
+    def at_layer(self, branch: _Branch) -> None:
+        """See `_Following`."""
+        target = self._layers.get(branch.name)
+        if target is not None and not target.is_sum:
+            self._fit(branch, target, branch.output)
+
+    def at_sum(self, branch: _Branch, call: Call) -> None:
+        """See `_Following`."""
+        target = self._layers.get(branch.name)
+        if target is not None and target.is_sum:
+            self._fit(branch, target, torch.add(*call[1]))
+
+    def _fit(self, branch: _Branch, target: Target, output: Tensor) -> None:
+        func, args = branch.layer
         weight, bias = args[1], args[2] if len(args) > 2 else None
-        output = _channels_last(func, func(*args))
+        output = _channels_last(func, output)
         if tuple(output.shape) != (*target.shape, target.outputs.shape[1]):
             return
         wanted = target.outputs.double()
         left = wanted - output.flatten(0, -2)[target.positions].double()
-        for mean, values in target.means.items() if bias is None else ():
-            left += self._tensors[mean].double() - values.double()  # which the batch norm takes away
+        if bias is None and not target.is_sum:
+            for mean, values in target.means.items():  # which the batch norm takes away
+                left += self._tensors[mean].double() - values.double()
         offsets = dict.fromkeys(target.means, -1.0) if bias is None else {self._names.get(id(bias), ""): 1.0}
-        fitted, held = _moments(func, args, left, target.positions, free=bool(offsets.keys() - {""}))
+        free = offsets.keys() <= self._single and len(offsets) == 1
+        fitted, held = _moments(func, args, left, target.positions, free)
         variance = float((wanted - wanted.mean(0)).square().sum()) / len(wanted)
         if not math.isfinite(variance + fitted.left + held.left):
             raise EditError(
-                f"activations around {name!r} are NaN or infinite on the samples; nothing can be fitted to them"
+                f"activations around {branch.name!r} are NaN or infinite on the samples; nothing can be fitted to them"
             )
         change, before, after = _best(fitted, held)
-        scale = max(variance * held.count, torch.finfo(torch.float64).tiny)
-        if before <= ROUNDING * scale:
+        whole = max(variance * held.count, torch.finfo(torch.float64).tiny)
+        if before <= ROUNDING * whole:
             change, after = None, before
-        self.told.append(Refitted(name, before / scale, after / scale))
+        self.told.append(Refitted(branch.name, before / whole, after / whole))
         if change is None:
             return
-        columns = weight[0].numel()
-        slopes = change[:, :columns]
-        self._set(name, weight + slopes.transpose(1, 2).reshape(weight.shape).to(weight))
-        if fitted.free:
-            constant = (change[:, -1:] - fitted.shift.unsqueeze(1) @ slopes).flatten()
-            for tensor, factor in offsets.items():
-                self._set(tensor, self._tensors[tensor] + (factor * constant).to(self._tensors[tensor]))
+        slopes, constants = change[:, : weight[0].numel()], change[:, weight[0].numel() :]
+        factor = branch.factor(target.is_sum)
+        rows = slopes.transpose(1, 2).reshape(len(weight), -1) * factor.unsqueeze(-1)
+        self._set(branch.name, weight + rows.reshape(weight.shape).to(weight))
+        if free:
+            constant = (constants - fitted.shift.unsqueeze(1) @ slopes).flatten() * factor
+            for name, sign in offsets.items():
+                self._set(name, self._tensors[name] + (sign * constant).to(weight))
+        branch.output.copy_(branch.again())
 
     def _set(self, name: str, value: Tensor) -> None:
         self._tensors[name].copy_(value)
