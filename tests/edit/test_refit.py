@@ -184,6 +184,10 @@ def test_what_cannot_be_asked() -> None:
     with pytest.raises(EditError, match="adds channels"):
         kept_outputs(widen(graph, "3", to=20), Samples(graph, [x]))
     whole = kept_outputs(edit, Samples(graph, [x]))
+    with pytest.raises(EditError, match="apply that edit"):
+        refit(model, whole)
+    with pytest.raises(EditError, match="put together"):
+        kept_outputs(edit, Samples(graph, [x, x[..., :4]]))
     apply(graph, edit)
     next(model.parameters()).fill_(float("nan"))
     with pytest.raises(EditError, match="NaN"):

@@ -111,7 +111,7 @@ def kept_outputs(edit: WidthEdit, samples: Samples) -> KeptOutputs:
             activations; some hundred images are enough.
 
     Raises:
-        EditError: the edit adds channels, or there are no batches.
+        EditError: the edit adds channels, or there are no batches, or they cannot be put together.
     """
     if any(bool(channels.is_fresh.any()) or channels.m > channels.n for channels in edit.changes.values()):
         raise EditError("only a narrowing can be refitted: this edit adds channels. Apply that one by itself")
@@ -142,7 +142,7 @@ def refit(model: nn.Module, before: KeptOutputs) -> list[Refitted]:
         The layers that were looked at, in order. Others are as they were: those whose weight is used twice or computed.
 
     Raises:
-        EditError: activations are NaN or infinite.
+        EditError: the model is not what the edit leaves, or activations are NaN or infinite.
     """
     fitting = _Fitting(model, before.layers, before.single)
     with untouched(model), no_fused_attention(), torch.inference_mode(), fitting:
@@ -160,13 +160,17 @@ def _joined(batches: Sequence[Any]) -> Any:
     if not batches:
         raise EditError("there are no batches to fit layers to; pass samples with batches")
     first, *others = batches
-    if any(type(other) is not type(first) for other in others):
-        raise EditError(f"the batches are of several types: {sorted({type(batch).__name__ for batch in batches})}")
 
     def join(*parts: Any) -> Any:
         return torch.cat(parts) if isinstance(parts[0], Tensor) and parts[0].dim() else parts[0]
 
-    return tree_map(join, first, *others)
+    try:
+        return tree_map(join, first, *others)
+    except (ValueError, RuntimeError, TypeError) as error:
+        raise EditError(
+            "the batches cannot be put together as one, which needs the same structure, and tensors that differ in "
+            f"their first dimension only: {error}"
+        ) from error
 
 
 def _kept(graph: Graph, edit: WidthEdit) -> dict[str, Tensor]:
@@ -348,8 +352,11 @@ class _Fitting(_Following):
         func, args = branch.layer
         weight, bias = args[1], args[2] if len(args) > 2 else None
         output = _channels_last(func, output)
-        if tuple(output.shape) != (*target.shape, target.outputs.shape[1]):
-            return
+        if tuple(output.shape) != (expected := (*target.shape, target.outputs.shape[1])):
+            raise EditError(
+                f"{branch.name!r} gives {tuple(output.shape)} (channels last), but the edit that kept_outputs was given "
+                f"leaves {expected}; apply that edit, then refit"
+            )
         wanted = target.outputs.double()
         left = wanted - output.flatten(0, -2)[target.positions].double()
         if bias is None and not target.is_sum:
