@@ -354,8 +354,8 @@ class _Fitting(_Following):
         output = _channels_last(func, output)
         if tuple(output.shape) != (expected := (*target.shape, target.outputs.shape[1])):
             raise EditError(
-                f"{branch.name!r} gives {tuple(output.shape)} (channels last), but the edit that kept_outputs was given "
-                f"leaves {expected}; apply that edit, then refit"
+                f"{branch.name!r} gives {tuple(output.shape)} (channels last), but the edit that was given "
+                f"to kept_outputs leaves {expected}; apply that edit, then refit"
             )
         wanted = target.outputs.double()
         left = wanted - output.flatten(0, -2)[target.positions].double()
