@@ -8,8 +8,7 @@ from nets import output
 from torch import Tensor, nn
 
 from netmorph import EditError, Samples, apply, narrow, narrow_to, reconstruct, trace, widen
-from netmorph.edit import narrow_all
-from netmorph.edit import refit as fitting
+from netmorph.edit import layer_fit, narrow_all
 from netmorph.edit.refit import Refitted, kept_outputs, refit
 
 
@@ -55,7 +54,7 @@ def test_a_deep_network_is_closer_on_samples_it_has_not_seen() -> None:
 @pytest.mark.parametrize("kind", ["bias", "none", "norm"])
 @torch.no_grad()
 def test_the_weights_are_those_of_least_squares(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fitting, "RIDGES", (1e-12,))
+    monkeypatch.setattr(layer_fit, "RIDGES", (1e-12,))
     torch.manual_seed(0)
     layer = nn.Linear(6, 4, bias=kind == "bias")
     model = nn.Sequential(nn.Linear(3, 6), nn.Tanh(), layer, *([nn.BatchNorm1d(4)] if kind == "norm" else []))

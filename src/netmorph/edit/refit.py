@@ -10,16 +10,16 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence, Set
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map
 
+from netmorph.edit.layer_fit import CONVOLUTIONS, LAYERS, ROUNDING, best_change, moments_of
 from netmorph.edit.reconstruct import running_means
 from netmorph.edit.width import WidthEdit
 from netmorph.errors import EditError
@@ -35,24 +35,12 @@ from netmorph.seeds import generator_of
 aten = torch.ops.aten
 Call = tuple[torch._ops.OpOverload, tuple[Any, ...]]
 
-# Operators `(input, weight, bias, ...)` with a weight `[out, in, *kernel]`.
-CONVOLUTIONS = {
-    getattr(getattr(aten, f"conv{rank}d"), overload) for rank in (1, 2, 3) for overload in ("default", "padding")
-}
-LAYERS = CONVOLUTIONS | {aten.linear.default}
 SUMS = {aten.add.Tensor, aten.add_.Tensor}
 
 # At most so many positions of one layer are looked at, drawn at random: neighbours tell little more.
 POSITIONS = 32768
-# A share of the positions, those of the last samples, is not fitted to but tells whether a fit serves.
-HELD_OUT = 0.2
-# How much a change of the weights costs, relative to the variance of the inputs; the one that serves best is taken.
-RIDGES = (1e-6, 1e-4, 1e-3, 1e-2, 1e-1)
-# An error below this share of the outputs' squares is rounding.
-ROUNDING = 1e-10
 # A batch norm that multiplies a channel with less than this, relative to the others, does not let it pass.
 SHUT = 1e-3
-CHUNK = 2**22  # so many numbers of a layer's inputs are laid out at once
 
 
 @dataclass(frozen=True, eq=False)
@@ -364,13 +352,13 @@ class _Fitting(_Following):
                 left += self._tensors[mean].double() - values.double()
         offsets = dict.fromkeys(target.means, -1.0) if bias is None else {self._names.get(id(bias), ""): 1.0}
         free = offsets.keys() <= self._single and len(offsets) == 1
-        fitted, held = _moments(func, args, left, target.positions, free)
+        fitted, held = moments_of(func, args, left, target.positions, free)
         variance = float((wanted - wanted.mean(0)).square().sum()) / len(wanted)
         if not math.isfinite(variance + fitted.left + held.left):
             raise EditError(
                 f"activations around {branch.name!r} are NaN or infinite on the samples; nothing can be fitted to them"
             )
-        change, before, after = _best(fitted, held)
+        change, before, after = best_change(fitted, held)
         whole = max(variance * held.count, torch.finfo(torch.float64).tiny)
         if before <= ROUNDING * whole:
             change, after = None, before
@@ -390,110 +378,3 @@ class _Fitting(_Following):
     def _set(self, name: str, value: Tensor) -> None:
         self._tensors[name].copy_(value)
         self.changed[name] = value.clone()
-
-
-@dataclass(eq=False)
-class _Moments:
-    """Sums over positions, for each of `g` groups of a layer: of its inputs `x`, `c` a group, and what it leaves, `r`.
-
-    Attributes:
-        shift: float64 `[g, c]`: is taken from the inputs, or else rounding would eat small variances.
-        free: whether there is a place for a constant: then a column of ones is among the inputs, as their last.
-        inner: float64 `[g, c, c]`: of `x x^T`.
-        cross: float64 `[g, c, r]`: of `x r^T`.
-        left: of `r^2`.
-        count: of positions.
-    """
-
-    shift: Tensor
-    free: bool
-    inner: Tensor
-    cross: Tensor
-    left: float = 0.0
-    count: int = 0
-
-    def add(self, x: Tensor, left: Tensor) -> None:
-        """More positions: `[p, g, c]` and `[p, g, r]`, both float64."""
-        x = x - self.shift
-        if self.free:
-            x = torch.cat([x, x.new_ones(*x.shape[:2], 1)], dim=-1)
-        x, left = x.transpose(0, 1), left.transpose(0, 1)
-        self.inner += x.transpose(1, 2) @ x
-        self.cross += x.transpose(1, 2) @ left
-        self.left += float(left.square().sum())
-        self.count += x.shape[1]
-
-    def error(self, change: Tensor) -> float:
-        """The squares that are left with a change of the weights, `[g, c, r]`."""
-        return self.left + float((change * (self.inner @ change - 2 * self.cross)).sum())
-
-
-def _moments(
-    func: torch._ops.OpOverload, args: Any, left: Tensor, positions: Tensor, free: bool
-) -> tuple[_Moments, _Moments]:
-    """Of the positions to fit to, and of those held out."""
-    groups = args[6] if len(args) > 6 else 1
-    held_from = len(positions) - int(HELD_OUT * len(positions))
-    both: list[_Moments] = []
-    for begin, rows in _inputs(func, args, positions):
-        x = rows.double().unflatten(1, (groups, -1))
-        r = left[begin : begin + len(x)].unflatten(1, (groups, -1))
-        if not both:
-            shift = x.mean(0) if free else torch.zeros_like(x[0])
-            columns = x.shape[2] + free
-            for _ in range(2):
-                inner, cross = x.new_zeros(groups, columns, columns), x.new_zeros(groups, columns, r.shape[2])
-                both.append(_Moments(shift, free, inner, cross))
-        cut = max(0, held_from - begin)
-        for moments, part in zip(both, (slice(0, cut), slice(cut, None)), strict=True):
-            moments.add(x[part], r[part])
-    return both[0], both[1]
-
-
-def _inputs(func: torch._ops.OpOverload, args: Any, positions: Tensor) -> Iterator[tuple[int, Tensor]]:
-    """What a layer's weights are multiplied with at some positions, `[p, in * kernel]`, part by part.
-
-    Yields:
-        The number of the first of these positions among all, and the rows.
-    """
-    x, weight = args[:2]
-    if func not in CONVOLUTIONS:
-        rows = x.flatten(0, -2)
-        step = max(1, CHUNK // rows.shape[1])
-        for begin in range(0, len(positions), step):
-            yield begin, rows[positions[begin : begin + step]]
-        return
-    channels, kernel, space = x.shape[1], tuple(weight.shape[2:]), tuple(x.shape[2:])
-    taps = math.prod(kernel)
-    # The layer's own operator says which places each tap of the kernel meets: it is given their numbers, from 1.
-    numbers = torch.arange(1, math.prod(space) + 1, dtype=torch.float64, device=x.device).reshape(1, 1, *space)
-    picks = torch.eye(taps, dtype=torch.float64, device=x.device).reshape(taps, 1, *kernel)
-    met = func(numbers, picks, None, *args[3:6]).flatten(2)[0].T.round().long()  # [places of the output, taps]
-    flat = functional.pad(x.flatten(2), (1, 0))  # number 0 is the padding
-    samples, places = positions // len(met), positions % len(met)
-    step = max(1, CHUNK // (channels * taps))
-    for begin in range(0, len(positions), step):
-        of = slice(begin, begin + step)
-        yield begin, flat[samples[of, None], :, met[places[of]]].transpose(1, 2).flatten(1)
-
-
-def _best(fitted: _Moments, held: _Moments) -> tuple[Tensor | None, float, float]:
-    """The change of the weights that serves best on what was held out; None where none does better than no change."""
-    best, before = None, held.left
-    after = before
-    penalty = fitted.inner.diagonal(dim1=1, dim2=2).clone()
-    if fitted.free:
-        penalty[:, -1] = 0
-    mean = penalty.mean(1, keepdim=True).clamp_min(torch.finfo(torch.float64).tiny)
-    for ridge in RIDGES:
-        added = (ridge * mean).expand_as(penalty).clone()
-        if fitted.free:
-            added[:, -1] = ROUNDING * fitted.count
-        factor, failed = torch.linalg.cholesky_ex(fitted.inner + added.diag_embed())
-        if bool(failed.any()):
-            continue
-        change = torch.cholesky_solve(fitted.cross, factor)
-        error = held.error(change)
-        if error < after:
-            best, after = change, error
-    return best, before, max(after, 0.0)
