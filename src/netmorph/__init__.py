@@ -36,6 +36,7 @@ if TYPE_CHECKING:  # what `__getattr__` finds, for type checkers and editors
     from netmorph.edit.journal import LoadError, save
     from netmorph.edit.rank import factorize, merge
     from netmorph.edit.reconstruct import recalibrate, reconstruct
+    from netmorph.edit.refit import kept_outputs, refit
     from netmorph.edit.shallow import shallow
     from netmorph.edit.undo import undo
     from netmorph.edit.width import narrow, widen
@@ -69,6 +70,7 @@ __all__ = [
     "graph",
     "identity",
     "integrations",
+    "kept_outputs",
     "load",
     "measure",
     "merge",
@@ -77,6 +79,7 @@ __all__ = [
     "policy",
     "recalibrate",
     "reconstruct",
+    "refit",
     "report",
     "reproduce",
     "residual",
@@ -104,6 +107,7 @@ _HOMES = {
     "netmorph.edit.journal": ("LoadError", "save"),
     "netmorph.edit.rank": ("factorize", "merge"),
     "netmorph.edit.reconstruct": ("recalibrate", "reconstruct"),
+    "netmorph.edit.refit": ("kept_outputs", "refit"),
     "netmorph.edit.shallow": ("shallow",),
     "netmorph.edit.undo": ("undo",),
     "netmorph.edit.width": ("narrow", "widen"),

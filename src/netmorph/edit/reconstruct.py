@@ -54,7 +54,7 @@ def reconstruct(edit: WidthEdit, samples: Samples) -> WidthEdit:
     if any(group.size != edit.changes[name].n for name, group in groups.items()):
         raise EditError("the samples are of another graph than the edit: a group has another width; make both again")
     names = {group.name: name for name, group in groups.items()}
-    means = _running_means(samples.graph)
+    means = running_means(samples.graph)
     # A weight that writes the channels as well (tied to its own transpose) cannot take in what only a reader needs.
     readers = {
         (group.name, site.tensor, site.dim)
@@ -81,7 +81,7 @@ def _reading(seen: Seen, channels: ChannelMap, running_means: set[str]) -> Readi
     return Reading(consume, seen.mean - consume @ seen.mean[channels.source], offsets)
 
 
-def _running_means(graph: Graph) -> dict[str, set[str]]:
+def running_means(graph: Graph) -> dict[str, set[str]]:
     """By weight: the running means of the batch norms that take all it computes, and take nothing else."""
     makers = {value: call for call in graph.recording.calls for value in call.outputs}
     takers: dict[Value, list[Call | None]] = {value: [None] for value in graph.recording.outputs}

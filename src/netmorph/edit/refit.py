@@ -1,0 +1,380 @@
+"""Narrow deep networks well: layer after layer is fitted to what it computed before, given what changed before it.
+
+`reconstruct` fits each reader to the network as it was, all at once: what is left of the errors piles up with depth.
+Here the narrowed network runs once on all samples, and each layer, when its turn comes, gets the weights that bring it
+closest to what the layer gave before at the channels that stay, from the inputs that it really has now (as in channel
+pruning, He et al., arXiv 1707.06168).
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence, Set
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves, tree_map
+
+from netmorph.edit.layer_fit import CONVOLUTIONS, LAYERS, ROUNDING, best_change, moments_of
+from netmorph.edit.reconstruct import running_means
+from netmorph.edit.width import WidthEdit
+from netmorph.errors import EditError
+from netmorph.graph import Graph
+from netmorph.graph.axis import along
+from netmorph.graph.record import Call as RecordedCall
+from netmorph.graph.record import canonical_names
+from netmorph.graph.running import no_fused_attention, untouched
+from netmorph.graph.value import Value
+from netmorph.observe.samples import Samples, run_batch
+from netmorph.seeds import generator_of
+
+aten = torch.ops.aten
+Call = tuple[torch._ops.OpOverload, tuple[Any, ...]]
+
+SUMS = {aten.add.Tensor, aten.add_.Tensor}
+
+# At most so many positions of one layer are looked at, drawn at random: neighbours tell little more.
+POSITIONS = 32768
+# A batch norm that multiplies a channel with less than this, relative to the others, does not let it pass.
+SHUT = 1e-3
+
+
+@dataclass(frozen=True, eq=False)
+class Target:
+    """What one layer gave before a narrowing, at some positions and at the channels that stay.
+
+    Attributes:
+        positions: LongTensor `[p]`, ascending: in the output without its channels, flattened.
+        shape: of the output without its channels.
+        outputs: `[p, m]`; where the layer adds to something else (a residual stream), the sum.
+        is_sum: whether they are.
+        means: for each batch norm's running mean behind it, the values `[m]` before the narrowing.
+    """
+
+    positions: Tensor
+    shape: tuple[int, ...]
+    outputs: Tensor
+    is_sum: bool
+    means: Mapping[str, Tensor]
+
+
+@dataclass(frozen=True)
+class Refitted:
+    """How well a layer meets what it gave before, on samples that it was not fitted to.
+
+    Attributes:
+        layer: the name of its weight.
+        before: the squared error over the variance of what it has to meet, with the weights as they were.
+        after: and with those that it has now: never more.
+    """
+
+    layer: str
+    before: float
+    after: float
+
+
+@dataclass(frozen=True, eq=False)
+class KeptOutputs:
+    """What the layers of a network gave before a narrowing, see `kept_outputs`."""
+
+    batch: Any
+    samples: Samples
+    layers: Mapping[str, Target]
+    single: frozenset[str]  # the tensors that the forward uses once
+
+
+def kept_outputs(edit: WidthEdit, samples: Samples) -> KeptOutputs:
+    """What each layer gives now, at the channels that an edit keeps; for `refit`, once the edit is applied.
+
+    Layers are linear ones and convolutions, in groups as well, whose weight is a parameter that the forward uses once
+    and as it is.
+
+    Args:
+        edit: an edit that only keeps channels, for the graph of the samples.
+        samples: their batches are put together and go through the network at once, so that memory has to hold the
+            activations; some hundred images are enough.
+
+    Raises:
+        EditError: the edit adds channels, or there are no batches, or they cannot be put together.
+    """
+    if any(bool(channels.is_fresh.any()) or channels.m > channels.n for channels in edit.changes.values()):
+        raise EditError("only a narrowing can be refitted: this edit adds channels. Apply that one by itself")
+    batch = _joined(list(samples.batches))
+    graph = samples.graph
+    watching = _Watching(graph, _kept(graph, edit), samples.seed)
+    with untouched(graph.model), no_fused_attention(), torch.inference_mode(), watching:
+        graph.model.eval()
+        run_batch(graph.model, batch, samples.loss)
+    single = frozenset(name for name, uses in watching.uses.items() if uses == 1)
+    return KeptOutputs(
+        batch, samples, {name: watching.found[name] for name in watching.found if name in single}, single
+    )
+
+
+def refit(model: nn.Module, before: KeptOutputs) -> list[Refitted]:
+    """Give each layer the weights with which it comes closest to what it gave before a narrowing, in place.
+
+    In the order of the forward; each is fitted on the inputs that it has behind those that have been fitted. What is
+    constant goes into its bias, or into the running mean of the batch norm behind it. A fit that does not serve on
+    samples that were held out is dropped: the layer keeps its weights.
+
+    Args:
+        model: the narrowed network.
+        before: what `kept_outputs` made of the network before, with the edit that narrowed it.
+
+    Returns:
+        The layers that were looked at, in order. Others are as they were: those whose weight is used twice or computed.
+
+    Raises:
+        EditError: the model is not what the edit leaves, or activations are NaN or infinite.
+    """
+    fitting = _Fitting(model, before.layers, before.single)
+    with untouched(model), no_fused_attention(), torch.inference_mode(), fitting:
+        model.eval()
+        run_batch(model, before.batch, before.samples.loss)
+    with torch.no_grad():
+        current = dict(model.named_parameters()) | dict(model.named_buffers())
+        for name, value in fitting.changed.items():
+            current[name].copy_(value)
+    return fitting.told
+
+
+def _joined(batches: Sequence[Any]) -> Any:
+    """All batches as one."""
+    if not batches:
+        raise EditError("there are no batches to fit layers to; pass samples with batches")
+    first, *others = batches
+
+    def join(*parts: Any) -> Any:
+        return torch.cat(parts) if isinstance(parts[0], Tensor) and parts[0].dim() else parts[0]
+
+    try:
+        return tree_map(join, first, *others)
+    except (ValueError, RuntimeError, TypeError) as error:
+        raise EditError(
+            "the batches cannot be put together as one, which needs the same structure, and tensors that differ in "
+            f"their first dimension only: {error}"
+        ) from error
+
+
+def _kept(graph: Graph, edit: WidthEdit) -> dict[str, Tensor]:
+    """By weight: the rows that stay."""
+    changes = {graph.group(name).atom: channels.source for name, channels in edit.changes.items()}
+    kept: dict[str, Tensor] = {}
+    for name in edit.changes:
+        for site in graph.group(name).sites:
+            if site.dim == 0 and site.tensor not in kept:
+                rows = torch.arange(graph.shapes[site.tensor][0])
+                selections = {atom: _selection(source) for atom, source in changes.items()}
+                kept[site.tensor] = along(rows, 0, site.axis, selections)
+    return kept
+
+
+def _alone(graph: Graph) -> set[str]:
+    """The weights of layers whose output, and what a batch norm makes of it, is taken once: a sum tells all of them."""
+    takers: dict[Value, list[RecordedCall | None]] = {value: [None] for value in graph.recording.outputs}
+    for call in graph.recording.calls:
+        for leaf in tree_leaves((call.args, call.kwargs)):
+            if isinstance(leaf, Value):
+                takers.setdefault(leaf, []).append(call)
+    alone: set[str] = set()
+    for call in graph.recording.calls:
+        if call.op in LAYERS and call.args[1].name is not None:
+            found = takers.get(call.outputs[0], [])
+            if len(found) == 1 and found[0] is not None and found[0].op is aten.batch_norm.default:
+                found = takers.get(found[0].outputs[0], [])
+            if len(found) == 1:
+                alone.add(call.args[1].name)
+    return alone
+
+
+def _selection(source: Tensor) -> Any:
+    return lambda part, dim: part.index_select(dim, source)
+
+
+@dataclass(frozen=True, eq=False)
+class _Branch:
+    """What a layer gave, on its way to where it is added to something else: through a batch norm, or nothing.
+
+    Attributes:
+        layer: the layer's operator and arguments.
+        norm: the batch norm's.
+        output: of the last of them.
+    """
+
+    name: str
+    layer: Call
+    norm: Call | None
+    output: Tensor
+
+    def factor(self, of_sum: bool) -> Tensor:
+        """float64 `[m]`: how much the layer changes where the sum (or else the layer's output) changes by one."""
+        ones: Tensor = self.layer[1][1].new_ones(len(self.layer[1][1]), dtype=torch.float64)
+        if self.norm is None or not of_sum:
+            return ones
+        _, weight, _, _, variance, _, _, epsilon, *_ = self.norm[1]
+        scale = (variance.double() + epsilon).rsqrt() * (ones if weight is None else weight.double())
+        # Where the norm lets next to nothing pass, weights would have to grow without bounds.
+        return torch.where(scale.abs() > SHUT * scale.abs().max(), scale.reciprocal(), 0.0)
+
+    def again(self) -> Tensor:
+        """The output with the weights as they are now."""
+        func, args = self.layer
+        output: Tensor = func(*args)
+        if self.norm is not None:
+            func, args = self.norm
+            output = func(output, *args[1:])
+        return output
+
+
+class _Following(TorchDispatchMode):
+    """Meets a network's layers, and the sums that they go into, in the order of its forward."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self._tensors = dict(model.named_parameters()) | dict(model.named_buffers())
+        self._names = canonical_names(model)
+        self._branches: dict[int, _Branch] = {}  # by what they end in, which nothing has taken yet; the latest last
+
+    def at_layer(self, branch: _Branch) -> None:
+        """It has been computed."""
+
+    def at_sum(self, branch: _Branch, call: Call) -> None:
+        """It is about to be added to something else."""
+
+    def __torch_dispatch__(self, func: torch._ops.OpOverload, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        leaves = {id(leaf) for leaf in tree_leaves((args, kwargs))}
+        taken = [self._branches.pop(output) for output in [*self._branches] if output in leaves]
+        if taken and func in SUMS and not kwargs and _is_plain_sum(*args):
+            self.at_sum(taken[-1], (func, args))
+        result = func(*args, **kwargs)
+        branch = None
+        if func in LAYERS and not kwargs and _is_batched(func, *args[:2]) and id(args[1]) in self._names:
+            branch = _Branch(self._names[id(args[1])], (func, args), None, result)
+            self.at_layer(branch)
+        elif func is aten.batch_norm.default and len(taken) == 1 and taken[0].norm is None and args[3] is not None:
+            branch = replace(taken[0], norm=(func, args), output=result) if not args[5] else None
+        if branch is not None:
+            self._branches[id(result)] = branch
+        return result
+
+
+def _is_plain_sum(one: Any, other: Any, *more: Any) -> bool:
+    return (
+        isinstance(one, Tensor)
+        and isinstance(other, Tensor)
+        and one is not other
+        and one.shape == other.shape
+        and not more
+    )
+
+
+def _is_batched(func: torch._ops.OpOverload, x: Tensor, weight: Tensor) -> bool:
+    return x.dim() == weight.dim() if func in CONVOLUTIONS else x.dim() > 1
+
+
+def _channels_last(func: torch._ops.OpOverload, output: Tensor) -> Tensor:
+    return output.movedim(1, -1) if func in CONVOLUTIONS else output
+
+
+class _Watching(_Following):
+    """Keeps what layers give."""
+
+    def __init__(self, graph: Graph, kept: Mapping[str, Tensor], seed: int) -> None:
+        super().__init__(graph.model)
+        self.found: dict[str, Target] = {}
+        self.uses: Counter[str] = Counter()
+        self._kept, self._means, self._alone = kept, running_means(graph), _alone(graph)
+        self._generator = generator_of(seed)
+
+    def __torch_dispatch__(self, func: torch._ops.OpOverload, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.uses.update(name for leaf in tree_leaves((args, kwargs)) if (name := self._names.get(id(leaf))))
+        return super().__torch_dispatch__(func, types, args, kwargs)
+
+    def at_layer(self, branch: _Branch) -> None:
+        """See `_Following`."""
+        output = _channels_last(branch.layer[0], branch.output)
+        positions = torch.randperm(output[..., 0].numel(), generator=self._generator)[:POSITIONS].sort().values
+        rows = self._kept.get(branch.name, torch.arange(output.shape[-1]))
+        means = {mean: self._tensors[mean].detach()[rows].clone() for mean in self._means.get(branch.name, ())}
+        at = positions.to(output.device)
+        self.found[branch.name] = Target(at, tuple(output.shape[:-1]), output.flatten(0, -2)[at][:, rows], False, means)
+
+    def at_sum(self, branch: _Branch, call: Call) -> None:
+        """See `_Following`."""
+        if branch.name not in self._alone:
+            return
+        added = _channels_last(branch.layer[0], torch.add(*call[1]))
+        target, rows = self.found[branch.name], self._kept.get(branch.name, torch.arange(added.shape[-1]))
+        outputs = added.flatten(0, -2)[target.positions][:, rows]
+        self.found[branch.name] = replace(target, outputs=outputs, is_sum=True)
+
+
+class _Fitting(_Following):
+    """Fits each layer when its turn comes."""
+
+    def __init__(self, model: nn.Module, layers: Mapping[str, Target], single: Set[str]) -> None:
+        super().__init__(model)
+        self.changed: dict[str, Tensor] = {}
+        self.told: list[Refitted] = []
+        self._layers, self._single = layers, single
+
+    def at_layer(self, branch: _Branch) -> None:
+        """See `_Following`."""
+        target = self._layers.get(branch.name)
+        if target is not None and not target.is_sum:
+            self._fit(branch, target, branch.output)
+
+    def at_sum(self, branch: _Branch, call: Call) -> None:
+        """See `_Following`."""
+        target = self._layers.get(branch.name)
+        if target is not None and target.is_sum:
+            self._fit(branch, target, torch.add(*call[1]))
+
+    def _fit(self, branch: _Branch, target: Target, output: Tensor) -> None:
+        func, args = branch.layer
+        weight, bias = args[1], args[2] if len(args) > 2 else None
+        output = _channels_last(func, output)
+        if tuple(output.shape) != (expected := (*target.shape, target.outputs.shape[1])):
+            raise EditError(
+                f"{branch.name!r} gives {tuple(output.shape)} (channels last), but the edit that was given "
+                f"to kept_outputs leaves {expected}; apply that edit, then refit"
+            )
+        wanted = target.outputs.double()
+        left = wanted - output.flatten(0, -2)[target.positions].double()
+        if bias is None and not target.is_sum:
+            for mean, values in target.means.items():  # which the batch norm takes away
+                left += self._tensors[mean].double() - values.double()
+        offsets = dict.fromkeys(target.means, -1.0) if bias is None else {self._names.get(id(bias), ""): 1.0}
+        free = offsets.keys() <= self._single and len(offsets) == 1
+        fitted, held = moments_of(func, args, left, target.positions, free)
+        variance = float((wanted - wanted.mean(0)).square().sum()) / len(wanted)
+        if not math.isfinite(variance + fitted.left + held.left):
+            raise EditError(
+                f"activations around {branch.name!r} are NaN or infinite on the samples; nothing can be fitted to them"
+            )
+        change, before, after = best_change(fitted, held)
+        whole = max(variance * held.count, torch.finfo(torch.float64).tiny)
+        if before <= ROUNDING * whole:
+            change, after = None, before
+        self.told.append(Refitted(branch.name, before / whole, after / whole))
+        if change is None:
+            return
+        slopes, constants = change[:, : weight[0].numel()], change[:, weight[0].numel() :]
+        factor = branch.factor(target.is_sum)
+        rows = slopes.transpose(1, 2).reshape(len(weight), -1) * factor.unsqueeze(-1)
+        self._set(branch.name, weight + rows.reshape(weight.shape).to(weight))
+        if free:
+            constant = (constants - fitted.shift.unsqueeze(1) @ slopes).flatten() * factor
+            for name, sign in offsets.items():
+                self._set(name, self._tensors[name] + (sign * constant).to(weight))
+        branch.output.copy_(branch.again())
+
+    def _set(self, name: str, value: Tensor) -> None:
+        self._tensors[name].copy_(value)
+        self.changed[name] = value.clone()
