@@ -168,12 +168,12 @@ def singular_values(stack: Tensor) -> Tensor:
 
     Through the smaller Gram matrix in float64 where the entries are coarser than that, else by `svdvals`.
     """
-    wide = stack.to(torch.complex128 if stack.is_complex() else torch.float64)
-    if wide.dtype == stack.dtype:
-        exact: Tensor = torch.linalg.svdvals(wide)
+    if torch.finfo(stack.dtype).eps <= torch.finfo(torch.float64).eps:
+        exact: Tensor = torch.linalg.svdvals(stack)
         return exact
-    scale = wide.abs().amax((1, 2), keepdim=True)  # squares of entries must neither vanish nor overflow
-    wide = wide / torch.where(scale > 0, scale, 1)
+    scale = stack.abs().amax((1, 2), keepdim=True).double()  # squares of entries must neither vanish nor overflow
+    wide = stack.to(torch.complex128 if stack.is_complex() else torch.float64)
+    wide /= torch.where(scale > 0, scale, 1)
     small = wide if wide.shape[1] <= wide.shape[2] else wide.mH
     return of_gram(small @ small.mH) * scale[:, 0]
 
