@@ -6,8 +6,8 @@ import sys
 
 import benchmarks
 
-# They need a GPU, or hours.
-APART = {"gpu", "narrowing", "zoo"}
+# They need a GPU, files of weights, or hours.
+APART = {"gpu", "narrowing", "refit", "strangers", "zoo"}
 
 
 def main(names: list[str]) -> None:
