@@ -81,16 +81,23 @@ def _reading(seen: Seen, channels: ChannelMap, running_means: set[str]) -> Readi
     return Reading(consume, seen.mean - consume @ seen.mean[channels.source], offsets)
 
 
-def running_means(graph: Graph) -> dict[str, set[str]]:
-    """By weight: the running means of the batch norms that take all it computes, and take nothing else."""
-    makers = {value: call for call in graph.recording.calls for value in call.outputs}
+def takers_of(graph: Graph) -> dict[Value, list[Call | None]]:
+    """The calls that take a tensor, as often as they do; None stands for who takes the network's outputs."""
     takers: dict[Value, list[Call | None]] = {value: [None] for value in graph.recording.outputs}
-    norms_of: dict[str, set[str | None]] = {}
-    weights_of: dict[str, set[str | None]] = {}
     for call in graph.recording.calls:
         for leaf in tree_leaves((call.args, call.kwargs)):
             if isinstance(leaf, Value):
                 takers.setdefault(leaf, []).append(call)
+    return takers
+
+
+def running_means(graph: Graph) -> dict[str, set[str]]:
+    """By weight: the running means of the batch norms that take all it computes, and take nothing else."""
+    makers = {value: call for call in graph.recording.calls for value in call.outputs}
+    takers = takers_of(graph)
+    norms_of: dict[str, set[str | None]] = {}
+    weights_of: dict[str, set[str | None]] = {}
+    for call in graph.recording.calls:
         if call.op is aten.batch_norm.default and call.args[3] is not None:
             weights_of.setdefault(call.args[3].name, set()).add(_weight(makers.get(call.args[0])))
     for call in graph.recording.calls:

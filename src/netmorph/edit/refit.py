@@ -16,31 +16,23 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map
 
-from netmorph.edit.layer_fit import CONVOLUTIONS, LAYERS, ROUNDING, best_change, moments_of
-from netmorph.edit.reconstruct import running_means
+from netmorph.edit.branches import Branch, Call, Following, channels_last
+from netmorph.edit.layer_fit import LAYERS, ROUNDING, best_change, moments_of
+from netmorph.edit.reconstruct import running_means, takers_of
 from netmorph.edit.width import WidthEdit
 from netmorph.errors import EditError
 from netmorph.graph import Graph
 from netmorph.graph.axis import along
-from netmorph.graph.record import Call as RecordedCall
-from netmorph.graph.record import canonical_names
 from netmorph.graph.running import no_fused_attention, untouched
-from netmorph.graph.value import Value
 from netmorph.observe.samples import Samples, run_batch
 from netmorph.seeds import generator_of
 
 aten = torch.ops.aten
-Call = tuple[torch._ops.OpOverload, tuple[Any, ...]]
-
-SUMS = {aten.add.Tensor, aten.add_.Tensor}
 
 # At most so many positions of one layer are looked at, drawn at random: neighbours tell little more.
 POSITIONS = 32768
-# A batch norm that multiplies a channel with less than this, relative to the others, does not let it pass.
-SHUT = 1e-3
 
 
 @dataclass(frozen=True, eq=False)
@@ -176,11 +168,7 @@ def _kept(graph: Graph, edit: WidthEdit) -> dict[str, Tensor]:
 
 def _alone(graph: Graph) -> set[str]:
     """The weights of layers whose output, and what a batch norm makes of it, is taken once: a sum tells all of them."""
-    takers: dict[Value, list[RecordedCall | None]] = {value: [None] for value in graph.recording.outputs}
-    for call in graph.recording.calls:
-        for leaf in tree_leaves((call.args, call.kwargs)):
-            if isinstance(leaf, Value):
-                takers.setdefault(leaf, []).append(call)
+    takers = takers_of(graph)
     alone: set[str] = set()
     for call in graph.recording.calls:
         if call.op in LAYERS and call.args[1].name is not None:
@@ -196,93 +184,7 @@ def _selection(source: Tensor) -> Any:
     return lambda part, dim: part.index_select(dim, source)
 
 
-@dataclass(frozen=True, eq=False)
-class _Branch:
-    """What a layer gave, on its way to where it is added to something else: through a batch norm, or nothing.
-
-    Attributes:
-        layer: the layer's operator and arguments.
-        norm: the batch norm's.
-        output: of the last of them.
-    """
-
-    name: str
-    layer: Call
-    norm: Call | None
-    output: Tensor
-
-    def factor(self, of_sum: bool) -> Tensor:
-        """float64 `[m]`: how much the layer changes where the sum (or else the layer's output) changes by one."""
-        ones: Tensor = self.layer[1][1].new_ones(len(self.layer[1][1]), dtype=torch.float64)
-        if self.norm is None or not of_sum:
-            return ones
-        _, weight, _, _, variance, _, _, epsilon, *_ = self.norm[1]
-        scale = (variance.double() + epsilon).rsqrt() * (ones if weight is None else weight.double())
-        # Where the norm lets next to nothing pass, weights would have to grow without bounds.
-        return torch.where(scale.abs() > SHUT * scale.abs().max(), scale.reciprocal(), 0.0)
-
-    def again(self) -> Tensor:
-        """The output with the weights as they are now."""
-        func, args = self.layer
-        output: Tensor = func(*args)
-        if self.norm is not None:
-            func, args = self.norm
-            output = func(output, *args[1:])
-        return output
-
-
-class _Following(TorchDispatchMode):
-    """Meets a network's layers, and the sums that they go into, in the order of its forward."""
-
-    def __init__(self, model: nn.Module) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
-        self._tensors = dict(model.named_parameters()) | dict(model.named_buffers())
-        self._names = canonical_names(model)
-        self._branches: dict[int, _Branch] = {}  # by what they end in, which nothing has taken yet; the latest last
-
-    def at_layer(self, branch: _Branch) -> None:
-        """It has been computed."""
-
-    def at_sum(self, branch: _Branch, call: Call) -> None:
-        """It is about to be added to something else."""
-
-    def __torch_dispatch__(self, func: torch._ops.OpOverload, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        kwargs = kwargs or {}
-        leaves = {id(leaf) for leaf in tree_leaves((args, kwargs))}
-        taken = [self._branches.pop(output) for output in [*self._branches] if output in leaves]
-        if taken and func in SUMS and not kwargs and _is_plain_sum(*args):
-            self.at_sum(taken[-1], (func, args))
-        result = func(*args, **kwargs)
-        branch = None
-        if func in LAYERS and not kwargs and _is_batched(func, *args[:2]) and id(args[1]) in self._names:
-            branch = _Branch(self._names[id(args[1])], (func, args), None, result)
-            self.at_layer(branch)
-        elif func is aten.batch_norm.default and len(taken) == 1 and taken[0].norm is None and args[3] is not None:
-            branch = replace(taken[0], norm=(func, args), output=result) if not args[5] else None
-        if branch is not None:
-            self._branches[id(result)] = branch
-        return result
-
-
-def _is_plain_sum(one: Any, other: Any, *more: Any) -> bool:
-    return (
-        isinstance(one, Tensor)
-        and isinstance(other, Tensor)
-        and one is not other
-        and one.shape == other.shape
-        and not more
-    )
-
-
-def _is_batched(func: torch._ops.OpOverload, x: Tensor, weight: Tensor) -> bool:
-    return x.dim() == weight.dim() if func in CONVOLUTIONS else x.dim() > 1
-
-
-def _channels_last(func: torch._ops.OpOverload, output: Tensor) -> Tensor:
-    return output.movedim(1, -1) if func in CONVOLUTIONS else output
-
-
-class _Watching(_Following):
+class _Watching(Following):
     """Keeps what layers give."""
 
     def __init__(self, graph: Graph, kept: Mapping[str, Tensor], seed: int) -> None:
@@ -296,26 +198,26 @@ class _Watching(_Following):
         self.uses.update(name for leaf in tree_leaves((args, kwargs)) if (name := self._names.get(id(leaf))))
         return super().__torch_dispatch__(func, types, args, kwargs)
 
-    def at_layer(self, branch: _Branch) -> None:
-        """See `_Following`."""
-        output = _channels_last(branch.layer[0], branch.output)
+    def at_layer(self, branch: Branch) -> None:
+        """See `Following`."""
+        output = channels_last(branch.layer[0], branch.output)
         positions = torch.randperm(output[..., 0].numel(), generator=self._generator)[:POSITIONS].sort().values
         rows = self._kept.get(branch.name, torch.arange(output.shape[-1]))
         means = {mean: self._tensors[mean].detach()[rows].clone() for mean in self._means.get(branch.name, ())}
         at = positions.to(output.device)
         self.found[branch.name] = Target(at, tuple(output.shape[:-1]), output.flatten(0, -2)[at][:, rows], False, means)
 
-    def at_sum(self, branch: _Branch, call: Call) -> None:
-        """See `_Following`."""
+    def at_sum(self, branch: Branch, call: Call) -> None:
+        """See `Following`."""
         if branch.name not in self._alone:
             return
-        added = _channels_last(branch.layer[0], torch.add(*call[1]))
+        added = channels_last(branch.layer[0], torch.add(*call[1]))
         target, rows = self.found[branch.name], self._kept.get(branch.name, torch.arange(added.shape[-1]))
         outputs = added.flatten(0, -2)[target.positions][:, rows]
         self.found[branch.name] = replace(target, outputs=outputs, is_sum=True)
 
 
-class _Fitting(_Following):
+class _Fitting(Following):
     """Fits each layer when its turn comes."""
 
     def __init__(self, model: nn.Module, layers: Mapping[str, Target], single: Set[str]) -> None:
@@ -324,22 +226,22 @@ class _Fitting(_Following):
         self.told: list[Refitted] = []
         self._layers, self._single = layers, single
 
-    def at_layer(self, branch: _Branch) -> None:
-        """See `_Following`."""
+    def at_layer(self, branch: Branch) -> None:
+        """See `Following`."""
         target = self._layers.get(branch.name)
         if target is not None and not target.is_sum:
             self._fit(branch, target, branch.output)
 
-    def at_sum(self, branch: _Branch, call: Call) -> None:
-        """See `_Following`."""
+    def at_sum(self, branch: Branch, call: Call) -> None:
+        """See `Following`."""
         target = self._layers.get(branch.name)
         if target is not None and target.is_sum:
             self._fit(branch, target, torch.add(*call[1]))
 
-    def _fit(self, branch: _Branch, target: Target, output: Tensor) -> None:
+    def _fit(self, branch: Branch, target: Target, output: Tensor) -> None:
         func, args = branch.layer
         weight, bias = args[1], args[2] if len(args) > 2 else None
-        output = _channels_last(func, output)
+        output = channels_last(func, output)
         if tuple(output.shape) != (expected := (*target.shape, target.outputs.shape[1])):
             raise EditError(
                 f"{branch.name!r} gives {tuple(output.shape)} (channels last), but the edit that was given "
