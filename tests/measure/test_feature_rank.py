@@ -45,6 +45,8 @@ def test_the_model_is_left_alone() -> None:
 def test_what_has_no_features() -> None:
     with pytest.raises(SpectrumError, match="no features were seen: the probe data holds no batch"):
         feature_spectra(nn.Linear(2, 2), [])
+    with pytest.raises(SpectrumError, match=r"a list of batches, not one tensor \(3, 2\): pass \[x\]"):
+        feature_spectra(nn.Linear(2, 2), torch.ones(3, 2))
     model = nn.Linear(2, 2)
     nn.init.constant_(model.weight, math.nan)
     with pytest.raises(SpectrumError, match="is NaN or infinite: it has no rank"):

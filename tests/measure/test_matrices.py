@@ -92,3 +92,8 @@ def test_gradients() -> None:
     found = gradient_matrices(model)
     assert set(found) == {"0.weight", "2.weight"}
     assert torch.linalg.matrix_rank(found["0.weight"]) == 1  # of one sample
+
+
+def test_what_is_no_network() -> None:
+    with pytest.raises(SpectrumError, match="str has not"):
+        weight_matrices("lenet5")  # type: ignore[arg-type]

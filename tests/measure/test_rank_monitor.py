@@ -113,3 +113,8 @@ def test_arguments_that_make_no_sense(given: dict[str, object]) -> None:
         RankMonitor(mlp(), **given)
     with pytest.raises(SpectrumError, match="collapsed takes a share above 0"):
         RankMonitor(mlp()).collapsed(measure="other")
+
+
+def test_a_network_without_matrices() -> None:
+    with pytest.raises(SpectrumError, match="there is nothing to measure"):
+        RankMonitor(nn.BatchNorm2d(3)).step()

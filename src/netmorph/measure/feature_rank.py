@@ -29,9 +29,12 @@ def feature_spectra(model: nn.Module, batches: Iterable[Batch]) -> dict[str, Spe
         batches: of what the model takes (a tensor, a tuple or a dict).
 
     Raises:
-        SpectrumError: there is no batch or no such layer, or features are NaN or infinite; the message names the first.
+        SpectrumError: there is no batch, or one tensor in place of a list, or no such layer; or features are NaN or
+            infinite, and the message names the first.
         TraceError: the forward failed.
     """
+    if isinstance(batches, Tensor):
+        raise SpectrumError(f"the probe data is a list of batches, not one tensor {tuple(batches.shape)}: pass [x]")
     layers: dict[str, nn.Module] = {
         name: module for name, module in model.named_modules() if isinstance(module, LAYERS)
     }

@@ -15,7 +15,7 @@ from netmorph.measure.spectrum import SpectrumError
 
 def weight_matrices(network: nn.Module | Graph) -> dict[str, Tensor]:
     """The weights of all layers as matrices, see `matrices_of`."""
-    model = network.model if isinstance(network, Graph) else network
+    model = _model_of(network)
     return matrices_of(network, dict(model.named_parameters()))
 
 
@@ -25,7 +25,7 @@ def gradient_matrices(network: nn.Module | Graph) -> dict[str, Tensor]:
     Raises:
         SpectrumError: none holds one.
     """
-    model = network.model if isinstance(network, Graph) else network
+    model = _model_of(network)
     gradients = {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
     if not gradients:
         raise SpectrumError(
@@ -53,7 +53,7 @@ def matrices_of(network: nn.Module | Graph, tensors: Mapping[str, Tensor]) -> di
     Returns:
         By name: that of the tensor, with `[0]`, `[1]`, ... where it holds several matrices.
     """
-    model = network.model if isinstance(network, Graph) else network
+    model = _model_of(network)
     modules = dict(model.named_modules())
     axes = _axes(network) if isinstance(network, Graph) else {}
     found: dict[str, Tensor] = {}
@@ -67,6 +67,15 @@ def matrices_of(network: nn.Module | Graph, tensors: Mapping[str, Tensor]) -> di
         else:
             found |= {f"{name}[{number}]": part for number, part in enumerate(parts) if min(part.shape) > 1}
     return found
+
+
+def _model_of(network: nn.Module | Graph) -> nn.Module:
+    model: object = network.model if isinstance(network, Graph) else network
+    if not isinstance(model, nn.Module):
+        raise SpectrumError(
+            f"a module, or the graph that trace makes of it, has matrices; {type(model).__name__} has not"
+        )
+    return model
 
 
 def _axes(graph: Graph) -> dict[str, list[Axis]]:

@@ -108,7 +108,7 @@ class RankMonitor:
             What was found, where it looked.
 
         Raises:
-            SpectrumError: a matrix holds NaN or infinite entries.
+            SpectrumError: a matrix holds NaN or infinite entries, or there is no matrix.
         """
         self._steps += 1
         self._due = self._due or self._steps % self._every == 0
@@ -118,10 +118,12 @@ class RankMonitor:
         """Measure now.
 
         Raises:
-            SpectrumError: a matrix holds NaN or infinite entries.
+            SpectrumError: a matrix holds NaN or infinite entries, or there is no matrix.
         """
         began = time.perf_counter()
         found = spectra(self._matrices(self._network))
+        if not found:
+            raise SpectrumError("there is nothing to measure: no parameter of the network is a matrix")
         values = {
             measure: {name: of(spectrum) for name, spectrum in found.items()} for measure, of in self._measures.items()
         }
