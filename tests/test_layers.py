@@ -30,7 +30,7 @@ LEVELS = (
     ("measure", "scores", "train"),
     ("policy", "testing", "integrations"),
     ("run",),
-    ("search", "report"),
+    ("search", "report", "shrink"),
     ("session", "reproduce"),
     ("watch",),
     ("",),  # the face, `netmorph` itself

@@ -135,13 +135,37 @@ def load(path: str | Path, base: Callable[..., nn.Module] | None = None) -> tupl
     told, journal, tensors = _read(path)
     model = _own_base(path, told) if base is None else _built(base, told)
     check_sized(model, LoadError, built_by("base="))
-    model = rebuild(model, journal)
+    return _filled(path, rebuild(model, journal), tensors), journal
+
+
+def load_onto(path: str | Path, model: nn.Module, journal: Journal) -> Journal:
+    """Give a network the edits that a file tells after those it has, and the file's weights, in place.
+
+    Args:
+        journal: of the model; the file's begins with it.
+
+    Returns:
+        The file's journal.
+
+    Raises:
+        LoadError: see `load`; or the file was edited less often than the model.
+    """
+    path = Path(path)
+    _, whole, tensors = _read(path)
+    if len(whole) < len(journal):
+        raise LoadError(f"{path} tells {len(whole)} edits, and the network has {len(journal)}: it is another one")
+    _filled(path, rebuild(model, whole[len(journal) :]), tensors)
+    return (*journal, *whole[len(journal) :])
+
+
+def _filled(path: Path, model: nn.Module, tensors: dict[str, Tensor]) -> nn.Module:
+    """The model with the tensors of a file, as they lay in memory when they were saved."""
     _check_tensors(path, tensors_of(model), tensors)
     change(model, {}, tensors, [], [])
     for name, tensor in tensors_of(model).items():
-        if tensor.stride() != tensors[name].stride():  # as it lay in memory when it was saved
+        if tensor.stride() != tensors[name].stride():
             tensor.data = laid_out(tensor.data, tensors[name].stride())
-    return model, journal
+    return model
 
 
 def _check_replaced(model: nn.Module, entry: Entry) -> None:
