@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from netmorph.errors import require
 from netmorph.files import write_text
 from netmorph.report.arms import look
 from netmorph.report.figures import image_format, save, value_of
-from netmorph.report.numbers import compact, duration, flops_text, percent
+from netmorph.report.numbers import compact, duration, flops_text
 from netmorph.report.sections import sections
 from netmorph.report.summary import FEW, class_rows, found_by, is_training, number_table, rows, status, worst
+from netmorph.report.templates import render
 from netmorph.report.verdict import verdict
 from netmorph.run.names import ArmName
 from netmorph.run.ranking import trained
@@ -72,17 +71,12 @@ def write_figures(run_folder: Path, suffix: str = "png", folder: Path | None = N
 
 def page(records: Records) -> str:
     """The page about a run as HTML."""
-    jinja2 = require("jinja2", extra="report")
-    environment = jinja2.Environment(
-        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    environment.filters.update(percent=percent, compact=compact, flops=flops_text)
-    template = environment.from_string(resources.files(__package__).joinpath("page.html").read_text("utf-8"))
     found, networks = found_by(records), records.networks()
     criterion = Criterion.of(records.meta("criterion"))
     report = found.exhibits.classification
     classes = [] if report is None else class_rows(report)
-    text: str = template.render(
+    return render(
+        "page.html",
         title=records.meta("title") or records.path.resolve().parent.name,
         headline=headline(found, networks, records.meta("round"), criterion),
         status=status(records),
@@ -100,7 +94,6 @@ def page(records: Records) -> str:
         best=found.best and found.best.id,
         making=making(records, found),
     )
-    return text
 
 
 def headline(found: Result, networks: Sequence[NetworkRecord], number: int | None, criterion: Criterion) -> list[str]:

@@ -12,7 +12,15 @@ REMEDY = "Lower the learning rate, clip the gradients (clip_norm) or look at the
 
 
 class NotFinite(NetmorphError):
-    """A loss is NaN or infinite; the model is left as it was then, for a look at it."""
+    """A loss is NaN or infinite; the model is left as it was then, for a look at it.
+
+    Attributes:
+        network: which of the networks that were trained together it was; 0 of one alone.
+    """
+
+    def __init__(self, message: str, network: int = 0) -> None:
+        super().__init__(message)
+        self.network = network
 
 
 def first_nonfinite(model: nn.Module, inputs: Tensor) -> str:

@@ -413,3 +413,47 @@ def test_every_field_of_a_recipe_is_known_to_be_supported_or_not() -> None:
     assert {*many.OWN, *many.UNSUPPORTED, *alike.split(), "channels_last"} == {
         field.name for field in dataclasses.fields(Recipe)
     }
+
+
+@pytest.mark.parametrize("stacked", [True, False])
+def test_each_epoch_is_told_with_the_weights_of_its_moment(stacked):
+    data, seen = dataset(), {}
+    models = [convolutional(0, 4), convolutional(1, 2)]
+
+    def on_epoch(number, epoch):
+        measured = evaluate(models[number], data.validation, data).numbers
+        assert measured == pytest.approx(epoch.validation, rel=1e-6)
+        seen[number, epoch.epoch] = epoch
+
+    histories = train_many(models, data, recipes(2), stacked=stacked, on_epoch=on_epoch)
+
+    assert len(seen) == 6
+    for (number, epoch), told in seen.items():
+        assert histories[number][epoch - 1] is told
+
+
+def test_stacked_ends_where_all_have_enough():
+    def enough(history):
+        return history[-1].learning_rate * len(history) >= 0.02
+
+    told = []
+    models = [convolutional(seed) for seed in range(2)]
+    given = recipes(2, epochs=9, schedule="constant")
+
+    histories = train_many(models, dataset(), given, stacked=True, enough=enough, on_epoch=lambda n, e: told.append(n))
+    alone = train_many([convolutional(seed) for seed in range(2)], dataset(), given, stacked=False, enough=enough)
+
+    assert [len(history) for history in histories] == [5, 5]
+    assert [len(history) for history in alone] == [5, 3]
+    assert told == [0, 1] * 5
+
+
+@pytest.mark.parametrize("stacked", [True, False])
+def test_which_network_diverged_is_told(stacked):
+    given = recipes(3, optimizer="sgd")
+    given[1] = dataclasses.replace(given[1], learning_rate=1e200)
+
+    with pytest.raises(NotFinite, match="network 1") as error:
+        train_many([convolutional(seed) for seed in range(3)], dataset(), given, stacked=stacked)
+
+    assert error.value.network == 1

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, fields, replace
+from functools import partial
 from time import perf_counter
 
 import torch
@@ -51,6 +52,8 @@ def train_many(
     seeds: Sequence[int] | None = None,
     device: str | torch.device | None = None,
     stacked: bool | None = None,
+    on_epoch: Callable[[int, Epoch], None] | None = None,
+    enough: Callable[[History], bool] | None = None,
 ) -> list[History]:
     """Train networks in place, each as `train(model, dataset, recipe, seed=seed)` does, up to rounding.
 
@@ -73,6 +76,10 @@ def train_many(
         stacked: whether they train as one stacked batch. None tries both for a few steps on copies, and takes the
             faster one, or one after another if memory does not suffice. As timings vary, so may this choice, and with
             it the rounding of the results: where the same bits are wanted again, say True or False.
+        on_epoch: called after each epoch of each network with its number, from 0; `models[number]` then has the weights
+            of that moment.
+        enough: ends the training where it is true of a network's epochs so far; stacked, all go on until it is true of
+            each. What it says must depend on nothing else.
 
     Returns:
         The history of each. Stacked, an epoch's `seconds` are each network's share of the time of all.
@@ -80,7 +87,8 @@ def train_many(
     Raises:
         NetmorphError: models, recipes and seeds are not of one number, or do not fit the data or the device.
         StackError: `stacked` is True, and the networks or the recipes cannot be stacked; nothing is trained yet.
-        NotFinite: a loss of one network is NaN or infinite; stacked, all models keep the weights of that moment.
+        NotFinite: a loss of one network, `error.network`, is NaN or infinite; stacked, all models keep the weights of
+            that moment.
         OutOfMemory: the message says what to lower.
     """
     seeds = range(len(models)) if seeds is None else seeds
@@ -98,16 +106,20 @@ def train_many(
     stacking = advice(recipes[0], f"with {len(models)} networks stacked", remedies)
     if stacked:
         with stacking:
-            return _train_team(Team.of(models, dataset, recipes), dataset, recipes, seeds)
+            return _train_team(Team.of(models, dataset, recipes), dataset, recipes, seeds, on_epoch, enough)
     if stacked is None and len(models) > 1:
         team = _winning_team(models, dataset, recipes, seeds)
         if team is not None:
             with stacking:
-                return _train_team(team, dataset, recipes, seeds)
-    return [
-        train(model, dataset, recipe, seed=seed, device=device)
-        for model, recipe, seed in zip(models, recipes, seeds, strict=True)
-    ]
+                return _train_team(team, dataset, recipes, seeds, on_epoch, enough)
+    histories = []
+    for number, (model, recipe, seed) in enumerate(zip(models, recipes, seeds, strict=True)):
+        told = None if on_epoch is None else partial(on_epoch, number)
+        try:
+            histories.append(train(model, dataset, recipe, seed=seed, device=device, on_epoch=told, enough=enough))
+        except NotFinite as error:
+            raise NotFinite(f"network {number}: {error}", number) from error
+    return histories
 
 
 @dataclass(frozen=True)
@@ -190,7 +202,14 @@ def stacking_wins(team: Team, dataset: Dataset, recipes: Sequence[Recipe], seeds
     return min(time for time, _ in times) < min(time for _, time in times)
 
 
-def _train_team(team: Team, dataset: Dataset, recipes: Sequence[Recipe], seeds: Sequence[int]) -> list[History]:
+def _train_team(
+    team: Team,
+    dataset: Dataset,
+    recipes: Sequence[Recipe],
+    seeds: Sequence[int],
+    on_epoch: Callable[[int, Epoch], None] | None,
+    enough: Callable[[History], bool] | None,
+) -> list[History]:
     stack = team.stack()
     optimizer = StackedOptimizer(stack, recipes)
     score = dataset.task.score
@@ -204,7 +223,8 @@ def _train_team(team: Team, dataset: Dataset, recipes: Sequence[Recipe], seeds: 
         number = int((~losses.isfinite()).nonzero()[0])
         with mode(team.models[number], training=stack.template.training):
             where = first_nonfinite(team.models[number], inputs[number])
-        raise NotFinite(f"the loss of network {number} is {losses[number].item()} in {when}: {where}. {REMEDY}")
+        told = f"the loss of network {number} is {losses[number].item()} in {when}: {where}. {REMEDY}"
+        raise NotFinite(told, number)
 
     for number in range(1, recipes[0].epochs + 1):
         started = perf_counter()
@@ -220,6 +240,12 @@ def _train_team(team: Team, dataset: Dataset, recipes: Sequence[Recipe], seeds: 
         better = [place for place, history in enumerate(histories) if history.best is history[-1]]
         for name, tensor in stack.tensors.items():
             best[name][better] = tensor[better]
+        if on_epoch is not None:
+            team.take(stack.tensors)
+            for place, history in enumerate(histories):
+                on_epoch(place, history[-1])
+        if enough is not None and all(map(enough, histories)):
+            break
 
     team.take(best)
     return histories
