@@ -29,9 +29,9 @@ LEVELS = (
     ("edit",),
     ("measure", "scores", "train"),
     ("policy", "testing", "integrations"),
-    ("run",),
-    ("search", "report", "shrink"),
-    ("session", "reproduce"),
+    ("run", "shrink"),
+    ("search", "report"),
+    ("session", "shrinking", "reproduce"),
     ("watch",),
     ("",),  # the face, `netmorph` itself
     ("cli",),

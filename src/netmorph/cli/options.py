@@ -33,14 +33,15 @@ class OptimizerName(StrEnum):
     muon = "muon"
 
 
-Data = Annotated[
-    str,
-    typer.Option(
-        help="digits, diabetes (a table), stdlib (a text; these three are on every machine), mnist, kmnist, "
-        "fashion_mnist, cifar10; a folder of images: Hugging Face parquet, the original files, or a folder a class; a "
-        "table (.csv, .tsv, .parquet), arrays (.npz), or a text (.txt).",
-        rich_help_panel=DATA,
-    ),
+_SOURCES = (
+    "digits, diabetes (a table), stdlib (a text; these three are on every machine), mnist, kmnist, fashion_mnist, "
+    "cifar10; a folder of images: Hugging Face parquet, the original files, or a folder a class; a table (.csv, .tsv, "
+    ".parquet), arrays (.npz), or a text (.txt)."
+)
+Data = Annotated[str, typer.Option(help=_SOURCES, rich_help_panel=DATA)]
+DataOfTheRun = Annotated[
+    str | None,
+    typer.Option("--data", help=f"{_SOURCES} If not given: those of the run.", rich_help_panel=DATA),
 ]
 Stream = Annotated[
     bool,

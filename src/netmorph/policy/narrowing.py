@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import copy
-import statistics
-import time
 import warnings
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
@@ -17,13 +15,12 @@ from netmorph.edit.apply import refusal
 from netmorph.edit.replace import make
 from netmorph.errors import EditError
 from netmorph.graph import Graph, Group
-from netmorph.graph.running import run
+from netmorph.measure.latency import latency as seconds_of
 from netmorph.measure.prediction import predict_flops, predict_parameters
 from netmorph.observe.samples import Samples
 from netmorph.scores import Score, best, magnitude
 
 Widths = dict[str, int]
-TIMED = 7  # runs whose median is the latency
 
 
 def narrow_to(
@@ -218,11 +215,4 @@ def _seconds(graph: Graph, widths: Widths) -> float:
     if kept:
         plan = narrow_all(graph, kept).plan(graph)
         make(model, plan, [])
-    times = []
-    for _ in range(TIMED + 1):
-        begin = time.perf_counter()
-        run(model, graph.inputs)
-        if torch.accelerator.is_available():  # which computes on after the call returns
-            torch.accelerator.synchronize()
-        times.append(time.perf_counter() - begin)
-    return statistics.median(times[1:])  # the first run warms up
+    return seconds_of(model, graph.inputs)

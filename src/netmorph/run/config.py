@@ -202,6 +202,15 @@ def from_json(told: dict[str, Any], proposals: Iterable[Proposal] = (), model: s
     return config
 
 
+def parts_of(told: dict[str, Any]) -> tuple[DataConfig, Recipe]:
+    """The data and the recipe of a config as `as_json` wrote it, whatever else it asks for.
+
+    Raises:
+        AttributeError, KeyError, TypeError, ValueError: no config is told like this.
+    """
+    return _part(DataConfig, told["data"]), _part(Recipe, told["recipe"])
+
+
 def _part(kind: Any, told: dict[str, Any]) -> Any:
     made = kind(**_known(told))
     check_fields(made)

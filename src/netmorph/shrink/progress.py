@@ -106,15 +106,19 @@ class Progress:
         """Where the training of a round keeps its state; None where nothing is kept."""
         return None if self._folder is None else self._folder / f"round-{number}.checkpoint"
 
-    def network(self) -> tuple[nn.Module, Journal]:
-        """A copy of the network that was given, become that of the latest round that is kept.
+    @property
+    def latest(self) -> int:
+        """The number of the latest round that is kept."""
+        return max(told.number for told in self.rounds if told.kept)
+
+    def network(self, number: int) -> tuple[nn.Module, Journal]:
+        """A copy of the network that was given, become that of a round that is kept.
 
         Raises:
             LoadError: its file is missing or damaged.
         """
         if self._folder is None:
             raise ShrinkError("no network is kept in memory; give a folder")
-        number = max(told.number for told in self.rounds if told.kept)
         model = copy.deepcopy(self._model)
         return model, load_onto(network_file(self._folder, number), model, self._journal)
 

@@ -44,12 +44,14 @@ class Shrunk:
     """What came of it.
 
     Attributes:
-        graph: of the smallest network that is good enough; `graph.model`, `graph.journal`.
+        graph: of the latest network that is good enough; `graph.model`, `graph.journal`.
+        start: of the network of round 0.
         rounds: from the network as it was given (round 0).
         stopped: why there is no further round.
     """
 
     graph: Graph
+    start: Graph
     rounds: Sequence[Round]
     stopped: str
 
@@ -110,45 +112,41 @@ def shrink(
     progress = Progress(folder, model, journal, base)
     inputs = examples(dataset, model)
     teaching = _Teaching(dataset, recipes, seed, progress, on_round, on_epoch)
-    if progress.rounds:
-        current = trace(*_in(progress.network(), inputs))
+    if not progress.rounds:
+        start = teaching(trace(copy.deepcopy(model), inputs, journal), 0, {}, -math.inf)
+        current = trace(copy.deepcopy(start.model), inputs, journal)
     else:
-        current = teaching(trace(copy.deepcopy(model), inputs, journal), 0, {}, -math.inf)
+        start, current = (trace(*_in(progress.network(number), inputs)) for number in (0, progress.latest))
     floor = _floor(progress.rounds[0], tolerance, dataset)
     while True:
         failures = sum(not told.kept for told in progress.rounds)
         number = len(progress.rounds)
         if number > rounds:
-            return Shrunk(current, progress.rounds, f"{rounds} round{'s are' if rounds > 1 else ' is'} done")
+            return Shrunk(current, start, progress.rounds, f"all {rounds} rounds are done")
         if failures >= TRIES:
-            return Shrunk(current, progress.rounds, "what is narrower loses more than the tolerance")
+            return Shrunk(current, start, progress.rounds, "what is narrower loses more than the tolerance")
         samples = Samples(current, _calibration(dataset, current.model, calibration, seed), seed=seed)
         wanted = widths(samples)
         changed = _changed(current, wanted.widths, agree, 0.5**failures)
         if not changed:
-            return Shrunk(current, progress.rounds, "widths agree with what is wanted")
+            return Shrunk(current, start, progress.rounds, "widths agree with what is wanted")
         before = copy.deepcopy(current.model), current.journal
         rebuilt = teaching(rebuild(samples, changed, seed + number), number, wanted.ranks, floor)
         current = rebuilt if progress.rounds[-1].kept else trace(*_in(before, inputs))
 
 
-def lowering(recipe: Recipe, factor: float, first: Recipe | None = None) -> Recipes:
+def lowering(recipe: Recipe, factor: float) -> Callable[[int], Recipe]:
     """The recipe with a weight decay that is multiplied by a factor in each round after the first.
 
     Args:
         factor: above 0, such as 0.5.
-        first: of round 0, see `shrink`.
 
     Raises:
         ShrinkError: the factor is not above 0.
     """
     if not factor > 0:
         raise ShrinkError(f"weight decay is multiplied by a factor above 0; got {factor}")
-
-    def recipes(number: int) -> Recipe | None:
-        return first if number == 0 else replace(recipe, weight_decay=recipe.decay * factor ** (number - 1))
-
-    return recipes
+    return lambda number: replace(recipe, weight_decay=recipe.decay * factor ** max(0, number - 1))
 
 
 @dataclass(frozen=True)

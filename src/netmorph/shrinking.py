@@ -1,0 +1,265 @@
+"""A shrinking in a folder: what was asked for, the rounds, the smallest network, and a page about them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from netmorph.data import Dataset
+from netmorph.edit.journal import Base, save
+from netmorph.errors import NetmorphError, require, suggest
+from netmorph.files import write_text
+from netmorph.graph import Graph, trace
+from netmorph.graph.journal import Journal
+from netmorph.measure import SPECTRAL
+from netmorph.measure.cost import cost
+from netmorph.measure.latency import latency as seconds_of
+from netmorph.report.shrinking import Measured, write_page
+from netmorph.run.config import DataConfig, parts_of
+from netmorph.run.lock import RunLock
+from netmorph.run.machine import machine, versions
+from netmorph.shrink import (
+    SPECTRA,
+    Rebuild,
+    Round,
+    ShrinkError,
+    Shrunk,
+    Widths,
+    by_rank,
+    explaining,
+    fresh,
+    kept,
+    lowering,
+    shrink,
+    to_cost,
+)
+from netmorph.train.checks import check_data, check_head, check_output, check_recipe
+from netmorph.train.evaluation import evaluate
+from netmorph.train.history import Epoch
+from netmorph.train.inputs import examples
+from netmorph.train.parallel import ONE_PROCESS
+from netmorph.train.recipe import Recipe
+from netmorph.typed import check_fields
+
+CONFIG, RESULT, NETWORK = "shrink.json", "result.json", "network.safetensors"
+EXPLAINED = "explained"  # the rank that explains a share of the variance
+KINDS = ("flops", "params", "latency")
+
+
+@dataclass(frozen=True)
+class ShrinkConfig:
+    """What a shrinking was asked to do, as plain values.
+
+    Attributes:
+        model: the network in the words of the command line; base, options: what belongs to it there.
+        data: see `DataConfig`.
+        recipe: of all trainings, but for their epochs.
+        epochs: of each round's training; 0 trains nothing.
+        first_epochs: of the network as it was given, before anything is measured.
+        target: "rank", or one of `KINDS`: the share of it that is left is `share`.
+        share: see `target`.
+        rank: "explained", or a name of `netmorph.measure.SPECTRAL`.
+        explained: the share of the variance, see `netmorph.shrink.explaining`.
+        own: that of some groups, by name.
+        spectrum: a name of `netmorph.shrink.SPECTRA`.
+        fresh: draw new weights in each round.
+        decay_factor: weight decay is multiplied by it from round to round.
+        fill, growth, multiple_of: see `netmorph.shrink.by_rank`.
+        rounds, tolerance, calibration, seed: see `netmorph.shrink.shrink`.
+        device: where it is trained.
+        threads: of this process; part of what decides the numbers.
+    """
+
+    model: str
+    data: DataConfig
+    recipe: Recipe
+    base: str | None = None
+    options: dict[str, Any] = field(default_factory=dict)
+    epochs: int = 5
+    first_epochs: int = 0
+    target: str = "rank"
+    share: float = 0.5
+    rank: str = EXPLAINED
+    explained: float = 0.99
+    own: dict[str, float] = field(default_factory=dict)
+    spectrum: str = "activations"
+    fresh: bool = False
+    decay_factor: float = 1.0
+    fill: float = 1.0
+    growth: float = 1.0
+    multiple_of: int = 1
+    rounds: int = 10
+    tolerance: float = 0.005
+    calibration: int = 1000
+    seed: int = 0
+    device: str = "cpu"
+    threads: int = 1
+
+    def widths(self) -> Widths:
+        """What chooses the widths.
+
+        Raises:
+            ShrinkError: a name is unknown, or a number makes no sense.
+        """
+        if self.target in KINDS:
+            flops, params, latency = (self.share if kind == self.target else None for kind in KINDS)
+            return to_cost(flops=flops, params=params, latency=latency, multiple_of=self.multiple_of)
+        for told, known in ((self.rank, [EXPLAINED, *SPECTRAL]), (self.spectrum, [*SPECTRA])):
+            if told not in known:
+                raise ShrinkError(f"{told!r} is none of {', '.join(known)}{suggest(told, known)}")
+        return by_rank(
+            explaining(self.explained) if self.rank == EXPLAINED else SPECTRAL[self.rank],
+            SPECTRA[self.spectrum],
+            own={name: explaining(share) for name, share in self.own.items()},
+            fill=self.fill,
+            growth=self.growth,
+            multiple_of=self.multiple_of,
+        )
+
+    @property
+    def rebuild(self) -> Rebuild:
+        """How a network gets its new widths."""
+        return fresh if self.fresh else kept
+
+    def recipe_of(self, number: int) -> Recipe | None:
+        """The recipe of a round; None trains nothing."""
+        epochs = self.epochs if number else self.first_epochs
+        if epochs == 0:
+            return None
+        return replace(lowering(self.recipe, self.decay_factor)(number), epochs=epochs)
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain values."""
+        return asdict(self)
+
+    @staticmethod
+    def read(folder: Path) -> ShrinkConfig:
+        """The config that a folder began with.
+
+        Raises:
+            ShrinkError: there is none, or it is damaged.
+        """
+        try:
+            told = json.loads((folder / CONFIG).read_text("utf-8"))
+            data, recipe = parts_of(told)
+            made = ShrinkConfig(**told | {"data": data, "recipe": recipe})
+            check_fields(made)
+        except (FileNotFoundError, NotADirectoryError):
+            raise ShrinkError(f"{folder} holds no shrinking to go on with: there is no {CONFIG}") from None
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            raise ShrinkError(f"{folder / CONFIG} is damaged, or was not written by netmorph: {error}") from error
+        return made
+
+
+def create(folder: Path, config: ShrinkConfig, model: nn.Module, dataset: Dataset) -> Path:
+    """Start the folder of a shrinking, once data, recipe and network are known to work together.
+
+    Raises:
+        NetmorphError: they do not; or the folder is not free.
+    """
+    if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
+        raise ShrinkError(f"{folder} is not an empty folder; go on with --resume {folder}, or choose another folder")
+    for package in ("matplotlib", "jinja2"):  # before hours of training, not after
+        require(package, "report")
+    check_data(dataset)
+    check_recipe(config.recipe, dataset, ONE_PROCESS)
+    check_output(model, dataset, config.recipe)
+    check_head(model, dataset)
+    if not trace(model, examples(dataset, model)).editable():
+        raise ShrinkError("there is nothing to shrink: no group of channels may change. netmorph groups tells why")
+    told = replace(config, data=config.data.absolute()).as_json()
+    write_text(folder / CONFIG, json.dumps(told, indent=2))
+    return folder
+
+
+@dataclass(frozen=True, eq=False)
+class Finished:
+    """What a shrinking found.
+
+    Attributes:
+        shrunk: its rounds and the smallest network.
+        before, after: measured alike, one after the other.
+        network: the file of the network; page: of the report.
+    """
+
+    shrunk: Shrunk
+    before: Measured
+    after: Measured
+    network: Path
+    page: Path
+
+
+def run(
+    folder: Path,
+    config: ShrinkConfig,
+    model: nn.Module,
+    journal: Journal,
+    dataset: Dataset,
+    base: Base | None,
+    on_round: Callable[[Round], None] = lambda told: None,
+    on_epoch: Callable[[Epoch], None] | None = None,
+) -> Finished:
+    """Start or go on with the shrinking in a folder, test its network beside the one before, and write a page.
+
+    Args:
+        model: as it was given; base: what builds it before its first edit, if that can be told.
+
+    Raises:
+        RunInUse: another process works in the folder.
+        NetmorphError: see `netmorph.shrink.shrink`.
+    """
+    with RunLock(folder):
+        graph = trace(model, examples(dataset, model), journal)
+        shrunk = shrink(
+            graph,
+            dataset,
+            config.recipe_of,
+            config.widths(),
+            config.rebuild,
+            rounds=config.rounds,
+            tolerance=config.tolerance,
+            calibration=config.calibration,
+            seed=config.seed,
+            folder=folder,
+            base=base,
+            on_round=lambda told, network: on_round(told),
+            on_epoch=on_epoch,
+        )
+        first, last = shrunk.start, shrunk.graph
+        before, after = (measured(network, dataset) for network in (first, last))
+        save(folder / NETWORK, last.model, last.journal, base)
+        found = {"before": asdict(before), "after": asdict(after), "stopped": shrunk.stopped}
+        told = {**found, "machine": machine(), "versions": versions()}
+        write_text(folder / RESULT, json.dumps(told, indent=2))
+        page = write_page(folder, f"{config.model} on {dataset.name}", shrunk, before, after, dataset.task.chooses)
+    return Finished(shrunk, before, after, folder / NETWORK, page)
+
+
+def measured(graph: Graph, dataset: Dataset) -> Measured:
+    """What a network costs and how good it is on the test part."""
+    model = graph.model
+    price = cost(model, examples(dataset, model, 2))
+    numbers = evaluate(model, dataset.test, dataset).numbers
+    seconds = seconds_of(model, examples(dataset, model, 1))
+    return Measured(price.parameters, price.flops, seconds, numbers[dataset.task.chooses.name])
+
+
+def target_of(text: str) -> tuple[str, float]:
+    """ "50%flops" -> ("flops", 0.5).
+
+    Raises:
+        NetmorphError: the text is nothing like it.
+    """
+    share, percent, kind = text.replace(" ", "").lower().partition("%")
+    try:
+        value = float(share) / 100
+    except ValueError:
+        value = 0.0
+    if not percent or kind not in KINDS or not 0 < value < 1:
+        raise NetmorphError(f"--to takes a share of flops, params or latency, such as 50%flops; got {text!r}")
+    return kind, value
