@@ -47,7 +47,6 @@ from netmorph.train.recipe import Recipe
 from netmorph.typed import check_fields
 
 CONFIG, RESULT, NETWORK = "shrink.json", "result.json", "network.safetensors"
-EXPLAINED = "explained"  # the rank that explains a share of the variance
 KINDS = ("flops", "params", "latency")
 
 
@@ -63,9 +62,9 @@ class ShrinkConfig:
         first_epochs: of the network as it was given, before anything is measured.
         target: "rank", or one of `KINDS`: the share of it that is left is `share`.
         share: see `target`.
-        rank: "explained", or a name of `netmorph.measure.SPECTRAL`.
-        explained: the share of the variance, see `netmorph.shrink.explaining`.
-        own: that of some groups, by name.
+        rank: a name of `netmorph.measure.SPECTRAL`.
+        explained: in its place the share of the variance that is to be explained, see `netmorph.shrink.explaining`.
+        own: likewise for some groups, by name.
         spectrum: a name of `netmorph.shrink.SPECTRA`.
         fresh: draw new weights in each round.
         decay_factor: weight decay is multiplied by it from round to round.
@@ -84,8 +83,8 @@ class ShrinkConfig:
     first_epochs: int = 0
     target: str = "rank"
     share: float = 0.5
-    rank: str = EXPLAINED
-    explained: float = 0.99
+    rank: str = "effective_rank"
+    explained: float | None = None
     own: dict[str, float] = field(default_factory=dict)
     spectrum: str = "activations"
     fresh: bool = False
@@ -109,11 +108,11 @@ class ShrinkConfig:
         if self.target in KINDS:
             flops, params, latency = (self.share if kind == self.target else None for kind in KINDS)
             return to_cost(flops=flops, params=params, latency=latency, multiple_of=self.multiple_of)
-        for told, known in ((self.rank, [EXPLAINED, *SPECTRAL]), (self.spectrum, [*SPECTRA])):
+        for told, known in ((self.rank, [*SPECTRAL]), (self.spectrum, [*SPECTRA])):
             if told not in known:
                 raise ShrinkError(f"{told!r} is none of {', '.join(known)}{suggest(told, known)}")
         return by_rank(
-            explaining(self.explained) if self.rank == EXPLAINED else SPECTRAL[self.rank],
+            SPECTRAL[self.rank] if self.explained is None else explaining(self.explained),
             SPECTRA[self.spectrum],
             own={name: explaining(share) for name, share in self.own.items()},
             fill=self.fill,

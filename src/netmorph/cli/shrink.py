@@ -99,21 +99,24 @@ def shrink(
     rank: Annotated[
         str,
         typer.Option(
-            help="The rank: explained (by how many directions a share of the variance is explained), effective_rank, "
-            "stable_rank, participation_ratio, gavish_donoho_rank or numerical_rank.",
+            help="effective_rank, stable_rank, participation_ratio, gavish_donoho_rank or numerical_rank.",
             rich_help_panel=SHRINKING,
         ),
-    ] = "explained",
+    ] = "effective_rank",
     of: Annotated[
         Of, typer.Option(help="Of what readers of a layer see, or of its weights.", rich_help_panel=SHRINKING)
     ] = Of.activations,
     explained: Annotated[
-        float, typer.Option(help="The share of the variance that explained explains.", rich_help_panel=SHRINKING)
-    ] = 0.99,
+        float | None,
+        typer.Option(
+            help="In place of --rank: by how many directions this share of the variance is explained, such as 0.98.",
+            rich_help_panel=SHRINKING,
+        ),
+    ] = None,
     own: Annotated[
         list[str] | None,
         typer.Option(
-            help="A share of its own for a group, as NAME=0.95 (netmorph groups lists them). May be repeated.",
+            help="Such a share for one group, as NAME=0.95 (netmorph groups lists them). May be repeated.",
             rich_help_panel=SHRINKING,
         ),
     ] = None,
@@ -194,8 +197,7 @@ def shrink(
     """Make a trained network smaller: to a share of what it costs, or to the ranks that it uses.
 
     Channels are chosen by interpolative decomposition; what reads them, then layer after layer, is fitted to what it
-    computed before; batch norms are recalibrated; then it trains. What is told at the end is measured on the test part,
-    before and after.
+    computed before; then it trains. What is told at the end is measured on the test part, before and after.
 
     --by rank goes on in rounds until widths and ranks agree, or the accuracy falls more than the tolerance: then it
     goes back, and tries half as far. A round that is finished is kept, and --resume goes on from there, also after

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from netmorph.errors import require
 from netmorph.report.arms import ACCENT
 from netmorph.report.figures import GREY, INK, PALE, legend_above
-from netmorph.report.numbers import compact
+from netmorph.report.numbers import compact, percent
 from netmorph.report.plain_page import Picture, Table, save_pictures, write_plain
 from netmorph.shrink import Round, Shrunk
 from netmorph.tasks import LOSS, Criterion
@@ -129,7 +129,7 @@ def size(figure: Figure, rounds: Sequence[Round], criterion: Criterion) -> Mappi
     axes.set_xscale("log")
     axes.xaxis.set_major_formatter(lambda value, position: compact(value))
     axes.set_xlabel("parameters (log scale)")
-    axes.set_ylabel(f"validation {criterion.name}")
+    _number(axes, criterion)
     legend_above(axes)
     return {}
 
@@ -167,12 +167,18 @@ def training(figure: Figure, rounds: Sequence[Round], criterion: Criterion) -> M
     left.plot(places, [epoch.validation[LOSS] for _, epoch in epochs], color=ACCENT, lw=2, label="validation")
     left.set_ylabel(LOSS)
     right.plot(places, [epoch.validation[criterion.name] for _, epoch in epochs], color=ACCENT, lw=2)
-    right.set_ylabel(f"validation {criterion.name}")
+    _number(right, criterion)
     for axes in (left, right):
         axes.set_xlabel("epoch, of all rounds")
         _marks(axes, rounds)
     legend_above(left)
     return {}
+
+
+def _number(axes: Axes, criterion: Criterion) -> None:
+    axes.set_ylabel(f"validation {criterion.name}")
+    if criterion.is_share:
+        axes.yaxis.set_major_formatter(lambda value, position: percent(value))
 
 
 def _marks(axes: Axes, rounds: Sequence[Round]) -> None:

@@ -100,7 +100,8 @@ class Progress:
         if self._folder is not None:
             rows = [each.as_json() for each in self.rounds]
             write_text(self._folder / FILE, json.dumps({"format": FORMAT, "start": self._start, "rounds": rows}))
-            self.checkpoint(told.number).unlink(missing_ok=True)  # type: ignore[union-attr]
+            for left in self._folder.glob(f"round-{told.number}.checkpoint*"):
+                left.unlink()
 
     def checkpoint(self, number: int) -> Path | None:
         """Where the training of a round keeps its state; None where nothing is kept."""

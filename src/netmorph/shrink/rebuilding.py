@@ -8,7 +8,7 @@ from typing import Protocol, runtime_checkable
 import torch
 
 from netmorph.edit.apply import apply
-from netmorph.edit.reconstruct import recalibrate, reconstruct
+from netmorph.edit.reconstruct import reconstruct
 from netmorph.edit.refit import kept_outputs, refit
 from netmorph.edit.width import narrow_all, widen_all
 from netmorph.graph import Graph, trace
@@ -24,8 +24,9 @@ Rebuild = Callable[[Samples, Mapping[str, int], int], Graph]
 def kept(samples: Samples, widths: Mapping[str, int], seed: int, score: Score = interpolative) -> Graph:
     """Keep the channels of the highest scores; readers, then layer after layer, make up for those that go.
 
-    Channels are chosen by interpolative decomposition, readers rebuilt by `reconstruct`, layers by `refit`, and batch
-    norms recalibrated. Groups that get wider keep all their channels and what the network computes.
+    Channels are chosen by interpolative decomposition, readers rebuilt by `reconstruct`, layers by `refit`. Batch norms
+    are not recalibrated: layers have been fitted to what these expect. Groups that get wider keep all their channels
+    and what the network computes.
     """
     narrower, wider = _sorted(samples.graph, widths)
     graph = samples.graph
@@ -35,7 +36,6 @@ def kept(samples: Samples, widths: Mapping[str, int], seed: int, score: Score = 
         outputs = kept_outputs(edit, samples)
         graph = apply(graph, reconstruct(edit, samples))
         refit(graph.model, outputs)
-        recalibrate(graph.model, samples.batches, samples.loss)
         graph = trace(graph.model, graph.inputs, graph.journal)  # its weights were changed in place
     return apply(graph, widen_all(graph, wider, seed=seed)) if wider else graph
 
