@@ -4,6 +4,7 @@ from netmorph.measure.classification import ClassScores, class_scores, classific
 from netmorph.measure.cost import Cost, parameters, training_flops
 from netmorph.measure.cost import forward_flops as flops
 from netmorph.measure.feature_rank import feature_spectra
+from netmorph.measure.lanczos import Leading, leading
 from netmorph.measure.matrices import gradient_matrices, matrices_of, weight_matrices
 from netmorph.measure.network_rank import (
     NETWORK_RANKS,
@@ -16,14 +17,16 @@ from netmorph.measure.network_rank import (
 )
 from netmorph.measure.prediction import Prediction, predict_flops, predict_parameters
 from netmorph.measure.rank_monitor import RankMonitor, Reading
-from netmorph.measure.spectrum import SPECTRAL, Spectrum, SpectrumError, spectra
+from netmorph.measure.spectrum import NORMS, SPECTRAL, Spectrum, SpectrumError, spectra
 from netmorph.measure.values import value_report
 
 __all__ = [
     "NETWORK_RANKS",
+    "NORMS",
     "SPECTRAL",
     "ClassScores",
     "Cost",
+    "Leading",
     "NetworkRank",
     "Prediction",
     "RankMonitor",
@@ -39,6 +42,7 @@ __all__ = [
     "jacobian_participation",
     "jacobian_rank",
     "layer_ranks",
+    "leading",
     "log_effective_rank",
     "matrices_of",
     "narrowest_cut",
