@@ -7,7 +7,7 @@ each of them satisfies.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 
 from netmorph.errors import EditError
 from netmorph.graph import Graph
@@ -34,9 +34,7 @@ def layer_ranks(graph: Graph, batches: Iterable[Batch]) -> float:
         EditError: no weight is a matrix, or weights are not finite.
     """
     found = _spectra(graph)
-    return sum(spectrum.rank() for spectrum in found.values()) / sum(
-        len(spectrum.values) for spectrum in found.values()
-    )
+    return sum(spectrum.rank() for spectrum in found) / sum(len(spectrum.values) for spectrum in found)
 
 
 def log_effective_rank(graph: Graph, batches: Iterable[Batch]) -> float:
@@ -48,7 +46,7 @@ def log_effective_rank(graph: Graph, batches: Iterable[Batch]) -> float:
     """
     shares = [
         math.log(max(1.0, effective_rank(spectrum))) / math.log(len(spectrum.values))
-        for spectrum in _spectra(graph).values()
+        for spectrum in _spectra(graph)
         if len(spectrum.values) > 1
     ]
     if not shares:
@@ -65,9 +63,9 @@ NETWORK_RANKS: dict[str, NetworkRank] = {
 }
 
 
-def _spectra(graph: Graph) -> Mapping[str, Spectrum]:
+def _spectra(graph: Graph) -> list[Spectrum]:
     check_finite(graph.model)
-    found = spectra(weight_matrices(graph))
+    found = [*spectra(weight_matrices(graph)).values()]
     if not found:
         raise EditError("no parameter of the network is a matrix, so no layer has a rank")
     return found
