@@ -31,7 +31,7 @@ LEVELS = (
     ("policy", "testing", "integrations"),
     ("run",),
     ("search", "report"),
-    ("session", "reproduce"),
+    ("session", "reproduce", "ranks"),
     ("watch",),
     ("",),  # the face, `netmorph` itself
     ("cli",),

@@ -8,7 +8,7 @@ import warnings
 
 from rich.text import Text
 
-from netmorph.cli import evolve, find_rate, networks, reproduce, show, train  # noqa: F401 (their commands hang on the app)
+from netmorph.cli import evolve, find_rate, networks, ranks, reproduce, show, train  # noqa: F401 (their commands hang on the app)
 from netmorph.cli.app import app, errors
 from netmorph.cli.wording import in_options
 from netmorph.errors import NetmorphError
