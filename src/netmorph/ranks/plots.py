@@ -13,10 +13,12 @@ from netmorph.ranks.classes import Classes
 from netmorph.ranks.looks import Look
 from netmorph.ranks.rows import Row
 from netmorph.report.figures import GREY, INK, PALE
+from netmorph.report.numbers import compact
 from netmorph.tasks import LOSS
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.axis import Axis
     from matplotlib.figure import Figure
 
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#8c564b", "#999933")
@@ -45,7 +47,7 @@ def against_accuracy(figure: Figure, rows: Sequence[Row]) -> Mapping[str, str]:
     for axes, label in zip(panels, labels, strict=True):
         axes.set_xlabel(label)
     for number in (0, 1, 3):
-        panels[number].set_xscale("log")
+        _logarithmic(panels[number].xaxis)
     panels[0].set_ylabel("test accuracy")
     shades = require("matplotlib.cm", extra="report").ScalarMappable(cmap=colours)
     bar = figure.colorbar(shades, ax=panels, shrink=0.8, pad=0.01)
@@ -87,6 +89,25 @@ def gradient_ranks(figure: Figure, series: Series) -> Mapping[str, str]:
     return {}
 
 
+def layer_courses(figure: Figure, rows: Mapping[str, Row]) -> Mapping[str, str]:
+    """The effective rank of each layer against epochs: weights above, features below, a column for each network."""
+    panels = figure.subplots(2, len(rows), sharey="row", squeeze=False)
+    colours = require("matplotlib", extra="report").colormaps["viridis"]
+    for kind, line, name in zip((weights, features), panels, ("weights", "features"), strict=True):
+        for axes, (title, row) in zip(line, rows.items(), strict=True):
+            layers = list(row.last.weights)
+            for place, layer in enumerate(layers):
+                shade = colours(0.9 * place / (len(layers) - 1))
+                ranks = [kind(look)[layer]["effective_rank"] for look in row.looks]
+                axes.plot([look.epoch for look in row.looks], ranks, color=shade, lw=1.6, label=layer)
+            axes.set_title(title)
+            axes.set_xlabel("epoch")
+        line[0].set_ylabel(f"effective rank, {name}")
+    deepest = max(range(len(rows)), key=lambda place: len(panels[0, place].lines))
+    figure.legend(*panels[0, deepest].get_legend_handles_labels(), loc="outside upper left", ncols=8)
+    return {}
+
+
 def spectra(figure: Figure, row: Row) -> Mapping[str, str]:
     """The singular values of each layer at some epochs, the later the darker."""
     kept = [look for look in row.looks if look.values]
@@ -97,13 +118,13 @@ def spectra(figure: Figure, row: Row) -> Mapping[str, str]:
             shade = colours(0.15 + 0.8 * number / max(len(kept) - 1, 1))
             values = np.maximum(look.values[layer], 1e-9)
             axes.plot(range(1, len(values) + 1), values, color=shade, lw=1.6, label=f"epoch {look.epoch}")
-        axes.set_yscale("log")
+        highest, lowest = max(max(look.values[layer]) for look in kept), min(min(look.values[layer]) for look in kept)
+        axes.set_ylim(max(highest * 1e-4, 0.8 * lowest), highest * 1.3)
+        _logarithmic(axes.yaxis)
         axes.set_title(layer)
         axes.set_xlabel("number")
-        highest = max(max(look.values[layer]) for look in kept)
-        axes.set_ylim(max(highest * 1e-5, axes.get_ylim()[0]), highest * 1.5)
     panels[0].set_ylabel("singular value")
-    panels[-1].legend(fontsize=10)
+    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside upper left", ncols=len(kept))
     return {}
 
 
@@ -137,8 +158,8 @@ def against_width(figure: Figure, rows: Sequence[Row]) -> Mapping[str, str]:
             y = np.exp([rank_of(row, look, kind) for row, look in zip(rows, looks, strict=True)])
             axes.plot(x, y, "o", ms=5, mew=0, alpha=0.7, color=colour, label=label)
         axes.plot([x.min(), x.max()], [x.min(), x.max()], color=PALE, lw=1)
-        axes.set_xscale("log")
-        axes.set_yscale("log")
+        _logarithmic(axes.xaxis)
+        _logarithmic(axes.yaxis)
         axes.set_title(name)
         axes.set_xlabel("width (geometric mean of hidden layers)")
     panels[0].set_ylabel("effective rank")
@@ -156,7 +177,7 @@ def against_noise(figure: Figure, rows: Sequence[Row]) -> Mapping[str, str]:
         for kind, colour, label in ((weights, COLOURS[0], "weights"), (features, COLOURS[1], "features")):
             y = np.exp([rank_of(row, row.last, kind) - width_of(row) for row in own])
             axes.plot(x, y, "o", ms=5, mew=0, alpha=0.7, color=colour, label=label)
-        axes.set_xscale("log")
+        _logarithmic(axes.xaxis)
         axes.set_title(optimizer)
         axes.set_xlabel("batch size / (learning rate × weight decay)")
     panels[0].set_ylabel("effective rank / width")
@@ -174,8 +195,8 @@ def paired(figure: Figure, matched: Mapping[str, Sequence[tuple[Row, Row]]]) -> 
             axes.plot(x, y, "o", ms=5, mew=0, alpha=0.7, color=colour, label=label)
             ends = [min(ends[0], *x, *y), max(ends[1], *x, *y)]
         axes.plot(ends, ends, color=PALE, lw=1)
-        axes.set_xscale("log")
-        axes.set_yscale("log")
+        _logarithmic(axes.xaxis)
+        _logarithmic(axes.yaxis)
         axes.set_title(name)
         axes.set_xlabel("effective rank, true labels and all samples")
     panels[0].set_ylabel("effective rank under the other condition")
@@ -193,9 +214,24 @@ def _course(axes: Axes, series: Series, value: Callable[[Row, Look], float], lab
             epochs = np.arange(max(x[-1] for x, _ in lines) + 1)
             axes.plot(epochs, np.median([np.interp(epochs, x, y) for x, y in lines], axis=0), color=colour, lw=2.2)
     if log:
-        axes.set_yscale("log")
+        _logarithmic(axes.yaxis)
     axes.set_title(label)
     axes.set_xlabel("epoch")
+
+
+def _logarithmic(axis: Axis) -> None:
+    """Make an axis logarithmic once all is drawn, with plain numbers at its marks."""
+    ticker = require("matplotlib.ticker", extra="report")
+    axes = axis.axes
+    if axis is axes.xaxis:
+        axes.set_xscale("log")
+        low, high = axes.get_xlim()
+    else:
+        axes.set_yscale("log")
+        low, high = axes.get_ylim()
+    axis.set_major_locator(ticker.LogLocator(subs=(1, 2, 5) if high < 40 * low else (1,), numticks=8))
+    axis.set_minor_locator(ticker.NullLocator())
+    axis.set_major_formatter(lambda value, position: compact(value))
 
 
 def _norm(row: Row, look: Look, kind: Kind = weights) -> float:
