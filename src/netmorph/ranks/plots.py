@@ -229,7 +229,8 @@ def _logarithmic(axis: Axis) -> None:
     else:
         axes.set_yscale("log")
         low, high = axes.get_ylim()
-    axis.set_major_locator(ticker.LogLocator(subs=(1, 2, 5) if high < 40 * low else (1,), numticks=8))
+    marks = (1,) if high > 100 * low else (1, 2, 5) if high > 5 * low else (1, 1.5, 2, 2.5, 3, 4, 5, 6, 7, 8)
+    axis.set_major_locator(ticker.LogLocator(subs=marks, numticks=8))
     axis.set_minor_locator(ticker.NullLocator())
     axis.set_major_formatter(lambda value, position: compact(value))
 
