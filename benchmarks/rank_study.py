@@ -3,7 +3,7 @@
     python -m benchmarks.rank_study --output runs/rank-study
 
 784-wide networks of 2 to 5 hidden layers. *The original setting*: Adam without weight decay, small and large batches in
-turn, a look every third epoch. *Decay*: SGD with weight decay 0, 1e-4, 5e-4 and 5e-3. Each trains until its loss is flat
+turn, a look every third epoch. *Decay*: SGD with weight decay 0, 1e-4, 5e-4 and 5e-3. Each trains till its loss is flat
 (`netmorph.ranks.study.saturated`). Trainings are kept as they end, so that a run that was stopped goes on; at the end
 there are tables, a page and figures. `netmorph ranks study` is the study of random networks.
 """

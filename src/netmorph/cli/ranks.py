@@ -8,7 +8,8 @@ from typing import Annotated
 import typer
 
 from netmorph.cli import options
-from netmorph.cli.app import app, quoted, tell
+from netmorph.cli.app import app, errors, quoted, tell
+from netmorph.cli.interrupt import ends_tidily
 
 ranks = typer.Typer(name="ranks", help="Ranks of layers: the study of where they converge.", no_args_is_help=True)
 app.add_typer(ranks)
@@ -107,6 +108,8 @@ def study(
         )
         folder = run or free_folder(f"ranks-{Path(data).name}")
     set_threads(threads or own_cores())
-    tell(f"Study: {folder}. If it is stopped: netmorph ranks study --resume {quoted(folder)}")
-    study(folder, config, command=options.command_line(), tell=tell)
-    tell(f"Report: {write(folder)}")
+    again = f"netmorph ranks study --resume {quoted(folder)}"
+    tell(f"Study: {folder}")
+    with ends_tidily(lambda: tell(f"\nInterrupted. Go on with: {again}", errors)):
+        study(folder, config, command=options.command_line(), tell=tell)
+        tell(f"Report: {write(folder)}")

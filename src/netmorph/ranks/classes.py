@@ -69,7 +69,9 @@ def error_of(matched: Sequence[tuple[Row, Row]], kind: Kind) -> float:
 
 
 def classes(found: Numbers, error: float) -> Classes:
-    """Clusters of profiles by HDBSCAN, which are not told apart where they are closer than the error.
+    """Clusters of profiles by HDBSCAN; those whose nearest members are closer than the error are one.
+
+    (scikit-learn's `cluster_selection_epsilon` means the same, and fails with NumPy 2.4.)
 
     Source: R. Campello, D. Moulavi, J. Sander, Density-based clustering based on hierarchical density estimates, 2013.
 
@@ -84,8 +86,7 @@ def classes(found: Numbers, error: float) -> Classes:
     if len(found) < FEWEST:
         raise StudyError(f"classes are looked for among at least {FEWEST} networks that were trained; got {len(found)}")
     cluster = require("sklearn.cluster", extra="data")
-    hdbscan = cluster.HDBSCAN(min_cluster_size=SMALLEST, cluster_selection_epsilon=error, copy=True)
-    labels: NDArray[np.int64] = hdbscan.fit(found).labels_
+    labels = _joined(found, cluster.HDBSCAN(min_cluster_size=SMALLEST, copy=True).fit(found).labels_, error)
     centred = found - found.mean(0)
     _, values, directions = np.linalg.svd(centred, full_matrices=False)
     total = float(values @ values) or 1.0
@@ -102,6 +103,19 @@ def classified(rows: Sequence[Row], again: Sequence[tuple[Row, Row]], kind: Kind
     """
     error = error_of(again, kind)
     return classes(profiles(rows, kind, untrained=True), error), classes(profiles(rows, kind), error)
+
+
+def _joined(found: Numbers, labels: NDArray[np.int64], error: float) -> NDArray[np.int64]:
+    """Labels in which classes closer than the error are the same, numbered in the order of the networks."""
+    near = np.linalg.norm(found[:, None] - found[None], axis=2) < error
+    labels = labels.copy()
+    for one, other in zip(*np.nonzero(near), strict=True):
+        if labels[one] >= 0 and labels[other] >= 0:
+            labels[labels == labels[other]] = labels[one]
+    numbers = {-1: -1}
+    for label in labels.tolist():
+        numbers.setdefault(label, len(numbers) - 1)
+    return np.asarray([numbers[label] for label in labels.tolist()], dtype=np.int64)
 
 
 def agreement(one: Classes, other: Classes) -> float:

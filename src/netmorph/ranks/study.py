@@ -106,10 +106,10 @@ def study(folder: Path, config: StudyConfig, *, command: str = "", tell: Callabl
         SaveError: a file cannot be written.
     """
     with RunLock(folder):
+        data = conditions(config.data.load(), config)
         begin(folder, config, command)
         remove_unfinished(folder)
         remove_unfinished(folder / ROWS)
-        data = conditions(config.data.load(), config)
         architectures = draw(config.networks, config.widths, config.depths, config.seed)
         for name, dataset in data.items():
             chosen = range(config.repeated if name == AGAIN else config.networks)
