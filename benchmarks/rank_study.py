@@ -4,8 +4,8 @@
 
 784-wide networks of 2 to 5 hidden layers. *The original setting*: Adam without weight decay, small and large batches in
 turn, a look every third epoch. *Decay*: SGD with weight decay 0, 1e-4, 5e-4 and 5e-3. Each trains till its loss is flat
-(`netmorph.ranks.studying.saturated`). Trainings are kept as they end, so that a run that was stopped goes on; at the end
-there are tables, a page and figures. `netmorph ranks study` is the study of random networks.
+(`netmorph.ranks.studying.saturated`). Trainings are kept as they end, so that a run that was stopped goes on; at the
+end there are tables, a page and figures. `netmorph ranks study` is the study of random networks.
 """
 
 from __future__ import annotations
