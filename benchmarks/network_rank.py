@@ -60,7 +60,7 @@ def main() -> None:
                     for candidate, change in changes.items():
                         table.setdefault(kind, {}).setdefault(candidate, []).append(change)
         show(family, table)
-        print(*told, sep=", ", end="\n\n", flush=True)
+        print("", ", ".join(told), "", sep="\n", flush=True)
     show_monotone()
     print(f"\n{time.perf_counter() - started:.0f} s on {machine()}, 1 thread, {versions()}")
 
@@ -96,14 +96,15 @@ def changed(graph: Graph, make: Make, x: Tensor, seed: int) -> Graph | None:
     What is no exact edit is left out: some ways to widen are exact only where the network lets them be.
     """
     expected = graph.model(x)
+    twin = netmorph.trace(copy.deepcopy(graph.model), x[:4])
     for attempt in range(TRIES):
-        twin = netmorph.trace(copy.deepcopy(graph.model), x[:4])
         try:
-            twin = netmorph.apply(twin, make(twin, TRIES * seed + attempt))
+            longer = netmorph.apply(twin, make(twin, TRIES * seed + attempt))
         except NetmorphError:
             continue
-        if (twin.model(x) - expected).abs().max() < 1e-9:
-            return twin
+        if (longer.model(x) - expected).abs().max() < 1e-9:
+            return longer
+        twin = netmorph.trace(copy.deepcopy(graph.model), x[:4])
     return None
 
 
@@ -217,8 +218,11 @@ def trained_once(seed: int) -> Ranked:
 
 def show_monotone() -> None:
     """Means over seeds, and the share of single steps to less that did not raise the number."""
-    families = {"rank of a layer in the middle": bottleneck, "outputs projected to dimensions": projected}
-    families["rank of a trained layer in the middle"] = truncated
+    families = {
+        "rank of a layer in the middle": bottleneck,
+        "outputs projected to dimensions": projected,
+        "rank of a trained layer in the middle": truncated,
+    }
     print(f"| less is computed | {' | '.join(NETWORK_RANKS)} |")
     print("|---" * (1 + len(NETWORK_RANKS)) + "|")
     for title, make in families.items():

@@ -107,6 +107,19 @@ def test_entries_that_are_not_finite_are_named() -> None:
         Follower()({"b": torch.ones(3)})
 
 
+@pytest.mark.parametrize("bad", [torch.ones(4), torch.zeros(3), torch.full((3,), math.nan), torch.ones(3, 1)])
+def test_a_start_that_leads_nowhere(bad: Tensor) -> None:
+    with pytest.raises(SpectrumError, match=r"a start is a vector .* such as torch\.randn\(3\); got"):
+        leading(torch.ones(3, 5), bad)
+
+
+def test_a_training_in_mixed_precision_takes_nothing_from_it() -> None:
+    matrix = torch.randn(60, 60, generator=drawn(0))
+    expected = leading(matrix, start(matrix)).largest
+    with torch.autocast("cpu", torch.bfloat16):
+        assert leading(matrix, start(matrix)).largest == expected
+
+
 def test_a_new_leading_direction_is_found_at_right_angles_to_the_old() -> None:
     """Two blocks that have nothing in common: no product leads from the old vector to the new."""
     follow = Follower()

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from netmorph.measure.spectrum import check_finite, check_matrix
+from netmorph.measure.spectrum import SpectrumError, check_finite, check_matrix
 
 TOLERANCE = 1e-3
 # The start is the last look's vector plus so much of a random one: what has become the leading direction since then may
@@ -63,12 +63,21 @@ def leading(matrix: Tensor, start: Tensor, tolerance: float = TOLERANCE) -> Lead
 
     Returns:
         The norms; of entries that are not finite both are NaN or infinite, of zeros both are 0.
+
+    Raises:
+        SpectrumError: no matrix, or a start of another length, of zeros, or with NaN or infinite entries.
     """
+    check_matrix("matrix", matrix)
+    if start.shape != (min(matrix.shape),) or not 0 < float(torch.linalg.vector_norm(start)) < math.inf:
+        raise SpectrumError(
+            f"a start is a vector as long as the shorter side of the matrix {tuple(matrix.shape)}, of finite numbers "
+            f"that are not all zero, such as torch.randn({min(matrix.shape)}); got {tuple(start.shape)}"
+        )
     matrix = matrix.detach()
     if matrix.dtype in (torch.float16, torch.bfloat16):
         matrix = matrix.float()
     tall = matrix if matrix.shape[0] >= matrix.shape[1] else matrix.mH
-    with torch.no_grad():
+    with torch.no_grad(), torch.autocast(tall.device.type, enabled=False):
         frobenius, scale = float(torch.linalg.vector_norm(tall)), 1.0
         if not 1 / SAFE < frobenius < SAFE:  # squares would vanish or overflow
             scale = float(tall.abs().amax())
@@ -111,9 +120,9 @@ class Follower:
         kind = torch.complex64 if matrix.is_complex() else torch.float32
         fresh = torch.randn(min(matrix.shape), generator=self._generator, dtype=kind).to(matrix.device)
         last = self._vectors.get(name)
-        if last is None or last.shape != fresh.shape or last.device != fresh.device:
+        if last is None or last.shape != fresh.shape or last.is_complex() != fresh.is_complex():
             return fresh
-        start: Tensor = last + FRESH * fresh / torch.linalg.vector_norm(fresh)
+        start: Tensor = last.to(matrix.device) + FRESH * fresh / torch.linalg.vector_norm(fresh)
         return start
 
 
