@@ -4,8 +4,8 @@
 
 784-wide networks of 2 to 5 hidden layers. *The original setting*: Adam without weight decay, small and large batches in
 turn, a look every third epoch. *Decay*: SGD with weight decay 0, 1e-4, 5e-4 and 5e-3. Each trains till its loss is flat
-(`netmorph.ranks.studying.saturated`). Trainings are kept as they end, so that a run that was stopped goes on; at the
-end there are tables, a page and figures. `netmorph ranks study` is the study of random networks.
+(`netmorph.ranks.trainings.saturated`). What is trained is kept, so that a run that was stopped goes on; at the end are
+tables, a page and figures. `netmorph ranks study` is the study of random networks.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from netmorph.ranks.answers import Kind, features, log_ranks, rank_of, settled, 
 from netmorph.ranks.architectures import Architecture
 from netmorph.ranks.looks import look
 from netmorph.ranks.rows import ROWS, Row, read, write_rows
-from netmorph.ranks.studying import saturated
+from netmorph.ranks.trainings import saturated
 from netmorph.report.numbers import duration, percent
 from netmorph.report.plain_page import Picture, Table, save_pictures, write_plain
 from netmorph.run.machine import machine, versions

@@ -10,8 +10,8 @@ from netmorph.ranks import plots
 from netmorph.ranks.answers import pairs
 from netmorph.ranks.classes import classified
 from netmorph.ranks.rows import Row, StudyError, read, trained
-from netmorph.ranks.studying import AGAIN, FEWEST, FILE_NAME, TRUE, about
 from netmorph.ranks.tables import NAMES, answered, tables_of
+from netmorph.ranks.trainings import AGAIN, FEWEST, FILE_NAME, TRUE, about
 from netmorph.report.numbers import duration
 from netmorph.report.plain_page import Picture, save_pictures, write_plain
 

@@ -28,7 +28,7 @@ class Row:
 
     Attributes:
         network: its number among the random networks.
-        condition: the data it was trained on, see `netmorph.ranks.studying.conditions`.
+        condition: the data it was trained on, see `netmorph.ranks.trainings.conditions`.
         seed: of its first weights and the order of the samples.
         looks: over time, the first before the first epoch; the last at the end.
         test: the task's numbers on the test part, at the end.

@@ -26,7 +26,7 @@ from netmorph.ranks.answers import (
 )
 from netmorph.ranks.classes import agreement, classified
 from netmorph.ranks.rows import Row, trained
-from netmorph.ranks.studying import AGAIN, SHUFFLED, SMALL, TRUE
+from netmorph.ranks.trainings import AGAIN, SHUFFLED, SMALL, TRUE
 from netmorph.report.numbers import percent
 from netmorph.report.plain_page import Table
 from netmorph.tasks import LOSS
