@@ -41,7 +41,7 @@ from netmorph.graph import Graph
 from netmorph.measure import flops
 from netmorph.measure.cost import parameters
 from netmorph.run.machine import machine, versions
-from netmorph.scores import SCORES, Score, best, magnitude, random
+from netmorph.scores import Score, best, contribution, magnitude, random
 from netmorph.workers.allocator import keep_freed_memory
 
 SHARE = 0.5  # of the FLOPs is left
@@ -209,7 +209,7 @@ def task_of(model: nn.Module, images: Tensor, seed: int) -> Task:
     calibration, judging = ([*half.split(BATCH)] for half in normalized)
     graph = netmorph.trace(copy.deepcopy(model), calibration[0][:2])
     samples = Samples(graph, calibration, seed=seed)
-    edit = netmorph.narrow_to(graph, flops=SHARE, score=SCORES["interpolative"], samples=samples, multiple_of=1)
+    edit = netmorph.narrow_to(graph, flops=SHARE, score=contribution, samples=samples, multiple_of=1)
     return Task(model, calibration, judging, answers_of(model, judging), samples, edit)
 
 

@@ -41,7 +41,7 @@ from netmorph.graph import Graph
 from netmorph.measure import flops
 from netmorph.measure.cost import parameters
 from netmorph.run.machine import machine, versions
-from netmorph.scores import SCORES, Score, best, magnitude, random
+from netmorph.scores import Score, best, contribution, magnitude, random
 from netmorph.train.evaluation import evaluate
 from netmorph.train.inputs import prepare, reference
 from netmorph.train.loop import train
@@ -91,7 +91,7 @@ class Task:
         return self.calibration[0][0][:2]
 
 
-def narrowed_by_netmorph(task: Task, score: Score = SCORES["interpolative"]) -> nn.Module:
+def narrowed_by_netmorph(task: Task, score: Score = contribution) -> nn.Module:
     """Inside the blocks: streams stay whole, because a channel of theirs is missed by every block behind it."""
     graph = netmorph.trace(copy.deepcopy(task.model), task.image)
     samples = Samples(graph, task.calibration, loss, task.seed)
