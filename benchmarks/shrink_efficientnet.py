@@ -47,9 +47,9 @@ from netmorph.workers.allocator import keep_freed_memory
 SHARE = 0.5  # of the FLOPs is left
 SIDE = 224
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-BATCH = 50
+BATCH = 10  # small, so that a tensor's memory is kept for the next one
 REFIT_IMAGES = 200  # `refit` holds the activations of all of its images at once: about 20 MB each
-STEPS = 200  # of Torch-Pruning's iterative pruner
+STEPS = 50  # of Torch-Pruning's iterative pruner
 COLUMNS = ("way", "FLOPs", "parameters", "same answer", "of the five best")
 
 
@@ -140,9 +140,9 @@ WAYS: dict[str, Callable[[Task], nn.Module]] = {
     "cut": cut,
     "reconstructed": reconstructed,
     "refitted": refitted,
+    "Torch-Pruning, all layers together": torch_pruned(together=True),
     "magnitude, netmorph's widths": at_our_widths(magnitude),
     "random, netmorph's widths": at_our_widths(random),
-    "Torch-Pruning, all layers together": torch_pruned(together=True),
     "Torch-Pruning, each layer": torch_pruned(together=False),
 }
 
@@ -157,7 +157,7 @@ def main(arguments: Sequence[str] = ()) -> None:
     done = {(record["seed"], record["way"]) for record in records}
     model, images = efficientnet(), torch.stack(list(read_images(options.images)))
     for seed in options.seeds:
-        waiting = [way for way in WAYS if (seed, way) not in done]
+        waiting = [way for way in options.only or WAYS if (seed, way) not in done]
         if not waiting:
             continue
         task = task_of(model, images, seed)
@@ -209,8 +209,15 @@ def task_of(model: nn.Module, images: Tensor, seed: int) -> Task:
     calibration, judging = ([*half.split(BATCH)] for half in normalized)
     graph = netmorph.trace(copy.deepcopy(model), calibration[0][:2])
     samples = Samples(graph, calibration, seed=seed)
-    edit = netmorph.narrow_to(graph, flops=SHARE, score=contribution, samples=samples, multiple_of=1)
+    edit = netmorph.narrow_to(
+        graph, flops=SHARE, score=contribution, samples=samples, multiple_of=1, groups=inner_groups(graph)
+    )
     return Task(model, calibration, judging, answers_of(model, judging), samples, edit)
+
+
+def inner_groups(graph: Graph) -> list[str]:
+    """The wide ones inside the blocks, and that of the head: what blocks hand on is narrow already."""
+    return [group.name for group in graph.editable() if group.name.endswith(("_expand_conv", "_conv_head"))]
 
 
 def measure(task: Task, narrowed: Callable[[Task], nn.Module]) -> Record:
@@ -289,6 +296,7 @@ def _options(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--images", type=Path, required=True, help="a folder of Parquet files with images")
     parser.add_argument("--output", type=Path, required=True, help="folder for results")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], metavar="N", help="(default: 0 1 2)")
+    parser.add_argument("--only", nargs="+", choices=WAYS, metavar="WAY", help="these ways (default: all)")
     return parser.parse_args(list(arguments))
 
 
