@@ -20,9 +20,8 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from importlib.metadata import version
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy
 import pyarrow.parquet as parquet
@@ -33,15 +32,14 @@ from rich.table import Table
 from torch import Tensor, nn
 
 import netmorph
+from benchmarks._shrinking import applied, at_widths, pruned, spread, where, write_table
 from benchmarks.narrowing import Record, read_records
 from netmorph import Samples, recalibrate, reconstruct
-from netmorph.edit import WidthEdit, narrow_all
-from netmorph.files import atomic_write
+from netmorph.edit import WidthEdit
 from netmorph.graph import Graph
 from netmorph.measure import flops
 from netmorph.measure.cost import parameters
-from netmorph.run.machine import machine, versions
-from netmorph.scores import Score, best, contribution, magnitude, random
+from netmorph.scores import Score, contribution, magnitude, random
 from netmorph.workers.allocator import keep_freed_memory
 
 SHARE = 0.5  # of the FLOPs is left
@@ -77,73 +75,42 @@ class Task:
 
 def cut(task: Task) -> nn.Module:
     """Our channels, nothing made up for."""
-    return _applied(task, task.edit).model
+    return applied(task.model, task.image, task.edit).model
 
 
 def reconstructed(task: Task) -> nn.Module:
     """Our channels, readers make up for what goes."""
-    return _applied(task, reconstruct(task.edit, task.samples)).model
+    return applied(task.model, task.image, reconstruct(task.edit, task.samples)).model
 
 
 def refitted(task: Task) -> nn.Module:
     """And layer after layer is fitted to what it gave, on some of the images."""
     samples = Samples(task.samples.graph, task.calibration[: REFIT_IMAGES // BATCH], seed=task.samples.seed)
     outputs = netmorph.kept_outputs(task.edit, samples)
-    graph = _applied(task, reconstruct(task.edit, task.samples))
+    graph = applied(task.model, task.image, reconstruct(task.edit, task.samples))
     netmorph.refit(graph.model, outputs)
     return graph.model
 
 
-def at_our_widths(score: Score) -> Callable[[Task], nn.Module]:
+def narrowed_at_our_widths(task: Task, score: Score) -> nn.Module:
     """The channels of the highest scores, nothing made up for."""
-
-    def narrowed(task: Task) -> nn.Module:
-        graph = task.samples.graph
-        widths = {name: channels.m for name, channels in task.edit.changes.items()}
-        kept = {name: best(score(graph.group(name), task.samples), width) for name, width in widths.items()}
-        return _applied(task, narrow_all(graph, kept)).model
-
-    return narrowed
+    widths = {name: channels.m for name, channels in task.edit.changes.items()}
+    return applied(task.model, task.image, at_widths(widths, score, task.samples)).model
 
 
-def torch_pruned(together: bool) -> Callable[[Task], nn.Module]:
-    """By Torch-Pruning's magnitude pruner, step by step until the FLOPs are low enough.
-
-    Args:
-        together: whether all layers are ranked together, or each by itself.
-    """
-
-    def pruned(task: Task) -> nn.Module:
-        import torch_pruning as tp
-
-        model = copy.deepcopy(task.model)
-        pruner = tp.pruner.MagnitudePruner(
-            model,
-            task.image,
-            importance=tp.importance.MagnitudeImportance(p=2),
-            global_pruning=together,
-            pruning_ratio=1.0,
-            max_pruning_ratio=0.9,
-            iterative_steps=STEPS,
-            ignored_layers=[module for module in model.modules() if isinstance(module, nn.Linear)],
-        )
-        for _ in range(STEPS):
-            pruner.step()
-            if flops(model, task.image) <= SHARE * flops(task.model, task.image):
-                return model
-        raise RuntimeError(f"Torch-Pruning does not reach {SHARE} of the FLOPs in {STEPS} steps")
-
-    return pruned
+def torch_pruned(task: Task, together: bool) -> nn.Module:
+    """By Torch-Pruning in steps, all layers ranked together or each by itself."""
+    return pruned(task.model, task.image, SHARE, STEPS, together, lambda _, module: isinstance(module, nn.Linear))
 
 
 WAYS: dict[str, Callable[[Task], nn.Module]] = {
     "cut": cut,
     "reconstructed": reconstructed,
     "refitted": refitted,
-    "Torch-Pruning, all layers together": torch_pruned(together=True),
-    "magnitude, netmorph's widths": at_our_widths(magnitude),
-    "random, netmorph's widths": at_our_widths(random),
-    "Torch-Pruning, each layer": torch_pruned(together=False),
+    "Torch-Pruning, all layers together": partial(torch_pruned, together=True),
+    "magnitude, netmorph's widths": partial(narrowed_at_our_widths, score=magnitude),
+    "random, netmorph's widths": partial(narrowed_at_our_widths, score=random),
+    "Torch-Pruning, each layer": partial(torch_pruned, together=False),
 }
 
 
@@ -173,9 +140,8 @@ def main(arguments: Sequence[str] = ()) -> None:
     table = Table(*COLUMNS)
     for row in rows(records):
         table.add_row(*row)
-    console.print(table, _where())
-    text = markdown(records)
-    atomic_write(options.output / "results.md", lambda path: path.write_text(text) and None)
+    console.print(table, where())
+    write_table(options.output / "results.md", COLUMNS, rows(records))
 
 
 def efficientnet() -> nn.Module:
@@ -259,34 +225,12 @@ def rows(records: Sequence[Record]) -> list[list[str]]:
         for key, told in (("plain", way), ("recalibrated", f"{way}; norms recalibrated")):
             if mine:
                 shares = [f"{statistics.mean(r[name] for r in mine):.3f}" for name in ("flops", "parameters")]
-                found.append([told, *shares, *(_shares([r[key][place] for r in mine]) for place in (0, 1))])
+                found.append([told, *shares, *(spread([r[key][place] for r in mine], 1) for place in (0, 1))])
     return found
-
-
-def markdown(records: Sequence[Record]) -> str:
-    """The table for a page, and where it was measured."""
-    lines = [f"| {' | '.join(COLUMNS)} |", "|" + "---|" * len(COLUMNS)]
-    return "\n".join([*lines, *(f"| {' | '.join(row)} |" for row in rows(records)), "", _where()]) + "\n"
-
-
-def _applied(task: Task, edit: WidthEdit) -> Graph:
-    """A copy of the network after an edit."""
-    graph = netmorph.trace(copy.deepcopy(task.model), task.image)
-    netmorph.apply(graph, edit)
-    return graph
 
 
 def _told(record: Record) -> str:
     return ", ".join(f"{key} {record[key][0]:.1%} and {record[key][1]:.1%}" for key in ("plain", "recalibrated"))
-
-
-def _shares(values: Sequence[float]) -> str:
-    return f"{statistics.mean(values):.1%} ({min(values):.1%} to {max(values):.1%})"
-
-
-def _where() -> str:
-    told: dict[str, Any] = versions() | {"torch-pruning": version("torch-pruning")} | machine()
-    return ", ".join(f"{name} {value}" for name, value in told.items()) + f", {torch.get_num_threads()} thread(s)"
 
 
 def _options(arguments: Sequence[str]) -> argparse.Namespace:

@@ -20,9 +20,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
-from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 import torch
 from rich.console import Console
@@ -31,17 +29,17 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 import netmorph
+from benchmarks._shrinking import Ignored, applied, at_widths, pruned, pruned_at_once, spread, where, write_table
 from benchmarks.narrowing import Batch, Record, loss, read_records
 from benchmarks.refit import ResNet
 from netmorph import Samples, recalibrate, reconstruct
 from netmorph.data import Dataset, Split, batches, load
-from netmorph.edit import WidthEdit, narrow_all
+from netmorph.edit import WidthEdit
 from netmorph.files import atomic_write
 from netmorph.graph import Graph
 from netmorph.measure import flops
 from netmorph.measure.cost import parameters
-from netmorph.run.machine import machine, versions
-from netmorph.scores import Score, best, contribution, magnitude, random
+from netmorph.scores import Score, contribution, magnitude, random
 from netmorph.train.evaluation import evaluate
 from netmorph.train.inputs import prepare, reference
 from netmorph.train.loop import train
@@ -52,7 +50,7 @@ SHARE = 0.5  # of the FLOPs is left
 CALIBRATION = 2000  # training images that scores, least squares and batch norms are computed on
 CHOOSING = 1000  # held-out training images on which our way chooses
 STEPS = 200  # of Torch-Pruning's iterative pruner
-BISECTIONS = 12  # of the share of channels that Torch-Pruning drops at one go
+TRIES = 12  # of the share of channels that Torch-Pruning drops at one go
 WHOLE_TUNING = Recipe(
     epochs=1,
     batch_size=128,
@@ -109,58 +107,43 @@ def narrowed_by_netmorph(task: Task, score: Score = contribution) -> nn.Module:
 
 def narrowed_at_our_widths(task: Task, score: Score) -> nn.Module:
     """The channels of the highest scores, nothing made up for."""
-    graph = netmorph.trace(copy.deepcopy(task.model), task.image)
-    samples = Samples(graph, task.calibration, loss, task.seed)
-    kept = {name: best(score(graph.group(name), samples), width) for name, width in our_widths(task).items()}
-    netmorph.apply(graph, narrow_all(graph, kept))
-    return graph.model
+    samples = Samples(netmorph.trace(copy.deepcopy(task.model), task.image), task.calibration, loss, task.seed)
+    return applied(task.model, task.image, at_widths(our_widths(task), score, samples)).model
 
 
 def from_scratch(task: Task) -> nn.Module:
     """Our widths with fresh weights, not trained yet."""
-    graph = netmorph.trace(copy.deepcopy(task.model), task.image)
-    netmorph.apply(graph, narrow_all(graph, {name: range(width) for name, width in our_widths(task).items()}))
+    model = narrowed_at_our_widths(task, magnitude)
     torch.manual_seed(task.seed)
-    for module in graph.model.modules():
+    for module in model.modules():
         if isinstance(module, nn.Conv2d | nn.BatchNorm2d | nn.Linear):
             module.reset_parameters()
-    return graph.model
+    return model
 
 
-def torch_pruned(task: Task, streams: bool) -> nn.Module:
-    """By Torch-Pruning's magnitude pruner, all layers ranked together, step by step until the FLOPs are low enough.
-
-    Args:
-        streams: whether residual streams are narrowed, too, as is its default.
-    """
-    model = copy.deepcopy(task.model)
-    pruner = _pruner(model, task.image, streams, 1.0, STEPS, together=True)
-    for _ in range(STEPS):
-        pruner.step()
-        if flops(model, task.image) <= SHARE * flops(task.model, task.image):
-            return model
-    raise RuntimeError(f"Torch-Pruning does not reach {SHARE} of the FLOPs in {STEPS} steps")
+def torch_pruned(task: Task, ignored: Ignored) -> nn.Module:
+    """By Torch-Pruning, all layers ranked together, in steps."""
+    return pruned(task.model, task.image, SHARE, STEPS, True, ignored)
 
 
 def torch_pruned_at_once(task: Task) -> nn.Module:
-    """By Torch-Pruning in one step: each layer loses the same share, the smallest one that is enough."""
-    enough, found, low, high = SHARE * flops(task.model, task.image), None, 0.0, 1.0
-    for _ in range(BISECTIONS):
-        model, middle = copy.deepcopy(task.model), (low + high) / 2
-        _pruner(model, task.image, True, middle, 1, together=False).step()
-        if flops(model, task.image) <= enough:
-            found, high = model, middle
-        else:
-            low = middle
-    if found is None:
-        raise RuntimeError(f"Torch-Pruning does not reach {SHARE} of the FLOPs in one step")
-    return found
+    """By Torch-Pruning in one step, each layer by itself."""
+    return pruned_at_once(task.model, task.image, SHARE, TRIES, classifier)
+
+
+def classifier(name: str, module: nn.Module) -> bool:
+    return isinstance(module, nn.Linear)
+
+
+def classifier_and_streams(name: str, module: nn.Module) -> bool:
+    """All but what is inside the blocks."""
+    return classifier(name, module) or name == "conv1" or name.endswith(".conv2")
 
 
 METHODS: dict[str, Callable[[Task], nn.Module]] = {
     OURS: narrowed_by_netmorph,
-    "Torch-Pruning, iterative": partial(torch_pruned, streams=True),
-    "Torch-Pruning, iterative, inside blocks": partial(torch_pruned, streams=False),
+    "Torch-Pruning, iterative": partial(torch_pruned, ignored=classifier),
+    "Torch-Pruning, iterative, inside blocks": partial(torch_pruned, ignored=classifier_and_streams),
     "magnitude, netmorph's widths": partial(narrowed_at_our_widths, score=magnitude),
     "random, netmorph's widths": partial(narrowed_at_our_widths, score=random),
     SCRATCH_NAME: from_scratch,
@@ -200,9 +183,8 @@ def main(arguments: Sequence[str] = ()) -> None:
     table = Table(*COLUMNS)
     for row in rows(records):
         table.add_row(*row)
-    console.print(table, _where())
-    text = markdown(records)
-    atomic_write(options.output / "results.md", lambda path: path.write_text(text) and None)
+    console.print(table, where())
+    write_table(options.output / "results.md", COLUMNS, rows(records))
 
 
 def tuned(weights: Path, dataset: Dataset, folder: Path) -> nn.Module:
@@ -288,32 +270,9 @@ def rows(records: Sequence[Record]) -> list[list[str]]:
         mine = [record for record in records if record["method"] == name]
         if mine:
             shares = [f"{statistics.mean(r[key] for r in mine):.3f}" for key in ("flops", "parameters")]
-            reached = [_accuracies([r[key] for r in mine]) for key in ("untuned", "recalibrated", "tuned")]
+            reached = [spread([r[key] for r in mine], 2) for key in ("untuned", "recalibrated", "tuned")]
             found.append([name, *shares, *reached])
     return found
-
-
-def markdown(records: Sequence[Record]) -> str:
-    """The table for a page, and where it was measured."""
-    lines = [f"| {' | '.join(COLUMNS)} |", "|" + "---|" * len(COLUMNS)]
-    return "\n".join([*lines, *(f"| {' | '.join(row)} |" for row in rows(records)), "", _where()]) + "\n"
-
-
-def _pruner(model: nn.Module, image: Tensor, streams: bool, share: float, steps: int, together: bool) -> Any:
-    """Torch-Pruning's, which may drop at most nine tenths of a layer, as `narrow_to`."""
-    import torch_pruning as tp
-
-    writers = [] if streams else [m for name, m in model.named_modules() if name.endswith("conv2") or name == "conv1"]
-    return tp.pruner.MagnitudePruner(
-        model,
-        image,
-        importance=tp.importance.MagnitudeImportance(p=2),
-        global_pruning=together,
-        pruning_ratio=share,
-        max_pruning_ratio=0.9,
-        iterative_steps=steps,
-        ignored_layers=[*writers, *(m for m in model.modules() if isinstance(m, nn.Linear))],
-    )
 
 
 def _keep_widths(task: Task, edit: WidthEdit) -> None:
@@ -327,15 +286,6 @@ def _widths_path(task: Task) -> Path:
 
 def _prepared(dataset: Dataset, split: Split, model: nn.Module) -> list[Batch]:
     return [(prepare(x, dataset, reference(model)), y) for x, y in batches(split, 125)]
-
-
-def _accuracies(values: Sequence[float]) -> str:
-    return f"{statistics.mean(values):.2%} ({min(values):.2%} to {max(values):.2%})"
-
-
-def _where() -> str:
-    told = versions() | {"torch-pruning": version("torch-pruning")} | machine()
-    return ", ".join(f"{name} {value}" for name, value in told.items()) + f", {torch.get_num_threads()} thread(s)"
 
 
 def _options(arguments: Sequence[str]) -> argparse.Namespace:
