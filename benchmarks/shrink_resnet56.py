@@ -64,7 +64,7 @@ WHOLE_TUNING = Recipe(
     bf16=True,
     channels_last=True,
 )
-TUNING = WHOLE_TUNING
+TUNING = replace(WHOLE_TUNING, learning_rate=0.01)
 SCRATCH = replace(WHOLE_TUNING, learning_rate=0.1, warmup=0.25)
 COLUMNS = ("channels by", "FLOPs", "parameters", "untuned", "untuned, norms recalibrated", "tuned")
 OURS = "netmorph"
@@ -297,7 +297,7 @@ def _options(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], metavar="N", help="(default: 0 1 2)")
     parser.add_argument("--only", nargs="+", choices=METHODS, metavar="NAME", help="these ways (default: all)")
     parser.add_argument(
-        "--tuning-images", type=int, default=10_000, metavar="N", help="of the training split (default: %(default)s)"
+        "--tuning-images", type=int, default=20_000, metavar="N", help="of the training split (default: %(default)s)"
     )
     return parser.parse_args(list(arguments))
 
