@@ -7,7 +7,16 @@ import sys
 import benchmarks
 
 # They need a GPU, files of weights, or hours.
-APART = {"gpu", "narrowing", "rank_study", "refit", "strangers", "zoo"}
+APART = {
+    "gpu",
+    "narrowing",
+    "rank_study",
+    "refit",
+    "shrink_efficientnet",
+    "shrink_resnet56",
+    "strangers",
+    "zoo",
+}
 
 
 def main(names: list[str]) -> None:
