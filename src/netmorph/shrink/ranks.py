@@ -13,7 +13,7 @@ from netmorph.graph import Group, Role
 from netmorph.measure.spectrum import Rank, Spectrum, SpectrumError, effective_rank, of_gram, spectra
 from netmorph.observe.samples import Samples, channel_rows
 from netmorph.policy.narrowing import narrow_to
-from netmorph.scores import Score, interpolative
+from netmorph.scores import Score, contribution
 
 GroupSpectrum = Callable[[Group, Samples], Spectrum]
 
@@ -174,7 +174,7 @@ def to_cost(
     flops: float | None = None,
     params: float | None = None,
     latency: float | None = None,
-    score: Score = interpolative,
+    score: Score = contribution,
     multiple_of: int = 8,
 ) -> Widths:
     """Widths with which a network costs at most a share of what it does, see `netmorph.narrow_to`."""
