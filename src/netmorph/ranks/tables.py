@@ -52,7 +52,16 @@ def tables_of(rows: Sequence[Row]) -> list[Table]:
     again = pairs(trained(rows, TRUE), trained(rows, AGAIN))
     return [
         settling(rows),
-        correlations(subject(rows)),
+        correlations(
+            subject(rows),
+            "What the converged rank goes with",
+            lambda row, kind, measure: rank_of(row, row.last, kind, measure),
+        ),
+        correlations(
+            subject(rows),
+            "What the change of rank by training goes with",
+            lambda row, kind, measure: rank_of(row, row.last, kind, measure) - rank_of(row, row.first, kind, measure),
+        ),
         slopes(subject(rows)),
         memorizing(rows),
         *([class_table(trained(rows, TRUE), again)] if again else []),
@@ -115,8 +124,8 @@ def _told_of(rows: Sequence[Row]) -> list[list[bool]]:
     ]
 
 
-def correlations(rows: Sequence[Row]) -> Table:
-    """Spearman's correlation of converged ranks with what a network is and reaches."""
+def correlations(rows: Sequence[Row], title: str, found: Callable[[Row, Kind, str], float]) -> Table:
+    """Spearman's correlation of what is found of ranks with what a network is and reaches."""
     against: dict[str, tuple[Callable[[Row], float], Sequence[Row]]] = {
         "test accuracy": (lambda row: row.test["accuracy"], rows),
         "width": (width_of, rows),
@@ -128,10 +137,13 @@ def correlations(rows: Sequence[Row]) -> Table:
     shown = []
     for name, (value, chosen) in against.items():
         for given in (False, True) if name != "width" else (False,):
-            cells = [_correlation(chosen, value, *rank, given) for rank in RANKS.values()]
+            cells = [
+                _correlation(chosen, value, lambda row, rank=rank: found(row, *rank), given)  # type: ignore[misc]
+                for rank in RANKS.values()
+            ]
             shown.append([f"{name}{', given the width' if given else ''}", str(len(chosen)), *cells])
     return Table(
-        "What the converged rank goes with",
+        title,
         ("", "networks", *RANKS),
         shown,
         "Spearman's correlation, with 95% intervals by bootstrap over networks; a star where the interval excludes "
@@ -139,10 +151,10 @@ def correlations(rows: Sequence[Row]) -> Table:
     )
 
 
-def _correlation(rows: Sequence[Row], value: Callable[[Row], float], kind: Kind, measure: str, given: bool) -> str:
+def _correlation(rows: Sequence[Row], value: Callable[[Row], float], rank: Callable[[Row], float], given: bool) -> str:
     if len(rows) < FEWEST:
         return "–"
-    columns = [[value(row) for row in rows], [rank_of(row, row.last, kind, measure) for row in rows]]
+    columns = [[value(row) for row in rows], [rank(row) for row in rows]]
     if given:
         return _starred(estimate(spearman_given, *columns, [width_of(row) for row in rows]))
     return _starred(estimate(spearman, *columns))
