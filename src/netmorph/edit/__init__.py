@@ -8,6 +8,7 @@ from netmorph.edit.entries import new_entries
 from netmorph.edit.journal import Base, rebuild
 from netmorph.edit.plan import Edit, Plan
 from netmorph.edit.rank import FACTORINGS, Factoring, FactorizeEdit, MergeEdit, kernel_first, pointwise_first
+from netmorph.edit.scales import keep_gradients, same_rms
 from netmorph.edit.shallow import ShallowEdit, linearize
 from netmorph.edit.undo import forget
 from netmorph.edit.width import WidthEdit, narrow_all, widen_all
@@ -38,6 +39,7 @@ __all__ = [
     "copy_block",
     "forget",
     "gradmax",
+    "keep_gradients",
     "kernel_first",
     "linearize",
     "narrow_all",
@@ -46,6 +48,7 @@ __all__ = [
     "pointwise_first",
     "rebuild",
     "renew",
+    "same_rms",
     "stack",
     "widen_all",
 ]

@@ -40,19 +40,7 @@ def new_entries(graph: Graph) -> dict[str, Tensor]:
     inserted = {id(parameter) for module in put_in for parameter in module.parameters()} - there
     found = {name: torch.full_like(p, id(p) in inserted, dtype=torch.bool) for name, p in parameters.items()}
     if isinstance(edit, WidthEdit):
-        for name, channels in edit.changes.items():
-            if not bool(channels.is_new.any()):
-                continue  # a narrowed group may have gone, into another or into a plain size
-            group = graph.group(name)
-            if group.size != channels.m:
-                raise EditError(
-                    f"group {name!r} has {group.size} channels, and the last edit made {channels.m}; give the graph "
-                    "that apply returned"
-                )
-            mark = partial(_marked, new=channels.is_new)
-            for site in group.sites:
-                if site.tensor in found:
-                    found[site.tensor] = site.change(found[site.tensor], {group.atom: mark})
+        mark_new_channels(graph, edit, found)
     else:
         now = {name: list(parameter.shape) for name, parameter in parameters.items()}
         resized = [name for name in parts.changed if name in now and parts.shapes.get(name, now[name]) != now[name]]
@@ -62,6 +50,31 @@ def new_entries(graph: Graph) -> dict[str, Tensor]:
                 "a WidthEdit tells it by its channel maps"
             )
     return {name: entries for name, entries in found.items() if entries.any()}
+
+
+def mark_new_channels(graph: Graph, edit: WidthEdit, found: dict[str, Tensor]) -> None:
+    """Mark what belongs to channels that an edit has added.
+
+    Args:
+        graph: of the network after the edit.
+        found: bool tensors of some of its tensors' shapes, by name.
+
+    Raises:
+        EditError: the graph is another one.
+    """
+    for name, channels in edit.changes.items():
+        if not bool(channels.is_new.any()):
+            continue  # a narrowed group may have gone, into another or into a plain size
+        group = graph.group(name)
+        if group.size != channels.m:
+            raise EditError(
+                f"group {name!r} has {group.size} channels, and the last edit made {channels.m}; give the graph "
+                "that apply returned"
+            )
+        mark = partial(_marked, new=channels.is_new)
+        for site in group.sites:
+            if site.tensor in found:
+                found[site.tensor] = site.change(found[site.tensor], {group.atom: mark})
 
 
 def _marked(entries: Tensor, dim: int, new: Tensor) -> Tensor:
