@@ -1,13 +1,14 @@
-"""Which entries of a network's parameters the last edit made."""
+"""Which entries of a network's parameters and buffers the last edit made."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import partial
 
 import torch
 from torch import Tensor
 
-from netmorph.edit.snapshot import Before
+from netmorph.edit.snapshot import Before, tensors_of
 from netmorph.edit.tensors import spread
 from netmorph.edit.width import WidthEdit
 from netmorph.errors import EditError
@@ -27,6 +28,17 @@ def new_entries(graph: Graph) -> dict[str, Tensor]:
         EditError: the journal holds no edit that was made in this process, or `forget` dropped what it replaced; or
             the edit is one of the user's that resizes tensors, of which nothing is known.
     """
+    return _of_last_edit(graph, dict(graph.model.named_parameters()))
+
+
+def new_statistics(graph: Graph) -> dict[str, Tensor]:
+    """The same of buffers, such as the running statistics of norms; of all of them."""
+    buffers = dict(graph.model.named_buffers())
+    found = _of_last_edit(graph, buffers)
+    return {name: found.get(name, torch.zeros_like(buffer, dtype=torch.bool)) for name, buffer in buffers.items()}
+
+
+def _of_last_edit(graph: Graph, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     before = graph.journal[-1].before if graph.journal else None
     if not isinstance(before, Before) or before.parts[0].model is not graph.model:
         raise EditError(
@@ -34,15 +46,14 @@ def new_entries(graph: Graph) -> dict[str, Tensor]:
             "not from a file"
         )
     parts, edit = before.parts[0], before.edit
-    parameters = dict(graph.model.named_parameters())
-    there = {id(parameter) for module in parts.modules.values() for parameter in module.parameters()}
+    there = {id(tensor) for module in parts.modules.values() for tensor in tensors_of(module).values()}
     put_in = [graph.model.get_submodule(path) for path in (*parts.modules, *parts.removed)]
-    inserted = {id(parameter) for module in put_in for parameter in module.parameters()} - there
-    found = {name: torch.full_like(p, id(p) in inserted, dtype=torch.bool) for name, p in parameters.items()}
+    inserted = {id(tensor) for module in put_in for tensor in tensors_of(module).values()} - there
+    found = {name: torch.full_like(held, id(held) in inserted, dtype=torch.bool) for name, held in tensors.items()}
     if isinstance(edit, WidthEdit):
         mark_new_channels(graph, edit, found)
     else:
-        now = {name: list(parameter.shape) for name, parameter in parameters.items()}
+        now = {name: list(tensor.shape) for name, tensor in tensors.items()}
         resized = [name for name in parts.changed if name in now and parts.shapes.get(name, now[name]) != now[name]]
         if resized:
             raise EditError(
