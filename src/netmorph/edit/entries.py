@@ -38,13 +38,23 @@ def new_statistics(graph: Graph) -> dict[str, Tensor]:
     return {name: found.get(name, torch.zeros_like(buffer, dtype=torch.bool)) for name, buffer in buffers.items()}
 
 
-def _of_last_edit(graph: Graph, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def last_edit(graph: Graph) -> Before:
+    """What is known of the last edit of a graph.
+
+    Raises:
+        EditError: nothing is, see `new_entries`.
+    """
     before = graph.journal[-1].before if graph.journal else None
     if not isinstance(before, Before) or before.parts[0].model is not graph.model:
         raise EditError(
             "what is new in this network is not known: that takes the graph that apply returned, before forget and "
             "not from a file"
         )
+    return before
+
+
+def _of_last_edit(graph: Graph, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    before = last_edit(graph)
     parts, edit = before.parts[0], before.edit
     there = {id(tensor) for module in parts.modules.values() for tensor in tensors_of(module).values()}
     put_in = [graph.model.get_submodule(path) for path in (*parts.modules, *parts.removed)]

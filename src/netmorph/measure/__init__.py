@@ -1,9 +1,10 @@
-"""What a network costs, singular values and ranks, how well it recognizes classes, how far off values are."""
+"""What a network costs, singular values and ranks, what growth does, how well classes are recognized and values met."""
 
 from netmorph.measure.classification import ClassScores, class_scores, classification_report, confusion_matrix
 from netmorph.measure.cost import Cost, parameters, training_flops
 from netmorph.measure.cost import forward_flops as flops
 from netmorph.measure.feature_rank import feature_spectra
+from netmorph.measure.growth import GradientSizes, GrowthMonitor, GrowthReading, gradient_sizes, twin_distances
 from netmorph.measure.matrices import gradient_matrices, matrices_of, weight_matrices
 from netmorph.measure.network_rank import (
     NETWORK_RANKS,
@@ -25,6 +26,9 @@ __all__ = [
     "SPECTRAL",
     "ClassScores",
     "Cost",
+    "GradientSizes",
+    "GrowthMonitor",
+    "GrowthReading",
     "NetworkRank",
     "Prediction",
     "RankMonitor",
@@ -37,6 +41,7 @@ __all__ = [
     "feature_spectra",
     "flops",
     "gradient_matrices",
+    "gradient_sizes",
     "jacobian_participation",
     "jacobian_rank",
     "latency",
@@ -49,6 +54,7 @@ __all__ = [
     "predict_parameters",
     "spectra",
     "training_flops",
+    "twin_distances",
     "value_report",
     "weight_matrices",
 ]
