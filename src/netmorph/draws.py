@@ -77,7 +77,7 @@ def quiet(change: float = 0.1) -> Draw:
     sums, relative to what the old ones give, is `sqrt(k / n) z / s` by RMS; so is what they add to the gradients that
     go to the weights before them, as their rows have the old ones' spread. (Forward variances as in He et al., arXiv
     1502.01852, backward ones as in Glorot & Bengio, 2010.) So `z = change * s * sqrt(n / k)`, and `z = s` at most. An
-    exact edit keeps these gradients whatever the scale; there this bounds what twins do once they have come apart.
+    exact edit keeps the sums whatever the scale; there this bounds what twins do once they have come apart.
 
     `netmorph.edit.keep_gradients` measures it on samples instead.
 

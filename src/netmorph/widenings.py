@@ -120,7 +120,7 @@ class ChannelMap:
         """Readers see the same sums: the shares of an old channel's copies add to one, those of equal twins to zero."""
         fresh = self.is_read_fresh
         signs = torch.zeros(self.classes, dtype=torch.float64).index_add(0, self.twin[fresh], self.share[fresh])
-        kinds = {(int(twin), int(source)) for twin, source in zip(self.twin, self.source, strict=True) if twin >= 0}
+        kinds = set(zip(self.twin[fresh].tolist(), self.source[fresh].tolist(), strict=True))
         are_equal = len(kinds) == len({twin for twin, _ in kinds})
         return are_equal and bool(((self.totals - 1).abs() < 1e-12).all() and (signs.abs() < 1e-12).all())
 

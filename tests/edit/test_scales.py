@@ -74,6 +74,14 @@ def test_the_old_weights_gradients_change_by_the_share(method: Widening, change:
     assert float((after - before).norm() / before.norm()) == pytest.approx(change, rel=0.05)
 
 
+@pytest.mark.parametrize("method", [r2r, copied_pairs, zero])
+def test_exact_ways_that_leave_old_weights_leave_their_gradients(method: Widening) -> None:
+    model, graph, samples = network(nn.Tanh)
+    before = old_gradients(model, graph, samples)
+    after = old_gradients(model, netmorph.apply(graph, netmorph.widen(graph, "0", 9, method)), samples)
+    assert all(torch.allclose(after[name], gradient, rtol=1e-9, atol=1e-13) for name, gradient in before.items())
+
+
 def test_they_are_never_louder_than_drawn() -> None:
     _, graph, samples = network()
     edit = netmorph.widen(graph, "0", 8, random_pad)
@@ -84,7 +92,7 @@ def test_they_are_never_louder_than_drawn() -> None:
 def test_what_is_refused() -> None:
     _, graph, samples = network()
     pad = netmorph.widen(graph, "0", 8, random_pad)
-    with pytest.raises(EditError, match="r2r is exact here: at any scale"):
+    with pytest.raises(EditError, match="r2r is exact here: the scale of what reads new channels does nothing"):
         keep_gradients(netmorph.widen(graph, "0", 8), samples)
     with pytest.raises(EditError, match=r"gradients need a loss: Samples\(graph, batches, loss="):
         keep_gradients(pad, Samples(graph, samples.batches))

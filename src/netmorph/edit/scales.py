@@ -69,8 +69,8 @@ def keep_gradients(edit: WidthEdit, samples: Samples, change: float = 0.1) -> Wi
     `r = change * |g(0)| / |D|` changes it by the share `change`, to first order; `r` is 1 at most. In eval mode, over
     all batches. `netmorph.draws.quiet` estimates the same from variances, without data.
 
-    An exact edit does nothing to the loss, so the old weights' gradients are as they were whatever the scale (those of
-    rows that `net2net` copies are shared out among the copies).
+    Where an edit is exact there is nothing to choose: what the new channels give cancels, or is read with zeros, at any
+    scale. (`net2net` shares the gradients of the rows that it copies out among the copies.)
 
     Args:
         samples: batches with a loss, for the graph that the edit was made for.
@@ -87,8 +87,8 @@ def keep_gradients(edit: WidthEdit, samples: Samples, change: float = 0.1) -> Wi
     plan = edit.plan(samples.graph)
     if plan.exact:
         raise EditError(
-            f"{edit.method} is exact here: at any scale the old weights have the gradients that they had. "
-            "keep_gradients is for random_pad and its like"
+            f"{edit.method} is exact here: the scale of what reads new channels does nothing to the gradients of old "
+            "weights. keep_gradients is for random_pad and its like"
         )
     grown = _grown(samples.graph, replace(edit, draw=scaled(edit.draw, columns=0.0)))
     weights = {name: p.requires_grad_() for name, p in grown.model.named_parameters() if p.is_floating_point()}
