@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 import netmorph
 from netmorph import EditError, Samples
-from netmorph.edit import keep_gradients, new_entries, same_rms
+from netmorph.edit import gradmax, keep_gradients, new_entries, same_rms
 from netmorph.graph import Graph
 from netmorph.widenings import Widening, copied_pairs, lemon, r2r, random_pad, rms_pad, zero
 
@@ -104,6 +104,9 @@ def test_what_is_refused() -> None:
         keep_gradients(pad, samples, math.inf)
     with pytest.raises(EditError, match="the old weights have no gradient"):
         keep_gradients(pad, Samples(graph, samples.batches, lambda model, batch: model(batch[0]).sum() * 0))
+    rows = gradmax(graph, "0", 8, samples.batches, loss)
+    with pytest.raises(EditError, match="gradmax gives the weights of its new channels"):
+        same_rms(rows, samples)
     assert not graph.journal
 
 

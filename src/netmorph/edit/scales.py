@@ -36,8 +36,10 @@ def same_rms(edit: WidthEdit, samples: Samples, rounds: int = 3) -> WidthEdit:
         rounds: how often to measure and multiply.
 
     Raises:
-        EditError: no weight reads the channels directly, or there are no batches.
+        EditError: the edit gives the rows itself, no weight reads the channels directly, or there are no batches.
     """
+    if edit.fresh:
+        raise EditError(f"{edit.method} gives the weights of its new channels, so there is no scale to choose")
     factors = {name: torch.ones(channels.classes, dtype=torch.float64) for name, channels in edit.changes.items()}
     for _ in range(rounds):
         grown = _grown(samples.graph, replace(edit, draw=scaled(edit.draw, factors)))
