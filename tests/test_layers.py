@@ -25,7 +25,7 @@ LEVELS = (
     ("tensor_files",),
     ("tasks",),
     ("zoo", "data", "workers", "graph"),
-    ("observe", "export", "widenings"),
+    ("observe", "export", "widenings", "draws"),
     ("edit",),
     ("measure", "scores", "train"),
     ("policy", "testing", "integrations"),

@@ -8,7 +8,19 @@ from hypothesis import strategies as st
 from netmorph import WidthError
 from netmorph.graph import Allow
 from netmorph.testing.rules import INEXACT
-from netmorph.widenings import FRESH, WIDENINGS, keep, net2net, r2r, random_pad, unequal_split, zero
+from netmorph.widenings import (
+    FRESH,
+    WIDENINGS,
+    ChannelMap,
+    copied_pairs,
+    keep,
+    net2net,
+    r2r,
+    random_pad,
+    rms_pad,
+    unequal_split,
+    zero,
+)
 
 WIDTHS = st.tuples(st.integers(1, 12), st.integers(1, 40))
 
@@ -69,6 +81,39 @@ def test_zero_and_random_differ_only_in_what_is_read() -> None:
     assert zero(2, 4, generator()).share.tolist() == [1, 1, 0, 0]
     assert random_pad(2, 4, generator()).share.tolist() == [1, 1, 1, 1]
     assert not random_pad(2, 4, generator()).is_exact(Allow.ANY)
+
+
+def test_copied_pairs_are_read_with_opposite_signs() -> None:
+    channels = copied_pairs(3, 8, generator())
+    assert channels.source[3:5].tolist() == channels.source[5:7].tolist()
+    assert len(channels.source[[3, 4, 7]].unique()) == 3  # different channels, as long as there are any
+    assert channels.twin.tolist() == [-1, -1, -1, 0, 1, 0, 1, 2]
+    assert channels.share.tolist() == [1, 1, 1, 1, 1, -1, -1, 0]
+    assert not channels.is_fresh.any()
+    assert channels.is_exact(Allow.ANY)
+    assert not channels.is_exact(Allow.UNIFORM)
+    assert copied_pairs(3, 9, generator()).is_exact(Allow.UNIFORM)  # three copies of each
+
+
+def test_twins_of_different_channels_do_not_cancel() -> None:
+    source, share, twin = torch.tensor([0, 1, 0, 1]), torch.tensor([1.0, 1, 1, -1]), torch.tensor([-1, -1, 0, 0])
+    assert not ChannelMap(2, source, share.double(), twin).keeps_function
+    assert ChannelMap(2, torch.tensor([0, 1, 0, 0]), share.double(), twin).keeps_function
+
+
+@pytest.mark.parametrize("name", WIDENINGS)
+def test_which_leave_the_old_network_inside(name: str) -> None:
+    channels = WIDENINGS[name](3, 7, generator())
+    assert channels.keeps_old == (name not in ("net2net", "unequal_split", "rms_pad"))
+    assert not keep(3, [1, 0, 2]).keeps_old
+    assert not keep(3, [0, 1]).keeps_old
+
+
+def test_rms_pad_keeps_the_variance_of_sums() -> None:
+    torch.manual_seed(0)
+    channels = rms_pad(100, 400, generator())
+    assert channels.share.square().sum() == pytest.approx(100)
+    assert channels.totals.tolist() == [0.5] * 100
 
 
 def test_same_seed_same_map() -> None:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:  # what `__getattr__` finds, for type checkers and editors
     from netmorph import (
         data,
+        draws,
         edit,
         export,
         graph,
@@ -65,6 +66,7 @@ __all__ = [
     "WidthError",
     "apply",
     "data",
+    "draws",
     "edit",
     "export",
     "factorize",

@@ -1,8 +1,9 @@
 """How n old channels become m new ones: one small algebra for growing and shrinking.
 
 A `ChannelMap` says for each new channel which old one it copies, or which fresh channels are equal (twins), and how
-whoever sums over the channels reads it. Whether the network still computes the same function follows from these
-numbers alone: the shares of an old channel's copies must add to one, and the signs of equal fresh channels to zero.
+whoever sums over the channels reads it: with its share of the old weight, or with a fresh one and a sign. Whether the
+network still computes the same function follows from these numbers alone: the shares of an old channel's copies must
+add to one, and the signs of equal channels that are read with the same fresh weights to zero.
 
 The builders are pure functions `(n, m, generator) -> ChannelMap`; `WIDENINGS` lists those that add channels.
 """
@@ -25,11 +26,13 @@ __all__ = [
     "Widening",
     "WidthError",
     "approximate",
+    "copied_pairs",
     "keep",
     "lemon",
     "net2net",
     "r2r",
     "random_pad",
+    "rms_pad",
     "unequal_split",
     "zero",
 ]
@@ -48,9 +51,11 @@ class ChannelMap:
     Attributes:
         n: the old width.
         source: LongTensor `[m]`: the old channel that each new one copies, or `FRESH`.
-        share: float64 `[m]`: what a reader multiplies the copied weight by. For a fresh channel: what it multiplies
-            the random weight of the channel's twin class by (1 and -1 cancel, 0 leaves the channel unread).
-        twin: LongTensor `[m]`: fresh channels with the same number are equal; -1 for copies.
+        share: float64 `[m]`: what a reader multiplies the copied weight by. Where it reads with fresh weights: what it
+            multiplies those of the channel's twin class by (1 and -1 cancel, 0 leaves the channel unread).
+        twin: LongTensor `[m]`: channels with the same number are equal, and read with the same fresh weights; -1 for
+            channels that are read with the weights of the one that they copy. A fresh channel has a number, and a copy
+            may have one.
         fitted: where norms or attention look at the channels as a whole, what the fresh ones hold, and where they are
             read, is worked out from that (see `netmorph.edit.fit`), not told by the numbers here.
     """
@@ -68,7 +73,7 @@ class ChannelMap:
 
     @cached_property
     def classes(self) -> int:
-        """How many different fresh channels there are."""
+        """How many different fresh channels there are, or copies that are read with fresh weights."""
         return int(self.twin.max()) + 1 if self.m else 0
 
     @property
@@ -77,33 +82,58 @@ class ChannelMap:
         return self.source == FRESH
 
     @property
+    def is_read_fresh(self) -> Tensor:
+        """BoolTensor `[m]`: readers have weights of its own for it."""
+        return self.twin >= 0
+
+    @property
     def is_new(self) -> Tensor:
         """BoolTensor `[m]`: fresh, or a copy of a channel behind its first one."""
         return self.is_fresh | (self.source[:, None] == self.source).tril(-1).any(1)
 
     @cached_property
     def rows(self) -> Tensor:
-        """LongTensor `[m]`: where each new channel lies among the `n` old ones and, behind them, the fresh classes."""
+        """LongTensor `[m]`: what writes each new channel: one of the `n` old rows, or behind them a fresh class."""
         return torch.where(self.is_fresh, self.n + self.twin, self.source)
+
+    @cached_property
+    def columns(self) -> Tensor:
+        """LongTensor `[m]`: what reads each new channel, counted likewise."""
+        return torch.where(self.is_read_fresh, self.n + self.twin, self.source)
 
     @property
     def consume(self) -> Tensor:
         """float64 `[n, m]`: a reader's weight becomes `W @ consume`, plus the columns of fresh channels."""
         matrix = torch.zeros(self.n, self.m, dtype=torch.float64)
-        copies = ~self.is_fresh
+        copies = ~self.is_read_fresh
         matrix[self.source[copies], copies.nonzero().flatten()] = self.share[copies]
         return matrix
 
     @property
+    def totals(self) -> Tensor:
+        """float64 `[n]`: the sum of the shares of each old channel's copies."""
+        copies = ~self.is_read_fresh
+        return torch.zeros(self.n, dtype=torch.float64).index_add(0, self.source[copies], self.share[copies])
+
+    @property
     def keeps_function(self) -> bool:
-        """Readers see the same sums: the shares of each old channel add to one, those of equal fresh ones to zero."""
-        copied = torch.zeros(self.n, dtype=torch.float64).index_add(
-            0, self.source[~self.is_fresh], self.share[~self.is_fresh]
+        """Readers see the same sums: the shares of an old channel's copies add to one, those of equal twins to zero."""
+        fresh = self.is_read_fresh
+        signs = torch.zeros(self.classes, dtype=torch.float64).index_add(0, self.twin[fresh], self.share[fresh])
+        kinds = set(zip(self.twin[fresh].tolist(), self.source[fresh].tolist(), strict=True))
+        are_equal = len(kinds) == len({twin for twin, _ in kinds})
+        return are_equal and bool(((self.totals - 1).abs() < 1e-12).all() and (signs.abs() < 1e-12).all())
+
+    @property
+    def keeps_old(self) -> bool:
+        """The old network is still inside: its channels come first, and nothing else is read with its weights."""
+        is_old = torch.arange(self.m) < self.n
+        return (
+            self.m >= self.n
+            and torch.equal(self.source[: self.n], torch.arange(self.n))
+            and torch.equal(self.is_read_fresh, ~is_old)
+            and bool((self.share[: self.n] == 1).all())
         )
-        fresh = torch.zeros(self.classes, dtype=torch.float64).index_add(
-            0, self.twin[self.is_fresh], self.share[self.is_fresh]
-        )
-        return bool(((copied - 1).abs() < 1e-12).all() and (fresh.abs() < 1e-12).all())
 
     @property
     def is_uniform(self) -> bool:
@@ -142,16 +172,21 @@ def r2r(n: int, m: int, generator: torch.Generator) -> ChannelMap:
 
     Of an odd number of new channels, the last is read with zero.
     """
-    fresh = m - n
-    pairs = torch.arange(fresh // 2).repeat(2)
-    signs = torch.ones(fresh // 2, dtype=torch.float64)
-    odd = torch.full((fresh % 2,), fresh // 2)
-    return _map(
-        n,
-        torch.cat([torch.arange(n), torch.full((fresh,), FRESH)]),
-        share=torch.cat([torch.ones(n), signs, -signs, torch.zeros(fresh % 2)]),
-        twin=torch.cat([torch.full((n,), -1), pairs, odd]),
-    )
+    return _pairs(n, torch.full((m - n,), FRESH))
+
+
+def copied_pairs(n: int, m: int, generator: torch.Generator) -> ChannelMap:
+    """Copies of old channels in pairs, read with fresh weights of opposite sign: Net2Net's rows, R2R's columns.
+
+    A reader `V` becomes `[V, Z, -Z]`, and the pair behind `Z` and `-Z` computes what the old channel `g` does: as for
+    `net2net`, what is new begins with features that were learnt, and as for `r2r`, old weights stay as they are and
+    twins separate at the first step. The pairs copy different channels as long as there are any; at three
+    times the width (or five) each has as many copies as the others, which norms over the channels do not notice either.
+    Of an odd number of new channels, the last is read with zero.
+    """
+    half = (m - n) // 2
+    copied = _rounds(n, m - n - half, generator)
+    return _pairs(n, torch.cat([copied[:half], copied]))
 
 
 def zero(n: int, m: int, generator: torch.Generator) -> ChannelMap:
@@ -177,6 +212,16 @@ def approximate(n: int, m: int, generator: torch.Generator) -> ChannelMap:
 def random_pad(n: int, m: int, generator: torch.Generator) -> ChannelMap:
     """Fresh channels read with random weights. Not exact: the baseline beside every exact edit."""
     return _fresh(n, m, share=1.0)
+
+
+def rms_pad(n: int, m: int, generator: torch.Generator) -> ChannelMap:
+    """The same, and readers multiply all that they read by `sqrt(n / m)`, so that their sums keep their variance.
+
+    With channels of one size that do not depend on each other, a sum over `m` of them has `m / n` times the variance of
+    one over `n`. Keeping the RMS of activations is what SPARKLING (arXiv 2602.02472) and variance transfer (arXiv
+    2306.12700) ask of a widening, as muP does of an initialization; it costs the function that was learnt.
+    """
+    return _fresh(n, m, share=(n / m) ** 0.5, old=(n / m) ** 0.5)
 
 
 def keep(n: int, kept: Sequence[int]) -> ChannelMap:
@@ -210,6 +255,8 @@ WIDENINGS: dict[str, Widening] = {
     "lemon": lemon,
     "approximate": approximate,
     "random_pad": random_pad,
+    "copied_pairs": copied_pairs,
+    "rms_pad": rms_pad,
 }
 
 
@@ -219,14 +266,31 @@ def _map(n: int, source: Tensor, share: Tensor, twin: Tensor | None = None) -> C
 
 
 def _copies(n: int, m: int, generator: torch.Generator) -> Tensor:
-    rounds = [torch.arange(n)] + [torch.randperm(n, generator=generator) for _ in range((m - 1) // n)]
-    return torch.cat(rounds)[:m]
+    return torch.cat([torch.arange(n), _rounds(n, m - n, generator)])
 
 
-def _fresh(n: int, m: int, share: float) -> ChannelMap:
+def _rounds(n: int, count: int, generator: torch.Generator) -> Tensor:
+    """`count` old channels, drawn in rounds without replacement."""
+    rounds = [torch.randperm(n, generator=generator) for _ in range((count + n - 1) // n)]
+    return torch.cat([torch.arange(0), *rounds])[:count]
+
+
+def _pairs(n: int, source: Tensor) -> ChannelMap:
+    """Channels behind the old ones: half of `source` is read with `Z`, the next half with `-Z`, an odd one with 0."""
+    half, odd = len(source) // 2, len(source) % 2
+    signs = torch.ones(half)
+    return _map(
+        n,
+        torch.cat([torch.arange(n), source]),
+        share=torch.cat([torch.ones(n), signs, -signs, torch.zeros(odd)]),
+        twin=torch.cat([torch.full((n,), -1), torch.arange(half).repeat(2), torch.full((odd,), half)]),
+    )
+
+
+def _fresh(n: int, m: int, share: float, old: float = 1.0) -> ChannelMap:
     return _map(
         n,
         torch.cat([torch.arange(n), torch.full((m - n,), FRESH)]),
-        share=torch.cat([torch.ones(n), torch.full((m - n,), share)]),
+        share=torch.cat([torch.full((n,), old, dtype=torch.float64), torch.full((m - n,), share, dtype=torch.float64)]),
         twin=torch.cat([torch.full((n,), -1), torch.arange(m - n)]),
     )

@@ -124,6 +124,7 @@ def nowhere() -> Any:
 EDITS: dict[str, Callable[[Graph, Choose], Edit]] = {
     **{f"widen {name}": partial(widen, name=name) for name in WIDENINGS},
     "widen_all": widen_all,
+    "shrink_and_perturb": lambda graph, choose: netmorph.edit.shrink_and_perturb(graph, seed=3),
     "narrow": narrow,
     "narrow_all": narrow_all,
     "reconstruct": reconstruct,

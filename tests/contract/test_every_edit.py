@@ -53,7 +53,7 @@ def check(model: nn.Module, x: Tensor, edit: str, choose: Callable[[list[Any]], 
 def test_every_zoo_network_and_every_edit_is_covered() -> None:
     assert NETWORKS.keys() == zoo.MODELS.keys()
     verbs = {"widen", "widen_all", "narrow", "narrow_all", "reconstruct", "gradmax", "residual", "identity", "merge"}
-    verbs |= {"copy_block", "stack", "shallow", "linearize", "factorize"}
+    verbs |= {"copy_block", "stack", "shallow", "linearize", "factorize", "shrink_and_perturb"}
     assert verbs == {name.split()[0] for name in EDITS}
 
 

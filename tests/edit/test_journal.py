@@ -59,7 +59,7 @@ def edited(edits: int, seed: int = 0) -> tuple[nn.Module, Graph, Tensor]:
         elif kind == "narrow":
             edit = narrow(graph, group.name, chosen.sample(range(group.size), group.size - 1))
         elif kind == "deepen" or not added:
-            place = chosen.choice([path for path in places(graph) if "1.1" not in path])
+            place = chosen.choice([path for path in places(graph) if "1.1" not in path and not path[-1].isdigit()])
             edit = DEEPENINGS[chosen.choice(sorted(DEEPENINGS))](graph, place)
             added.append(f"{place}.1")
         else:

@@ -30,7 +30,7 @@ from netmorph import (
 from netmorph.edit import Description, Plan, copy_block, forget, gradmax, linearize, pointwise_first, stack, widen_all
 from netmorph.edit.undo import first_copies, summed_copies
 from netmorph.graph import Graph
-from netmorph.widenings import WIDENINGS, net2net
+from netmorph.widenings import WIDENINGS, net2net, rms_pad
 
 SHAPE = {"input_shape": (3, 8, 8), "classes": 3, "width": 0.25, "blocks": (1, 2), "channels": (8, 16)}
 Make = Callable[[Graph, Tensor], Any]
@@ -440,6 +440,16 @@ def test_a_saved_network_knows_nothing_of_what_was_undone(tmp_path: Path) -> Non
     again, journal = load(tmp_path / "net", lambda: small()[0])
     assert [entry.edit.kind for entry in journal] == ["widen"]
     assert torch.equal(output(again, x), output(model, x))
+
+
+def test_what_an_edit_multiplied_is_divided_again() -> None:
+    model, x = small()
+    before = output(model, x)
+    graph = trace(model, x)
+    graph = forget(apply(graph, widen(graph, "0", 7, rms_pad)))
+    assert not torch.allclose(output(model, x), before)
+    apply(graph, undo(graph))
+    torch.testing.assert_close(output(model, x), before, rtol=1e-12, atol=1e-12)
 
 
 def test_copies_of_channels() -> None:

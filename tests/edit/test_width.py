@@ -2,14 +2,14 @@
 
 import pytest
 import torch
-from nets import output, small
+from nets import output, small, trained
 from torch import nn
 
 from netmorph import EditError, WidthError, apply, narrow, trace, widen
 from netmorph.graph import Allow
 from netmorph.graph.group import UnknownGroup
 from netmorph.graph.journal import Description
-from netmorph.widenings import ChannelMap, net2net, r2r, random_pad, unequal_split, zero
+from netmorph.widenings import ChannelMap, copied_pairs, net2net, r2r, random_pad, rms_pad, unequal_split, zero
 
 
 def test_an_edit_touches_nothing_until_it_is_applied() -> None:
@@ -40,12 +40,21 @@ def test_what_each_method_writes_and_reads() -> None:
     writer, reader, rows, columns = widened(unequal_split)
     assert torch.allclose(columns.sum(), reader.sum())
     assert len(columns.unique()) == 4
+    writer, reader, rows, columns = widened(copied_pairs)
+    assert torch.equal(rows[:2], writer)
+    assert torch.equal(rows[2], rows[3])
+    assert any(torch.equal(rows[2], row) for row in writer)
+    assert torch.equal(columns[:, :2], reader)
+    assert torch.equal(columns[:, 2], -columns[:, 3])
+    assert not any(torch.equal(columns[:, 2].abs(), column.abs()) for column in reader.T)
     writer, reader, rows, columns = widened(zero)
     assert columns[:, 2:].abs().sum() == 0
     assert rows[2:].abs().sum() > 0
     writer, reader, rows, columns = widened(random_pad)
     assert torch.equal(columns[:, :2], reader)
     assert columns[:, 2:].abs().min() > 0
+    writer, reader, rows, columns = widened(rms_pad)
+    assert torch.equal(columns[:, :2], reader * 0.5**0.5)
 
 
 def test_fresh_weights_are_as_spread_as_the_others() -> None:
@@ -172,3 +181,26 @@ def test_fresh_channels_of_a_weight_normed_layer_have_directions_of_their_own() 
     apply(graph, widen(graph, "0", 8, random_pad))
     fresh = nn.functional.normalize(first.weight[4:].detach(), dim=1)
     assert (fresh @ fresh.T).triu(1).max() < 0.999
+
+
+def test_copied_pairs_pass_a_layer_norm_where_each_channel_has_as_many_copies() -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(3, 4), nn.LayerNorm(4), nn.GELU(), nn.Linear(4, 2)).double()
+    nn.init.normal_(model[1].weight)
+    graph = trace(model, torch.randn(5, 3).double())
+    with pytest.raises(EditError, match="copied_pairs to 10 channels is not exact on '0'"):
+        widen(graph, "0", 10, copied_pairs)
+    graph = apply(graph, widen(graph, "0", 12, copied_pairs))
+    assert graph.journal[-1].error < 1e-12
+
+
+def test_moments_of_copied_pairs_start_as_those_of_fresh_channels() -> None:
+    """What flows back to a copy through Z has nothing to do with the original's gradient."""
+    model, x = small()
+    optimizer = trained(model, x, torch.optim.Adam(model.parameters()))
+    graph = trace(model, x)
+    apply(graph, widen(graph, "0", 6, copied_pairs), optimizer)
+    for name in ("0.weight", "0.bias", "1.weight"):
+        state = optimizer.state[model.get_parameter(name)]
+        assert state["exp_avg"][4:].abs().sum() == 0
+        assert (state["exp_avg_sq"][4:] >= state["exp_avg_sq"][:4].amax(0)).all()

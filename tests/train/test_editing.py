@@ -12,9 +12,10 @@ from torch import Tensor, nn
 
 from netmorph import apply, factorize, load, narrow, residual, save, trace, undo, widen, zoo
 from netmorph.data.text import text_dataset
+from netmorph.edit import old_network
 from netmorph.errors import NetmorphError
 from netmorph.graph import Graph
-from netmorph.policy import divide, warm_up
+from netmorph.policy import divide, freeze, warm_up
 from netmorph.train import loop
 from netmorph.train.checkpoint import CheckpointError
 from netmorph.train.checkpoint import load as load_checkpoint
@@ -26,6 +27,7 @@ from netmorph.train.optimizer_state import pack_optimizer
 from netmorph.train.optimizers import build_optimizer
 from netmorph.train.pace import FACTOR
 from netmorph.train.recipe import Recipe
+from netmorph.widenings import copied_pairs
 from tests.train.growing import at_random, by_epoch
 from tests.train.small import dataset, deep, network, same_weights
 
@@ -35,6 +37,8 @@ MUON = dataclasses.replace(SGD, optimizer="muon")
 Edits = dict[str, Any]
 BY_EPOCH: Edits = {"edit": by_epoch, "after_edit": warm_up(7)}
 BY_STEPS: Edits = {"edit": at_random, "edit_every": 4, "after_edit": warm_up(7)}
+FREEZING: Edits = {"edit": at_random, "edit_every": 4, "after_edit": freeze(3)}
+FROZEN: Edits = {"edit": by_epoch, "after_edit": freeze()}
 
 
 def kinds(history: History) -> list[str]:
@@ -56,8 +60,8 @@ def same_outcome(one: tuple[dict[str, Tensor], Any], other: tuple[dict[str, Tens
 
 @pytest.mark.parametrize(
     ("recipe", "edits"),
-    [(ADAMW, BY_EPOCH), (ADAMW, BY_STEPS), (SGD, BY_STEPS), (MUON, BY_EPOCH)],
-    ids=["adamw by epoch", "adamw by steps", "sgd by steps", "muon by epoch"],
+    [(ADAMW, BY_EPOCH), (ADAMW, BY_STEPS), (SGD, BY_STEPS), (MUON, BY_EPOCH), (ADAMW, FREEZING), (SGD, FROZEN)],
+    ids=["adamw by epoch", "adamw by steps", "sgd by steps", "muon by epoch", "frozen for a while", "frozen"],
 )
 def test_resumed_after_any_epoch_it_ends_with_the_same_bits_and_journal(
     tmp_path: Path, recipe: Recipe, edits: Edits
@@ -357,6 +361,24 @@ def test_a_slower_pace_moves_less() -> None:
         train(model, dataset(), dataclasses.replace(SGD, epochs=2), edit=edit, after_edit=policy)
         moved.append(float((model[6].weight.detach() - before[0]).abs().max()))
     assert moved[1] < 1e-3 * moved[0]
+
+
+def test_frozen_after_an_edit_the_old_network_stays_inside() -> None:
+    model, before, grown, inner = deep(), [], [], []
+
+    def edit(graph: Graph, history: History, optimizer: torch.optim.Optimizer) -> Graph:
+        if len(history) != 1:
+            return graph
+        before.extend(p.detach().clone() for p in model.parameters())
+        grown.append(apply(graph, widen(graph, "0", 6, copied_pairs), optimizer))
+        return grown[0]
+
+    def look(epoch: Epoch) -> None:
+        if epoch.epoch == 4:
+            inner.extend(old_network(trace(model, torch.randn(2, 1, 6, 6), grown[0].journal)).model.parameters())
+
+    train(model, dataset(), ADAMW, edit=edit, after_edit=freeze(), on_epoch=look)
+    assert all(torch.equal(p, kept) for p, kept in zip(inner, before, strict=True))
 
 
 # What it stands beside.

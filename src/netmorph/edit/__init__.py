@@ -5,9 +5,12 @@ from netmorph.edit.carry import MOMENT_POWERS, WEIGHT_AVERAGES
 from netmorph.edit.depth import DEEPENINGS, DeepenEdit, places
 from netmorph.edit.depth_by_copies import copy_block, stack
 from netmorph.edit.entries import new_entries
+from netmorph.edit.inside import old_network
 from netmorph.edit.journal import Base, rebuild
+from netmorph.edit.perturb import PerturbEdit, shrink_and_perturb
 from netmorph.edit.plan import Edit, Plan
 from netmorph.edit.rank import FACTORINGS, Factoring, FactorizeEdit, MergeEdit, kernel_first, pointwise_first
+from netmorph.edit.scales import keep_gradients, same_rms
 from netmorph.edit.shallow import ShallowEdit, linearize
 from netmorph.edit.undo import forget
 from netmorph.edit.width import WidthEdit, narrow_all, widen_all
@@ -30,6 +33,7 @@ __all__ = [
     "FactorizeEdit",
     "Journal",
     "MergeEdit",
+    "PerturbEdit",
     "Plan",
     "ShallowEdit",
     "Spec",
@@ -38,14 +42,18 @@ __all__ = [
     "copy_block",
     "forget",
     "gradmax",
+    "keep_gradients",
     "kernel_first",
     "linearize",
     "narrow_all",
     "new_entries",
+    "old_network",
     "places",
     "pointwise_first",
     "rebuild",
     "renew",
+    "same_rms",
+    "shrink_and_perturb",
     "stack",
     "widen_all",
 ]

@@ -10,8 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from netmorph.draws import Draw, Joined, fresh_like, layer_spread
 from netmorph.edit.plan import MomentMap
-from netmorph.edit.tensors import fresh_like, fresh_moment, full_like, mean_like, spread
+from netmorph.edit.tensors import fresh_moment, full_like, mean_like, spread
 from netmorph.graph import Allow, Fill, Graph, Group, Role, Site
 from netmorph.graph.axis import Atom, Axis, along, size
 from netmorph.graph.flow import Flow, Holds, Place, followed
@@ -122,12 +123,13 @@ class Growth:
         tensors: the current values, by name.
         sizes: what atoms count by now.
         moments: what has happened to each tensor, as an optimizer's moments need it.
-        generator: draws fresh weights.
+        generator: draws fresh weights, by `draw`.
     """
 
     tensors: dict[str, Tensor]
     sizes: dict[Atom, int]
     generator: torch.Generator
+    draw: Draw = layer_spread
     moments: dict[str, list[MomentMap]] = field(default_factory=dict)
     multiplied: list[dict[str, Any]] = field(default_factory=list)
 
@@ -147,7 +149,7 @@ class Growth:
         self.tensors.setdefault(name, current[name].detach())
         self.multiply(name, folding.factor, rows=(dim, folding.rows))
 
-    def widen(self, fit: Fit, sites: Sequence[Site], current: Mapping[str, Tensor]) -> None:
+    def widen(self, group: str, fit: Fit, sites: Sequence[Site], current: Mapping[str, Tensor]) -> None:
         """Widen a group as worked out."""
         flow, before = fit.flow, dict(self.tensors)
         for name, (factor, offset) in flow.factors.items():
@@ -159,7 +161,7 @@ class Growth:
         carriers = {place: before[place[0]].double().square().mean().sqrt() for place in flow.weighted.values()}
         for site in sites:
             place = (site.tensor, site.dim)
-            self._widen(site, fit, self._weight(before, flow.weighted.get(place), carriers), carriers.get(place))
+            self._widen(group, site, fit, self._weight(before, flow.weighted.get(place), carriers), carriers.get(place))
         self.sizes[fit.atom] = fit.to
 
     @staticmethod
@@ -168,7 +170,7 @@ class Growth:
             return None
         return before[gain[0]].double() / carriers[gain]
 
-    def _widen(self, site: Site, fit: Fit, weight: Tensor | None, value: Tensor | None) -> None:
+    def _widen(self, group: str, site: Site, fit: Fit, weight: Tensor | None, value: Tensor | None) -> None:
         tensor, dim, flow = self.tensors[site.tensor], site.dim, fit.flow
         place = (site.tensor, dim)
         count = fit.to - size((fit.atom,), self.sizes)
@@ -180,7 +182,8 @@ class Growth:
                 elif fresh is not None:
                     new = full_like(part, at, count, float(fresh))
                 elif site.use.fill is Fill.RANDOM:
-                    new = fresh_like(part, at, count, self.generator)
+                    joined = Joined(part, at, count, fit.to - count, fit.to, group, site.use.role)
+                    new = self.draw(joined, self.generator)
                 else:
                     new = (
                         mean_like(part, at, count)

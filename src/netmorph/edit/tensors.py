@@ -5,8 +5,6 @@
 
 from __future__ import annotations
 
-import math
-
 import torch
 from torch import Tensor
 
@@ -18,16 +16,20 @@ def write(tensor: Tensor, dim: int, channels: ChannelMap, fresh: Tensor) -> Tens
 
     Args:
         tensor: `[..., n, ...]`.
-        fresh: `[..., channels.classes, ...]`, one row per class of equal fresh channels.
+        fresh: `[..., channels.classes, ...]`, one row per class of equal channels; not used where these are copies.
     """
-    rows = channels.rows.to(tensor.device)
-    return (torch.cat([tensor, fresh], dim) if channels.classes else tensor).index_select(dim, rows)
+    return _chosen(tensor, dim, channels.rows, fresh)
 
 
 def read(tensor: Tensor, dim: int, channels: ChannelMap, fresh: Tensor) -> Tensor:
     """The weights that sum over the channels: each column times its share. Shares of one leave the bits alone."""
-    columns = write(tensor, dim, channels, fresh)
+    columns = _chosen(tensor, dim, channels.columns, fresh)
     return columns * spread(channels.share, columns, dim)
+
+
+def _chosen(tensor: Tensor, dim: int, places: Tensor, fresh: Tensor) -> Tensor:
+    """Entries along a dimension, counted through those of the tensor and then the fresh ones."""
+    return (torch.cat([tensor, fresh], dim) if fresh.shape[dim] else tensor).index_select(dim, places.to(tensor.device))
 
 
 def mix(tensor: Tensor, dim: int, consume: Tensor) -> Tensor:
@@ -40,38 +42,22 @@ def mix(tensor: Tensor, dim: int, consume: Tensor) -> Tensor:
 def write_moment(moment: Tensor, dim: int, channels: ChannelMap, power: int) -> Tensor:
     """An optimizer's moment of a writing weight. A copy's gradient is the original's times its share.
 
+    That of a copy that is read with fresh weights has nothing to do with the original's: it is treated as fresh.
+
     Args:
         power: 1 for a moment that is linear in the gradient, 2 for one that is quadratic. Fresh rows of the first
             start at zero. Of the second they start like the channel with the largest moment: a zero beside an old
             step count would let Adam take steps of several times the learning rate, and the mean of the channels
             still of twice the usual. Where no channel had a gradient yet, the tensor's mean is taken.
     """
-    columns = write(moment, dim, channels, fresh_moment(moment, dim, channels.classes, power))
-    factor = torch.where(channels.is_fresh, 1.0, channels.share**power)
+    columns = read_moment(moment, dim, channels, power)
+    factor = torch.where(channels.is_read_fresh, 1.0, channels.share**power)
     return columns * spread(factor, columns, dim)
 
 
 def read_moment(moment: Tensor, dim: int, channels: ChannelMap, power: int) -> Tensor:
     """An optimizer's moment of a reading weight. A copy's gradient is the original's, whatever its share."""
-    return write(moment, dim, channels, fresh_moment(moment, dim, channels.classes, power))
-
-
-def fresh_like(tensor: Tensor, dim: int, count: int, generator: torch.Generator) -> Tensor:
-    """Random weights for `count` fresh channels: uniform, with the standard deviation of the tensor they extend.
-
-    A weight without any spread (all zeros, or a single number) gives no scale; there the usual `1 / sqrt(fan in)` is
-    taken. A bias without spread is extended by its own value. Of complex weights both parts are drawn.
-    """
-    if tensor.is_complex():
-        return torch.view_as_complex(fresh_like(torch.view_as_real(tensor), dim, count, generator))
-    shape = [*tensor.shape[:dim], count, *tensor.shape[dim + 1 :]]
-    if tensor.dim() < 2:
-        spread, centre = float(tensor.double().std(correction=0)), float(tensor.double().mean())
-    else:
-        spread, centre = float(tensor.double().pow(2).mean().sqrt()), 0.0
-        spread = spread or 1 / math.sqrt(max(1, tensor[0].numel()))
-    noise = torch.rand(shape, generator=generator, dtype=torch.float64)
-    return (centre + (2 * noise - 1) * spread * math.sqrt(3)).to(tensor)
+    return _chosen(moment, dim, channels.columns, fresh_moment(moment, dim, channels.classes, power))
 
 
 def mean_like(tensor: Tensor, dim: int, count: int) -> Tensor:

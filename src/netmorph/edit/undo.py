@@ -31,13 +31,12 @@ from netmorph.edit.fit import times
 from netmorph.edit.plan import MomentMap, Plan
 from netmorph.edit.rank import merge
 from netmorph.edit.snapshot import Before, Parts, before_of, kinds_of, tensors_of
+from netmorph.edit.tensors import spread
 from netmorph.errors import EditError
 from netmorph.graph import Graph, Role, Site
 from netmorph.graph.axis import atoms
 from netmorph.graph.journal import Description, Entry
 from netmorph.widenings import FRESH
-
-Drop = Callable[..., Tensor]
 
 
 def undo(graph: Graph) -> UndoEdit:
@@ -129,26 +128,34 @@ def inverse_of_width(told: dict[str, Any], graph: Graph, parts: Parts | None) ->
             f"{len(told['sources'][other[0]])}; give the network that the journal is of"
         )
     changes = {group.atom: torch.tensor(told["sources"][name]) for name, group in groups.items()}
+    totals = {
+        groups[name].atom: torch.tensor(found, dtype=torch.float64) for name, found in told.get("totals", {}).items()
+    }
     places: dict[str, list[Site]] = {}
     for site in {(site.tensor, site.dim): site for group in groups.values() for site in group.sites}.values():
         places.setdefault(site.tensor, []).append(site)
 
-    def changed(tensor: Tensor, sites: list[Site], read: Drop) -> Tensor:
+    def changed(tensor: Tensor, sites: list[Site], is_weight: bool) -> Tensor:
         for site in sites:
-            drops = {atom: read if site.use_of(atom).role is Role.READ else first_copies for atom in atoms(site.axis)}
-            tensor = site.change(
-                tensor, {atom: partial(drop, source=changes[atom]) for atom, drop in drops.items() if atom in changes}
-            )
+            found = [atom for atom in atoms(site.axis) if atom in changes]
+            drops = {atom: partial(first_copies, source=changes[atom]) for atom in found}
+            if is_weight:
+                drops |= {
+                    atom: partial(summed_copies, source=changes[atom], totals=totals.get(atom))
+                    for atom in found
+                    if site.use_of(atom).role is Role.READ
+                }
+            tensor = site.change(tensor, drops)
         return tensor
 
     def moment(sites: list[Site]) -> MomentMap:
-        return lambda moment, power: changed(moment, sites, first_copies)  # copies of a channel have one gradient
+        return lambda moment, power: changed(moment, sites, is_weight=False)  # copies of a channel have one gradient
 
     current = tensors_of(graph.model)
     return Plan(
         exact=False,
         tensors=_divided(
-            {name: changed(current[name].detach(), sites, summed_copies) for name, sites in places.items()},
+            {name: changed(current[name].detach(), sites, is_weight=True) for name, sites in places.items()},
             told.get("multiplied", ()),
         ),
         moments={name: moment(sites) for name, sites in places.items()},
@@ -214,12 +221,17 @@ def first_copies(tensor: Tensor, dim: int, source: Tensor) -> Tensor:
     return tensor.index_select(dim, torch.tensor(places, device=tensor.device))
 
 
-def summed_copies(tensor: Tensor, dim: int, source: Tensor) -> Tensor:
-    """Of channels along a dimension, the sum of the copies of each old one that `source` [channels] names."""
+def summed_copies(tensor: Tensor, dim: int, source: Tensor, totals: Tensor | None = None) -> Tensor:
+    """Of channels along a dimension, the sum of the copies of each old one that `source` [channels] names.
+
+    Args:
+        totals: what the edit multiplied each old one by, where that was not one; it is divided by.
+    """
     copies = (source != FRESH).nonzero().flatten()
     shape = [*tensor.shape[:dim], int(source.max()) + 1, *tensor.shape[dim + 1 :]]
     part = tensor.index_select(dim, copies.to(tensor.device))
-    return tensor.new_zeros(shape).index_add(dim, source[copies].to(tensor.device), part)
+    summed = tensor.new_zeros(shape).index_add(dim, source[copies].to(tensor.device), part)
+    return summed if totals is None else summed / spread(totals, summed, dim)
 
 
 def _check_not_moved(parts: Parts) -> None:

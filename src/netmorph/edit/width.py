@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
@@ -12,10 +12,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from netmorph.draws import Draw, Joined, layer_spread
 from netmorph.edit.fit import Fit, Growth, fit
 from netmorph.edit.plan import MomentMap, Plan
 from netmorph.edit.recurrence import equal_rows
-from netmorph.edit.tensors import fresh_like, full_like, mean_like, mix, read, read_moment, spread, write, write_moment
+from netmorph.edit.tensors import full_like, mean_like, mix, read, read_moment, spread, write, write_moment
 from netmorph.errors import EditError
 from netmorph.graph import Allow, Attribute, Fill, Graph, Group, Role, Site
 from netmorph.graph.axis import Atom, atoms, size
@@ -59,6 +60,7 @@ class WidthEdit:
             many as the map has `classes`, each with the block of entries that a channel owns there.
         readings: by group, tensor and dimension: readers that do more than the channel map's shares say.
         left_out: groups that whoever chose the widths meant to change, and why they cannot; for people.
+        draw: how large the weights are that `seed` draws, see `netmorph.draws`.
     """
 
     changes: Mapping[str, ChannelMap]
@@ -67,6 +69,7 @@ class WidthEdit:
     fresh: Mapping[Place, Tensor] = field(default_factory=dict)
     readings: Mapping[tuple[str, str, int], Reading] = field(default_factory=dict)
     left_out: Mapping[str, str] = field(default_factory=dict)
+    draw: Draw = layer_spread
 
     def plan(self, graph: Graph) -> Plan:
         """See `Edit`."""
@@ -82,7 +85,7 @@ class WidthEdit:
                 tensors[offset] = tensors.get(offset, current[offset].detach()) + factor * constant
         generator = generator_of(self.seed)
         sizes = {atom: entry.m for atom, entry in channels.items()}
-        growth = Growth(tensors, {}, generator)
+        growth = Growth(tensors, {}, generator, self.draw)
         folded = foldings(graph.recording, sizes)
         for folding in folded:
             growth.fold(folding, current)
@@ -98,10 +101,10 @@ class WidthEdit:
             growth.moments.setdefault(name, []).append(partial(_moment, sites=found, channels=own))
         growth.sizes.update((atom, sizes[atom]) for atom in plain)
         fits: list[Fit] = []
-        for group in groups.values():
+        for name, group in groups.items():
             if group.atom not in plain:
                 fits.append(fit(graph, group, sizes[group.atom], growth.sizes, current))
-                growth.widen(fits[-1], group.sites, current)
+                growth.widen(name, fits[-1], group.sites, current)
         exact = all(channels[atom].is_exact(atom.allow) for atom in plain) and not any(made.problems for made in fits)
         claims = all(channels.keeps_function for channels in self.changes.values())
         epsilons = _epsilons(graph, fits)
@@ -127,7 +130,21 @@ class WidthEdit:
         kept = {name: len({source for source in found if source != FRESH}) for name, found in sources.items()}
         if any(kept[name] < channels.n for name, channels in self.changes.items()):
             return None
-        return {"kind": "width", "sources": sources, "attributes": attributes, "multiplied": multiplied}
+        totals = {
+            name: channels.totals.tolist()
+            for name, channels in self.changes.items()
+            if bool(((channels.totals - 1).abs() > 1e-12).any())
+        }
+        if any(0 in found for found in totals.values()):
+            return None
+        return {
+            "kind": "width",
+            "sources": sources,
+            "totals": totals,
+            "keeps_old": not self.readings and all(channels.keeps_old for channels in self.changes.values()),
+            "attributes": attributes,
+            "multiplied": multiplied,
+        }
 
     def describe(self) -> Description:
         """See `Edit`. Of several groups, `before` and `after` count all channels, `widths` holds those of each."""
@@ -181,7 +198,8 @@ class WidthEdit:
             channels, given, use = self.changes[name], self.fresh.get(place), uses[name]
             shape = [*part.shape[:dim], channels.classes, *part.shape[dim + 1 :]]
             if given is None:
-                fresh = _fresh(part, dim, channels.classes, use.fill, generator)
+                joined = Joined(part, dim, channels.classes, channels.n, channels.m, name, use.role)
+                fresh = _fresh(joined, use.fill, self.draw, generator)
             elif given.numel() == math.prod(shape):
                 fresh = given.to(part).reshape(shape)
             else:
@@ -194,7 +212,9 @@ class WidthEdit:
         return site.change(tensor, {atom: partial(change, name=names[atom]) for atom in _crossing(site, names)})
 
 
-def widen(graph: Graph, group: str, to: int, method: Widening | None = None, seed: int = 0) -> WidthEdit:
+def widen(
+    graph: Graph, group: str, to: int, method: Widening | None = None, seed: int = 0, draw: Draw = layer_spread
+) -> WidthEdit:
     """An edit that gives a group `to` channels.
 
     Args:
@@ -203,19 +223,28 @@ def widen(graph: Graph, group: str, to: int, method: Widening | None = None, see
             look at all of them, `net2net` where only equal copies are exact and `to` is a multiple of the width. The
             edit's description, and the journal, say which.
         seed: draws which channels are copied and the weights of fresh ones.
+        draw: how large these weights are: one of `netmorph.draws.DRAWS`, or any function of that kind.
 
     Raises:
         UnknownGroup: no such group.
-        WidthError: `to` is not above the group's width.
+        WidthError: `to` is not above the group's width, or the method or the draw is no function.
         EditError: the group is frozen, or the method is exact elsewhere but not through what acts on this group, or no
             method is.
     """
-    return widen_all(graph, {group: to}, method, seed)
+    return widen_all(graph, {group: to}, method, seed, draw)
 
 
-def widen_all(graph: Graph, widths: Mapping[str, int], method: Widening | None = None, seed: int = 0) -> WidthEdit:
+def widen_all(
+    graph: Graph,
+    widths: Mapping[str, int],
+    method: Widening | None = None,
+    seed: int = 0,
+    draw: Draw = layer_spread,
+) -> WidthEdit:
     """One edit that widens several groups, each to its number of channels; see `widen`."""
     check_default_device(EditError)
+    if not callable(draw):
+        raise WidthError(f"a draw is a function, such as netmorph.draws.fan_in (see DRAWS there), got {draw!r}")
     _check_distinct({name: graph.group(name) for name in widths})
     _check_room(graph, widths)
     chosen: dict[str, Widening] = {}
@@ -226,7 +255,7 @@ def widen_all(graph: Graph, widths: Mapping[str, int], method: Widening | None =
         chosen[name] = _exact_method(graph, group, int(to)) if method is None else method
         changes[name] = _widening(graph, group, name, int(to), chosen[name], seed)
     names = dict.fromkeys(map(_name, chosen.values()))
-    return WidthEdit(changes, " and ".join(names), seed)
+    return WidthEdit(changes, " and ".join(names), seed, draw=draw)
 
 
 def narrow(graph: Graph, group: str, kept: Sequence[int]) -> WidthEdit:
@@ -378,19 +407,32 @@ def _held(graph: Graph, entry: Attribute) -> Any:
         return None
 
 
-def _fresh(tensor: Tensor, dim: int, count: int, fill: Fill | float, generator: torch.Generator) -> Tensor:
+def _fresh(joined: Joined, fill: Fill | float, draw: Draw, generator: torch.Generator) -> Tensor:
+    tensor, dim, count = joined.tensor, joined.dim, joined.count
     if count == 0:
         return tensor.narrow(dim, 0, 0)
     if fill is Fill.RANDOM:
-        return fresh_like(tensor, dim, count, generator)
+        return _drawn(joined, draw, generator)
     return mean_like(tensor, dim, count) if fill is Fill.MEAN else full_like(tensor, dim, count, fill)
+
+
+def _drawn(joined: Joined, draw: Draw, generator: torch.Generator) -> Tensor:
+    drawn: object = draw(joined, generator)
+    shape = [*joined.tensor.shape[: joined.dim], joined.count, *joined.tensor.shape[joined.dim + 1 :]]
+    if not isinstance(drawn, Tensor) or list(drawn.shape) != shape:
+        got = tuple(drawn.shape) if isinstance(drawn, Tensor) else type(drawn).__name__
+        raise EditError(
+            f"a draw returns a tensor of the shape that it joins, with as many fresh channels as are asked for, here "
+            f"{tuple(shape)}; {_name(draw)} returned {got}"
+        )
+    return drawn.to(joined.tensor)
 
 
 def _widths(group: Group) -> str:
     return f"{group.least} or more" if group.most is None else f"from {group.least} to {group.most}"
 
 
-def _name(method: Widening) -> str:
+def _name(method: Callable[..., Any]) -> str:
     """For the journal: a plain function's name, or what a partial or an object of the user's is."""
     return getattr(method, "__name__", type(method).__name__)
 

@@ -1,10 +1,11 @@
-"""What a network costs, singular values and ranks, how well it recognizes classes, how far off values are."""
+"""What a network costs, singular values and ranks, what growth does, how well classes are recognized and values met."""
 
 from netmorph.measure.classification import ClassScores, class_scores, classification_report, confusion_matrix
 from netmorph.measure.cost import Cost, parameters, training_flops
 from netmorph.measure.cost import forward_flops as flops
 from netmorph.measure.cuts import narrowest_cut
 from netmorph.measure.feature_rank import feature_spectra
+from netmorph.measure.growth import GradientSizes, GrowthMonitor, GrowthReading, gradient_sizes, twin_distances
 from netmorph.measure.jacobian import jacobian_participation, jacobian_rank
 from netmorph.measure.lanczos import Leading, leading
 from netmorph.measure.matrices import gradient_matrices, matrices_of, weight_matrices
@@ -21,6 +22,9 @@ __all__ = [
     "SPECTRAL",
     "ClassScores",
     "Cost",
+    "GradientSizes",
+    "GrowthMonitor",
+    "GrowthReading",
     "Leading",
     "NetworkRank",
     "Prediction",
@@ -34,6 +38,7 @@ __all__ = [
     "feature_spectra",
     "flops",
     "gradient_matrices",
+    "gradient_sizes",
     "jacobian_participation",
     "jacobian_rank",
     "latency",
@@ -47,6 +52,7 @@ __all__ = [
     "predict_parameters",
     "spectra",
     "training_flops",
+    "twin_distances",
     "value_report",
     "weight_matrices",
 ]

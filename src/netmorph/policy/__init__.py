@@ -4,7 +4,7 @@ Mutation by weighted proposals (exact edits where none are added), selection by 
 learning rates after growth.
 """
 
-from netmorph.policy.learning_rate import POLICIES, divide, parameter_ratio, unchanged, warm_up
+from netmorph.policy.learning_rate import POLICIES, divide, freeze, parameter_ratio, unchanged, warm_up
 from netmorph.policy.mutation import Mutation, mutate
 from netmorph.policy.proposals import Proposal, Weighted, exact
 from netmorph.policy.selection import select
@@ -16,6 +16,7 @@ __all__ = [
     "Weighted",
     "divide",
     "exact",
+    "freeze",
     "mutate",
     "parameter_ratio",
     "select",

@@ -5,7 +5,7 @@ of what comes then:
 
     pace = Pace(optimizer)  # once
     graph = netmorph.apply(graph, netmorph.widen(graph, "0", 64), optimizer)
-    divide(5)(pace, graph)  # or unchanged, parameter_ratio, warm_up(200), or several
+    divide(5)(pace, graph)  # or unchanged, parameter_ratio, warm_up(200), freeze(200), or several
 
 In `netmorph.train` it is the argument `after_edit`.
 """
@@ -54,9 +54,21 @@ def warm_up(steps: int = 100) -> LearningRatePolicy:
     return lambda pace, graph: pace.hold_back(graph, steps)
 
 
+def freeze(steps: int | None = None) -> LearningRatePolicy:
+    """Freeze all but what the last edit made, see `Pace.freeze`, for some steps or until `Pace.release`.
+
+    Raises:
+        NetmorphError: `steps` is not a positive whole number.
+    """
+    if steps is not None:
+        check_steps(steps)
+    return lambda pace, graph: pace.freeze(graph, steps)
+
+
 POLICIES: dict[str, LearningRatePolicy] = {
     "unchanged": unchanged,
     "divide": divide(),
     "parameter_ratio": parameter_ratio,
     "warm_up": warm_up(),
+    "freeze": freeze(100),
 }

@@ -2,6 +2,7 @@
 
 from netmorph.train.editing import InLoop
 from netmorph.train.evaluation import evaluate, evaluate_constant, predict
+from netmorph.train.frozen import Frozen
 from netmorph.train.generation import generate
 from netmorph.train.history import Epoch, History
 from netmorph.train.loop import train
@@ -19,6 +20,7 @@ __all__ = [
     "OPTIMIZERS",
     "SCHEDULES",
     "Epoch",
+    "Frozen",
     "History",
     "InLoop",
     "LearningRatePolicy",
