@@ -4,8 +4,9 @@
 
 784-wide networks of 2 to 5 hidden layers. *The original setting*: Adam without weight decay, small and large batches in
 turn, a look every third epoch. *Decay*: SGD with weight decay 0, 1e-4, 5e-4 and 5e-3. Each trains till its loss is flat
-(`netmorph.ranks.trainings.saturated`). What is trained is kept, so that a run that was stopped goes on; at the end are
-tables, a page and figures. `netmorph ranks study` is the study of random networks.
+(`netmorph.ranks.trainings.saturated`); one goes on long after that, to see where its ranks arrive. What is trained is
+kept, so that a run that was stopped goes on; at the end are tables, a page and figures. `netmorph ranks study` is the
+study of random networks.
 """
 
 from __future__ import annotations
@@ -50,12 +51,14 @@ class Setting:
     weight_decay: float
     batches: tuple[int, ...]
     samples: int
+    least: int = 0  # epochs, flat or not
 
 
 SETTINGS = [
     Setting("adam", "adam", 1e-3, 0.0, (32, 512), 5000),
     *(Setting(f"sgd-{decay:g}", "sgd", 0.02, decay, (32,), 2000) for decay in (0.0, 1e-4, 5e-4, 5e-3)),
 ]
+LONG, DEPTH = Setting("sgd-0.005-long", "sgd", 0.02, 5e-3, (32,), 2000, least=150), 3
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -66,15 +69,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--epochs", type=int, default=EPOCHS, help="at most")
     told = parser.parse_args(arguments)
     torch.set_num_threads(1)
-    data = {setting: load(told.data, seed=0, train_size=setting.samples) for setting in SETTINGS}
-    for depth, setting in itertools.product(DEPTHS, SETTINGS):
+    data = {setting: load(told.data, seed=0, train_size=setting.samples) for setting in (*SETTINGS, LONG)}
+    for depth, setting in (*itertools.product(DEPTHS, SETTINGS), (DEPTH, LONG)):
         file = told.output / ROWS / f"{setting.name}-{depth}.jsonl"
         if not file.exists():
             row = trained(setting, depth, data[setting], told.width, told.epochs)
             write_rows(file, [row])
             print(f"{setting.name}, {depth} layers: {row.last.epoch} epochs in {duration(row.seconds)}", flush=True)
     rows = read(told.output)
-    tables = [table(setting, [row for row in rows if row.condition == setting.name]) for setting in SETTINGS]
+    tables = [table(setting, [row for row in rows if row.condition == setting.name]) for setting in (*SETTINGS, LONG)]
     tables.append(by_decay(rows))
     for one in tables:
         print("\n".join(markdown(one)))
@@ -96,7 +99,7 @@ def trained(setting: Setting, depth: int, dataset: Dataset, width: int, most: in
     numbers = [evaluate(model, part, dataset).numbers for part in (dataset.train, dataset.validation)]
     looks = [look(model, dataset, 0, *numbers, keep_values=True)]
     history = History()
-    while len(history) < most and not (history and saturated(history)):
+    while len(history) < setting.least or (len(history) < most and not (history and saturated(history))):
         recipe, number = recipes[len(history) % len(recipes)], len(history) + 1
         history = History((*history, *train(model, dataset, recipe, seed=number, optimizer=optimizer)))
         if number % EVERY == 0:
@@ -158,7 +161,7 @@ def by_layer(row: Row, kind: Kind) -> str:
 
 def pictures(rows: Sequence[Row]) -> Iterator[Picture]:
     """Of each setting all depths, and of the deepest networks all settings."""
-    for setting in SETTINGS:
+    for setting in (*SETTINGS, LONG):
         own = {f"{row.network} hidden layers": [row] for row in rows if row.condition == setting.name}
         yield Picture(
             f"courses-{setting.name}",
@@ -181,10 +184,11 @@ def pictures(rows: Sequence[Row]) -> Iterator[Picture]:
             f"gradients-{setting.name}", f"{setting.name}: ranks of gradients", "Of a probe batch.", draw, 330
         )
     deepest = {row.condition: row for row in rows if row.network == max(DEPTHS)}
-    text = f"{max(DEPTHS)} hidden layers."
+    [long] = [row for row in rows if row.condition == LONG.name]
+    text = f"{max(DEPTHS)} hidden layers; {DEPTH} of the long training."
     draw = partial(plots.courses, series={name: [row] for name, row in deepest.items()})
     yield Picture("decay", "All settings over time", text, draw, 560)
-    for name, row in deepest.items():
+    for name, row in [*deepest.items(), (LONG.name, long)]:
         yield Picture(
             f"spectra-{name}", f"{name}: singular values over training", text, partial(plots.spectra, row=row), 300
         )

@@ -116,6 +116,11 @@ def rank_of(row: Row, look: Look, kind: Kind, measure: str = "effective_rank") -
     return float(log_ranks(row, look, kind, measure).mean())
 
 
+def change_of(row: Row, kind: Kind, measure: str = "effective_rank") -> float:
+    """The logarithm of the converged rank over the untrained one."""
+    return rank_of(row, row.last, kind, measure) - rank_of(row, row.first, kind, measure)
+
+
 def width_of(row: Row) -> float:
     """The logarithm of the geometric mean of the widths."""
     return float(np.log(row.architecture.widths).mean())
@@ -141,10 +146,12 @@ def pairs(rows: Sequence[Row], others: Sequence[Row]) -> list[tuple[Row, Row]]:
 def ratio(matched: Sequence[tuple[Row, Row]], kind: Kind, measure: str = "effective_rank") -> Estimate:
     """How many times as high the converged rank is under the second condition; the geometric mean over networks.
 
+    Each is taken over the untrained network's: its features on few samples have a lower rank to begin with.
+
     Raises:
         StudyError: there are fewer than three pairs.
     """
-    logs = [rank_of(b, b.last, kind, measure) - rank_of(a, a.last, kind, measure) for a, b in matched]
+    logs = [change_of(b, kind, measure) - change_of(a, kind, measure) for a, b in matched]
     return estimate(geometric, logs)
 
 

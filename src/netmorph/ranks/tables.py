@@ -10,6 +10,7 @@ import numpy as np
 from netmorph.ranks.answers import (
     Estimate,
     Kind,
+    change_of,
     estimate,
     features,
     geometric,
@@ -36,6 +37,7 @@ NAMES = {TRUE: "true labels", SHUFFLED: "shuffled labels", SMALL: "few samples"}
 RANKS: dict[str, tuple[Kind, str]] = {
     "effective rank, weights": (weights, "effective_rank"),
     "stable rank, weights": (weights, "stable_rank"),
+    "values that stand out, weights": (weights, "gavish_donoho_rank"),
     "effective rank, features": (features, "effective_rank"),
     "stable rank, features": (features, "stable_rank"),
 }
@@ -60,7 +62,7 @@ def tables_of(rows: Sequence[Row]) -> list[Table]:
         correlations(
             subject(rows),
             "What the change of rank by training goes with",
-            lambda row, kind, measure: rank_of(row, row.last, kind, measure) - rank_of(row, row.first, kind, measure),
+            change_of,
         ),
         slopes(subject(rows)),
         memorizing(rows),
@@ -167,7 +169,7 @@ def slopes(rows: Sequence[Row]) -> Table:
     for name, (kind, measure) in RANKS.items() if len(rows) >= FEWEST else ():
         before = [rank_of(row, row.first, kind, measure) for row in rows]
         after = [rank_of(row, row.last, kind, measure) for row in rows]
-        change = [late - early for early, late in zip(before, after, strict=True)]
+        change = [change_of(row, kind, measure) for row in rows]
         found = (estimate(slope, width, before), estimate(slope, width, after), estimate(geometric, change))
         shown.append([name, *map(str, found)])
     return Table(
@@ -193,8 +195,8 @@ def memorizing(rows: Sequence[Row]) -> Table:
         "Memorizing",
         ("", "networks", *RANKS),
         shown,
-        "How many times as high the converged rank is as on true labels and all samples: geometric means over the "
-        "same networks; a star where the interval excludes one.",
+        "How many times as high the converged rank is as on true labels and all samples, each over that of the "
+        "untrained network on the same samples: geometric means; a star where the interval excludes one.",
     )
 
 
