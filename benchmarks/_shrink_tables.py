@@ -1,0 +1,108 @@
+"""Tables and pictures of the shrink benchmark: records in, text and figures out."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from netmorph.report.figures import save
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+# A round: number, kept, widths, parameters, flops, spent (training FLOPs so far), epochs, untrained, validation, test.
+Record = dict[str, Any]
+# A way from one seed: task, way, seed, seconds, settings, and `rounds`.
+Line = dict[str, Any]
+
+ENDS = ("way", "times fewer parameters", "times fewer FLOPs", "test accuracy", "points lost", "training PFLOPs")
+COLOURS = ("#0072b2", "#56b4e9", "#d55e00", "#cc79a7", "#009e73", "#e69f00", "#000000", "#999999", "#7f3c8d", "#80ba5a")
+
+
+def kept_rounds(rounds: Sequence[Record]) -> list[Record]:
+    """Those that did not lose too much, the whole network first."""
+    return [told for told in rounds if told["kept"]]
+
+
+def ends(lines: Sequence[Line], whole: Mapping[int, Record]) -> list[list[str]]:
+    """For a table with `ENDS`: the last network that each way kept; mean over the seeds, and the range.
+
+    Args:
+        whole: the trained network by seed.
+    """
+    found = [
+        ["the trained network", "1", "1", _shares(told["test"] for told in whole.values()), "", _peta(whole.values())]
+    ]
+    for way in dict.fromkeys(line["way"] for line in lines):
+        pairs = [(whole[line["seed"]], kept_rounds(line["rounds"])[-1]) for line in lines if line["way"] == way]
+        found.append(
+            [
+                way,
+                _range([before["parameters"] / after["parameters"] for before, after in pairs], "{:.1f}"),
+                _range([before["flops"] / after["flops"] for before, after in pairs], "{:.1f}"),
+                _shares(after["test"] for _, after in pairs),
+                _range([100 * (before["test"] - after["test"]) for before, after in pairs], "{:+.2f}"),
+                _peta(after for _, after in pairs),
+            ]
+        )
+    return found
+
+
+def by_round(lines: Sequence[Line], ways: Sequence[str], seed: int) -> list[list[str]]:
+    """For a table of one seed: what is left in each round of the first way, then the test accuracy of each way."""
+    columns = {line["way"]: kept_rounds(line["rounds"]) for line in lines if line["seed"] == seed}
+    first = columns[ways[0]]
+    found = []
+    for place, told in enumerate(first):
+        widths = ", ".join(str(width) for width in told["widths"].values())
+        times = f"{first[0]['parameters'] / told['parameters']:.1f}"
+        reached = [f"{columns[way][place]['test']:.2%}" if place < len(columns[way]) else "" for way in ways]
+        found.append([widths, times, *reached])
+    return found
+
+
+def table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Markdown."""
+    lines = [f"| {' | '.join(columns)} |", "|" + "---|" * len(columns), *(f"| {' | '.join(row)} |" for row in rows)]
+    return "\n".join(lines) + "\n"
+
+
+def picture(lines: Sequence[Line], path: Path, name: str) -> None:
+    """Test accuracy against parameters: a thin line a seed, a point a round that was kept."""
+
+    def draw(figure: Figure) -> Mapping[str, str]:
+        axes = figure.subplots()
+        ways = list(dict.fromkeys(line["way"] for line in lines))
+        for line in lines:
+            kept = kept_rounds(line["rounds"])
+            if line["way"] == "from scratch":
+                kept = kept[1:]  # its first is the network that gives the widths
+            colour = COLOURS[ways.index(line["way"]) % len(COLOURS)]
+            label = line["way"] if line is next(other for other in lines if other["way"] == line["way"]) else None
+            x, y = [told["parameters"] for told in kept], [100 * told["test"] for told in kept]
+            axes.plot(x, y, color=colour, marker="o", markersize=3.5, linewidth=0.9, alpha=0.8, label=label)
+        axes.set_xscale("log")
+        axes.invert_xaxis()
+        best = max(100 * told["test"] for line in lines for told in line["rounds"])
+        axes.set_ylim(best - 2, best + 0.1)
+        axes.set_xlabel(f"parameters of the {name}")
+        axes.set_ylabel("test accuracy, %")
+        axes.legend(loc="lower left", fontsize=10)
+        return {}
+
+    save(draw, path, 460)
+
+
+def _shares(values: Any) -> str:
+    return _range([100 * value for value in values], "{:.2f}%")
+
+
+def _range(values: Sequence[float], form: str) -> str:
+    mean, low, high = (form.format(value) for value in (statistics.mean(values), min(values), max(values)))
+    return mean if low == high else f"{mean} ({low} to {high})"
+
+
+def _peta(rounds: Any) -> str:
+    return f"{statistics.mean(told['spent'] for told in rounds) / 1e15:.2f}"
