@@ -7,7 +7,7 @@ import sys
 import benchmarks
 
 # They need a GPU, files of weights, or hours.
-APART = {"gpu", "narrowing", "refit", "strangers", "zoo"}
+APART = {"gpu", "narrowing", "refit", "shrink", "strangers", "zoo"}
 
 
 def main(names: list[str]) -> None:
