@@ -18,7 +18,7 @@ from netmorph.graph import Graph, trace
 from netmorph.graph.journal import Journal
 from netmorph.measure import SPECTRAL
 from netmorph.measure.cost import cost
-from netmorph.measure.latency import latency as seconds_of
+from netmorph.measure.timing import latency as seconds_of
 from netmorph.report.shrinking import Measured, write_page
 from netmorph.run.config import DataConfig, parts_of
 from netmorph.run.lock import RunLock

@@ -17,6 +17,7 @@ from netmorph.measure.network_rank import (
 from netmorph.measure.prediction import Prediction, predict_flops, predict_parameters
 from netmorph.measure.rank_monitor import RankMonitor, Reading
 from netmorph.measure.spectrum import SPECTRAL, Spectrum, SpectrumError, spectra
+from netmorph.measure.timing import latency
 from netmorph.measure.values import value_report
 
 __all__ = [
@@ -38,6 +39,7 @@ __all__ = [
     "gradient_matrices",
     "jacobian_participation",
     "jacobian_rank",
+    "latency",
     "layer_ranks",
     "log_effective_rank",
     "matrices_of",

@@ -15,8 +15,8 @@ from netmorph.edit.apply import refusal
 from netmorph.edit.replace import make
 from netmorph.errors import EditError
 from netmorph.graph import Graph, Group
-from netmorph.measure.latency import latency as seconds_of
 from netmorph.measure.prediction import predict_flops, predict_parameters
+from netmorph.measure.timing import latency as seconds_of
 from netmorph.observe.samples import Samples
 from netmorph.scores import Score, best, magnitude
 

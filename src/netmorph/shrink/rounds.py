@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import copy
 import math
+import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -21,6 +22,7 @@ from netmorph.edit.journal import Base
 from netmorph.graph import Graph, trace
 from netmorph.graph.journal import Journal
 from netmorph.measure.cost import cost
+from netmorph.memory import total
 from netmorph.observe.samples import Samples
 from netmorph.seeds import check_seed, generator_of
 from netmorph.shrink.progress import Progress, Round
@@ -35,6 +37,8 @@ from netmorph.train.recipe import Recipe
 Recipes = Callable[[int], Recipe | None]
 
 CALIBRATION_BATCH = 100
+# Layers are fitted on all samples at once: so much of the memory may activations take, of which so many are alive.
+MEMORY, ALIVE = 0.25, 6
 # Where the accuracy falls too far, the next try goes half as far; after so many in vain the network stays.
 TRIES = 3
 
@@ -90,7 +94,8 @@ def shrink(
         tolerance: how far the number that chooses may fall below that of round 0, on the validation part: of a share
             such as the accuracy in points of one (0.005 is half a point), of another number as a share of it.
         agree: a width agrees with what is wanted if it is off by no more than this share, or by less than a channel.
-        calibration: so many training samples tell ranks and rebuild readers; drawn by the seed.
+        calibration: so many training samples tell ranks and rebuild readers; drawn by the seed. Fewer where their
+            activations would take more than a quarter of the memory.
         seed: of everything random.
         folder: keeps each round, and goes on from there if it holds some: with the same arguments. None keeps nothing.
         base: what builds the network before its first edit, to be told in the files.
@@ -125,7 +130,8 @@ def shrink(
             return Shrunk(current, start, progress.rounds, f"all {rounds} rounds are done")
         if failures >= TRIES:
             return Shrunk(current, start, progress.rounds, "what is narrower loses more than the tolerance")
-        samples = Samples(current, _calibration(dataset, current.model, calibration, seed), seed=seed)
+        count = min(calibration, _fitting(current))
+        samples = Samples(current, _calibration(dataset, current.model, count, seed), seed=seed)
         wanted = widths(samples)
         changed = _changed(current, wanted.widths, agree, 0.5**failures)
         if not changed:
@@ -214,6 +220,15 @@ def _floor(first: Round, tolerance: float, dataset: Dataset) -> float:
     """The lowest score that a network may have."""
     criterion = dataset.task.chooses
     return first.score - (tolerance if criterion.is_share else tolerance * abs(criterion.value(first.score)))
+
+
+def _fitting(graph: Graph) -> int:
+    """How many samples at once the memory holds the activations of."""
+    made = [value for call in graph.recording.calls for value in call.outputs if value.from_input]
+    largest = max((math.prod(value.shape) * value.dtype.itemsize for value in made), default=1)
+    there = total(reference(graph.model).device)
+    examples = graph.recording.inputs[0].shape[0]
+    return max(CALIBRATION_BATCH, int(MEMORY * there / (ALIVE * largest / examples))) if there else sys.maxsize
 
 
 def _calibration(dataset: Dataset, model: nn.Module, count: int, seed: int) -> list[Tensor]:

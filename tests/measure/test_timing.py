@@ -5,7 +5,7 @@ import time
 import torch
 from torch import Tensor, nn
 
-from netmorph.measure.latency import latency
+from netmorph.measure.timing import latency
 
 
 class Sleepy(nn.Module):
