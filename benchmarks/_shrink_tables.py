@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from netmorph.report.figures import save
+from netmorph.report.figures import flops_axis, save
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -17,8 +17,10 @@ Record = dict[str, Any]
 # A way from one seed: task, way, seed, seconds, settings, and `rounds`.
 Line = dict[str, Any]
 
-ENDS = ("way", "times fewer parameters", "times fewer FLOPs", "test accuracy", "points lost", "training PFLOPs")
-COLOURS = ("#0072b2", "#56b4e9", "#d55e00", "#cc79a7", "#009e73", "#e69f00", "#000000", "#999999", "#7f3c8d", "#80ba5a")
+ENDS = ("way", "times fewer parameters", "times fewer FLOPs", "test accuracy", "points lost", "training TFLOPs")
+COLOURS = ("#0072b2", "#d55e00", "#009e73", "#000000", "#e69f00", "#cc79a7", "#56b4e9")
+MARKERS = "os^Dvx*+P<>"
+SHOWN = 1.5  # points of accuracy below the best
 
 
 def kept_rounds(rounds: Sequence[Record]) -> list[Record]:
@@ -33,7 +35,7 @@ def ends(lines: Sequence[Line], whole: Mapping[int, Record]) -> list[list[str]]:
         whole: the trained network by seed.
     """
     found = [
-        ["the trained network", "1", "1", _shares(told["test"] for told in whole.values()), "", _peta(whole.values())]
+        ["the trained network", "1", "1", _shares(told["test"] for told in whole.values()), "", _tera(whole.values())]
     ]
     for way in dict.fromkeys(line["way"] for line in lines):
         pairs = [(whole[line["seed"]], kept_rounds(line["rounds"])[-1]) for line in lines if line["way"] == way]
@@ -44,7 +46,7 @@ def ends(lines: Sequence[Line], whole: Mapping[int, Record]) -> list[list[str]]:
                 _range([before["flops"] / after["flops"] for before, after in pairs], "{:.1f}"),
                 _shares(after["test"] for _, after in pairs),
                 _range([100 * (before["test"] - after["test"]) for before, after in pairs], "{:+.2f}"),
-                _peta(after for _, after in pairs),
+                _tera(after for _, after in pairs),
             ]
         )
     return found
@@ -69,30 +71,36 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def picture(lines: Sequence[Line], path: Path, name: str) -> None:
-    """Test accuracy against parameters: a thin line a seed, a point a round that was kept."""
+def picture(lines: Sequence[Line], path: Path, title: str) -> None:
+    """Test accuracy against parameters: a line a seed, a point a round that was kept; where most of it lies."""
 
     def draw(figure: Figure) -> Mapping[str, str]:
         axes = figure.subplots()
         ways = list(dict.fromkeys(line["way"] for line in lines))
-        for line in lines:
-            kept = kept_rounds(line["rounds"])
-            if line["way"] == "from scratch":
-                kept = kept[1:]  # its first is the network that gives the widths
-            colour = COLOURS[ways.index(line["way"]) % len(COLOURS)]
-            label = line["way"] if line is next(other for other in lines if other["way"] == line["way"]) else None
-            x, y = [told["parameters"] for told in kept], [100 * told["test"] for told in kept]
-            axes.plot(x, y, color=colour, marker="o", markersize=3.5, linewidth=0.9, alpha=0.8, label=label)
-        axes.set_xscale("log")
-        axes.invert_xaxis()
+        for number, way in enumerate(ways):
+            runs = [kept_rounds(line["rounds"]) for line in lines if line["way"] == way]
+            for first, rounds in enumerate(runs):
+                # A network from scratch follows from none: the first of its rounds only gave the widths.
+                points = rounds[1:] if way.startswith("from scratch") else rounds
+                axes.plot(
+                    [told["parameters"] for told in points],
+                    [100 * told["test"] for told in points],
+                    color=COLOURS[number % len(COLOURS)],
+                    marker=MARKERS[number % len(MARKERS)],
+                    markersize=4,
+                    linewidth=0.9,
+                    alpha=0.8,
+                    label=None if first else way,
+                )
         best = max(100 * told["test"] for line in lines for told in line["rounds"])
-        axes.set_ylim(best - 2, best + 0.1)
-        axes.set_xlabel(f"parameters of the {name}")
+        axes.set_ylim(best - SHOWN, best + 0.1)
         axes.set_ylabel("test accuracy, %")
-        axes.legend(loc="lower left", fontsize=10)
+        flops_axis(axes, f"parameters, {title}", log=True)
+        axes.invert_xaxis()
+        figure.legend(loc="outside right upper", fontsize=10)
         return {}
 
-    save(draw, path, 460)
+    save(draw, path, 420)
 
 
 def _shares(values: Any) -> str:
@@ -104,5 +112,5 @@ def _range(values: Sequence[float], form: str) -> str:
     return mean if low == high else f"{mean} ({low} to {high})"
 
 
-def _peta(rounds: Any) -> str:
-    return f"{statistics.mean(told['spent'] for told in rounds) / 1e15:.2f}"
+def _tera(rounds: Any) -> str:
+    return f"{statistics.mean(told['spent'] for told in rounds) / 1e12:.1f}"
