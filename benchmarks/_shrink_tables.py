@@ -52,6 +52,29 @@ def ends(lines: Sequence[Line], whole: Mapping[int, Record]) -> list[list[str]]:
     return found
 
 
+def at_marks(lines: Sequence[Line], whole: Mapping[int, Record], marks: Sequence[int]) -> list[list[str]]:
+    """For a table of points lost where a way first keeps a network of so many times fewer parameters.
+
+    A cell tells of how many seeds that is where it is not all, and is empty where it is none.
+    """
+    found = []
+    for way in dict.fromkeys(line["way"] for line in lines):
+        own = [line for line in lines if line["way"] == way]
+        cells = []
+        for mark in marks:
+            lost = []
+            for line in own:
+                before = whole[line["seed"]]
+                small = [
+                    told for told in kept_rounds(line["rounds"]) if mark * told["parameters"] <= before["parameters"]
+                ]
+                lost += [100 * (before["test"] - told["test"]) for told in small[:1]]
+            some = "" if len(lost) == len(own) else f"{len(lost)} of {len(own)} seeds: "
+            cells.append(some + _range(lost, "{:+.2f}") if lost else "")
+        found.append([way, *cells])
+    return found
+
+
 def by_round(lines: Sequence[Line], ways: Sequence[str], seed: int) -> list[list[str]]:
     """For a table of one seed: what is left in each round of the first way, then the test accuracy of each way."""
     columns = {line["way"]: kept_rounds(line["rounds"]) for line in lines if line["seed"] == seed}

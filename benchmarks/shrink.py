@@ -25,7 +25,7 @@ from rich.console import Console
 from torch import nn
 
 import netmorph
-from benchmarks._shrink_tables import ENDS, Line, Record, by_round, ends, kept_rounds, picture, table
+from benchmarks._shrink_tables import ENDS, Line, Record, at_marks, by_round, ends, kept_rounds, picture, table
 from benchmarks.narrowing import read_records
 from netmorph import Samples, zoo
 from netmorph.data import Dataset, load
@@ -76,6 +76,7 @@ class Task:
         first: how the whole network is trained.
         tuning: how that of each round is, from 1.
         rounds: at most so many.
+        marks: so many times fewer parameters are of interest.
         variations: other ways, tried with the first seed alone.
     """
 
@@ -85,6 +86,7 @@ class Task:
     first: Recipe
     tuning: Tuning
     rounds: int
+    marks: Sequence[int]
     variations: Mapping[str, Way]
 
 
@@ -242,6 +244,7 @@ TASKS = {
         MLP,
         lambda number: replace(MLP, epochs=min(20, 5 * number), learning_rate=3e-3),  # what is smaller costs less
         7,
+        (10, 39),
         {
             "ours by 98% of the variance": partial(ours, widths=by_rank(explaining(0.98))),
             "ours by Gavish-Donoho of the weights": partial(ours, widths=by_rank(gavish_donoho_rank, weights)),
@@ -256,6 +259,7 @@ TASKS = {
         LENET,
         lambda _: replace(LENET, epochs=2),
         5,
+        (5,),
         {},
     ),
 }
@@ -291,7 +295,7 @@ def main(arguments: Sequence[str] = ()) -> None:
             times = whole["parameters"] / last["parameters"]
             console.print(f"{name}, seed {seed}, {way}: {times:.1f} times smaller, {last['test']:.2%}, {line['cpu']} s")
         lines = sorted(done.values(), key=lambda line: (names.index(line["way"]), line["seed"]))
-        told = markdown(lines)
+        told = markdown(task, lines)
         write_text(options.output / f"{name}.md", told)
         picture(lines, options.output / f"shrink-{name}.png", task.title)
         console.print(told)
@@ -315,7 +319,7 @@ def settings_of(task: Task) -> Record:
     return found
 
 
-def markdown(lines: Sequence[Line]) -> str:
+def markdown(task: Task, lines: Sequence[Line]) -> str:
     """The section for a page of results."""
     seeds = sorted({line["seed"] for line in lines})
     whole = {line["seed"]: line["rounds"][0] for line in lines if line["way"] == FIRST}
@@ -325,6 +329,8 @@ def markdown(lines: Sequence[Line]) -> str:
         f"Seeds {', '.join(map(str, seeds))}: mean (lowest to highest). {where}; torch-pruning "
         f"{version('torch-pruning')}; one thread, {minutes:.0f} minutes of CPU time without the first training.\n",
         table(ENDS, ends(lines, whole)),
+        "Points of test accuracy lost, where a way first has so many times fewer parameters:\n",
+        table(("way", *(f"{mark} times" for mark in task.marks)), at_marks(lines, whole, task.marks)),
     ]
     for seed in seeds:
         columns = ("widths of ours", "times fewer parameters", *SIDE_BY_SIDE)

@@ -28,7 +28,7 @@ def start(monkeypatch: pytest.MonkeyPatch) -> Start:
     )
     build = partial(shrink.mlp, hidden=(24, 24))
     small = partial(shrink.mlp, hidden=(4, 4))
-    task = Task("MLP", build, small, RECIPE, lambda number: RECIPE, 2, {})
+    task = Task("MLP", build, small, RECIPE, lambda number: RECIPE, 2, (2,), {})
     return Start(task, dataset, build(dataset), 10**9, 0)
 
 
@@ -82,6 +82,10 @@ def test_the_tables_tell_mean_range_and_what_was_kept() -> None:
         ["the trained network", "1", "1", "85.00% (80.00% to 90.00%)", "", "1.0"],
         [FIRST, "3.0 (2.0 to 4.0)", "3.0 (2.0 to 4.0)", "85.00% (82.50% to 87.50%)", "+0.00 (-2.50 to +2.50)", "1.0"],
         ["cut", "2.0", "2.0", "50.00%", "+40.00", "1.0"],
+    ]
+    assert tables.at_marks(lines, {0: first, 1: second}, (2, 4, 9)) == [
+        [FIRST, "+0.00 (-2.50 to +2.50)", "1 of 2 seeds: -2.50", ""],
+        ["cut", "+40.00", "", ""],
     ]
     assert tables.by_round(lines, [FIRST, "cut"], 0) == [
         ["100", "1.0", "90.00%", "90.00%"],
