@@ -7,7 +7,17 @@ import sys
 import benchmarks
 
 # They need a GPU, files of weights, or hours.
-APART = {"gpu", "narrowing", "refit", "shrink", "strangers", "zoo"}
+APART = {
+    "gpu",
+    "narrowing",
+    "rank_study",
+    "refit",
+    "shrink",
+    "shrink_efficientnet",
+    "shrink_resnet56",
+    "strangers",
+    "zoo",
+}
 
 
 def main(names: list[str]) -> None:

@@ -1,8 +1,9 @@
 """Singular values of a network's layers: one pass beside NumPy, layer by layer; and what a monitor costs a training.
 
-    python -m benchmarks.rank
+    python -m benchmarks.rank [cpu]
 
-Ratios of medians, taken in turn in one run.
+Ratios of medians, taken in turn in one run. With `cpu` by the processor time of one thread, which tells something on a
+machine that others use, too.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 import statistics
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -20,22 +21,76 @@ from torch import Tensor, nn
 
 from benchmarks._vision import vision_model
 from benchmarks.engine import machine_line
-from netmorph.measure import SPECTRAL, RankMonitor, spectra, weight_matrices
+from netmorph.measure import NORMS, SPECTRAL, RankMonitor, spectra, weight_matrices
+from netmorph.measure.lanczos import Follower
+from netmorph.measure.rank_monitor import USUAL
 
 REPEATS = 7
 STEPS = 200
+EVERY = 50
+Clock = Callable[[], float]
 
 
-def main(arguments: object = ()) -> None:
-    console = Console(width=None if sys.stdout.isatty() else 110)
-    console.print(machine_line())
-    table = Table(
-        "network", "ours, nine measures (s)", "NumPy, rank and norm", "NumPy, rank and 2-norm", "NumPy, all nine"
-    )
+def main(arguments: Sequence[str] = ()) -> None:
+    console = Console(width=None if sys.stdout.isatty() else 120)
+    clock = time.process_time if "cpu" in arguments else time.perf_counter
+    if "cpu" in arguments:
+        torch.set_num_threads(1)
+    console.print(machine_line(), f"clock: {clock.__name__}")
+    for table in (whole(clock), norms(clock), parts(clock), monitored(clock)):
+        console.print(table)
+
+
+def whole(clock: Clock) -> Table:
+    """All nine measures, beside NumPy's functions."""
+    table = Table("network", "ours, nine measures (s)", "rank and norm", "rank and 2-norm", "NumPy, all nine")
     for name, model in networks().items():
-        table.add_row(name, *compared(weight_matrices(model)))
-    console.print(table)
-    console.print(monitored())
+        matrices = weight_matrices(model)
+        arrays = [matrix.detach().numpy() for matrix in matrices.values()]
+        ways: list[Callable[[], object]] = [
+            lambda matrices=matrices: [
+                [of(spectrum) for of in SPECTRAL.values()] for spectrum in spectra(matrices).values()
+            ],
+            lambda arrays=arrays: [(np.linalg.matrix_rank(array), np.linalg.norm(array)) for array in arrays],
+            lambda arrays=arrays: [(np.linalg.matrix_rank(array), np.linalg.norm(array, 2)) for array in arrays],
+            lambda arrays=arrays: [_all_nine(array) for array in arrays],
+        ]
+        table.add_row(name, *beside(_medians(ways, clock)))
+    return table
+
+
+def norms(clock: Clock) -> Table:
+    """Stable rank and both norms: a first look, the next one, and NumPy's two norms."""
+    table = Table("network", "ours, from the last look (s)", "ours, first look", "ours, nine measures", "NumPy, norms")
+    for name, model in networks().items():
+        matrices = weight_matrices(model)
+        arrays = [matrix.detach().numpy() for matrix in matrices.values()]
+        follow = Follower()
+        ways: list[Callable[[], object]] = [
+            lambda matrices=matrices, follow=follow: follow(matrices),
+            lambda matrices=matrices: Follower()(matrices),
+            lambda matrices=matrices: spectra(matrices),
+            lambda arrays=arrays: [(np.linalg.norm(array, 2), np.linalg.norm(array)) for array in arrays],
+        ]
+        table.add_row(name, *beside(_medians(ways, clock)))
+    return table
+
+
+def parts(clock: Clock) -> Table:
+    """What the exact rank of one 784x784 matrix needs, and what a proof of full rank would, beside NumPy's rank."""
+    matrix = nn.Linear(784, 784).weight.detach()
+    wide = matrix.double()
+    gram = wide @ wide.mT + torch.eye(784)
+    ways: dict[str, Callable[[], object]] = {
+        "NumPy, rank and norm (s)": lambda: (np.linalg.matrix_rank(matrix.numpy()), np.linalg.norm(matrix.numpy())),
+        "product, float64": lambda: wide @ wide.mT,
+        "its eigenvalues": lambda: torch.linalg.eigvalsh(gram),
+        "its Cholesky factor": lambda: torch.linalg.cholesky_ex(gram),
+        "LU, float32": lambda: torch.linalg.lu_factor_ex(matrix),
+    }
+    table = Table("one of 784x784", *ways)
+    table.add_row("less than NumPy", *beside(_medians(list(ways.values()), clock), faster=True))
+    return table
 
 
 def networks() -> dict[str, nn.Module]:
@@ -44,16 +99,13 @@ def networks() -> dict[str, nn.Module]:
     return {"five layers of 784x784": nn.Sequential(*layers), "resnet18": vision_model("resnet18")[0]}
 
 
-def compared(matrices: dict[str, Tensor]) -> list[str]:
-    arrays = [matrix.detach().numpy() for matrix in matrices.values()]
-    ways: list[Callable[[], object]] = [
-        lambda: [[of(spectrum) for of in SPECTRAL.values()] for spectrum in spectra(matrices).values()],
-        lambda: [(np.linalg.matrix_rank(array), np.linalg.norm(array)) for array in arrays],
-        lambda: [(np.linalg.matrix_rank(array), np.linalg.norm(array, 2)) for array in arrays],
-        lambda: [_all_nine(array) for array in arrays],
+def beside(seconds: list[float], faster: bool = False) -> list[str]:
+    """The first in seconds, the others as multiples of it, or it as multiples of the others."""
+    ratios = [seconds[0] / other if faster else other / seconds[0] for other in seconds[1:]]
+    return [
+        f"{seconds[0]:.4f}",
+        *(f"{other:.4f} s, {ratio:.1f} times" for other, ratio in zip(seconds[1:], ratios, strict=True)),
     ]
-    seconds = _medians(ways)
-    return [f"{seconds[0]:.3f}", *(f"{other:.3f} s, {other / seconds[0]:.1f} times ours" for other in seconds[1:])]
 
 
 def _all_nine(array: np.ndarray) -> object:
@@ -62,50 +114,55 @@ def _all_nine(array: np.ndarray) -> object:
     return np.linalg.matrix_rank(array), norms, np.linalg.cond(array), np.linalg.svd(array, compute_uv=False)
 
 
-def monitored() -> Table:
+def monitored(clock: Clock) -> Table:
     """The share of a training's time that looking at its ranks takes, every 50 steps and within a share."""
-    table = Table("network", "seconds a step", "seconds a look", "every 50 steps", "at_most=0.01")
+    table = Table("network", "measures", "a step (s)", "a look", "every 50 steps", "later looks", "at_most=0.01")
     torch.manual_seed(0)
     mlp = nn.Sequential(nn.Flatten(), *(layer for _ in range(5) for layer in (nn.Linear(784, 784), nn.ReLU())))
     for name, model, x in (
         ("five layers of 784x784, batch 128", mlp, torch.randn(128, 784)),
         ("resnet18, batch 8 of 64x64", vision_model("resnet18")[0], torch.randn(8, 3, 64, 64)),
     ):
-        step = statistics.median(_step(model, x) for _ in range(10))
-        look = statistics.median(RankMonitor(model).look().seconds for _ in range(5))
-        shares = []
-        for at_most in (None, 0.01):
-            monitor = RankMonitor(model, every=50, at_most=at_most)
-            began = time.perf_counter()
-            for _ in range(STEPS):
-                _step(model, x)
-                monitor.step()
-            spent = sum(reading.seconds for reading in monitor.readings)
-            whole = time.perf_counter() - began
-            shares.append(f"{spent / whole:.2%} ({len(monitor.readings)} looks)")
-        table.add_row(name, f"{step:.4f}", f"{look:.3f}", *shares)
+        for title, measures in (("usual", USUAL), ("NORMS", NORMS)):
+            shares, step, look = [], 0.0, 0.0
+            for at_most in (None, 0.01):
+                monitor = RankMonitor(model, every=EVERY, at_most=at_most, measures=measures)
+                steps, looks = [], []
+                for _ in range(STEPS):
+                    steps.append(_timed(lambda model=model, x=x: _step(model, x), clock))
+                    seen = len(monitor.readings)
+                    took = _timed(monitor.step, clock)
+                    looks += [took] * (len(monitor.readings) - seen)
+                shares.append(f"{sum(looks) / (sum(steps) + sum(looks)):.2%} ({len(looks)} looks)")
+                if at_most is None:
+                    step, look = statistics.median(steps), statistics.median(looks[1:])
+                    shares.append(f"{look / (EVERY * step + look):.2%}")
+            table.add_row(name, title, f"{step:.4f}", f"{look:.4f}", *shares)
     return table
 
 
-def _step(model: nn.Module, x: Tensor) -> float:
-    began = time.perf_counter()
+def _step(model: nn.Module, x: Tensor) -> None:
     model(x).square().mean().backward()
     with torch.no_grad():
         for parameter in model.parameters():
             if parameter.grad is not None:
                 parameter -= 1e-4 * parameter.grad
                 parameter.grad = None
-    return time.perf_counter() - began
 
 
-def _medians(ways: list[Callable[[], object]]) -> list[float]:
+def _timed(way: Callable[[], object], clock: Clock) -> float:
+    began = clock()
+    way()
+    return clock() - began
+
+
+def _medians(ways: list[Callable[[], object]], clock: Clock) -> list[float]:
     found: list[list[float]] = [[] for _ in ways]
     for repeat in range(REPEATS + 1):
         for way, seconds in zip(ways, found, strict=True):
-            began = time.perf_counter()
-            way()
+            took = _timed(way, clock)
             if repeat:  # the first prepares kernels
-                seconds.append(time.perf_counter() - began)
+                seconds.append(took)
     return [statistics.median(seconds) for seconds in found]
 
 

@@ -4,11 +4,12 @@ import subprocess
 import sys
 
 import pytest
+import typer
 
 import netmorph
 from netmorph.cli.app import app
 
-COMMANDS = [command.name or command.callback.__name__ for command in app.registered_commands]
+COMMANDS = [*typer.main.get_command(app).commands, "ranks study"]
 
 ASK = """
 import sys
@@ -28,7 +29,9 @@ def asked(*words: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run([sys.executable, "-c", ASK, *words], capture_output=True, text=True, check=False)
 
 
-@pytest.mark.parametrize("words", [["--help"], ["-h"], *([command, "--help"] for command in COMMANDS)], ids=" ".join)
+@pytest.mark.parametrize(
+    "words", [["--help"], ["-h"], *([*command.split(), "--help"] for command in COMMANDS)], ids=" ".join
+)
 def test_help_is_told_without_pytorch(words: list[str]) -> None:
     answer = asked(*words)
 

@@ -41,13 +41,19 @@ def test_options_of_other_commands_are_not_told(monkeypatch: pytest.MonkeyPatch)
         assert in_options("its input_shape is wrong") == f"its {told} is wrong"
 
 
+def test_options_of_a_command_of_commands_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    for given, told in ((["ranks", "study"], "--train-size"), (["show", "study"], "train_size")):
+        monkeypatch.setattr(sys, "argv", ["netmorph", *given])
+        assert in_options("its train_size is wrong") == f"its {told} is wrong"
+
+
 def test_the_program_tells_it(netmorph: Program) -> None:
     assert netmorph("train", "--lr", "0").err.startswith("Error: --lr must be above 0")
 
 
 def test_commands_are_listed_in_the_order_of_a_days_work(netmorph: Program) -> None:
     text = netmorph("-h").out.partition("Commands")[2]
-    commands = ["groups", "lr-find", "train", "evolve", "show", "report", "export", "reproduce"]
+    commands = ["groups", "lr-find", "train", "evolve", "show", "report", "export", "ranks", "reproduce"]
     listed = [
         word for line in text.splitlines() if (words := line.strip("│ ").split()) and (word := words[0]) in commands
     ]

@@ -31,7 +31,7 @@ LEVELS = (
     ("policy", "testing", "integrations"),
     ("run", "shrink"),
     ("search", "report"),
-    ("session", "shrinking", "reproduce"),
+    ("session", "shrinking", "ranks", "reproduce"),
     ("watch",),
     ("",),  # the face, `netmorph` itself
     ("cli",),

@@ -7,7 +7,7 @@ from torch.nn.functional import cross_entropy
 
 from netmorph import EditError, Samples, trace
 from netmorph.graph import Graph
-from netmorph.scores import SCORES, activation, batch_norm, best, interpolative, magnitude, random, taylor
+from netmorph.scores import SCORES, activation, batch_norm, best, contribution, interpolative, magnitude, random, taylor
 
 
 class Net(nn.Module):
@@ -99,6 +99,40 @@ def test_interpolative_scores_what_the_others_do_not_explain() -> None:
     assert float(score[3]) < 1e-7
     hidden = model[0](x) - model[0](x).mean(0)
     assert int(score.argmax()) == int(hidden.pow(2).sum(0).argmax())
+
+
+@torch.no_grad()
+def test_contribution_takes_the_channel_that_explains_most_of_the_outputs() -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(6, 5), nn.Linear(5, 2, bias=False), nn.BatchNorm1d(2)).double()
+    model[2].running_var.copy_(torch.tensor([100.0, 0.01]))  # so the first output hardly counts
+    model[0].weight[3] = model[0].weight[2]
+    x = torch.randn(50, 6).double()
+    graph = trace(model, x)
+    score = contribution(graph.group("0"), Samples(graph, [x]))
+    hidden = model[0](x) - model[0](x).mean(0)
+    outputs = (hidden @ model[1].weight.T) * (model[2].running_var + model[2].eps).rsqrt()
+
+    def missed(channels: list[int]) -> float:
+        fit = torch.linalg.lstsq(hidden[:, channels], outputs).solution
+        return float((outputs - hidden[:, channels] @ fit).square().sum())
+
+    taken: list[int] = []
+    left = float(outputs.square().sum())
+    for channel in score.argsort(descending=True).tolist()[:4]:
+        now = missed([*taken, channel])
+        assert now == pytest.approx(min(missed([*taken, other]) for other in range(5) if other not in taken))
+        gain = (left - now) / float(outputs.square().sum())
+        assert float(score[channel]) <= gain**0.5 + 1e-6
+        taken, left = [*taken, channel], now
+    assert float(score.min()) < 1e-6  # one of the two that are the same
+
+
+def test_contribution_over_several_readers_and_a_flattened_one() -> None:
+    _, graph, x = net()
+    score = contribution(graph.group("conv"), Samples(graph, [x]))
+    assert score.shape == (4,)
+    assert 0 < float(score.max()) < 1
 
 
 def test_random_is_drawn_by_seed_and_group() -> None:

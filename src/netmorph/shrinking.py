@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from netmorph.report.shrinking import Measured, write_page
 from netmorph.run.config import DataConfig, parts_of
 from netmorph.run.lock import RunLock
 from netmorph.run.machine import machine, versions
+from netmorph.scores import contribution
 from netmorph.shrink import (
     SPECTRA,
     Rebuild,
@@ -47,6 +49,7 @@ from netmorph.train.recipe import Recipe
 from netmorph.typed import check_fields
 
 CONFIG, RESULT, NETWORK = "shrink.json", "result.json", "network.safetensors"
+RANK = "rank"
 KINDS = ("flops", "params", "latency")
 
 
@@ -81,7 +84,7 @@ class ShrinkConfig:
     options: dict[str, Any] = field(default_factory=dict)
     epochs: int = 5
     first_epochs: int = 0
-    target: str = "rank"
+    target: str = RANK
     share: float = 0.5
     rank: str = "effective_rank"
     explained: float | None = None
@@ -122,8 +125,10 @@ class ShrinkConfig:
 
     @property
     def rebuild(self) -> Rebuild:
-        """How a network gets its new widths."""
-        return fresh if self.fresh else kept
+        """How a network gets its new widths: channels by the score by which `widths` chose, if it did by one."""
+        if self.fresh:
+            return fresh
+        return kept if self.target == RANK else partial(kept, score=contribution)
 
     def recipe_of(self, number: int) -> Recipe | None:
         """The recipe of a round; None trains nothing."""

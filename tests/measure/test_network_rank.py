@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from netmorph import EditError, apply, measure, residual, trace, widen, widenings, zoo
-from netmorph.measure import network_rank
+from netmorph.measure.cuts import cut_values
 
 OF_FUNCTION = ("jacobian_participation", "jacobian_rank")
 
@@ -98,7 +98,7 @@ def test_what_a_skip_connection_goes_round_is_no_cut() -> None:
     model, x = Around(), data(32, 5)
     graph = trace(model, x.float())
     assert measure.narrowest_cut(graph, [x]) == 5
-    cut = {value.shape for value in network_rank.cut_values(graph)}
+    cut = {value.shape for value in cut_values(graph)}
     assert (32, 1) not in cut
 
 

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 import netmorph
-from netmorph.measure import SPECTRAL, RankMonitor, SpectrumError, gradient_matrices
+from netmorph.measure import NORMS, SPECTRAL, RankMonitor, SpectrumError, gradient_matrices
 
 
 class Writer:
@@ -90,6 +90,24 @@ def test_gradients_and_other_measures() -> None:
     assert reading.values["numerical_rank"]["0.weight"] <= 3
 
 
+def test_norms_alone_need_no_whole_spectrum(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = mlp()
+    whole = RankMonitor(model, every=1, at_most=None).look().values
+    monkeypatch.setattr("torch.linalg.eigvalsh", None)
+    monitor = RankMonitor(model, every=1, at_most=None, measures=NORMS)
+    for _ in range(2):
+        found = monitor.look().values
+        for name in ("stable_rank", "spectral_norm"):
+            assert found[name] == pytest.approx(whole[name], rel=2e-3)
+    graph = netmorph.trace(model, torch.randn(2, 4))
+    netmorph.apply(graph, netmorph.widen(graph, "0", 20))
+    assert set(monitor.look().values) == set(NORMS)
+    with torch.no_grad():
+        model[2].weight[1:] = model[2].weight[:1]
+    monitor.look()
+    assert monitor.collapsed(measure="stable_rank") == ["2.weight"]
+
+
 def test_scalars_for_tensorboard() -> None:
     monitor, writer = RankMonitor(mlp(), every=2, at_most=None), Writer()
     monitor.log(writer)
@@ -103,8 +121,9 @@ def test_scalars_for_tensorboard() -> None:
 def test_diverged_weights_are_named() -> None:
     model = mlp()
     nn.init.constant_(model[2].weight, math.nan)
-    with pytest.raises(SpectrumError, match=r"'2\.weight' holds NaN"):
-        RankMonitor(model).step()
+    for measures in (SPECTRAL, NORMS):
+        with pytest.raises(SpectrumError, match=r"'2\.weight' holds NaN"):
+            RankMonitor(model, measures=measures).step()
 
 
 @pytest.mark.parametrize("given", [{"every": 0}, {"at_most": 0.0}, {"at_most": 1.5}, {"measures": {}}])

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from netmorph import EditError, Samples, apply, measure, narrow_to, reconstruct, trace, zoo
 from netmorph.graph import Graph, Group
 from netmorph.measure.cost import parameters
+from netmorph.measure.prediction import predict_flops
 from netmorph.scores import SCORES
 
 
@@ -44,6 +45,17 @@ def test_a_finer_grain_comes_closer() -> None:
     before = measure.flops(model, x)
     apply(graph, narrow_to(graph, flops=0.5, multiple_of=1))
     assert 0.49 < measure.flops(model, x) / before <= 0.5
+
+
+@pytest.mark.parametrize("multiple_of", [1, 4])
+def test_there_is_no_room_for_another_channel(multiple_of: int) -> None:
+    _, graph, _ = resnet()
+    prediction = predict_flops(graph)
+    kept = {name: channels.m for name, channels in narrow_to(graph, flops=0.7, multiple_of=multiple_of).changes.items()}
+    widths = {graph.group(name).atom: width for name, width in kept.items()}
+    assert prediction.at(widths) <= 0.7 * prediction.at({})
+    for atom, width in widths.items():
+        assert prediction.at(widths | {atom: width + multiple_of}) > 0.7 * prediction.at({})
 
 
 def test_latency_is_measured_on_narrowed_copies(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,6 +12,7 @@ from netmorph.cli import (  # noqa: F401 (their commands hang on the app)
     evolve,
     find_rate,
     networks,
+    ranks,
     reproduce,
     show,
     shrink,

@@ -196,8 +196,9 @@ def shrink(
 ) -> None:
     """Make a trained network smaller: to a share of what it costs, or to the ranks that it uses.
 
-    Channels are chosen by interpolative decomposition; what reads them, then layer after layer, is fitted to what it
-    computed before; then it trains. What is told at the end is measured on the test part, before and after.
+    Channels stay that add most to what their readers compute (--to), or to the other channels (--by rank); what reads
+    them, then layer after layer, is fitted to what it computed before; then it trains. What is told at the end is
+    measured on the test part, before and after.
 
     --by rank goes on in rounds until widths and ranks agree, or the accuracy falls more than the tolerance: then it
     goes back, and tries half as far. A round that is finished is kept, and --resume goes on from there, also after

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 import sys
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import typer
 import typer.core
@@ -41,17 +43,25 @@ def in_options(message: str) -> str:
 
 def _options() -> dict[str, str]:
     """Python's names of the command's options, each with how the user wrote it, or else its shortest spelling."""
-    program = typer.main.get_command(app)
     given = {argument.partition("=")[0] for argument in sys.argv[1:]}
-    commands = program.commands if isinstance(program, typer.core.TyperGroup) else {}
     found: dict[str, str] = {}
-    for command in [commands[name] for name in sys.argv[1:2] if name in commands] or commands.values():
+    for command in _commands(typer.main.get_command(app), sys.argv[1:]):
         for option in command.params:
             spellings = [spelling for spelling in option.opts if spelling.startswith("--")]
             if spellings and option.name:
                 written = next((spelling for spelling in spellings if spelling in given), None)
                 found[RENAMED.get(option.name, option.name)] = written or min(spellings, key=len)
     return found
+
+
+def _commands(command: Any, words: Sequence[str]) -> Iterator[Any]:
+    """The command that these words begin with; all that they leave open."""
+    if not isinstance(command, typer.core.TyperGroup):
+        yield command
+        return
+    inner = command.commands
+    for chosen in [inner[name] for name in words[:1] if name in inner] or inner.values():
+        yield from _commands(chosen, words[1:])
 
 
 def _typed(value: str) -> str:

@@ -3,28 +3,25 @@
 from netmorph.measure.classification import ClassScores, class_scores, classification_report, confusion_matrix
 from netmorph.measure.cost import Cost, parameters, training_flops
 from netmorph.measure.cost import forward_flops as flops
+from netmorph.measure.cuts import narrowest_cut
 from netmorph.measure.feature_rank import feature_spectra
+from netmorph.measure.jacobian import jacobian_participation, jacobian_rank
+from netmorph.measure.lanczos import Leading, leading
 from netmorph.measure.matrices import gradient_matrices, matrices_of, weight_matrices
-from netmorph.measure.network_rank import (
-    NETWORK_RANKS,
-    NetworkRank,
-    jacobian_participation,
-    jacobian_rank,
-    layer_ranks,
-    log_effective_rank,
-    narrowest_cut,
-)
+from netmorph.measure.network_rank import NETWORK_RANKS, NetworkRank, layer_ranks, log_effective_rank
 from netmorph.measure.prediction import Prediction, predict_flops, predict_parameters
 from netmorph.measure.rank_monitor import RankMonitor, Reading
-from netmorph.measure.spectrum import SPECTRAL, Spectrum, SpectrumError, spectra
+from netmorph.measure.spectrum import NORMS, SPECTRAL, Spectrum, SpectrumError, spectra
 from netmorph.measure.timing import latency
 from netmorph.measure.values import value_report
 
 __all__ = [
     "NETWORK_RANKS",
+    "NORMS",
     "SPECTRAL",
     "ClassScores",
     "Cost",
+    "Leading",
     "NetworkRank",
     "Prediction",
     "RankMonitor",
@@ -41,6 +38,7 @@ __all__ = [
     "jacobian_rank",
     "latency",
     "layer_ranks",
+    "leading",
     "log_effective_rank",
     "matrices_of",
     "narrowest_cut",

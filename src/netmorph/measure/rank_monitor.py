@@ -5,13 +5,15 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 from torch import Tensor, nn
 
 from netmorph.graph import Graph
+from netmorph.measure.lanczos import Follower
 from netmorph.measure.matrices import weight_matrices
 from netmorph.measure.spectrum import (
+    NORMS,
     Rank,
     SpectrumError,
     effective_rank,
@@ -84,7 +86,9 @@ class RankMonitor:
             every: look after so many steps.
             at_most: the share of the time that looking may take: a look that is due waits until so much time has passed
                 since the last one. None looks every time.
-            measures: functions of a `Spectrum`, by name, such as those of `netmorph.measure.SPECTRAL`.
+            measures: functions of a `Spectrum`, by name, such as those of `netmorph.measure.SPECTRAL`. Where all of
+                them are in `netmorph.measure.NORMS`, singular values but the largest are not computed: it is followed
+                from look to look, see `leading`, at a small part of the cost.
             matrices: which matrices of the network, `weight_matrices` or `gradient_matrices`.
             steps: how many steps were taken before, by a training that is resumed.
 
@@ -98,6 +102,9 @@ class RankMonitor:
             )
         self.readings: list[Reading] = []
         self._network, self._matrices, self._measures = network, matrices, dict(measures)
+        self._find: Callable[[Mapping[str, Tensor]], Mapping[str, Any]] = (
+            Follower() if set(measures.values()) <= set(NORMS.values()) else spectra
+        )
         self._every, self._at_most = every, at_most
         self._steps, self._due, self._looked = steps, True, time.perf_counter()
 
@@ -121,12 +128,10 @@ class RankMonitor:
             SpectrumError: a matrix holds NaN or infinite entries, or there is no matrix.
         """
         began = time.perf_counter()
-        found = spectra(self._matrices(self._network))
+        found = self._find(self._matrices(self._network))
         if not found:
             raise SpectrumError("there is nothing to measure: no parameter of the network is a matrix")
-        values = {
-            measure: {name: of(spectrum) for name, spectrum in found.items()} for measure, of in self._measures.items()
-        }
+        values = {measure: {name: of(seen) for name, seen in found.items()} for measure, of in self._measures.items()}
         self._looked = time.perf_counter()
         self._due = False
         reading = Reading(self._steps, self._looked - began, values)

@@ -11,8 +11,9 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -22,6 +23,18 @@ from netmorph.errors import NetmorphError
 
 class SpectrumError(NetmorphError):
     """A matrix that has no singular values: NaN or infinite entries, or none at all."""
+
+
+class WithNorms(Protocol):
+    """A matrix of which two norms are known: a `Spectrum`, or what `leading` finds without one."""
+
+    @property
+    def largest(self) -> float:
+        """The largest singular value."""
+
+    @property
+    def frobenius(self) -> float:
+        """The root of the sum of squares of all entries."""
 
 
 @dataclass(frozen=True)
@@ -40,9 +53,19 @@ class Spectrum:
     epsilon: float
 
     @property
+    def largest(self) -> float:
+        """The largest singular value."""
+        return float(self.values[0])
+
+    @property
+    def frobenius(self) -> float:
+        """The root of the sum of squares of all entries."""
+        return self.largest * math.sqrt(float(_squares(self).sum()))
+
+    @property
     def tolerance(self) -> float:
         """Where `numpy.linalg.matrix_rank` cuts: the largest value times the longer side times epsilon."""
-        return float(self.values[0]) * max(self.rows, self.columns) * self.epsilon
+        return self.largest * max(self.rows, self.columns) * self.epsilon
 
     def rank(self, tolerance: float | None = None) -> int:
         """How many singular values are above a tolerance, `Spectrum.tolerance` where none is given.
@@ -73,10 +96,9 @@ def gavish_donoho_rank(spectrum: Spectrum) -> float:
     return float(spectrum.rank(max(cut, spectrum.tolerance)))
 
 
-def stable_rank(spectrum: Spectrum) -> float:
+def stable_rank(norms: WithNorms) -> float:
     """The squared Frobenius norm over the squared spectral norm; 0 of a zero matrix."""
-    squares = _squares(spectrum)
-    return float(squares.sum())
+    return (norms.frobenius / norms.largest) ** 2 if norms.largest > 0 else 0.0
 
 
 def effective_rank(spectrum: Spectrum) -> float:
@@ -98,14 +120,14 @@ def participation_ratio(spectrum: Spectrum) -> float:
     return float(squares.sum()) ** 2 / total if total > 0 else 0.0
 
 
-def spectral_norm(spectrum: Spectrum) -> float:
+def spectral_norm(norms: WithNorms) -> float:
     """The largest singular value."""
-    return float(spectrum.values[0])
+    return norms.largest
 
 
-def frobenius_norm(spectrum: Spectrum) -> float:
+def frobenius_norm(norms: WithNorms) -> float:
     """The root of the sum of squares of all entries."""
-    return spectral_norm(spectrum) * math.sqrt(stable_rank(spectrum))
+    return norms.frobenius
 
 
 def nuclear_norm(spectrum: Spectrum) -> float:
@@ -116,7 +138,7 @@ def nuclear_norm(spectrum: Spectrum) -> float:
 def condition_number(spectrum: Spectrum) -> float:
     """The largest singular value over the smallest; infinite where that is below the tolerance."""
     smallest = float(spectrum.values[-1])
-    return float(spectrum.values[0]) / smallest if smallest > spectrum.tolerance else math.inf
+    return spectrum.largest / smallest if smallest > spectrum.tolerance else math.inf
 
 
 SPECTRAL: dict[str, Rank] = {
@@ -134,6 +156,11 @@ SPECTRAL: dict[str, Rank] = {
     )
 }
 
+# Of these the two norms tell all: they cost no whole spectrum where nothing else is asked for.
+NORMS: dict[str, Callable[[WithNorms], float]] = {
+    measure.__name__: measure for measure in (stable_rank, spectral_norm, frobenius_norm)
+}
+
 
 def spectra(matrices: Mapping[str, Tensor]) -> dict[str, Spectrum]:
     """The singular values of each matrix.
@@ -146,16 +173,14 @@ def spectra(matrices: Mapping[str, Tensor]) -> dict[str, Spectrum]:
     """
     stacks: dict[object, list[str]] = {}
     for name, matrix in matrices.items():
-        if matrix.dim() != 2 or not matrix.numel() or not (matrix.is_floating_point() or matrix.is_complex()):
-            raise SpectrumError(
-                f"{name!r} is no matrix of real or complex numbers: {tuple(matrix.shape)}, {matrix.dtype}"
-            )
+        check_matrix(name, matrix)
         stacks.setdefault((matrix.shape, matrix.dtype, matrix.device), []).append(name)
     found: dict[str, Spectrum] = {}
     with torch.no_grad():
         for names in stacks.values():
             stack = torch.stack([matrices[name].detach() for name in names])
-            _check_finite(stack, names)
+            finite = stack.isfinite().flatten(1).all(1).tolist()
+            check_finite(dict(zip(names, finite, strict=True)))
             rows, columns = stack.shape[1:]
             epsilon = torch.finfo(stack.dtype).eps
             values = singular_values(stack).cpu()
@@ -220,8 +245,26 @@ def _squares(spectrum: Spectrum) -> Tensor:
     return (spectrum.values / largest).square() if largest > 0 else torch.zeros_like(spectrum.values)
 
 
-def _check_finite(stack: Tensor, names: Sequence[str]) -> None:
-    bad = [name for name, fine in zip(names, stack.isfinite().flatten(1).all(1).tolist(), strict=True) if not fine]
+def check_matrix(name: str, matrix: Tensor) -> None:
+    """Refuse what is no matrix.
+
+    Raises:
+        SpectrumError: it has not two dimensions, is empty, or holds no real or complex numbers.
+    """
+    if matrix.dim() != 2 or not matrix.numel() or not (matrix.is_floating_point() or matrix.is_complex()):
+        raise SpectrumError(f"{name!r} is no matrix of real or complex numbers: {tuple(matrix.shape)}, {matrix.dtype}")
+
+
+def check_finite(finite: Mapping[str, bool]) -> None:
+    """Name the matrices that hold what is no number.
+
+    Args:
+        finite: by name, whether all entries are finite.
+
+    Raises:
+        SpectrumError: not all matrices are.
+    """
+    bad = [name for name, fine in finite.items() if not fine]
     if bad:
         raise SpectrumError(
             f"{', '.join(map(repr, bad[:3]))} {'holds' if len(bad) == 1 else 'hold'} NaN or infinite entries, which "

@@ -190,6 +190,19 @@ def channel_sums(tensor: Tensor, site: Site, atom: Atom) -> Tensor:
     return total
 
 
+def channel_rows(tensor: Tensor, site: Site, atom: Atom) -> Tensor:
+    """`[n, entries]`: for each channel of the atom, all entries of the tensor that belong to it."""
+    entries = tensor.movedim(site.dim, 0).flatten(1)
+    rows: list[Tensor] = []
+
+    def keep(part: Tensor, dim: int) -> Tensor:
+        rows.append(part.movedim(dim, 0).reshape(atom.size, -1))
+        return part
+
+    replace(site, dim=0).change(entries, {atom: keep})
+    return torch.cat(rows, 1)
+
+
 class _Observer(TorchDispatchMode):
     """Adds up what the readers of editable groups see."""
 

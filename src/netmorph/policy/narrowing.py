@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import warnings
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 
 import torch
@@ -122,16 +122,18 @@ def _kept(
     owner = torch.cat([torch.full((len(values),), place) for place, values in enumerate(scores.values())])
     order = owner[torch.cat(list(scores.values())).argsort(stable=True)]  # the groups that lose a channel, one by one
 
-    def widths(dropped: int) -> Widths:
-        """Those without so many channels of the lowest scores, before rounding."""
-        lost = torch.bincount(order[:dropped], minlength=len(scores)).tolist()
+    def lost(dropped: int) -> list[int]:
+        """How many channels each group loses where so many of the lowest scores go."""
+        return torch.bincount(order[:dropped], minlength=len(scores)).tolist()
+
+    def widths(counts: Sequence[int]) -> Widths:
         return {
             name: _rounded(len(values) - count, len(values), multiple_of, least[name])
-            for (name, values), count in zip(scores.items(), lost, strict=True)
+            for (name, values), count in zip(scores.items(), counts, strict=True)
         }
 
     too_few, enough = 0, len(order)
-    least_cost = cost(widths(enough))
+    least_cost = cost(widths(lost(enough)))
     if least_cost > share * whole:
         raise EditError(
             f"{kind}={share:g} cannot be reached: with every group at its smallest width, {least_cost / whole:.3f} is "
@@ -139,11 +141,14 @@ def _kept(
         )
     while enough - too_few > 1:
         middle = (too_few + enough) // 2
-        if cost(widths(middle)) <= share * whole:
+        if cost(widths(lost(middle))) <= share * whole:
             enough = middle
         else:
             too_few = middle
-    kept = {name: best(scores[name], width) for name, width in widths(enough).items() if width < len(scores[name])}
+    chosen = widths(lost(enough))
+    if kind != "latency":  # which every question measures anew
+        chosen = _refilled(order[:enough].tolist(), lost(enough), widths, lambda them: cost(them) <= share * whole)
+    kept = {name: best(scores[name], width) for name, width in chosen.items() if width < len(scores[name])}
     if not kept:
         raise EditError(
             f"{kind}={share:g}: at its whole width the network was once measured as that much faster than before, so "
@@ -151,6 +156,30 @@ def _kept(
             "give flops"
         )
     return kept
+
+
+def _refilled(
+    dropped: Sequence[int], lost: list[int], widths: Callable[[Sequence[int]], Widths], fits: Callable[[Widths], bool]
+) -> Widths:
+    """The widths with as many of the dropped channels as there is room for, those of the highest scores first.
+
+    The last channel to go may have cost many times what was too much: in a residual stream every block pays for it.
+
+    Args:
+        dropped: the group of each dropped channel, by its place, from the lowest score.
+        lost: how many channels each group loses.
+        widths: those of all groups, when these are lost.
+    """
+    chosen, full = widths(lost), set[int]()
+    for place in reversed(dropped):
+        if place not in full:
+            fewer = [count - (at == place) for at, count in enumerate(lost)]
+            wider = widths(fewer)
+            if wider == chosen or fits(wider):
+                lost, chosen = fewer, wider
+            else:
+                full.add(place)
+    return chosen
 
 
 def _target(given: Mapping[str, float | None]) -> tuple[str, float]:

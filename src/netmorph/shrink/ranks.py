@@ -7,14 +7,13 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 import torch
-from torch import Tensor
 
 from netmorph.errors import NetmorphError
 from netmorph.graph import Group, Role
 from netmorph.measure.spectrum import Rank, Spectrum, SpectrumError, effective_rank, of_gram, spectra
-from netmorph.observe.samples import Samples
+from netmorph.observe.samples import Samples, channel_rows
 from netmorph.policy.narrowing import narrow_to
-from netmorph.scores import Score, interpolative
+from netmorph.scores import Score, contribution
 
 GroupSpectrum = Callable[[Group, Samples], Spectrum]
 
@@ -74,17 +73,11 @@ def weights(group: Group, samples: Samples) -> Spectrum:
         SpectrumError: they are NaN or infinite, or nothing with weights writes the group.
     """
     parameters = dict(samples.graph.model.named_parameters())
-    rows: list[Tensor] = []
-
-    def add(part: Tensor, dim: int) -> Tensor:
-        rows.append(part.movedim(dim, 0).flatten(1))
-        return part
-
-    for site in group.where(Role.WRITE):
-        if site.tensor in parameters and parameters[site.tensor].dim() > 1:
-            tensor = parameters[site.tensor].detach().double().cpu()
-            along = tensor.movedim(site.dim, 0).flatten(1)
-            replace(site, dim=0).change(along, {group.atom: add})
+    rows = [
+        channel_rows(parameters[site.tensor].detach().double().cpu(), site, group.atom)
+        for site in group.where(Role.WRITE)
+        if site.tensor in parameters and parameters[site.tensor].dim() > 1
+    ]
     if not rows:
         raise SpectrumError(f"no weight matrix writes group {group.name!r}: judge it by activations")
     (found,) = spectra({f"weights of group {group.name}": torch.cat(rows, 1)}).values()
@@ -181,7 +174,7 @@ def to_cost(
     flops: float | None = None,
     params: float | None = None,
     latency: float | None = None,
-    score: Score = interpolative,
+    score: Score = contribution,
     multiple_of: int = 8,
 ) -> Widths:
     """Widths with which a network costs at most a share of what it does, see `netmorph.narrow_to`."""

@@ -1,0 +1,115 @@
+"""The commands about ranks: ranks study."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from netmorph.cli import options
+from netmorph.cli.app import app, errors, quoted, tell
+from netmorph.cli.interrupt import ends_tidily
+
+ranks = typer.Typer(name="ranks", help="Ranks of layers: the study of where they converge.", no_args_is_help=True)
+app.add_typer(ranks)
+
+
+@ranks.command()
+def study(
+    context: typer.Context,
+    networks: Annotated[int, typer.Option(help="Random networks, at least 5.", rich_help_panel=options.NETWORK)] = 64,
+    narrowest: Annotated[
+        int, typer.Option(min=1, help="Units of the narrowest hidden layer.", rich_help_panel=options.NETWORK)
+    ] = 48,
+    widest: Annotated[
+        int, typer.Option(min=1, help="Units of the widest hidden layer.", rich_help_panel=options.NETWORK)
+    ] = 256,
+    deepest: Annotated[
+        int, typer.Option(min=2, help="The most hidden layers; the fewest are 2.", rich_help_panel=options.NETWORK)
+    ] = 4,
+    data: options.Data = "mnist",
+    train_size: Annotated[
+        int, typer.Option(help="Training samples, evenly over the classes.", rich_help_panel=options.DATA)
+    ] = 2000,
+    resize: options.Resize = None,
+    small: Annotated[
+        float,
+        typer.Option(
+            help="The share of the training samples that is few, to learn by heart.", rich_help_panel=options.DATA
+        ),
+    ] = 0.1,
+    epochs: Annotated[
+        int, typer.Option(help="At most; a network ends when its training loss is flat.", rich_help_panel=options.RUN)
+    ] = 120,
+    every: Annotated[
+        int, typer.Option(help="Look at the ranks after so many epochs.", rich_help_panel=options.RUN)
+    ] = 5,
+    repeated: Annotated[
+        int,
+        typer.Option(
+            help="Networks that are trained with another seed, too: what two seeds differ by is the error of a rank.",
+            rich_help_panel=options.RUN,
+        ),
+    ] = 12,
+    stacked: Annotated[
+        bool | None,
+        typer.Option(
+            "--stacked/--one-by-one",
+            help="Train networks of one kind as one batch, or one after another. If not given: what is faster, by a "
+            "trial; results then differ from run to run by rounding.",
+            rich_help_panel=options.SPEED,
+        ),
+    ] = None,
+    threads: options.Threads = None,
+    seed: options.Seed = 0,
+    run: options.RunOption = None,
+    resume: options.Resume = None,
+) -> None:
+    """Study where the ranks of random networks converge.
+
+    Networks of random depth, widths, skip connections, batch size, learning rate, weight decay and optimizer are
+    trained until their training loss is flat, on true and on shuffled labels, on all samples and on few. The folder
+    gets the ranks of all of them over time (rows/), report.html with the answers, and its figures as files. What is
+    stopped goes on by --resume.
+
+    Examples:
+
+      netmorph ranks study --networks 64 --data mnist --one-by-one
+
+      netmorph ranks study --data digits --networks 12 --epochs 60
+
+      netmorph ranks study --resume runs/ranks-mnist-1
+    """
+    from netmorph.cores import own_cores
+    from netmorph.errors import require
+    from netmorph.ranks import StudyConfig, config_of, study, write
+    from netmorph.run.config import DataConfig
+    from netmorph.session import free_folder
+    from netmorph.workers.threads import set_threads
+
+    for module, extra in (("matplotlib", "report"), ("jinja2", "report"), ("sklearn.cluster", "data")):
+        require(module, extra)  # before hours of training, not after
+    if resume is not None:
+        options.refuse_others(context, {"resume", "threads"})
+        config, folder = config_of(resume), resume
+    else:
+        config = StudyConfig(
+            DataConfig(data, seed, train_size=train_size, size=options.size(resize)).absolute(),
+            networks=networks,
+            repeated=min(repeated, networks),
+            small=small,
+            widths=(narrowest, widest),
+            depths=(2, deepest),
+            epochs=epochs,
+            every=every,
+            stacked=stacked,
+            seed=seed,
+        )
+        folder = run or free_folder(f"ranks-{Path(data).name}")
+    set_threads(threads or own_cores())
+    again = f"netmorph ranks study --resume {quoted(folder)}"
+    tell(f"Study: {folder}")
+    with ends_tidily(lambda: tell(f"\nInterrupted. Go on with: {again}", errors)):
+        study(folder, config, command=options.command_line(), tell=tell)
+        tell(f"Report: {write(folder)}")
