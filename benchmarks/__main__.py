@@ -12,6 +12,7 @@ APART = {
     "narrowing",
     "rank_study",
     "refit",
+    "shrink",
     "shrink_efficientnet",
     "shrink_resnet56",
     "strangers",
