@@ -111,3 +111,13 @@ def test_ratios_are_of_the_same_networks() -> None:
     assert ratio(matched, weights).value == pytest.approx(2)
     assert ratio(matched, weights).excludes(1)
     assert len(pairs(true, [failed, *others[1:]])) == 2
+
+
+def test_a_ratio_is_over_the_untrained_network() -> None:
+    """Whose rank may be lower from the start, because it is looked at on fewer samples."""
+    matched = [
+        (row(number, (4.0,), before=(16.0,)), row(number, (4.0,), before=(8.0,), condition="small"))
+        for number in range(3)
+    ]
+
+    assert ratio(matched, features).value == pytest.approx(2)
