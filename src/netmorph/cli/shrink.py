@@ -292,8 +292,7 @@ def _config(context: typer.Context, threads: int) -> ShrinkConfig:
         growth=told["grow"],
         multiple_of=(1 if target == RANK else 8) if told["multiple_of"] is None else told["multiple_of"],
         rounds=told["rounds"] if target == RANK else 1,
-        # A share of the cost was asked for, whatever it costs in accuracy.
-        tolerance=told["tolerance"] if target == RANK else float("inf"),
+        tolerance=told["tolerance"],
         calibration=told["calibration"],
         seed=told["seed"],
         device=told["device"],
