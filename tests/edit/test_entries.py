@@ -67,6 +67,34 @@ def test_only_the_last_edit_counts_also_after_undo() -> None:
     assert all(torch.equal(again[name], first[name]) for name in first)
 
 
+def test_of_several_edits_all_that_they_added_wherever_it_is_now() -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 4), nn.Tanh(), nn.Linear(4, 2))
+    graph = netmorph.trace(model, torch.randn(2, 3))
+    graph = netmorph.apply(graph, netmorph.widen(graph, "2", 6))
+    graph = netmorph.apply(graph, netmorph.residual(graph, after="3"))  # an entry behind
+    graph = netmorph.apply(graph, netmorph.residual(graph, after="1"))  # and one before: both have other numbers now
+    entries = new_entries(graph, 3)
+    assert {name for name, found in entries.items() if found.all()} == {
+        f"{entry}.body.{layer}.{kind}" for entry in (2, 5) for layer in (0, 2) for kind in ("weight", "bias")
+    }
+    assert {name for name, found in entries.items() if not found.all()} == {"3.weight", "3.bias", "6.weight"}
+    assert places(entries, "3.weight", 0) == [4, 5]
+    graph = netmorph.apply(graph, netmorph.widen(graph, "3", 8))
+    assert places(new_entries(graph, 4), "3.weight", 0) == [6, 7]  # of a group that changed again: what came last
+    assert new_entries(graph, 4)["5.body.0.weight"].all()
+    assert new_entries(graph, 1).keys() == {
+        "3.weight",
+        "3.bias",
+        "6.weight",
+        "5.body.0.weight",
+        "5.body.2.weight",
+        "5.body.2.bias",
+    }
+    with pytest.raises(EditError, match="takes the graph that apply returned"):
+        new_entries(graph, 5)
+
+
 def test_what_is_not_known() -> None:
     _, graph = network()
     with pytest.raises(EditError, match="takes the graph that apply returned"):

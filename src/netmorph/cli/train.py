@@ -53,7 +53,7 @@ def train(
         str,
         typer.Option(
             help="Learning rate over time: constant, linear, cosine, step (a tenth after a half, again after three "
-            "quarters).",
+            "quarters), stable (constant until the last fifth, then down to 0: for --grow).",
             rich_help_panel=options.OPTIMIZATION,
         ),
     ] = "cosine",
@@ -65,6 +65,13 @@ def train(
             rich_help_panel=options.OPTIMIZATION,
         ),
     ] = 0.0,
+    decay_share: Annotated[
+        float,
+        typer.Option(
+            help="Share of the run at its end in which the rate falls to 0, with --schedule stable.",
+            rich_help_panel=options.OPTIMIZATION,
+        ),
+    ] = 0.2,
     momentum: options.Momentum = 0.9,
     nesterov: options.Nesterov = True,
     clip_norm: options.ClipNorm = None,

@@ -4,7 +4,7 @@ Mutation by weighted proposals (exact edits where none are added), selection by 
 learning rates after growth.
 """
 
-from netmorph.policy.learning_rate import POLICIES, divide, parameter_ratio, unchanged, warm_up
+from netmorph.policy.learning_rate import POLICIES, divide, parameter_ratio, rise, unchanged, warm_up
 from netmorph.policy.mutation import Mutation, mutate
 from netmorph.policy.proposals import Proposal, Weighted, exact
 from netmorph.policy.selection import select
@@ -18,6 +18,7 @@ __all__ = [
     "exact",
     "mutate",
     "parameter_ratio",
+    "rise",
     "select",
     "unchanged",
     "warm_up",

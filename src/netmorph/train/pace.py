@@ -17,6 +17,8 @@ from netmorph.graph import Graph
 # What a pace is lies with the optimizer, so that it goes through further edits and into checkpoints like the moments.
 # Of a group: the factor of its learning rate, over how many steps entries warm up, and how many are left.
 FACTOR, STEPS, LEFT = "pace", "warm_up_steps", "warm_up_left"
+# Of a group, where its whole rate warms up again: over how many steps, and how many are left.
+RISE, RISE_LEFT = "rate_warm_up_steps", "rate_warm_up_left"
 # Of a parameter: by how much of a step each entry is held back; from 1 to 0, float32.
 HELD = "held_back"
 MOMENT_POWERS[HELD] = 0  # an edit carries it, and it does not scale with the gradient
@@ -32,6 +34,9 @@ class Pace:
 
     All state is in the optimizer: `state_dict` holds it, edits carry it. A new process makes the optimizer and its
     `Pace` again and loads that. Only one `Pace` belongs to an optimizer.
+
+    Attributes:
+        edits: how many of the last edits a policy is about; netmorph's loop sets it to those that one call made.
     """
 
     def __init__(self, optimizer: torch.optim.Optimizer | Sequence[torch.optim.Optimizer]) -> None:
@@ -50,6 +55,7 @@ class Pace:
             if any(group.get("lr") is None for group in entry.param_groups):
                 raise NetmorphError(f"{type(entry).__name__} works without a learning rate, so there is none to scale")
         self.optimizers = given
+        self.edits = 1
         self._scheduled: list[tuple[dict[str, Any], Any]] = []
         self._before: list[tuple[dict[str, Any], Tensor, Tensor, Tensor]] = []
         self._unstepped: dict[Tensor, Tensor] = {}
@@ -78,6 +84,17 @@ class Pace:
             for group in optimizer.param_groups:
                 group[FACTOR] = group.get(FACTOR, 1.0) * factor
 
+    def rise(self, steps: int) -> None:
+        """Let all learning rates warm up again: of so many steps from now on, the n-th is n/steps of the optimizer's.
+
+        Raises:
+            NetmorphError: `steps` is not a positive whole number.
+        """
+        check_steps(steps)
+        for optimizer in self.optimizers:
+            for group in optimizer.param_groups:
+                group[RISE] = group[RISE_LEFT] = steps
+
     def hold_back(self, graph: Graph, steps: int) -> None:
         """Let the entries that the last edit made start slowly: their n-th step is n/steps of the optimizer's.
 
@@ -97,7 +114,7 @@ class Pace:
                 "this Pace's optimizers hold none of the model's parameters; give the edit the same optimizers: "
                 "apply(graph, edit, optimizer)"
             )
-        new = new_entries(graph)
+        new = new_entries(graph, self.edits)
         self._unstepped = {parameter: held for parameter, held in self._unstepped.items() if parameter in members}
         for optimizer, group in groups if new else []:
             group[STEPS] = group[LEFT] = steps
@@ -114,7 +131,7 @@ class Pace:
             handle.remove()
         for optimizer in self.optimizers:
             for group in optimizer.param_groups:
-                for key in (FACTOR, STEPS, LEFT):
+                for key in (FACTOR, STEPS, LEFT, RISE, RISE_LEFT):
                     group.pop(key, None)
                 for parameter in group["params"]:
                     self._take(optimizer, parameter)
@@ -180,9 +197,11 @@ class Pace:
     def _start(self, optimizer: torch.optim.Optimizer, args: Any, kwargs: Any) -> None:
         self._give_back(optimizer)
         for group in optimizer.param_groups:
-            if FACTOR in group:
+            if FACTOR in group or RISE_LEFT in group:
                 self._scheduled.append((group, group["lr"]))
-                group["lr"] = group["lr"] * group[FACTOR]
+                group["lr"] = group["lr"] * group.get(FACTOR, 1.0)
+            if RISE_LEFT in group:
+                group["lr"] = group["lr"] * ((group[RISE] - group[RISE_LEFT] + 1) / group[RISE])
             for parameter in group["params"] if LEFT in group else []:
                 # Taken out for the step: optimizers set up their state where there is none at all.
                 held = self._take(optimizer, parameter)
@@ -218,6 +237,10 @@ class Pace:
         for group in optimizer.param_groups:
             if group.get(LEFT) == 0:
                 del group[STEPS], group[LEFT]
+            if RISE_LEFT in group:
+                group[RISE_LEFT] -= 1
+            if group.get(RISE_LEFT) == 0:
+                del group[RISE], group[RISE_LEFT]
         self._scheduled.clear()
         self._before.clear()
 
