@@ -3,7 +3,7 @@
 from netmorph.edit.blocks import THERE, Spec, chain_of
 from netmorph.edit.carry import MOMENT_POWERS, WEIGHT_AVERAGES
 from netmorph.edit.depth import DEEPENINGS, DeepenEdit, places
-from netmorph.edit.depth_by_copies import copy_block, stack
+from netmorph.edit.depth_by_copies import copy_block, redraw, stack
 from netmorph.edit.entries import new_entries
 from netmorph.edit.journal import Base, rebuild
 from netmorph.edit.plan import Edit, Plan
@@ -45,6 +45,7 @@ __all__ = [
     "places",
     "pointwise_first",
     "rebuild",
+    "redraw",
     "renew",
     "stack",
     "widen_all",

@@ -27,7 +27,7 @@ from netmorph.train.optimizers import check_held
 from netmorph.train.pace import LearningRatePolicy, Pace
 from netmorph.train.place import lay_out
 from netmorph.train.recipe import Recipe
-from netmorph.train.schedules import is_reached
+from netmorph.train.schedules import steps_until
 from netmorph.train.seeding import edit_draws
 
 # Given the graph, the epochs so far and the optimizer: the graph that training goes on with.
@@ -77,7 +77,7 @@ class Editing:
     def is_due(self, epoch: int, step: int, steps: int) -> bool:
         """Whether the network may change before this step, from 0, of an epoch of so many steps, from 1."""
         done = (epoch - 1) * steps + step
-        if any(is_reached(share, done, self._recipe.epochs * steps) for share in self._at or ()):
+        if any(steps_until(share, self._recipe.epochs * steps) == done for share in self._at or ()):
             return True
         if self._every is None:
             return done > 0 and step == 0 and self._at is None
@@ -225,7 +225,7 @@ def check_moments(at: Sequence[float] | None, steps: int) -> None:
     Raises:
         NetmorphError: there is one.
     """
-    late = [share for share in at or () if is_reached(share, steps, steps)]
+    late = [share for share in at or () if steps_until(share, steps) == steps]
     if late:
         raise NetmorphError(
             f"edit_at={late[0]:g} is reached after the last of {steps} steps, when nothing is left to train; give a "

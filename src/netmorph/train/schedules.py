@@ -19,9 +19,14 @@ def steps_per_epoch(samples: int, batch_size: int, processes: int = 1) -> int:
     return max(1, full + int(rest >= 2 * processes))
 
 
-def is_reached(share: float, done: int, steps: int) -> bool:
-    """Whether a share of all steps is reached by the last of those done: true of one number of steps alone."""
-    return (done - 1) / steps < share <= done / steps
+def steps_until(share: float, steps: int) -> int:
+    """How many of all steps are done when this share of them is: the fewest that are not less of them."""
+    done = math.ceil(share * steps)
+    while (done - 1) / steps >= share:
+        done -= 1
+    while done / steps < share:
+        done += 1
+    return done
 
 
 def learning_rate_at(recipe: Recipe, progress: float) -> float:
