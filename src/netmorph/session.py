@@ -103,7 +103,7 @@ def create(
     elif config.grow:
         steps = config.recipe.epochs * steps_per_epoch(len(dataset.train), config.recipe.batch_size, world.size)
         check_moments(growing(config.growths, config.recipe.epochs)["edit_at"], steps)
-        rehearse(trace(model, examples(dataset, model)), check_growths(config.growths, config.recipe.epochs))
+        rehearse(model, examples(dataset, model), check_growths(config.growths, config.recipe.epochs))
     with Records.create(folder) as records, records.transaction():
         records.set_meta("config", as_json(config))
         if isinstance(config, EvolveConfig):

@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 import torch
+from torch import nn
 
-from netmorph import apply, trace, widen
+from netmorph import apply, widen, zoo
 from netmorph.errors import NetmorphError
 from netmorph.graph import Graph
 from netmorph.policy import Growth, Plateau, by_width, growing, rehearse, to_depth, warm_up
@@ -91,10 +92,14 @@ def test_a_resumed_training_grows_as_one_that_never_stopped(tmp_path: Path) -> N
 
 
 def test_a_rehearsal_tells_what_cannot_be() -> None:
-    graph = trace(deep(), torch.rand(2, 1, 6, 6))
-    assert rehearse(graph, [Growth(0.3, widened), Growth(0.5, by_width(2))]).group("0").size == 12
+    x = torch.rand(2, 1, 6, 6)
+    assert rehearse(deep(), x, [Growth(0.3, widened), Growth(0.5, by_width(2))]).group("0").size == 12
     with pytest.raises(NetmorphError, match=r"Sequential has no list .* of blocks"):
-        rehearse(trace(deep(), torch.rand(2, 1, 6, 6)), [Growth(0.5, to_depth(3))])
+        rehearse(deep(), x, [Growth(0.5, to_depth(3))])
+    model = zoo.build("gpt", (4,), 5, depth=1, heads=1, channels=4, tied=False)
+    nn.init.zeros_(model.head.weight)  # type: ignore[union-attr, arg-type]
+    rehearse(model, torch.arange(8).reshape(2, 4) % 5, [Growth(0.5, to_depth(3)), Growth(0.6, by_width(2))])
+    assert len(model.blocks) == 3  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(

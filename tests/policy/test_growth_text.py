@@ -17,6 +17,7 @@ from netmorph.policy import Plateau, parse
         ("plateau of 5 epochs: depth 2 of blocks", Plateau(5), ["copy"]),
         ("plateau of 1 epoch: width x2", Plateau(1), ["lemon and r2r"]),
         ("at 50%: width x1.5 net2net", 0.5, ["lemon and net2net"]),
+        ("at 50%: depth 2, width x2 ,depth 3 stacked", 0.5, ["copy", "lemon and r2r", "stack"]),
     ],
 )
 def test_a_growth_is_read(text: str, when: object, edits: list[str]) -> None:
@@ -39,6 +40,7 @@ def test_a_growth_is_read(text: str, when: object, edits: list[str]) -> None:
         ("plateau of 0 epochs: depth 3", "at least 1, got 0"),
         ("at 80%: deeper", "cannot read what grows, 'deeper': 'depth 12'"),
         ("at 80%: depth x2", "cannot read what grows"),
+        ("at 80%: depth 3,", "cannot read what grows, ''"),
         ("at 80%: depth 1", "at least 2, got 1"),
         (
             "at 80%: depth 3 copies",

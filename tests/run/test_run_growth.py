@@ -87,3 +87,5 @@ def test_a_run_that_cannot_grow_is_not_begun(tmp_path: Path) -> None:
         assert not (tmp_path / "run").exists()
     with pytest.raises(NetmorphError, match=r"unknown policy 'warmup'.*did you mean 'warm_up'"):
         replace(config(tmp_path), after_growth="warmup")
+    with pytest.raises(NetmorphError, match="'rise' sets the rate after a growth, and there is none"):
+        replace(config(tmp_path), after_growth="rise")

@@ -24,6 +24,8 @@ ADDITIONS = {aten.add, aten.add_}
 PRODUCTS = {aten.mul, aten.mul_}
 # What repeats or moves elements, besides operators whose rules say that they only rearrange them.
 REPEATING = {aten.expand, aten.roll, aten.dropout}
+# What hands a stream on as it is: a cast to the type that it has gives the very same tensor.
+PASSING = {aten.dropout, aten.to, aten.contiguous}
 # What a residual block may do behind its last addition: the copy's input has been through the same.
 ENDING = {aten.relu, aten.relu_, aten.relu6, aten.relu6_, aten.hardtanh, aten.hardtanh_}
 
@@ -145,7 +147,7 @@ def _stream_scales(value: Value, made: dict[Value, Call], endings: set[tuple[Any
     call = made.get(value)
     if call is None:
         return []  # the input itself
-    if call.op.overloadpacket is aten.dropout or _ending(call) in endings:
+    if call.op.overloadpacket in PASSING or _ending(call) in endings:
         return _stream_scales(call.args[0], made, endings)
     operands = call.values
     if call.op.overloadpacket in ADDITIONS and len(operands) == 2:

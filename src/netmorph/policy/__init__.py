@@ -6,7 +6,17 @@ when a network grows while it trains, and how; learning rates after growth.
 
 from netmorph.policy.growth import Grow, Growth, Plateau, growing, rehearse
 from netmorph.policy.growth_text import parse
-from netmorph.policy.growth_ways import WAYS, Way, by_gradient, by_width, drawn, interleaved, stacked, to_depth
+from netmorph.policy.growth_ways import (
+    WAYS,
+    Way,
+    by_gradient,
+    by_width,
+    drawn,
+    interleaved,
+    stacked,
+    to_depth,
+    together,
+)
 from netmorph.policy.learning_rate import POLICIES, divide, parameter_ratio, rise, unchanged, warm_up
 from netmorph.policy.mutation import Mutation, mutate
 from netmorph.policy.proposals import Proposal, Weighted, exact
@@ -37,6 +47,7 @@ __all__ = [
     "select",
     "stacked",
     "to_depth",
+    "together",
     "unchanged",
     "warm_up",
 ]

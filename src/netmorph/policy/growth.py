@@ -16,12 +16,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import TypedDict
+from typing import Any, TypedDict
 
 import torch
+from torch import nn
 
 from netmorph.errors import NetmorphError
-from netmorph.graph import Graph
+from netmorph.graph import Graph, trace
+from netmorph.seeds import generator_of
 from netmorph.train.editing import InLoop
 from netmorph.train.history import Epoch, History
 from netmorph.train.schedules import steps_until
@@ -29,6 +31,9 @@ from netmorph.train.schedules import steps_until
 Optimizers = torch.optim.Optimizer | Sequence[torch.optim.Optimizer]
 # Given the graph, what trains the network, and a seed for all that is random: the graph of the grown network.
 Grow = Callable[[Graph, Optimizers, int], Graph]
+
+
+FILLED = 0.02  # the deviation of what a rehearsal puts in place of zeros
 
 
 class GrowthError(NetmorphError):
@@ -121,8 +126,8 @@ def check_growths(growths: Sequence[Growth], epochs: int) -> list[Growth]:
     twice = [share for share, other in pairwise(shares) if share == other]
     if twice:
         raise GrowthError(
-            f"two growths come at {twice[0]:.4g} of the training; give them different shares, or one function that "
-            "makes both edits"
+            f"two growths come at {twice[0]:.4g} of the training; give them different shares, or make one of both: "
+            "together(one, other), or 'at 50%: depth 12, width x2'"
         )
     waiting = list(_plateaus(growths))
     longest = max((plateau.patience for plateau in waiting), default=0)
@@ -167,16 +172,24 @@ def due(growths: Sequence[Growth], history: History, epochs: int) -> list[Growth
     return []
 
 
-def rehearse(graph: Graph, growths: Sequence[Growth]) -> Graph:
+def rehearse(model: nn.Module, inputs: Any, growths: Sequence[Growth]) -> Graph:
     """Grow a network as a training will, without training: whatever cannot be is told at once, not hours later.
 
     Args:
-        graph: of a network that is of no further use.
+        model: of no further use: its structure changes, and so do parameters that are zero before training (a head, or
+            the last layer of a branch), behind which nothing would be seen of what comes before them.
+        inputs: some, as for `netmorph.trace`.
         growths: see `growing`.
 
     Raises:
         NetmorphError: a growth cannot be made.
     """
+    generator = generator_of(0)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if not parameter.any():
+                parameter.copy_(torch.randn(parameter.shape, generator=generator) * FILLED)
+    graph = trace(model, inputs)
     for growth in growths:
         graph = growth.what(graph, (), 0)
     return graph

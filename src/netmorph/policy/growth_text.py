@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 from netmorph.errors import suggest
 from netmorph.policy.growth import Grow, Growth, GrowthError, Plateau
-from netmorph.policy.growth_ways import WAYS, by_width, to_depth
+from netmorph.policy.growth_ways import WAYS, by_width, to_depth, together
 from netmorph.widenings import WIDENINGS
 
 _NUMBER = r"\d+(?:\.\d+)?"
@@ -21,7 +21,8 @@ def parse(text: str) -> Growth:
 
     WHEN is `at 80%` of all steps, `plateau` (the number that chooses has not got better in three epochs) or `plateau of
     5 epochs`. WHAT is `depth 12`, with a way of `WAYS` behind it (`depth 12 copied`) and the list that grows (`depth 12
-    copied of blocks`), or `width x2`, with a method of `netmorph.widenings.WIDENINGS` (`width x2 net2net`).
+    copied of blocks`), or `width x2`, with a method of `netmorph.widenings.WIDENINGS` (`width x2 net2net`); several are
+    made one after the other (`depth 4 of layer1, depth 4 of layer2`).
 
     Raises:
         GrowthError: it is written in another way.
@@ -29,7 +30,8 @@ def parse(text: str) -> Growth:
     when, colon, what = text.partition(":")
     if not colon:
         raise GrowthError(f"cannot read the growth {text!r}: {_FORM}")
-    return Growth(_when(when.strip()), _what(what.strip()))
+    grows = [_what(part.strip()) for part in what.split(",")]
+    return Growth(_when(when.strip()), together(*grows))
 
 
 _FORM = (

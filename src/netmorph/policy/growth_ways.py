@@ -182,6 +182,17 @@ def by_gradient(factor: float, data: Iterable[Any], loss: BatchLoss, groups: Ite
     return grow
 
 
+def together(*grows: Grow) -> Grow:
+    """Several ways to grow, one after the other, at one moment."""
+
+    def grow(graph: Graph, optimizer: Optimizers, seed: int) -> Graph:
+        for each in grows:
+            graph = each(graph, optimizer, seed)
+        return graph
+
+    return grow
+
+
 def _check_factor(factor: float) -> None:
     if isinstance(factor, bool) or not isinstance(factor, int | float) or not 1 < factor < math.inf:
         raise GrowthError(f"a network is widened by a factor above 1, got {factor!r}")

@@ -20,6 +20,7 @@ from netmorph.typed import check_fields
 from netmorph.wording import listed
 from netmorph.zoo import MODELS
 
+UNCHANGED = "unchanged"  # the learning rate after growth: what the schedule says
 # Fields that are options of `load` alone, of tables and texts.
 _OPTIONS = ("task", "target", "ignore", "missing", "window", "unit")
 
@@ -141,7 +142,7 @@ class TrainConfig:
     options: dict[str, Any] = field(default_factory=dict)
     recipe: Recipe = field(default_factory=Recipe)
     grow: tuple[str, ...] = ()
-    after_growth: str = "unchanged"
+    after_growth: str = UNCHANGED
     seed: int = 0
     device: str = "cpu"
     threads: int | None = None
@@ -154,6 +155,10 @@ class TrainConfig:
             raise NetmorphError(
                 f"unknown policy {self.after_growth!r} for the learning rate after growth"
                 f"{suggest(self.after_growth, POLICIES)}; known are {', '.join(POLICIES)}"
+            )
+        if not self.grow and self.after_growth != UNCHANGED:
+            raise NetmorphError(
+                f"{self.after_growth!r} sets the rate after a growth, and there is none; say grow as well"
             )
         check_seed(self.seed)
         if self.threads is not None and self.threads < 1:
