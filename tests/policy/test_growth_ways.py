@@ -182,3 +182,36 @@ def test_by_gradient_takes_gradmax_where_it_can() -> None:
     }
     assert [group.size for group in graph.editable()] == [6, 6]
     assert torch.allclose(answers(model, x), before, rtol=0, atol=1e-5)
+
+
+class Masked(nn.Module):
+    """Blocks that are given a mask as well, and norms that cast, as those of language models do."""
+
+    class Block(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer, self.scale = nn.Linear(4, 4), nn.Parameter(torch.rand(4))
+
+        def forward(self, x: Tensor, mask: Tensor, *, times: float) -> Tensor:
+            normed = x.to(torch.float32)
+            normed = normed * normed.square().mean(-1, keepdim=True).add(1e-6).rsqrt()
+            return x + times * self.layer(mask * self.scale * normed.to(x.dtype))
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.blocks = nn.ModuleList(self.Block() for _ in range(2))
+
+    def forward(self, x: Tensor) -> Tensor:
+        for block in self.blocks:
+            x = block(x, torch.ones(1), times=0.5)
+        return x
+
+
+@pytest.mark.parametrize("name", ["zero", "r2r", "stacked"])
+def test_blocks_that_take_more_than_one_tensor(name: str) -> None:
+    torch.manual_seed(0)
+    model, x = Masked(), torch.randn(3, 4)
+    before = answers(model, x)
+    to_depth(4, WAYS[name])(trace(model, x), (), 0)
+    assert len(model.blocks) == 4
+    assert torch.allclose(answers(model, x), before, rtol=0, atol=1e-5) is (name != "stacked")
