@@ -17,7 +17,8 @@ from netmorph.data import Dataset
 from netmorph.errors import NetmorphError, require
 from netmorph.graph import trace
 from netmorph.measure.cost import cost
-from netmorph.policy import Proposal
+from netmorph.policy import Proposal, growing, rehearse
+from netmorph.policy.growth import check_growths
 from netmorph.policy.mutation import check_editable
 from netmorph.report.logs import OnEpoch, TensorBoardLog, csv_log, every, jsonl_log, recorded
 from netmorph.run import single
@@ -35,9 +36,11 @@ from netmorph.search.forecast import Forecast, forecast, seconds_per_epoch
 from netmorph.search.jobs import handler
 from netmorph.tasks import Criterion
 from netmorph.train.checks import check_data, check_head, check_output, check_recipe, usable_device
+from netmorph.train.editing import check_moments
 from netmorph.train.history import Epoch
 from netmorph.train.inputs import examples
 from netmorph.train.parallel import ONE_PROCESS, World, own_device
+from netmorph.train.schedules import steps_per_epoch
 from netmorph.workers.executor import Processes
 from netmorph.workers.threads import set_threads
 
@@ -97,6 +100,10 @@ def create(
         epoch = seconds_per_epoch(model, dataset, config)
         config = settle(config, epoch)
         check_editable(trace(model, examples(dataset, model)), np.random.default_rng(config.seed), config.mutation)
+    elif config.grow:
+        steps = config.recipe.epochs * steps_per_epoch(len(dataset.train), config.recipe.batch_size, world.size)
+        check_moments(growing(config.growths, config.recipe.epochs)["edit_at"], steps)
+        rehearse(model, examples(dataset, model), check_growths(config.growths, config.recipe.epochs))
     with Records.create(folder) as records, records.transaction():
         records.set_meta("config", as_json(config))
         if isinstance(config, EvolveConfig):

@@ -1,7 +1,9 @@
 """A block copied behind itself: exact where its branches end in a scale, plain otherwise."""
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -9,7 +11,8 @@ from nets import output, trained
 from torch import Tensor, nn
 
 from netmorph import EditError, apply, identity, load, save, trace, zoo
-from netmorph.edit import copy_block, stack
+from netmorph.edit import copy_block, redraw, stack
+from netmorph.graph import Graph
 
 
 class PreNorm(nn.Module):
@@ -176,6 +179,68 @@ def test_stacking_is_a_plain_copy() -> None:
     assert torch.allclose(output(model, x), expected, rtol=0, atol=1e-12)
     assert graph.journal[-1].error > 1e-3
     assert graph.journal[-1].edit.method == "stack"
+
+
+def normal(block: nn.Module) -> None:
+    for parameter in block.parameters():
+        nn.init.normal_(parameter)
+
+
+DRAWN = partial(redraw, draw=normal)
+
+
+@pytest.mark.parametrize("made", [copy_block, stack, DRAWN])
+def test_a_block_comes_behind_another_than_the_one_it_is_made_from(made: Callable[..., Any], tmp_path: Path) -> None:
+    def network() -> nn.Module:
+        torch.manual_seed(0)
+        return nn.Sequential(PreNorm(), PreNorm(), nn.Linear(6, 2)).double()
+
+    model, x = network(), torch.randn(2, 5, 6).double()
+    save(tmp_path / "base", model)
+    before, old = output(model, x), [dict(block.named_parameters()) for block in model[:2]]
+    graph = apply(trace(model, x), made(trace(model, x), "0", after="1"))
+    new = dict(model[2].named_parameters())
+    assert torch.equal(model[1].up.weight, old[1]["up.weight"])
+    assert torch.equal(new["up.weight"], old[0]["up.weight"]) is (made is not DRAWN)
+    assert torch.allclose(output(model, x), before, rtol=0, atol=1e-12) is (made is copy_block)
+    save(tmp_path / "net", model, graph.journal)
+    again, _ = load(tmp_path / "net", network)
+    assert torch.equal(output(again, x), output(model, x))
+    with pytest.raises(EditError, match="no module '7' to edit"):
+        made(graph, "0", after="7")
+
+
+def test_a_block_is_drawn_as_its_layers_are_or_by_a_function() -> None:
+    class Own(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.scale = nn.Parameter(torch.ones(6))
+
+        def forward(self, x: Tensor) -> Tensor:
+            return x * self.scale
+
+    def graph_of(*layers: nn.Module) -> Graph:
+        torch.manual_seed(0)
+        return trace(nn.Sequential(nn.Sequential(*layers), nn.Linear(6, 2)), torch.randn(8, 6))
+
+    state = torch.get_rng_state()
+    graph = graph_of(nn.Linear(6, 6), nn.BatchNorm1d(6), nn.Tanh())
+    torch.set_rng_state(state)
+    norm = graph.model.get_submodule("0.1")
+    norm.get_buffer("running_mean").fill_(3.0)
+    graph = apply(graph, redraw(graph, "0", seed=5))
+    drawn = graph.model.get_submodule("1")
+    assert torch.equal(torch.get_rng_state(), state)
+    assert drawn.get_buffer("1.running_mean").eq(0).all()
+    assert drawn.get_parameter("0.weight").abs().max() <= 6**-0.5
+    graph = graph_of(nn.Linear(6, 6), Own())
+    with pytest.raises(EditError, match=r"Own \(1\) holds scale and has no reset_parameters"):
+        apply(graph, redraw(graph, "0"))
+    graph = apply(graph, redraw(graph, "0", draw=lambda block: nn.init.constant_(block[1].scale, 7.0)))
+    assert graph.model.get_parameter("1.1.scale").eq(7).all()
+    attention = nn.TransformerEncoderLayer(6, 2, 8, batch_first=True)
+    graph = trace(nn.Sequential(attention, nn.Linear(6, 2)), torch.randn(2, 3, 6))
+    apply(graph, redraw(graph, "0"))
 
 
 @pytest.mark.parametrize("path", ["0", "stage2.0", "conv1"])

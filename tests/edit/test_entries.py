@@ -10,6 +10,7 @@ from torch import Tensor, nn
 import netmorph
 from netmorph import EditError
 from netmorph.edit import Description, Plan, new_entries
+from netmorph.edit.entries import new_statistics
 from netmorph.graph import Graph
 
 
@@ -65,6 +66,66 @@ def test_only_the_last_edit_counts_also_after_undo() -> None:
     again = new_entries(netmorph.apply(graph, netmorph.undo(graph)))
     assert again.keys() == first.keys()
     assert all(torch.equal(again[name], first[name]) for name in first)
+
+
+def test_of_several_edits_all_that_they_added_wherever_it_is_now() -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 4), nn.Tanh(), nn.Linear(4, 2))
+    graph = netmorph.trace(model, torch.randn(2, 3))
+    graph = netmorph.apply(graph, netmorph.widen(graph, "2", 6))
+    graph = netmorph.apply(graph, netmorph.residual(graph, after="3"))  # an entry behind
+    graph = netmorph.apply(graph, netmorph.residual(graph, after="1"))  # and one before: both have other numbers now
+    entries = new_entries(graph, 3)
+    assert {name for name, found in entries.items() if found.all()} == {
+        f"{entry}.body.{layer}.{kind}" for entry in (2, 5) for layer in (0, 2) for kind in ("weight", "bias")
+    }
+    assert {name for name, found in entries.items() if not found.all()} == {"3.weight", "3.bias", "6.weight"}
+    assert places(entries, "3.weight", 0) == [4, 5]
+    graph = netmorph.apply(graph, netmorph.widen(graph, "3", 8))
+    assert places(new_entries(graph, 4), "3.weight", 0) == [4, 5, 6, 7]  # of a group that changed again, too
+    assert new_entries(graph, 4)["5.body.0.weight"].all()
+    assert new_entries(graph, 1).keys() == {
+        "3.weight",
+        "3.bias",
+        "6.weight",
+        "5.body.0.weight",
+        "5.body.2.weight",
+        "5.body.2.bias",
+    }
+    with pytest.raises(EditError, match="takes the graph that apply returned"):
+        new_entries(graph, 5)
+
+
+def test_new_channels_are_followed_through_later_edits_of_their_group() -> None:
+    graph = network()[1]
+    graph = netmorph.apply(graph, netmorph.widen(graph, "0", 6))
+    graph = netmorph.apply(graph, netmorph.narrow(graph, "0", [4, 0, 1]))
+    graph = netmorph.apply(graph, netmorph.widen(graph, "0", 5))
+    for found, edits in ((new_entries, 3), (new_statistics, 3), (new_entries, 1), (new_statistics, 1)):
+        name = "0.weight" if found is new_entries else "1.running_mean"
+        assert places(found(graph, edits), name, 0) == ([0, 3, 4] if edits == 3 else [3, 4])
+
+
+def test_what_a_later_edit_takes_out_is_gone() -> None:
+    model = nn.Sequential(nn.Linear(4, 4), nn.ReLU(), nn.Linear(4, 2))
+    graph = netmorph.trace(model, torch.randn(2, 4))
+    for place in ("1", "2"):
+        graph = netmorph.apply(graph, netmorph.residual(graph, after=place, hidden=4))
+    inner = [name for name in graph.groups if name.startswith("2.")]
+    graph = netmorph.apply(graph, netmorph.edit.widen_all(graph, dict.fromkeys(inner, 6)))
+    graph = netmorph.apply(graph, netmorph.shallow(graph, "2"))
+    assert len(inner) == 1
+    assert new_entries(graph, 2) == {}  # and not what has the number 2 now
+    assert {name.partition(".")[0] for name in new_entries(graph, 4)} == {"2"}
+
+
+def test_buffers_of_a_block_that_was_put_in_wherever_it_is_now() -> None:
+    graph = network()[1]
+    graph = netmorph.apply(graph, netmorph.identity(graph, "2", norm=True))
+    graph = netmorph.apply(graph, netmorph.residual(graph, after="0"))
+    new = {name for name, entries in new_statistics(graph, 2).items() if entries.all()}
+    assert len(new) == 3  # of a batch norm
+    assert "2.running_mean" in new_statistics(graph, 2).keys() - new  # the batch norm that was there
 
 
 def test_what_is_not_known() -> None:

@@ -744,6 +744,9 @@ def test_a_cache_that_is_made_by_the_number_of_layers_grows() -> None:
     graph = trace(model, X)
     graph = apply(graph, copy_block(graph, "blocks.0"))
     assert (numbers_of(model), model.config.layers, model.depth) == ([0, 1, 2, 3], 4, 3)
+    graph = apply(graph, copy_block(graph, "blocks.3"))  # at the end, where only the copy itself needs the room
+    assert (numbers_of(model), model.config.layers, model.depth) == ([0, 1, 2, 3, 4], 5, 3)
+    graph = apply(graph, shallow(graph, "blocks.4"))
     apply(graph, shallow(graph, "blocks.0"))
     assert (numbers_of(model), model.config.layers, model.depth) == ([0, 1, 2], 3, 3)
 

@@ -11,7 +11,7 @@ from torch.optim.lr_scheduler import CosineAnnealingLR, OneCycleLR, ReduceLROnPl
 import netmorph
 from netmorph import EditError
 from netmorph.errors import NetmorphError
-from netmorph.policy.learning_rate import divide, parameter_ratio, unchanged, warm_up
+from netmorph.policy.learning_rate import divide, parameter_ratio, rise, unchanged, warm_up
 from netmorph.train.pace import HELD, Pace
 from tests.train.own_loop import OwnLoop
 
@@ -147,6 +147,27 @@ def test_undo_while_it_warms_up() -> None:
     assert loop.step()["0.weight"].shape == (6, 4)
 
 
+def test_the_whole_rate_warms_up_again_and_the_schedule_stays() -> None:
+    loop = OwnLoop()
+    pace, used = Pace(loop.optimizer), []
+    loop.optimizer.register_step_pre_hook(lambda optimizer, *_: used.append(optimizer.param_groups[0]["lr"]))
+    graph = loop.grow()
+    rise(4)(pace, graph)
+    divide(2)(pace, graph)
+    for _ in range(3):
+        loop.step()
+    other = OwnLoop()  # a new process
+    other.grow()
+    Pace(other.optimizer)
+    other.optimizer.load_state_dict(loop.optimizer.state_dict())
+    other.optimizer.register_step_pre_hook(lambda optimizer, *_: used.append(optimizer.param_groups[0]["lr"]))
+    for _ in range(2):
+        other.step()
+    assert used == pytest.approx([0.0125, 0.025, 0.0375, 0.05, 0.05])
+    assert other.optimizer.param_groups[0]["lr"] == 0.1
+    assert not {"rate_warm_up_steps", "rate_warm_up_left"} & other.optimizer.param_groups[0].keys()
+
+
 def test_bad_input() -> None:
     loop = OwnLoop()
     for given in (loop.model, [], [loop.model]):
@@ -160,6 +181,8 @@ def test_bad_input() -> None:
     for steps in (0, -3, 2.5, True):
         with pytest.raises(NetmorphError, match="whole number of steps"):
             warm_up(steps)  # type: ignore[arg-type]
+        with pytest.raises(NetmorphError, match="whole number of steps"):
+            rise(steps)  # type: ignore[arg-type]
     with pytest.raises(NetmorphError, match="hold none of the model's parameters"):
         warm_up(3)(Pace(OwnLoop().optimizer), loop.grow())
     with pytest.raises(EditError, match="takes the graph that apply returned"):

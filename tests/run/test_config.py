@@ -27,6 +27,7 @@ from netmorph.train.recipe import Recipe
             threads=2,
         ),
         TrainConfig(recipe=Recipe(schedule="step"), options={"width": 2}),
+        TrainConfig(grow=("at 50%: width x2", "plateau: depth 3"), after_growth="rise"),
     ],
 )
 def test_a_config_comes_back_from_json(config: Config) -> None:

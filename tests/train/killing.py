@@ -28,7 +28,7 @@ from torch import nn
 
 from netmorph import cli, session
 from netmorph.data import Dataset
-from netmorph.policy import warm_up
+from netmorph.policy import Growth, Plateau, by_width, growing, to_depth, warm_up
 from netmorph.run.config import DataConfig, TrainConfig
 from netmorph.run.records import Records
 from netmorph.train import checkpoint
@@ -58,6 +58,8 @@ RECIPES = {
 
 
 WITHIN: dict[str, Any] = {"checkpoint_seconds": 0}  # after each step
+GROWING = replace(OTHER, epochs=6, schedule="stable")
+GROWTHS = [Growth(0.4, by_width(2)), Growth(Plateau(1), by_width(1.5)), Growth(0.75, to_depth(3))]
 EDITS: dict[str, dict[str, Any]] = {
     "edited": {"edit": by_epoch, "after_edit": warm_up(20)},
     "edited by steps": {"edit": at_random, "edit_every": 17, "after_edit": warm_up(20)},
@@ -122,6 +124,7 @@ CASES |= {
     "within epochs": partial(by_library, replace(EVERYTHING, epochs=4), **WITHIN),
     "edited within epochs": partial(by_library, replace(EVERYTHING, epochs=8), **EDITS["edited by steps"], **WITHIN),
 }
+CASES |= {"grown": partial(by_library, GROWING, made=other_tasks.text, **growing(GROWTHS, GROWING.epochs), **WITHIN)}
 CASES |= {
     "regression": partial(by_library, OTHER, made=other_tasks.regression),
     "table": partial(

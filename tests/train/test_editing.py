@@ -12,10 +12,10 @@ from torch import Tensor, nn
 
 from netmorph import apply, factorize, load, narrow, residual, save, trace, undo, widen, zoo
 from netmorph.data.text import text_dataset
-from netmorph.edit import old_network
+from netmorph.edit import new_entries, old_network
 from netmorph.errors import NetmorphError
 from netmorph.graph import Graph
-from netmorph.policy import divide, freeze, warm_up
+from netmorph.policy import divide, freeze, rise, warm_up
 from netmorph.train import loop
 from netmorph.train.checkpoint import CheckpointError
 from netmorph.train.checkpoint import load as load_checkpoint
@@ -25,7 +25,7 @@ from netmorph.train.loop import train
 from netmorph.train.nonfinite import NotFinite
 from netmorph.train.optimizer_state import pack_optimizer
 from netmorph.train.optimizers import build_optimizer
-from netmorph.train.pace import FACTOR
+from netmorph.train.pace import FACTOR, Pace
 from netmorph.train.recipe import Recipe
 from netmorph.widenings import copied_pairs
 from tests.train.growing import at_random, by_epoch
@@ -37,6 +37,7 @@ MUON = dataclasses.replace(SGD, optimizer="muon")
 Edits = dict[str, Any]
 BY_EPOCH: Edits = {"edit": by_epoch, "after_edit": warm_up(7)}
 BY_STEPS: Edits = {"edit": at_random, "edit_every": 4, "after_edit": warm_up(7)}
+BY_SHARES: Edits = {"edit": at_random, "edit_at": (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.8), "after_edit": rise(7)}
 FREEZING: Edits = {"edit": at_random, "edit_every": 4, "after_edit": freeze(3)}
 FROZEN: Edits = {"edit": by_epoch, "after_edit": freeze()}
 
@@ -60,8 +61,24 @@ def same_outcome(one: tuple[dict[str, Tensor], Any], other: tuple[dict[str, Tens
 
 @pytest.mark.parametrize(
     ("recipe", "edits"),
-    [(ADAMW, BY_EPOCH), (ADAMW, BY_STEPS), (SGD, BY_STEPS), (MUON, BY_EPOCH), (ADAMW, FREEZING), (SGD, FROZEN)],
-    ids=["adamw by epoch", "adamw by steps", "sgd by steps", "muon by epoch", "frozen for a while", "frozen"],
+    [
+        (ADAMW, BY_EPOCH),
+        (ADAMW, BY_STEPS),
+        (SGD, BY_STEPS),
+        (MUON, BY_EPOCH),
+        (ADAMW, BY_SHARES),
+        (ADAMW, FREEZING),
+        (SGD, FROZEN),
+    ],
+    ids=[
+        "adamw by epoch",
+        "adamw by steps",
+        "sgd by steps",
+        "muon by epoch",
+        "adamw by shares",
+        "frozen for a while",
+        "frozen",
+    ],
 )
 def test_resumed_after_any_epoch_it_ends_with_the_same_bits_and_journal(
     tmp_path: Path, recipe: Recipe, edits: Edits
@@ -227,6 +244,43 @@ def test_it_is_asked_between_epochs_or_after_so_many_steps() -> None:
         optimizer = torch.optim.AdamW(model.parameters(), lr=0.1)
         train(model, data, Recipe(epochs=3, batch_size=16), optimizer=optimizer, edit=count, edit_every=every)
         assert asked == [(steps // 5, steps) for steps in expected]
+
+
+def test_it_is_asked_at_shares_of_all_steps_and_told_them() -> None:
+    asked: list[tuple[int, int, int, float]] = []
+
+    def count(graph: Graph, history: History, optimizer: torch.optim.Optimizer) -> Graph:
+        asked.append((len(history), history.done, history.steps, history.progress))
+        return graph
+
+    data = dataset(train=80)  # five steps of an epoch
+    recipe = Recipe(epochs=3, batch_size=16)
+    for moments, expected in (
+        ({"edit_at": (0.8,)}, [12]),
+        ({"edit_at": [0.01, 0.7, 1 / 3, 2 / 3, 0.7]}, [1, 5, 10, 11]),  # before the first step that so many come before
+        ({"edit_at": (0.5,), "edit_every": 4}, [4, 8, 12]),
+        ({"edit_at": ()}, []),
+        ({}, [5, 10]),
+    ):
+        asked.clear()
+        train(network(), data, recipe, edit=count, **moments)  # type: ignore[arg-type]
+        assert asked == [(done // 5, done, 15, done / 15) for done in expected]
+
+
+def test_what_several_edits_of_one_call_made_warms_up() -> None:
+    def edit(graph: Graph, history: History, optimizer: torch.optim.Optimizer) -> Graph:
+        graph = apply(graph, residual(graph, "2"), optimizer)
+        graph = apply(graph, widen(graph, "0", 6), optimizer)
+        return apply(graph, residual(graph, "4"), optimizer)
+
+    def look(pace: Pace, graph: Graph) -> None:
+        found.update(new_entries(graph, pace.edits))
+
+    found: dict[str, Tensor] = {}
+    model = deep()
+    train(model, dataset(), dataclasses.replace(SGD, epochs=2), edit=edit, after_edit=look)
+    assert {name.partition(".")[0] for name, entries in found.items() if entries.all()} == {"3", "5"}
+    assert {name for name, entries in found.items() if not entries.all()} == {"0.weight", "0.bias", "1.weight"}
 
 
 def test_random_numbers_of_an_edit_depend_on_seed_epoch_and_step() -> None:

@@ -103,6 +103,10 @@ def test_what_is_refused_before_training() -> None:
         ({"after_edit": warm_up(3)}, "give edit= as well"),
         ({"edit": by_epoch, "edit_every": 0}, "at least 1, or None for every epoch, not 0"),
         ({"edit": by_epoch, "edit_every": True}, "not True"),
+        ({"edit_at": (0.5,)}, "give edit= as well"),
+        ({"edit": by_epoch, "edit_at": 0.5}, r"shares of all steps, each above 0 and below 1, .* not 0\.5"),
+        ({"edit": by_epoch, "edit_at": (0.5, 1.0)}, r"shares of all steps.* not \(0\.5, 1\.0\)"),
+        ({"edit": by_epoch, "edit_at": (0.5, 0.99)}, r"edit_at=0\.99 is reached after the last of 30 steps"),
         ({"edit": 3}, "edit= takes a function, not int"),
         ({"edit": by_epoch, "after_edit": "warm_up"}, "after_edit= takes a function, not str"),
     ):
@@ -133,6 +137,8 @@ def test_a_run_with_edits_goes_on_with_edits_and_from_its_base(tmp_path: Path) -
         train(deep(), dataset(), SGD, checkpoint=path, resume=True)
     with pytest.raises(CheckpointError, match="edits is after each epoch there, after every 4 steps here"):
         train(deep(), dataset(), SGD, checkpoint=path, resume=True, **BY_STEPS)
+    with pytest.raises(CheckpointError, match=r"after each epoch there, at 0\.25, 0\.5 of all steps here"):
+        train(deep(), dataset(), SGD, checkpoint=path, resume=True, edit=by_epoch, edit_at=(0.25, 0.5))
     model = network()
     before = copy.deepcopy(model)
     with pytest.raises(CheckpointError, match=r"belongs to another network, .*written for another base"):

@@ -129,6 +129,25 @@ def test_called_after_a_further_edit_it_freezes_all_but_what_that_one_made() -> 
     assert loop.step()["0.weight"].abs().min() > 0
 
 
+def test_what_several_edits_made_together_is_free_together() -> None:
+    model, optimizer, x = convolutional(BUILDS["AdamW"])
+    graph = netmorph.trace(model, x)
+    graph = netmorph.apply(graph, netmorph.widen(graph, "0", 6), optimizer)
+    graph = netmorph.apply(graph, netmorph.residual(graph, "2"), optimizer)
+    graph = netmorph.apply(graph, netmorph.widen(graph, "0", 8), optimizer)
+    new, before = new_entries(graph, 3), {name: held.clone() for name, held in model.state_dict().items()}
+    pace = Pace(optimizer)
+    pace.edits = 3
+    with Frozen(graph, pace):
+        train(model, optimizer, x)
+    for name, parameter in model.named_parameters():
+        moves = new.get(name, torch.zeros_like(parameter, dtype=torch.bool))
+        assert torch.equal(parameter.detach()[~moves], before[name][~moves])
+        assert not moves.any() or not torch.equal(parameter.detach()[moves], before[name][moves])
+    means = model[1].running_mean != before["1.running_mean"]
+    assert means.tolist() == [False] * 4 + [True] * 4
+
+
 def test_around_a_block_that_was_put_in() -> None:
     loop = OwnLoop(torch.optim.Adam)
     loop.step()

@@ -21,10 +21,11 @@ LIBRARY = (
     "edited by steps",
     "within epochs",
     "edited within epochs",
+    "grown",
 )
 OTHER_TASKS = ("regression", "table", "text")
 EACH = ("each_step", "each_edit")
-BRIEF = ("everything", "patience", "edited within epochs", *OTHER_TASKS, *EACH)
+BRIEF = ("everything", "patience", "edited within epochs", "grown", *OTHER_TASKS, *EACH)
 COMMANDS = ("command on values", "command on classes", "command on a text")
 
 

@@ -25,6 +25,9 @@ def test_schedules():
     assert rates(schedule="cosine") == pytest.approx([1, (1 + 0.5**0.5) / 2, 0.5, (1 - 0.5**0.5) / 2, 0])
     assert rates(schedule="step") == pytest.approx([1, 1, 0.1, 0.01, 0.01])
     assert rates(schedule="linear", warmup=0.5) == [0, 0.5, 1, 0.5, 0]
+    assert rates(schedule="stable") == pytest.approx([1, 1, 1, 1, 0])
+    assert rates(schedule="stable", warmup=0.5, decay_share=0.5) == [0, 0.5, 1, 0.5, 0]
+    assert rates(schedule="stable", decay_share=1) == rates(schedule="linear")
 
 
 @pytest.mark.parametrize(
@@ -41,6 +44,8 @@ def test_a_last_batch_of_one_image_a_process_is_no_step(images, batch_size, proc
         ({"optimizer": "adamW"}, "did you mean 'adamw'.*sgd, adam, adamw"),
         ({"optimizer": "nothing-like-it"}, "unknown optimizer.*known are"),
         ({"schedule": "cosin"}, "did you mean 'cosine'"),
+        ({"decay_share": 0}, "decay_share must be a share of the run, above 0 and up to 1;"),
+        ({"schedule": "stable", "warmup": 0.9}, "decay_share must be .* up to 0.1; 0.2 was given"),
         ({"epochs": 2.5}, "epochs must be a whole number; 2.5"),
         ({"batch_size": 32.0}, "batch_size must be a whole number"),
         ({"epochs": 0}, "epochs must be at least 1; 0"),

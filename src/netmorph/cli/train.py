@@ -53,7 +53,7 @@ def train(
         str,
         typer.Option(
             help="Learning rate over time: constant, linear, cosine, step (a tenth after a half, again after three "
-            "quarters).",
+            "quarters), stable (constant until the last fifth, then down to 0: for --grow).",
             rich_help_panel=options.OPTIMIZATION,
         ),
     ] = "cosine",
@@ -65,6 +65,30 @@ def train(
             rich_help_panel=options.OPTIMIZATION,
         ),
     ] = 0.0,
+    decay_share: Annotated[
+        float,
+        typer.Option(
+            help="Share of the run at its end in which the rate falls to 0, with --schedule stable.",
+            rich_help_panel=options.OPTIMIZATION,
+        ),
+    ] = 0.2,
+    grow: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Grow while it trains: 'at 80%: depth 12' (blocks; 'depth 12 copied', zero, r2r, stacked or random), "
+            "'at 50%: width x2' (all groups of channels; 'width x2 net2net', ...), 'plateau of 5 epochs: width x2'. "
+            "May be repeated. See docs/growth.md.",
+            rich_help_panel=options.NETWORK,
+        ),
+    ] = None,
+    after_growth: Annotated[
+        str,
+        typer.Option(
+            help="The learning rate after a growth: unchanged, divide (by 5), parameter_ratio, warm_up (of what is "
+            "new), rise (all of it warms up again).",
+            rich_help_panel=options.NETWORK,
+        ),
+    ] = "unchanged",
     momentum: options.Momentum = 0.9,
     nesterov: options.Nesterov = True,
     clip_norm: options.ClipNorm = None,
@@ -165,6 +189,8 @@ def train(
       netmorph train --data cifar10 --model resnet --epochs 10 --optimizer sgd --lr 0.1 --weight-decay 5e-4
         --batch-size 128 --warmup 0.2 --pad 4 --flip --label-smoothing 0.1 --fast
 
+      netmorph train --data stdlib --option depth=1 --schedule stable --grow "at 50%: depth 4"
+
       netmorph train --data ~/imagenet --stream --resize 224x224 --flip --model mypackage.nets:build --fast
 
       torchrun --nproc-per-node 2 -m netmorph train --data cifar10 --model resnet --device cuda
@@ -197,6 +223,8 @@ def train(
                 data=source,
                 **defaults.network(model, options.arguments(option, width)),
                 recipe=options.recipe(context, defaults.recipe, **faster, class_weights=weights),
+                grow=tuple(grow or ()),
+                after_growth=after_growth,
                 seed=seed,
                 device=device,
                 # Part of what decides the numbers, because sums depend on it.

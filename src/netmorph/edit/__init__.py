@@ -3,7 +3,7 @@
 from netmorph.edit.blocks import THERE, Spec, chain_of
 from netmorph.edit.carry import MOMENT_POWERS, WEIGHT_AVERAGES
 from netmorph.edit.depth import DEEPENINGS, DeepenEdit, places
-from netmorph.edit.depth_by_copies import copy_block, stack
+from netmorph.edit.depth_by_copies import copy_block, redraw, stack
 from netmorph.edit.entries import new_entries
 from netmorph.edit.inside import old_network
 from netmorph.edit.journal import Base, rebuild
@@ -51,6 +51,7 @@ __all__ = [
     "places",
     "pointwise_first",
     "rebuild",
+    "redraw",
     "renew",
     "same_rms",
     "shrink_and_perturb",

@@ -54,8 +54,8 @@ class Residual(nn.Module):
         super().__init__()
         self.body = nn.Sequential(*body)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Any shape that the body keeps."""
+    def forward(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+        """Any shape that the body keeps. What else the blocks of a list are given (a mask, say) is not used."""
         branch: Tensor = self.body(x)
         return x + branch
 

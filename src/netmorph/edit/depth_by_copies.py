@@ -1,7 +1,9 @@
-"""Deepen by a copy of a block, put behind it."""
+"""Deepen by a copy of a block, put behind it or behind another one like it."""
 
 from __future__ import annotations
 
+import copy
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -11,6 +13,7 @@ from torch import nn
 from netmorph.edit.blocks import THERE, Spec
 from netmorph.edit.depth import DeepenEdit, Start, check_one_tensor, module_at
 from netmorph.edit.numbered import numbered
+from netmorph.edit.snapshot import tensors_of
 from netmorph.errors import EditError
 from netmorph.graph import Graph, Value
 from netmorph.graph.record import Call
@@ -21,11 +24,13 @@ ADDITIONS = {aten.add, aten.add_}
 PRODUCTS = {aten.mul, aten.mul_}
 # What repeats or moves elements, besides operators whose rules say that they only rearrange them.
 REPEATING = {aten.expand, aten.roll, aten.dropout}
+# What hands a stream on as it is: a cast to the type that it has gives the very same tensor.
+PASSING = {aten.dropout, aten.to, aten.contiguous}
 # What a residual block may do behind its last addition: the copy's input has been through the same.
 ENDING = {aten.relu, aten.relu_, aten.relu6, aten.relu6_, aten.hardtanh, aten.hardtanh_}
 
 
-def copy_block(graph: Graph, path: str) -> DeepenEdit:
+def copy_block(graph: Graph, path: str, after: str | None = None) -> DeepenEdit:
     """A copy of a residual block behind it that passes its input on: the last scale of each branch is zero.
 
     That is the weight and bias of the last batch norm, layer scale, linear or convolution layer before each addition.
@@ -33,6 +38,7 @@ def copy_block(graph: Graph, path: str) -> DeepenEdit:
 
     Args:
         path: a module that keeps its input's shape. As an entry of a list it may return further values beside it.
+        after: the module that the copy stands behind, one of the same form; the copied one if not given.
 
     Raises:
         EditError: no such module, or it does not add branches with such a scale to its input.
@@ -49,27 +55,76 @@ def copy_block(graph: Graph, path: str) -> DeepenEdit:
             "additions but the one that it ends in. stack makes an inexact copy"
         )
     inner = [name.removeprefix(f"{path}.") for name in names]
-    return _copy(path, "copy", partial(_zeroed, names=inner), exact=True)
+    return _copy(graph, path, after, "copy", partial(_zeroed, names=inner), exact=True)
 
 
-def stack(graph: Graph, path: str) -> DeepenEdit:
+def stack(graph: Graph, path: str, after: str | None = None) -> DeepenEdit:
     """A plain copy of a block behind it, weights and all. Not exact (stacking: L. Gong et al., ICML 2019).
 
     Args:
         path: a module that keeps its input's shape; otherwise `apply` refuses.
+        after: the module that the copy stands behind, one of the same form; the copied one if not given.
 
     Raises:
         EditError: no such module, or it returns more than one tensor and is no entry of a list.
     """
-    module_at(graph, path)
-    if numbered(graph.model, path) is None:
-        check_one_tensor(graph, path)
-    return _copy(path, "stack", lambda block, generator: None, exact=False)
+    return _copy(graph, path, after, "stack", lambda block, generator: None, exact=False)
 
 
-def _copy(path: str, method: str, start: Start, exact: bool) -> DeepenEdit:
+def reset(block: nn.Module) -> None:
+    """Draw all weights of a block as its layers draw their first ones, from torch's own random numbers.
+
+    Raises:
+        EditError: a module of it holds parameters and has no `reset_parameters`, which PyTorch's layers have.
+    """
+    for path, module in block.named_modules():
+        if isinstance(module, nn.MultiheadAttention):
+            module._reset_parameters()
+        elif callable(draw := getattr(module, "reset_parameters", None)):
+            draw()
+        elif module._parameters:
+            raise EditError(
+                f"a new block cannot be drawn: {type(module).__name__}{f' ({path})' if path else ''} holds "
+                f"{', '.join(module._parameters)} and has no reset_parameters(), as PyTorch's layers have; give it "
+                "one, or draw the block by a function of your own"
+            )
+
+
+def redraw(
+    graph: Graph, path: str, after: str | None = None, draw: Callable[[nn.Module], None] = reset, seed: int = 0
+) -> DeepenEdit:
+    """A block like another one behind it, of weights that are drawn anew. Not exact: the baseline beside copies.
+
+    Args:
+        path, after: as for `stack`.
+        draw: sets the weights of a block on the CPU, by torch's own random numbers, which are seeded before.
+
+    Raises:
+        EditError: as for `stack`, and, when it is applied, as for `reset`.
+    """
+    return _copy(graph, path, after, "redraw", partial(_drawn, draw=draw), exact=False, seed=seed)
+
+
+def _copy(
+    graph: Graph, path: str, after: str | None, method: str, start: Start, exact: bool, seed: int = 0
+) -> DeepenEdit:
+    for place in dict.fromkeys((path, path if after is None else after)):
+        module_at(graph, place)
+        if numbered(graph.model, place) is None and not exact:
+            check_one_tensor(graph, place)
     spec = Spec("chain", parts=(THERE, Spec("copy", {"path": path, "shares": True})))
-    return DeepenEdit(path, spec, method, 1, start, exact)
+    return DeepenEdit(path if after is None else after, spec, method, 1, start, exact, seed)
+
+
+@torch.no_grad()
+def _drawn(block: nn.Module, generator: torch.Generator, draw: Callable[[nn.Module], None]) -> None:
+    fresh = copy.deepcopy(block).cpu()  # whose random numbers are the same wherever the block is
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(int(torch.randint(2**62, (), generator=generator)))
+        draw(fresh)
+    new = tensors_of(fresh)
+    for name, tensor in tensors_of(block).items():
+        tensor.copy_(new[name])
 
 
 @torch.no_grad()
@@ -92,7 +147,7 @@ def _stream_scales(value: Value, made: dict[Value, Call], endings: set[tuple[Any
     call = made.get(value)
     if call is None:
         return []  # the input itself
-    if call.op.overloadpacket is aten.dropout or _ending(call) in endings:
+    if call.op.overloadpacket in PASSING or _ending(call) in endings:
         return _stream_scales(call.args[0], made, endings)
     operands = call.values
     if call.op.overloadpacket in ADDITIONS and len(operands) == 2:

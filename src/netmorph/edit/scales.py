@@ -99,7 +99,7 @@ def keep_gradients(edit: WidthEdit, samples: Samples, change: float = 0.1) -> Wi
     if not drawn:
         raise EditError("the edit gives the weights of what reads its channels, so there is no scale to choose")
     new = {name: torch.zeros_like(p, dtype=torch.bool) for name, p in weights.items()}
-    mark_new_channels(grown, edit, new)
+    mark_new_channels(grown, {name: channels.is_new for name, channels in edit.changes.items()}, new)
     before, slope = _derivatives(grown, weights, drawn, samples)
     size, changes = (
         math.sqrt(sum(float(total[name][~new[name]].square().sum()) for name in weights)) for total in (before, slope)

@@ -65,7 +65,7 @@ def listed_behind(graph: Graph, path: str, is_copy: bool) -> Listed | None:
         is_copy: of the one before, so that it holds a number where that does.
     """
     place = numbered(graph.model, path)
-    found = None if place is None else _Trial(graph, place.moved(1), 1).made()
+    found = None if place is None else _Trial(graph, place.moved(1), 1, is_copy).made()
     if place is None or found is None or not is_copy:
         return found
     own: Attributes = [
@@ -96,10 +96,10 @@ def holds_its_number(graph: Graph, path: str) -> str | None:
 
 
 class _Trial:
-    """Args: by: 1 where an entry comes to this place, -1 where the one that is there goes."""
+    """Args: by: 1 where an entry comes to this place, -1 where the one that is there goes; is_copy: see there."""
 
-    def __init__(self, graph: Graph, place: Place, by: int) -> None:
-        self.graph, self.model, self.place, self.by = graph, graph.model, place, by
+    def __init__(self, graph: Graph, place: Place, by: int, is_copy: bool = False) -> None:
+        self.graph, self.model, self.place, self.by, self.is_copy = graph, graph.model, place, by, is_copy
         self.numbers: list[Number] = []
         self.entries = list(graph.model.get_submodule(place.container)._modules.values())
         self.like = graph.model.get_submodule((place.moved(-1) if by > 0 else place).path)
@@ -125,7 +125,7 @@ class _Trial:
                 gone = () if self.by > 0 else (self.place.path,)
                 plan = Plan(exact=False, inserted=entry, removed=gone, attributes=attributes)
                 after = self._with(plan, modes[:1], standing)
-                if not self._goes_as(before[0], after[0], standing):
+                if not self._goes_as(before[0], after[0], standing) or not self._has_room(attributes):
                     continue
                 known = {(path, name) for path, name, _ in attributes}
                 attributes = attributes + [entry for entry in self._documented() if entry[:2] not in known]
@@ -144,6 +144,26 @@ class _Trial:
             and self._same_calls(before, after, standing)
             and same_result(before, after)
         )
+
+    def _has_room(self, attributes: Attributes) -> bool:
+        """Whether the forward runs with the number that a copy at the end of the list would hold (in a cache, say).
+
+        A stand-in uses no number; where it comes before others, these move on to the last one.
+        """
+        if not self.is_copy or not self.numbers or self.place.key in self._keys():
+            return True
+        shifted = [shift for number in self.numbers for shift in self._shifted(number)]
+        return self._with(Plan(exact=False, attributes=[*attributes, *shifted]), [self._eval])[0] is not None
+
+    def _keys(self) -> set[str]:
+        return {*self.model.get_submodule(self.place.container)._modules}
+
+    def _shifted(self, number: Number) -> Attributes:
+        """The last of the entries that hold a number holds the next one."""
+        *_, last = sorted(number.held)
+        return [
+            (self._path(entry, inner), name, value + 1) for entry, inner, name, value in number.held if entry == last[0]
+        ]
 
     def _trains_as(self, before: list[Run | None], after: list[Run | None], standing: nn.Module) -> bool:
         """The same in training mode, where it runs there; of what is random, nothing is asked."""
@@ -256,13 +276,7 @@ class _Trial:
         for number in candidates:
             if number in doubtful:
                 continue
-            *_, last = sorted(number.held)
-            shifted: Attributes = [
-                (self._path(entry, inner), name, value + 1)
-                for entry, inner, name, value in number.held
-                if entry == last[0]
-            ]
-            other = self._with(Plan(exact=False, attributes=shifted), [self._eval])[0]
+            other = self._with(Plan(exact=False, attributes=self._shifted(number)), [self._eval])[0]
             if other is None or (first is not None and same_result(first, other)):
                 found.append(number)
             elif number.values != [1, 2]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from netmorph.edit.entries import last_edit, new_entries
+from netmorph.edit.entries import last_edits, new_entries
 from netmorph.edit.width import WidthEdit
 from netmorph.errors import NetmorphError
 from netmorph.graph import Graph, Group, Role
@@ -84,8 +84,8 @@ def twin_distances(graph: Graph) -> dict[str, float]:
     Raises:
         EditError: what the last edit made is not known, see `new_entries`.
     """
-    edit = last_edit(graph).edit
-    changes = edit.changes if isinstance(edit, WidthEdit) else {}
+    [before] = last_edits(graph)
+    changes = before.edit.changes if isinstance(before.edit, WidthEdit) else {}
     found = {name: _distance(graph, graph.group(name), channels) for name, channels in changes.items()}
     return {name: distance for name, distance in found.items() if distance is not None}
 

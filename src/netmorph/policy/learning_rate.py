@@ -5,7 +5,7 @@ of what comes then:
 
     pace = Pace(optimizer)  # once
     graph = netmorph.apply(graph, netmorph.widen(graph, "0", 64), optimizer)
-    divide(5)(pace, graph)  # or unchanged, parameter_ratio, warm_up(200), freeze(200), or several
+    divide(5)(pace, graph)  # or unchanged, parameter_ratio, warm_up(200), rise(200), freeze(200), or several
 
 In `netmorph.train` it is the argument `after_edit`.
 """
@@ -41,7 +41,7 @@ def parameter_ratio(pace: Pace, graph: Graph) -> None:
     Over several edits, one after the other, the factors make the ratio of the first to the last size.
     """
     total = sum(parameter.numel() for parameter in graph.model.parameters())
-    pace.scale(1 - sum(int(entries.sum()) for entries in new_entries(graph).values()) / total)
+    pace.scale(1 - sum(int(entries.sum()) for entries in new_entries(graph, pace.edits).values()) / total)
 
 
 def warm_up(steps: int = 100) -> LearningRatePolicy:
@@ -52,6 +52,18 @@ def warm_up(steps: int = 100) -> LearningRatePolicy:
     """
     check_steps(steps)
     return lambda pace, graph: pace.hold_back(graph, steps)
+
+
+def rise(steps: int = 100) -> LearningRatePolicy:
+    """Warm all learning rates up again, from zero to what the schedule says, see `Pace.rise`.
+
+    Source: a second warm-up after a late widening, SPARKLING, arXiv 2602.02472.
+
+    Raises:
+        NetmorphError: `steps` is not a positive whole number.
+    """
+    check_steps(steps)
+    return lambda pace, graph: pace.rise(steps)
 
 
 def freeze(steps: int | None = None) -> LearningRatePolicy:
@@ -70,5 +82,6 @@ POLICIES: dict[str, LearningRatePolicy] = {
     "divide": divide(),
     "parameter_ratio": parameter_ratio,
     "warm_up": warm_up(),
+    "rise": rise(),
     "freeze": freeze(100),
 }

@@ -15,6 +15,7 @@ from netmorph.run.names import ArmName
 from netmorph.run.records import Records
 from netmorph.run.result import Result
 from netmorph.run.rows import NetworkRecord
+from netmorph.run.single import GROWTH
 from netmorph.tasks import LOSS, Criterion, Exhibit
 
 
@@ -99,16 +100,38 @@ _OF_THE_TEST: Mapping[Exhibit, Callable[[Result, str], Section]] = {
 def _of_training(records: Records, networks: Sequence[NetworkRecord]) -> list[Section]:
     criterion = Criterion.of(records.meta("criterion"))
     epochs = [epoch for network in networks for epoch in records.epochs(network.id)]
-    return [
+    growth = records.meta(GROWTH) or {"epochs": [], "flops": []}
+    marks = "Dashed lines: the network grew." if growth["epochs"] else ""
+    curves = [
         Section(
             "learning",
             "Learning curves",
             "Training values are means over an epoch while the weights move, with augmentation and label smoothing if "
-            "there are any; validation follows each epoch, without them. The ring marks the epoch that was kept.",
-            partial(training.learning, epochs=epochs, criterion=criterion) if epochs else None,
+            "there are any; validation follows each epoch, without them. The ring marks the epoch that was kept. "
+            + marks,
+            partial(training.learning, epochs=epochs, criterion=criterion, growths=growth["epochs"])
+            if epochs
+            else None,
             360,
         )
     ]
+    if growth["epochs"]:
+        curves.append(
+            Section(
+                "cost",
+                "What it cost",
+                f"Validation after each epoch by what the training had cost until then. {marks}",
+                partial(
+                    training.spending,
+                    epochs=epochs,
+                    criterion=criterion,
+                    growths=growth["epochs"],
+                    flops=growth["flops"],
+                ),
+                320,
+            )
+        )
+    return curves
 
 
 def _of_evolution(records: Records, found: Result, networks: Sequence[NetworkRecord]) -> list[Section]:

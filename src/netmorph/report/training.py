@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -28,8 +28,14 @@ BARS = 15
 LONGEST_NAME = 20
 
 
-def learning(figure: Figure, epochs: Sequence[EpochRecord], criterion: Criterion) -> Mapping[str, str]:
-    """The loss, the number that chooses if it is another, and the learning rate, epoch by epoch."""
+def learning(
+    figure: Figure, epochs: Sequence[EpochRecord], criterion: Criterion, growths: Sequence[float] = ()
+) -> Mapping[str, str]:
+    """The loss, the number that chooses if it is another, and the learning rate, epoch by epoch.
+
+    Args:
+        growths: when the network grew, in epochs.
+    """
     shown = list(dict.fromkeys((LOSS, criterion.name)))
     *told, rate = figure.subplots(1, len(shown) + 1, width_ratios=(*(2 for _ in shown), 1.2))
     chosen = told[-1]
@@ -55,8 +61,30 @@ def learning(figure: Figure, epochs: Sequence[EpochRecord], criterion: Criterion
     rate.set_ylim(bottom=0)
     ticker = require("matplotlib.ticker", extra="report")
     for axes in (*told, rate):
+        _mark(axes, growths)
         axes.set_xlabel("epoch")
         axes.xaxis.set_major_locator(ticker.MaxNLocator(6, integer=True))
+    return {}
+
+
+def spending(
+    figure: Figure, epochs: Sequence[EpochRecord], criterion: Criterion, growths: Sequence[float], flops: Sequence[int]
+) -> Mapping[str, str]:
+    """The number that chooses by what it had cost: training FLOPs, and seconds.
+
+    Args:
+        growths: when the network grew, in epochs.
+        flops: of each epoch.
+    """
+    values = [epoch.validation[criterion.name] for epoch in epochs]
+    costs = {"training FLOPs": flops, "seconds": [epoch.seconds for epoch in epochs]}
+    for axes, (what, of_each) in zip(figure.subplots(1, 2), costs.items(), strict=True):
+        spent = np.cumsum([0.0, *of_each])
+        axes.plot(spent[1:], values, marker="o" if len(epochs) <= 30 else "", ms=3.5, lw=2, color=ACCENT)
+        _mark(axes, np.interp(growths, range(len(spent)), spent))
+        number_axis(axes, [value for value in values if math.isfinite(value)], criterion, criterion.name)
+        axes.set_xlabel(what)
+        axes.set_xlim(left=0)
     return {}
 
 
@@ -146,6 +174,11 @@ def range_test(figure: Figure, found: RangeTest) -> Mapping[str, str]:
     axes.set_ylabel("training loss")
     legend_above(axes)
     return {}
+
+
+def _mark(axes: Axes, growths: Iterable[float]) -> None:
+    for place in growths:
+        axes.axvline(place, color=GREY, lw=1.5, ls=(0, (4, 3)), zorder=0)
 
 
 def _line(axes: Axes, epochs: Sequence[EpochRecord], values: Sequence[float], **look: Any) -> None:

@@ -10,8 +10,9 @@ from typing import Any
 
 from netmorph.data import NAMES, DataError, Dataset, load, stream
 from netmorph.edit import Base
-from netmorph.errors import NetmorphError
-from netmorph.policy import Mutation, Proposal
+from netmorph.errors import NetmorphError, suggest
+from netmorph.policy import POLICIES, Growth, Mutation, Proposal, parse
+from netmorph.policy.growth import check_growths
 from netmorph.run.budget import Budget
 from netmorph.seeds import check_seed
 from netmorph.train.recipe import Recipe
@@ -19,6 +20,7 @@ from netmorph.typed import check_fields
 from netmorph.wording import listed
 from netmorph.zoo import MODELS
 
+UNCHANGED = "unchanged"  # the learning rate after growth: what the schedule says
 # Fields that are options of `load` alone, of tables and texts.
 _OPTIONS = ("task", "target", "ignore", "missing", "window", "unit")
 
@@ -127,9 +129,11 @@ class EvolveConfig:
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """One network's training; the fields are those of `EvolveConfig`, but for one.
+    """One network's training; the fields are those of `EvolveConfig`, but for some.
 
     Attributes:
+        grow: how the network grows while it trains, see `netmorph.policy.parse`.
+        after_growth: the name of what sets the learning rates after a growth, of `netmorph.policy.POLICIES`.
         threads: of each process that trains; None takes all cores, or its share of them.
     """
 
@@ -137,11 +141,25 @@ class TrainConfig:
     model: str = "lenet5"
     options: dict[str, Any] = field(default_factory=dict)
     recipe: Recipe = field(default_factory=Recipe)
+    grow: tuple[str, ...] = ()
+    after_growth: str = UNCHANGED
     seed: int = 0
     device: str = "cpu"
     threads: int | None = None
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "grow", tuple(self.grow))  # JSON has lists alone
+        if self.grow:
+            check_growths(self.growths, self.recipe.epochs)
+        if self.after_growth not in POLICIES:
+            raise NetmorphError(
+                f"unknown policy {self.after_growth!r} for the learning rate after growth"
+                f"{suggest(self.after_growth, POLICIES)}; known are {', '.join(POLICIES)}"
+            )
+        if not self.grow and self.after_growth != UNCHANGED:
+            raise NetmorphError(
+                f"{self.after_growth!r} sets the rate after a growth, and there is none; say grow as well"
+            )
         check_seed(self.seed)
         if self.threads is not None and self.threads < 1:
             raise NetmorphError(f"threads must be at least 1, got {self.threads}")
@@ -149,6 +167,11 @@ class TrainConfig:
     def base(self, dataset: Dataset) -> Base:
         """The network's constructor."""
         return base(self.model, self.options, dataset)
+
+    @property
+    def growths(self) -> list[Growth]:
+        """What `grow` tells."""
+        return [parse(text) for text in self.grow]
 
 
 Config = EvolveConfig | TrainConfig

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from torch import nn
 
@@ -13,25 +13,28 @@ from netmorph.cores import own_cores
 from netmorph.data import Dataset
 from netmorph.files import remove_unfinished
 from netmorph.measure.cost import cost
+from netmorph.policy import POLICIES, growing
 from netmorph.run.config import TrainConfig
 from netmorph.run.final_test import FinalTest
+from netmorph.run.growth import Structure, noting, structure_of, training_flops
 from netmorph.run.names import ArmName, Stage, State, Status
 from netmorph.run.records import Records
 from netmorph.run.result import Result, result_of
 from netmorph.run.rows import EpochRecord, NetworkRecord
 from netmorph.run.store import NetworkStore
 from netmorph.train import loop as training
-from netmorph.train.fit import shrink
 from netmorph.train.history import Epoch, History
 from netmorph.train.inputs import examples
 from netmorph.train.parallel import ONE_PROCESS, World, from_first, own_device
-from netmorph.train.recipe import Recipe
-from netmorph.train.schedules import image_scale_at
+from netmorph.train.schedules import steps_per_epoch
 from netmorph.train.seeding import seeded
 from netmorph.workers.threads import set_threads
 
 ONLY = 1  # the id of the only network
 CHECKPOINT = "checkpoint"
+# Of the records: the structures that a growing network has had, while it trains; when it grew (in epochs, with their
+# parts) and the FLOPs of each epoch, at the end.
+STRUCTURES, GROWTH = "structures", "growth"
 
 
 def train_single(
@@ -63,10 +66,18 @@ def train_single(
     for place in (folder, store.folder):
         remove_unfinished(place)
     model = _network(config, dataset)
-    price = cost(model, examples(dataset, model, 2))
-    history = _trained(model, dataset, folder, config, on_epoch, world)
-    store.put(ONLY, Stage.TRAINED, model, (), None)
-    best = history.best
+    structures = {0: structure_of(model, dataset, config.recipe)}
+    structures |= {found.done: found for found in map(Structure.from_json, records.meta(STRUCTURES) or ())}
+
+    def note(structure: Structure) -> None:
+        structures[structure.done] = structure  # a run that was killed grows again, at the same step
+        records.set_meta(STRUCTURES, [found.as_json() for found in structures.values()])
+
+    history = _trained(model, dataset, folder, config, on_epoch, world, note)
+    store.put(ONLY, Stage.TRAINED, model, history.journal, None)
+    best, price = history.best, cost(model, examples(dataset, model, 2))
+    steps = steps_per_epoch(len(dataset.train), config.recipe.batch_size, world.size)
+    spent = training_flops([*structures.values()], len(dataset.train), steps, len(history))
     # The seconds of the epochs, because those of an interrupted session are known nowhere else.
     seconds = sum(epoch.seconds for epoch in history)
     with records.transaction():
@@ -80,7 +91,7 @@ def train_single(
                 state=State.TRAINED,
                 parameters=price.parameters,
                 flops=price.flops,
-                training_flops=_training_flops(model, dataset, config.recipe, len(history)),
+                training_flops=sum(spent),
                 seconds=seconds,
                 score=best.score,
                 numbers=best.validation,
@@ -90,6 +101,8 @@ def train_single(
             )
         )
         records.replace_epochs(ONLY, [EpochRecord(ONLY, **asdict(epoch)) for epoch in history])
+        if len(structures) > 1:
+            records.set_meta(GROWTH, {"epochs": [done / steps for done in structures if done], "flops": spent})
         records.set_meta("round", 0)
         found = result_of(records, FinalTest(store, dataset, config.recipe.views), seconds)
         records.set_meta("result", found.as_json())
@@ -103,20 +116,12 @@ def train_along(world: World) -> None:
     if told is not None:
         folder, config = told
         dataset = config.data.load()
-        _trained(_network(config, dataset), dataset, folder, config, lambda epoch: None, world)
+        _trained(_network(config, dataset), dataset, folder, config, lambda epoch: None, world, lambda found: None)
 
 
 def _network(config: TrainConfig, dataset: Dataset) -> nn.Module:
     with seeded(config.seed):
         return config.base(dataset).build()
-
-
-def _training_flops(model: nn.Module, dataset: Dataset, recipe: Recipe, epochs: int) -> int:
-    """FLOPs of so many epochs, whose images may have grown."""
-    inputs = examples(dataset, model, 2)
-    scales = Counter(image_scale_at(recipe, epoch) for epoch in range(1, epochs + 1))
-    per_sample = sum(count * cost(model, shrink(inputs, scale)).training_flops for scale, count in scales.items())
-    return len(dataset.train) * per_sample
 
 
 def _trained(
@@ -126,8 +131,14 @@ def _trained(
     config: TrainConfig,
     on_epoch: Callable[[Epoch], None],
     world: World,
+    note: Callable[[Structure], None],
 ) -> History:
+    """Args: note: is told each new structure, if the network grows."""
     set_threads(config.threads or own_cores())
+    grown: dict[str, Any] = {}
+    if config.grow:
+        grown = {**growing(config.growths, config.recipe.epochs), "after_edit": POLICIES[config.after_growth]}
+        grown["edit"] = noting(grown["edit"], dataset, config.recipe, note)
     return training.train(
         model,
         dataset,
@@ -138,4 +149,5 @@ def _trained(
         resume=True,
         on_epoch=on_epoch,
         world=world,
+        **grown,
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 import torch
@@ -27,6 +27,7 @@ from netmorph.train.optimizers import check_held
 from netmorph.train.pace import LearningRatePolicy, Pace
 from netmorph.train.place import lay_out
 from netmorph.train.recipe import Recipe
+from netmorph.train.schedules import steps_until
 from netmorph.train.seeding import edit_draws
 
 # Given the graph, the epochs so far and the optimizer: the graph that training goes on with.
@@ -47,6 +48,7 @@ class Editing:
         graph: Graph,
         edit: InLoop,
         every: int | None,
+        at: Sequence[float] | None,
         after: LearningRatePolicy | None,
         optimizer: torch.optim.Optimizer,
         average: MovingAverage | None,
@@ -57,12 +59,13 @@ class Editing:
 
         Args:
             graph: of the network in training, see `start_of`.
-            every: the steps between two edits; None is an epoch.
+            every: the steps between two edits; None is an epoch, where `at` says nothing else.
+            at: shares of all steps at which there is an edit as well, see `History.progress`.
             after: sets the pace after each edit.
         """
         self.journal = self.start = graph.journal
         self.history = History()
-        self._edit, self._every, self._after = edit, every, after
+        self._edit, self._every, self._at, self._after = edit, every, at, after
         self._optimizer, self._average, self._recipe, self._seed = optimizer, average, recipe, seed
         self._model, self._wrapper, self._copies = graph.model, graph.wrapper, graph.copies
         self._inputs, self._auxiliary = graph.inputs, graph.auxiliary
@@ -74,7 +77,11 @@ class Editing:
     def is_due(self, epoch: int, step: int, steps: int) -> bool:
         """Whether the network may change before this step, from 0, of an epoch of so many steps, from 1."""
         done = (epoch - 1) * steps + step
-        return done > 0 and (step == 0 if self._every is None else done % self._every == 0)
+        if any(steps_until(share, self._recipe.epochs * steps) == done for share in self._at or ()):
+            return True
+        if self._every is None:
+            return done > 0 and step == 0 and self._at is None
+        return done > 0 and done % self._every == 0
 
     @contextmanager
     def epoch(self) -> Iterator[None]:
@@ -86,8 +93,8 @@ class Editing:
             if self._pace is not None:
                 self._pace.detach()
 
-    def make(self, epoch: int, step: int) -> None:
-        """Ask for an edit, and take it over.
+    def make(self, epoch: int, step: int, steps: int) -> None:
+        """Ask for an edit before this step, from 0, of an epoch of so many steps, from 1, and take it over.
 
         The network is traced anew: the graph shows it with its weights of now, in a resumed run as well. What the edits
         replaced is forgotten afterwards: a resumed run knows no more than the journal in its checkpoint, and has to do
@@ -99,7 +106,10 @@ class Editing:
         network = self._wrapper or self._model
         graph = trace(network, self._inputs, self.journal, copies=self._copies, auxiliary=self._auxiliary)
         with edit_draws(self._seed, epoch, step, reference(self._model).device):
-            edited = self._edit(graph, self.history, self._optimizer)
+            history = History(
+                self.history, self.history.journal, (epoch - 1) * steps + step, self._recipe.epochs * steps
+            )
+            edited = self._edit(graph, history, self._optimizer)
         _check_descent(edited, graph, self.start)
         if edited is graph:
             return
@@ -107,8 +117,10 @@ class Editing:
         names_of(self._optimizer, self._model)
         self.journal = read_back(edited.journal)
         self._follow()
-        is_new = bool(edited.journal) and all(edited.journal[-1] is not entry for entry in graph.journal)
-        if self._after is not None and self._pace is not None and is_new:
+        old = set(map(id, graph.journal))
+        made = sum(id(entry) not in old for entry in edited.journal)
+        if self._after is not None and self._pace is not None and made:
+            self._pace.edits = made
             self._after(self._pace, edited)
 
     def become(self, journal: Journal) -> None:
@@ -173,13 +185,17 @@ def start_of(given: nn.Module | Graph, forward: nn.Module, dataset: Dataset, ave
 
 
 def check_edits(
-    given: nn.Module | Graph, edit: InLoop | None, every: int | None, after: LearningRatePolicy | None
+    given: nn.Module | Graph,
+    edit: InLoop | None,
+    every: int | None,
+    at: Sequence[float] | None,
+    after: LearningRatePolicy | None,
 ) -> None:
     """Refuse what no edit can be made by.
 
     Raises:
-        NetmorphError: `every` is not a positive whole number, something is given for edits without any, or what edits
-            or sets the pace cannot be called.
+        NetmorphError: `every` is not a positive whole number, `at` no shares, something is given for edits without any,
+            or what edits or sets the pace cannot be called.
         EditError: the graph is not that of the model as it is now.
     """
     if isinstance(given, Graph):
@@ -189,11 +205,31 @@ def check_edits(
             raise NetmorphError(f"{name}= takes a function, not {type(function).__name__}; see docs/training.md")
     if edit is None and isinstance(given, Graph):
         raise NetmorphError("a graph is trained to be edited, by edit=; without that, give its model")
-    if edit is None and (every is not None or after is not None):
-        raise NetmorphError("edit_every and after_edit say when and how an edit is made; give edit= as well")
+    if edit is None and not all(told is None for told in (every, at, after)):
+        raise NetmorphError("edit_every, edit_at and after_edit say when and how an edit is made; give edit= as well")
     if every is not None and (isinstance(every, bool) or not isinstance(every, int) or every < 1):
         raise NetmorphError(
             f"edit_every is a whole number of steps, at least 1, or None for every epoch, not {every!r}"
+        )
+
+    several = isinstance(at, Sequence) and not isinstance(at, str)
+    if at is not None and not (several and all(isinstance(share, int | float) and 0 < share < 1 for share in at)):
+        raise NetmorphError(
+            f"edit_at is a sequence of shares of all steps, each above 0 and below 1, such as (0.5, 0.8), not {at!r}"
+        )
+
+
+def check_moments(at: Sequence[float] | None, steps: int) -> None:
+    """Refuse shares of all so many steps that only the end of the training reaches.
+
+    Raises:
+        NetmorphError: there is one.
+    """
+    late = [share for share in at or () if steps_until(share, steps) == steps]
+    if late:
+        raise NetmorphError(
+            f"edit_at={late[0]:g} is reached after the last of {steps} steps, when nothing is left to train; give a "
+            "smaller share"
         )
 
 

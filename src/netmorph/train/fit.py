@@ -102,7 +102,7 @@ def fit(
                 keeping.write(Position(step, means, draws.states(), like.device.type, seconds))
             if editing is not None:
                 modes.close()  # an edit finds every module in the mode that it was given in
-                editing.make(epoch, step)
+                editing.make(epoch, step, steps)
                 modes.enter_context(mode(state.model, training=True))
             rate = learning_rate_of(recipe, epoch, step, steps)
             set_rate(state.optimizer, rate)

@@ -35,14 +35,15 @@ class Frozen:
 
         Args:
             graph: as the last `apply` returned it.
-            pace: of the optimizers that train its model.
+            pace: of the optimizers that train its model; its `edits` say how many of the last edits made what is new.
 
         Raises:
             NetmorphError, EditError: see `Pace.freeze`.
         """
         pace.freeze(graph)
         self._pace = pace
-        old = {name: ~new for name, new in new_statistics(graph).items() if name not in graph.made_by_forward}
+        statistics = new_statistics(graph, pace.edits)
+        old = {name: ~new for name, new in statistics.items() if name not in graph.made_by_forward}
         self._handles = []
         for path, module in graph.model.named_modules():
             names = {name: f"{path}.{name}" if path else name for name in module._buffers}

@@ -72,15 +72,24 @@ class History(tuple[Epoch, ...]):
 
     Attributes:
         journal: the edits that made the network of the best epoch, if its structure was edited.
+        done: the training steps that are done when `edit` is asked, those of a begun epoch with them; 0 elsewhere.
+        steps: all steps of the training, of so many epochs as the recipe says; 0 elsewhere.
     """
 
     journal: Journal
+    done: int
+    steps: int
 
-    def __new__(cls, epochs: Iterable[Epoch] = (), journal: Journal = ()) -> "History":
+    def __new__(cls, epochs: Iterable[Epoch] = (), journal: Journal = (), done: int = 0, steps: int = 0) -> "History":
         """Histories are equal if their epochs are."""
         made = super().__new__(cls, epochs)
-        made.journal = journal
+        made.journal, made.done, made.steps = journal, done, steps
         return made
+
+    @property
+    def progress(self) -> float:
+        """The share of all steps that are done when `edit` is asked, from 0 to 1."""
+        return self.done / self.steps if self.steps else 0.0
 
     @property
     def best(self) -> Epoch:

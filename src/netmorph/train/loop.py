@@ -1,7 +1,7 @@
 """Train a network: the loop over epochs, from the first one to the best weights."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -26,7 +26,7 @@ from netmorph.train.checks import (
     materialize,
     warn_of_eval_mode,
 )
-from netmorph.train.editing import Editing, InLoop, check_edits, start_of
+from netmorph.train.editing import Editing, InLoop, check_edits, check_moments, start_of
 from netmorph.train.evaluation import evaluate
 from netmorph.train.fit import TrainState, fit
 from netmorph.train.history import Epoch, History
@@ -60,6 +60,7 @@ def train(
     on_epoch: Callable[[Epoch], None] | None = None,
     edit: InLoop | None = None,
     edit_every: int | None = None,
+    edit_at: Sequence[float] | None = None,
     after_edit: LearningRatePolicy | None = None,
     enough: Callable[[History], bool] | None = None,
     world: World = ONE_PROCESS,
@@ -77,9 +78,10 @@ def train(
     last batch of a single sample is left out, because batch normalization cannot train on one. Lazy layers get their
     weights from a batch first, as if the model had been called before: they draw from the caller's random state.
 
-    With `edit`, structure may change at one point: between two epochs, or after every `edit_every` steps.
-    `edit(graph, history, optimizer)` is given the network as it is then, traced anew, the finished epochs and the
-    optimizer; it returns the graph that training goes on with: `apply(graph, some_edit, optimizer)`, or the one it was
+    With `edit`, structure may change at one point: between two epochs, or after every `edit_every` steps, or at the
+    shares of all steps that `edit_at` tells. `edit(graph, history, optimizer)` is given the network as it is then,
+    traced anew, the finished epochs (with `history.progress`, the share of all steps that are done) and the optimizer;
+    it returns the graph that training goes on with: `apply(graph, some_edit, optimizer)`, or the one it was
     given. Moving average, compiled and data-parallel wrappers follow by themselves. In the end the model has the
     structure of the best epoch, too, and `history.journal` tells its edits. A resumed run makes the edits since its
     checkpoint again, so `edit` must depend on its arguments alone; torch's own random numbers depend on seed, epoch and
@@ -101,7 +103,9 @@ def train(
         on_epoch: called after each epoch, when its checkpoint is written; in the first process only.
         edit: edits the network while it trains, see above; None never does. To resume, give the model as it was before
             the first edit.
-        edit_every: the steps between two calls of `edit`; None is an epoch.
+        edit_every: the steps between two calls of `edit`; None is an epoch, unless `edit_at` is given.
+        edit_at: shares of all steps, each above 0 and below 1, at which `edit` is called as well: before the first step
+            that so many come before. All steps are those of the recipe's epochs, whatever ends the training earlier.
         after_edit: sets the learning rates after an edit, see `netmorph.policy.learning_rate`; called once if `edit`
             has made several. None goes on as the recipe says.
         enough: ends the training where it is true of the epochs so far; asked after each. What it says must depend on
@@ -119,7 +123,7 @@ def train(
         OutOfMemory: the message says what to lower.
         SaveError: a checkpoint cannot be written.
     """
-    check_edits(model, edit, edit_every, after_edit)
+    check_edits(model, edit, edit_every, edit_at, after_edit)
     given, model = model, model.model if isinstance(model, Graph) else model
     device = device_for(model, device)
     checkpoint = None if checkpoint is None else Path(checkpoint)
@@ -127,6 +131,8 @@ def train(
     check_recipe(recipe, dataset, world)
     check_seed(seed)
     check_seconds(checkpoint_seconds)
+    steps = steps_per_epoch(len(dataset.train), recipe.batch_size, world.size)
+    check_moments(edit_at, recipe.epochs * steps)
     _check_checkpoint(checkpoint, resume)
     with advice(recipe, "before the first epoch"):
         materialize(model, dataset)
@@ -139,7 +145,7 @@ def train(
         if checkpoint is not None or world.size > 1:
             known = run_identity(dataset, recipe, seed, world)
             if edit is not None:
-                known["edits"] = "after each epoch" if edit_every is None else f"after every {edit_every} steps"
+                known["edits"] = _moments(edit_every, edit_at)
             check_alike(known, world)
         dataset = resident(dataset, device)
         forward = in_step(model, world)  # before anything is copied from the model: it gets the first one's weights
@@ -148,8 +154,7 @@ def train(
         editing = None
         if edit is not None:
             start = start_of(given, forward, dataset, average)
-            editing = Editing(start, edit, edit_every, after_edit, optimizer, average, recipe, seed)
-        steps = steps_per_epoch(len(dataset.train), recipe.batch_size, world.size)
+            editing = Editing(start, edit, edit_every, edit_at, after_edit, optimizer, average, recipe, seed)
         history, best, position = History(), Snapshot.take(model, optimizer, editing), START
         if checkpoint is not None and resume and from_first(lambda: existing(checkpoint), world):
             found = load_progress(checkpoint, known, steps, model, optimizer, average, editing, world)
@@ -196,6 +201,14 @@ def train(
         )
     best.put_back(model, optimizer, editing)
     return history
+
+
+def _moments(every: int | None, at: Sequence[float] | None) -> str:
+    """When edits are made, for the identity of a run."""
+    told = [] if at is None else [f"at {', '.join(f'{float(share)!r}' for share in at)} of all steps"]
+    if every is not None:
+        told.append(f"after every {every} steps")
+    return " and ".join(told) or "after each epoch"
 
 
 def _finished(history: History, recipe: Recipe) -> bool:

@@ -17,6 +17,8 @@ from netmorph.graph import Graph
 # What a pace is lies with the optimizer, so that it goes through further edits and into checkpoints like the moments.
 # Of a group: the factor of its learning rate, over how many steps entries warm up, and how many are left.
 FACTOR, STEPS, LEFT = "pace", "warm_up_steps", "warm_up_left"
+# Of a group, where its whole rate warms up again: over how many steps, and how many are left.
+RISE, RISE_LEFT = "rate_warm_up_steps", "rate_warm_up_left"
 # How many steps frozen entries stay so; None until they are released.
 FROZEN_LEFT = "frozen_left"
 # Of a parameter: by how much of a step each entry is held back; from 1 to 0, float32.
@@ -39,6 +41,9 @@ class Pace:
 
     All state is in the optimizer: `state_dict` holds it, edits carry it. A new process makes the optimizer and its
     `Pace` again and loads that. Only one `Pace` belongs to an optimizer.
+
+    Attributes:
+        edits: how many of the last edits are meant by the last edit; netmorph's loop sets it to those of one call.
     """
 
     def __init__(self, optimizer: torch.optim.Optimizer | Sequence[torch.optim.Optimizer]) -> None:
@@ -57,6 +62,7 @@ class Pace:
             if any(group.get("lr") is None for group in entry.param_groups):
                 raise NetmorphError(f"{type(entry).__name__} works without a learning rate, so there is none to scale")
         self.optimizers = given
+        self.edits = 1
         self._scheduled: list[tuple[dict[str, Any], Any]] = []
         self._before: list[tuple[dict[str, Any], Tensor, dict[str, Tensor], Tensor]] = []
         self._unstepped: dict[str, dict[Tensor, Tensor]] = {mark: {} for mark in UNSTEPPED}
@@ -86,6 +92,17 @@ class Pace:
             for group in optimizer.param_groups:
                 group[FACTOR] = group.get(FACTOR, 1.0) * factor
 
+    def rise(self, steps: int) -> None:
+        """Let all learning rates warm up again: of so many steps from now on, the n-th is n/steps of the optimizer's.
+
+        Raises:
+            NetmorphError: `steps` is not a positive whole number.
+        """
+        check_steps(steps)
+        for optimizer in self.optimizers:
+            for group in optimizer.param_groups:
+                group[RISE] = group[RISE_LEFT] = steps
+
     def hold_back(self, graph: Graph, steps: int) -> None:
         """Let the entries that the last edit made start slowly: their n-th step is n/steps of the optimizer's.
 
@@ -98,7 +115,7 @@ class Pace:
         """
         check_steps(steps)
         members = self._members(graph)
-        new = new_entries(graph)
+        new = new_entries(graph, self.edits)
         for group in (group for optimizer in self.optimizers for group in optimizer.param_groups if new):
             group[STEPS] = group[LEFT] = steps
         for optimizer, parameter, name in members:
@@ -111,7 +128,8 @@ class Pace:
         """Keep all entries but those that the last edit made as they are, bit for bit, whatever the optimizer does.
 
         Called after a further edit, it freezes all but what that one made; without a call, what was frozen stays so
-        through edits, and fresh entries are not. See `netmorph.edit.old_network` for what stays inside.
+        through edits, and fresh entries are not. What several edits made together (`edits`) is free together. See
+        `netmorph.edit.old_network` for what stays inside.
 
         Args:
             graph: as `apply` returned it.
@@ -124,7 +142,7 @@ class Pace:
         if steps is not None:
             check_steps(steps)
         members = self._members(graph)
-        new = new_entries(graph)
+        new = new_entries(graph, self.edits)
         for group in (group for optimizer in self.optimizers for group in optimizer.param_groups):
             group[FROZEN_LEFT] = steps
         for optimizer, parameter, name in members:
@@ -149,7 +167,7 @@ class Pace:
         self.release()
         for optimizer in self.optimizers:
             for group in optimizer.param_groups:
-                for key in (FACTOR, STEPS, LEFT):
+                for key in (FACTOR, STEPS, LEFT, RISE, RISE_LEFT):
                     group.pop(key, None)
                 for parameter in group["params"]:
                     self._take(optimizer, parameter, HELD)
@@ -233,9 +251,11 @@ class Pace:
     def _start(self, optimizer: torch.optim.Optimizer, args: Any, kwargs: Any) -> None:
         self._give_back(optimizer)
         for group in optimizer.param_groups:
-            if FACTOR in group:
+            if FACTOR in group or RISE_LEFT in group:
                 self._scheduled.append((group, group["lr"]))
-                group["lr"] = group["lr"] * group[FACTOR]
+                group["lr"] = group["lr"] * group.get(FACTOR, 1.0)
+            if RISE_LEFT in group:
+                group["lr"] = group["lr"] * ((group[RISE] - group[RISE_LEFT] + 1) / group[RISE])
             marks = [mark for mark, counter in ((HELD, LEFT), (FROZEN, FROZEN_LEFT)) if counter in group]
             for parameter in group["params"] if marks else []:
                 # Taken out for the step: optimizers set up their state where there is none at all.
@@ -263,7 +283,7 @@ class Pace:
         for group, scheduled in self._scheduled:
             group["lr"] = scheduled
         for group in optimizer.param_groups:
-            for counter in (LEFT, FROZEN_LEFT):
+            for counter in (LEFT, RISE_LEFT, FROZEN_LEFT):
                 if group.get(counter) is not None:
                     group[counter] -= 1  # counted here, so that no step waits for an accelerator
         for group, parameter, marks, before in self._before:
@@ -278,6 +298,8 @@ class Pace:
         for group in optimizer.param_groups:
             if group.get(LEFT) == 0:
                 del group[STEPS], group[LEFT]
+            if group.get(RISE_LEFT) == 0:
+                del group[RISE], group[RISE_LEFT]
             if group.get(FROZEN_LEFT) == 0:
                 del group[FROZEN_LEFT]
         self._scheduled.clear()

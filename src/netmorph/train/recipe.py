@@ -29,6 +29,8 @@ class Recipe:
         schedule: a name in `netmorph.train.SCHEDULES`.
         warmup: share of all steps during which the rate rises from zero; cosine after 0.3 is a one-cycle
             schedule.
+        decay_share: share of all steps at the end in which the rate falls to zero under the schedule `stable`, which
+            keeps it constant between that and the warm-up.
         pad: pixels of padding before a random crop; 0 is no cropping.
         reflect: the padding continues the image in a mirror, which looks more like one than the zeros of otherwise.
         flip: mirror half of the images left to right.
@@ -69,6 +71,7 @@ class Recipe:
     weight_decay: float | None = None
     schedule: str = "cosine"
     warmup: float = 0.0
+    decay_share: float = 0.2
     pad: int = 0
     reflect: bool = False
     flip: bool = False
@@ -97,6 +100,9 @@ class Recipe:
         _within("momentum", self.momentum, 0 <= self.momentum < 1, "from 0 to below 1")
         _within("weight_decay", self.weight_decay, 0 <= self.decay < math.inf, "0 or more")
         _within("warmup", self.warmup, 0 <= self.warmup < 1, "a share of the run, from 0 to below 1")
+        longest = 1 - self.warmup if self.schedule == "stable" else 1
+        shared = 0 < self.decay_share <= longest
+        _within("decay_share", self.decay_share, shared, f"a share of the run, above 0 and up to {longest:g}")
         _within("pad", self.pad, self.pad >= 0, "0 or more pixels")
         _within("reflect", self.reflect, self.pad > 0 or not self.reflect, "used with a pad above 0, which it fills")
         _within("label_smoothing", self.label_smoothing, 0 <= self.label_smoothing < 1, "from 0 to below 1")

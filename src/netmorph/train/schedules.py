@@ -19,6 +19,16 @@ def steps_per_epoch(samples: int, batch_size: int, processes: int = 1) -> int:
     return max(1, full + int(rest >= 2 * processes))
 
 
+def steps_until(share: float, steps: int) -> int:
+    """How many of all steps are done when this share of them is: the fewest that are not less of them."""
+    done = math.ceil(share * steps)
+    while (done - 1) / steps >= share:
+        done -= 1
+    while done / steps < share:
+        done += 1
+    return done
+
+
 def learning_rate_at(recipe: Recipe, progress: float) -> float:
     """The learning rate when `progress`, from 0 to 1, of all steps are done.
 
@@ -26,7 +36,8 @@ def learning_rate_at(recipe: Recipe, progress: float) -> float:
     """
     if progress < recipe.warmup:
         return recipe.learning_rate * progress / recipe.warmup
-    return recipe.learning_rate * SCHEDULES[recipe.schedule]((progress - recipe.warmup) / (1 - recipe.warmup))
+    after = (progress - recipe.warmup) / (1 - recipe.warmup)
+    return recipe.learning_rate * SCHEDULES[recipe.schedule](after, recipe)
 
 
 def learning_rate_of(recipe: Recipe, epoch: int, step: int, steps: int) -> float:
@@ -48,27 +59,33 @@ def scaled_side(side: int, scale: float) -> int:
     return max(1, round(side * scale))
 
 
-def _constant(progress: float) -> float:
+def _constant(progress: float, recipe: Recipe) -> float:
     return 1.0
 
 
-def _linear(progress: float) -> float:
+def _linear(progress: float, recipe: Recipe) -> float:
     return 1 - progress
 
 
-def _cosine(progress: float) -> float:
+def _cosine(progress: float, recipe: Recipe) -> float:
     return (1 + math.cos(math.pi * progress)) / 2
 
 
-def _step(progress: float) -> float:
+def _stable(progress: float, recipe: Recipe) -> float:
+    # Warm-up, stable, decay: S. Hu et al., MiniCPM, arXiv 2404.06395, section 4; linear to zero as in arXiv 2405.18392.
+    return min(1.0, (1 - progress) * (1 - recipe.warmup) / recipe.decay_share)
+
+
+def _step(progress: float, recipe: Recipe) -> float:
     # A tenth after one half, a hundredth after three quarters.
     return 0.1 ** (int(progress >= 0.5) + int(progress >= 0.75))
 
 
 # From the progress after the warm-up, 0 to 1, to a factor of the learning rate.
-SCHEDULES: dict[str, Callable[[float], float]] = {
+SCHEDULES: dict[str, Callable[[float, Recipe], float]] = {
     "constant": _constant,
     "linear": _linear,
     "cosine": _cosine,
     "step": _step,
+    "stable": _stable,
 }

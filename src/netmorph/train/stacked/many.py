@@ -33,7 +33,7 @@ from netmorph.train.stacked.fit import evaluate_stack, fit_stack, rates_of
 from netmorph.train.stacked.stack import DECOUPLED, Stack, StackedOptimizer
 
 # What each stacked network may have its own of, and what none may ask for.
-OWN = ("learning_rate", "weight_decay", "schedule", "warmup", "views")
+OWN = ("learning_rate", "weight_decay", "schedule", "warmup", "decay_share", "views")
 UNSUPPORTED = ("first_size", "mixup", "cutmix", "accumulate", "ema", "patience", "compile")
 # Steps that are timed, and how often, before one way is chosen.
 STEPS = 4
