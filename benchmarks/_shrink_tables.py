@@ -75,16 +75,21 @@ def at_marks(lines: Sequence[Line], whole: Mapping[int, Record], marks: Sequence
     return found
 
 
-def by_round(lines: Sequence[Line], ways: Sequence[str], seed: int) -> list[list[str]]:
-    """For a table of one seed: what is left in each round of the first way, then the test accuracy of each way."""
-    columns = {line["way"]: kept_rounds(line["rounds"]) for line in lines if line["seed"] == seed}
-    first = columns[ways[0]]
+def by_round(lines: Sequence[Line], ways: Sequence[str]) -> list[list[str]]:
+    """What each round of the first way leaves, and the mean test accuracy of each way over the seeds that got there.
+
+    A row: the widths with the first seed, how many times fewer parameters, and a cell a way.
+    """
+    runs = {way: [kept_rounds(line["rounds"]) for line in lines if line["way"] == way] for way in ways}
+    first = runs[ways[0]]
     found = []
-    for place, told in enumerate(first):
-        widths = ", ".join(str(width) for width in told["widths"].values())
-        times = f"{first[0]['parameters'] / told['parameters']:.1f}"
-        reached = [f"{columns[way][place]['test']:.2%}" if place < len(columns[way]) else "" for way in ways]
-        found.append([widths, times, *reached])
+    for place in range(max(map(len, first))):
+        there = [rounds for rounds in first if place < len(rounds)]
+        widths = ", ".join(str(width) for width in there[0][place]["widths"].values())
+        times = _range([rounds[0]["parameters"] / rounds[place]["parameters"] for rounds in there], "{:.1f}")
+        reached = [[100 * rounds[place]["test"] for rounds in runs[way] if place < len(rounds)] for way in ways]
+        cells = [f"{statistics.mean(values):.2f}%" if values else "" for values in reached]
+        found.append([widths, times if len(there) == len(first) else f"{times}, {len(there)} seeds", *cells])
     return found
 
 

@@ -332,9 +332,11 @@ def markdown(task: Task, lines: Sequence[Line]) -> str:
         "Points of test accuracy lost, where a way first has so many times fewer parameters:\n",
         table(("way", *(f"{mark} times" for mark in task.marks)), at_marks(lines, whole, task.marks)),
     ]
-    for seed in seeds:
-        columns = ("widths of ours", "times fewer parameters", *SIDE_BY_SIDE)
-        parts += [f"Test accuracy round by round, seed {seed}:\n", table(columns, by_round(lines, SIDE_BY_SIDE, seed))]
+    ways = [way for way in SIDE_BY_SIDE if any(line["way"] == way for line in lines)]
+    parts += [
+        "Test accuracy round by round, the mean over the seeds:\n",
+        table(("widths of ours, first seed", "times fewer parameters", *ways), by_round(lines, ways)),
+    ]
     return "\n".join(parts)
 
 

@@ -18,6 +18,7 @@ RECIPE = Recipe(epochs=1, batch_size=32)
 @pytest.fixture
 def start(monkeypatch: pytest.MonkeyPatch) -> Start:
     monkeypatch.setattr(shrink, "TOLERANCE", 1.0)
+    monkeypatch.setattr(shrink, "STEPS", 40)
     torch.manual_seed(0)
     train, validation, test = (
         Split(torch.randint(256, (count, 1, 6, 6), dtype=torch.uint8), torch.arange(count) % 10)
@@ -29,7 +30,7 @@ def start(monkeypatch: pytest.MonkeyPatch) -> Start:
     build = partial(shrink.mlp, hidden=(24, 24))
     small = partial(shrink.mlp, hidden=(4, 4))
     task = Task("MLP", build, small, RECIPE, lambda number: RECIPE, 2, (2,), {})
-    return Start(task, dataset, build(dataset), 10**9, 0)
+    return Start(task, dataset, build(dataset), 10**7, 0)
 
 
 def test_every_way_follows_ours(start: Start) -> None:
@@ -38,7 +39,7 @@ def test_every_way_follows_ours(start: Start) -> None:
     mine = WAYS[FIRST](start, [])
     assert len(mine) == 3
     assert mine[2]["parameters"] < mine[1]["parameters"] < mine[0]["parameters"]
-    assert mine[0]["spent"] == 10**9 < mine[1]["spent"] < mine[2]["spent"]
+    assert mine[0]["spent"] == 10**7 < mine[1]["spent"] < mine[2]["spent"]
     for way, run in WAYS.items():
         found = run(start, mine)
         if way.endswith("same widths"):
@@ -48,7 +49,7 @@ def test_every_way_follows_ours(start: Start) -> None:
             assert found[-1]["flops"] > 0.7 * mine[-1]["flops"]
         if way.startswith("from scratch"):
             assert found[-1]["widths"] == mine[-1]["widths"]
-            assert found[-1]["spent"] == pytest.approx(mine[-1]["spent"], rel=0.01)
+            assert found[-1]["spent"] == pytest.approx(mine[-1]["spent"], rel=0.05)
     after = start.model.state_dict()
     assert all(torch.equal(tensor, after[name]) for name, tensor in before.items())
 
@@ -87,8 +88,8 @@ def test_the_tables_tell_mean_range_and_what_was_kept() -> None:
         [FIRST, "+0.00 (-2.50 to +2.50)", "1 of 2 seeds: -2.50", ""],
         ["cut", "+40.00", "", ""],
     ]
-    assert tables.by_round(lines, [FIRST, "cut"], 0) == [
-        ["100", "1.0", "90.00%", "90.00%"],
-        ["50", "2.0", "87.50%", "50.00%"],
+    assert tables.by_round(lines, [FIRST, "cut"]) == [
+        ["100", "1.0", "85.00%", "90.00%"],
+        ["50", "3.0 (2.0 to 4.0)", "85.00%", "50.00%"],
     ]
     assert tables.table(["a", "b"], [["1", "2"]]) == "| a | b |\n|---|---|\n| 1 | 2 |\n"
