@@ -272,6 +272,21 @@ def test_least_squares_on_fewer_samples_than_channels() -> None:
     assert torch.allclose(x[:, [4, 0, 1, 2]] @ consume.T, x, atol=1e-8)
 
 
+def test_with_few_samples_for_many_channels_noise_is_not_fitted() -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(80, 64), nn.Tanh(), nn.Linear(64, 2)).double()
+    few, others = torch.randn(40, 80).double(), torch.randn(500, 80).double()
+    before, missed = model(others), []
+    for some in (few, others):
+        graph = trace(copy.deepcopy(model), few)
+        apply(graph, reconstruct(narrow(graph, "0", range(36)), Samples(graph, [some])))
+        missed.append(float((graph.model(others) - before).square().mean()))
+    graph = trace(copy.deepcopy(model), few)
+    apply(graph, narrow(graph, "0", range(36)))
+    cut = float((graph.model(others) - before).square().mean())
+    assert missed[1] < missed[0] < 1.2 * cut  # next to nothing can be told from 40 samples, so next to nothing is done
+
+
 class TiedToItsTranspose(nn.Module):
     def __init__(self) -> None:
         super().__init__()

@@ -28,8 +28,9 @@ from netmorph.widenings import ChannelMap
 aten = torch.ops.aten
 
 # What is added to the variances, relative to their mean: a kept channel that hardly varies on the samples must not be
-# blown up, and channels that follow from one another leave the equations without a single solution.
-RIDGE = 1e-10
+# blown up, and channels that follow from one another leave the equations without a single solution. The one that serves
+# best on samples that were held out is taken: with few positions for many channels, the smallest fits to noise.
+RIDGES = (1e-10, 1e-6, 1e-4, 1e-3, 1e-2, 1e-1, 1.0)
 # Pivots below this, relative to the largest variance, are rounding.
 ROUNDING = 1e-14
 
@@ -77,8 +78,30 @@ def _reading(seen: Seen, channels: ChannelMap, running_means: set[str]) -> Readi
     offsets = dict.fromkeys(running_means, -1.0) if None in seen.biases else {name: 1.0 for name in seen.biases if name}
     if not offsets:  # without a place for a constant, the best fit is another one, through the origin
         return Reading(least_squares(seen.second_moments, channels.source), torch.zeros_like(seen.mean))
-    consume = least_squares(seen.covariance, channels.source)
+    consume = least_squares(seen.covariance, channels.source, _best_ridge(seen, channels.source, True))
     return Reading(consume, seen.mean - consume @ seen.mean[channels.source], offsets)
+
+
+def _best_ridge(seen: Seen, kept: Tensor, constant: bool) -> float:
+    """The ridge with which channels are met best on the positions that were held out, fitted on the others.
+
+    Args:
+        constant: whether there is a place for a constant.
+    """
+    held = seen.held
+    if held is None or not 0 < held.count < seen.count:
+        return RIDGES[0]
+    rest = seen.without(held)
+    gram, judged = (rest.covariance, held.covariance) if constant else (rest.second_moments, held.second_moments)
+    if constant:
+        judged = judged + (held.mean - rest.mean).outer(held.mean - rest.mean)
+    missed = []
+    for ridge in RIDGES:
+        off = -least_squares(gram, kept, ridge)
+        # (1 - consume) judged (1 - consume)^T, of which the diagonal
+        found = judged.diagonal() + 2 * (off * judged[:, kept]).sum(1) + ((off @ judged[kept][:, kept]) * off).sum(1)
+        missed.append(float(found.sum()))
+    return RIDGES[missed.index(min(missed))]
 
 
 def takers_of(graph: Graph) -> dict[Value, list[Call | None]]:
@@ -126,12 +149,13 @@ def _running_mean(taker: Call | None, call: Call) -> str | None:
     return name if layer is not None and layer.write[0][1] % rank == 1 else None
 
 
-def least_squares(gram: Tensor, kept: Tensor) -> Tensor:
+def least_squares(gram: Tensor, kept: Tensor, ridge: float = RIDGES[0]) -> Tensor:
     """The best linear estimate of all channels from the kept ones.
 
     Args:
         gram: float64 `[n, n]`: second moments of the channels, about zero or about their means.
         kept: LongTensor `[m]`.
+        ridge: what is added to the variances, relative to their mean.
 
     Returns:
         float64 `[n, m]`: rows of kept channels pick these.
@@ -142,8 +166,8 @@ def least_squares(gram: Tensor, kept: Tensor) -> Tensor:
     dropped = torch.ones(n, dtype=torch.bool)
     dropped[kept] = False
     inner = gram[kept][:, kept]
-    ridge = (RIDGE * inner.diagonal().mean()).clamp_min(torch.finfo(gram.dtype).tiny)
-    factor = torch.linalg.cholesky(inner + ridge * torch.eye(m, dtype=gram.dtype))
+    added = (ridge * inner.diagonal().mean()).clamp_min(torch.finfo(gram.dtype).tiny)
+    factor = torch.linalg.cholesky(inner + added * torch.eye(m, dtype=gram.dtype))
     consume[dropped] = torch.cholesky_solve(gram[kept][:, dropped], factor).T
     return consume
 

@@ -27,6 +27,9 @@ Read = tuple[str, str, int]  # group, tensor, dimension
 
 # At most so many positions of one activation are looked at, drawn at random: neighbours tell little more.
 POSITIONS = 16384
+# The positions of a batch's last samples, this share of them, are kept apart, too: what was fitted without them can be
+# judged by them.
+HELD_OUT = 0.2
 
 
 @dataclass(eq=False)
@@ -41,6 +44,7 @@ class Seen:
         absolute: float64 `[n]`: the sum of `|x|`.
         count: the number of positions.
         biases: the biases that are added to what the reader computes; None stands for a call without one.
+        held: the part of all this that comes from the last samples of each batch, a fifth of them.
     """
 
     shift: Tensor
@@ -49,6 +53,7 @@ class Seen:
     absolute: Tensor
     count: int = 0
     biases: set[str | None] = field(default_factory=set)
+    held: Seen | None = None
 
     @staticmethod
     def nothing(shift: Tensor) -> Seen:
@@ -56,12 +61,25 @@ class Seen:
         return Seen(shift, torch.outer(shift, shift).zero_(), torch.zeros_like(shift), torch.zeros_like(shift))
 
     def add(self, rows: Tensor) -> None:
-        """Look at more positions, float64 `[positions, n]`."""
+        """Look at more positions, float64 `[positions, n]`, those of the last samples last."""
+        if self.held is not None:
+            self.held.add(rows[len(rows) - int(HELD_OUT * len(rows)) :])
         self.absolute += rows.abs().sum(0)
         rows = rows - self.shift
         self.products.addmm_(rows.T, rows)
         self.total += rows.sum(0)
         self.count += len(rows)
+
+    def without(self, other: Seen) -> Seen:
+        """What is left without a part of the positions."""
+        return replace(
+            self,
+            products=self.products - other.products,
+            total=self.total - other.total,
+            absolute=self.absolute - other.absolute,
+            count=self.count - other.count,
+            held=None,
+        )
 
     @property
     def mean(self) -> Tensor:
@@ -246,10 +264,12 @@ class _Observer(TorchDispatchMode):
         def add(part: Tensor, place: int) -> Tensor:
             rows = part.movedim(place, -1).flatten(0, -2)
             if len(rows) > POSITIONS:
-                rows = rows[torch.randperm(len(rows), generator=self._generator)[:POSITIONS].to(rows.device)]
+                drawn = torch.randperm(len(rows), generator=self._generator)[:POSITIONS].sort().values
+                rows = rows[drawn.to(rows.device)]
             rows = rows.to("cpu", torch.float64)
             if key not in self.seen:
                 self.seen[key] = Seen.nothing(shift=rows.mean(0))
+                self.seen[key].held = Seen.nothing(shift=rows.mean(0))
             self.seen[key].biases.add(bias)
             self.seen[key].add(rows)
             return part
