@@ -12,9 +12,10 @@ import pytest
 import torch
 
 from netmorph import apply, load, save, trace, widen
+from netmorph.cli.shrink import Of
 from netmorph.edit import Base
 from netmorph.errors import NetmorphError
-from netmorph.shrink import read_rounds
+from netmorph.shrink import SPECTRA, read_rounds
 from netmorph.shrinking import target_of
 from tests.program import Program
 
@@ -136,12 +137,12 @@ def test_an_edited_file_and_a_function_of_ones_own(
         (["mlp", "--to", "50%"], "--to takes a share of flops, params or latency, such as 50%flops; got '50%'"),
         (["mlp", "--to", "120%flops"], "got '120%flops'"),
         (["mlp", "--to", "50%flops"], "give --data"),
-        (["mlp", "--to", "1%flops", "--first-epochs", "0", *QUICK], "flops=0.01 cannot be reached"),
+        (["mlp", "--to", "1%flops", *QUICK], "flops=0.01 cannot be reached"),
         (["mlp", "--by", "rank", "--rank", "efective_rank", *QUICK], "did you mean 'effective_rank'?"),
         (["mlp", "--by", "rank", "--own", "fc1", *QUICK], "--own takes NAME=SHARE"),
-        (["mlp", "--by", "rank", "--own", "fcc1=0.9", "--first-epochs", "0", *QUICK], "no channel group 'fcc1'"),
-        (["mlp", "--by", "rank", "--explained", "1.5", "--first-epochs", "0", *QUICK], "above 0 and below 1"),
-        (["mlp", "--by", "rank", "--option", "hidden=[]", "--first-epochs", "0", *QUICK], "there is nothing to shrink"),
+        (["mlp", "--by", "rank", "--own", "fcc1=0.9", *QUICK], "no channel group 'fcc1'"),
+        (["mlp", "--by", "rank", "--explained", "1.5", *QUICK], "above 0 and below 1"),
+        (["mlp", "--by", "rank", "--option", "hidden=[]", *QUICK], "there is nothing to shrink"),
         (["nothing.safetensors", "--to", "50%flops", *QUICK], "there is no file nothing.safetensors"),
         (["--resume", "nowhere"], "nowhere holds no shrinking to go on with"),
     ],
@@ -151,6 +152,7 @@ def test_what_is_wrong_is_told(program: Program, tmp_path: Path, arguments: list
     assert done.code == 1
     assert told in done.err
     assert "Traceback" not in done.err
+    assert not list(tmp_path.glob("runs/*")), "before any work"
 
 
 def test_a_folder_that_is_not_free_is_told(program: Program, tmp_path: Path) -> None:
@@ -185,3 +187,7 @@ def test_what_is_killed_goes_on(program: Program, tmp_path: Path) -> None:
         return [(told.widths, told.score) for told in read_rounds(tmp_path / name)]
 
     assert found("killed") == found("whole")
+
+
+def test_ranks_are_of_what_the_library_has() -> None:
+    assert {one.value for one in Of} == SPECTRA.keys()

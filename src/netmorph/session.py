@@ -23,11 +23,11 @@ from netmorph.policy.mutation import check_editable
 from netmorph.report.logs import OnEpoch, TensorBoardLog, csv_log, every, jsonl_log, recorded
 from netmorph.run import single
 from netmorph.run.budget import Budget
-from netmorph.run.config import Config, EvolveConfig, TrainConfig, as_json, from_json
+from netmorph.run.config import Config, DataConfig, EvolveConfig, TrainConfig, as_json, from_json, parts_of
 from netmorph.run.lock import RunLock
 from netmorph.run.machine import machine, versions
 from netmorph.run.names import Status
-from netmorph.run.opening import best_id
+from netmorph.run.opening import best_id, run_and_id
 from netmorph.run.records import Records
 from netmorph.run.store import network_file
 from netmorph.search.evolution import Progress
@@ -40,6 +40,7 @@ from netmorph.train.editing import check_moments
 from netmorph.train.history import Epoch
 from netmorph.train.inputs import examples
 from netmorph.train.parallel import ONE_PROCESS, World, own_device
+from netmorph.train.recipe import Recipe
 from netmorph.train.schedules import steps_per_epoch
 from netmorph.workers.executor import Processes
 from netmorph.workers.threads import set_threads
@@ -260,6 +261,23 @@ def begun_with(folder: Path, kind: type[Kind], proposals: Sequence[Proposal] = (
     """
     with reading(folder) as records:
         return config_of(records, kind, proposals, model)
+
+
+def data_and_recipe(network: str | Path) -> tuple[DataConfig, Recipe] | None:
+    """Those of the run that a network is of, given as `netmorph.load` takes it; None if it is of none.
+
+    Raises:
+        LoadError: there is no such run.
+        RunError: it was cut short before it began.
+    """
+    folder, _ = run_and_id(network)
+    if folder is None:
+        return None
+    with reading(folder) as records:
+        told = records.meta("config")
+    if told is None:
+        raise RunError(f"the run in {folder} was stopped before it began; it has no network")
+    return parts_of(told)
 
 
 def _logs(folder: Path, tensorboard: bool, opened: contextlib.ExitStack) -> list[OnEpoch]:

@@ -16,16 +16,16 @@ from netmorph.data import Dataset
 from netmorph.edit.journal import Base, save
 from netmorph.errors import NetmorphError, require, suggest
 from netmorph.files import write_text
-from netmorph.graph import Graph, trace
-from netmorph.graph.journal import Journal
+from netmorph.graph import Graph
 from netmorph.measure import SPECTRAL
 from netmorph.measure.cost import cost
 from netmorph.measure.timing import latency as seconds_of
+from netmorph.observe.samples import Samples
 from netmorph.report.shrinking import Measured, write_page
 from netmorph.run.config import DataConfig, parts_of
 from netmorph.run.lock import RunLock
 from netmorph.run.machine import machine, versions
-from netmorph.scores import contribution
+from netmorph.scores import Score, contribution, magnitude
 from netmorph.shrink import (
     SPECTRA,
     Rebuild,
@@ -103,15 +103,15 @@ class ShrinkConfig:
     device: str = "cpu"
     threads: int = 1
 
-    def widths(self) -> Widths:
-        """What chooses the widths.
+    def widths(self, score: Score = contribution) -> Widths:
+        """What chooses the widths, by a score where a share of the cost is asked for.
 
         Raises:
             ShrinkError: a name is unknown, or a number makes no sense.
         """
         if self.target in KINDS:
             flops, params, latency = (self.share if kind == self.target else None for kind in KINDS)
-            return to_cost(flops=flops, params=params, latency=latency, multiple_of=self.multiple_of)
+            return to_cost(flops=flops, params=params, latency=latency, score=score, multiple_of=self.multiple_of)
         for told, known in ((self.rank, [*SPECTRAL]), (self.spectrum, [*SPECTRA])):
             if told not in known:
                 raise ShrinkError(f"{told!r} is none of {', '.join(known)}{suggest(told, known)}")
@@ -161,11 +161,11 @@ class ShrinkConfig:
         return made
 
 
-def create(folder: Path, config: ShrinkConfig, model: nn.Module, dataset: Dataset) -> Path:
+def create(folder: Path, config: ShrinkConfig, graph: Graph, dataset: Dataset) -> Path:
     """Start the folder of a shrinking, once data, recipe and network are known to work together.
 
     Raises:
-        NetmorphError: they do not; or the folder is not free.
+        NetmorphError: they do not, a group is not there, the target cannot be reached, or the folder is not free.
     """
     if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
         raise ShrinkError(f"{folder} is not an empty folder; go on with --resume {folder}, or choose another folder")
@@ -173,10 +173,16 @@ def create(folder: Path, config: ShrinkConfig, model: nn.Module, dataset: Datase
         require(package, "report")
     check_data(dataset)
     check_recipe(config.recipe, dataset, ONE_PROCESS)
-    check_output(model, dataset, config.recipe)
-    check_head(model, dataset)
-    if not trace(model, examples(dataset, model)).editable():
+    check_output(graph.model, dataset, config.recipe)
+    check_head(graph.model, dataset)
+    if not graph.editable():
         raise ShrinkError("there is nothing to shrink: no group of channels may change. netmorph groups tells why")
+    for name in config.own:
+        graph.group(name)
+    if config.target == RANK:
+        config.widths()
+    elif config.target != "latency":  # which would be measured twice
+        config.widths(magnitude)(Samples(graph))  # the smallest widths are the same by any score
     told = replace(config, data=config.data.absolute()).as_json()
     write_text(folder / CONFIG, json.dumps(told, indent=2))
     return folder
@@ -202,8 +208,7 @@ class Finished:
 def run(
     folder: Path,
     config: ShrinkConfig,
-    model: nn.Module,
-    journal: Journal,
+    graph: Graph,
     dataset: Dataset,
     base: Base | None,
     on_round: Callable[[Round], None] = lambda told: None,
@@ -212,14 +217,14 @@ def run(
     """Start or go on with the shrinking in a folder, test its network beside the one before, and write a page.
 
     Args:
-        model: as it was given; base: what builds it before its first edit, if that can be told.
+        graph: of the network as it was given.
+        base: what builds it before its first edit, if that can be told.
 
     Raises:
         RunInUse: another process works in the folder.
         NetmorphError: see `netmorph.shrink.shrink`.
     """
     with RunLock(folder):
-        graph = trace(model, examples(dataset, model), journal)
         shrunk = shrink(
             graph,
             dataset,
@@ -236,9 +241,8 @@ def run(
             on_round=lambda told, network: on_round(told),
             on_epoch=on_epoch,
         )
-        first, last = shrunk.start, shrunk.graph
-        before, after = (measured(network, dataset) for network in (first, last))
-        save(folder / NETWORK, last.model, last.journal, base)
+        before, after = (measured(network.model, dataset) for network in (shrunk.start, shrunk.graph))
+        save(folder / NETWORK, shrunk.graph.model, shrunk.graph.journal, base)
         found = {"before": asdict(before), "after": asdict(after), "stopped": shrunk.stopped}
         told = {**found, "machine": machine(), "versions": versions()}
         write_text(folder / RESULT, json.dumps(told, indent=2))
@@ -246,9 +250,8 @@ def run(
     return Finished(shrunk, before, after, folder / NETWORK, page)
 
 
-def measured(graph: Graph, dataset: Dataset) -> Measured:
+def measured(model: nn.Module, dataset: Dataset) -> Measured:
     """What a network costs and how good it is on the test part."""
-    model = graph.model
     price = cost(model, examples(dataset, model, 2))
     numbers = evaluate(model, dataset.test, dataset).numbers
     seconds = seconds_of(model, examples(dataset, model, 1))

@@ -233,3 +233,16 @@ def test_what_adds_to_a_stream_makes_up_for_the_errors_in_the_stream(norm: bool)
     assert error(wanted, model.stream(new)) < 0.8 * before
     assert told["outer.2.weight"].after < 0.95 * told["outer.2.weight"].before
     assert told["outer.2.weight"].after == pytest.approx(error(wanted, model.stream(new)), rel=0.5)
+
+
+def test_it_takes_the_batches_that_the_memory_holds(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = nn.Sequential(nn.Linear(64, 16), nn.ReLU(), nn.Linear(16, 2))
+    graph = trace(model, torch.randn(2, 64))
+    samples = Samples(graph, [torch.randn(100, 64) for _ in range(4)])
+    edit = narrow(graph, "0", range(8))
+    assert len(kept_outputs(edit, samples).batch) == 400
+    # The largest activation is 16 numbers of 4 bytes: a quarter of this holds 200 samples, six times.
+    monkeypatch.setattr("netmorph.edit.refit.total", lambda device: 4 * 6 * 16 * 4 * 200)
+    assert len(kept_outputs(edit, samples).batch) == 200
+    monkeypatch.setattr("netmorph.edit.refit.total", lambda device: 1)
+    assert len(kept_outputs(edit, samples).batch) == 100

@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from netmorph import Samples, trace
-from netmorph.shrink import Rebuild, ShrinkError, cut, fresh, kept
+from netmorph import EditError, Samples, trace
+from netmorph.shrink import Rebuild, cut, fresh, kept
 
 
 def convolutional() -> nn.Sequential:
@@ -89,6 +89,6 @@ def test_a_module_that_cannot_draw_weights_is_named_before_anything_changes() ->
             return x * self.weight
 
     model = nn.Sequential(nn.Linear(3, 6), Scale(), nn.Linear(6, 2))
-    with pytest.raises(ShrinkError, match=r"1 holds parameters and has no reset_parameters\(\)"):
+    with pytest.raises(EditError, match=r"Scale \(1\) holds weight and has no reset_parameters\(\)"):
         fresh(Samples(trace(model, torch.randn(2, 3))), {"0": 4}, 0)
     assert model[0].out_features == 6

@@ -223,17 +223,3 @@ def test_a_transformer() -> None:
     assert isinstance(found.graph, Graph)
     assert found.rounds[1].parameters < found.rounds[0].parameters
     assert found.rounds[1].widths["blocks.0.fc1"] < found.rounds[0].widths["blocks.0.fc1"]
-
-
-def test_calibration_takes_what_the_memory_holds(digits: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
-    seen: list[int] = []
-
-    def counted(samples: Samples) -> Wanted:
-        seen.append(sum(len(batch) for batch in samples.batches))
-        return Wanted({})
-
-    shrink(mlp(32), digits, None, counted, rounds=1, calibration=400)
-    # The largest activation is the input's, 64 numbers of 4 bytes: a quarter of this holds 200 samples, six times.
-    monkeypatch.setattr("netmorph.shrink.rounds.total", lambda device: 4 * 6 * 64 * 4 * 200)
-    shrink(mlp(32), digits, None, counted, rounds=1, calibration=400)
-    assert seen == [400, 200]

@@ -139,6 +139,29 @@ Rate = Annotated[
         rich_help_panel=OPTIMIZATION,
     ),
 ]
+Schedule = Annotated[
+    str,
+    typer.Option(
+        help="Learning rate over time: constant, linear, cosine, step (a tenth after a half, again after three "
+        "quarters), stable (constant, then linear to 0 over --decay-share of the steps).",
+        rich_help_panel=OPTIMIZATION,
+    ),
+]
+Warmup = Annotated[
+    float,
+    typer.Option(
+        help="Share of the run in which the learning rate rises from 0; 0.05 lets higher rates work, 0.3 with cosine "
+        "is one-cycle.",
+        rich_help_panel=OPTIMIZATION,
+    ),
+]
+DecayShare = Annotated[
+    float,
+    typer.Option(
+        help="Share of the run at its end in which the rate falls to 0, with --schedule stable.",
+        rich_help_panel=OPTIMIZATION,
+    ),
+]
 Optimizer = Annotated[OptimizerName, typer.Option(help="What moves the weights.", rich_help_panel=OPTIMIZATION)]
 Momentum = Annotated[float, typer.Option(help="Momentum of sgd and muon.", rich_help_panel=OPTIMIZATION)]
 Decay = Annotated[

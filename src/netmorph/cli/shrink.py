@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import fields, replace
+from collections.abc import Mapping
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich import box
@@ -14,27 +14,19 @@ from rich.table import Table
 from netmorph.cli import options
 from netmorph.cli.app import Options, app, console, errors, quoted, tell
 from netmorph.cli.interrupt import ends_tidily
-from netmorph.errors import NetmorphError
 
 if TYPE_CHECKING:  # PyTorch is imported when a command needs it
-    from torch import nn
-
-    from netmorph.data import Dataset
-    from netmorph.edit.journal import Base
-    from netmorph.graph.journal import Journal
     from netmorph.shrink import Round
-    from netmorph.shrinking import Finished, ShrinkConfig
+    from netmorph.shrinking import Finished
     from netmorph.tasks import Criterion
-    from netmorph.train.recipe import Recipe
 
 SHRINKING = "Shrinking"
-RANK = "rank"
 
 
 class By(StrEnum):
     """What widths follow from."""
 
-    rank = RANK
+    rank = "rank"
 
 
 class Of(StrEnum):
@@ -165,19 +157,9 @@ def shrink(
     batch_size: options.BatchSize = None,
     optimizer: options.Optimizer = options.OptimizerName.adamw,
     learning_rate: options.Rate = None,
-    schedule: Annotated[
-        str,
-        typer.Option(
-            help="Learning rate over each training: constant, linear, cosine, step.",
-            rich_help_panel=options.OPTIMIZATION,
-        ),
-    ] = "cosine",
-    warmup: Annotated[
-        float,
-        typer.Option(
-            help="Share of a training in which the learning rate rises from 0.", rich_help_panel=options.OPTIMIZATION
-        ),
-    ] = 0.0,
+    schedule: options.Schedule = "cosine",
+    warmup: options.Warmup = 0.0,
+    decay_share: options.DecayShare = 0.2,
     weight_decay: options.Decay = None,
     label_smoothing: options.Smoothing = 0.0,
     pad: options.Pad = 0,
@@ -202,7 +184,7 @@ def shrink(
 
     --by rank goes on in rounds until widths and ranks agree, or the accuracy falls more than the tolerance: then it
     goes back, and tries half as far. A round that is finished is kept, and --resume goes on from there, also after
-    kill -9.
+    kill -9. What is not given of data and recipe is that of the run, if the network is of one.
 
     Examples:
 
@@ -216,30 +198,46 @@ def shrink(
 
       netmorph shrink mypackage.nets:trained --data cifar10 --to 40%latency --epochs 3 --code small.py
     """
-    from netmorph import export, shrinking
+    from netmorph import export, session, shrinking
+    from netmorph.cli import shrink_config as asked
     from netmorph.cores import own_cores
+    from netmorph.graph import trace
+    from netmorph.train.inputs import examples
     from netmorph.workers.threads import set_threads
 
     if resume is None:
-        config = _config(context, threads or own_cores())
+        source = asked.data(context)
+        dataset = source.load()
+        config = asked.config(context, source, dataset, threads or own_cores())
     else:
         options.refuse_others(context, {"resume", "model", "code", "onnx"})
         config = shrinking.ShrinkConfig.read(resume)
-        _check_named(config, model)
+        asked.check_named(config, model)
+        dataset = config.data.load()
     set_threads(config.threads)
-    dataset = config.data.load()
-    network, journal, origin = _network(config, dataset)
+    network, journal, origin = asked.network(config, dataset)
     network.to(config.device)
-    folder = resume or run or _free_folder(config)
+    graph = trace(network, examples(dataset, network), journal)
+    folder = resume or run or session.free_folder(f"{Path(config.model.replace(':', '-')).stem}-shrunk")
     if resume is None:
-        shrinking.create(folder, config, network, dataset)
+        shrinking.create(folder, config, graph, dataset)
     tell(f"Folder: {folder}")
-    again = f"netmorph shrink{_named_again(config)} --resume {quoted(folder)}"
-    with ends_tidily(lambda: tell(f"\nInterrupted. Go on with: {again}", errors)):
+    again = f"netmorph shrink{asked.named_again(config)} --resume {quoted(folder)}"
+    chooses = dataset.task.chooses
+    with (
+        ends_tidily(lambda: tell(f"\nInterrupted. Go on with: {again}", errors)),
+        console.status("measuring") as status,  # nothing where there is no terminal
+    ):
         found = shrinking.run(
-            folder, config, network, journal, dataset, origin, lambda told: _tell_round(told, dataset.task.chooses)
+            folder,
+            config,
+            graph,
+            dataset,
+            origin,
+            lambda told: _tell_round(told, chooses),
+            lambda epoch: status.update(f"epoch {epoch.epoch}: validation {_numbers(epoch.validation, chooses)}"),
         )
-    _tell_end(found, dataset.task.chooses)
+    _tell_end(found, chooses)
     graph = found.shrunk.graph
     if code is not None:
         tell(f"Code: {code} (import load from it), weights: {export.write_code(graph, code)}")
@@ -248,147 +246,14 @@ def shrink(
         tell(f"ONNX: {onnx}")
 
 
-def _config(context: typer.Context, threads: int) -> ShrinkConfig:
-    """What the options ask for."""
-    from netmorph.run.config import DataConfig
-    from netmorph.run.defaults import for_training
-    from netmorph.shrinking import ShrinkConfig, target_of
-    from netmorph.zoo import MODELS
-
-    told = context.params
-    if told["model"] is None:
-        raise NetmorphError("which network? Give MODEL, or --resume FOLDER")
-    if (told["by"] is None) == (told["to"] is None):
-        raise NetmorphError("give --by rank, or --to a share of flops, params or latency, such as --to 50%flops")
-    target, share = (RANK, 0.5) if told["to"] is None else target_of(told["to"])
-    of_the_run = _of_the_run(told["model"])
-    data: DataConfig
-    if told["data"] is not None:
-        data = options.data_config(context)
-    elif of_the_run is not None:
-        data = of_the_run[0]
-    else:
-        raise NetmorphError("give --data: what the network is calibrated, trained and tested on")
-    usual = for_training(data.load()).recipe
-    default = of_the_run[1] if of_the_run is not None else usual
-    epochs, first = told["epochs"], told["first_epochs"]
-    return ShrinkConfig(
-        model=told["model"],
-        data=data,
-        recipe=_recipe(context, default),
-        base=told["base"],
-        options=options.arguments(told["option"], None),
-        epochs=(usual.epochs + 1) // 2 if epochs is None else epochs,
-        first_epochs=(usual.epochs if told["model"] in MODELS else 0) if first is None else first,
-        target=target,
-        share=share,
-        rank=told["rank"],
-        explained=told["explained"],
-        own=_shares(told["own"]),
-        spectrum=told["of"].value,
-        fresh=told["fresh"],
-        decay_factor=told["decay_factor"],
-        fill=told["fill"],
-        growth=told["grow"],
-        multiple_of=(1 if target == RANK else 8) if told["multiple_of"] is None else told["multiple_of"],
-        rounds=told["rounds"] if target == RANK else 1,
-        tolerance=told["tolerance"],
-        calibration=told["calibration"],
-        seed=told["seed"],
-        device=told["device"],
-        threads=threads,
-    )
-
-
-def _recipe(context: typer.Context, default: Recipe) -> Recipe:
-    """The default with what the user wrote."""
-    names = [field.name for field in fields(default) if field.name != "epochs"]
-    written = {name: context.params[name] for name in names if name in context.params and options.given(context, name)}
-    return replace(default, **written)
-
-
-def _of_the_run(model: str) -> tuple[Any, Recipe] | None:
-    """Data and recipe of the run that a network is of, if it is of one."""
-    from netmorph import session
-    from netmorph.run.config import parts_of
-    from netmorph.run.opening import run_and_id
-
-    folder, _ = run_and_id(model)
-    if folder is None:
-        return None
-    with session.reading(folder) as records:
-        told = records.meta("config")
-    if told is None:
-        raise NetmorphError(f"the run in {folder} was stopped before it began; it has no network")
-    return parts_of(told)
-
-
-def _network(config: ShrinkConfig, dataset: Dataset) -> tuple[nn.Module, Journal, Base | None]:
-    """The network, its edits, and what builds it before them, if a file can tell that."""
-    from netmorph.cli.given import SUFFIX, Wanted, network
-    from netmorph.edit.journal import told_base
-    from netmorph.run.config import base
-    from netmorph.run.opening import file_of
-    from netmorph.train.seeding import seeded
-    from netmorph.zoo import MODELS
-
-    shape = tuple(dataset.input_shape)
-    with seeded(config.seed):
-        if config.model in MODELS:
-            origin = base(config.model, config.options, dataset)
-            return origin.build(), (), origin
-        file = file_of(config.model)
-        wanted = Wanted(config.model, config.base, shape, dataset.outputs, config.options)
-        model, _, journal = network(wanted)
-        return model, journal, told_base(file) if file.suffix == SUFFIX else None
-
-
-def _shares(given: list[str] | None) -> dict[str, float]:
-    told = [text.rpartition("=") for text in given or ()]
-    try:
-        return {name: float(share) for name, _, share in told}
-    except ValueError:
-        raise NetmorphError(f"--own takes NAME=SHARE, such as fc1=0.95; got {given}") from None
-
-
-def _free_folder(config: ShrinkConfig) -> Path:
-    from netmorph import session
-
-    name = Path(config.model.replace(":", "-")).stem
-    return session.free_folder(f"{name}-shrunk")
-
-
-def _named_again(config: ShrinkConfig) -> str:
-    """A function of the user's own is imported only where they name it."""
-    return f" {config.model}" if _is_own(config.model) else ""
-
-
-def _is_own(model: str) -> bool:
-    from netmorph.cli.given import LIBRARIES
-
-    library, colon, _ = model.partition(":")
-    return bool(colon) and library not in LIBRARIES and not Path(library).exists()
-
-
-def _check_named(config: ShrinkConfig, model: str | None) -> None:
-    if model is not None and model != config.model:
-        raise NetmorphError(f"the shrinking began with {config.model}, and goes on with it; {model} was given")
-    if model is None and (_is_own(config.model) or _is_own(config.base or "")):
-        raise NetmorphError(
-            f"the network is {config.model}, and what builds it is a function of yours. It is imported where you name "
-            f"it, not because a file in a folder does: give {config.model} again, before --resume"
-        )
-
-
 def _tell_round(told: Round, criterion: Criterion) -> None:
     """A line for each round."""
     before = f"{criterion.text(told.untrained[criterion.name])} -> " if told.epochs else ""
-    now = criterion.text(told.numbers[criterion.name])
     name = "as given" if told.number == 0 else f"round {told.number}"
     dropped = "" if told.kept else "  dropped: it lost more than the tolerance"
     console.print(
         f"{name:>9}  {told.parameters:>12,} parameters  {told.flops:>15,} FLOPs  validation {criterion.name} "
-        f"{before}{now}{dropped}",
+        f"{before}{criterion.text(told.numbers[criterion.name])}{dropped}",
         highlight=False,
         soft_wrap=True,
     )
@@ -407,3 +272,7 @@ def _tell_end(found: Finished, criterion: Criterion) -> None:
     console.print(view)
     tell(f"Network: {found.network}")
     tell(f"Report: {found.page}")
+
+
+def _numbers(told: Mapping[str, float], criterion: Criterion) -> str:
+    return f"{criterion.name} {criterion.text(told[criterion.name])}"

@@ -49,29 +49,9 @@ def train(
     batch_size: options.BatchSize = None,
     optimizer: options.Optimizer = options.OptimizerName.adamw,
     learning_rate: options.Rate = None,
-    schedule: Annotated[
-        str,
-        typer.Option(
-            help="Learning rate over time: constant, linear, cosine, step (a tenth after a half, again after three "
-            "quarters), stable (constant until the last fifth, then down to 0: for --grow).",
-            rich_help_panel=options.OPTIMIZATION,
-        ),
-    ] = "cosine",
-    warmup: Annotated[
-        float,
-        typer.Option(
-            help="Share of the run in which the learning rate rises from 0; 0.05 lets higher rates work, 0.3 with "
-            "cosine is one-cycle.",
-            rich_help_panel=options.OPTIMIZATION,
-        ),
-    ] = 0.0,
-    decay_share: Annotated[
-        float,
-        typer.Option(
-            help="Share of the run at its end in which the rate falls to 0, with --schedule stable.",
-            rich_help_panel=options.OPTIMIZATION,
-        ),
-    ] = 0.2,
+    schedule: options.Schedule = "cosine",
+    warmup: options.Warmup = 0.0,
+    decay_share: options.DecayShare = 0.2,
     grow: Annotated[
         list[str] | None,
         typer.Option(
@@ -85,7 +65,7 @@ def train(
         str,
         typer.Option(
             help="The learning rate after a growth: unchanged, divide (by 5), parameter_ratio, warm_up (of what is "
-            "new), rise (all of it warms up again).",
+            "new), rise (all of it warms up again), freeze (what is old, for 100 steps).",
             rich_help_panel=options.NETWORK,
         ),
     ] = "unchanged",

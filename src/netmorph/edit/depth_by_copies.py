@@ -84,9 +84,9 @@ def reset(block: nn.Module) -> None:
             draw()
         elif module._parameters:
             raise EditError(
-                f"a new block cannot be drawn: {type(module).__name__}{f' ({path})' if path else ''} holds "
+                f"weights cannot be drawn anew: {type(module).__name__}{f' ({path})' if path else ''} holds "
                 f"{', '.join(module._parameters)} and has no reset_parameters(), as PyTorch's layers have; give it "
-                "one, or draw the block by a function of your own"
+                "one, or draw them by a function of your own"
             )
 
 

@@ -9,8 +9,9 @@ pruning, He et al., arXiv 1707.06168).
 from __future__ import annotations
 
 import math
+import sys
 from collections import Counter
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -26,11 +27,14 @@ from netmorph.errors import EditError
 from netmorph.graph import Graph
 from netmorph.graph.axis import along
 from netmorph.graph.running import no_fused_attention, untouched
+from netmorph.memory import total
 from netmorph.observe.samples import Samples, run_batch
 from netmorph.seeds import generator_of
 
 aten = torch.ops.aten
 
+# All samples go through a network at once: so much of the memory may activations take, of which so many are alive.
+MEMORY, ALIVE = 0.25, 6
 # At most so many positions of one layer are looked at, drawn at random: neighbours tell little more.
 POSITIONS = 32768
 
@@ -87,16 +91,16 @@ def kept_outputs(edit: WidthEdit, samples: Samples) -> KeptOutputs:
 
     Args:
         edit: an edit that only keeps channels, for the graph of the samples.
-        samples: their batches are put together and go through the network at once, so that memory has to hold the
-            activations; some hundred images are enough.
+        samples: their batches are put together and go through the network at once, the first of them if the
+            activations of all would take more than a quarter of the memory; some hundred images are enough.
 
     Raises:
         EditError: the edit adds channels, or there are no batches, or they cannot be put together.
     """
     if any(bool(channels.is_fresh.any()) or channels.m > channels.n for channels in edit.changes.values()):
         raise EditError("only a narrowing can be refitted: this edit adds channels. Apply that one by itself")
-    batch = _joined(list(samples.batches))
     graph = samples.graph
+    batch = _joined(_first(samples.batches, _fitting(graph)))
     watching = _Watching(graph, _kept(graph, edit), samples.seed)
     with untouched(graph.model), no_fused_attention(), torch.inference_mode(), watching:
         graph.model.eval()
@@ -133,6 +137,29 @@ def refit(model: nn.Module, before: KeptOutputs) -> list[Refitted]:
         for name, value in fitting.changed.items():
             current[name].copy_(value)
     return fitting.told
+
+
+def _fitting(graph: Graph) -> int:
+    """How many samples at once the memory holds the activations of."""
+    made = [value for call in graph.recording.calls for value in call.outputs if value.from_input]
+    largest = max((math.prod(value.shape) * value.dtype.itemsize for value in made), default=1)
+    examples = next((value.shape[0] for value in graph.recording.inputs if value.shape), 1)
+    device = next((parameter.device for parameter in graph.model.parameters()), torch.device("cpu"))
+    there = total(device)
+    return sys.maxsize if there is None else int(MEMORY * there / (ALIVE * largest / examples))
+
+
+def _first(batches: Iterable[Any], count: int) -> list[Any]:
+    """The first batches with about so many samples together, and one at least."""
+    taken: list[Any] = []
+    held = 0
+    for batch in batches:
+        size = next((len(leaf) for leaf in tree_leaves(batch) if isinstance(leaf, Tensor) and leaf.dim()), 1)
+        if taken and held + size > count:
+            break
+        taken.append(batch)
+        held += size
+    return taken
 
 
 def _joined(batches: Sequence[Any]) -> Any:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import copy
 import math
-import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -22,7 +21,6 @@ from netmorph.edit.journal import Base
 from netmorph.graph import Graph, trace
 from netmorph.graph.journal import Journal
 from netmorph.measure.cost import cost
-from netmorph.memory import total
 from netmorph.observe.samples import Samples
 from netmorph.seeds import check_seed, generator_of
 from netmorph.shrink.progress import Progress, Round
@@ -37,8 +35,6 @@ from netmorph.train.recipe import Recipe
 Recipes = Callable[[int], Recipe | None]
 
 CALIBRATION_BATCH = 100
-# Layers are fitted on all samples at once: so much of the memory may activations take, of which so many are alive.
-MEMORY, ALIVE = 0.25, 6
 # Where the accuracy falls too far, the next try goes half as far; after so many in vain the network stays.
 TRIES = 3
 
@@ -94,8 +90,7 @@ def shrink(
         tolerance: how far the number that chooses may fall below that of round 0, on the validation part: of a share
             such as the accuracy in points of one (0.005 is half a point), of another number as a share of it.
         agree: a width agrees with what is wanted if it is off by no more than this share, or by less than a channel.
-        calibration: so many training samples tell ranks and rebuild readers; drawn by the seed. Fewer where their
-            activations would take more than a quarter of the memory.
+        calibration: so many training samples tell ranks and rebuild readers; drawn by the seed.
         seed: of everything random.
         folder: keeps each round, and goes on from there if it holds some: with the same arguments. None keeps nothing.
         base: what builds the network before its first edit, to be told in the files.
@@ -116,12 +111,16 @@ def shrink(
     recipes = recipe if callable(recipe) else partial(_later, recipe)
     progress = Progress(folder, model, journal, base)
     inputs = examples(dataset, model)
-    teaching = _Teaching(dataset, recipes, seed, progress, on_round, on_epoch)
+
+    def go_on(model: nn.Module, journal: Journal) -> Graph:
+        return trace(model, inputs, journal)
+
+    teach = _Teaching(dataset, recipes, seed, progress, on_round, on_epoch)
     if not progress.rounds:
-        start = teaching(trace(copy.deepcopy(model), inputs, journal), 0, {}, -math.inf)
-        current = trace(copy.deepcopy(start.model), inputs, journal)
+        teach(first := go_on(copy.deepcopy(model), journal), 0, {}, -math.inf)
+        start, current = go_on(first.model, journal), go_on(copy.deepcopy(first.model), journal)
     else:
-        start, current = (trace(*_in(progress.network(number), inputs)) for number in (0, progress.latest))
+        start, current = (go_on(*progress.network(number)) for number in (0, progress.latest))
     floor = _floor(progress.rounds[0], tolerance, dataset)
     while True:
         failures = sum(not told.kept for told in progress.rounds)
@@ -130,15 +129,15 @@ def shrink(
             return Shrunk(current, start, progress.rounds, f"all {rounds} rounds are done")
         if failures >= TRIES:
             return Shrunk(current, start, progress.rounds, "what is narrower loses more than the tolerance")
-        count = min(calibration, _fitting(current))
-        samples = Samples(current, _calibration(dataset, current.model, count, seed), seed=seed)
+        samples = Samples(current, _calibration(dataset, current.model, calibration, seed), seed=seed)
         wanted = widths(samples)
         changed = _changed(current, wanted.widths, agree, 0.5**failures)
         if not changed:
             return Shrunk(current, start, progress.rounds, "widths agree with what is wanted")
         before = copy.deepcopy(current.model), current.journal
-        rebuilt = teaching(rebuild(samples, changed, seed + number), number, wanted.ranks, floor)
-        current = rebuilt if progress.rounds[-1].kept else trace(*_in(before, inputs))
+        rebuilt = rebuild(samples, changed, seed + number)
+        teach(rebuilt, number, wanted.ranks, floor)
+        current = go_on(rebuilt.model, rebuilt.journal) if progress.rounds[-1].kept else go_on(*before)
 
 
 def lowering(recipe: Recipe, factor: float) -> Callable[[int], Recipe]:
@@ -166,8 +165,8 @@ class _Teaching:
     on_round: Callable[[Round, nn.Module], None]
     on_epoch: Callable[[Epoch], None] | None
 
-    def __call__(self, graph: Graph, number: int, ranks: Mapping[str, float], floor: float) -> Graph:
-        """The graph of the network as it is afterwards."""
+    def __call__(self, graph: Graph, number: int, ranks: Mapping[str, float], floor: float) -> None:
+        """Move the network's weights; its structure stays."""
         began, model, dataset = time.perf_counter(), graph.model, self.dataset
         price = cost(model, examples(dataset, model, 2))
         untrained = evaluate(model, dataset.validation, dataset).numbers
@@ -204,7 +203,6 @@ class _Teaching:
         )
         self.progress.add(told, model, graph.journal)
         self.on_round(told, model)
-        return trace(model, graph.inputs, graph.journal)
 
 
 def _later(recipe: Recipe | None, number: int) -> Recipe | None:
@@ -212,23 +210,10 @@ def _later(recipe: Recipe | None, number: int) -> Recipe | None:
     return recipe if number else None
 
 
-def _in(network: tuple[nn.Module, Journal], inputs: Tensor) -> tuple[nn.Module, Tensor, Journal]:
-    return network[0], inputs, network[1]
-
-
 def _floor(first: Round, tolerance: float, dataset: Dataset) -> float:
     """The lowest score that a network may have."""
     criterion = dataset.task.chooses
     return first.score - (tolerance if criterion.is_share else tolerance * abs(criterion.value(first.score)))
-
-
-def _fitting(graph: Graph) -> int:
-    """How many samples at once the memory holds the activations of."""
-    made = [value for call in graph.recording.calls for value in call.outputs if value.from_input]
-    largest = max((math.prod(value.shape) * value.dtype.itemsize for value in made), default=1)
-    there = total(reference(graph.model).device)
-    examples = graph.recording.inputs[0].shape[0]
-    return max(CALIBRATION_BATCH, int(MEMORY * there / (ALIVE * largest / examples))) if there else sys.maxsize
 
 
 def _calibration(dataset: Dataset, model: nn.Module, count: int, seed: int) -> list[Tensor]:
