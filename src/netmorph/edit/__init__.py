@@ -13,8 +13,9 @@ from netmorph.edit.rank import FACTORINGS, Factoring, FactorizeEdit, MergeEdit, 
 from netmorph.edit.scales import keep_gradients, same_rms
 from netmorph.edit.shallow import ShallowEdit, linearize
 from netmorph.edit.undo import forget
-from netmorph.edit.width import WidthEdit, narrow_all, widen_all
+from netmorph.edit.width import narrow_all, widen_all
 from netmorph.edit.width_by_gradient import gradmax
+from netmorph.edit.width_edit import WidthEdit
 from netmorph.edit.wrapped import renew
 from netmorph.graph.journal import Description, Entry, Journal
 

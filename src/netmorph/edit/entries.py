@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from netmorph.edit.numbered import renamed
 from netmorph.edit.snapshot import Before, Parts, before_of, tensors_of
 from netmorph.edit.tensors import spread
-from netmorph.edit.width import WidthEdit
+from netmorph.edit.width_edit import WidthEdit
 from netmorph.errors import EditError
 from netmorph.graph import Graph, UnknownGroup
 

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
-from netmorph.edit.width import Reading, WidthEdit
+from netmorph.edit.width_edit import Reading, WidthEdit
 from netmorph.errors import EditError
 from netmorph.graph import Graph, Role
 from netmorph.graph.record import Call

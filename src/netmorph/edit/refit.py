@@ -22,7 +22,7 @@ from torch.utils._pytree import tree_leaves, tree_map
 from netmorph.edit.branches import Branch, Call, Following, channels_last
 from netmorph.edit.layer_fit import LAYERS, ROUNDING, best_change, moments_of
 from netmorph.edit.reconstruct import running_means, takers_of
-from netmorph.edit.width import WidthEdit
+from netmorph.edit.width_edit import WidthEdit
 from netmorph.errors import EditError
 from netmorph.graph import Graph
 from netmorph.graph.axis import along

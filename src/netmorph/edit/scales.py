@@ -13,7 +13,7 @@ from netmorph.draws import scaled
 from netmorph.edit.copies import graph_of
 from netmorph.edit.entries import mark_new_channels
 from netmorph.edit.replace import make
-from netmorph.edit.width import WidthEdit
+from netmorph.edit.width_edit import WidthEdit
 from netmorph.errors import EditError
 from netmorph.graph import Graph, trace
 from netmorph.graph.running import no_fused_attention, untouched

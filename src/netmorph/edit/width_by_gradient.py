@@ -13,7 +13,8 @@ from netmorph.edit.blocks import Layer
 from netmorph.edit.copies import graph_of
 from netmorph.edit.layers import groups_of, layer_at
 from netmorph.edit.replace import make
-from netmorph.edit.width import WidthEdit, widen
+from netmorph.edit.width import widen
+from netmorph.edit.width_edit import WidthEdit
 from netmorph.errors import EditError
 from netmorph.graph import Graph, Group, Role
 from netmorph.graph.axis import resolve

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from netmorph.edit.entries import last_edits, new_entries
-from netmorph.edit.width import WidthEdit
+from netmorph.edit.width_edit import WidthEdit
 from netmorph.errors import NetmorphError
 from netmorph.graph import Graph, Group, Role
 from netmorph.measure.rank_monitor import ScalarWriter

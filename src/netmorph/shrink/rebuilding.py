@@ -11,7 +11,8 @@ from netmorph.edit.apply import apply
 from netmorph.edit.depth_by_copies import reset
 from netmorph.edit.reconstruct import reconstruct
 from netmorph.edit.refit import kept_outputs, refit
-from netmorph.edit.width import WidthEdit, narrow_all, widen_all
+from netmorph.edit.width import narrow_all, widen_all
+from netmorph.edit.width_edit import WidthEdit
 from netmorph.graph import Graph, trace
 from netmorph.observe.samples import Samples
 from netmorph.scores import Score, best, interpolative
