@@ -2,7 +2,7 @@
 
     python -m benchmarks.rank [cpu]
 
-Ratios of medians, taken in turn in one run. With `cpu` by the processor time of one thread, which tells something on a
+Ratios of medians in one run. With `cpu` by the processor time of one thread, which tells something on a
 machine that others use, too.
 """
 
@@ -11,7 +11,7 @@ from __future__ import annotations
 import statistics
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import torch
@@ -21,11 +21,14 @@ from torch import Tensor, nn
 
 from benchmarks._vision import vision_model
 from benchmarks.engine import machine_line
-from netmorph.measure import NORMS, SPECTRAL, RankMonitor, spectra, weight_matrices
+from netmorph.measure import NORMS, SPECTRAL, RankMonitor, ranks_and_norms, spectra, weight_matrices
 from netmorph.measure.lanczos import Follower
 from netmorph.measure.rank_monitor import USUAL
 
-REPEATS = 7
+REPEATS = 5
+ROUNDS = 2
+PAUSE = 0.3
+SETS = 6
 STEPS = 200
 EVERY = 50
 Clock = Callable[[], float]
@@ -37,7 +40,7 @@ def main(arguments: Sequence[str] = ()) -> None:
     if "cpu" in arguments:
         torch.set_num_threads(1)
     console.print(machine_line(), f"clock: {clock.__name__}")
-    for table in (whole(clock), norms(clock), parts(clock), monitored(clock)):
+    for table in (whole(clock), ranks(clock), norms(clock), parts(clock), monitored(clock)):
         console.print(table)
 
 
@@ -56,6 +59,24 @@ def whole(clock: Clock) -> Table:
             lambda arrays=arrays: [_all_nine(array) for array in arrays],
         ]
         table.add_row(name, *beside(_medians(ways, clock)))
+    return table
+
+
+def ranks(clock: Clock) -> Table:
+    """Rank and norms of five layers, as drawn anew each time: how many lie near the tolerance is chance."""
+    table = Table("five of 784x784", "ours, rank and both norms (s)", "NumPy, rank and 2-norm", "rank and Frobenius")
+    for seed in range(SETS):
+        torch.manual_seed(seed)
+        matrices = {str(place): nn.Linear(784, 784).weight.detach() for place in range(5)}
+        arrays = [matrix.numpy() for matrix in matrices.values()]
+        if [own.rank for own in ranks_and_norms(matrices).values()] != list(map(np.linalg.matrix_rank, arrays)):
+            raise RuntimeError(f"seed {seed}: another rank than NumPy's")
+        ways: list[Callable[[], object]] = [
+            lambda matrices=matrices: ranks_and_norms(matrices),
+            lambda arrays=arrays: [(np.linalg.matrix_rank(array), np.linalg.norm(array, 2)) for array in arrays],
+            lambda arrays=arrays: [(np.linalg.matrix_rank(array), np.linalg.norm(array)) for array in arrays],
+        ]
+        table.add_row(f"drawn with seed {seed}", *beside(_medians(ways, clock)))
     return table
 
 
@@ -119,13 +140,16 @@ def monitored(clock: Clock) -> Table:
     table = Table("network", "measures", "a step (s)", "a look", "every 50 steps", "later looks", "at_most=0.01")
     torch.manual_seed(0)
     mlp = nn.Sequential(nn.Flatten(), *(layer for _ in range(5) for layer in (nn.Linear(784, 784), nn.ReLU())))
-    for name, model, x in (
-        ("five layers of 784x784, batch 128", mlp, torch.randn(128, 784)),
-        ("resnet18, batch 8 of 64x64", vision_model("resnet18")[0], torch.randn(8, 3, 64, 64)),
+    both: dict[str, Mapping[str, Callable[..., float]]] = {"usual": USUAL, "NORMS": NORMS}
+    small, large = torch.randn(8, 3, 64, 64), torch.randn(32, 3, 224, 224)
+    for name, model, x, titles, ways in (
+        ("five layers of 784x784, batch 128", mlp, torch.randn(128, 784), both, (None, 0.01)),
+        ("resnet18, batch 8 of 64x64", vision_model("resnet18")[0], small, both, (None, 0.01)),
+        ("resnet18, batch 32 of 224x224", vision_model("resnet18")[0], large, ["usual"], (None,)),
     ):
-        for title, measures in (("usual", USUAL), ("NORMS", NORMS)):
-            shares, step, look = [], 0.0, 0.0
-            for at_most in (None, 0.01):
+        for title in titles:
+            measures, shares, step, look = both[title], [], 0.0, 0.0
+            for at_most in ways:
                 monitor = RankMonitor(model, every=EVERY, at_most=at_most, measures=measures)
                 steps, looks = [], []
                 for _ in range(STEPS):
@@ -157,12 +181,17 @@ def _timed(way: Callable[[], object], clock: Clock) -> float:
 
 
 def _medians(ways: list[Callable[[], object]], clock: Clock) -> list[float]:
+    """Each way by itself, and all of them once more.
+
+    Not call by call in turn: the threads of NumPy's library wait for more work for a while, and take the processor from
+    those of torch.
+    """
     found: list[list[float]] = [[] for _ in ways]
-    for repeat in range(REPEATS + 1):
+    for _ in range(ROUNDS):
         for way, seconds in zip(ways, found, strict=True):
-            took = _timed(way, clock)
-            if repeat:  # the first prepares kernels
-                seconds.append(took)
+            time.sleep(PAUSE)
+            way()  # prepares kernels
+            seconds += [_timed(way, clock) for _ in range(REPEATS)]
     return [statistics.median(seconds) for seconds in found]
 
 

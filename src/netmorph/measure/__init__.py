@@ -5,6 +5,7 @@ from netmorph.measure.cost import Cost, parameters, training_flops
 from netmorph.measure.cost import forward_flops as flops
 from netmorph.measure.cuts import narrowest_cut
 from netmorph.measure.feature_rank import feature_spectra
+from netmorph.measure.full_rank import RankAndNorms, ranks_and_norms
 from netmorph.measure.growth import GradientSizes, GrowthMonitor, GrowthReading, gradient_sizes, twin_distances
 from netmorph.measure.jacobian import jacobian_participation, jacobian_rank
 from netmorph.measure.lanczos import Leading, leading
@@ -28,6 +29,7 @@ __all__ = [
     "Leading",
     "NetworkRank",
     "Prediction",
+    "RankAndNorms",
     "RankMonitor",
     "Reading",
     "Spectrum",
@@ -50,6 +52,7 @@ __all__ = [
     "parameters",
     "predict_flops",
     "predict_parameters",
+    "ranks_and_norms",
     "spectra",
     "training_flops",
     "twin_distances",
