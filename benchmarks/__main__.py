@@ -9,6 +9,7 @@ import benchmarks
 # They need a GPU, files of weights, or hours.
 APART = {
     "gpu",
+    "growth_gpt",
     "narrowing",
     "rank_study",
     "refit",

@@ -1,0 +1,143 @@
+"""Tables and the picture of the growth of a GPT: lines of results in, text and a figure out."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from netmorph.report.figures import flops_axis, save
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+# What came of a row: row, seed, setting, loss, flops, curve, jumps, grown (steps), cpu.
+Line = dict[str, Any]
+
+FULL = "full size from the start"
+MARK = 0.005  # of the full network's loss
+SHARE = 1 / 3  # of its training FLOPs
+COLUMNS = (
+    "row",
+    "seeds",
+    "loss",
+    "beside the full size",
+    "training FLOPs",
+    "jump at growth",
+    "meets the full size after",
+)
+# Student's t at 97.5%, by the number of seeds.
+STUDENT = {2: 12.706, 3: 4.303, 4: 3.182, 5: 2.776, 6: 2.571, 7: 2.447, 8: 2.365, 9: 2.306, 10: 2.262}
+COLOURS = ("#000000", "#6b7785", "#0072b2", "#d55e00", "#009e73", "#e69f00", "#cc79a7", "#56b4e9")
+
+
+def interval(values: Sequence[float], form: str) -> str:
+    """The mean and half of its 95% interval by Student's t; one value by itself."""
+    mean = form.format(statistics.mean(values))
+    if len(values) not in STUDENT:
+        return mean
+    half = STUDENT[len(values)] * statistics.stdev(values) / math.sqrt(len(values))
+    return f"{mean} ± {form.format(half).lstrip('+')}"
+
+
+def table(names: Sequence[str], lines: Sequence[Line]) -> str:
+    """Markdown of the rows of these names, each beside the full network of the same seeds."""
+    full = {line["seed"]: line for line in lines if line["row"] == FULL}
+    found = [COLUMNS, ("---",) * len(COLUMNS)]
+    for name in names:
+        mine = [line for line in lines if line["row"] == name and line["seed"] in full]
+        if mine:
+            found.append(_cells(name, mine, full))
+    return "".join(f"| {' | '.join(cells)} |\n" for cells in found)
+
+
+def _cells(name: str, mine: Sequence[Line], full: Mapping[int, Line]) -> tuple[str, ...]:
+    return (
+        name,
+        str(len(mine)),
+        interval([line["loss"] for line in mine], "{:.4f}"),
+        "" if name == FULL else interval([100 * excess(line, full) for line in mine], "{:+.2f}") + "%",
+        f"{statistics.mean(share(line, full) for line in mine):.3f}",
+        " ".join(f"{statistics.mean(jumps):+.2f}" for jumps in zip(*(_jumps(line) for line in mine), strict=True)),
+        _met([met(line, full[line["seed"]]) for line in mine if line["grown"]]),
+    )
+
+
+def excess(line: Line, full: Mapping[int, Line]) -> float:
+    """How much higher the loss is than that of the full network of the seed, as a share."""
+    return float(line["loss"] / full[line["seed"]]["loss"] - 1)
+
+
+def share(line: Line, full: Mapping[int, Line]) -> float:
+    """The training FLOPs, as a share of the full network's."""
+    return float(line["flops"] / full[line["seed"]]["flops"])
+
+
+def met(line: Line, full: Line) -> int | None:
+    """The steps from the last growth to the first look within `MARK` of the full network's loss at that step."""
+    others = {step: loss for step, _, loss in full["curve"]}
+    for step, _, loss in line["curve"]:
+        if step > line["grown"][-1] and step in others and loss <= (1 + MARK) * others[step]:
+            return int(step - line["grown"][-1])
+    return None
+
+
+def _jumps(line: Line) -> list[float]:
+    return [after - before for before, after in line["jumps"]]
+
+
+def _met(steps: Sequence[int | None]) -> str:
+    found = [step for step in steps if step is not None]
+    if not steps:
+        return ""
+    if not found:
+        return "not"
+    told = f"{statistics.mean(found):.0f} steps"
+    return told if len(found) == len(steps) else f"{told} ({len(found)} of {len(steps)} seeds)"
+
+
+def picture(lines: Sequence[Line], shown: Sequence[str], path: Path) -> None:
+    """Left, learning curves by training FLOPs; right, the end of every row beside the full network, and the mark."""
+    full = {line["seed"]: line for line in lines if line["row"] == FULL}
+
+    def draw(figure: Figure) -> Mapping[str, str]:
+        curves, ends = figure.subplots(1, 2)
+        for number, name in enumerate(shown):
+            mine = [line for line in lines if line["row"] == name and line["seed"] in full]
+            if not mine:
+                continue
+            points = list(zip(*(line["curve"] for line in mine), strict=True))
+            curves.plot(
+                [point[0][1] for point in points],
+                [statistics.mean(look[2] for look in point) for point in points],
+                color=COLOURS[number],
+                linewidth=1.2,
+                label=name,
+            )
+        reached = [line["curve"][-1][2] for line in lines]
+        curves.set_ylim(0.98 * min(reached), 1.25 * statistics.median(reached))
+        curves.set_ylabel("validation loss, nats a character")
+        flops_axis(curves, "training FLOPs", log=False)
+        for name in dict.fromkeys(line["row"] for line in lines):
+            mine = [line for line in lines if line["row"] == name and line["seed"] in full]
+            known = name in shown
+            ends.plot(
+                [share(line, full) for line in mine],
+                [100 * excess(line, full) for line in mine],
+                color=COLOURS[shown.index(name)] if known else "#b9c2cb",
+                marker="o" if known else ".",
+                markersize=5 if known else 4,
+                linestyle="",
+                zorder=3 if known else 2,
+            )
+        ends.axvspan(0, SHARE, ymax=1, color="#e9f5ee", zorder=0)
+        ends.axhline(100 * MARK, color="#009e73", linewidth=0.9)
+        ends.axvline(SHARE, color="#009e73", linewidth=0.9)
+        ends.set_xlabel("share of the full size's training FLOPs")
+        ends.set_ylabel("loss above the full size's, %")
+        figure.legend(loc="outside lower center", ncols=3, fontsize=10)
+        return {}
+
+    save(draw, path, 480)

@@ -1,0 +1,160 @@
+"""A GPT grows while it learns a text: when, from how many layers, by which blocks, at what rate, and what that pays.
+
+    python -m benchmarks.growth_gpt FOLDER [--seeds 5] [--fewer 3] [--report]
+
+Characters of Python's own sources (`--data` names another text). Rows of one seed see the same batches, and those that
+start with the same network share its training up to where they leave it. FOLDER/rows.jsonl gets a line for each row
+that has ended, so that a run that was stopped goes on; the tables and the picture are made of these lines, and of
+nothing else with `--report`. One thread. Needs matplotlib.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from benchmarks._growing import Row, Setting, Text, branches
+from benchmarks._growing_tables import FULL, Line, picture, table
+from benchmarks.engine import machine_line
+from benchmarks.narrowing import read_records
+from netmorph.files import write_text
+from netmorph.policy import WAYS, Way, drawn, to_depth
+from netmorph.train import Recipe
+from netmorph.train.schedules import steps_until
+from netmorph.workers import keep_freed_memory
+from netmorph.zoo.transformer import DEVIATION, Block
+
+SETTING = Setting(
+    data="stdlib",
+    window=64,
+    steps=3000,
+    recipe=Recipe(batch_size=16, schedule="stable", learning_rate=3e-3, warmup=0.02, decay_share=0.2),
+    full={"depth": 8, "channels": 64, "heads": 4, "tied": False},
+)
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows of one question.
+
+    Attributes:
+        key: fewer seeds do.
+    """
+
+    title: str
+    rows: tuple[Row, ...]
+    fewer: bool = False
+
+
+def _as_gpt2(block: nn.Module) -> None:
+    """First weights of a block as the whole network of the full depth has them."""
+    assert isinstance(block, Block)
+    for layer in block.modules():
+        if isinstance(layer, nn.Linear):
+            scale = (2 * SETTING.full["depth"]) ** -0.5 if layer in (block.attention.out, block.fc2) else 1.0
+            nn.init.normal_(layer.weight, std=DEVIATION * scale)
+            nn.init.zeros_(layer.bias)
+
+
+DEPTHS: dict[str, Way] = {**WAYS, "random, as GPT-2": drawn(_as_gpt2)}
+
+
+def _late(name: str, share: float, way: str, **other: Any) -> Row:
+    """From one layer to all at a share of the steps."""
+    return Row(name, ONE, ((share, to_depth(SETTING.full["depth"], DEPTHS[way])),), **other)
+
+
+ONE = {"depth": 1}
+HALF = {"channels": SETTING.full["channels"] // 2, "heads": SETTING.full["heads"] // 2}
+SMALL, EQUAL = "one layer to the end", "full size, a third of the steps"
+SHOWN = (FULL, SMALL, EQUAL, "80%: copied", "80%: random, as GPT-2", "80%: zero")
+TABLES = (
+    Table(
+        "From one layer to all at 80% of the steps",
+        (
+            Row(FULL),
+            Row(SMALL, ONE),
+            Row(EQUAL, length=1 / 3),
+            *(_late(f"80%: {way}", 0.8, way) for way in DEPTHS),
+        ),
+    ),
+)
+
+
+def main(arguments: Sequence[str] = ()) -> None:
+    options = _options(arguments)
+    torch.set_num_threads(1)
+    keep_freed_memory()
+    setting = replace(SETTING, data=options.data)
+    journal = options.folder / "rows.jsonl"
+    told = json.loads(json.dumps(asdict(setting)))
+    lines = [line for line in read_records(journal) if line["setting"] == told]
+    if not options.report:
+        options.folder.mkdir(parents=True, exist_ok=True)
+        for line in _results(setting, lines, options.seeds, min(options.fewer, options.seeds)):
+            lines.append(line)
+            with journal.open("a") as file:
+                file.write(json.dumps(line) + "\n")
+            print(f"seed {line['seed']}, {line['row']}: {line['loss']:.4f}, {line['cpu']} s", flush=True)
+    report = markdown(lines)
+    write_text(options.folder / "tables.md", report)
+    picture(lines, SHOWN, options.folder / "growth-text.png")
+    print(report)
+
+
+def _results(setting: Setting, known: Sequence[Line], seeds: int, fewer: int) -> Iterator[Line]:
+    """What is not known yet, seed by seed."""
+    text, done = Text(setting), {(line["row"], line["seed"]) for line in known}
+    for seed in range(seeds):
+        rows = [
+            row
+            for table in TABLES
+            for row in table.rows
+            if (row.name, seed) not in done and seed < (fewer if table.fewer else seeds)
+        ]
+        began = time.process_time()
+        for row, learner in branches(rows, text, seed):
+            yield {
+                "row": row.name,
+                "seed": seed,
+                "loss": learner.curve[-1][2],
+                "flops": learner.flops,
+                "grown": [steps_until(share, row.steps(setting)) for share, _ in row.growths],
+                "jumps": learner.jumps,
+                "curve": learner.curve,
+                "cpu": round(time.process_time() - began, 1),
+                "setting": json.loads(json.dumps(asdict(setting))),
+            }
+            began = time.process_time()
+
+
+def markdown(lines: Sequence[Line]) -> str:
+    """The tables of a page, with what they depend on."""
+    parts = []
+    for one in TABLES:
+        parts += [f"{one.title}:\n", table([row.name for row in one.rows], lines)]
+    minutes = sum(line["cpu"] for line in lines) / 60
+    return "\n".join([*parts, f"{machine_line()}; {minutes:.0f} minutes of processor time.\n"])
+
+
+def _options(arguments: Sequence[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.growth_gpt", description=__doc__.partition("\n")[0])
+    parser.add_argument("folder", type=Path, help="of the results")
+    parser.add_argument("--data", default=SETTING.data, help="a text, as netmorph takes it (default: %(default)s)")
+    parser.add_argument("--seeds", type=int, default=5, metavar="N", help="(default: %(default)s)")
+    parser.add_argument("--fewer", type=int, default=3, metavar="N", help="seeds of lesser rows (default: %(default)s)")
+    parser.add_argument("--report", action="store_true", help="train nothing: tables and picture of what is there")
+    return parser.parse_args(list(arguments))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
