@@ -7,10 +7,14 @@ DEV := .venv/.dev
 ZOO_READY := .venv/.zoo
 STRANGERS := .venv/strangers
 
-.PHONY: run test test-slow check bench bench-zoo bench-strangers bench-narrowing bench-engine clean
+.PHONY: run grow test test-slow check bench bench-zoo bench-strangers bench-narrowing bench-engine clean
 
 run: $(RUN)
 	$(BIN)/netmorph evolve --data digits
+
+# A network that grows while it learns, beside its full size from the start: about two minutes, a picture and a sentence.
+grow: $(RUN)
+	$(BIN)/python -m benchmarks.growth_short growth.png
 
 # Each core takes one file of tests after another: what is costly (a training, two processes) is shared within a file.
 test: $(DEV)
