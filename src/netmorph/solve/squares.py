@@ -16,6 +16,7 @@ class WithSquares(nn.Module):
     """`[B, d]` -> `[B, d + units]`: features about their means, and squares of linear functions of them."""
 
     mean: Tensor
+    differences: Tensor
 
     def __init__(self, mean: Tensor, differences: Tensor, share: float) -> None:
         """From the features' mean `[d]`, the linear functions `[units, d]`, and a factor of the features themselves."""
@@ -30,7 +31,7 @@ class WithSquares(nn.Module):
         return torch.cat([self.share * x, functional.linear(x, self.differences).square()], dim=1)
 
 
-def class_squares(features: Tensor, labels: Tensor, units: int, *, share: float = 0.3, seed: int = 0) -> WithSquares:
+def class_squares(features: Tensor, labels: Tensor, units: int, *, share: float = 1.0, seed: int = 0) -> WithSquares:
     """Features, beside squares of random directions that lead from a sample of one class to one of another.
 
     Directions drawn so (constrained weights; McDonnell et al., arXiv 1412.8307) tell classes apart, which those of a
