@@ -31,6 +31,7 @@ class WithSquares(nn.Module):
         return torch.cat([self.share * x, functional.linear(x, self.differences).square()], dim=1)
 
 
+@torch.no_grad()
 def class_squares(features: Tensor, labels: Tensor, units: int, *, share: float = 1.0, seed: int = 0) -> WithSquares:
     """Features, beside squares of random directions that lead from a sample of one class to one of another.
 
