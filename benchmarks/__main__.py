@@ -16,6 +16,7 @@ APART = {
     "shrink",
     "shrink_efficientnet",
     "shrink_resnet56",
+    "solve",
     "strangers",
     "zoo",
 }
