@@ -83,3 +83,17 @@ class OwnBackward(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return self.head(Doubling.apply(self.first(x)))
+
+
+class Auxiliary(nn.Module):
+    """A second head that only training has."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.body, self.head, self.second = (nn.Linear(4, n) for n in (4, 4, 2, 2))
+
+    def forward(self, x: Tensor) -> Tensor | tuple[Tensor, Tensor]:
+        x = F.relu(self.first(x))
+        beside = self.second(x) if self.training else None
+        x = self.head(F.relu(self.body(x)))
+        return x if beside is None else (x, beside)

@@ -1,15 +1,18 @@
 """Layers in a folder: put in, listed, built again, and what is told when that fails."""
 
+import copy
 import json
 import multiprocessing
+import pickle
 import sqlite3
 
 import pytest
 import torch
 from torch import nn
 
+import netmorph
 from netmorph import zoo
-from netmorph.bank import Bank, BankError, EntryError, Kind, Origin, Piece, Signature
+from netmorph.bank import Bank, BankError, EntryError, Kind, Origin, Piece, Signature, Spec
 from netmorph.tensor_files import read_sealed, write_sealed
 from tests.bank.hard_nets import OwnBackward, TwoInputs
 
@@ -101,6 +104,39 @@ def test_heads_and_copies_with_lineage(bank, resnet, images):
     copy = bank.add_copy(entry, piece)
     assert (copy.parent, copy.kind, copy.origin) == (entry.id, entry.kind, entry.origin)
     assert torch.equal(next(bank.load(copy.id).parameters()), next(piece.parameters()))
+
+
+def test_what_was_edited_is_cut_anew(bank):
+    torch.manual_seed(0)
+    inputs = torch.randn(4, 1, 28, 28)
+    entry = bank.add(zoo.build("lenet5", (1, 28, 28), 10, width=0.5), inputs, "lenet").entries[0]
+    piece = bank.load(entry.id)
+    graph = netmorph.trace(piece, inputs)
+    netmorph.apply(graph, netmorph.residual(graph, after="relu1"))
+
+    with pytest.raises(BankError, match="add_whole"):
+        bank.add_copy(entry, piece)
+    again = bank.add_whole(piece, inputs, "an edited layer")
+    assert torch.equal(bank.load(again.id)(inputs), piece(inputs))
+
+
+def test_a_chain_of_the_bank_is_cut_into_its_layers(bank, resnet, images):
+    added = bank.add(resnet, images, "resnet").entries
+    chain = nn.Sequential(*(bank.load(entry.id) for entry in added))
+
+    assert bank.add(chain, images, "chain").entries == added
+    assert torch.equal(pickle.loads(pickle.dumps(chain))(images), copy.deepcopy(chain)(images))
+
+
+def test_a_piece_without_its_numbers(bank, resnet, images):
+    piece = bank.load(bank.add(resnet, images, "resnet").entries[1].id)
+    empty = Spec.from_json(Spec.of(piece).as_json()).empty()
+    assert not any(parameter.any() for parameter in empty.parameters())
+
+    empty.load_state_dict(piece.state_dict())
+
+    features = torch.randn(2, 4, 16, 16)
+    assert torch.equal(empty(features), piece(features))
 
 
 def test_layers_in_front_of_one(bank, resnet, images):

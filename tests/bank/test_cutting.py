@@ -12,7 +12,7 @@ from netmorph import zoo
 from netmorph.bank import CutError, Spec, cut
 from netmorph.bank.spec import tensors_of
 from netmorph.measure.cost import cost
-from tests.bank.hard_nets import InPlace, OwnBackward, PostNorm, TwoInputs, Unnamed
+from tests.bank.hard_nets import Auxiliary, InPlace, OwnBackward, PostNorm, TwoInputs, Unnamed
 
 WEIGHTS = os.environ.get("NETMORPH_WEIGHTS")  # the folder of trained networks
 
@@ -162,6 +162,14 @@ def test_a_network_of_two_inputs_is_cut_where_one_tensor_crosses():
 
     assert paths(pieces) == ["body", "head"]
     assert "several tensors enter" in pieces.left_out["the beginning"]
+
+
+def test_heads_that_only_training_has_are_no_part_of_a_layer():
+    chain, pieces = chained(Auxiliary(), torch.randn(2, 4))
+
+    assert paths(pieces) == ["first", "body", "head"]
+    assert pieces.detached[-1].is_last
+    assert isinstance(chain.train()(torch.randn(3, 4)), torch.Tensor)
 
 
 def test_what_cannot_be_cut_says_why():

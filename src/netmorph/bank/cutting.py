@@ -35,7 +35,7 @@ from netmorph.bank.spec import Held, Layer, Spec, renamed, tensors_of, why_not_p
 from netmorph.export.autograd import custom, told
 from netmorph.export.body import essential
 from netmorph.export.errors import ExportError
-from netmorph.export.layers import called_layers, layer_input, values
+from netmorph.export.layers import called_layers, layer_input
 from netmorph.export.merge import ByMode, Forward, Step, merged, with_batch
 from netmorph.graph import TraceError, Value, trace
 from netmorph.graph.record import tensors_in
@@ -112,7 +112,7 @@ def cut(model: nn.Module, example: Any, probes: Iterable[Batch] = (), *, whole: 
     truths = [source.crossing(inputs, wanted) for inputs in source.batches]
     for position, part in enumerate(parts):
         try:
-            is_last = part.end in values(source.forward.result)
+            is_last = part.end in source.forward.result
             detached.append(_detached(source, part, position, is_last, truths))
         except CutError as error:
             left_out[f"layer {position} ({_path(source, part)})"] = str(error)
@@ -137,6 +137,7 @@ class _Source:
         forward = merged(graph)
         if forward.batch is None:
             raise CutError(f"{type(model).__name__} takes no batch: no input has a dimension")
+        forward.result = _answers(forward.result)  # auxiliary heads, which only training has, are no part of a layer
         called = {path: Layer.of(graph.model.get_submodule(path)) for path in called_layers(graph.model, forward.steps)}
         layers = {path: layer for path, layer in called.items() if layer is not None}
         steps = essential(forward, layers)
@@ -203,7 +204,7 @@ class _Source:
         with untouched(self.model), torch.no_grad():
             set_mode(self.model, training=False)
             execute(self.model, instructions, held, self.tensor, made)
-        for value, tensor in zip(_answers(self.forward.result), tensors_in(result), strict=True):
+        for value, tensor in zip(self.forward.result, tensors_in(result), strict=True):
             if self.names[value] in held and not torch.equal(held[self.names[value]], tensor):
                 raise CutError(
                     "its operations do not give what the network does, to the bit. Does the forward depend on values, "
@@ -245,18 +246,26 @@ def _piece(source: _Source, part: Segment) -> Piece:
     for one in instructions:
         if (reason := why_not_plain(one)) is not None:
             raise CutError(reason)
-    start = source.names[part.start]
+    # Tensors are named anew, so that equal layers are equal wherever they stand.
+    made = [name for one in instructions for name in one.outputs]
+    names = {name: f"t{number}" for number, name in enumerate(made)} | {source.names[part.start]: INPUT}
 
-    def entered(leaf: Any) -> Any:
-        return Ref(INPUT) if leaf == Ref(start) else leaf
+    def named(leaf: Any) -> Any:
+        return Ref(names[leaf.name]) if isinstance(leaf, Ref) else leaf
 
     instructions = [
-        replace(one, args=mapped(one.args, entered), kwargs=mapped(one.kwargs, entered)) for one in instructions
+        replace(
+            one,
+            args=mapped(one.args, named),
+            kwargs=mapped(one.kwargs, named),
+            outputs=tuple(names[name] for name in one.outputs),
+        )
+        for one in instructions
     ]
     layers = {one.layer for one in instructions if one.layer is not None}
     own = owned(instructions)
     shorter = _without_common({*layers, *own} - source.constants.keys())
-    program = renamed(Program.of(instructions, Ref(source.names[part.end])), shorter)
+    program = renamed(Program.of(instructions, Ref(names[source.names[part.end]])), shorter)
     spec = Spec(
         program,
         {shorter(path): source.layers[path] for path in sorted(layers)},
@@ -267,7 +276,10 @@ def _piece(source: _Source, part: Segment) -> Piece:
         tensors |= {
             f"{shorter(path)}.{name}": tensor for name, tensor in tensors_of(source.model.get_submodule(path)).items()
         }
-    return spec.build({name: tensor.detach().clone() for name, tensor in tensors.items()})
+    try:
+        return spec.build({name: tensor.detach().clone() for name, tensor in tensors.items()})
+    except KeyError as error:  # PyTorch's own, for a name that a module uses itself
+        raise CutError(f"no piece can hold a module or tensor of this name: {error}") from error
 
 
 def _without_common(names: set[str]) -> Callable[[str], str]:
@@ -318,7 +330,7 @@ def _ends(source: _Source, parts: Sequence[Segment]) -> dict[str, str]:
     found = {}
     if source.forward.inputs != [parts[0].start]:
         found["the beginning"] = "several tensors enter the network, or one that has no batch in front"
-    if parts[-1].end not in values(source.forward.result):
+    if parts[-1].end not in source.forward.result:
         found["the end"] = "several tensors leave the network"
     return found
 

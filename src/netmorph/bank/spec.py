@@ -125,15 +125,7 @@ class Spec:
         Raises:
             BankError: they are not the spec's.
         """
-        called = {one.layer for one in self.program.instructions} - {None}
-        if called != self.layers.keys() or set(owned(self.program.instructions)) != self.own.keys():
-            raise BankError("its operations call for other layers or tensors than it tells")
-        layers = {path: layer.build() for path, layer in self.layers.items()}
-        own: dict[str, Tensor] = {}
-        for name, held in self.own.items():
-            made = torch.empty(held.shape, dtype=held.dtype, device="meta")
-            own[name] = nn.Parameter(made, made.is_floating_point()) if held.is_parameter else made
-        piece = Piece(self.program, layers, own)
+        piece = self._sketch()
         expected = tensors_of(piece)
         check_fits(sum(tensor.numel() * tensor.element_size() for tensor in expected.values()), "an entry of the bank")
         told = {name: (tuple(tensor.shape), tensor.dtype) for name, tensor in expected.items()}
@@ -149,6 +141,28 @@ class Spec:
             else:
                 module._buffers[last] = tensor
         return piece.eval()
+
+    def empty(self) -> Piece:
+        """The piece with zeros for numbers, into which weights are loaded next.
+
+        Raises:
+            BankError: see `build`.
+        """
+        tensors = tensors_of(self._sketch())
+        check_fits(sum(tensor.numel() * tensor.element_size() for tensor in tensors.values()), "an entry of the bank")
+        return self.build({name: torch.zeros(tensor.shape, dtype=tensor.dtype) for name, tensor in tensors.items()})
+
+    def _sketch(self) -> Piece:
+        """The piece on the meta device."""
+        called = {one.layer for one in self.program.instructions} - {None}
+        if called != self.layers.keys() or set(owned(self.program.instructions)) != self.own.keys():
+            raise BankError("its operations call for other layers or tensors than it tells")
+        layers = {path: layer.build() for path, layer in self.layers.items()}
+        own: dict[str, Tensor] = {}
+        for name, held in self.own.items():
+            made = torch.empty(held.shape, dtype=held.dtype, device="meta")
+            own[name] = nn.Parameter(made, made.is_floating_point()) if held.is_parameter else made
+        return Piece(self.program, layers, own)
 
     def as_json(self) -> dict[str, Any]:
         """Plain values."""
