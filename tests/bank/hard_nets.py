@@ -86,7 +86,7 @@ class OwnBackward(nn.Module):
 
 
 class Auxiliary(nn.Module):
-    """A second head that only training has."""
+    """A second head that only training has, and that works in place."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -94,6 +94,6 @@ class Auxiliary(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor | tuple[Tensor, Tensor]:
         x = F.relu(self.first(x))
-        beside = self.second(x) if self.training else None
+        beside = F.relu(self.second(x), inplace=True) if self.training else None
         x = self.head(F.relu(self.body(x)))
         return x if beside is None else (x, beside)

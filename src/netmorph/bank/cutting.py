@@ -116,6 +116,7 @@ def cut(model: nn.Module, example: Any, probes: Iterable[Batch] = (), *, whole: 
             detached.append(_detached(source, part, position, is_last, truths))
         except CutError as error:
             left_out[f"layer {position} ({_path(source, part)})"] = str(error)
+    detached = _agreed(detached)
     return Pieces(tuple(_with_statistics(source, parts, detached, probes)), len(parts), left_out)
 
 
@@ -289,11 +290,14 @@ def _without_common(names: set[str]) -> Callable[[str], str]:
 
 
 def _path(source: _Source, part: Segment) -> str:
-    """The module around a segment; where that is the whole network, the first inside that has a matrix."""
+    """The module around a segment; where that does more than the segment, the first inside of it that has a matrix."""
     steps = [source.steps[number] for number in part.steps]
+    outside = [step.call.module for number, step in enumerate(source.steps) if number not in part.steps]
+    if part.path and part.path not in {around([part.path, path]) for path in outside}:
+        return part.path
     inside = [step for step in steps if step.call.module]
     first = [step for step in inside if reads_matrix(step)] or inside
-    return part.path or (first[0].call.module if first else "")
+    return first[0].call.module if first else ""
 
 
 def _tried(piece: nn.Module, given: Tensor) -> Tensor:
@@ -323,6 +327,21 @@ def signatures(piece: nn.Module, example: Tensor) -> tuple[Signature, Signature]
     taken = Signature.of(example, fixed[0] if len(fixed) == 1 else None)
     given = Signature.of(usual, taken.channel if usual.dim() == example.dim() else None)
     return replace(taken, free=tuple(free)), replace(given, free=tuple(moved))
+
+
+def _agreed(detached: Sequence[Detached]) -> list[Detached]:
+    """The layers of a network, which of their dimensions are channels told by those of which only one size is fixed."""
+    sure: dict[tuple[int, ...], int] = {}
+    for one in detached:
+        if one.input.free.count(False) == 1:
+            sure[one.input.shape] = one.input.channel
+            if len(one.input.shape) == len(one.output.shape):
+                sure[one.output.shape] = one.output.channel
+
+    def told(signature: Signature) -> Signature:
+        return replace(signature, channel=sure.get(signature.shape, signature.channel))
+
+    return [replace(one, input=told(one.input), output=told(one.output)) for one in detached]
 
 
 def _ends(source: _Source, parts: Sequence[Segment]) -> dict[str, str]:
