@@ -12,7 +12,7 @@ from netmorph import zoo
 from netmorph.bank import CutError, Spec, cut
 from netmorph.bank.spec import tensors_of
 from netmorph.measure.cost import cost
-from tests.bank.hard_nets import Auxiliary, InPlace, OwnBackward, PostNorm, TwoInputs, Unnamed
+from tests.bank.hard_nets import Auxiliary, Counting, InPlace, OwnBackward, PostNorm, TwoInputs, Unnamed
 
 WEIGHTS = os.environ.get("NETMORPH_WEIGHTS")  # the folder of trained networks
 
@@ -93,6 +93,20 @@ def test_layers_train_as_the_network_does():
         assert new.requires_grad
     means = [{float(b.sum()) for b in network.buffers() if b.dim()} for network in (model, chain)]
     assert means[0] == means[1]
+
+
+def test_buffers_that_count_go_on_counting():
+    model = Counting()
+    chain, _ = chained(model, torch.randn(3, 4))
+    inputs = torch.randn(6, 4)
+    for network in (model, chain):
+        network.train()
+        for batch in inputs.split(2):
+            network(batch)
+        network.eval()
+
+    assert torch.allclose(chain(inputs), model(inputs), atol=1e-6)
+    assert chain[0].norm.num_batches_tracked == model.norm.num_batches_tracked == 3
 
 
 def test_dropout_follows_the_mode():

@@ -136,13 +136,18 @@ def _roots(steps: Sequence[Step]) -> dict[Value, Value]:
 def _between(
     steps: Sequence[Step], roots: Mapping[Value, Value], start: Value, at: int, end: Value, to: int
 ) -> Segment:
-    """The steps that make one value of another, and those in between that change what is read in place."""
+    """The steps that make one value of another, and those in between that change in place what these read.
+
+    A buffer that counts is changed by the module that is at work.
+    """
 
     def changes(step: Step) -> bool:
         if not step.call.op._schema.is_mutable:
             return False
         root, *_ = (roots.get(value, value) for value in values(step.args))
-        return root.name is not None or root in {roots.get(value, value) for value in (start, *needed)}
+        if root.name is not None:
+            return step.call.module in {steps[number].call.module for number in numbers}
+        return root in {roots.get(value, value) for value in (start, *needed)}
 
     needed, numbers = {end}, []
     for number in range(to, -1, -1):
