@@ -21,6 +21,7 @@ from netmorph.bank import (
     seen_at_home,
     stitch_for,
 )
+from netmorph.solve import SolveError
 
 
 @pytest.fixture
@@ -88,7 +89,7 @@ def test_a_stitch_that_can_be_found_is_found(tmp_path, size, target):
     pairs = [(x, true(x).detach()) for x in features]
     stitch = stitch_for(seen(3, *size), entry)
 
-    assert fit_stitch(stitch, pairs, ridge=1e-9) < 1e-3
+    assert fit_stitch(stitch, pairs, penalty=1e-9) < 1e-3
     assert torch.allclose(stitch(features[0]), pairs[0][1], atol=1e-4)
 
 
@@ -98,9 +99,9 @@ def test_features_that_vary_in_few_directions(tmp_path):
     x = torch.randn(50, 1).expand(50, 6)
 
     assert fit_stitch(stitch, [(x, x[:, :3])]) < 1e-3
-    with pytest.raises(BankError, match="no batch"):
+    with pytest.raises(SolveError, match="no batches"):
         fit_stitch(stitch, [])
-    with pytest.raises(BankError, match="not finite"):
+    with pytest.raises(SolveError, match="NaN or infinite"):
         fit_stitch(stitch, [(x / 0, x[:, :3])])
 
 

@@ -6,6 +6,7 @@ upsampling where sizes differ. Its map is fitted by least squares on features.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Sequence
 
 import torch
@@ -15,6 +16,8 @@ from netmorph.bank.entry import Entry, Signature
 from netmorph.bank.errors import BankError, CannotAttach
 from netmorph.edit.blocks import CONVOLUTIONS, layers, set_dense
 from netmorph.measure.cost import Cost, cost
+from netmorph.solve.linear import ridge, squared_error
+from netmorph.solve.moments import Moments
 
 POOLS: dict[int, type[nn.Module]] = {1: nn.AdaptiveAvgPool1d, 2: nn.AdaptiveAvgPool2d, 3: nn.AdaptiveAvgPool3d}
 Pair = tuple[Tensor, Tensor]  # features, and what a map shall make of them
@@ -67,18 +70,18 @@ def stitch_for(features: Signature, entry: Entry) -> nn.Module | None:
     return stitch
 
 
-def fit_stitch(stitch: nn.Module, pairs: Iterable[Pair], ridge: float = 1e-6) -> float:
+def fit_stitch(stitch: nn.Module, pairs: Iterable[Pair], penalty: float = 1e-6) -> float:
     """Fit a stitch's map, so that it makes of features what the layer behind it saw at home, on the same samples.
 
     Args:
         pairs: batches of what enters the stitch, and of what shall leave it, see `seen_at_home`.
-        ridge: of the least squares, as a share of the features' mean square.
+        penalty: of the ridge regression, as a share of the features' mean square.
 
     Returns:
         `|target - stitched| / |target - mean|` over all of them: 0 is perfect, 1 no better than the mean.
 
     Raises:
-        BankError: no batch, or features that are not finite.
+        SolveError: no batch, or features that are not finite, or all the same.
     """
     (layer,) = layers(stitch)
     front, behind = _around_map(stitch, layer)
@@ -89,47 +92,13 @@ def fit_stitch(stitch: nn.Module, pairs: Iterable[Pair], ridge: float = 1e-6) ->
             with torch.no_grad():
                 x = front(given)
                 y = target if behind is None else _resized(target, x)
-            yield _rows(x, spatial), _rows(y, spatial)
+            yield _rows(x, spatial).double(), _rows(y, spatial)
 
-    matrix, bias, error = least_squares(rows(), ridge)
-    set_dense(layer, matrix.to(layer.weight), bias.to(layer.weight))
-    return error
-
-
-def least_squares(rows: Iterable[Pair], ridge: float) -> tuple[Tensor, Tensor, float]:
-    """The affine map `y ~ matrix x + bias` from batches of rows ([n, inputs], [n, outputs]), in float64.
-
-    Batches are summed up and forgotten. (The one place here that solves for weights.)
-
-    Returns:
-        matrix [outputs, inputs], bias [outputs], and the relative error, see `fit_stitch`.
-
-    Raises:
-        BankError: no batch, or numbers that are not finite.
-    """
-    count, moments, targets, inputs = 0, None, None, 0
-    for x, y in rows:
-        x, inputs = x.double(), x.shape[1]
-        both = torch.cat([x, torch.ones(len(x), 1, dtype=x.dtype, device=x.device), y.double()], 1)
-        product = both.T @ both
-        moments = product if moments is None else moments + product
-        count += len(x)
-    if moments is None or not bool(moments.isfinite().all()):
-        raise BankError(
-            "a stitch cannot be fitted: " + ("no batch was given" if moments is None else "features are not finite")
-        )
-    mean = moments[inputs] / count  # of inputs, 1 and targets
-    centred = moments - count * mean.outer(mean)
-    gram, cross, targets = (
-        centred[:inputs, :inputs],
-        centred[:inputs, inputs + 1 :],
-        centred[inputs + 1 :, inputs + 1 :],
-    )
-    damped = gram + ridge * gram.diagonal().mean() * torch.eye(inputs, dtype=gram.dtype, device=gram.device)
-    solution = torch.linalg.pinv(damped, hermitian=True) @ cross
-    left = targets.trace() - (solution * (2 * cross - gram @ solution)).sum()
-    error = float((left / targets.trace().clamp_min(torch.finfo(gram.dtype).tiny)).clamp_min(0).sqrt())
-    return solution.T, mean[inputs + 1 :] - mean[:inputs] @ solution, error
+    moments = Moments.of(rows())
+    head = ridge(moments, penalty * moments.scale)
+    set_dense(layer, head.weight.to(layer.weight), head.bias.to(layer.weight))
+    spread = float(moments.squares.sum()) / moments.count
+    return math.sqrt(squared_error(moments, head) / max(spread, torch.finfo(torch.float64).tiny))
 
 
 def refine_stitch(
