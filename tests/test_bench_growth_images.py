@@ -1,0 +1,69 @@
+"""The benchmark of growing image networks, made small."""
+
+from pathlib import Path
+
+import pytest
+
+import netmorph
+from benchmarks import growth_images
+from benchmarks._growth_rows import ALONE, rows
+from benchmarks.growth_images import Meter, images, main, planned, read
+from netmorph.train import Recipe
+from netmorph.train.inputs import examples
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Of some rows of the ResNet, trained for one seed."""
+    found = tmp_path_factory.mktemp("growth")
+    wanted = {"width": (ALONE, "from scratch", "r2r", "random_pad"), "times": ("r2r, 2 growths",)}
+    with pytest.MonkeyPatch.context() as patch:
+
+        def some(*arguments):
+            return [row for row in rows(*arguments) if row.name in wanted.get(row.table, ())]
+
+        patch.setattr(growth_images, "rows", some)
+        main([str(found), *SMALL])
+    return found
+
+
+SMALL = "--data digits --images 200 --epochs 10 --seeds 1 --networks resnet".split()
+
+
+def test_what_grows_branches_off_from_the_small_network(folder: Path) -> None:
+    found = {(each["table"], each["row"]): each for each in read(folder)}
+    alone, grown, large = (found["width", name] for name in (ALONE, "r2r", "from scratch"))
+    assert grown["validation"][:5] == alone["validation"][:5] != large["validation"][:5]
+    assert grown["flops"][4] == alone["flops"][4] == large["flops"][4] * alone["flops"][-1] // large["flops"][-1]
+    assert grown["flops"][9] == alone["flops"][4] + large["flops"][4]
+    assert grown["parameters"] == [*alone["parameters"], *large["parameters"]]
+    assert abs(grown["jumps"][0]) < 1e-4 < abs(found["width", "random_pad"]["jumps"][0])
+
+
+def test_several_growths_cost_what_the_network_from_scratch_does(folder: Path) -> None:
+    [twice] = [each for each in read(folder) if each["table"] == "times"]
+    [large] = [each for each in read(folder) if each["row"] == "from scratch"]
+    assert len(twice["parameters"]) == 3
+    assert twice["parameters"][-1] == large["parameters"][0]
+    assert twice["flops"][-1] == pytest.approx(large["flops"][-1] / 2, rel=0.05)
+
+
+def test_what_is_there_is_told_and_not_trained_again(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(growth_images, "train", None)
+    main([str(folder), "--report"])
+    told = capsys.readouterr().out
+    assert "| random_pad |" in told
+    assert (folder / "growth-images.png").exists()
+
+
+def test_every_growth_can_be_made() -> None:
+    dataset = images("digits", 200)
+    for network in growth_images.NETWORKS:
+        for row in planned(network, dataset):
+            model = growth_images.NETWORKS[network](dataset.input_shape, dataset.outputs, row.width, row.deeper)
+            graph = netmorph.trace(model, examples(dataset, model))
+            for growth in row.growths:
+                graph = growth.what(graph, (), 0)
+            assert Meter(model, dataset, Recipe()).told["parameters"]
