@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -103,7 +103,12 @@ def inception(input_shape: tuple[int, ...], classes: int, width: float, deeper: 
     return nn.Sequential(OrderedDict(layers))
 
 
-NETWORKS: dict[str, Build] = {"resnet": resnet, "inception": inception}
+def wide(input_shape: tuple[int, ...], classes: int, width: float, deeper: int) -> nn.Module:
+    """The ResNet at twice the width, where FLOPs are what a step takes its time for."""
+    return resnet(input_shape, classes, 2 * width, deeper)
+
+
+NETWORKS: dict[str, Build] = {"resnet": resnet, "inception": inception, "wide": wide}
 
 
 @dataclass(frozen=True)
@@ -265,11 +270,22 @@ def rows(network: str, data: Sequence[Any], cost: Cost, few: int = 3) -> list[Ro
 
     Args:
         data: batches of inputs and labels that some ways to grow look at.
-        few: seeds of what matters less.
+        few: seeds of what matters less; the others have five.
     """
-    found = [Row("width", ALONE), *scratch("width", cost, 2, 0), *grown("width", widths(data))]
-    found += [*scratch("depth", cost, 1, 1), *grown("depth", ways(network, data))]
-    return found if network == "inception" else [*found, *when(), *chosen(few), *several(cost)]
+    found = [Row("width", ALONE), *scratch("width", cost, 2, 0)]
+    if network == "wide":
+        methods = {name: widths(data)[name] for name in ("r2r", "net2net", "random_pad")}
+        found += grown("width", methods)
+        return found + [Row("when", f"{name} at {LATE:.0%}", (Growth(LATE, grow),)) for name, grow in methods.items()]
+    seeds = few if network == "inception" else 5
+    found += [replace(row, seeds=5 if row.name in MAIN else seeds) for row in grown("width", widths(data))]
+    deeper = [*scratch("depth", cost, 1, 1), *grown("depth", ways(network, data))]
+    found += [replace(row, seeds=seeds) for row in deeper]
+    return found if network == "inception" else [*found, *when(few), *chosen(few), *several(cost, few)]
+
+
+# The ways to widen that both networks try with all seeds.
+MAIN = ("r2r", "net2net", "copied_pairs", "zero", "gradmax", "random_pad", "net2net, then 5% noise", "r2r, fan_in")
 
 
 def grown(table: str, grows: Mapping[str, Grow]) -> list[Row]:
@@ -283,14 +299,16 @@ def scratch(table: str, cost: Cost, width: float, deeper: int) -> list[Row]:
     return [Row(table, name, width=width, deeper=deeper, length=length) for name, length in lengths.items()]
 
 
-def when() -> list[Row]:
+def when(few: int) -> list[Row]:
     """Growth earlier and later than in the middle. R2R late is the default of the choices."""
     methods = {name: by_width(2, widenings.WIDENINGS[name]) for name in ("net2net", "copied_pairs", "random_pad")}
     found = [Row("when", f"{name} at {LATE:.0%}", (Growth(LATE, grow),)) for name, grow in methods.items()]
     early = {"r2r": by_width(2, widenings.r2r), "random_pad": methods["random_pad"]}
     found += [Row("when", f"{name} at {EARLY:.0%}", (Growth(EARLY, grow),)) for name, grow in early.items()]
     deeper = {name: deepened(WAYS[name]) for name in ("zero", "random")}
-    return found + [Row("when", f"depth, {name} at {LATE:.0%}", (Growth(LATE, grow),)) for name, grow in deeper.items()]
+    return found + [
+        Row("when", f"depth, {name} at {LATE:.0%}", (Growth(LATE, grow),), seeds=few) for name, grow in deeper.items()
+    ]
 
 
 def chosen(few: int) -> list[Row]:
@@ -308,19 +326,19 @@ STEPS: dict[int, Sequence[float]] = {1: (4,), 2: (2, 2), 4: (3 / 2, 4 / 3, 3 / 2
 NARROWEST = 0.5
 
 
-def several(cost: Cost, spent: float = 0.5) -> list[Row]:
+def several(cost: Cost, few: int, spent: float = 0.5) -> list[Row]:
     """From a quarter of the width, in growths at equal distances, the last one where the FLOPs come out equal.
 
     Args:
         spent: FLOPs, as a share of those of the large network at full length.
     """
     found = [Row("times", SCRATCH, width=2, length=spent)]
-    for method in (widenings.r2r, widenings.random_pad):
+    for method, seeds in ((widenings.r2r, 5), (widenings.random_pad, few)):
         for count, factors in STEPS.items():
             sizes = [NARROWEST * math.prod(factors[:number]) for number in range(count)]
             small = sum(cost(width, 0) for width in sizes) / count / cost(2, 0)
             last = (1 - spent) / (1 - small)
             growths = [Growth(last * (n + 1) / count, by_width(factor, method)) for n, factor in enumerate(factors)]
             name = f"{method.__name__}, {count} growth{'s' * (count > 1)}"
-            found.append(Row("times", name, tuple(growths), width=NARROWEST))
+            found.append(Row("times", name, tuple(growths), width=NARROWEST, seeds=seeds))
     return found

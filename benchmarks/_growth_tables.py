@@ -83,6 +83,8 @@ def compared(
     curve = [of(records, name, row) for row in (SHORTER, SAME, SCRATCH)]
     for row in rows:
         own = of(records, *row)
+        if not own:
+            continue
         cells = [told(100 * each["test"] for each in own)]
         for other in (SAME, RANDOM[name]):
             cells.append("" if row[1] == other else difference(own, of(records, name, other)))

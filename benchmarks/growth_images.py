@@ -61,6 +61,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     torch.set_num_threads(1)
     keep_freed_memory()
     if not options.report:
+        options.folder.mkdir(parents=True, exist_ok=True)
         dataset = images(options.data, options.images)
         recipe = replace(RECIPE, epochs=options.epochs)
         for seed in range(options.seeds):

@@ -15,7 +15,7 @@ from netmorph.train.inputs import examples
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Of some rows of the ResNet, trained for one seed."""
-    found = tmp_path_factory.mktemp("growth")
+    found = tmp_path_factory.mktemp("growth") / "new"
     wanted = {"width": (ALONE, "from scratch", "r2r", "random_pad"), "times": ("r2r, 2 growths",)}
     with pytest.MonkeyPatch.context() as patch:
 
