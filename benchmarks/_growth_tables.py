@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from benchmarks._growth_rows import ALONE, DEFAULT, SAME, SCRATCH, SHORTER
+from benchmarks._growth_rows import ALONE, DEFAULT, NETWORKS, SAME, SCRATCH, SHORTER
 from benchmarks._shrink_tables import COLOURS, table
 from netmorph.report.figures import flops_axis, save
 
@@ -24,117 +24,119 @@ T = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262)
 
 COLUMNS = (
     "",
-    "test accuracy",
-    "less from scratch, same FLOPs",
-    "less random",
+    "test accuracy, %",
+    "minus from scratch, FLOPs of growth at 50%",
+    "minus random at that moment",
     "jump of the loss",
-    "parameters",
     "TFLOPs",
-    "FLOPs / those from scratch for as much",
     "seconds",
+    "FLOPs / from scratch's for as much",
     "seconds / likewise",
-    "reaches from scratch's end",
 )
+REFERENCES = (ALONE, SHORTER, SAME, SCRATCH)
 RANDOM = {"width": "random_pad", "depth": "random"}
-SHOWN = [ALONE, SCRATCH, SAME, "r2r", "net2net", "copied_pairs", "random_pad"]
+CHOICES = {"width": "choices, width", "depth": "choices, depth"}
+SHOWN = [ALONE, SCRATCH, SAME, "r2r", "zero", "net2net", "random_pad"]
+Line = tuple[str, list[Record]]  # what a line of a table is about
 
 
 def report(records: Sequence[Record]) -> str:
     """Everything that is there, as Markdown."""
     parts = []
-    for network in dict.fromkeys(each["network"] for each in records):
+    for network in (name for name in NETWORKS if any(each["network"] == name for each in records)):
         own = [each for each in records if each["network"] == network]
-        for name in ("width", "depth"):
-            parts += [f"\n**{network}, {name}, grown at 50%**\n", table(COLUMNS, list(compared(own, name)))]
-        if any(each["table"] == "when" for each in own):
-            parts += ["\n**Earlier and later**\n", table(COLUMNS, list(moments(own)))]
-            parts += ["\n**Choices beside the edit, R2R at 70%**\n", table(CHOICES, list(choices(own)))]
-            parts += ["\n**How often**\n", table(TIMES, list(times(own)))]
-    hours = sum(each["cpu"][-1] - started(each, records) for each in records) / 3600
-    return "\n".join([*parts, f"\n{len(records)} trainings, {hours:.2f} hours of the processor\n"])
+        for kind in RANDOM:
+            at_half = [(row, of(own, kind, row)) for row in rows_of(own, kind)]
+            if at_half:
+                alone = [(ALONE, of(own, "width", ALONE))] if kind == "depth" else []
+                parts += compared(f"{network}, {kind}, grown at 50%", own, kind, alone + ordered(at_half))
+            if at_half and any(row not in REFERENCES for row in rows_of(own, "when", kind)):
+                parts += compared(f"{network}, {kind}, grown at other moments", own, kind, moments(own, kind))
+        if rows_of(own, CHOICES["width"]):
+            parts += [f"\n{network}, choices beside R2R at 70%:\n", chosen(own)]
+        if rows_of(own, "times"):
+            parts += [f"\n{network}, how often:\n", times(own)]
+    alone = {(each["network"], each["seed"]): each for each in records if each["row"] == ALONE}
+    spent = sum(each["cpu"][-1] - branched(each, alone[each["network"], each["seed"]]) for each in records)
+    return "\n".join([*parts, f"\n{len(records)} trainings in {spent / 60:.0f} minutes of the processor\n"])
 
 
-def started(record: Record, records: Sequence[Record]) -> float:
-    """Seconds of the small network's training that a training branched off from: they were spent once."""
-    [alone] = [each for each in records if key(each) == (record["network"], "width", ALONE, record["seed"])] or [record]
-    shared = [a for a, b in zip(record["cpu"], alone["cpu"], strict=False) if a == b]
+def branched(record: Record, alone: Record) -> float:
+    """Seconds of the small network's training that a training went on from: they were spent once."""
+    shared = [one for one, other in zip(record["cpu"], alone["cpu"], strict=False) if one == other]
     return shared[-1] if shared and record is not alone else 0.0
 
 
-def key(record: Record) -> tuple[str, str, str, int]:
-    return record["network"], record["table"], record["row"], record["seed"]
+def rows_of(records: Sequence[Record], name: str, kind: str | None = None) -> list[str]:
+    """The rows of a table; of that of moments, those of one kind."""
+    found = dict.fromkeys(each["row"] for each in records if each["table"] == name)
+    return [row for row in found if kind is None or row.startswith("depth") == (kind == "depth")]
 
 
-def compared(
-    records: Sequence[Record], name: str, rows: Sequence[tuple[str, str]] | None = None
-) -> Iterator[list[str]]:
-    """Lines of a table with `COLUMNS`.
+def ordered(lines: Sequence[Line]) -> list[Line]:
+    """What the others are compared with first, then the best."""
+    known = {row: number for number, row in enumerate((*REFERENCES, DEFAULT))}
+    return sorted(lines, key=lambda line: (known.get(line[0], len(known)), -mean(each["test"] for each in line[1])))
+
+
+def moments(records: Sequence[Record], kind: str) -> list[Line]:
+    """Growth earlier and later, beside that in the middle."""
+    at_half = [("r2r at 50%", of(records, kind, "r2r")), (f"{RANDOM[kind]} at 50%", of(records, kind, RANDOM[kind]))]
+    late = of(records, CHOICES[kind], DEFAULT)
+    others = [(row.removeprefix("depth, "), of(records, "when", row)) for row in rows_of(records, "when", kind)]
+    first = [(row, of(records, kind, row)) for row in (SHORTER, SAME, SCRATCH)]
+    return first + sorted([*at_half, *([("r2r at 70%", late)] if late else []), *others], key=lambda line: line[0])
+
+
+def compared(title: str, records: Sequence[Record], kind: str, lines: Sequence[Line]) -> Iterator[str]:
+    """A table with `COLUMNS`, and what gets to where the network from scratch ends.
 
     Args:
-        records: of one network.
-        name: "width" or "depth": which large network from scratch rows are compared with.
-        rows: their tables and names; all of the table `name` if not given, and the network without growth first.
+        kind: "width" or "depth": the large network that lines are compared with.
     """
-    if rows is None:
-        rows = list(dict.fromkeys((each["table"], each["row"]) for each in records if each["table"] == name))
-        order = [ALONE, SHORTER, SAME, SCRATCH]
-        rows.sort(key=lambda row: order.index(row[1]) if row[1] in order else len(order))
-        rows = rows if name == "width" else [("width", ALONE), *rows]
-    curve = [of(records, name, row) for row in (SHORTER, SAME, SCRATCH)]
-    for row in rows:
-        own = of(records, *row)
-        if not own:
-            continue
-        cells = [told(100 * each["test"] for each in own)]
-        for other in (SAME, RANDOM[name]):
-            cells.append("" if row[1] == other else difference(own, of(records, name, other)))
-        cells.append(told((sum(each["jumps"]) for each in own if each["jumps"]), "{:+.2f}", 2))
-        cells += [f"{own[0]['parameters'][-1]:,}", tera(own), as_much(own, curve, "flops")]
-        cells += [f"{seconds(own):.1f}", as_much(own, curve, "cpu")]
-        cells.append(reached(own, of(records, name, SCRATCH)))
-        yield [row[1], *cells]
+    cells = []
+    curve = [of(records, kind, row) for row in (SHORTER, SAME, SCRATCH)]
+    for name, own in lines:
+        line = [name, told(100 * each["test"] for each in own), difference(own, of(records, kind, SAME))]
+        random = f"{RANDOM[kind]} at {name.partition(' at ')[2]}" if name not in REFERENCES else ""
+        line.append(difference(own, dict(lines).get(random, of(records, kind, RANDOM[kind]))))
+        jumps = [sum(each["jumps"]) for each in own if each["jumps"]]
+        line += [jump(jumps) if jumps else "", tera(own), f"{seconds(own):.1f}"]
+        cells.append([*line, as_much(own, curve, "flops"), as_much(own, curve, "cpu")])
+    yield f"\n{title}:\n"
+    yield table(COLUMNS, cells)
+    found = {name: reached(own, of(records, kind, SCRATCH)) for name, own in lines if name != SCRATCH}
+    known = [f"{name} {text}" for name, text in found.items() if text]
+    yield f"Validation accuracy where that from scratch ends: {'; '.join(known) or 'none'}.\n"
 
 
-def moments(records: Sequence[Record]) -> Iterator[list[str]]:
-    """Growth at other moments, beside that in the middle."""
-    late = list(dict.fromkeys((each["table"], each["row"]) for each in records if each["table"] == "when"))
-    wide = [row for row in late if not row[1].startswith("depth")]
-    wide = [("width", SAME), ("width", SCRATCH), ("width", "r2r"), ("choices, width", DEFAULT), *wide]
-    yield from compared(records, "width", wide)
-    deep = [row for row in late if row[1].startswith("depth")]
-    deep = [("depth", SAME), ("depth", SCRATCH), ("depth", "r2r"), ("choices, depth", DEFAULT), *deep]
-    yield from compared(records, "depth", deep)
-
-
-CHOICES = ("", "seeds", "wider: test accuracy", "difference", "seeds", "deeper: test accuracy", "difference")
-
-
-def choices(records: Sequence[Record]) -> Iterator[list[str]]:
-    """Lines of a table with `CHOICES`: the difference to the default, paired by seed."""
-    tables = ("choices, width", "choices, depth")
-    for row in dict.fromkeys(each["row"] for each in records if each["table"] in tables):
-        cells = []
-        for name in tables:
+def chosen(records: Sequence[Record]) -> str:
+    """The difference of each choice to the default, paired by seed."""
+    cells = []
+    lines = ordered([(row, of(records, CHOICES["width"], row)) for row in rows_of(records, CHOICES["width"])])
+    for row, _ in lines:
+        line = [row]
+        for name in CHOICES.values():
             own = of(records, name, row)
-            cells += [str(len(own)), told(100 * each["test"] for each in own)]
-            cells.append("" if row == DEFAULT else difference(own, of(records, name, DEFAULT)))
-        yield [row, *cells]
+            line += [told(100 * each["test"] for each in own), difference(own, of(records, name, DEFAULT))]
+        cells.append(line)
+    seeds = {kind: max(len(of(records, name, row)) for row, _ in lines[1:]) for kind, name in CHOICES.items()}
+    heads = [(f"{kind}, {count} seeds: test accuracy, %", "minus the first row") for kind, count in seeds.items()]
+    return table(("", *(head for pair in heads for head in pair)), cells)
 
 
-TIMES = ("", "test accuracy", "less from scratch", "less one growth", "jumps of the loss", "TFLOPs", "seconds")
-
-
-def times(records: Sequence[Record]) -> Iterator[list[str]]:
-    """Lines of a table with `TIMES`."""
-    for row in dict.fromkeys(each["row"] for each in records if each["table"] == "times"):
+def times(records: Sequence[Record]) -> str:
+    """Several growths beside one, and from scratch."""
+    cells = []
+    for row in rows_of(records, "times"):
         own = of(records, "times", row)
-        once = f"{row.partition(',')[0]}, 1 growth"
-        cells = [told(100 * each["test"] for each in own), difference(own, of(records, "times", SCRATCH))]
-        cells.append(difference(own, of(records, "times", once)))
-        jumps = zip(*(each["jumps"] for each in own), strict=True)
-        cells.append(", ".join(f"{mean(each):+.2f}" for each in jumps))
-        cells += [tera(own), f"{seconds(own):.1f}"]
-        yield [row, *cells]
+        line = [row, str(len(own)), told(100 * each["test"] for each in own)]
+        for other in (SCRATCH, f"{row.partition(',')[0]}, 1 growth"):
+            line.append(difference(own, of(records, "times", other)))
+        line.append(", ".join(jump(each) for each in zip(*(each["jumps"] for each in own), strict=True)))
+        cells.append([*line, tera(own), f"{seconds(own):.1f}"])
+    heads = ("", "seeds", "test accuracy, %", "minus from scratch", "minus one growth", "jumps of the loss")
+    return table((*heads, "TFLOPs", "seconds"), cells)
 
 
 def of(records: Sequence[Record], name: str, row: str) -> list[Record]:
@@ -155,15 +157,17 @@ def seconds(records: Sequence[Record]) -> float:
     return mean(each["cpu"][-1] for each in records)
 
 
-def told(values: Any, form: str = "{:.2f}", least: int = 1) -> str:
+def jump(values: Any) -> str:
+    return f"{round(mean(values), 2) + 0.0:.2f}"  # no minus before a zero
+
+
+def told(values: Any, form: str = "{:.2f}") -> str:
     """Mean and 95% interval."""
     found = list(values)
-    if len(found) < max(1, least):
-        return form.format(found[0]) if found else ""
-    if len(found) == 1:
-        return form.format(found[0])
+    if len(found) < 2:
+        return "".join(map(form.format, found))
     half = T[len(found) - 2] * statistics.stdev(found) / math.sqrt(len(found))
-    return f"{form.format(statistics.fmean(found))} ± {form.format(half).lstrip('+')}"
+    return f"{form.format(statistics.fmean(found))} ± {half:.2f}"
 
 
 def difference(records: Sequence[Record], others: Sequence[Record]) -> str:
@@ -176,29 +180,25 @@ def difference(records: Sequence[Record], others: Sequence[Record]) -> str:
 def as_much(records: Sequence[Record], curve: Sequence[Sequence[Record]], what: str) -> str:
     """What these cost, as a share of what the large network from scratch costs for the same accuracy.
 
-    That is interpolated between its lengths, by the mean accuracy and the logarithm of the cost.
+    That is interpolated between its lengths, by their mean accuracies and the logarithms of their costs.
     """
-    points = sorted(
-        (mean(each["test"] for each in own), math.log(mean(each[what][-1] for each in own))) for own in curve if own
-    )
-    if not points or not records:
-        return ""
+    means = [(mean(each["test"] for each in own), mean(each[what][-1] for each in own)) for own in curve if own]
+    accuracies, costs = zip(*sorted(means), strict=True)
     accuracy = mean(each["test"] for each in records)
-    accuracies, costs = zip(*points, strict=True)
-    needed = math.exp(np.interp(accuracy, accuracies, costs))
-    sign = "≥ " if accuracy < accuracies[0] else "≤ " if accuracy > accuracies[-1] else ""
-    return f"{sign}{mean(each[what][-1] for each in records) / needed:.2f}"
+    needed = math.exp(np.interp(accuracy, accuracies, np.log(costs)))
+    bound = "above " if accuracy < accuracies[0] else "below " if accuracy > accuracies[-1] else ""
+    return f"{bound}{mean(each[what][-1] for each in records) / needed:.2f}"
 
 
 def reached(records: Sequence[Record], others: Sequence[Record]) -> str:
-    """How often validation accuracy gets to where the network from scratch ends, and at which share of its FLOPs."""
+    """How often validation accuracy gets to where other trainings end, and at which share of their FLOPs."""
     ends = {each["seed"]: (each["validation"][-1], each["flops"][-1]) for each in others}
     shares = []
     for each in records:
-        wanted, all_of_it = ends.get(each["seed"], (math.inf, 1))
+        wanted, whole = ends.get(each["seed"], (math.inf, 1))
         passed = [flops for flops, value in zip(each["flops"], each["validation"], strict=True) if value >= wanted]
-        shares += [passed[0] / all_of_it] if passed else []
-    return f"{len(shares)} of {len(records)}" + (f", at {mean(shares):.2f}" if shares else "")
+        shares += [flops / whole for flops in passed[:1]]
+    return f"{len(shares)} of {len(records)} at {mean(shares):.2f} of its FLOPs" if shares else ""
 
 
 def picture(records: Sequence[Record], path: Path) -> None:
