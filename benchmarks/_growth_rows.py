@@ -274,7 +274,7 @@ def rows(network: str, data: Sequence[Any], cost: Cost, few: int = 3) -> list[Ro
     """
     found = [Row("width", ALONE), *scratch("width", cost, 2, 0)]
     if network == "wide":
-        methods = {name: widths(data)[name] for name in ("r2r", "net2net", "random_pad")}
+        methods = {name: widths(data)[name] for name in ("r2r", "zero", "net2net", "random_pad")}
         found += grown("width", methods)
         return found + [Row("when", f"{name} at {LATE:.0%}", (Growth(LATE, grow),)) for name, grow in methods.items()]
     seeds = few if network == "inception" else 5

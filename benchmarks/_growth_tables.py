@@ -205,7 +205,7 @@ def picture(records: Sequence[Record], path: Path) -> None:
     """Mean validation accuracy of both networks, by epochs and by FLOPs."""
 
     def draw(figure: Figure) -> Mapping[str, str]:
-        networks = list(dict.fromkeys(each["network"] for each in records))
+        networks = [name for name in NETWORKS if any(each["network"] == name for each in records)]
         grid = figure.subplots(len(networks), 2, squeeze=False, sharey="row")
         for line, network in zip(grid, networks, strict=True):
             for number, row in enumerate(SHOWN):
@@ -223,4 +223,4 @@ def picture(records: Sequence[Record], path: Path) -> None:
         figure.legend(loc="outside upper center", ncols=4, fontsize=10)
         return {}
 
-    save(draw, path, 330 * len({each["network"] for each in records}))
+    save(draw, path, 60 + 230 * len({each["network"] for each in records}))

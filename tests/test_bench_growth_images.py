@@ -7,6 +7,7 @@ import pytest
 import netmorph
 from benchmarks import growth_images
 from benchmarks._growth_rows import ALONE, rows
+from benchmarks._growth_tables import Record, as_much, difference, reached
 from benchmarks.growth_images import Meter, images, main, planned, read
 from netmorph.train import Recipe
 from netmorph.train.inputs import examples
@@ -67,3 +68,16 @@ def test_every_growth_can_be_made() -> None:
             for growth in row.growths:
                 graph = growth.what(graph, (), 0)
             assert Meter(model, dataset, Recipe()).told["parameters"]
+
+
+def test_costs_are_compared_where_the_network_from_scratch_is_as_good() -> None:
+    def one(test: float, flops: float, seed: int = 0) -> Record:
+        return {"seed": seed, "test": test, "flops": [flops], "validation": [test]}
+
+    curve = [[one(0.5, 1e3)], [one(0.6, 1e5)]]
+    assert as_much([one(0.55, 5e3)], curve, "flops") == "0.50", "1e4 from scratch"
+    assert as_much([one(0.4, 5e2)], curve, "flops") == "above 0.50"
+    assert as_much([one(0.7, 1e5)], curve, "flops") == "below 1.00"
+    pairs = [one(0.52, 1), one(0.56, 1, seed=1)], [one(0.5, 1), one(0.5, 1, seed=1)]
+    assert difference(*pairs) == "+4.00 ± 25.41"
+    assert reached(pairs[0], [one(0.55, 4), one(0.55, 4, seed=1)]) == "1 of 2 at 0.25 of its FLOPs"
