@@ -280,7 +280,7 @@ def rows(network: str, data: Sequence[Any], cost: Cost, few: int = 3) -> list[Ro
     seeds = few if network == "inception" else 5
     found += [replace(row, seeds=5 if row.name in MAIN else seeds) for row in grown("width", widths(data))]
     deeper = [*scratch("depth", cost, 1, 1), *grown("depth", ways(network, data))]
-    found += [replace(row, seeds=seeds) for row in deeper]
+    found += [replace(row, seeds=few) for row in deeper]
     return found if network == "inception" else [*found, *when(few), *chosen(few), *several(cost, few)]
 
 

@@ -64,11 +64,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
         options.folder.mkdir(parents=True, exist_ok=True)
         dataset = images(options.data, options.images)
         recipe = replace(RECIPE, epochs=options.epochs)
-        for seed in range(options.seeds):
-            for network in options.networks:
-                for row in planned(network, dataset):
-                    if seed < row.seeds:
-                        once(row, network, dataset, recipe, seed, options.folder)
+        plan = {network: planned(network, dataset) for network in options.networks}
+        jobs = [(row, network, seed) for seed in range(options.seeds) for network in plan for row in plan[network]]
+        for row, network, seed in sorted(jobs, key=lambda job: -job[0].seeds):  # what matters less comes last
+            if seed < row.seeds:
+                once(row, network, dataset, recipe, seed, options.folder)
     told = report(read(options.folder)) + f"\n{machine_line()}"
     print(told)
     write_text(options.folder / "tables.md", told)
