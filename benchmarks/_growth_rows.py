@@ -261,7 +261,7 @@ def choices(grow: Grow) -> dict[str, tuple[Grow, LearningRatePolicy]]:
 
 
 Cost = Callable[[float, int], int]  # training FLOPs of an image, by width and blocks more
-ALONE = "no growth"
+ALONE, LONGER = "no growth", "no growth, FLOPs of growth at 50%"
 SCRATCH, SAME, SHORTER = "from scratch", "from scratch, FLOPs of growth at 50%", "from scratch, shorter still"
 
 
@@ -272,7 +272,8 @@ def rows(network: str, data: Sequence[Any], cost: Cost, few: int = 3) -> list[Ro
         data: batches of inputs and labels that some ways to grow look at.
         few: seeds of what matters less; the others have five.
     """
-    found = [Row("width", ALONE), *scratch("width", cost, 2, 0)]
+    longer = MIDDLE + (1 - MIDDLE) * cost(2, 0) / cost(1, 0)
+    found = [Row("width", ALONE), Row("width", LONGER, length=longer, seeds=few), *scratch("width", cost, 2, 0)]
     if network == "wide":
         methods = {name: widths(data)[name] for name in ("r2r", "zero", "net2net", "random_pad")}
         found += grown("width", methods)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from benchmarks._growth_rows import ALONE, DEFAULT, NETWORKS, SAME, SCRATCH, SHORTER
+from benchmarks._growth_rows import ALONE, DEFAULT, LONGER, NETWORKS, SAME, SCRATCH, SHORTER
 from benchmarks._shrink_tables import COLOURS, table
 from netmorph.report.figures import flops_axis, save
 
@@ -33,7 +33,7 @@ COLUMNS = (
     "FLOPs / from scratch's for as much",
     "seconds / likewise",
 )
-REFERENCES = (ALONE, SHORTER, SAME, SCRATCH)
+REFERENCES = (ALONE, LONGER, SHORTER, SAME, SCRATCH)
 RANDOM = {"width": "random_pad", "depth": "random"}
 CHOICES = {"width": "choices, width", "depth": "choices, depth"}
 SHOWN = [ALONE, SCRATCH, SAME, "r2r", "zero", "net2net", "random_pad"]

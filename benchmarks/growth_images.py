@@ -107,7 +107,7 @@ def trained(row: Row, network: str, dataset: Dataset, recipe: Recipe, seed: int,
     recipe = replace(recipe, epochs=max(1, round(row.length * recipe.epochs)))
     meter = Meter(model, dataset, recipe)
     shares = tuple(growth.when for growth in row.growths if not isinstance(growth.when, Plateau))
-    branches = row.is_small and set(shares) <= set(MOMENTS)  # or is what the others branch off from
+    branches = row.is_small and row.length == 1 and set(shares) <= set(MOMENTS)  # or is what the others branch off from
     grow = growing(row.growths, recipe.epochs)["edit"] if shares else unedited
     kept = {round(share * recipe.epochs): folder / f"{network}-{seed}-{share}.safetensors" for share in MOMENTS}
     with tempfile.TemporaryDirectory() as temporary:
@@ -119,7 +119,7 @@ def trained(row: Row, network: str, dataset: Dataset, recipe: Recipe, seed: int,
 
         def on_epoch(epoch: Epoch) -> None:
             meter.note(epoch)
-            if row.is_small and not shares and epoch.epoch in kept:
+            if branches and not shares and epoch.epoch in kept:
                 shutil.copy(checkpoint, kept[epoch.epoch])
             if epoch.epoch == recipe.epochs:  # the last epoch's network, whichever was the best
                 meter.told["test"] = evaluate(model, dataset.test, dataset)["accuracy"]
