@@ -67,7 +67,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         plan = {network: planned(network, dataset) for network in options.networks}
         jobs = [(row, network, seed) for seed in range(options.seeds) for network in plan for row in plan[network]]
         for row, network, seed in sorted(jobs, key=lambda job: -job[0].seeds):  # what matters less comes last
-            if seed < row.seeds and (not options.rows or row.name in options.rows):
+            if seed < row.seeds and (not options.rows or f"{row.table}: {row.name}" in options.rows):
                 once(row, network, dataset, recipe, seed, options.folder)
     told = report(read(options.folder)) + f"\n{machine_line()}"
     print(told)
@@ -213,7 +213,7 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("folder", type=Path, metavar="FOLDER", help="for results; a run that was stopped goes on there")
     parser.add_argument("--seeds", type=int, default=5, help="so many, from 0 on (default: %(default)s)")
     parser.add_argument("--networks", choices=NETWORKS, nargs="+", default=list(NETWORKS), help="(default: all)")
-    parser.add_argument("--rows", nargs="+", metavar="NAME", help="only these, and 'no growth' (default: all)")
+    parser.add_argument("--rows", nargs="+", metavar="NAME", help="only these, as 'width: r2r' (default: all)")
     parser.add_argument("--data", default="cifar10", help="a name or a folder (default: %(default)s)")
     parser.add_argument("--images", type=int, default=IMAGES, help="to learn from (default: %(default)s)")
     parser.add_argument("--epochs", type=int, default=RECIPE.epochs, help="(default: %(default)s)")
