@@ -24,6 +24,7 @@ T = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262)
 
 COLUMNS = (
     "",
+    "seeds",
     "test accuracy, %",
     "minus from scratch, FLOPs of growth at 50%",
     "minus random at that moment",
@@ -36,7 +37,17 @@ COLUMNS = (
 REFERENCES = (ALONE, LONGER, SHORTER, SAME, SCRATCH)
 RANDOM = {"width": "random_pad", "depth": "random"}
 CHOICES = {"width": "choices, width", "depth": "choices, depth"}
-SHOWN = [ALONE, SCRATCH, SAME, "r2r", "zero", "net2net", "random_pad"]
+# Colour and line of what the picture shows; the same network has the same colour.
+SHOWN = {
+    ALONE: (COLOURS[0], "-"),
+    LONGER: (COLOURS[0], "--"),
+    SCRATCH: (COLOURS[1], "-"),
+    SAME: (COLOURS[1], "--"),
+    "zero": (COLOURS[2], "-"),
+    "r2r": (COLOURS[3], "-"),
+    "net2net": (COLOURS[5], "-"),
+    "random_pad": (COLOURS[6], "-"),
+}
 Line = tuple[str, list[Record]]  # what a line of a table is about
 
 
@@ -97,7 +108,7 @@ def compared(title: str, records: Sequence[Record], kind: str, lines: Sequence[L
     cells = []
     curve = [of(records, kind, row) for row in (SHORTER, SAME, SCRATCH)]
     for name, own in lines:
-        line = [name, told(100 * each["test"] for each in own), difference(own, of(records, kind, SAME))]
+        line = [name, str(len(own)), told(100 * each["test"] for each in own), difference(own, of(records, kind, SAME))]
         random = f"{RANDOM[kind]} at {name.partition(' at ')[2]}" if name not in REFERENCES else ""
         line.append(difference(own, dict(lines).get(random, of(records, kind, RANDOM[kind]))))
         jumps = [sum(each["jumps"]) for each in own if each["jumps"]]
@@ -208,7 +219,7 @@ def picture(records: Sequence[Record], path: Path) -> None:
         networks = [name for name in NETWORKS if any(each["network"] == name for each in records)]
         grid = figure.subplots(len(networks), 2, squeeze=False, sharey="row")
         for line, network in zip(grid, networks, strict=True):
-            for number, row in enumerate(SHOWN):
+            for row, (colour, style) in SHOWN.items():
                 own = [each for each in of(records, "width", row) if each["network"] == network]
                 if not own:
                     continue
@@ -216,7 +227,10 @@ def picture(records: Sequence[Record], path: Path) -> None:
                 flops = np.mean([each["flops"] for each in own], 0)
                 for axes, x in zip(line, (np.arange(1, len(values) + 1), flops), strict=True):
                     label = row if axes is grid[0][0] else None
-                    axes.plot(x, values, color=COLOURS[number % len(COLOURS)], linewidth=1.3, label=label)
+                    axes.plot(x, values, color=colour, linestyle=style, linewidth=1.3, label=label)
+                if row == ALONE:
+                    epochs = len(values)
+            line[0].set_xlim(0.5, epochs + 0.5)  # what is longer goes on beyond
             line[0].set_ylabel(f"{network}: validation, %")
             line[0].set_xlabel("epochs")
             flops_axis(line[1], "training FLOPs", log=False)
