@@ -28,7 +28,7 @@ LEVELS = (
     ("observe", "export", "widenings", "draws"),
     ("edit",),
     ("measure", "scores", "train"),
-    ("policy", "testing", "integrations"),
+    ("policy", "testing", "integrations", "draw"),
     ("run", "shrink"),
     ("search", "report"),
     ("session", "shrinking", "ranks", "reproduce"),

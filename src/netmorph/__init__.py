@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:  # what `__getattr__` finds, for type checkers and editors
     from netmorph import (
         data,
+        draw,
         draws,
         edit,
         export,
@@ -66,6 +67,7 @@ __all__ = [
     "WidthError",
     "apply",
     "data",
+    "draw",
     "draws",
     "edit",
     "export",
