@@ -66,11 +66,14 @@ class Diagram:
         Raises:
             DrawError: a depth below one.
         """
-        return svg.svg(self.at(depth), self.text(), [self.title, self.numbers(), *self.notes], self.groups)
+        notes = [self.title, self.numbers(), *self.notes, svg.key(self.root)]
+        return svg.svg(self.at(depth), self.text(), notes, self.groups)
 
     def html(self) -> str:
         """A page of its own: the picture, each box to be unfolded below it, and all numbers as a table."""
-        return page.page(self.title, self.svg(), self.root, self.groups, [self.numbers(), *self.notes])
+        picture = svg.svg(self.at(), self.text(), (), self.groups)
+        notes = [self.numbers(), *self.notes, svg.key(self.root)]
+        return page.page(self.title, picture, self.root, self.groups, notes)
 
     def as_json(self) -> dict[str, Any]:
         """The whole network as plain values, also what a picture leaves out."""
@@ -132,15 +135,15 @@ def _words(box: Box) -> str:
 
 
 def _as_fits(root: Box) -> Box:
-    """As many structures opened as a page takes: those further outside first, then those that run first."""
+    """As many structures opened as a page takes: first those that hold the most parameters."""
+    held: dict[Hashable, int] = {}
+    for box in root.walk():
+        if box.inside and box is not root:
+            held[structure(box)] = held.get(structure(box), 0) + box.parameters * box.times
+    candidates = sorted(held, key=lambda key: -held[key])  # what is in another box comes behind it, as it holds no more
     opened: set[Hashable] = set()
-    level = [root]
-    candidates: dict[Hashable, None] = {}
-    while level:
-        level = [inner for box in level for inner in box.inside if inner.inside]
-        candidates |= dict.fromkeys(map(structure, level))
     best = shown(root, lambda box, _: False)
-    for candidate in [*candidates][:TRIES]:
+    for candidate in candidates[:TRIES]:
         tried = {*opened, candidate}
         box = shown(root, lambda box, _, tried=tried: structure(box) in tried)  # type: ignore[misc]
         laid = lay(box, svg.lines)

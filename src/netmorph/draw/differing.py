@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from netmorph.draw.architecture import groups_of
 from netmorph.draw.boxes import OUTSIDE, Box, Change, Edge
 from netmorph.draw.diagram import Diagram
+from netmorph.draw.networks import groups_of
 from netmorph.draw.reading import read
 from netmorph.graph import Graph
 
@@ -119,7 +119,7 @@ def _likeness(before: Box, after: Box) -> int:
     if not same_kind and not (same_path and before.is_junction == after.is_junction):
         return 0
     same_size = before.parameters == after.parameters and before.outputs == after.outputs
-    return 1 + 4 * same_kind + 2 * same_path + 2 * same_size + (before.detail == after.detail)
+    return 1 + 4 * same_kind + 2 * same_path + 3 * same_size + (before.detail == after.detail)
 
 
 def _edges(before: Sequence[Edge], old: dict[int, int], after: Sequence[Edge], new: dict[int, int]) -> tuple[Edge, ...]:

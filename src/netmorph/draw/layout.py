@@ -19,7 +19,6 @@ Lines = Callable[[Box, str], tuple[Line, ...]]  # what stands in a box, inside o
 LINE = 15.0  # its height
 PAD, SIDE, GAP, TRACK, RAIL = 7.0, 14.0, 16.0, 6.0, 9.0
 CIRCLE = 18.0
-WIDEST = 300.0  # of a text
 
 
 @dataclass
@@ -103,7 +102,7 @@ def lay(box: Box, lines: Lines, around: str | None = None) -> Laid:
         around: the path of the box around it; None for the whole picture, which has no text of its own.
     """
     texts = () if around is None else lines(box, around)
-    width = 2 * PAD + 2 + max((min(WIDEST, letters.width(*text)) for text in texts), default=0)
+    width = 2 * PAD + 2 + max((letters.width(*text) for text in texts), default=0)
     header = LINE * len(texts) + (PAD if texts else 0)
     if not box.inside:
         if box.is_junction and len(texts[0][0]) == 1:

@@ -22,5 +22,17 @@ def fitted(text: str, room: float) -> str:
     return text.rstrip() + "…"
 
 
+def wrapped(text: str, room: float) -> list[str]:
+    """The text in lines, broken at spaces."""
+    lines: list[str] = []
+    for word in text.split():
+        longer = f"{lines[-1]} {word}" if lines else word
+        if lines and width("", longer) <= room:
+            lines[-1] = longer
+        else:
+            lines.append(word)
+    return lines
+
+
 def _letter(letter: str) -> float:
     return _NARROW.get(letter, _CAPITAL if letter.isupper() else _OTHER)

@@ -8,11 +8,20 @@ from html import escape
 from netmorph.draw import letters
 from netmorph.draw.boxes import JUNCTIONS, OUTSIDE, Box, Change, Channels, Shape
 from netmorph.draw.folding import name_in
-from netmorph.draw.layout import CIRCLE, LINE, PAD, WIDEST, Laid, Line, Wire, lay
+from netmorph.draw.layout import CIRCLE, LINE, PAD, Laid, Line, Wire, lay
 from netmorph.wording import compact, flops_text
 
-# M. Okabe and K. Ito, Color universal design, 2008: told apart by the colour-blind; yellow left out, pale on white.
-COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00")
+# M. Okabe and K. Ito, Color universal design, 2008: told apart by the colour-blind. Yellow is left out, pale on white;
+# behind each the paler one for dark pages.
+COLOURS = (
+    ("#0072b2", "#4aa8e0"),
+    ("#d55e00", "#ff8a47"),
+    ("#009e73", "#35c79a"),
+    ("#cc79a7", "#e3a2c6"),
+    ("#56b4e9", "#8fd0f5"),
+    ("#e69f00", "#f5c15c"),
+)
+WIDEST, CONTENT, NOTES = 290.0, 190.0, 420.0  # px of a name, of what is inside, and of a line above the picture
 SIGNS = {
     Change.NEW: "+ ",
     Change.GONE: "− ",
@@ -25,16 +34,28 @@ _STYLE = """
 .nm text{fill:#1f2933}.nm .s{fill:#52606d;font-size:11px}.nm .h{font-weight:600}.nm .l{fill:#52606d;font-size:10.5px;
 paint-order:stroke;stroke:#fff;stroke-width:3px}
 .nm rect,.nm circle{fill:#fff;stroke:#7b8794}.nm .c{fill:#f5f7fa;stroke:#9aa5b1}.nm .c2{fill:#e9edf2}
-.nm .t{font-size:15px;font-weight:600}.nm .b{fill:none;stroke:none}.nm path{fill:none;stroke:#7b8794;stroke-width:1.4}
-.nm .a{fill:#7b8794;stroke:none}.nm .r{stroke-width:2.4}
+.nm .b{fill:none;stroke:none}.nm path{fill:none;stroke:#7b8794;stroke-width:1.4}
+.nm .a{fill:#7b8794;stroke:none}.nm .f{stroke-dasharray:2 2}
 .nm .new{stroke:#0072b2;stroke-width:2.5;fill:#e3f1fa}.nm .gone{stroke:#b34700;stroke-width:2;stroke-dasharray:5 3;
 fill:#fdeee3}.nm .wider,.nm .narrower,.nm .changed{stroke:#1f2933;stroke-width:2.5}
 .nm path.new,.nm path.gone{fill:none}
-@media(prefers-color-scheme:dark){.nm text{fill:#e4e7eb}.nm .s,.nm .l{fill:#b8c2cc}.nm .l{stroke:#16191d}
+LIGHT@media(prefers-color-scheme:dark){.nm text{fill:#e4e7eb}.nm .s,.nm .l{fill:#b8c2cc}.nm .l{stroke:#16191d}
 .nm rect,.nm circle{fill:#23282e;stroke:#7b8794}.nm .c{fill:#1b1f24;stroke:#616e7c}.nm .c2{fill:#262c33}
 .nm .b{fill:none}.nm .new{fill:#0d3a57;stroke:#56b4e9}.nm .gone{fill:#4a2a12;stroke:#e69f00}
-.nm .wider,.nm .narrower,.nm .changed{stroke:#e4e7eb}}
+.nm .wider,.nm .narrower,.nm .changed{stroke:#e4e7eb}DARK}
 """
+
+
+def _style() -> str:
+    """The looks of all classes: `g0`, `g1` ... are the colours of channel groups, of lines and of stripes."""
+    light, dark = (
+        "".join(
+            f".nm path.g{number}{{stroke:{pair[side]}}}.nm rect.g{number}{{stroke:none;fill:{pair[side]}}}"
+            for number, pair in enumerate(COLOURS)
+        )
+        for side in (0, 1)
+    )
+    return _STYLE.replace("LIGHT", light).replace("DARK", dark).replace("\n", "")
 
 
 def svg(root: Box, text: str, notes: Sequence[str], groups: Mapping[str, Channels]) -> str:
@@ -50,6 +71,15 @@ def svg(root: Box, text: str, notes: Sequence[str], groups: Mapping[str, Channel
     return _Writer(groups).document(laid, text, notes)
 
 
+def key(root: Box) -> str:
+    """What signs and colours mean."""
+    if root.was is not None:
+        return ", ".join(f"{sign.strip()} {change}" for change, sign in SIGNS.items())
+    if not root.edges:
+        return ""
+    return "One colour: one channel group. Dotted: frozen."
+
+
 def lines(box: Box, around: str) -> tuple[Line, ...]:
     """What stands in a box: name and kind, what is inside where that is not shown, numbers."""
     if box.is_junction:
@@ -57,7 +87,12 @@ def lines(box: Box, around: str) -> tuple[Line, ...]:
     sign = SIGNS.get(box.change, "") if box.change else ""
     times = f"{box.times} × " if box.times > 1 else ""
     first = f"{sign}{name_in(box, around)}".rstrip(), f"{times}{box.kind} {box.detail}".rstrip()
-    return (first, *(("", text) for text in [box.together, box.content, *_numbers(box)] if text))
+    if letters.width(*first) > WIDEST:
+        first = letters.fitted(first[0], WIDEST), letters.fitted(first[1], WIDEST - letters.width(first[0]))
+    words = letters.wrapped(box.content, CONTENT)
+    if len(words) > 2:
+        words = [words[0], letters.fitted(f"{words[1]} …", CONTENT)]
+    return (first, *(("", text) for text in [box.together, *words, *_numbers(box)] if text))
 
 
 def _numbers(box: Box) -> list[str]:
@@ -107,18 +142,20 @@ class _Writer:
         self.out: list[str] = []
 
     def document(self, laid: Laid, text: str, notes: Sequence[str]) -> str:
-        head = [LINE * 1.5 + LINE * number for number in range(len(notes))]
-        top = LINE * len(notes) + (LINE if notes else 2)
-        width = max([laid.width, 200.0, *(1.2 * letters.width("", note) + 2 * PAD for note in notes)])
-        height = top + laid.height + 2 * PAD + 22
+        told = [line for note in notes for line in letters.wrapped(note, max(laid.width, NOTES) - 2 * PAD)]
+        top = LINE * len(told) + (LINE if told else 2)
+        wide = max((letters.width("", line) for line in told), default=0.0) + 2 * PAD
+        width, height = max(laid.width, wide, 200.0), top + laid.height + PAD
         size = f'viewBox="0 0 {width:.0f} {height:.0f}" width="{width:.0f}"'
         self.out.append(
             f'<svg xmlns="http://www.w3.org/2000/svg" class="nm" role="img" {size} style="max-width:100%;height:auto">'
-            f"<title>{escape(text)}</title><style>{_STYLE}</style>"
+            f"<title>{escape(text)}</title><style>{_style()}</style>"
         )
-        for number, note in enumerate(notes):
-            self._text(PAD, head[number], ("", note), "t" if number == 0 else "s")
-        self._box(laid, (width - laid.width) / 2 if laid.width < width else 0.0, top, 0, "")
+        for number, line in enumerate(told):
+            self._text(
+                PAD, LINE * (number + 1.3), (line, "") if number == 0 else ("", line), "" if number == 0 else "s"
+            )
+        self._box(laid, (width - laid.width) / 2, top, 0, "")
         self.out.append("</svg>")
         return "".join(self.out)
 
@@ -152,16 +189,17 @@ class _Writer:
     def _stripe(self, laid: Laid) -> None:
         if laid.box.groups and not laid.box.inside:
             colour = self._colour(laid.box.groups)
-            look = f"stroke:none;fill:{colour}" if colour else "stroke-dasharray:2 2"
-            self.out.append(f'<rect x="1" y="3" width="4" height="{laid.height - 6:.4g}" rx="2" style="{look}"/>')
+            self.out.append(
+                f'<rect class="{colour or "f"}" x="1" y="3" width="4" height="{laid.height - 6:.4g}" rx="2"/>'
+            )
 
     def _wire(self, wire: Wire, is_whole: bool) -> None:
         points = wire.points
         steps = "".join(f"{'L' if number else 'M'}{x:.5g} {y:.5g}" for number, (x, y) in enumerate(points))
-        change = f' class="{wire.edge.change}"' if wire.edge.change in (Change.NEW, Change.GONE) else ""
-        found = "" if change else self._colour(wire.edge.groups)
-        colour = f' style="stroke:{found}"' if found else ""
-        self.out.append(f'<path{change}{colour} d="{steps}"/>')
+        is_change = wire.edge.change in (Change.NEW, Change.GONE)
+        kind = wire.edge.change if is_change else self._colour(wire.edge.groups)
+        look = f' class="{kind}"' if kind else ""
+        self.out.append(f'<path{look} d="{steps}"/>')
         if wire.edge.target == OUTSIDE and not is_whole:
             return  # it goes on outside
         (x, y), (before, _) = points[-1], points[-2]
@@ -172,16 +210,16 @@ class _Writer:
             self.out.append(f'<path class="a" d="M{x:.5g} {y:.5g}l-3.5 -5h7z"/>')
 
     def _colour(self, groups: Sequence[str]) -> str:
-        """Of the first group that may change; none of what is frozen."""
+        """The class for the first group that may change; none of what is frozen."""
         free = [group for group in groups if group in self.groups and not self.groups[group].is_frozen]
         if not free:
             return ""
-        return self.colours.setdefault(free[0], COLOURS[len(self.colours) % len(COLOURS)])
+        return self.colours.setdefault(free[0], f"g{len(self.colours) % len(COLOURS)}")
 
     def _text(self, x: float, y: float, line: Line, kind: str, anchor: str = "") -> None:
+        """`line` at a place; `kind` is its class."""
         strong, plain = line
         where = (f' class="{kind}"' if kind else "") + (f' text-anchor="{anchor}"' if anchor else "")
-        plain = plain if kind == "t" else letters.fitted(plain, WIDEST - letters.width(strong))
         bold = f'<tspan class="h">{escape(strong)}</tspan>' if strong else ""
         parts = " ".join(part for part in (bold, escape(plain)) if part)
         self.out.append(f'<text{where} x="{x:.5g}" y="{y:.5g}">{parts}</text>')
