@@ -16,7 +16,7 @@ from netmorph.errors import NetmorphError
 from netmorph.files import write_text
 from netmorph.wording import compact, flops_text
 
-WIDE, TALL = 900.0, 2000.0  # px that a picture may take by itself
+WIDE, TALL = 900.0, 2300.0  # px that a picture may take by itself
 TRIES = 60  # structures that are looked at for that
 
 

@@ -66,7 +66,7 @@ class _Unit:
 class _Reader:
     def __init__(self, graph: Graph) -> None:
         self.graph, run = graph, graph.recording
-        self.data = _data(graph)
+        self.data, self.written = _data(run.calls, run.inputs)
         self.batch = next((value.shape[0] for value in run.inputs if value.shape), 1)
         self.parameters = {
             name
@@ -79,10 +79,10 @@ class _Reader:
             ".".join(steps[:length]) for steps in (owner.split(".") for owner in owners) for length in range(len(steps))
         }
         self.group_of: dict[Atom, str] = {group.atom: group.name for group in graph.groups.values()}
-        self.written: dict[str, list[str]] = {}
+        self.writers: dict[str, list[str]] = {}  # by tensor, the groups that it writes
         for group in graph.groups.values():
             for site in group.where(Role.WRITE):
-                self.written.setdefault(site.tensor, []).append(group.name)
+                self.writers.setdefault(site.tensor, []).append(group.name)
         self.givers: dict[Value, tuple[_Unit, ...]] = {value: (_Unit(()),) for value in run.inputs}
         self.weights: dict[Value, frozenset[str]] = {  # the parameters that a value is computed from
             value: frozenset([name]) for name, value in run.tensors.items() if name in self.parameters
@@ -107,11 +107,13 @@ class _Reader:
                         self._call(call, around)
                 else:
                     self._unit(_Unit(around, part.path, type(self.graph.modules[part.path]).__name__, calls))
+                    self._write(calls)
             else:
                 self._enter(part, (*around, part))
 
     def _takes_data(self, call: Call) -> bool:
-        return bool(call.outputs) and call.outputs[0] in self.data
+        gives = bool(call.outputs) and call.outputs[0] in self.data and call.op.overloadpacket not in MAKING
+        return gives and any(value in self.data for value in call.values)
 
     def _is_layer(self, frame: _Frame) -> bool:
         """Whether nothing is shown of what happens inside: no module in it takes data, or it is one of PyTorch's."""
@@ -138,6 +140,14 @@ class _Reader:
             self.givers.update((value, tuple(givers)) for value in call.outputs)
         else:
             self._unit(_Unit(around, self._owner(call, around[-1].path), operator(call), [call]))
+        self._write([call])
+
+    def _write(self, calls: Sequence[Call]) -> None:
+        """What is written into a part of a tensor is in the tensor."""
+        for output in (output for call in calls for output in call.outputs):
+            for whole in self.written.get(output, ()):
+                givers = (*self.givers.get(whole, ()), *self.givers.get(output, ()))
+                self.givers[whole] = tuple(dict.fromkeys(givers))
 
     def _owner(self, call: Call, path: str) -> str:
         """The module whose weight an operator uses; a parameter of the module around stands for itself."""
@@ -205,7 +215,7 @@ class _Reader:
             kind or (type(self.graph.modules[drawn.path]).__name__ if isinstance(drawn, _Frame) else drawn.kind),
             parameters=sum(_product(shapes[name]) for name in names),
             flops=flops_of(each for call in calls for each in call.contractions).at() // max(1, self.batch),
-            groups=tuple(dict.fromkeys(group for name in sorted(names) for group in self.written.get(name, ()))),
+            groups=tuple(dict.fromkeys(group for name in sorted(names) for group in self.writers.get(name, ()))),
         )
         if isinstance(drawn, _Unit):
             return replace(box, detail=detail(calls), inputs=drawn.reads, outputs=(drawn.shape,))
@@ -239,13 +249,25 @@ def _frames(calls: Sequence[Call]) -> _Frame:
     return root
 
 
-def _data(graph: Graph) -> set[Value]:
-    """The tensors that depend on the inputs by more than their sizes."""
-    found = set(graph.recording.inputs)
-    for call in graph.recording.calls:
-        if call.op.overloadpacket not in MAKING and any(value in found for value in call.values):
-            found.update(call.outputs)
-    return found
+def _data(calls: Sequence[Call], inputs: Sequence[Value]) -> tuple[set[Value], dict[Value, list[Value]]]:
+    """The tensors that depend on the inputs by more than their sizes; and what is written to with a part of it.
+
+    A write is told by what it gives, as `y[:, :2] = x` does.
+    """
+    found, whole, written = set(inputs), dict[Value, Value](), dict[Value, list[Value]]()
+    for call in calls:
+        schema = call.op._schema
+        if call.values and not schema.is_mutable and schema.returns and schema.returns[0].alias_info:
+            whole.update(dict.fromkeys(call.outputs, call.values[0]))  # a view of it
+        if call.op.overloadpacket in MAKING or not any(value in found for value in call.values):
+            continue
+        found.update(call.outputs)
+        part = call.values[0]
+        while schema.is_mutable and part in whole:
+            part = whole[part]
+            written.setdefault(call.outputs[0], []).append(part)
+            found.add(part)
+    return found, written
 
 
 def _place(frame: _Frame, inner: _Frame | _Unit) -> int:

@@ -20,6 +20,7 @@ PASSING = {
     *(aten.expand, aten.expand_as, aten.repeat, aten.select, aten.slice, aten.narrow, aten.index),
     *(aten.split, aten.split_with_sizes, aten.chunk, aten.unbind, aten.tensor_split, aten.unsafe_chunk),
     *(aten.dropout, aten.feature_dropout, aten.alpha_dropout, aten.feature_alpha_dropout, aten.copy_),
+    *(aten.dropout_, aten.feature_dropout_, aten.alpha_dropout_, aten.feature_alpha_dropout_),
 }
 # What takes no more of a tensor than its size and type.
 MAKING = {
