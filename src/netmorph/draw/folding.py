@@ -98,7 +98,8 @@ def _one(box: Box, run: range) -> Box:
         follow = any(edge.source in run and edge.target in run for edge in box.edges)
         return replace(first, paths=paths, together="" if follow else "side by side")
     parameters, flops = (sum(getattr(inner, name) for inner in boxes) for name in ("parameters", "flops"))
-    together = "each reads all before it"
+    pairs = {(edge.source, edge.target) for edge in box.edges if edge.source in run and edge.target in run}
+    together = f"each reads {'all' if len(pairs) == len(run) * (len(run) - 1) // 2 else 'several'} before it"
     return replace(first, paths=paths, parameters=parameters, flops=flops, outputs=last.outputs, together=together)
 
 

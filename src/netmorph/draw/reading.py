@@ -182,7 +182,7 @@ class _Reader:
         came: _Frame | _Unit = giver
         for frame in reversed(giver.around[shared:]):
             place, output = _place(frame, came), _port(came, giver)
-            port = frame.outputs.setdefault(giver, (len(frame.outputs), shape))[0]
+            port = frame.outputs.setdefault(giver, (len(frame.outputs), giver.shape))[0]
             connect(frame, (place, output, OUTSIDE, port))
             came = frame
         goes: list[_Frame | _Unit] = [*down[shared:], *([taker] if taker else [])]
