@@ -82,6 +82,9 @@ def test_modules_of_what_cannot_be_traced_are_drawn_with_the_reason():
     assert "no forward &lt;today&gt;" in diagram.svg()
     assert [box.path for box in diagram.root.walk()] == ["", "body", "body.0", "body.1"]
     assert "Linear" in diagram.svg()
+    twice = draw.module_tree(nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2)), "why")
+    assert "2 × Linear" in twice.svg()
+    assert "side by side" not in twice.svg()
 
 
 def test_dense_layers_take_little_room():

@@ -95,8 +95,8 @@ def _one(box: Box, run: range) -> Box:
     first, last = boxes[0], boxes[-1]
     paths = tuple(path for inner in boxes for path in (inner.paths or (inner.path,)))
     if exactly(first) == exactly(last):
-        follow = any(edge.source in run and edge.target in run for edge in box.edges)
-        return replace(first, paths=paths, together="" if follow else "side by side")
+        beside = bool(box.edges) and not any(edge.source in run and edge.target in run for edge in box.edges)
+        return replace(first, paths=paths, together="side by side" if beside else "")
     parameters, flops = (sum(getattr(inner, name) for inner in boxes) for name in ("parameters", "flops"))
     pairs = {(edge.source, edge.target) for edge in box.edges if edge.source in run and edge.target in run}
     together = f"each reads {'all' if len(pairs) == len(run) * (len(run) - 1) // 2 else 'several'} before it"
@@ -175,7 +175,7 @@ def contents(box: Box) -> str:
 def name_in(box: Box, around: str) -> str:
     """The path of a box as it is told inside of another one; of several, the first and the last."""
     names = [path.removeprefix(f"{around}.") if around else path for path in (box.paths or (box.path,))]
-    if len(names) == 1:
+    if len({*names}) == 1:
         return names[0] if names[0] != around else ""
     first, last = names[0], names[-1]
     stem = first.rstrip("0123456789")

@@ -176,14 +176,15 @@ class _Reader:
         shared = sum(one is other for one, other in zip(giver.around, down, strict=False))
         shape, groups = self._shape(value), self._groups(value)
 
-        def connect(inside: _Frame, ends: Ends) -> None:
+        def connect(inside: _Frame, ends: Ends, shape: Shape = shape) -> None:
             inside.edges.setdefault(ends, Edge(ends[0], ends[2], shape, groups, ends[1], ends[3]))
 
         came: _Frame | _Unit = giver
         for frame in reversed(giver.around[shared:]):
             place, output = _place(frame, came), _port(came, giver)
-            port = frame.outputs.setdefault(giver, (len(frame.outputs), giver.shape))[0]
-            connect(frame, (place, output, OUTSIDE, port))
+            leaves = giver.shape if frame is not giver.around[0] else shape  # whatever is made of it outside
+            port = frame.outputs.setdefault(giver, (len(frame.outputs), leaves))[0]
+            connect(frame, (place, output, OUTSIDE, port), leaves)
             came = frame
         goes: list[_Frame | _Unit] = [*down[shared:], *([taker] if taker else [])]
         for frame in down[shared:]:

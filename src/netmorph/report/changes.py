@@ -30,8 +30,6 @@ def changes(folder: Path, id: int) -> Diagram | None:
         shape, classes = (told.arguments[name] for name in ("input_shape", "classes"))
         inputs = zoo.example(told.name, tuple(shape), classes)
         count = f"{len(journal)} edit{'s' if len(journal) > 1 else ''}"
-        return difference(
-            trace(told.build(), inputs), trace(model, inputs), f"Start network → network {id}, {count}"
-        )
+        return difference(trace(told.build(), inputs), trace(model, inputs), f"Start network → network {id}, {count}")
     except (NetmorphError, KeyError, TypeError):  # a damaged file must not keep the rest of a report from its reader
         return None
