@@ -8,6 +8,7 @@ import benchmarks
 
 # They need a GPU, files of weights, or hours.
 APART = {
+    "draw",
     "gpu",
     "growth_gpt",
     "narrowing",

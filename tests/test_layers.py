@@ -29,7 +29,7 @@ LEVELS = (
     ("solve",),
     ("edit",),
     ("measure", "scores", "train"),
-    ("policy", "testing", "integrations", "bank"),
+    ("policy", "testing", "integrations", "bank", "draw"),
     ("run", "shrink"),
     ("search", "report"),
     ("session", "shrinking", "ranks", "reproduce"),

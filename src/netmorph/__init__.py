@@ -14,6 +14,7 @@ if TYPE_CHECKING:  # what `__getattr__` finds, for type checkers and editors
     from netmorph import (
         bank,
         data,
+        draw,
         draws,
         edit,
         export,
@@ -69,6 +70,7 @@ __all__ = [
     "apply",
     "bank",
     "data",
+    "draw",
     "draws",
     "edit",
     "export",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import inspect
 from dataclasses import dataclass, replace
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -12,7 +13,8 @@ import torch
 from torch import nn
 
 from netmorph import zoo
-from netmorph.edit.journal import LoadError, told_base
+from netmorph.edit import Journal
+from netmorph.edit.journal import LoadError, rebuild, told_base
 from netmorph.errors import NetmorphError, suggest
 from netmorph.lazy import built_by, check_sized
 from netmorph.run.opening import file_of, load
@@ -56,7 +58,7 @@ def shape_of(text: str | None) -> tuple[int, ...] | None:
     return shape
 
 
-def network(wanted: Wanted) -> tuple[nn.Module, Any, tuple[Any, ...]]:
+def network(wanted: Wanted) -> tuple[nn.Module, Any, Journal]:
     """The network, example inputs, and the journal of its edits.
 
     Raises:
@@ -68,6 +70,32 @@ def network(wanted: Wanted) -> tuple[nn.Module, Any, tuple[Any, ...]]:
             raise NetmorphError(f"--base is for networks in a file, *{SUFFIX}, or of a run; got {wanted.model}")
         model, inputs = _built(wanted, wanted.model)
         return model, inputs, ()
+    base, inputs = _base_of(wanted, path)
+    model, journal = load(path, lambda: base)
+    return model, inputs, journal
+
+
+def around_edit(wanted: Wanted, number: int) -> tuple[nn.Module, nn.Module, Any, Journal]:
+    """The structures of before and after one of a network's edits, example inputs, and the journal up to that edit.
+
+    Weights that edits changed are zero.
+
+    Args:
+        number: of the edit, from 1 on.
+
+    Raises:
+        NetmorphError: as `network`, or the network has not so many edits.
+    """
+    _, inputs, journal = network(wanted)
+    if number > len(journal):
+        raise NetmorphError(f"{wanted.model} has {len(journal) or 'no'} edits; --edit {number} is none of them")
+    path = file_of(wanted.model)
+    before, after = (rebuild(_base_of(wanted, path)[0], journal[:count]) for count in (number - 1, number))
+    return before, after, inputs, journal[:number]
+
+
+def _base_of(wanted: Wanted, path: Path) -> tuple[nn.Module, Any]:
+    """The network that a file's edits began with, and example inputs."""
     if not path.is_file():
         raise LoadError(f"there is no file {path}; expected one that netmorph.save wrote, a run's folder, or RUN:ID")
     told = told_base(path)
@@ -81,17 +109,17 @@ def network(wanted: Wanted) -> tuple[nn.Module, Any, tuple[Any, ...]]:
             classes=wanted.classes or classes,
             options={**known, **(wanted.options or {})},
         )
-        base, inputs = _built(asked, wanted.base)
-        model, journal = load(path, lambda: base)
-    else:
-        if told is None or told.name not in zoo.MODELS:
-            raise LoadError(
-                f"{path} holds edits and weights; say with --base which network was edited, such as --base "
-                f"{told.name if told else 'mypackage.nets:build'} (a name in a file is not imported on its own)"
-            )
-        model, journal = load(path)
-        inputs = zoo.example(told.name, wanted.shape or tuple(arguments["input_shape"]), arguments["classes"])
-    return model, inputs, journal
+        return _built(asked, wanted.base)
+    if told is None or told.name not in zoo.MODELS:
+        raise LoadError(
+            f"{path} holds edits and weights; say with --base which network was edited, such as --base "
+            f"{told.name if told else 'mypackage.nets:build'} (a name in a file is not imported on its own)"
+        )
+    inputs = zoo.example(told.name, wanted.shape or tuple(arguments["input_shape"]), arguments["classes"])
+    try:
+        return told.build(), inputs
+    except (TypeError, ValueError) as error:
+        raise LoadError(f"{path}: its base {told.name} cannot be built with {arguments}: {error}") from error
 
 
 def _built(wanted: Wanted, name: str) -> tuple[nn.Module, Any]:

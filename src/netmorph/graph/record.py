@@ -70,6 +70,7 @@ class Call:
         grad: whether autograd would follow it; of a forward that takes no gradients itself, only a recording that was
             watched for that knows.
         roots: powers of widths that it multiplies by, filled in by its rule.
+        running: the calls of modules that were running, from the outside in: each one's path, and its number among all.
     """
 
     op: torch._ops.OpOverload
@@ -84,6 +85,7 @@ class Call:
     differentiates: tuple[Value, ...] | None = None
     grad: bool = True
     roots: list[RootFactor] = field(default_factory=list)
+    running: tuple[tuple[str, int], ...] = ()
 
     @functools.cached_property
     def values(self) -> list[Value]:
@@ -298,6 +300,8 @@ class Recorder(TorchDispatchMode):
         self._modules = dict(model.named_modules())
         self._paths = {id(module): path for path, module in reversed([*self._modules.items()])}
         self._stack: list[str] = [""]
+        self._running: list[tuple[tuple[str, int], ...]] = [()]
+        self._numbers = itertools.count()
         names = canonical_names(model)
         for tensor in (*model.parameters(), *model.buffers()):
             self.tensors[names[id(tensor)]] = self.enter(tensor, names[id(tensor)])
@@ -368,6 +372,7 @@ class Recorder(TorchDispatchMode):
                 draws=draws,
                 differentiates=self.sizes.differentiated if is_backward else None,
                 grad=torch.is_grad_enabled() or not is_backward,
+                running=self._running[-1],
             )
         )
         return result
@@ -386,12 +391,16 @@ class Recorder(TorchDispatchMode):
         def enter(module: nn.Module, args: Any) -> None:
             if threading.get_ident() != mine:
                 return
-            self._stack.append(self._paths.get(id(module), self._stack[-1]))
+            path = self._paths.get(id(module))
+            self._stack.append(self._stack[-1] if path is None else path)
+            number = next(self._numbers)
+            self._running.append(self._running[-1] + (((path, number),) if path else ()))
 
         def leave(module: nn.Module, args: Any, result: Any) -> None:
             if threading.get_ident() != mine:
                 return
             self._stack.pop()
+            self._running.pop()
             path = self._paths.get(id(module))
             if path is not None and isinstance(result, Tensor):
                 self.module_outputs[path] = self.value(result)

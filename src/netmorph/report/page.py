@@ -9,6 +9,7 @@ from typing import Any
 
 from netmorph.files import write_text
 from netmorph.report.arms import look
+from netmorph.report.changes import changes
 from netmorph.report.figures import image_format, save, value_of
 from netmorph.report.numbers import compact, duration, flops_text
 from netmorph.report.sections import sections
@@ -75,6 +76,7 @@ def page(records: Records) -> str:
     criterion = Criterion.of(records.meta("criterion"))
     report = found.exhibits.classification
     classes = [] if report is None else class_rows(report)
+    evolved = None if is_training(records) else found.evolved
     return render(
         "page.html",
         title=records.meta("title") or records.path.resolve().parent.name,
@@ -93,6 +95,7 @@ def page(records: Records) -> str:
         value_of=value_of,
         best=found.best and found.best.id,
         making=making(records, found),
+        changes=evolved and changes(records.path.resolve().parent, evolved.id),
     )
 
 
