@@ -26,8 +26,9 @@ from benchmarks._growing import Row, Setting, Text, branches
 from benchmarks._growing_tables import FULL, Line, picture, table
 from benchmarks.engine import machine_line
 from benchmarks.narrowing import read_records
+from netmorph import widenings
 from netmorph.files import write_text
-from netmorph.policy import WAYS, Way, drawn, to_depth
+from netmorph.policy import WAYS, Way, by_width, divide, drawn, rise, to_depth
 from netmorph.train import Recipe
 from netmorph.train.schedules import steps_until
 from netmorph.workers import keep_freed_memory
@@ -36,10 +37,19 @@ from netmorph.zoo.transformer import DEVIATION, Block
 SETTING = Setting(
     data="stdlib",
     window=64,
-    steps=3000,
-    recipe=Recipe(batch_size=16, schedule="stable", learning_rate=3e-3, warmup=0.02, decay_share=0.2),
-    full={"depth": 8, "channels": 64, "heads": 4, "tied": False},
+    steps=10_000,
+    recipe=Recipe(
+        batch_size=8,
+        optimizer="muon",
+        learning_rate=1e-2,
+        schedule="stable",
+        warmup=0.03,
+        decay_share=0.2,
+        clip_norm=1.0,
+    ),
+    full={"depth": 8, "channels": 32, "heads": 4, "tied": False},
 )
+LAYERS: int = SETTING.full["depth"]
 
 
 @dataclass(frozen=True)
@@ -47,7 +57,7 @@ class Table:
     """Rows of one question.
 
     Attributes:
-        key: fewer seeds do.
+        fewer: fewer seeds do.
     """
 
     title: str
@@ -60,41 +70,92 @@ def _as_gpt2(block: nn.Module) -> None:
     assert isinstance(block, Block)
     for layer in block.modules():
         if isinstance(layer, nn.Linear):
-            scale = (2 * SETTING.full["depth"]) ** -0.5 if layer in (block.attention.out, block.fc2) else 1.0
+            scale = (2 * LAYERS) ** -0.5 if layer in (block.attention.out, block.fc2) else 1.0
             nn.init.normal_(layer.weight, std=DEVIATION * scale)
             nn.init.zeros_(layer.bias)
 
 
-DEPTHS: dict[str, Way] = {**WAYS, "random, as GPT-2": drawn(_as_gpt2)}
-
-
-def _late(name: str, share: float, way: str, **other: Any) -> Row:
-    """From one layer to all at a share of the steps."""
-    return Row(name, ONE, ((share, to_depth(SETTING.full["depth"], DEPTHS[way])),), **other)
+DEPTHS: dict[str, Way] = {**WAYS, "random as GPT-2": drawn(_as_gpt2)}
+WIDTHS = ("r2r", "net2net", "copied_pairs", "random_pad")
 
 
 ONE = {"depth": 1}
 HALF = {"channels": SETTING.full["channels"] // 2, "heads": SETTING.full["heads"] // 2}
-SMALL, EQUAL = "one layer to the end", "full size, a third of the steps"
-SHOWN = (FULL, SMALL, EQUAL, "80%: copied", "80%: random, as GPT-2", "80%: zero")
+THIRD, TWO_THIRDS = "full size, a third of the steps", "full size, two thirds of the steps"
+SMALL, HALF_WIDTH = "one layer to the end", "half the width to the end"
+RISE = 200  # steps
+
+
+def _late(name: str, share: float, way: str = "random", **other: Any) -> Row:
+    """From one layer to all at a share of the steps."""
+    return Row(name, ONE, ((share, to_depth(LAYERS, DEPTHS[way])),), **other)
+
+
+def _in_three(name: str, shares: Sequence[float], way: str) -> Row:
+    """From one layer to 2, 4 and all."""
+    depths = (2, 4, LAYERS)
+    return Row(name, ONE, tuple((share, to_depth(d, DEPTHS[way])) for share, d in zip(shares, depths, strict=True)))
+
+
+def _wider(name: str, share: float, method: str) -> Row:
+    """From half the width to all of it."""
+    return Row(name, HALF, ((share, by_width(2, widenings.WIDENINGS[method])),))
+
+
 TABLES = (
     Table(
-        "From one layer to all at 80% of the steps",
+        "From one layer to eight, and sizes that do not grow",
         (
             Row(FULL),
+            Row(TWO_THIRDS, length=2 / 3),
+            Row(THIRD, length=1 / 3),
             Row(SMALL, ONE),
-            Row(EQUAL, length=1 / 3),
-            *(_late(f"80%: {way}", 0.8, way) for way in DEPTHS),
+            _late("at 50%: random", 0.5),
+            _late("at 80%: random", 0.8),
+            _late("at 80%: copied", 0.8, "copied"),
         ),
     ),
+    Table(
+        "What is new, and when",
+        (
+            _late("at 80%: zero", 0.8, "zero"),
+            _late("at 80%: r2r", 0.8, "r2r"),
+            _late("at 80%: random as GPT-2", 0.8, "random as GPT-2"),
+            _late("at 50%: copied", 0.5, "copied"),
+            _late("at 90%: random", 0.9),
+            _in_three("2, 4, 8 layers at 60, 75, 85%: copied", (0.6, 0.75, 0.85), "copied"),
+        ),
+        fewer=True,
+    ),
+    Table(
+        "What else: one layer to eight at 80%, random",
+        (
+            _late("the rate rises again in 200 steps", 0.8, after=rise(RISE)),
+            _late("twice the rate from growth on", 0.8, after=divide(0.5)),
+            _late("a fresh optimizer", 0.8, fresh=True),
+            Row("full size, decay of 10%", decay_share=0.1),
+            _late("decay of 10%", 0.8, decay_share=0.1),
+        ),
+        fewer=True,
+    ),
+    Table(
+        "From half the width",
+        (
+            Row(HALF_WIDTH, HALF),
+            *(_wider(f"width at 80%: {method}", 0.8, method) for method in WIDTHS),
+            _wider("width at 50%: net2net", 0.5, "net2net"),
+        ),
+        fewer=True,
+    ),
 )
+SHOWN = (FULL, THIRD, SMALL, "at 50%: random", "at 80%: random", "at 80%: copied")
 
 
 def main(arguments: Sequence[str] = ()) -> None:
     options = _options(arguments)
     torch.set_num_threads(1)
     keep_freed_memory()
-    setting = replace(SETTING, data=options.data)
+    setting = replace(SETTING, data=options.data, steps=options.steps)
     journal = options.folder / "rows.jsonl"
     told = json.loads(json.dumps(asdict(setting)))
     lines = [line for line in read_records(journal) if line["setting"] == told]
@@ -150,8 +211,15 @@ def _options(arguments: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.growth_gpt", description=__doc__.partition("\n")[0])
     parser.add_argument("folder", type=Path, help="of the results")
     parser.add_argument("--data", default=SETTING.data, help="a text, as netmorph takes it (default: %(default)s)")
+    parser.add_argument("--steps", type=int, default=SETTING.steps, help="of a training (default: %(default)s)")
     parser.add_argument("--seeds", type=int, default=5, metavar="N", help="(default: %(default)s)")
-    parser.add_argument("--fewer", type=int, default=3, metavar="N", help="seeds of lesser rows (default: %(default)s)")
+    parser.add_argument(
+        "--fewer",
+        type=int,
+        default=3,
+        metavar="N",
+        help="seeds of all tables but the first; 0 leaves them out (default: %(default)s)",
+    )
     parser.add_argument("--report", action="store_true", help="train nothing: tables and picture of what is there")
     return parser.parse_args(list(arguments))
 
