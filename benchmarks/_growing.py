@@ -184,7 +184,7 @@ def learn(learner: Learner, text: Text, recipe: Recipe, seed: int, until: int, s
         learner.optimizer.zero_grad()
         with autocast(inputs.device, recipe.bf16):
             loss = _loss(learner.model, inputs, targets)
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         if recipe.clip_norm is not None:
             nn.utils.clip_grad_norm_(learner.model.parameters(), recipe.clip_norm)
         learner.optimizer.step()

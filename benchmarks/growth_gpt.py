@@ -1,6 +1,6 @@
 """A GPT grows while it learns a text: when, from how many layers, by which blocks, at what rate, and what that pays.
 
-    python -m benchmarks.growth_gpt FOLDER [--seeds 5] [--fewer 3] [--report]
+    python -m benchmarks.growth_gpt FOLDER [--seeds 5] [--report]
 
 Characters of Python's own sources (`--data` names another text). Rows of one seed see the same batches, and those that
 start with the same network share its training up to where they leave it. FOLDER/rows.jsonl gets a line for each row
@@ -57,12 +57,12 @@ class Table:
     """Rows of one question.
 
     Attributes:
-        fewer: fewer seeds do.
+        seeds: at most so many.
     """
 
     title: str
     rows: tuple[Row, ...]
-    fewer: bool = False
+    seeds: int = 5
 
 
 def _as_gpt2(block: nn.Module) -> None:
@@ -117,6 +117,7 @@ TABLES = (
     Table(
         "When, in what way, and in how many steps",
         (
+            Row("two layers to the end", {"depth": 2}),
             _late("at 50%: copied", 0.5, "copied"),
             _late("at 80%: zero", 0.8, "zero"),
             _late("at 80%: r2r", 0.8, "r2r"),
@@ -124,7 +125,7 @@ TABLES = (
             _late("at 90%: random", 0.9),
             _in_three("2, 3, 4 layers at 60, 70, 80%: copied", (0.6, 0.7, 0.8), "copied"),
         ),
-        fewer=True,
+        seeds=3,
     ),
     Table(
         "What else: one layer to four at 80%, random",
@@ -134,7 +135,7 @@ TABLES = (
             _late("a fresh optimizer", 0.8, fresh=True),
             _late("decay of 10%", 0.8, decay_share=0.1),
         ),
-        fewer=True,
+        seeds=3,
     ),
     Table(
         "From half the width",
@@ -143,7 +144,7 @@ TABLES = (
             *(_wider(f"width at 80%: {method}", 0.8, method) for method in WIDTHS),
             _wider("width at 50%: net2net", 0.5, "net2net"),
         ),
-        fewer=True,
+        seeds=2,
     ),
 )
 SHOWN = (FULL, THIRD, SMALL, "at 50%: random", "at 80%: random", "at 80%: copied")
@@ -159,7 +160,7 @@ def main(arguments: Sequence[str] = ()) -> None:
     lines = [line for line in read_records(journal) if line["setting"] == told]
     if not options.report:
         options.folder.mkdir(parents=True, exist_ok=True)
-        for line in _results(setting, lines, options.seeds, min(options.fewer, options.seeds)):
+        for line in _results(setting, lines, options.seeds):
             lines.append(line)
             with journal.open("a") as file:
                 file.write(json.dumps(line) + "\n")
@@ -170,16 +171,11 @@ def main(arguments: Sequence[str] = ()) -> None:
     print(report)
 
 
-def _results(setting: Setting, known: Sequence[Line], seeds: int, fewer: int) -> Iterator[Line]:
-    """What is not known yet, seed by seed."""
+def _results(setting: Setting, known: Sequence[Line], seeds: int) -> Iterator[Line]:
+    """What is not known yet, table by table and seed by seed."""
     text, done = Text(setting), {(line["row"], line["seed"]) for line in known}
-    for seed in range(seeds):
-        rows = [
-            row
-            for table in TABLES
-            for row in table.rows
-            if (row.name, seed) not in done and seed < (fewer if table.fewer else seeds)
-        ]
+    for questions, seed in ((each, seed) for each in TABLES for seed in range(min(seeds, each.seeds))):
+        rows = [row for row in questions.rows if (row.name, seed) not in done]
         began = time.process_time()
         for row, learner in branches(rows, text, seed):
             yield {
@@ -210,14 +206,7 @@ def _options(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("folder", type=Path, help="of the results")
     parser.add_argument("--data", default=SETTING.data, help="a text, as netmorph takes it (default: %(default)s)")
     parser.add_argument("--steps", type=int, default=SETTING.steps, help="of a training (default: %(default)s)")
-    parser.add_argument("--seeds", type=int, default=5, metavar="N", help="(default: %(default)s)")
-    parser.add_argument(
-        "--fewer",
-        type=int,
-        default=3,
-        metavar="N",
-        help="seeds of all tables but the first; 0 leaves them out (default: %(default)s)",
-    )
+    parser.add_argument("--seeds", type=int, default=5, metavar="N", help="at most (default: %(default)s)")
     parser.add_argument("--report", action="store_true", help="train nothing: tables and picture of what is there")
     return parser.parse_args(list(arguments))
 
