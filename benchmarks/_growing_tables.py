@@ -122,7 +122,9 @@ def _met(steps: Sequence[int | None]) -> str:
 
 
 def picture(lines: Sequence[Line], shown: Sequence[str], path: Path) -> None:
-    """Left, learning curves by training FLOPs; right, the end of every row beside the full network, and the mark."""
+    """Left, learning curves by training FLOPs; right, the end of every row beside the full network, the full network
+    in fewer steps (dashed), and the mark.
+    """
     full = {line["seed"]: line for line in lines if line["row"] == FULL}
 
     def draw(figure: Figure) -> Mapping[str, str]:
@@ -155,9 +157,15 @@ def picture(lines: Sequence[Line], shown: Sequence[str], path: Path) -> None:
                 linestyle="",
                 zorder=3 if known else 2,
             )
-        ends.axvspan(0, SHARE, ymax=1, color="#e9f5ee", zorder=0)
-        ends.axhline(100 * MARK, color="#009e73", linewidth=0.9)
-        ends.axvline(SHARE, color="#009e73", linewidth=0.9)
+        shorter = [[line for line in lines if line["row"] == name] for name in (THIRD, TWO_THIRDS, FULL)]
+        means = [
+            [statistics.mean(of(line, full) for line in mine) for mine in shorter if mine] for of in (share, excess)
+        ]
+        ends.plot(means[0], [100 * value for value in means[1]], color=COLOURS[0], linewidth=0.9, linestyle="--")
+        ends.fill_between([0, SHARE], [-1, -1], [100 * MARK] * 2, color="#cdeadb", zorder=0)
+        ends.text(0.01, 100 * MARK + 0.1, "the mark", color="#009e73", fontsize=10)
+        ends.set_xlim(0, 1.03)
+        ends.set_ylim(-0.5, None)
         ends.set_xlabel("share of the full size's training FLOPs")
         ends.set_ylabel("loss above the full size's, %")
         figure.legend(loc="outside lower center", ncols=3, fontsize=10)
