@@ -15,7 +15,7 @@ import json
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -77,8 +77,6 @@ def _as_gpt2(block: nn.Module) -> None:
 
 DEPTHS: dict[str, Way] = {**WAYS, "random as GPT-2": drawn(_as_gpt2)}
 WIDTHS = ("r2r", "net2net", "copied_pairs", "random_pad")
-
-
 ONE = {"depth": 1}
 HALF = {"channels": SETTING.full["channels"] // 2, "heads": SETTING.full["heads"] // 2}
 SMALL, HALF_WIDTH = "one layer to the end", "half the width to the end"
@@ -159,7 +157,7 @@ def main(arguments: Sequence[str] = ()) -> None:
     keep_freed_memory()
     setting = replace(SETTING, data=options.data, steps=options.steps)
     journal = options.folder / "rows.jsonl"
-    told = json.loads(json.dumps(asdict(setting)))
+    told = setting.told()
     lines = [line for line in read_records(journal) if line["setting"] == told]
     if not options.report:
         options.folder.mkdir(parents=True, exist_ok=True)
@@ -190,7 +188,7 @@ def _results(setting: Setting, known: Sequence[Line], asked: Sequence[Table], se
                 "jumps": learner.jumps,
                 "curve": learner.curve,
                 "cpu": round(time.process_time() - began, 1),
-                "setting": json.loads(json.dumps(asdict(setting))),
+                "setting": setting.told(),
             }
             began = time.process_time()
 
