@@ -14,7 +14,7 @@ import argparse
 import json
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,7 @@ from benchmarks._growing_tables import FULL, THIRD, TWO_THIRDS, Line, picture, t
 from benchmarks.engine import machine_line
 from benchmarks.narrowing import read_records
 from netmorph import widenings
+from netmorph.edit.depth_by_copies import reset
 from netmorph.files import write_text
 from netmorph.policy import WAYS, Way, by_width, divide, drawn, rise, to_depth
 from netmorph.train import Recipe
@@ -75,7 +76,25 @@ def _as_gpt2(block: nn.Module) -> None:
             nn.init.zeros_(layer.bias)
 
 
-DEPTHS: dict[str, Way] = {**WAYS, "random as GPT-2": drawn(_as_gpt2)}
+def _larger(times: float) -> Callable[[nn.Module], None]:
+    """Weights of its linear layers as they draw them, so many times as large."""
+
+    @torch.no_grad()
+    def draw(block: nn.Module) -> None:
+        reset(block)
+        for layer in block.modules():
+            if isinstance(layer, nn.Linear):
+                layer.weight.mul_(times)
+
+    return draw
+
+
+DEPTHS: dict[str, Way] = {
+    **WAYS,
+    "random as GPT-2": drawn(_as_gpt2),
+    "random, twice as large": drawn(_larger(2)),
+    "random, four times as large": drawn(_larger(4)),
+}
 WIDTHS = ("r2r", "net2net", "copied_pairs", "random_pad")
 ONE = {"depth": 1}
 HALF = {"channels": SETTING.full["channels"] // 2, "heads": SETTING.full["heads"] // 2}
@@ -118,6 +137,8 @@ TABLES = (
             _late("at 80%: zero", 0.8, "zero"),
             _late("at 80%: r2r", 0.8, "r2r"),
             _late("at 80%: random as GPT-2", 0.8, "random as GPT-2"),
+            _late("at 80%: random, twice as large", 0.8, "random, twice as large"),
+            _late("at 80%: random, four times as large", 0.8, "random, four times as large"),
             _late("at 90%: random", 0.9),
             _in_three("2, 3, 4 layers at 60, 70, 80%: copied", (0.6, 0.7, 0.8), "copied"),
         ),
