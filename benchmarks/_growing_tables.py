@@ -61,7 +61,10 @@ def _cells(
         "" if name == FULL else interval([100 * excess(line, full) for line in mine], "{:+.2f}") + "%",
         f"{statistics.mean(share(line, full) for line in mine):.3f}",
         "" if needs is None else _needed(needs),
-        " ".join(f"{statistics.mean(jumps):+.2f}" for jumps in zip(*(_jumps(line) for line in mine), strict=True)),
+        " ".join(
+            f"{round(statistics.mean(jumps), 2) + 0.0:+.2f}"
+            for jumps in zip(*(_jumps(line) for line in mine), strict=True)
+        ),
         _met([met(line, full[line["seed"]]) for line in mine if line["grown"]]),
     )
 
