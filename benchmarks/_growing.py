@@ -8,6 +8,7 @@ several moments shares its training up to there.
 from __future__ import annotations
 
 import copy
+import json
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -59,8 +60,9 @@ class Setting:
     looks: int = 40
 
     def told(self) -> dict[str, Any]:
-        """As JSON."""
-        return asdict(self)
+        """As JSON gives it back."""
+        found: dict[str, Any] = json.loads(json.dumps(asdict(self)))
+        return found
 
 
 @dataclass(frozen=True)
@@ -184,7 +186,7 @@ def learn(learner: Learner, text: Text, recipe: Recipe, seed: int, until: int, s
         learner.optimizer.zero_grad()
         with autocast(inputs.device, recipe.bf16):
             loss = _loss(learner.model, inputs, targets)
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         if recipe.clip_norm is not None:
             nn.utils.clip_grad_norm_(learner.model.parameters(), recipe.clip_norm)
         learner.optimizer.step()
@@ -197,20 +199,21 @@ def _loss(model: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:
     return functional.cross_entropy(model(inputs).flatten(0, 1).float(), targets.flatten())
 
 
-def grown(learner: Learner, text: Text, grow: Grow, row: Row, seed: int) -> None:
-    """Grow the network where it stands; the optimizer goes on, or is built anew."""
+def grown(learner: Learner, text: Text, grow: Grow, row: Row, seed: int) -> Pace | None:
+    """Grow the network where it stands; the optimizer goes on, or is built anew. The pace if the row sets one."""
     before = text.loss(learner.model, 4)
-    pace = Pace(learner.optimizer)
     graph = trace(learner.model, text.held[0][:2])
     edits = len(graph.journal)
     graph = grow(graph, learner.optimizer, seed)
+    learner.jumps.append((before, text.loss(learner.model, 4)))
     if row.fresh:
         learner.optimizer = build_optimizer(learner.model, row.recipe(text.setting))
-        pace = Pace(learner.optimizer)
-    if row.after is not None:
-        pace.edits = len(graph.journal) - edits
-        row.after(pace, graph)
-    learner.jumps.append((before, text.loss(learner.model, 4)))
+    if row.after is None:
+        return None
+    pace = Pace(learner.optimizer)
+    pace.edits = len(graph.journal) - edits
+    row.after(pace, graph)
+    return pace
 
 
 def finished(row: Row, trunk: Learner, text: Text, seed: int) -> Learner:
@@ -220,9 +223,12 @@ def finished(row: Row, trunk: Learner, text: Text, seed: int) -> Learner:
         NotFinite: the loss is.
     """
     learner, recipe, steps = trunk.branch(), row.recipe(text.setting), row.steps(text.setting)
+    pace: Pace | None = None
     for share, grow in row.growths:
         learn(learner, text, recipe, seed, steps_until(share, steps), steps)
-        grown(learner, text, grow, row, seed)
+        if pace is not None:
+            pace.detach()  # the next one goes on with what it has left in the optimizer
+        pace = grown(learner, text, grow, row, seed)
     learn(learner, text, recipe, seed, steps, steps)
     learner.curve.append((learner.step, learner.flops, text.loss(learner.model)))
     if not math.isfinite(learner.curve[-1][2]):

@@ -1,6 +1,6 @@
 """A GPT grows while it learns a text: when, from how many layers, by which blocks, at what rate, and what that pays.
 
-    python -m benchmarks.growth_gpt FOLDER [--seeds 5] [--fewer 3] [--report]
+    python -m benchmarks.growth_gpt FOLDER [--seeds 5] [--only 1 2] [--report]
 
 Characters of Python's own sources (`--data` names another text). Rows of one seed see the same batches, and those that
 start with the same network share its training up to where they leave it. FOLDER/rows.jsonl gets a line for each row
@@ -14,8 +14,8 @@ import argparse
 import json
 import sys
 import time
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,11 +23,13 @@ import torch
 from torch import nn
 
 from benchmarks._growing import Row, Setting, Text, branches
-from benchmarks._growing_tables import FULL, Line, picture, table
+from benchmarks._growing_tables import FULL, THIRD, TWO_THIRDS, Line, picture, table
 from benchmarks.engine import machine_line
 from benchmarks.narrowing import read_records
+from netmorph import widenings
+from netmorph.edit.depth_by_copies import reset
 from netmorph.files import write_text
-from netmorph.policy import WAYS, Way, drawn, to_depth
+from netmorph.policy import WAYS, Way, by_width, divide, drawn, rise, to_depth
 from netmorph.train import Recipe
 from netmorph.train.schedules import steps_until
 from netmorph.workers import keep_freed_memory
@@ -36,10 +38,19 @@ from netmorph.zoo.transformer import DEVIATION, Block
 SETTING = Setting(
     data="stdlib",
     window=64,
-    steps=3000,
-    recipe=Recipe(batch_size=16, schedule="stable", learning_rate=3e-3, warmup=0.02, decay_share=0.2),
-    full={"depth": 8, "channels": 64, "heads": 4, "tied": False},
+    steps=10_000,
+    recipe=Recipe(
+        batch_size=8,
+        optimizer="muon",
+        learning_rate=1e-2,
+        schedule="stable",
+        warmup=0.03,
+        decay_share=0.2,
+        clip_norm=1.0,
+    ),
+    full={"depth": 4, "channels": 32, "heads": 4, "tied": False},
 )
+LAYERS: int = SETTING.full["depth"]
 
 
 @dataclass(frozen=True)
@@ -47,12 +58,12 @@ class Table:
     """Rows of one question.
 
     Attributes:
-        key: fewer seeds do.
+        seeds: at most so many.
     """
 
     title: str
     rows: tuple[Row, ...]
-    fewer: bool = False
+    seeds: int = 5
 
 
 def _as_gpt2(block: nn.Module) -> None:
@@ -60,47 +71,118 @@ def _as_gpt2(block: nn.Module) -> None:
     assert isinstance(block, Block)
     for layer in block.modules():
         if isinstance(layer, nn.Linear):
-            scale = (2 * SETTING.full["depth"]) ** -0.5 if layer in (block.attention.out, block.fc2) else 1.0
+            scale = (2 * LAYERS) ** -0.5 if layer in (block.attention.out, block.fc2) else 1.0
             nn.init.normal_(layer.weight, std=DEVIATION * scale)
             nn.init.zeros_(layer.bias)
 
 
-DEPTHS: dict[str, Way] = {**WAYS, "random, as GPT-2": drawn(_as_gpt2)}
+def _larger(times: float) -> Callable[[nn.Module], None]:
+    """Weights of its linear layers as they draw them, so many times as large."""
+
+    @torch.no_grad()
+    def draw(block: nn.Module) -> None:
+        reset(block)
+        for layer in block.modules():
+            if isinstance(layer, nn.Linear):
+                layer.weight.mul_(times)
+
+    return draw
 
 
-def _late(name: str, share: float, way: str, **other: Any) -> Row:
-    """From one layer to all at a share of the steps."""
-    return Row(name, ONE, ((share, to_depth(SETTING.full["depth"], DEPTHS[way])),), **other)
-
-
+DEPTHS: dict[str, Way] = {
+    **WAYS,
+    "random as GPT-2": drawn(_as_gpt2),
+    "random, twice as large": drawn(_larger(2)),
+    "random, four times as large": drawn(_larger(4)),
+}
+WIDTHS = ("r2r", "net2net", "copied_pairs", "random_pad")
 ONE = {"depth": 1}
 HALF = {"channels": SETTING.full["channels"] // 2, "heads": SETTING.full["heads"] // 2}
-SMALL, EQUAL = "one layer to the end", "full size, a third of the steps"
-SHOWN = (FULL, SMALL, EQUAL, "80%: copied", "80%: random, as GPT-2", "80%: zero")
+SMALL, HALF_WIDTH = "one layer to the end", "half the width to the end"
+RISE = 200  # steps
+
+
+def _late(name: str, share: float, way: str = "random", **other: Any) -> Row:
+    """From one layer to all at a share of the steps."""
+    return Row(name, ONE, ((share, to_depth(LAYERS, DEPTHS[way])),), **other)
+
+
+def _in_three(name: str, shares: Sequence[float], way: str) -> Row:
+    """From one layer to 2, 3 and 4."""
+    growths = [(share, to_depth(depth, DEPTHS[way])) for depth, share in enumerate(shares, 2)]
+    return Row(name, ONE, tuple(growths))
+
+
+def _wider(name: str, share: float, method: str) -> Row:
+    """From half the width to all of it."""
+    return Row(name, HALF, ((share, by_width(2, widenings.WIDENINGS[method])),))
+
+
 TABLES = (
     Table(
-        "From one layer to all at 80% of the steps",
+        "From one layer to four, and sizes that do not grow",
         (
             Row(FULL),
+            Row(TWO_THIRDS, length=2 / 3),
+            Row(THIRD, length=1 / 3),
             Row(SMALL, ONE),
-            Row(EQUAL, length=1 / 3),
-            *(_late(f"80%: {way}", 0.8, way) for way in DEPTHS),
+            _late("at 50%: random", 0.5),
+            _late("at 80%: random", 0.8),
+            _late("at 80%: copied", 0.8, "copied"),
         ),
     ),
+    Table(
+        "In what way, later, and in three steps",
+        (
+            _late("at 80%: zero", 0.8, "zero"),
+            _late("at 80%: r2r", 0.8, "r2r"),
+            _late("at 80%: random as GPT-2", 0.8, "random as GPT-2"),
+            _late("at 80%: random, twice as large", 0.8, "random, twice as large"),
+            _late("at 80%: random, four times as large", 0.8, "random, four times as large"),
+            _late("at 90%: random", 0.9),
+            _in_three("2, 3, 4 layers at 60, 70, 80%: copied", (0.6, 0.7, 0.8), "copied"),
+        ),
+        seeds=3,
+    ),
+    Table(
+        "A size between, and copies earlier",
+        (Row("two layers to the end", {"depth": 2}), _late("at 50%: copied", 0.5, "copied")),
+        seeds=1,
+    ),
+    Table(
+        "What else: one layer to four at 80%, random",
+        (
+            _late("the rate rises again in 200 steps", 0.8, after=rise(RISE)),
+            _late("twice the rate from growth on", 0.8, after=divide(0.5)),
+            _late("a fresh optimizer", 0.8, fresh=True),
+            _late("decay of 10%", 0.8, decay_share=0.1),
+        ),
+        seeds=3,
+    ),
+    Table(
+        "From half the width",
+        (
+            Row(HALF_WIDTH, HALF),
+            *(_wider(f"width at 80%: {method}", 0.8, method) for method in WIDTHS),
+            _wider("width at 50%: net2net", 0.5, "net2net"),
+        ),
+        seeds=2,
+    ),
 )
+SHOWN = (FULL, THIRD, SMALL, "at 50%: random", "at 80%: random", "at 80%: copied")
 
 
 def main(arguments: Sequence[str] = ()) -> None:
     options = _options(arguments)
     torch.set_num_threads(1)
     keep_freed_memory()
-    setting = replace(SETTING, data=options.data)
+    setting = replace(SETTING, data=options.data, steps=options.steps)
     journal = options.folder / "rows.jsonl"
-    told = json.loads(json.dumps(asdict(setting)))
+    told = setting.told()
     lines = [line for line in read_records(journal) if line["setting"] == told]
     if not options.report:
         options.folder.mkdir(parents=True, exist_ok=True)
-        for line in _results(setting, lines, options.seeds, min(options.fewer, options.seeds)):
+        for line in _results(setting, lines, [TABLES[number - 1] for number in options.only], options.seeds):
             lines.append(line)
             with journal.open("a") as file:
                 file.write(json.dumps(line) + "\n")
@@ -111,16 +193,11 @@ def main(arguments: Sequence[str] = ()) -> None:
     print(report)
 
 
-def _results(setting: Setting, known: Sequence[Line], seeds: int, fewer: int) -> Iterator[Line]:
-    """What is not known yet, seed by seed."""
+def _results(setting: Setting, known: Sequence[Line], asked: Sequence[Table], seeds: int) -> Iterator[Line]:
+    """What is not known yet, table by table and seed by seed."""
     text, done = Text(setting), {(line["row"], line["seed"]) for line in known}
-    for seed in range(seeds):
-        rows = [
-            row
-            for table in TABLES
-            for row in table.rows
-            if (row.name, seed) not in done and seed < (fewer if table.fewer else seeds)
-        ]
+    for questions, seed in ((each, seed) for each in asked for seed in range(min(seeds, each.seeds))):
+        rows = [row for row in questions.rows if (row.name, seed) not in done]
         began = time.process_time()
         for row, learner in branches(rows, text, seed):
             yield {
@@ -132,7 +209,7 @@ def _results(setting: Setting, known: Sequence[Line], seeds: int, fewer: int) ->
                 "jumps": learner.jumps,
                 "curve": learner.curve,
                 "cpu": round(time.process_time() - began, 1),
-                "setting": json.loads(json.dumps(asdict(setting))),
+                "setting": setting.told(),
             }
             began = time.process_time()
 
@@ -150,8 +227,10 @@ def _options(arguments: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.growth_gpt", description=__doc__.partition("\n")[0])
     parser.add_argument("folder", type=Path, help="of the results")
     parser.add_argument("--data", default=SETTING.data, help="a text, as netmorph takes it (default: %(default)s)")
-    parser.add_argument("--seeds", type=int, default=5, metavar="N", help="(default: %(default)s)")
-    parser.add_argument("--fewer", type=int, default=3, metavar="N", help="seeds of lesser rows (default: %(default)s)")
+    parser.add_argument("--steps", type=int, default=SETTING.steps, help="of a training (default: %(default)s)")
+    parser.add_argument("--seeds", type=int, default=5, metavar="N", help="at most (default: %(default)s)")
+    numbers = range(1, len(TABLES) + 1)
+    parser.add_argument("--only", type=int, choices=numbers, nargs="+", default=numbers, help="tables (default: all)")
     parser.add_argument("--report", action="store_true", help="train nothing: tables and picture of what is there")
     return parser.parse_args(list(arguments))
 

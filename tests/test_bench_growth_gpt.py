@@ -39,8 +39,8 @@ def test_a_branch_equals_the_whole_training(text: Text) -> None:
         assert (there.curve, there.jumps, there.flops) == (alone.curve, alone.jumps, alone.flops)
         state = alone.model.state_dict()
         assert all(torch.equal(tensor, state[name]) for name, tensor in there.model.state_dict().items())
-    assert len(branched["late"].model.blocks) == 3
-    assert len(branched["small"].model.blocks) == 1
+    depths = {name: len(list(learner.model.get_submodule("blocks").children())) for name, learner in branched.items()}
+    assert depths == {"late": 3, "small": 1, "short": 1}
     assert branched["small"].flops < branched["late"].flops
     assert [step for step, *_ in branched["late"].curve] == [2, 4, 6, 8, 10]
     assert branched["short"].step == 5
@@ -69,11 +69,11 @@ def test_a_run_goes_on_and_reports(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         "TABLES",
         (growth_gpt.Table("Depth", rows), growth_gpt.Table("Fewer", (replace(rows[1], name="again"),), True)),
     )
-    growth_gpt.main([str(tmp_path), "--seeds", "1", "--fewer", "1"])
+    growth_gpt.main([str(tmp_path), "--seeds", "1"])
     journal = tmp_path / "rows.jsonl"
     written = journal.read_text()
     assert len(written.splitlines()) == 3
-    growth_gpt.main([str(tmp_path), "--seeds", "2", "--fewer", "1"])
+    growth_gpt.main([str(tmp_path), "--seeds", "2"])
     assert journal.read_text().startswith(written)
     assert len(journal.read_text().splitlines()) == 5
     told = (tmp_path / "tables.md").read_text()
@@ -95,4 +95,9 @@ def test_the_tables_compare_within_a_seed() -> None:
     ]
     told = tables.table([tables.FULL, "late", "none"], lines).splitlines()
     assert len(told) == 4
-    assert told[3] == "| late | 2 | 1.5350 ± 6.6706 | +2.00 ± 12.71% | 0.333 | +0.50 | 2 steps (1 of 2 seeds) |"
+    end = "| +0.50 | 2 steps (1 of 2 seeds) |"
+    assert told[3] == f"| late | 2 | 1.5350 ± 6.6706 | +2.00 ± 12.71% | 0.333 | below 0.33 {end}"
+    lines += [line(tables.THIRD, seed, 2.08, 10) for seed in (0, 1)]
+    full = {line["seed"]: line for line in lines if line["row"] == tables.FULL}
+    assert tables.needed(lines[3], lines, full) == pytest.approx(3 ** (0.02 / 0.08) / 3)
+    assert tables.needed(line("best", 0, 0.9, 10), lines, full) == 1
