@@ -15,6 +15,7 @@ APART = {
     "shrink",
     "shrink_efficientnet",
     "shrink_resnet56",
+    "solve",
     "strangers",
     "zoo",
 }

@@ -26,6 +26,7 @@ LEVELS = (
     ("tasks",),
     ("zoo", "data", "workers", "graph"),
     ("observe", "export", "widenings", "draws"),
+    ("solve",),
     ("edit",),
     ("measure", "scores", "train"),
     ("policy", "testing", "integrations"),
