@@ -29,7 +29,7 @@ LEVELS = (
     ("solve",),
     ("edit",),
     ("measure", "scores", "train"),
-    ("policy", "testing", "integrations"),
+    ("policy", "testing", "integrations", "bank"),
     ("run", "shrink"),
     ("search", "report"),
     ("session", "shrinking", "ranks", "reproduce"),

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:  # what `__getattr__` finds, for type checkers and editors
     from netmorph import (
+        bank,
         data,
         draws,
         edit,
@@ -66,6 +67,7 @@ __all__ = [
     "UnknownOp",
     "WidthError",
     "apply",
+    "bank",
     "data",
     "draws",
     "edit",

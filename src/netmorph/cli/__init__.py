@@ -9,6 +9,7 @@ import warnings
 from rich.text import Text
 
 from netmorph.cli import (  # noqa: F401 (their commands hang on the app)
+    bank,
     evolve,
     find_rate,
     networks,

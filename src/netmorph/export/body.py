@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
@@ -79,6 +79,18 @@ def body(model: nn.Module, forward: Forward, inputs: dict[Value, str]) -> Body:
     return _Writer(model, forward, inputs).written()
 
 
+def essential(forward: Forward, layers: Collection[str]) -> list[Step]:
+    """The calls that make the result: no aliases, nothing that nobody reads, nothing that one mode of a layer adds.
+
+    What the forward returned is told in the values of these calls from then on.
+
+    Args:
+        layers: the paths of those that are called as a whole, see `called_layers`.
+    """
+    steps = [step for step in _unaliased(forward) if step.only is None or step.call.module not in layers]
+    return _used(steps, forward.result)
+
+
 class _Writer:
     def __init__(self, model: nn.Module, forward: Forward, inputs: dict[Value, str]) -> None:
         self.model, self.forward = model, forward
@@ -88,8 +100,7 @@ class _Writer:
         self.body = Body(layers=called_layers(model, forward.steps))
         self.body.copies.names.update(dict.fromkeys((*inputs.values(), "batch", "device")))
         self.counted: dict[tuple[str, Axis], str] = {}
-        steps = [s for s in _unaliased(forward) if s.only is None or s.call.module not in self.body.layers]
-        self.steps = _used(steps, forward.result)
+        self.steps = essential(forward, self.body.layers)
         self.last = {value: len(self.steps) for value in values(forward.result)}
         for number, step in reversed([*enumerate(self.steps)]):
             for value in values((step.args, step.kwargs)):

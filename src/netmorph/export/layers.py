@@ -22,19 +22,28 @@ def layer_text(module: nn.Module) -> str | None:
 
     The text is tried: it must build a layer that describes itself in the same words and holds the same tensors.
     """
-    kind = type(module)
-    hooked = module._forward_hooks or module._forward_pre_hooks
-    if getattr(nn, kind.__name__, None) is not kind or hooked or list(module.children()):
+    if not _is_own_leaf(module):
         return None
     return next((text for short in (True, False) if (text := _text(module, short)) and _same(module, text)), None)
 
 
-def _text(module: nn.Module, short: bool) -> str | None:
-    """The constructor's call; `short` writes one number for a tuple of equal ones."""
+def layer_arguments(module: nn.Module) -> dict[str, Any] | None:
+    """The constructor's arguments, by name, of one of PyTorch's own layers; tried as `layer_text` is."""
+    text = layer_text(module)
+    return None if text is None else _arguments(module, short=False)
+
+
+def _is_own_leaf(module: nn.Module) -> bool:
     kind = type(module)
+    hooked = module._forward_hooks or module._forward_pre_hooks
+    return getattr(nn, kind.__name__, None) is kind and not hooked and not list(module.children())
+
+
+def _arguments(module: nn.Module, short: bool) -> dict[str, Any] | None:
+    """Those that are needed, or differ from their defaults; `short` gives one number for a tuple of equal ones."""
     held = vars(module) | module._parameters | module._buffers
-    given, needed = [], True
-    for name, parameter in inspect.signature(kind).parameters.items():
+    found: dict[str, Any] = {}
+    for name, parameter in inspect.signature(type(module)).parameters.items():
         if name in NOT_TOLD or name.startswith("_"):
             continue
         if name not in held:
@@ -44,12 +53,23 @@ def _text(module: nn.Module, short: bool) -> str | None:
             value = value is not None  # bias, say
         if short and isinstance(value, tuple) and len(set(value)) == 1:
             value = value[0]
-        needed = needed and default is inspect.Parameter.empty
-        if needed:
-            given.append(repr(value))
-        elif not isinstance(value, Tensor) and value != default:
-            given.append(f"{name}={value!r}")
-    given += [f"dtype={dtype}" for dtype in {tensor.dtype for tensor in module.parameters()} - {torch.float32}]
+        if default is inspect.Parameter.empty or (not isinstance(value, Tensor) and value != default):
+            found[name] = value
+    dtypes = [*({tensor.dtype for tensor in module.parameters()} - {torch.float32})]
+    if dtypes:
+        found["dtype"] = dtypes[0]
+    return found if len(dtypes) < 2 else None
+
+
+def _text(module: nn.Module, short: bool) -> str | None:
+    """The constructor's call; what it needs comes by position."""
+    kind = type(module)
+    arguments = _arguments(module, short)
+    if arguments is None:
+        return None
+    parameters = inspect.signature(kind).parameters
+    needed = {name for name in arguments if name in parameters and parameters[name].default is inspect.Parameter.empty}
+    given = [repr(value) if name in needed else f"{name}={value!r}" for name, value in arguments.items()]
     return f"nn.{kind.__name__}({', '.join(given)})"
 
 
