@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:  # what `__getattr__` finds, for type checkers and editors
     from netmorph import (
         bank,
+        chain,
         data,
         draws,
         edit,
@@ -68,6 +69,7 @@ __all__ = [
     "WidthError",
     "apply",
     "bank",
+    "chain",
     "data",
     "draws",
     "edit",

@@ -7,7 +7,7 @@ from netmorph.chain.errors import ChainError, MemoryLimit
 from netmorph.chain.features import FeatureCache
 from netmorph.chain.heads import Pooled
 from netmorph.chain.learning import ActorWithCritic, Reinforce
-from netmorph.chain.ppo import MaskablePPO
+from netmorph.chain.ppo import MaskablePPO, as_environment
 from netmorph.chain.problem import Problem
 from netmorph.chain.rewards import REWARDS, at_the_end, by_layer
 from netmorph.chain.states import STATES, Named, Place, Seen
@@ -44,6 +44,7 @@ __all__ = [
     "Seen",
     "TreeSearch",
     "Trials",
+    "as_environment",
     "assembled",
     "at_the_end",
     "by_layer",

@@ -1,4 +1,4 @@
-"""MaskablePPO of sb3-contrib as an agent."""
+"""Agents of other libraries: the search as an environment for them, and MaskablePPO of sb3-contrib as an agent."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import random
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -13,6 +14,23 @@ import torch
 from netmorph.chain.rewards import Reward, at_the_end
 from netmorph.chain.trials import Trials
 from netmorph.errors import require
+
+if TYPE_CHECKING:  # gymnasium is an extra
+    from netmorph.chain.environment import ChainEnv
+
+
+def as_environment(trials: Trials, reward: Reward = at_the_end, refusal: float = -1.0) -> ChainEnv:
+    """The search as a `gymnasium.Env`, see `ChainEnv`; needs the extra `chain`.
+
+    Args:
+        refusal: the reward for an action that does not fit.
+
+    Raises:
+        MissingExtra: gymnasium is not installed.
+    """
+    from netmorph.chain.environment import ChainEnv
+
+    return ChainEnv(trials, reward, refusal)
 
 
 @dataclass(frozen=True)
@@ -40,12 +58,10 @@ class MaskablePPO:
             MissingExtra: sb3-contrib or gymnasium is not installed.
         """
         ppo = require("sb3_contrib", extra="chain").MaskablePPO
-        from netmorph.chain.environment import ChainEnv
-
         with _own_random_numbers():
             agent = ppo(
                 "MlpPolicy",
-                ChainEnv(trials, self.reward),
+                as_environment(trials, self.reward),
                 n_steps=self.steps,
                 batch_size=self.steps,
                 n_epochs=self.epochs,

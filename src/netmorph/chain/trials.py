@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 
 from torch import Tensor
@@ -41,7 +41,9 @@ class Trials:
         budget: int,
         worth: Worth | None = None,
         known: Sequence[Record] = (),
+        states: Mapping[Prefix, Tensor] | None = None,
         on_record: Callable[[Record], None] = lambda record: None,
+        on_state: Callable[[Prefix, Tensor], None] = lambda prefix, state: None,
     ) -> None:
         """Start a search.
 
@@ -50,7 +52,8 @@ class Trials:
             worth: of an outcome; `cheap()` by default.
             known: records of the same search before it was stopped: they are not judged again. An agent that does the
                 same with the same seed goes on where it was.
-            on_record: told of each new one.
+            states: likewise what was seen of prefixes.
+            on_record, on_state: told of each new one.
 
         Raises:
             ChainError: the budget is below 1.
@@ -63,7 +66,8 @@ class Trials:
         self._began, self._spent_before = time.perf_counter(), problem.spent
         self._found: dict[Chain, float] = {}
         self._allowed: dict[Prefix, tuple[bool, ...]] = {}
-        self._states: dict[Prefix, Tensor] = {}
+        self._states: dict[Prefix, Tensor] = dict(states or {})
+        self._on_state = on_state
         self.repeated = 0
         self.records: list[Record] = []
         self.layers, self.ends, self.longest = problem.layers, problem.ends, problem.longest
@@ -87,6 +91,7 @@ class Trials:
         """What is seen of a prefix, float32 `[s]`."""
         if prefix not in self._states:
             self._states[prefix] = self._problem.state(prefix)
+            self._on_state(prefix, self._states[prefix])
         return self._states[prefix]
 
     def worth(self, chain: Chain, expected: float | None = None) -> float:

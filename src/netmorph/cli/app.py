@@ -16,7 +16,20 @@ from netmorph import __version__
 from netmorph.errors import NetmorphError
 
 # The commands in the order of a day's work.
-ORDER = ("groups", "lr-find", "train", "evolve", "shrink", "show", "report", "export", "bank", "ranks", "reproduce")
+ORDER = (
+    "groups",
+    "lr-find",
+    "train",
+    "evolve",
+    "shrink",
+    "show",
+    "report",
+    "export",
+    "bank",
+    "chain",
+    "ranks",
+    "reproduce",
+)
 
 
 class _InOrder(typer.core.TyperGroup):
