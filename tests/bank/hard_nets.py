@@ -86,14 +86,30 @@ class OwnBackward(nn.Module):
 
 
 class Auxiliary(nn.Module):
-    """A second head that only training has."""
+    """A second head that only training has, and that works in place."""
 
     def __init__(self) -> None:
         super().__init__()
         self.first, self.body, self.head, self.second = (nn.Linear(4, n) for n in (4, 4, 2, 2))
+        self.norm = nn.BatchNorm1d(2)
 
     def forward(self, x: Tensor) -> Tensor | tuple[Tensor, Tensor]:
         x = F.relu(self.first(x))
-        beside = self.second(x) if self.training else None
+        beside = F.relu(self.norm(self.second(x)), inplace=True) if self.training else None
         x = self.head(F.relu(self.body(x)))
         return x if beside is None else (x, beside)
+
+
+class OwnNorm(nn.BatchNorm1d):
+    """A subclass, whose work is spelled out in operations."""
+
+
+class Counting(nn.Module):
+    """A norm that counts its batches."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.norm, self.head = nn.Linear(4, 5), OwnNorm(5), nn.Linear(5, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(F.relu(self.norm(self.first(x))))

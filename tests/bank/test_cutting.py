@@ -12,7 +12,7 @@ from netmorph import zoo
 from netmorph.bank import CutError, Spec, cut
 from netmorph.bank.spec import tensors_of
 from netmorph.measure.cost import cost
-from tests.bank.hard_nets import Auxiliary, InPlace, OwnBackward, PostNorm, TwoInputs, Unnamed
+from tests.bank.hard_nets import Auxiliary, Counting, InPlace, OwnBackward, PostNorm, TwoInputs, Unnamed
 
 WEIGHTS = os.environ.get("NETMORPH_WEIGHTS")  # the folder of trained networks
 
@@ -95,6 +95,20 @@ def test_layers_train_as_the_network_does():
     assert means[0] == means[1]
 
 
+def test_buffers_that_count_go_on_counting():
+    model = Counting()
+    chain, _ = chained(model, torch.randn(3, 4))
+    inputs = torch.randn(6, 4)
+    for network in (model, chain):
+        network.train()
+        for batch in inputs.split(2):
+            network(batch)
+        network.eval()
+
+    assert torch.allclose(chain(inputs), model(inputs), atol=1e-6)
+    assert chain[0].norm.num_batches_tracked == model.norm.num_batches_tracked == 3
+
+
 def test_dropout_follows_the_mode():
     chain, _ = chained(Unnamed().eval(), torch.randn(3, 6))
     inputs = torch.randn(5, 6)
@@ -128,11 +142,11 @@ def test_what_belongs_to_a_layer():
 
 def test_pre_norm_and_post_norm():
     gpt = cut(zoo.build("gpt", (8,), 20, width=0.25, depth=1), zoo.example("gpt", (8,), 20))
-    assert paths(gpt) == ["tokens", "positions", "blocks.0", "blocks.0", "head"]
+    assert paths(gpt) == ["tokens", "positions", "blocks.0.attention.query", "blocks.0.fc1", "head"]
     assert "norm" in dict(gpt.detached[-1].piece.named_children())
 
     encoder = cut(PostNorm(), torch.randn(2, 7, 5))
-    assert paths(encoder)[1:3] == ["encoder.layers.0", "encoder.layers.0"]
+    assert paths(encoder)[1:3] == ["encoder.layers.0.self_attn", "encoder.layers.0.linear1"]
     assert all(one.input.shape == one.output.shape == (7, 16) for one in encoder.detached[1:-1])
 
 
@@ -169,6 +183,7 @@ def test_heads_that_only_training_has_are_no_part_of_a_layer():
 
     assert paths(pieces) == ["first", "body", "head"]
     assert pieces.detached[-1].is_last
+    assert sum(one.cost.parameters for one in pieces.detached) == 20 + 20 + 10
     assert isinstance(chain.train()(torch.randn(3, 4)), torch.Tensor)
 
 
@@ -212,3 +227,23 @@ def test_trained_residual_networks_of_cifar():
         assert torch.equal(chain(inputs), model(inputs))
     blocks = [one for one in pieces.detached if one.input.shape == one.output.shape]
     assert len(blocks) == 25
+
+
+class ChannelsLast(nn.Module):
+    """Mixes rows of fixed number, then channels, of [N, H, W, C]."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.rows, self.channels = nn.Linear(4, 4), nn.Linear(6, 6)
+
+    def forward(self, x):
+        x = x + self.rows(x.reshape(-1, 4, 4, 6).transpose(1, 3)).transpose(1, 3)
+        return x + self.channels(x)
+
+
+def test_channels_are_the_same_on_both_sides_of_a_cut():
+    mixer = nn.Sequential(ChannelsLast(), ChannelsLast())
+    pieces = cut(mixer, torch.randn(2, 4, 4, 6))
+
+    assert [str(one.input) for one in pieces.detached] == ["4x4x6", "4*x4*x6"] * 2
+    assert {one.input.channel for one in pieces.detached} == {one.output.channel for one in pieces.detached} == {2}

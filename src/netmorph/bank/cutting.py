@@ -12,34 +12,22 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils._pytree import tree_leaves
 
 from netmorph.bank.entry import Signature, Statistics
 from netmorph.bank.errors import CutError
 from netmorph.bank.program import (
     INPUT,
-    LAYER,
-    InputDevice,
-    Instruction,
-    Own,
     Piece,
     Program,
     Ref,
-    execute,
     mapped,
-    own_tensor,
     owned,
 )
 from netmorph.bank.segments import Segment, around, joined, reads_matrix, segments
-from netmorph.bank.spec import Held, Layer, Spec, renamed, tensors_of, why_not_plain
-from netmorph.export.autograd import custom, told
-from netmorph.export.body import essential
+from netmorph.bank.source import Source
+from netmorph.bank.spec import Held, Spec, renamed, tensors_of, why_not_plain
 from netmorph.export.errors import ExportError
-from netmorph.export.layers import called_layers, layer_input
-from netmorph.export.merge import ByMode, Forward, Step, merged, with_batch
-from netmorph.graph import TraceError, Value, trace
-from netmorph.graph.record import tensors_in
-from netmorph.graph.running import copied, run, set_mode, untouched
+from netmorph.graph import TraceError
 from netmorph.measure.cost import Cost, cost
 from netmorph.observe.features import Batch, as_inputs
 
@@ -90,7 +78,7 @@ def cut(model: nn.Module, example: Any, probes: Iterable[Batch] = (), *, whole: 
         CutError: its forward cannot be followed, or one tensor crosses at no two places.
     """
     try:
-        source = _Source.of(model, example)
+        source = Source.of(model, example)
     except (TraceError, ExportError) as error:
         raise CutError(f"{type(model).__name__} cannot be cut into layers: {error}") from error
     parts = segments(source.forward, source.steps)
@@ -116,111 +104,12 @@ def cut(model: nn.Module, example: Any, probes: Iterable[Batch] = (), *, whole: 
             detached.append(_detached(source, part, position, is_last, truths))
         except CutError as error:
             left_out[f"layer {position} ({_path(source, part)})"] = str(error)
+    detached = _agreed(detached)
     return Pieces(tuple(_with_statistics(source, parts, detached, probes)), len(parts), left_out)
 
 
-@dataclass
-class _Source:
-    """The network that is cut, as instructions."""
-
-    model: nn.Module
-    forward: Forward
-    layers: dict[str, Layer]
-    steps: list[Step]
-    names: dict[Value, str]
-    constants: dict[str, Tensor]
-    batches: list[Any]
-
-    @staticmethod
-    def of(model: nn.Module, example: Any) -> _Source:
-        graph = trace(model, example, auxiliary=False)
-        forward = merged(graph)
-        if forward.batch is None:
-            raise CutError(f"{type(model).__name__} takes no batch: no input has a dimension")
-        forward.result = _answers(forward.result)  # auxiliary heads, which only training has, are no part of a layer
-        called = {path: Layer.of(graph.model.get_submodule(path)) for path in called_layers(graph.model, forward.steps)}
-        layers = {path: layer for path, layer in called.items() if layer is not None}
-        steps = essential(forward, layers)
-        made = [*forward.inputs, *(value for step in steps for value in step.call.outputs)]
-        names = {value: f"t{number}" for number, value in enumerate(dict.fromkeys(made))}
-        constants = {f"constant_{number}": tensor for number, tensor in enumerate(forward.constants.values())}
-        names |= dict(zip(forward.constants, constants, strict=True))
-        sizes = [forward.batch, forward.batch + 1] if forward.free else [forward.batch]
-        return _Source(
-            graph.model, forward, layers, steps, names, constants, [with_batch(graph.inputs, n) for n in sizes]
-        )
-
-    def instruction(self, step: Step) -> Instruction:
-        """What a step does.
-
-        Raises:
-            CutError: it is a custom function, or a hook.
-        """
-        if custom(step.call) is not None:
-            raise CutError(f"{told(step.call)} has code of its own, which a bank does not hold")
-        outputs = tuple(self.names[value] for value in step.call.outputs)
-        if step.call.module in self.layers:
-            return Instruction(LAYER + step.call.module, (mapped(layer_input(step), self._leaf),), {}, outputs)
-        schema = step.call.op._schema
-        return Instruction(
-            f"{schema.name}.{schema.overload_name or 'default'}",
-            mapped(step.args, self._leaf),
-            mapped(step.kwargs, self._leaf),
-            outputs,
-            step.only,
-            step.grad,
-        )
-
-    def _leaf(self, leaf: Any) -> Any:
-        if isinstance(leaf, torch.device):
-            return InputDevice()
-        if not isinstance(leaf, Value):
-            return leaf
-        if leaf.name is not None:
-            return Own(leaf.name)
-        name = self.names[leaf]
-        return Own(name) if name in self.constants else Ref(name)
-
-    def tensor(self, name: str) -> Tensor:
-        """A parameter, buffer or captured tensor of the network."""
-        return self.constants[name] if name in self.constants else own_tensor(self.model, name)
-
-    def crossing(self, inputs: Any, wanted: set[str]) -> dict[str, Tensor]:
-        """The tensors at the cuts, from a run of all instructions.
-
-        Raises:
-            CutError: these do not compute what the network does.
-        """
-        result = run(self.model, inputs)
-        instructions = [self.instruction(step) for step in self.steps]
-        given = [leaf for leaf in tree_leaves(copied(inputs)) if isinstance(leaf, Tensor)]
-        held = {self.names[value]: tensor for value, tensor in zip(self.forward.inputs, given, strict=True)}
-        taken = {name: tensor.clone() for name, tensor in held.items() if name in wanted}
-
-        def made(name: str, tensor: Tensor) -> None:
-            if name in wanted:
-                taken[name] = tensor.clone()  # the forward may go on changing it in place
-
-        with untouched(self.model), torch.no_grad():
-            set_mode(self.model, training=False)
-            execute(self.model, instructions, held, self.tensor, made)
-        for value, tensor in zip(self.forward.result, tensors_in(result), strict=True):
-            if self.names[value] in held and not torch.equal(held[self.names[value]], tensor):
-                raise CutError(
-                    "its operations do not give what the network does, to the bit. Does the forward depend on values, "
-                    "or keep something from one call to the next?"
-                )
-        return taken
-
-
-def _answers(result: Any) -> list[Value]:
-    """The tensors of what a network returns in eval mode."""
-    chosen = (leaf.evaluation if isinstance(leaf, ByMode) else leaf for leaf in tree_leaves(result))
-    return [leaf for leaf in tree_leaves(list(chosen)) if isinstance(leaf, Value)]
-
-
 def _detached(
-    source: _Source, part: Segment, position: int, is_last: bool, truths: Sequence[dict[str, Tensor]]
+    source: Source, part: Segment, position: int, is_last: bool, truths: Sequence[dict[str, Tensor]]
 ) -> Detached:
     """The piece that does what a segment does, and does it to the bit.
 
@@ -241,7 +130,7 @@ def _detached(
     return Detached(piece, _path(source, part), position, is_last, *signatures(piece, example), cost(piece, example))
 
 
-def _piece(source: _Source, part: Segment) -> Piece:
+def _piece(source: Source, part: Segment) -> Piece:
     instructions = [source.instruction(source.steps[number]) for number in part.steps]
     for one in instructions:
         if (reason := why_not_plain(one)) is not None:
@@ -288,12 +177,15 @@ def _without_common(names: set[str]) -> Callable[[str], str]:
     return lambda name: name.removeprefix(f"{outer}.") if outer else name
 
 
-def _path(source: _Source, part: Segment) -> str:
-    """The module around a segment; where that is the whole network, the first inside that has a matrix."""
+def _path(source: Source, part: Segment) -> str:
+    """The module around a segment; where that does more than the segment, the first inside of it that has a matrix."""
     steps = [source.steps[number] for number in part.steps]
+    outside = [step.call.module for number, step in enumerate(source.steps) if number not in part.steps]
+    if part.path and part.path not in {around([part.path, path]) for path in outside}:
+        return part.path
     inside = [step for step in steps if step.call.module]
     first = [step for step in inside if reads_matrix(step)] or inside
-    return part.path or (first[0].call.module if first else "")
+    return first[0].call.module if first else ""
 
 
 def _tried(piece: nn.Module, given: Tensor) -> Tensor:
@@ -325,7 +217,22 @@ def signatures(piece: nn.Module, example: Tensor) -> tuple[Signature, Signature]
     return replace(taken, free=tuple(free)), replace(given, free=tuple(moved))
 
 
-def _ends(source: _Source, parts: Sequence[Segment]) -> dict[str, str]:
+def _agreed(detached: Sequence[Detached]) -> list[Detached]:
+    """The layers of a network, which of their dimensions are channels told by those of which only one size is fixed."""
+    sure: dict[tuple[int, ...], int] = {}
+    for one in detached:
+        if one.input.free.count(False) == 1:
+            sure[one.input.shape] = one.input.channel
+            if len(one.input.shape) == len(one.output.shape):
+                sure[one.output.shape] = one.output.channel
+
+    def told(signature: Signature) -> Signature:
+        return replace(signature, channel=sure.get(signature.shape, signature.channel))
+
+    return [replace(one, input=told(one.input), output=told(one.output)) for one in detached]
+
+
+def _ends(source: Source, parts: Sequence[Segment]) -> dict[str, str]:
     """What lies outside of the first and the last cut."""
     found = {}
     if source.forward.inputs != [parts[0].start]:
@@ -336,7 +243,7 @@ def _ends(source: _Source, parts: Sequence[Segment]) -> dict[str, str]:
 
 
 def _with_statistics(
-    source: _Source, parts: Sequence[Segment], detached: Sequence[Detached], probes: Iterable[Batch]
+    source: Source, parts: Sequence[Segment], detached: Sequence[Detached], probes: Iterable[Batch]
 ) -> Iterator[Detached]:
     """The layers with means and deviations of what enters and leaves them; as they are where there are no probes."""
     ends = [(source.names[parts[one.position].start], source.names[parts[one.position].end]) for one in detached]

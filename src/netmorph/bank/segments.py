@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -57,7 +57,8 @@ def segments(forward: Forward, steps: Sequence[Step]) -> list[Segment]:
         steps: those of the forward that make its result, see `netmorph.export.body.essential`.
     """
     cuts = _cuts(forward, steps)
-    return [_between(steps, start, at, end, to) for (at, start), (to, end) in pairwise(cuts)]
+    roots = _roots(steps)
+    return [_between(steps, roots, start, at, end, to) for (at, start), (to, end) in pairwise(cuts)]
 
 
 def joined(parts: Sequence[Segment]) -> list[Segment]:
@@ -121,12 +122,37 @@ def _cuts(forward: Forward, steps: Sequence[Step]) -> list[tuple[int, Value]]:
     return found
 
 
-def _between(steps: Sequence[Step], start: Value, at: int, end: Value, to: int) -> Segment:
+def _roots(steps: Sequence[Step]) -> dict[Value, Value]:
+    """For each value that lies in the memory of another one (a view, or what was made of it in place), that one."""
+    roots: dict[Value, Value] = {}
+    for step in steps:
+        inner = values(step.args)
+        returns = step.call.op._schema.returns
+        if inner and returns and returns[0].alias_info is not None:
+            roots.update(dict.fromkeys(step.call.outputs, roots.get(inner[0], inner[0])))
+    return roots
+
+
+def _between(
+    steps: Sequence[Step], roots: Mapping[Value, Value], start: Value, at: int, end: Value, to: int
+) -> Segment:
+    """The steps that make one value of another, and those in between that change in place what these read.
+
+    A buffer that counts is changed by the module that is at work.
+    """
+
+    def changes(step: Step) -> bool:
+        if not step.call.op._schema.is_mutable:
+            return False
+        root, *_ = (roots.get(value, value) for value in values(step.args))
+        if root.name is not None:
+            return step.call.module in {steps[number].call.module for number in numbers}
+        return root in {roots.get(value, value) for value in (start, *needed)}
+
     needed, numbers = {end}, []
     for number in range(to, -1, -1):
         step = steps[number]
-        is_here = number > at and step.call.op._schema.is_mutable
-        if is_here or not needed.isdisjoint(step.call.outputs):
+        if not needed.isdisjoint(step.call.outputs) or (number > at and changes(step)):
             needed |= _read(step) - {start}
             numbers.append(number)
     numbers.reverse()
