@@ -1,4 +1,4 @@
-"""Image sets classified by solving alone, no gradient: whitened patches of the images, and a ridge regression.
+"""Image sets classified by solving alone, no gradient: patches, squares of class differences, a ridge regression.
 
     NETMORPH_DATA=path/to/data python -m benchmarks.solve [--only mnist] [--train-size 5000] [--threads 1]
 
@@ -10,6 +10,7 @@ at once, at the end.
 from __future__ import annotations
 
 import argparse
+import functools
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -22,28 +23,36 @@ from torch import Tensor, nn
 
 from benchmarks.engine import machine_line
 from netmorph.data import Dataset, Part, load
-from netmorph.solve import Mirrored, Moments, held_out, one_hot, patch_features, ridge
+from netmorph.solve import Mirrored, Moments, class_squares, held_out, one_hot, patch_features, ridge
 from netmorph.solve.penalties import best
 
 HELD_OUT = 0.1
 PENALTIES = (1e-6, 1e-5, 1e-4, 1e-3)  # relative to the scale of the features
-SOME = 5000  # images that patches are drawn from
+SOME = 5000  # images that patches and differences are drawn from
 TOGETHER = 4  # images that are compared with all patches at once: what that makes stays in a cache
 ADDED = 1000  # images whose features are added up at once
 
 
 @dataclass(frozen=True)
 class Way:
-    """A data set, what makes its features of some prepared images, and the share of right answers to reach."""
+    """A data set, how it is solved, and what is to be reached.
+
+    Attributes:
+        data: its name.
+        compare: some prepared images -> the module that compares images with patches of them.
+        squares: how many of class differences are added.
+        goal: the share of right answers.
+    """
 
     data: str
-    make: Callable[[Tensor], nn.Module]
+    compare: Callable[[Tensor], nn.Module]
+    squares: int
     goal: float
 
 
 WAYS = (
-    Way("mnist", lambda images: patch_features(images, 300, size=7, cells=4, kept=30), 0.994),
-    Way("cifar10", lambda images: Mirrored(patch_features(images, 1000, kept=50)), 0.78),
+    Way("mnist", lambda images: patch_features(images, 200, size=7, cells=3, kept=30, floor=0.1), 6000, 0.994),
+    Way("cifar10", lambda images: Mirrored(patch_features(images, 800, size=8, kept=50, noise=0.05)), 6000, 0.78),
 )
 
 
@@ -68,18 +77,22 @@ def row(way: Way, dataset: Dataset) -> list[str]:
     def done(what: str) -> None:
         spent[what] = time.perf_counter() - began - sum(spent.values())
 
-    features = way.make(prepared(dataset, dataset.train.head(SOME))).eval()
+    some = prepared(dataset, dataset.train.head(SOME))
+    compare = way.compare(some)
+    squares = class_squares(in_turn(compare, some), dataset.train.targets[:SOME], way.squares)
+    pairs = functools.partial(features, compare, squares, dataset)
+    done("patches")
     order = torch.randperm(len(dataset.train), generator=torch.Generator().manual_seed(0))
     kept = len(order) - int(HELD_OUT * len(order))
-    moments = Moments.of(pairs(features, dataset, dataset.train, order[:kept]))
-    held = Moments.of(pairs(features, dataset, dataset.train, order[kept:]))
+    moments = Moments.of(pairs(dataset.train, order[:kept]))
+    held = Moments.of(pairs(dataset.train, order[kept:]))
     moments = moments + held
-    done("features")
+    done("moments")
     penalty = best(held_out(moments, held, [each * moments.scale for each in PENALTIES]))
     done("penalty")
     head = ridge(moments, penalty)
     done("head")
-    tested = pairs(features, dataset, dataset.test, torch.arange(len(dataset.test)))
+    tested = pairs(dataset.test, torch.arange(len(dataset.test)))
     right = sum(int((head(x).argmax(1) == y.argmax(1)).sum()) for x, y in tested) / len(dataset.test)
     done("test")
     told = ", ".join(f"{what} {seconds:.0f}" for what, seconds in spent.items())
@@ -94,11 +107,16 @@ def row(way: Way, dataset: Dataset) -> list[str]:
     ]
 
 
-def pairs(features: nn.Module, dataset: Dataset, part: Part, order: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+def features(
+    compare: nn.Module, squares: nn.Module, dataset: Dataset, part: Part, order: Tensor
+) -> Iterator[tuple[Tensor, Tensor]]:
     """Features and targets of some samples, in an order."""
     for images, labels in part.cut(ADDED, order):
-        few = prepared(dataset, images).split(TOGETHER)
-        yield torch.cat([features(each) for each in few]), one_hot(labels, dataset.outputs)
+        yield squares(in_turn(compare, prepared(dataset, images))), one_hot(labels, dataset.outputs)
+
+
+def in_turn(compare: nn.Module, images: Tensor) -> Tensor:
+    return torch.cat([compare(few) for few in images.split(TOGETHER)])
 
 
 def prepared(dataset: Dataset, images: Tensor) -> Tensor:

@@ -55,6 +55,11 @@ def test_shards_add_up_and_can_be_taken_out() -> None:
         first + Moments.nothing(4, 3)
 
 
+def test_features_that_are_trained_are_taken_as_they_are() -> None:
+    x, y = samples()
+    assert not Moments.of([(x.requires_grad_(), y)]).gram.requires_grad
+
+
 def test_float32_is_summed_in_float64() -> None:
     x, y = samples(2000)
     single = Moments.of(zip(x.float().split(100), y.float().split(100), strict=True))

@@ -4,7 +4,18 @@ import pytest
 import torch
 from torch import nn
 
-from netmorph.solve import Mirrored, SolveError, TwoSided, patch_features, random_convolution, random_features
+from netmorph.solve import (
+    Mirrored,
+    Moments,
+    SolveError,
+    TwoSided,
+    class_squares,
+    one_hot,
+    patch_features,
+    random_convolution,
+    random_features,
+    ridge,
+)
 from netmorph.solve.patches import drawn_patches, normalized
 
 
@@ -71,6 +82,29 @@ def test_mirror_images_give_the_same() -> None:
     x = images()
     features = Mirrored(patch_features(x, 6, size=4))
     assert torch.allclose(features(x), features(x.flip(-1)), atol=1e-5)
+
+
+def test_squares_tell_what_no_linear_head_can() -> None:
+    x = torch.randn(400, 5, generator=torch.Generator().manual_seed(0)) + 3
+    labels = ((x[:, 0] - 3) * (x[:, 1] - 3) > 0).long()
+    features = class_squares(x, labels, 40, share=0.5)
+    found = features(x)
+    assert found.shape == (400, 45)
+    assert torch.allclose(found[:, :5].mean(0), torch.zeros(5), atol=1e-5)
+    assert float(found[:, 5:].mean()) == pytest.approx(1, abs=0.1)
+    right = []
+    for each in (x, found):
+        head = ridge(Moments.of([(each, one_hot(labels, 2))]), 1.0)
+        right.append(float((head(each).argmax(1) == labels).double().mean()))
+    assert right[1] > 0.85 > 0.65 > right[0]
+
+
+def test_what_has_no_squares() -> None:
+    x = torch.randn(20, 3)
+    with pytest.raises(SolveError, match=r"got \[20, 3\], \[19\] and 4"):
+        class_squares(x, torch.zeros(19).long(), 4)
+    with pytest.raises(SolveError, match="among 32 pairs drawn from 20 samples, 0 are of two classes"):
+        class_squares(x, torch.zeros(20).long(), 4)
 
 
 def test_what_has_no_features() -> None:

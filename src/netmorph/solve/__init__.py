@@ -9,6 +9,7 @@ from netmorph.solve.patches import patch_features
 from netmorph.solve.penalties import PENALTIES, choose_penalty, generalized, held_out, leave_one_out, squared, wrong
 from netmorph.solve.projection import project_forward
 from netmorph.solve.recursive import Recursive
+from netmorph.solve.squares import class_squares
 
 __all__ = [
     "INVERSES",
@@ -23,6 +24,7 @@ __all__ = [
     "TwoSided",
     "as_linear",
     "choose_penalty",
+    "class_squares",
     "generalized",
     "held_out",
     "leave_one_out",

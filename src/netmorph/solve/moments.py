@@ -78,6 +78,7 @@ class Moments:
         """The mean of the features' sums of squares: a penalty of this size counts as much as the features do."""
         return float(self.gram.diagonal().mean())
 
+    @torch.no_grad()
     def add(self, features: Tensor, targets: Tensor) -> None:
         """More samples, in place.
 

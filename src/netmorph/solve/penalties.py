@@ -64,6 +64,7 @@ def best(errors: dict[float, float]) -> float:
     return min(errors, key=lambda penalty: (errors[penalty], -penalty))
 
 
+@torch.no_grad()
 def leave_one_out(
     moments: Moments, batches: Iterable[Pair], penalties: Sequence[float] | None = None, cost: Cost = squared
 ) -> dict[float, float]:

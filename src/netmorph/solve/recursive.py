@@ -46,6 +46,7 @@ class Recursive:
         weight = self._weight.T
         return Head(weight.clone(), self._target_mean - weight @ self._mean)
 
+    @torch.no_grad()
     def add(self, features: Tensor, targets: Tensor) -> None:
         """More samples.
 
