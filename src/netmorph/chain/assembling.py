@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from netmorph.chain.detached import DetachedLayers
 from netmorph.chain.features import BATCH
-from netmorph.chain.heads import solved_head
+from netmorph.chain.heads import sharpened, solved_head
 from netmorph.chain.values import SOLVED, Chain
 from netmorph.data import Dataset
 from netmorph.solve import as_linear
@@ -59,7 +59,7 @@ def lineage(problem: DetachedLayers, chain: Chain) -> tuple[Link, ...]:
 def assembled(problem: DetachedLayers, chain: Chain, dataset: Dataset) -> nn.Sequential:
     """A chain as a network, in eval mode, its weights copies of the bank's.
 
-    A solved head is solved anew, on all of the train part; a stitch stays as it was fitted.
+    A solved head is solved anew, on all of the train part, and sharpened; a stitch stays as it was fitted.
 
     Returns:
         `layer1`, `layer2`, ... (each a layer, or a stitch and a layer), then `head`, or `readout` and `head`.
@@ -81,5 +81,6 @@ def assembled(problem: DetachedLayers, chain: Chain, dataset: Dataset) -> nn.Seq
         for inputs, labels in dataset.train.cut(BATCH):
             yield body(prepare(inputs, dataset, like)), labels.to(like.device)
 
-    parts["head"] = as_linear(solved_head(rows(), dataset.outputs))
+    head = sharpened(solved_head(rows(), dataset.outputs), *problem.held_out(chain.layers))
+    parts["head"] = as_linear(head)
     return nn.Sequential(parts).eval().requires_grad_(True)

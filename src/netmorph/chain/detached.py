@@ -156,6 +156,11 @@ class DetachedLayers:
             return failed(str(error), flops, parameters)
         return outcome(head(rows[self._heads :].double()), self._wanted, flops, parameters)
 
+    @torch.no_grad()
+    def held_out(self, prefix: Prefix) -> tuple[Tensor, Tensor]:
+        """What a head behind a prefix reads of the samples kept for the choice, `[N, d]`, and their labels `[N]`."""
+        return _run(self.readout(self.signature(prefix)), self._features(prefix)[self._heads :]), self._wanted
+
     def modules(self, prefix: Prefix) -> Iterator[nn.Module]:
         """What runs one behind another: the layers of a prefix, each with its stitch."""
         for place, id in enumerate(prefix):

@@ -15,7 +15,7 @@ from netmorph.solve import Head, Moments, SolveError, choose_penalty, one_hot, r
 
 # Relative to the mean of the features' sums of squares. Smaller ones let features that follow from one another decide.
 PENALTIES = tuple(10.0**power for power in range(-5, 2))
-ROWS = 1024  # samples whose moments are added at once
+SHARPNESS = tuple(2 ** (power / 2) for power in range(15))
 
 Readout = Callable[[Signature], nn.Module]  # of features [N, ...] -> what makes rows [N, d] of them
 
@@ -62,6 +62,20 @@ def solved_head(batches: Iterable[tuple[Tensor, Tensor]], classes: int) -> Head:
         raise SolveError("the features are infinite or NaN on some samples")
     penalties = [moments.scale * share for share in PENALTIES]
     return ridge(moments, choose_penalty(moments, penalties=penalties) if moments.scale > 0 else 1.0)
+
+
+def sharpened(head: Head, rows: Tensor, labels: Tensor) -> Head:
+    """The head times the one of `SHARPNESS` with the smallest cross-entropy: the same classes, and probabilities.
+
+    Answers of a solved head are fitted to 0 and 1. As logits they are nearly equal probabilities, and a training would
+    first of all make them larger, at the cost of what the layers are.
+
+    Args:
+        rows: features `[N, d]` that the head was not solved on; labels: their classes `[N]`.
+    """
+    answers = head(rows.double())
+    best = min(SHARPNESS, key=lambda factor: float(functional.cross_entropy(factor * answers, labels)))
+    return Head(best * head.weight, best * head.bias)
 
 
 def solving_flops(samples: int, features: int, classes: int) -> int:
