@@ -8,6 +8,7 @@ import benchmarks
 
 # They need a GPU, files of weights, or hours.
 APART = {
+    "chains",
     "draw",
     "gpu",
     "growth_gpt",

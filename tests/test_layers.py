@@ -30,9 +30,9 @@ LEVELS = (
     ("edit",),
     ("measure", "scores", "train"),
     ("policy", "testing", "integrations", "bank", "draw"),
-    ("run", "shrink"),
+    ("run", "shrink", "chain"),
     ("search", "report"),
-    ("session", "shrinking", "ranks", "reproduce"),
+    ("session", "shrinking", "chaining", "ranks", "reproduce"),
     ("watch",),
     ("",),  # the face, `netmorph` itself
     ("cli",),

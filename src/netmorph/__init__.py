@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:  # what `__getattr__` finds, for type checkers and editors
     from netmorph import (
         bank,
+        chain,
         data,
         draw,
         draws,
@@ -69,6 +70,7 @@ __all__ = [
     "WidthError",
     "apply",
     "bank",
+    "chain",
     "data",
     "draw",
     "draws",

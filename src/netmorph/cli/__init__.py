@@ -10,6 +10,7 @@ from rich.text import Text
 
 from netmorph.cli import (  # noqa: F401 (their commands hang on the app)
     bank,
+    chain,
     draw,
     evolve,
     find_rate,

@@ -27,6 +27,7 @@ ORDER = (
     "report",
     "export",
     "bank",
+    "chain",
     "ranks",
     "reproduce",
 )

@@ -1,0 +1,56 @@
+"""Networks made of detached layers: an agent chains layers of a bank until it picks an end."""
+
+from netmorph.chain.agents import AGENTS
+from netmorph.chain.assembling import Link, assembled, lineage
+from netmorph.chain.detached import DetachedLayers
+from netmorph.chain.errors import ChainError, MemoryLimit
+from netmorph.chain.features import FeatureCache
+from netmorph.chain.heads import Pooled
+from netmorph.chain.learning import ActorWithCritic, Reinforce
+from netmorph.chain.ppo import MaskablePPO, as_environment
+from netmorph.chain.problem import Problem
+from netmorph.chain.rewards import REWARDS, at_the_end, by_layer
+from netmorph.chain.states import STATES, Named, Place, Seen
+from netmorph.chain.tree import TreeSearch
+from netmorph.chain.trials import Agent, Enough, Trials, cheap, search
+from netmorph.chain.values import SOLVED, Chain, Outcome, Prefix, Record
+from netmorph.chain.walks import Beam, LocalSearch, prior, random_chains
+
+__all__ = [
+    "AGENTS",
+    "REWARDS",
+    "SOLVED",
+    "STATES",
+    "ActorWithCritic",
+    "Agent",
+    "Beam",
+    "Chain",
+    "ChainError",
+    "DetachedLayers",
+    "Enough",
+    "FeatureCache",
+    "Link",
+    "LocalSearch",
+    "MaskablePPO",
+    "MemoryLimit",
+    "Named",
+    "Outcome",
+    "Place",
+    "Pooled",
+    "Prefix",
+    "Problem",
+    "Record",
+    "Reinforce",
+    "Seen",
+    "TreeSearch",
+    "Trials",
+    "as_environment",
+    "assembled",
+    "at_the_end",
+    "by_layer",
+    "cheap",
+    "lineage",
+    "prior",
+    "random_chains",
+    "search",
+]

@@ -1,0 +1,98 @@
+"""netmorph chain, as users type it."""
+
+import importlib.util
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from netmorph.bank import Bank
+from netmorph.chaining import ChainConfig
+from tests.chain.small_bank import bank_of_digits
+from tests.program import Program
+
+QUICK = "--data digits --budget 12 --longest 3 --samples 200 --choice 100 --threads 1".split()
+
+
+@pytest.fixture(name="program")
+def program_(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Program:
+    monkeypatch.chdir(tmp_path)
+    bank_of_digits(tmp_path / "bank")
+    return Program(monkeypatch, capsys)
+
+
+def test_a_chain_is_found_and_becomes_a_network(program: Program, tmp_path: Path) -> None:
+    done = program("chain", *QUICK, "--run", "found")
+
+    assert done.code == 0, done.err
+    told = json.loads((tmp_path / "found" / "result.json").read_text())
+    assert [told["searches"][name]["distinct_chains"] for name in ("tree", "random")] == [12, 12]
+    assert [link["name"] for link in told["lineage"]][-1] == "head"
+    assert told["searches"]["tree"]["test_accuracy"] > 0.9
+    page = (tmp_path / "found" / "report.html").read_text()
+    assert all(title in page for title in ("The chain", "The search", "Which layers stand where", "Values of states"))
+
+    spec = importlib.util.spec_from_file_location("found_network", tmp_path / "found" / "network.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    assert module.load()(torch.randn(2, 1, 8, 8)).shape == (2, 10)
+
+
+def test_it_goes_on_after_kill_9(program: Program, tmp_path: Path) -> None:
+    line = [*QUICK, "--budget", "40", "--agent", "actor-critic", "--alone"]
+    assert program("chain", *line, "--run", "whole").code == 0
+    started = subprocess.Popen(
+        [sys.executable, "-m", "netmorph", "chain", *line, "--run", "killed"], cwd=tmp_path, env=os.environ
+    )
+    journal = tmp_path / "killed" / "actor-critic.jsonl"
+    while started.poll() is None and not (journal.exists() and journal.read_text().count('"chain"') > 5):
+        time.sleep(0.01)
+    started.send_signal(signal.SIGKILL)
+    started.wait()
+
+    assert program("chain", "--resume", "killed").code == 0
+
+    whole, killed = (json.loads((tmp_path / name / "result.json").read_text()) for name in ("whole", "killed"))
+    assert whole["chain"] == killed["chain"]
+    assert chains(tmp_path / "whole") == chains(tmp_path / "killed")
+
+
+def chains(folder: Path) -> list[object]:
+    rows = map(json.loads, (folder / "actor-critic.jsonl").read_text().splitlines())
+    return [row["chain"] for row in rows if "chain" in row]
+
+
+def test_what_cannot_be_is_told_before_a_folder_is_made(program: Program, tmp_path: Path) -> None:
+    for line, reason in (
+        (["chain", "--bank", "bank"], "give --data"),
+        (["chain", "--bank", "nothing", "--data", "digits"], "there is no bank"),
+        (["chain", *QUICK, "--agent", "three"], "(did you mean 'tree'?)"),
+        (["chain", *QUICK, "--data", "diabetes"], "choose data whose samples have one class each"),
+        (["chain", "--resume", "found"], "holds no search to go on with"),
+    ):
+        done = program(*line, *(["--run", "new"] if "--resume" not in line else []))
+        assert done.code != 0, line
+        assert reason in done.err, (line, done.err)
+        assert not (tmp_path / "new").exists()
+
+
+def test_a_search_goes_on_with_the_layers_of_its_beginning(program: Program, tmp_path: Path) -> None:
+    assert program("chain", *QUICK, "--alone", "--run", "found").code == 0
+    config = ChainConfig.read(tmp_path / "found")
+    bank = Bank(tmp_path / "bank")
+    bank.add_random(bank.entry(config.entries[-1]).input, 1, seed=7)
+    assert program("chain", "--resume", "found").code == 0
+
+    bank.remove(config.entries[-1])
+
+    done = program("chain", "--resume", "found")
+    assert done.code != 0
+    assert f"no longer in the bank {tmp_path / 'bank'}: {config.entries[-1]}" in done.err
