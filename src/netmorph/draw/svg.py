@@ -8,7 +8,8 @@ from html import escape
 from netmorph.draw import letters
 from netmorph.draw.boxes import JUNCTIONS, OUTSIDE, Box, Change, Channels, Shape
 from netmorph.draw.folding import name_in
-from netmorph.draw.layout import CIRCLE, LINE, PAD, Laid, Line, Wire, lay
+from netmorph.draw.layout import lay
+from netmorph.draw.placed import CIRCLE, LINE, PAD, Laid, Line, Wire
 from netmorph.wording import compact, flops_text
 
 # M. Okabe and K. Ito, Color universal design, 2008: told apart by the colour-blind. Yellow is left out, pale on white;
