@@ -6,7 +6,8 @@ from torch import nn
 
 from netmorph import draw, trace, zoo
 from netmorph.draw import svg
-from netmorph.draw.layout import Laid, lay
+from netmorph.draw.layout import lay
+from netmorph.draw.placed import Laid
 from tests.draw.nets import Dense, Heads, Residual, UNet, images
 
 NETS = {

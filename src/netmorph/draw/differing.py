@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from math import prod
 
 from netmorph.draw.boxes import OUTSIDE, Box, Change, Edge
 from netmorph.draw.diagram import Diagram
@@ -69,20 +70,10 @@ def _change(before: Box, after: Box) -> Change:
         (((before.parameters,),), ((after.parameters,),)),
         (before.inputs, after.inputs),
     ):
-        sizes = [_product(shapes) for shapes in (one, other)]
+        sizes = [sum(map(prod, shapes)) for shapes in (one, other)]
         if one != other:
             return Change.WIDER if sizes[1] > sizes[0] else Change.NARROWER if sizes[1] < sizes[0] else Change.OTHER
     return Change.OTHER if inner - {Change.SAME, None} else Change.SAME
-
-
-def _product(shapes: Sequence[Sequence[int]]) -> int:
-    total = 0
-    for shape in shapes:
-        product = 1
-        for length in shape:
-            product *= length
-        total += product
-    return total
 
 
 def matched(before: Sequence[Box], after: Sequence[Box]) -> list[Pair]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from math import prod
 
 from netmorph.draw.boxes import OUTSIDE, RESIDUAL, SUM, Box, Edge, Shape
 from netmorph.draw.words import ARITHMETIC, MAKING, PASSING, detail, operator
@@ -214,7 +215,7 @@ class _Reader:
         box = Box(
             drawn.path,
             kind or (type(self.graph.modules[drawn.path]).__name__ if isinstance(drawn, _Frame) else drawn.kind),
-            parameters=sum(_product(shapes[name]) for name in names),
+            parameters=sum(prod(shapes[name]) for name in names),
             flops=flops_of(each for call in calls for each in call.contractions).at() // max(1, self.batch),
             groups=tuple(dict.fromkeys(group for name in sorted(names) for group in self.writers.get(name, ()))),
         )
@@ -281,13 +282,6 @@ def _port(drawn: _Frame | _Unit, giver: _Unit) -> int:
 
 def _input(drawn: _Frame | _Unit, giver: _Unit) -> int:
     return drawn.inputs[giver][0] if isinstance(drawn, _Frame) else 0
-
-
-def _product(shape: Shape) -> int:
-    product = 1
-    for length in shape:
-        product *= length
-    return product
 
 
 def _with_residuals(boxes: list[Box], edges: Sequence[Edge]) -> tuple[Box, ...]:

@@ -8,7 +8,8 @@ from html import escape
 from netmorph.draw import letters
 from netmorph.draw.boxes import JUNCTIONS, OUTSIDE, Box, Change, Channels, Shape
 from netmorph.draw.folding import name_in
-from netmorph.draw.layout import CIRCLE, LINE, PAD, Laid, Line, Wire, lay
+from netmorph.draw.layout import lay
+from netmorph.draw.placed import CIRCLE, LINE, PAD, Laid, Line, Wire
 from netmorph.wording import compact, flops_text
 
 # M. Okabe and K. Ito, Color universal design, 2008: told apart by the colour-blind. Yellow is left out, pale on white;
@@ -21,7 +22,8 @@ COLOURS = (
     ("#56b4e9", "#8fd0f5"),
     ("#e69f00", "#f5c15c"),
 )
-WIDEST, CONTENT, NOTES = 290.0, 190.0, 420.0  # px of a name, of what is inside, and of a line above the picture
+WIDEST, CONTENT, NOTES = 290.0, 190.0, 420.0  # px of a name, of what is inside, of a line above the picture
+SMALLEST = 0.6  # a narrow page shrinks a picture so far, then it is scrolled
 SIGNS = {
     Change.NEW: "+ ",
     Change.GONE: "− ",
@@ -47,7 +49,7 @@ LIGHT@media(prefers-color-scheme:dark){.nm text{fill:#e4e7eb}.nm .s,.nm .l{fill:
 
 
 def _style() -> str:
-    """The looks of all classes: `g0`, `g1` ... are the colours of channel groups, of lines and of stripes."""
+    """An element with the looks of all classes; `g0`, `g1` ... are the colours of channel groups."""
     light, dark = (
         "".join(
             f".nm path.g{number}{{stroke:{pair[side]}}}.nm rect.g{number}{{stroke:none;fill:{pair[side]}}}"
@@ -55,10 +57,11 @@ def _style() -> str:
         )
         for side in (0, 1)
     )
-    return _STYLE.replace("LIGHT", light).replace("DARK", dark).replace("\n", "")
+    rules = _STYLE.replace("LIGHT", light).replace("DARK", dark).replace("\n", "")
+    return f"<style>{rules}</style>"
 
 
-def svg(root: Box, text: str, notes: Sequence[str], groups: Mapping[str, Channels]) -> str:
+def svg(root: Box, text: str, notes: Sequence[str], groups: Mapping[str, Channels], *, styled: bool = True) -> str:
     """One SVG element.
 
     Args:
@@ -66,9 +69,10 @@ def svg(root: Box, text: str, notes: Sequence[str], groups: Mapping[str, Channel
         text: what it shows, for readers who cannot see it.
         notes: lines above the picture.
         groups: what is told of each channel group, by name.
+        styled: whether it says how it looks; another one of the same page may have done so.
     """
     laid = lay(root, lines)
-    return _Writer(groups).document(laid, text, notes)
+    return _Writer(groups).document(laid, text, notes, _style() if styled else "")
 
 
 def key(root: Box) -> str:
@@ -141,15 +145,16 @@ class _Writer:
         self.colours: dict[str, str] = {}
         self.out: list[str] = []
 
-    def document(self, laid: Laid, text: str, notes: Sequence[str]) -> str:
+    def document(self, laid: Laid, text: str, notes: Sequence[str], style: str) -> str:
         told = [line for note in notes for line in letters.wrapped(note, max(laid.width, NOTES) - 2 * PAD)]
         top = LINE * len(told) + (LINE if told else 2)
         wide = max((letters.width("", line) for line in told), default=0.0) + 2 * PAD
         width, height = max(laid.width, wide, 200.0), top + laid.height + PAD
         size = f'viewBox="0 0 {width:.0f} {height:.0f}" width="{width:.0f}"'
+        room = f"max-width:100%;min-width:{SMALLEST * width:.0f}px;height:auto"
         self.out.append(
-            f'<svg xmlns="http://www.w3.org/2000/svg" class="nm" role="img" {size} style="max-width:100%;height:auto">'
-            f"<title>{escape(text)}</title><style>{_style()}</style>"
+            f'<svg xmlns="http://www.w3.org/2000/svg" class="nm" role="img" {size} style="{room}">'
+            f"<title>{escape(text)}</title>{style}"
         )
         for number, line in enumerate(told):
             self._text(
