@@ -10,9 +10,8 @@
 - `population`: the networks of an evolution.
 
 Each agent judges as many distinct chains. Beside them: the best network of the bank up to its head, with a head that is
-solved (a linear probe), and a network trained from scratch with the FLOPs that the search of the first agent took. A
-row
-is appended as soon as it is there; what was stopped goes on.
+solved (a linear probe), and a network trained from scratch with the FLOPs that the search of the first agent took.
+A row is appended as soon as it is there; what was stopped goes on.
 """
 
 from __future__ import annotations
