@@ -9,9 +9,9 @@
 - `random`: layers that nobody trained, for MNIST; drawn anew for each seed.
 - `population`: the networks of an evolution.
 
-Each agent judges as many distinct chains. Beside them: the best network of the bank up to its head, with a head that is
-solved (a linear probe), and a network trained from scratch with the FLOPs that the search of the first agent took.
-A row is appended as soon as it is there; what was stopped goes on.
+Each agent judges as many distinct chains. Beside them: the best network of the bank up to its head, with a head that
+is solved (a linear probe), and a network trained from scratch with the FLOPs of the first agent's search. A row is
+appended as soon as it is there; what was stopped goes on.
 """
 
 from __future__ import annotations

@@ -56,9 +56,9 @@ def test_goes_on_where_it_was(agent: Agent) -> None:
 def test_finds_the_planted_chain_more_often_than_not(agent: Agent) -> None:
     problem = Planted()
 
-    found = [best_chain(agent, seed) == problem.planted for seed in range(5)]
+    found = [best_chain(agent, seed) == problem.planted for seed in range(3)]
 
-    assert sum(found) >= 3
+    assert sum(found) >= 2
 
 
 def best_chain(agent: Agent, seed: int) -> Chain:

@@ -12,6 +12,8 @@ from netmorph.chain.trials import Trials
 from netmorph.chain.values import Chain, Prefix
 from netmorph.seeds import generator_of
 
+WIDEST = 1024  # prefixes of a beam; one that wide has found nothing new for many rounds
+
 
 def prior(trials: Trials, prefix: Prefix) -> Tensor:
     """The probability of each action before anything is known, float64 `[actions]`; 0 of what does not fit.
@@ -102,17 +104,17 @@ class Beam:
     tries: int = 12
 
     def __call__(self, trials: Trials, seed: int) -> None:
-        """Search until `Enough`."""
+        """Search until `Enough`, or until wide beams find nothing new."""
         generator, width = generator_of(seed), self.width
-        while True:
-            known = len(trials.records)
+        worths: dict[Prefix, float] = {(): self._worth(trials, ())}
+        while width <= WIDEST:
+            known = len(worths)
             beam: list[Prefix] = [()]
-            self._worth(trials, ())
             while beam:
-                found = [next for prefix in beam for next in self._next(trials, prefix, generator)]
-                worths = {prefix: self._worth(trials, prefix) for prefix in dict.fromkeys(found)}
-                beam = sorted(worths, key=lambda prefix: -worths[prefix])[:width]
-            width = width if len(trials.records) > known else 2 * width
+                found = dict.fromkeys(next for prefix in beam for next in self._next(trials, prefix, generator))
+                worths |= {prefix: self._worth(trials, prefix) for prefix in found if prefix not in worths}
+                beam = sorted(found, key=lambda prefix: -worths[prefix])[:width]
+            width = width if len(worths) > known else 2 * width
 
     def _next(self, trials: Trials, prefix: Prefix, generator: Generator) -> list[Prefix]:
         order = torch.randperm(len(trials.layers), generator=generator).tolist()

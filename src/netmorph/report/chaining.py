@@ -84,9 +84,9 @@ def write_page(
     first = searched[0]
     best, outcome = first.best.chain, first.best.outcome
     paragraphs = [
-        f"{len(best.layers)} detached layers, found by {first.agent} among {len(first.records)} distinct chains, "
-        f"answer {percent(first.test)} of the test part right with no gradient step; {percent(outcome.accuracy)} of "
-        "the samples on which chains were compared.",
+        f"A chain of {len(best.layers)} out of the bank, found by {first.agent} among {len(first.records)} distinct "
+        f"chains, answers {percent(first.test)} of the test part right with no gradient step; "
+        f"{percent(outcome.accuracy)} of the samples on which chains were compared.",
         *_beside(searched),
         f"The cache ran {first.cache.layers:,} layers in the place of {first.cache.layers + first.cache.hits:,}, and "
         f"held at most {first.cache.most / 2**20:,.0f} MiB.",
@@ -107,14 +107,14 @@ def pictures(searched: Sequence[Searched], links: Sequence[Link], entries: Mappi
     found = [
         Picture(
             "chain",
-            "The chain",
+            "The chain, drawn",
             "Each layer with where it is from and what comes out of it; a colour is a network of the bank.",
             partial(chain, links=links, entries=entries),
             190,
         ),
         Picture(
             "progress",
-            "The search",
+            "The search, step by step",
             "The loss of the best chain so far, by distinct chains and by FLOPs of the search.",
             partial(progress, searched=searched),
             340,
