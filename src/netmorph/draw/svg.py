@@ -23,6 +23,7 @@ COLOURS = (
     ("#e69f00", "#f5c15c"),
 )
 WIDEST, CONTENT, NOTES = 290.0, 190.0, 420.0  # px of a name, of what is inside, of a line above the picture
+FEW = 6  # channel groups that a tooltip tells of
 SMALLEST = 0.6  # a narrow page shrinks a picture so far, then it is scrolled
 SIGNS = {
     Change.NEW: "+ ",
@@ -236,5 +237,6 @@ class _Writer:
             told.append(f"{' and '.join(map(shape_text, box.inputs))} → {' and '.join(map(shape_text, box.outputs))}")
         told.append(f"{box.parameters:,} parameters, {flops_text(box.flops)}")
         known = [group for group in box.groups if group in self.groups]
-        told += [f"channel group {group}: {self.groups[group]}" for group in known]
+        told += [f"channel group {group}: {self.groups[group]}" for group in known[:FEW]]
+        told += [f"and {len(known) - FEW} more groups"] if len(known) > FEW else []
         return "\n".join(told)
