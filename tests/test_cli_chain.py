@@ -28,7 +28,7 @@ def program_(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 
 
 def test_a_chain_is_found_and_becomes_a_network(program: Program, tmp_path: Path) -> None:
-    done = program("chain", *QUICK, "--run", "found")
+    done = program("chain", *QUICK, "--agent", "tree", "--run", "found")
 
     assert done.code == 0, done.err
     told = json.loads((tmp_path / "found" / "result.json").read_text())

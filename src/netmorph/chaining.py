@@ -69,7 +69,7 @@ class ChainConfig:
     data: DataConfig
     entries: tuple[str, ...] = ()
     fingerprint: str = ""
-    agent: str = "tree"
+    agent: str = "beam"
     reward: str = "end"
     state: str = "features"
     budget: int = 200

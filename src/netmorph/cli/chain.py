@@ -29,7 +29,7 @@ def chain(
     agent: Annotated[
         str,
         typer.Option(help="random, local, beam, reinforce, actor-critic, tree or ppo.", rich_help_panel=CHAINING),
-    ] = "tree",
+    ] = "beam",
     budget: Annotated[
         int, typer.Option(min=1, help="Distinct chains that are judged.", rich_help_panel=CHAINING)
     ] = 200,
