@@ -8,10 +8,13 @@ import benchmarks
 
 # They need a GPU, files of weights, or hours.
 APART = {
+    "chain_agents",
     "chains",
     "draw",
     "gpu",
     "growth_gpt",
+    "growth_images",
+    "growth_short",
     "narrowing",
     "rank_study",
     "refit",

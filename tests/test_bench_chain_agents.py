@@ -1,0 +1,21 @@
+"""The comparison of agents on small banks: it runs, and its differences are those within a seed."""
+
+import pytest
+from rich.console import Console
+
+from benchmarks import chain_agents
+
+
+def test_it_compares_agents_with_random(capsys: pytest.CaptureFixture[str]) -> None:
+    chain_agents.main(["local", "--seeds", "2", "--budget", "4"])
+    told = capsys.readouterr().out
+    assert "local" in told
+    assert "random" in told
+
+
+def test_differences_are_paired_by_seed() -> None:
+    console = Console(width=100, record=True)
+    console.print(chain_agents.table({"random": [0.5, 0.7], "beam": [0.4, 0.6]}))
+    told = console.export_text()
+    assert "0.5000" in told
+    assert "-0.1000 ± 0.0000" in told
