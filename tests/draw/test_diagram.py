@@ -151,3 +151,10 @@ def test_equal_networks_do_not_differ():
 
     assert not changes(diagram)
     assert "Nothing differs" in diagram.text()
+
+
+def test_it_tells_no_folder_of_its_maker() -> None:
+    model = zoo.build("gpt", (8,), 16, depth=1, channels=8, heads=2)
+    told = draw.architecture(trace(model, torch.zeros(2, 8, dtype=torch.long))).svg()
+    assert "transformer.py:" in told
+    assert "/transformer.py:" not in told

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from torch import nn
 
 from netmorph.draw.boxes import Box, Channels
@@ -11,6 +13,8 @@ from netmorph.graph import Allow, Graph
 from netmorph.measure.cost import parameters
 from netmorph.wording import listed
 
+# A picture is shown to others: of the line of code that freezes a group the file is told, and not where it lies.
+_FOLDERS = re.compile(r"\([^()]*[/\\](?=[^()/\\]+:\d+\))")
 _MAY = {
     Allow.ANY: "may change exactly",
     Allow.UNIFORM: "may change, exactly by equal copies",
@@ -35,10 +39,11 @@ def architecture(graph: Graph, title: str = "") -> Diagram:
 
 def groups_of(graph: Graph) -> dict[str, Channels]:
     """What is told of each channel group."""
-    return {
-        name: Channels(group.size, _MAY[group.allow], group.allow == Allow.FROZEN, next(iter(group.reasons), ""))
-        for name, group in graph.groups.items()
-    }
+    found = {}
+    for name, group in graph.groups.items():
+        reason = _FOLDERS.sub("(", next(iter(group.reasons), ""))
+        found[name] = Channels(group.size, _MAY[group.allow], group.allow == Allow.FROZEN, reason)
+    return found
 
 
 def module_tree(model: nn.Module, why: str, title: str = "") -> Diagram:
