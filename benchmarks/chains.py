@@ -33,7 +33,8 @@ from rich.table import Table
 from safetensors.torch import load_file
 from torch import nn
 
-from benchmarks._shrinking import spread, where, write_table
+from benchmarks._shrinking import spread, write_table
+from benchmarks.engine import machine_line
 from benchmarks.narrowing import read_records
 from benchmarks.refit import ResNet
 from netmorph import zoo
@@ -290,7 +291,7 @@ def main(arguments: Sequence[str] = ()) -> None:
     table = Table(*COLUMNS)
     for row in rows_of(records):
         table.add_row(*row)
-    console.print(table, where())
+    console.print(table, machine_line())
     write_table(options.output / "results.md", COLUMNS, rows_of(records))
 
 
