@@ -75,10 +75,10 @@ def spread(values: Sequence[float], digits: int) -> str:
     return f"{mean} ({low} to {high})"
 
 
-def write_table(path: Path, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+def write_table(path: Path, columns: Sequence[str], rows: Sequence[Sequence[str]], measured: str) -> None:
     """A table for a page, and where it was measured."""
     lines = [f"| {' | '.join(row)} |" for row in (columns, *rows)]
-    text = "\n".join([lines[0], "|" + "---|" * len(columns), *lines[1:], "", where()]) + "\n"
+    text = "\n".join([lines[0], "|" + "---|" * len(columns), *lines[1:], "", measured]) + "\n"
     atomic_write(path, lambda temporary: temporary.write_text(text) and None)
 
 

@@ -292,7 +292,7 @@ def main(arguments: Sequence[str] = ()) -> None:
     for row in rows_of(records):
         table.add_row(*row)
     console.print(table, machine_line())
-    write_table(options.output / "results.md", COLUMNS, rows_of(records))
+    write_table(options.output / "results.md", COLUMNS, rows_of(records), machine_line())
 
 
 def measure_all(

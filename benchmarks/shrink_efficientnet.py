@@ -141,7 +141,7 @@ def main(arguments: Sequence[str] = ()) -> None:
     for row in rows(records):
         table.add_row(*row)
     console.print(table, where())
-    write_table(options.output / "results.md", COLUMNS, rows(records))
+    write_table(options.output / "results.md", COLUMNS, rows(records), where())
 
 
 def efficientnet() -> nn.Module:

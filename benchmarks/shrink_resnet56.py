@@ -184,7 +184,7 @@ def main(arguments: Sequence[str] = ()) -> None:
     for row in rows(records):
         table.add_row(*row)
     console.print(table, where())
-    write_table(options.output / "results.md", COLUMNS, rows(records))
+    write_table(options.output / "results.md", COLUMNS, rows(records), where())
 
 
 def tuned(weights: Path, dataset: Dataset, folder: Path) -> nn.Module:
