@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
 from torch import Generator
@@ -29,8 +30,8 @@ def episode(trials: Trials, learner: Learner, reward: Reward, generator: Generat
 
 
 @dataclass(frozen=True)
-class Reinforce:
-    """REINFORCE with a baseline.
+class Learning(ABC):
+    """An agent whose policy makes a step after every few chains.
 
     Attributes:
         reward: what each action gives.
@@ -48,21 +49,24 @@ class Reinforce:
         generator = generator_of(seed)
         learner = Learner(trials, seed, exploration=self.exploration, learning_rate=self.learning_rate)
         while True:
-            learner.reinforce([episode(trials, learner, self.reward, generator) for _ in range(self.episodes)])
+            self.update(learner, [episode(trials, learner, self.reward, generator) for _ in range(self.episodes)])
+
+    @abstractmethod
+    def update(self, learner: Learner, episodes: list[list[Step]]) -> None:
+        """A step of the policy."""
 
 
-@dataclass(frozen=True)
-class ActorWithCritic:
+class Reinforce(Learning):
+    """REINFORCE with a baseline."""
+
+    def update(self, learner: Learner, episodes: list[list[Step]]) -> None:
+        """A step of the policy by whole returns."""
+        learner.reinforce(episodes)
+
+
+class ActorWithCritic(Learning):
     """Likewise with a value of the whole prefix in the place of the baseline."""
 
-    reward: Reward = at_the_end
-    episodes: int = 4
-    exploration: float = 0.1
-    learning_rate: float = 0.01
-
-    def __call__(self, trials: Trials, seed: int) -> None:
-        """Search until `Enough`."""
-        generator = generator_of(seed)
-        learner = Learner(trials, seed, exploration=self.exploration, learning_rate=self.learning_rate)
-        while True:
-            learner.actor_critic([episode(trials, learner, self.reward, generator) for _ in range(self.episodes)])
+    def update(self, learner: Learner, episodes: list[list[Step]]) -> None:
+        """A step of the policy, and of the value."""
+        learner.actor_critic(episodes)
