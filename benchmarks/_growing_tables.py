@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import math
 import statistics
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from benchmarks._intervals import interval
 from netmorph.report.figures import flops_axis, save
 
 if TYPE_CHECKING:
@@ -25,18 +25,7 @@ COLUMNS = (
     "row", "seeds", "loss", "above the full size's", "training FLOPs", "the full size needs", "jump at growth",
     "meets the full size after",
 )  # fmt: skip
-# Student's t at 97.5%, by the number of seeds.
-STUDENT = {2: 12.706, 3: 4.303, 4: 3.182, 5: 2.776, 6: 2.571, 7: 2.447, 8: 2.365, 9: 2.306, 10: 2.262}
 COLOURS = ("#000000", "#6b7785", "#0072b2", "#d55e00", "#009e73", "#e69f00", "#cc79a7", "#56b4e9")
-
-
-def interval(values: Sequence[float], form: str) -> str:
-    """The mean and half of its 95% interval by Student's t; one value by itself."""
-    mean = form.format(statistics.mean(values))
-    if len(values) not in STUDENT:
-        return mean
-    half = STUDENT[len(values)] * statistics.stdev(values) / math.sqrt(len(values))
-    return f"{mean} ± {form.format(half).lstrip('+')}"
 
 
 def table(names: Sequence[str], lines: Sequence[Line]) -> str:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from benchmarks._growth_rows import ALONE, DEFAULT, LONGER, NETWORKS, SAME, SCRATCH, SHORTER
+from benchmarks._intervals import interval
 from benchmarks._shrink_tables import COLOURS, table
 from netmorph.report.figures import flops_axis, save
 
@@ -19,8 +20,6 @@ if TYPE_CHECKING:
 
 # A training: network, table, row, seed, test, parameters, jumps, and by epoch validation, flops and cpu.
 Record = dict[str, Any]
-# The 97.5% quantiles of Student's t with 1, 2, ... degrees of freedom.
-T = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262)
 
 COLUMNS = (
     "",
@@ -175,10 +174,7 @@ def jump(values: Any) -> str:
 def told(values: Any, form: str = "{:.2f}") -> str:
     """Mean and 95% interval."""
     found = list(values)
-    if len(found) < 2:
-        return "".join(map(form.format, found))
-    half = T[len(found) - 2] * statistics.stdev(found) / math.sqrt(len(found))
-    return f"{form.format(statistics.fmean(found))} ± {half:.2f}"
+    return interval(found, form) if found else ""
 
 
 def difference(records: Sequence[Record], others: Sequence[Record]) -> str:

@@ -21,7 +21,7 @@ from rich.progress import track
 from rich.table import Table
 from torch import nn
 
-from benchmarks._growing_tables import interval
+from benchmarks._intervals import interval
 from benchmarks.engine import machine_line
 from netmorph import data
 from netmorph.bank import Bank, Signature

@@ -25,8 +25,8 @@ from benchmarks._growing import Learner, Row, Setting, Text, branches
 from benchmarks.engine import machine_line
 from netmorph.policy import WAYS, to_depth
 from netmorph.report.figures import flops_axis, legend_above, save
-from netmorph.report.numbers import flops_text
 from netmorph.train import Recipe
+from netmorph.wording import flops_text
 from netmorph.workers import keep_freed_memory
 
 if TYPE_CHECKING:

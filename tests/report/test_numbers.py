@@ -1,6 +1,7 @@
 import pytest
 
-from netmorph.report.numbers import compact, duration, flops_text, percent, power_of_ten
+from netmorph.report.numbers import duration, percent, power_of_ten
+from netmorph.wording import compact, flops_text
 
 
 @pytest.mark.parametrize(

@@ -142,7 +142,7 @@ def listing(
 def detail(id: Id, folder: Folder = Path("bank"), as_json: AsJson = False) -> None:
     """One layer of a bank: where it comes from, what it costs, what it saw, and its modules."""
     from netmorph.bank import Bank
-    from netmorph.report.numbers import compact
+    from netmorph.wording import compact
 
     held = Bank(folder)
     entry = held.entry(id)
@@ -202,7 +202,7 @@ def _probes(dataset: Dataset, model: nn.Module, inputs: object, count: int) -> I
 
 
 def _table(entries: Sequence[Entry]) -> Table:
-    from netmorph.report.numbers import compact
+    from netmorph.wording import compact
 
     table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="bold")
     for column in ("id", "kind", "takes", "gives", "parameters", "FLOPs", "from"):

@@ -154,7 +154,8 @@ def _tell_end(found: Finished) -> None:
     from rich import box
     from rich.table import Table
 
-    from netmorph.report.numbers import compact, percent
+    from netmorph.report.numbers import percent
+    from netmorph.wording import compact
 
     for link in found.links:
         origin = (

@@ -13,8 +13,8 @@ from netmorph.ranks.classes import Classes
 from netmorph.ranks.looks import Look
 from netmorph.ranks.rows import Row
 from netmorph.report.figures import GREY, INK, PALE
-from netmorph.report.numbers import compact
 from netmorph.tasks import LOSS
+from netmorph.wording import compact
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

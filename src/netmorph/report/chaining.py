@@ -15,8 +15,9 @@ from netmorph.chain import Link, Prefix, Record
 from netmorph.chain.features import Counts
 from netmorph.report.arms import ACCENT, GREEN, ORANGE, PURPLE
 from netmorph.report.figures import GREY, INK, PALE, legend_above
-from netmorph.report.numbers import compact, duration, percent
+from netmorph.report.numbers import duration, percent
 from netmorph.report.plain_page import Picture, Table, save_pictures, write_plain
+from netmorph.wording import compact
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 
 from netmorph.errors import NetmorphError, require
 from netmorph.files import atomic_write
-from netmorph.report.numbers import compact, flops_text
 from netmorph.run.rows import NetworkRecord
 from netmorph.tasks import Criterion
+from netmorph.wording import compact, flops_text
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

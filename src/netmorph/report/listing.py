@@ -10,13 +10,12 @@ from rich.markup import escape
 from rich.table import Table
 
 from netmorph.report.arms import look
-from netmorph.report.numbers import compact
 from netmorph.run.names import State
 from netmorph.run.records import Records
 from netmorph.run.rows import NetworkRecord
 from netmorph.run.store import network_file
 from netmorph.tasks import Criterion
-from netmorph.wording import ranges
+from netmorph.wording import compact, ranges
 
 
 def network_table(records: Records) -> Table:

@@ -2,9 +2,6 @@
 
 import math
 
-from netmorph.wording import compact as compact
-from netmorph.wording import flops_text as flops_text
-
 
 def percent(share: float | None) -> str:
     """0.98712 -> "98.71%"; a dash for what is unknown."""

@@ -11,7 +11,7 @@ from netmorph.files import write_text
 from netmorph.report.arms import look
 from netmorph.report.changes import changes
 from netmorph.report.figures import image_format, save, value_of
-from netmorph.report.numbers import compact, duration, flops_text
+from netmorph.report.numbers import duration
 from netmorph.report.sections import sections
 from netmorph.report.summary import FEW, class_rows, found_by, is_training, number_table, rows, status, worst
 from netmorph.report.templates import render
@@ -22,6 +22,7 @@ from netmorph.run.records import Records
 from netmorph.run.result import Result
 from netmorph.run.rows import NetworkRecord
 from netmorph.tasks import Criterion
+from netmorph.wording import compact, flops_text
 
 
 def write(run_folder: Path, out: Path | None = None) -> Path:

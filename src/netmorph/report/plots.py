@@ -17,12 +17,13 @@ from netmorph.report.figures import (
     number_axis,
 )
 from netmorph.report.listing import ancestry
-from netmorph.report.numbers import compact, power_of_ten
+from netmorph.report.numbers import power_of_ten
 from netmorph.run.names import ArmName
 from netmorph.run.ranking import trained
 from netmorph.run.result import EnsembleResult, NetworkResult, Result
 from netmorph.run.rows import EditRecord, EpochRecord, NetworkRecord
 from netmorph.tasks import Criterion
+from netmorph.wording import compact
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

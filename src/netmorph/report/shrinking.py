@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING
 from netmorph.errors import require
 from netmorph.report.arms import ACCENT
 from netmorph.report.figures import GREY, INK, PALE, legend_above
-from netmorph.report.numbers import compact, percent
+from netmorph.report.numbers import percent
 from netmorph.report.plain_page import Picture, Table, save_pictures, write_plain
 from netmorph.shrink import Round, Shrunk
 from netmorph.tasks import LOSS, Criterion
+from netmorph.wording import compact
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -12,13 +12,14 @@ from rich.table import Table
 
 from netmorph.report.arms import look
 from netmorph.report.listing import ids_by_arm
-from netmorph.report.numbers import compact, percent
+from netmorph.report.numbers import percent
 from netmorph.report.verdict import verdict
 from netmorph.run.lock import in_use
 from netmorph.run.names import ArmName, Status
 from netmorph.run.records import Records
 from netmorph.run.result import EnsembleResult, NetworkResult, Result, Tested, result_of
 from netmorph.tasks import Criterion, Exhibit
+from netmorph.wording import compact
 
 # Of more classes than FEW, tables show the WORST first or only.
 FEW, WORST = 20, 10

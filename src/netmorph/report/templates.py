@@ -6,7 +6,8 @@ from importlib import resources
 from typing import Any
 
 from netmorph.errors import require
-from netmorph.report.numbers import compact, flops_text, percent
+from netmorph.report.numbers import percent
+from netmorph.wording import compact, flops_text
 
 
 def render(name: str, **values: Any) -> str:
