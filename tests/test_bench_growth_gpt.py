@@ -96,7 +96,7 @@ def test_the_tables_compare_within_a_seed() -> None:
     told = tables.table([tables.FULL, "late", "none"], lines).splitlines()
     assert len(told) == 4
     end = "| +0.50 | 2 steps (1 of 2 seeds) |"
-    assert told[3] == f"| late | 2 | 1.5350 ± 6.6707 | +2.00 ± 12.71% | 0.333 | below 0.33 {end}"
+    assert told[3] == f"| late | 2 | 1.5350 ± 6.6708 | +2.00 ± 12.71% | 0.333 | below 0.33 {end}"
     lines += [line(tables.THIRD, seed, 2.08, 10) for seed in (0, 1)]
     full = {line["seed"]: line for line in lines if line["row"] == tables.FULL}
     assert tables.needed(lines[3], lines, full) == pytest.approx(3 ** (0.02 / 0.08) / 3)
