@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from torch import nn
 
@@ -31,12 +32,11 @@ from netmorph.export import write_code
 from netmorph.files import write_text
 from netmorph.graph import trace
 from netmorph.report.chaining import Searched, write_page
-from netmorph.run.config import DataConfig
+from netmorph.run.config import DataConfig, begun_with, data_of
 from netmorph.run.lock import RunLock
 from netmorph.run.machine import machine, versions
 from netmorph.train.evaluation import evaluate
 from netmorph.train.inputs import examples
-from netmorph.typed import check_fields
 
 CONFIG, RESULT, NETWORK = "chain.json", "result.json", "network.py"
 RANDOM = "random"
@@ -97,18 +97,11 @@ class ChainConfig:
         Raises:
             ChainError: there is none, or it is damaged.
         """
-        try:
-            told = json.loads((folder / CONFIG).read_text("utf-8"))
-            known = {field.name for field in fields(DataConfig)}
-            data = DataConfig(**{name: value for name, value in told["data"].items() if name in known})
-            made = ChainConfig(**told | {"data": data, "entries": tuple(told["entries"])})
-            check_fields(made)
-            check_fields(made.data)
-        except (FileNotFoundError, NotADirectoryError):
-            raise ChainError(f"{folder} holds no search to go on with: there is no {CONFIG}") from None
-        except (AttributeError, KeyError, TypeError, ValueError) as error:
-            raise ChainError(f"{folder / CONFIG} is damaged, or was not written by netmorph: {error}") from error
-        return made
+
+        def made(told: dict[str, Any]) -> ChainConfig:
+            return ChainConfig(**told | {"data": data_of(told), "entries": tuple(told["entries"])})
+
+        return begun_with(folder / CONFIG, made, "search", ChainError)
 
 
 @dataclass(frozen=True, eq=False)

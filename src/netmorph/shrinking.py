@@ -22,7 +22,7 @@ from netmorph.measure.cost import cost
 from netmorph.measure.timing import latency as seconds_of
 from netmorph.observe.samples import Samples
 from netmorph.report.shrinking import Measured, write_page
-from netmorph.run.config import DataConfig, parts_of
+from netmorph.run.config import DataConfig, begun_with, parts_of
 from netmorph.run.lock import RunLock
 from netmorph.run.machine import machine, versions
 from netmorph.scores import Score, contribution, magnitude
@@ -47,7 +47,6 @@ from netmorph.train.history import Epoch
 from netmorph.train.inputs import examples
 from netmorph.train.parallel import ONE_PROCESS
 from netmorph.train.recipe import Recipe
-from netmorph.typed import check_fields
 
 CONFIG, RESULT, NETWORK = "shrink.json", "result.json", "network.safetensors"
 RANK = "rank"
@@ -149,16 +148,12 @@ class ShrinkConfig:
         Raises:
             ShrinkError: there is none, or it is damaged.
         """
-        try:
-            told = json.loads((folder / CONFIG).read_text("utf-8"))
+
+        def made(told: dict[str, Any]) -> ShrinkConfig:
             data, recipe = parts_of(told)
-            made = ShrinkConfig(**told | {"data": data, "recipe": recipe})
-            check_fields(made)
-        except (FileNotFoundError, NotADirectoryError):
-            raise ShrinkError(f"{folder} holds no shrinking to go on with: there is no {CONFIG}") from None
-        except (AttributeError, KeyError, TypeError, ValueError) as error:
-            raise ShrinkError(f"{folder / CONFIG} is damaged, or was not written by netmorph: {error}") from error
-        return made
+            return ShrinkConfig(**told | {"data": data, "recipe": recipe})
+
+        return begun_with(folder / CONFIG, made, "shrinking", ShrinkError)
 
 
 def create(folder: Path, config: ShrinkConfig, graph: Graph, dataset: Dataset) -> Path:

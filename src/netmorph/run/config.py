@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from netmorph.data import NAMES, DataError, Dataset, load, stream
 from netmorph.edit import Base
@@ -20,6 +21,7 @@ from netmorph.typed import check_fields
 from netmorph.wording import listed
 from netmorph.zoo import MODELS
 
+Made = TypeVar("Made")
 UNCHANGED = "unchanged"  # the learning rate after growth: what the schedule says
 # Fields that are options of `load` alone, of tables and texts.
 _OPTIONS = ("task", "target", "ignore", "missing", "window", "unit")
@@ -231,7 +233,33 @@ def parts_of(told: dict[str, Any]) -> tuple[DataConfig, Recipe]:
     Raises:
         AttributeError, KeyError, TypeError, ValueError: no config is told like this.
     """
-    return _part(DataConfig, told["data"]), _part(Recipe, told["recipe"])
+    return data_of(told), _part(Recipe, told["recipe"])
+
+
+def data_of(told: dict[str, Any]) -> DataConfig:
+    """Only the data. Raises as `parts_of`."""
+    made: DataConfig = _part(DataConfig, told["data"])
+    return made
+
+
+def begun_with(path: Path, make: Callable[[dict[str, Any]], Made], what: str, error: type[NetmorphError]) -> Made:
+    """The config with which a folder of something other than a run began.
+
+    Args:
+        make: the config, from plain values.
+        what: the folder is of, in the message: "search".
+
+    Raises:
+        NetmorphError: of the type `error`; there is none, or it is damaged.
+    """
+    try:
+        made = make(json.loads(path.read_text("utf-8")))
+        check_fields(made)
+    except (FileNotFoundError, NotADirectoryError):
+        raise error(f"{path.parent} holds no {what} to go on with: there is no {path.name}") from None
+    except (AttributeError, KeyError, TypeError, ValueError) as wrong:
+        raise error(f"{path} is damaged, or was not written by netmorph: {wrong}") from wrong
+    return made
 
 
 def _part(kind: Any, told: dict[str, Any]) -> Any:
