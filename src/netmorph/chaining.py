@@ -17,15 +17,17 @@ from netmorph.chain import (
     STATES,
     ChainError,
     DetachedLayers,
+    Kept,
     Link,
     Record,
     Trials,
-    assembled,
+    assembled_and_learnt,
     cheap,
     lineage,
     search,
 )
 from netmorph.chain.journal import Journal
+from netmorph.chain.learnt import KEPT
 from netmorph.data import Dataset
 from netmorph.errors import require, suggest
 from netmorph.export import write_code
@@ -135,8 +137,7 @@ def create(folder: Path, config: ChainConfig, dataset: Dataset) -> ChainConfig:
     Raises:
         NetmorphError: they do not, or the folder is not free.
     """
-    if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
-        raise ChainError(f"{folder} is not an empty folder; go on with --resume {folder}, or choose another folder")
+    check_free(folder)
     for name, known in ((config.agent, AGENTS), (config.reward, REWARDS), (config.state, STATES)):
         if name not in known:
             raise ChainError(f"{name!r} is none of {', '.join(known)}{suggest(name, known)}")
@@ -155,6 +156,16 @@ def create(folder: Path, config: ChainConfig, dataset: Dataset) -> ChainConfig:
     problem_of(found, dataset)  # says what does not fit
     write_text(folder / CONFIG, json.dumps(asdict(found), indent=2))
     return found
+
+
+def check_free(folder: Path) -> None:
+    """Refuse a folder that holds something.
+
+    Raises:
+        ChainError: it does.
+    """
+    if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
+        raise ChainError(f"{folder} is not an empty folder; go on with --resume {folder}, or choose another folder")
 
 
 def problem_of(config: ChainConfig, dataset: Dataset) -> DetachedLayers:
@@ -204,15 +215,16 @@ def run(
             problem = problem_of(config, dataset)
             trials = _searched(folder, agent, config, problem, on_record)
             best = trials.best()
-            network = assembled(problem, best.chain, dataset)
+            network, learnt = assembled_and_learnt(problem, best.chain, dataset)
             test = evaluate(network, dataset.test, dataset).numbers["accuracy"]
             links = lineage(problem, best.chain)
-            networks.append((best, links, network))
+            networks.append((best, links, network, learnt))
             worths = tuple(cheap(config.price)(record.outcome) for record in trials.records)
             searched.append(Searched(agent, tuple(trials.records), worths, best, test, problem.cache.counts))
-        best, links, network = networks[0]
+        best, links, network, learnt = networks[0]
         code = folder / NETWORK
         write_code(trace(network, examples(dataset, network, 2)), code)
+        Kept.of(network, dataset, learnt).save(folder / KEPT)
         _write_result(folder / RESULT, searched, links)
         entries = {entry.id: entry for entry in _entries(Bank(config.bank), config.entries)}
         page = write_page(folder, f"A chain for {dataset.name}", searched, links, entries, config.price)

@@ -12,7 +12,7 @@ from netmorph.bank import Bank, Entry, Kind, Signature, attachable
 from netmorph.chain.attaching import Attacher
 from netmorph.chain.errors import ChainError
 from netmorph.chain.features import BATCH, FeatureCache
-from netmorph.chain.heads import Pooled, Readout, failed, outcome, solved_head, solving_flops
+from netmorph.chain.heads import Pooled, Readout, failed, moments_of, outcome, solved_head, solving_flops
 from netmorph.chain.states import PROBE, Place, Seen, State
 from netmorph.chain.values import SOLVED, Chain, Outcome, Prefix
 from netmorph.data import Dataset, Part
@@ -151,7 +151,7 @@ class DetachedLayers:
         flops, parameters = flops + 2 * width * classes, parameters + (width + 1) * classes
         self._spent += solving_flops(self._heads, width, classes) + 2 * width * classes * len(self._wanted)
         try:
-            head = solved_head([(rows[: self._heads], self._labels)], classes)
+            head = solved_head(moments_of([(rows[: self._heads], self._labels)], classes))
         except SolveError as error:
             return failed(str(error), flops, parameters)
         return outcome(head(rows[self._heads :].double()), self._wanted, flops, parameters)
