@@ -53,7 +53,9 @@ def found(body: nn.Sequential, dataset: Dataset) -> Kept:
     with torch.no_grad():
         rows = body(prepare(dataset.validation.inputs, dataset, like))
     learnt = Learnt.of(body, dataset, rows, dataset.validation.targets)
-    network = nn.Sequential(OrderedDict([*body.named_children(), (HEAD, solve.as_linear(learnt.head(), torch.float64))]))
+    network = nn.Sequential(
+        OrderedDict([*body.named_children(), (HEAD, solve.as_linear(learnt.head(), torch.float64))])
+    )
     return Kept.of(network, dataset, learnt)
 
 
@@ -131,7 +133,7 @@ def test_what_cannot_be_extended_is_said(low: Kept, whole: Dataset, tmp_path: Pa
     ):
         with pytest.raises(ChainError, match=reason):
             low.extended(other)
-    with pytest.raises(ChainError, match="there is no chain.safetensors; give the folder of a search"):
+    with pytest.raises(ChainError, match=r"there is no chain\.safetensors; give the folder of a search"):
         network_of((1, 8, 8), 10, str(tmp_path))
     low.save(tmp_path / KEPT)
     with pytest.raises(ModelError, match="answers with 5 classes; the data have 1x8x8 and 10"):

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor, nn
 
-from netmorph.bank import Bank, Entry, Kind, Signature, attachable
+from netmorph.bank import Bank, CannotAttach, Entry, Kind, Signature, attachable
 from netmorph.chain.attaching import Attacher
 from netmorph.chain.errors import ChainError
 from netmorph.chain.features import BATCH, FeatureCache
@@ -99,6 +99,11 @@ class DetachedLayers:
         self.attacher = Attacher(
             bank, all_entries, heads[:STITCHED].split(BATCH), stitches=stitches, device=self._device
         )
+        if not any(self.attacher.takes(self._start, id) for id in self.entries):
+            raise CannotAttach(
+                f"none of the {len(all_entries)} entries takes data of shape {self._start}, and a stitch is fitted to "
+                "what a layer saw at home on the same data, which no network of the bank takes either; add one that does"
+            )
         self.cache = FeatureCache(self._inputs, self._step, memory)
         self.readout = readout or Pooled()
         self._state = state or Seen()
