@@ -48,7 +48,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ),
         (
             "--bank bank --data colours.npz --stitches",
-            ["none of the 8 entries takes data of shape 3x8x8", "add one that"],
+            ["none of the 8 entries takes data of shape 3x8x8", "either; add one"],
         ),
         ("--bank bank --data grey.npz", ["the features are the same for all", "tell nothing; give others"]),
         (

@@ -102,7 +102,7 @@ class DetachedLayers:
         if not any(self.attacher.takes(self._start, id) for id in self.entries):
             raise CannotAttach(
                 f"none of the {len(all_entries)} entries takes data of shape {self._start}, and a stitch is fitted to "
-                "what a layer saw at home on the same data, which no network of the bank takes either; add one that does"
+                "what a layer saw at home on the same data, which no network of the bank takes either; add one"
             )
         self.cache = FeatureCache(self._inputs, self._step, memory)
         self.readout = readout or Pooled()
