@@ -10,7 +10,7 @@ from typing import Any
 
 from torch import nn
 
-from netmorph.bank import Bank, Entry, EntryError
+from netmorph.bank import Bank, BankError, Entry, EntryError
 from netmorph.chain import (
     AGENTS,
     REWARDS,
@@ -18,6 +18,7 @@ from netmorph.chain import (
     ChainError,
     DetachedLayers,
     Kept,
+    Learnt,
     Link,
     Record,
     Trials,
@@ -117,6 +118,7 @@ class Finished:
         test: its accuracy on the test part.
         searched: of each agent all that it judged, the one that was asked for first.
         code: the network as plain Python, its weights beside it; page: the report.
+        not_kept: why it cannot be kept as `netmorph.chain.Kept`, if so; classes cannot be added to it then.
     """
 
     best: Record
@@ -126,6 +128,7 @@ class Finished:
     searched: tuple[Searched, ...]
     code: Path
     page: Path
+    not_kept: str | None = None
 
 
 def create(folder: Path, config: ChainConfig, dataset: Dataset) -> ChainConfig:
@@ -224,11 +227,11 @@ def run(
         best, links, network, learnt = networks[0]
         code = folder / NETWORK
         write_code(trace(network, examples(dataset, network, 2)), code)
-        Kept.of(network, dataset, learnt).save(folder / KEPT)
+        not_kept = _kept(folder / KEPT, network, dataset, learnt)
         _write_result(folder / RESULT, searched, links)
         entries = {entry.id: entry for entry in _entries(Bank(config.bank), config.entries)}
         page = write_page(folder, f"A chain for {dataset.name}", searched, links, entries, config.price)
-    return Finished(best, links, network, searched[0].test, tuple(searched), code, page)
+    return Finished(best, links, network, searched[0].test, tuple(searched), code, page, not_kept)
 
 
 def _searched(
@@ -256,6 +259,15 @@ def _searched(
     )
     search(AGENTS[agent](REWARDS[config.reward]), trials, config.seed)
     return trials
+
+
+def _kept(path: Path, network: nn.Module, dataset: Dataset, learnt: Learnt | None) -> str | None:
+    """Keep the network without code, and what its head was solved from; or say why that cannot be."""
+    try:
+        Kept.of(network, dataset, learnt).save(path)
+    except BankError as error:
+        return str(error)
+    return None
 
 
 def _entries(bank: Bank, ids: tuple[str, ...]) -> tuple[Entry, ...]:

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from netmorph.bank import Piece, Signature, Spec, cut
+from netmorph.bank import CutError, Piece, Signature, Spec, cut
 from netmorph.bank.spec import tensors_of
 from netmorph.chain.errors import ChainError
 from netmorph.chain.features import BATCH
@@ -96,13 +96,12 @@ class Kept:
         """Of a chain's network for the data that it was found for.
 
         Raises:
-            CutError: its forward cannot be followed.
-            ChainError: no file could hold it.
+            CutError: its forward cannot be followed, or no file could hold it.
         """
         example = examples(dataset, network, 2)
         pieces = cut(network, example, whole=True)
         for reason in pieces.left_out.values():
-            raise ChainError(f"the network cannot be kept: {reason}")
+            raise CutError(f"the network cannot be kept: {reason}")
         piece = pieces.detached[0].piece
         return Kept(piece, Signature.of(example), dataset.classes, dataset.preparation, _encoder(dataset), learnt)
 

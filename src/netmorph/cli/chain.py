@@ -223,4 +223,6 @@ def _tell_end(found: Finished) -> None:
         view.add_row(one.agent, str(len(one.records)), *numbers)
     console.print(view)
     tell(f"Network: {found.code} (import load from it)")
+    if found.not_kept:
+        tell(f"Classes cannot be added to it: {found.not_kept}")
     tell(f"Report: {found.page}")
