@@ -35,34 +35,8 @@ def test_a_picture_with_its_data_and_caption(program, folder, tmp_path):
 
 
 def test_files_sizes_and_scales(program, folder, tmp_path):
-    done = program(
-        *(
-            "plot",
-            str(folder),
-            "--size",
-            "page",
-            "--font",
-            "STIXGeneral",
-            "--band",
-            "range",
-            "--log-y",
-            "--smooth",
-            "0.5",
-        ),
-        *(
-            "--span",
-            "0.1",
-            "3",
-            "--group",
-            "run",
-            "--tag",
-            "loss/train",
-            "--output",
-            "one/f.svg",
-            "--output",
-            "one/f.pdf",
-        ),
-    )
+    drawn = "--tag loss/train --size page --font STIXGeneral --band range --log-y --smooth 0.5 --span 0.1 3 --group run"
+    done = program("plot", str(folder), *drawn.split(), "--output", "one/f.svg", "--output", "one/f.pdf")
 
     assert done.code == 0, done.err
     assert sorted(file.name for file in (tmp_path / "one").iterdir()) == ["f.csv", "f.pdf", "f.svg"]
@@ -74,9 +48,8 @@ def test_lists_and_tables(program, folder, tmp_path):
     assert "optimizer adamw: " in listed
     assert "seeds 0-1" in listed
     assert "  loss/train  (3 points; by epoch, flops, seconds)" in listed
-    assert [line["seeds"] for line in json.loads(program("plot", str(folder), "--json").out)] == [[0, 1], [0, 1], [1]][
-        :3
-    ]
+    told = json.loads(program("plot", str(folder), "--json").out)
+    assert [line["seeds"] for line in told] == [[0, 1], [0, 1]]
     assert program("plot", str(folder), "--table", "all.tex").out == "Table: all.tex\n"
     assert [file.name for file in tmp_path.iterdir()] == ["all.tex"], "no picture that was not asked for"
 

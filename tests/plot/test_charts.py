@@ -131,11 +131,8 @@ def test_logarithmic_axes(tmp_path):
 
 def test_what_the_reader_has_to_know_is_noted(runs):
     short = [*runs[:2], Run("p/short", runs[0].settings, 2, {"loss/train": Curve({"epoch": [1, 2]}, [1.0, 2.0])})]
-    assert (
-        chart(short, ["loss/train"]).notes
-        == ("short: the mean ends at epoch 2, with the shortest run; the longest goes to 6",)
-        or "the mean ends at epoch 2" in chart(short, ["loss/train"]).notes[0]
-    )
+    (note,) = chart(short, ["loss/train"]).notes
+    assert note.endswith("the mean ends at epoch 2, with the shortest run; the longest goes to 6")
     assert any("has no accuracy/train" in note for note in chart(short, ["accuracy/train"]).notes)
     assert any("seed 0 is there more than once" in note for note in chart([runs[0], runs[0]]).notes)
     assert chart([made([1.0, float("nan")])]).notes == ("loss: 1 of 2 points of loss are no finite numbers",)

@@ -22,6 +22,7 @@ def test_no_point_is_left_out(tmp_path):
     assert list(curve.values) == list(range(1_200))
     assert list(curve.axes) == ["step", "seconds"]
     assert curve.axes["step"][-1] == 1_200
+    assert list(curve.axes["seconds"][:2]) == [0, 1], "from the first scalar on, whenever the file was made"
 
 
 def test_folders_below_are_runs_with_settings_from_their_names(tmp_path):

@@ -1,7 +1,6 @@
 """From folders to curves, whichever command left them."""
 
 import math
-import sys
 from pathlib import Path
 
 import pytest
@@ -10,10 +9,10 @@ from netmorph.plot.reading import read
 from netmorph.plot.settings import flat, from_name
 from netmorph.plot.values import PlotError
 from netmorph.ranks import StudyError
+from netmorph.run.records import Records
+from netmorph.train.checkpoint import save
 from tests.plot.made_runs import FLOPS, chains, epochs, events, shrinking, study, training
-
-sys.path.append(str(Path(__file__).parents[1] / "report"))
-from synthetic import write_run
+from tests.report.synthetic import write_run
 
 
 def test_a_training_over_epochs_flops_and_seconds(tmp_path):
@@ -44,6 +43,16 @@ def test_a_growth_is_marked_where_it_was(tmp_path):
     assert [mark.label for mark in curve.marks] == ["1\u00a0k → 2\u00a0k parameters", "2\u00a0k → 4\u00a0k parameters"]
     assert [curve.place(mark, "epoch") for mark in curve.marks] == [2.5, 4]
     assert [curve.place(mark, "flops") for mark in curve.marks] == [2.5 * FLOPS, 4 * FLOPS]
+
+
+def test_a_training_that_goes_on_is_read_from_its_checkpoint(tmp_path):
+    with Records.create(tmp_path / "run") as records:
+        records.set_meta("config", {"task": "train", "seed": 0})
+    save(tmp_path / "run" / "checkpoint", {}, {"history": [epoch.as_json() for epoch in epochs(2)]})
+
+    (run,) = read(tmp_path / "run")
+    assert list(run.curves["loss/train"].values) == [epoch.train["loss"] for epoch in epochs(2)]
+    assert list(run.curves["loss/train"].axes) == ["epoch", "seconds"], "FLOPs are known at its end"
 
 
 @pytest.mark.parametrize("finished", [True, False])

@@ -17,7 +17,7 @@ from netmorph.files import write_text
 from netmorph.plot.grouping import Grouping, by_seed, grouped, seeds_of
 from netmorph.plot.lines import BANDS, Band, Line, line_of
 from netmorph.plot.looks import COLUMN, Size
-from netmorph.plot.values import AXES, PlotError, Run, tags_of, unknown
+from netmorph.plot.values import PlotError, Run, axis_title, tags_of, unknown
 from netmorph.wording import listed
 
 MOST_PANELS = 4  # that are drawn where no tag is asked for
@@ -80,7 +80,7 @@ class Chart:
     def title(self) -> str:
         """What the picture shows, in one line."""
         titles = listed([panel.title for panel in self.panels], limit=3)
-        return f"{titles} by {AXES[self.panels[0].axis]}: {listed(self.subjects)}"
+        return f"{titles} by {axis_title(self.panels[0].axis)}: {listed(self.subjects)}"
 
     def caption(self) -> str:
         """What has to stand below the picture: means, bands, smoothing, marks."""
@@ -100,7 +100,9 @@ class Chart:
         """The picture in words, for readers who cannot see it: the caption, and of each line its ends and extremes."""
         told = [self.caption()]
         told += [
-            f"{panel.title}, {_in_words(line, AXES[panel.axis])}." for panel in self.panels for line in panel.lines
+            f"{panel.title}, {_in_words(line, axis_title(panel.axis))}."
+            for panel in self.panels
+            for line in panel.lines
         ]
         return "\n".join((*told, *self.notes))
 
@@ -262,7 +264,7 @@ def _notes(
     for panel in panels:
         for line in panel.lines:
             if line.runs > 1 and line.longest > line.x[-1]:
-                end = f"{AXES[panel.axis]} {line.x[-1]:.6g}, with the shortest run"
+                end = f"{axis_title(panel.axis)} {line.x[-1]:.6g}, with the shortest run"
                 told.append(f"{line.label}: the mean ends at {end}; the longest goes to {line.longest:.6g}")
             if gone := int((~np.isfinite(line.y)).sum()):
                 told.append(f"{line.label}: {gone} of {len(line.y)} points of {panel.title} are no finite numbers")
@@ -281,7 +283,10 @@ def _in_words(line: Line, axis: str) -> str:
 def _check_logarithms(made: Chart) -> None:
     for panel in made.panels:
         for line in panel.lines:
-            for asked, values, what in ((made.log_x, line.x, AXES[panel.axis]), (made.log_y, line.y, panel.title)):
+            for asked, values, what in (
+                (made.log_x, line.x, axis_title(panel.axis)),
+                (made.log_y, line.y, panel.title),
+            ):
                 if asked and not (values[np.isfinite(values)] > 0).any():
                     raise PlotError(f"{line.label} has no {what} above 0, which a logarithmic axis could show")
 

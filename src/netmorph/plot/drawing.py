@@ -14,7 +14,7 @@ import numpy as np
 from netmorph.errors import require
 from netmorph.files import atomic_write
 from netmorph.plot.looks import GREY, INK, PALE, Look, Size, look
-from netmorph.plot.values import AXES, PlotError, unknown
+from netmorph.plot.values import PlotError, axis_title, unknown
 from netmorph.report.numbers import power_of_ten
 from netmorph.wording import compact
 
@@ -122,7 +122,7 @@ def _spots(line: Line, number: int, logarithmic: bool) -> list[int]:
 def _dress(axes: Axes, panel: Panel, chart: Chart, width: float) -> None:
     """Scales, names and numbers of the axes, once all is drawn; `width` is that of the panel, in inches."""
     ticker = require("matplotlib.ticker", extra="plot")
-    axes.set_xlabel(AXES[panel.axis] + (" (log scale)" if chart.log_x else ""))
+    axes.set_xlabel(axis_title(panel.axis) + (" (log scale)" if chart.log_x else ""))
     axes.set_ylabel(panel.title + (" (log scale)" if chart.log_y else ""))
     if chart.log_x:
         axes.set_xscale("log")

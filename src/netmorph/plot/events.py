@@ -17,7 +17,6 @@ from netmorph.plot.values import Curve, PlotError, Run
 
 PATTERN = "*tfevents*"
 _FRAME = 16  # bytes around each record: its length, and two checksums
-LARGEST = 2**31  # bytes of a record; what says more of itself is damaged
 _SCALARS = "scalars"  # the plugin that shows them
 
 
@@ -39,12 +38,12 @@ def read_events(files: Sequence[Path], name: str) -> list[Run]:
     first = None
     shown: dict[str, str] = {}
     for event in (event for file in sorted(files) for event in _events(file)):
-        first = event.wall_time if first is None else first
         if event.HasField("session_log") and event.session_log.status == start:
             points = {
                 tag: {step: point for step, point in own.items() if step < event.step} for tag, own in points.items()
             }
         for tag, value in _scalars(event.summary.value, shown):
+            first = event.wall_time if first is None else first
             points.setdefault(tag, {})[event.step] = (event.wall_time - first, value)
     curves = {tag: _curve(own) for tag, own in sorted(points.items()) if own}
     settings, seed = from_name(name)
@@ -75,10 +74,13 @@ def _events(file: Path) -> Iterator[Any]:
 
 def _tell_of_damage(file: Path, read: int, count: int) -> None:
     """The last record may be cut short, where a process was killed or still writes. All else is damage."""
+    checksum = require("tensorboard.compat.tensorflow_stub.pywrap_tensorflow", extra="plot").masked_crc32c
     with open(file, "rb") as opened:
         opened.seek(read)
         rest = opened.read()
-    if count and (len(rest) < 8 or len(rest) < int.from_bytes(rest[:8], "little") + _FRAME <= LARGEST):
+    length, own = (int.from_bytes(rest[start:end], "little") for start, end in ((0, 8), (8, 12)))
+    is_short = len(rest) < 12 or (checksum(rest[:8]) == own and len(rest) < length + _FRAME)
+    if count and is_short:
         warnings.warn(f"{file} ends within an event; the {count} events before it are shown", stacklevel=2)
         return
     raise PlotError(

@@ -99,6 +99,8 @@ def _networks(rounds: Sequence[Round]) -> dict[str, Curve]:
     spent = [*accumulate(one.training_flops for one in rounds)]
     seconds = [*accumulate(one.seconds for one in rounds)]
     kept = [(place, one) for place, one in enumerate(rounds) if one.kept]
+    if not kept:
+        return {}
     axes: dict[str, Sequence[float]] = {
         "round": [one.number for _, one in kept],
         "parameters": [one.parameters for _, one in kept],

@@ -24,6 +24,11 @@ AXES = {
 }
 
 
+def axis_title(axis: str) -> str:
+    """How an axis is called; one of the user's own by its name."""
+    return AXES.get(axis, axis)
+
+
 class PlotError(NetmorphError):
     """There is nothing to draw, or not what was asked for."""
 
