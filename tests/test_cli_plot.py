@@ -28,10 +28,10 @@ def test_a_picture_with_its_data_and_caption(program, folder, tmp_path):
         "plot", f"R2R={folder}/a-*", f"Net2Net={folder}/b-*", f"Net2Net={longer}", "--x", "flops", "--tag", "loss/train"
     )
 
-    assert (done.code, done.out.splitlines()[:2]) == (0, ["Picture: plot.svg", "  its data: plot.csv"])
+    assert (done.code, done.out.splitlines()[:2]) == (0, ["Picture: curves.svg", "  its data: curves.csv"])
     assert "training loss by training FLOPs: R2R, Net2Net. Lines: mean of 2 to 3 runs; bands: 95% interval" in done.out
     assert "Note: Net2Net: the mean ends at training FLOPs 3e+06, with the shortest run" in done.err
-    assert ">Net2Net</text>" in (tmp_path / "plot.svg").read_text()
+    assert ">Net2Net</text>" in (tmp_path / "curves.svg").read_text()
 
 
 def test_files_sizes_and_scales(program, folder, tmp_path):

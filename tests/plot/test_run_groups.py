@@ -49,3 +49,16 @@ def test_names_are_taken_where_settings_tell_too_much_or_nothing():
     assert list(grouped(many)) == ["0", "1"]
     assert list(grouped(twins, by_settings("run"))) == ["a", "b"]
     assert by_seed(twins[0]) == by_seed(twins[1])
+
+
+@pytest.mark.parametrize(
+    ("paths", "told"),
+    [
+        (("runs/adamw-10", "runs/adamw-11"), "adamw"),
+        (("logs/adam/seed_0", "logs/adam/seed_1"), "adam"),
+        (("resnet18-1", "resnet18-2"), "resnet18"),
+        (("0", "1"), "0"),
+    ],
+)
+def test_a_single_group_is_called_what_its_paths_begin_with(paths, told):
+    assert list(grouped([run(path, seed, x="1") for seed, path in enumerate(paths)])) == [told]

@@ -122,7 +122,7 @@ def plot(
         span=span,
     )
     chosen = SIZES[size.value]
-    for path in output or [Path("plot.svg")]:
+    for path in output or [Path("curves.svg")]:
         picture, data = made.save(path, chosen if font is None else replace(chosen, font=font))
         tell(f"Picture: {picture}")
         tell(f"  its data: {data}")
@@ -140,7 +140,8 @@ def _list(runs: list[Run], grouping: Grouping, as_json: bool) -> None:
         sys.stdout.write(json.dumps(told, indent=1) + "\n")
         return
     for line in told:
-        seeds = f", seeds {ranges(line['seeds'])}" if line["seeds"] else ""
+        word = "seed" if len(line["seeds"]) == 1 else "seeds"
+        seeds = f", {word} {ranges(line['seeds'])}" if line["seeds"] else ""
         tell(f"{line['line']}: {listed(line['runs'])}{seeds}")
         for tag, known in line["tags"].items():
             points = sorted(set(known["points"]))

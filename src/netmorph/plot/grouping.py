@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from itertools import takewhile
 
+from netmorph.plot.settings import from_name
 from netmorph.plot.values import Run, unknown
 
 # What runs have in common that are drawn as one line.
@@ -52,7 +54,7 @@ def _labels(groups: Sequence[Sequence[Run]]) -> list[str]:
     shared = [_shared(group) for group in groups]
     differing = [name for name in shared[0] if all(name in one for one in shared)]
     differing = [name for name in differing if len({one[name] for one in shared}) > 1]
-    firsts = _shortened([group[0].name for group in groups])
+    firsts = _shortened([_name(group) for group in groups])
     tellable = 0 < len(differing) <= MOST_TOLD
     if tellable and "name" in differing:
         for one, name in zip(shared, _shortened([one["name"] for one in shared]), strict=True):
@@ -65,6 +67,14 @@ def _labels(groups: Sequence[Sequence[Run]]) -> list[str]:
         name if group[0].label is None else f"{group[0].label}, {name}"
         for group, name in zip(groups, firsts, strict=True)
     ]
+
+
+def _name(group: Sequence[Run]) -> str:
+    """The path of a run; of several what their paths begin with, seeds and numbers at its end left out."""
+    if len(group) == 1:
+        return group[0].name
+    names = [from_name(run.name)[0]["name"] for run in group]
+    return re.sub(r"[/_.,\- ]+\d*$", "", names[0][: _alike(names)]) or group[0].name
 
 
 def _shared(group: Sequence[Run]) -> dict[str, str]:
