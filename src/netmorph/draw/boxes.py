@@ -102,8 +102,8 @@ class Box:
     parameters: int = 0
     flops: int = 0
     groups: tuple[str, ...] = ()
-    inside: tuple[Box, ...] = ()
-    edges: tuple[Edge, ...] = ()
+    inside: tuple[Box, ...] = field(default=(), repr=False)
+    edges: tuple[Edge, ...] = field(default=(), repr=False)
     paths: tuple[str, ...] = ()
     together: str = ""
     content: str = ""
