@@ -8,6 +8,9 @@ import torch
 from netmorph import draw, trace
 from netmorph.report import page
 from netmorph.report.changes import Step
+from netmorph.report.shrinking import Measured, write_page
+from netmorph.shrink import Round, Shrunk
+from netmorph.tasks.criterion import ACCURACY
 from tests.browser import contrast, looked_at, needs_browser
 from tests.chain.small_bank import bank_of_digits
 from tests.draw.nets import Broken, Dense, UNet, images
@@ -64,6 +67,14 @@ def test_the_report_of_a_chain(program: Program, tmp_path: Path) -> None:
     check(tmp_path / "run" / "report.html", tmp_path)
 
 
-def test_the_report_of_a_shrinking(program: Program, tmp_path: Path) -> None:
-    assert program("shrink", "mlp", *"--to 50%flops --data digits --epochs 1 --run run".split()).code == 0
-    check(tmp_path / "run" / "report.html", tmp_path)
+def test_the_report_of_a_shrinking(tmp_path: Path) -> None:
+    graph = trace(UNet(), images())
+    widths = {name: group.size for name, group in graph.groups.items()}
+    numbers = {"loss": 0.5, "accuracy": 0.75}
+    rounds = [
+        Round(number, True, widths, dict(widths), 3000, 500_000, numbers, numbers, 0.75, (), 10**6, 1.0)
+        for number in range(3)
+    ]
+    costs = Measured(3000, 500_000, 1e-3, 0.75)
+    shrunk = Shrunk(graph, graph, rounds, "a reason " * 20)
+    check(write_page(tmp_path, "a title " * 20, shrunk, costs, costs, ACCURACY), tmp_path)
