@@ -159,9 +159,9 @@ def summary(drawn: Sequence[Drawn]) -> str:
     largest = [max(told.svg_kb, told.html_kb) for told in drawn]
     within = sum(s <= MOST_SECONDS and kb <= MOST_KB for s, kb in zip(beyond, largest, strict=True))
     return (
-        f"{len(drawn)} models: both files in {statistics.median(beyond):.2f} s (median), at most {max(beyond):.2f}, with "
-        f"the trace {statistics.median(whole):.2f} and {max(whole):.2f}; at most {max(largest):.0f} kB; {within} within "
-        f"{MOST_SECONDS:g} s and {MOST_KB:g} kB"
+        f"{len(drawn)} models: both files in {statistics.median(beyond):.2f} s (median), at most {max(beyond):.2f}, "
+        f"with the trace {statistics.median(whole):.2f} and {max(whole):.2f}; at most {max(largest):.0f} kB; "
+        f"{within} within {MOST_SECONDS:g} s and {MOST_KB:g} kB"
     )
 
 

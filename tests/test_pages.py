@@ -1,5 +1,6 @@
 """All pages that netmorph writes, in a real browser: on a phone, in the dark, with nothing on the console."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -71,10 +72,10 @@ def test_the_report_of_a_shrinking(tmp_path: Path) -> None:
     graph = trace(UNet(), images())
     widths = {name: group.size for name, group in graph.groups.items()}
     numbers = {"loss": 0.5, "accuracy": 0.75}
-    rounds = [
-        Round(number, True, widths, dict(widths), 3000, 500_000, numbers, numbers, 0.75, (), 10**6, 1.0)
-        for number in range(3)
-    ]
+    costly = {"parameters": 3000, "flops": 500_000, "training_flops": 10**6, "seconds": 1.0}
+    judged = {"untrained": numbers, "numbers": numbers, "score": 0.75, "epochs": ()}
+    first = Round(0, True, widths, {}, **costly, **judged)
+    rounds = [first, replace(first, number=1, ranks=dict(widths))]
     costs = Measured(3000, 500_000, 1e-3, 0.75)
     shrunk = Shrunk(graph, graph, rounds, "a reason " * 20)
     check(write_page(tmp_path, "a title " * 20, shrunk, costs, costs, ACCURACY), tmp_path)
