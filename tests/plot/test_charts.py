@@ -56,6 +56,14 @@ def test_panels(runs):
     ]
 
 
+def test_lines_of_tags_that_end_alike_are_called_by_their_whole_tags():
+    run = Run("p/a", {}, None, {tag: Curve({"step": [1, 2]}, [1.0, 2.0]) for tag in ("train/loss", "val/loss", "lr")})
+
+    (panel,) = chart([run], ["train/loss,val/loss"]).panels
+    assert [line.label for line in panel.lines] == ["train/loss", "val/loss"]
+    assert [panel.title for panel in chart([run]).panels] == ["train/loss", "val/loss", "lr"]
+
+
 def test_the_data_stands_beside_and_is_read_back(runs, tmp_path):
     shown = chart(runs, ["accuracy/validation"])
     picture, data = shown.save(tmp_path / "figure.svg")
@@ -147,6 +155,12 @@ def test_what_cannot_be_drawn_is_said(runs, tmp_path, monkeypatch):
         chart([*runs, Run("b", {}, None, {"loss/train": Curve({"step": [1]}, [1.0])})], ["loss/train"])
     with pytest.raises(PlotError, match="smooth is a weight of at least 0 and less than 1; got 1"):
         chart(runs, smooth=1)
+    with pytest.raises(PlotError, match="from a lower to a higher number; got 1 to 0"):
+        chart(runs, span=(1, 0))
+    with pytest.raises(PlotError, match="begins above 0; got a span from 0"):
+        chart(runs, span=(0, 1), log_y=True)
+    with pytest.raises(PlotError, match="got 2 values, and places: 1 over step"):
+        Curve({"step": [1]}, [1.0, 2.0])
     with pytest.raises(PlotError, match=r"kind .svg, .pdf, .png; got .*f.gif"):
         chart(runs).save(tmp_path / "f.gif")
     with pytest.raises(PlotError, match=r"no font 'DejaVu Sanz' \(did you mean 'DejaVu Sans'\?\)"):

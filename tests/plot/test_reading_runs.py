@@ -115,6 +115,16 @@ def test_folders_below_and_patterns_and_names(tmp_path):
     assert [run.label for run in named] == ["R2R", "R2R", None]
 
 
+def test_what_a_link_leads_to_is_read_once(tmp_path):
+    training(tmp_path / "runs" / "r2r-0")
+    (tmp_path / "runs" / "latest").symlink_to(tmp_path / "runs" / "r2r-0")
+    (tmp_path / "runs" / "all").symlink_to(tmp_path / "runs")
+
+    assert [Path(run.name).name for run in read(tmp_path / "runs")] == ["r2r-0"]
+    assert [Path(run.name).name for run in read(f"{tmp_path}/runs/*")] == ["r2r-0"]
+    assert [Path(run.name).name for run in read(tmp_path / "runs" / "latest")] == ["latest"]
+
+
 def test_what_a_name_tells():
     assert from_name("logs/adam/lr=0.1/seed_3") == ({"name": "logs/adam", "lr": "0.1"}, 3)
     assert from_name("adam-seed2/a") == ({"name": "adam/a"}, 2)
@@ -132,6 +142,8 @@ def test_what_cannot_be_read_is_said(tmp_path):
 
     with pytest.raises(PlotError, match=r"nowhere is not there; give the folder of a run"):
         read("nowhere")
+    with pytest.raises(PlotError, match="R2R= is not there"):
+        read("R2R=")
     with pytest.raises(PlotError, match=r"there is no run in .*empty, nor in the folders below it \(no run.sqlite"):
         read(tmp_path / "empty")
     with pytest.raises(StudyError, match="is damaged"):

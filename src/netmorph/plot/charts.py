@@ -169,10 +169,13 @@ def chart(
         log_x, log_y, span: see `Chart`.
 
     Raises:
-        PlotError: no run has such a tag, or a curve is not known over the axis, or has no finite number.
+        PlotError: no run has such a tag, a curve is not known over the axis, a line has no finite number, or the span
+            is none.
     """
     if not 0 <= smooth < 1:
         raise PlotError(f"smooth is a weight of at least 0 and less than 1; got {smooth:g}")
+    if span is not None:
+        _check_span(span, log_y)
     groups = grouped(runs, grouping)
     known = tags_of(runs)
     wanted = [_matching(given, known) for given in tags] or _unasked(known, len(groups))
@@ -199,11 +202,15 @@ def _matching(given: str, known: Sequence[str]) -> list[str]:
 
 
 def _unasked(known: Sequence[str], groups: int) -> list[list[str]]:
-    """Of one group all parts of a quantity in one panel; of several a panel each, of what was not trained on."""
+    """Of one group all parts of a quantity in one panel; of several a panel each, of what was not trained on.
+
+    Tags that end in no part, such as "val/loss", are quantities of their own.
+    """
     shown = [tag for tag in known if tag not in UNASKED] or list(known)
     quantities: dict[str, list[str]] = {}
     for tag in shown:
-        quantities.setdefault(tag.rpartition("/")[0] or tag, []).append(tag)
+        quantity, _, part = tag.rpartition("/")
+        quantities.setdefault(quantity if part in PARTS and quantity else tag, []).append(tag)
     panels = []
     for tags in quantities.values():
         if groups == 1 and len(tags) <= 2:
@@ -227,10 +234,11 @@ def _panel(
     tags: Sequence[str], groups: Mapping[str, Sequence[Run]], axis: str, band: Band | None, smooth: float
 ) -> Panel:
     lines = []
+    parts = [tag.rpartition("/")[2] for tag in tags]
+    told = parts if len(set(parts)) == len(parts) else tags
     for label, runs in groups.items():
-        for tag in tags:
+        for tag, part in zip(tags, told, strict=True):
             curves = [run.curves[tag] for run in runs if tag in run.curves]
-            part = tag.rpartition("/")[2]
             own = part if len(groups) == 1 else label if len(tags) == 1 else f"{label}, {part}"
             if curves:
                 lines.append(line_of(own, curves, axis, band, smooth))
@@ -278,6 +286,14 @@ def _in_words(line: Line, axis: str) -> str:
     changed = f", changed at {listed(marks)}" if marks else ""
     ends = f"{y[0]:.4g} at {axis} {x[0]:.4g}, {y[-1]:.4g} at {x[-1]:.4g}"
     return f"{line.label}: {ends}; lowest {y.min():.4g}, highest {y.max():.4g}{changed}"
+
+
+def _check_span(span: tuple[float, float], log_y: bool) -> None:
+    low, high = span
+    if not -math.inf < low < high < math.inf:
+        raise PlotError(f"the span goes from a lower to a higher number; got {low:g} to {high:g}")
+    if log_y and low <= 0:
+        raise PlotError(f"a logarithmic axis begins above 0; got a span from {low:g}")
 
 
 def _check_logarithms(made: Chart) -> None:

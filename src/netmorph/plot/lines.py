@@ -96,12 +96,15 @@ def line_of(label: str, curves: Sequence[Curve], axis: str, band: Band | None = 
     x = _common([x for x, _ in own], label)
     smoothly = [smoothed(y, smooth) if smooth else y for _, y in own]
     holds = all(curve.holds for curve in curves)
-    values = np.stack([_at(x, places, y, holds) for (places, _), y in zip(own, smoothly, strict=True)])
-    if not np.isfinite(values).any():
-        raise PlotError(f"{label} has no finite number to draw")
-    low, high = band.ends(values) if band is not None and len(curves) > 1 else (None, None)
+    with np.errstate(invalid="ignore"):  # what is not finite in one run is so in the mean, and told of
+        values = np.stack([_at(x, places, y, holds) for (places, _), y in zip(own, smoothly, strict=True)])
+        mean: Numbers = values.mean(axis=0)
+        low, high = band.ends(values) if band is not None and len(curves) > 1 else (None, None)
+    if not np.isfinite(mean).any():
+        where = "" if len(curves) == 1 else f": at no point are all {len(curves)} runs finite. Draw them one by one"
+        raise PlotError(f"{label} has no finite number to draw{where}")
     rough = own[0][1] if smooth and len(curves) == 1 else None
-    return Line(label, x, values.mean(axis=0), low, high, rough, len(curves), max(ends), _marks(curves, axis), holds)
+    return Line(label, x, mean, low, high, rough, len(curves), max(ends), _marks(curves, axis), holds)
 
 
 def smoothed(values: Numbers, weight: float) -> Numbers:

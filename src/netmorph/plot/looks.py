@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 # Six colours whose contrast with white is at least 3, and with each other at least 1.3 in grey; readers of any colour
-# vision tell them apart (tests/plot/test_looks.py computes both). In the order in which few of them differ most.
+# vision tell them apart (tests/plot/test_plot_looks.py computes both). In the order in which few of them differ most.
 COLOURS = ("#0009a1", "#f76425", "#94296e", "#008f59", "#004e00", "#0058f8")
 DASHES = (
     "-",

@@ -43,7 +43,7 @@ def read(*paths: str | Path) -> list[Run]:
 
 def _read(given: str) -> Iterator[Run]:
     label, found = _found(given)
-    readers = list(_readers(found))
+    readers = list(_readers(found, set()))
     if not readers:
         looked = ", ".join((*READERS, f"or {PATTERN}"))
         raise PlotError(f"there is no run in {given}, nor in the folders below it (no {looked})")
@@ -57,26 +57,38 @@ def _found(given: str) -> tuple[str | None, list[Path]]:
     """What the user calls the runs, and where they are."""
     label, equals, rest = given.partition("=")
     for name, path in ((None, given), (label, rest)):
-        if Path(path).exists():
+        if path and Path(path).exists():
             return name, [Path(path)]
-        if matching := sorted(glob.glob(path)):
-            return name, [Path(one) for one in matching]
+        if matching := glob.glob(path):
+            return name, _links_last(map(Path, matching))
         if not equals:
             break
     raise PlotError(f"{rest or given} is not there; give the folder of a run, or one with event files of TensorBoard")
 
 
-def _readers(paths: Iterable[Path]) -> Iterator[Callable[[], list[Run]]]:
-    """What reads each run. Below a run of netmorph's nothing is looked for: its logs repeat it."""
+def _readers(paths: Iterable[Path], seen: set[Path]) -> Iterator[Callable[[], list[Run]]]:
+    """What reads each run. Below a run of netmorph's nothing is looked for: its logs repeat it.
+
+    Args:
+        seen: files and folders that were met, links followed; added to. None is read twice.
+    """
     for path in paths:
+        if path.resolve() in seen:
+            continue
+        seen.add(path.resolve())
         if path.is_file():
             yield partial(read_events, [path], str(path))
             continue
-        inside = sorted(path.iterdir())
+        inside = _links_last(path.iterdir())
         names = {one.name for one in inside}
         if marker := next((marker for marker in READERS if marker in names), None):
             yield partial(READERS[marker], path, str(path))
             continue
         if files := [one for one in inside if one.is_file() and one.match(PATTERN)]:
             yield partial(read_events, files, str(path))
-        yield from _readers(one for one in inside if one.is_dir() and not one.name.startswith("."))
+        yield from _readers((one for one in inside if one.is_dir() and not one.name.startswith(".")), seen)
+
+
+def _links_last(paths: Iterable[Path]) -> list[Path]:
+    """By name; a run is called what its folder is, and not what a link to it is."""
+    return sorted(paths, key=lambda path: (path.is_symlink(), path))

@@ -37,9 +37,10 @@ def save_table(runs: Sequence[Run], path: str | Path, grouping: Grouping = by_se
         SaveError: it could not be written.
     """
     path = Path(path)
-    if path.suffix not in TABLES:
+    kind = path.suffix.lower()
+    if kind not in TABLES:
         raise PlotError(f"tables are files of the kind {', '.join(TABLES)}; got {str(path)!r}")
-    write_text(path, TABLES[path.suffix](grouped(runs, grouping)))
+    write_text(path, TABLES[kind](grouped(runs, grouping)))
     return path
 
 

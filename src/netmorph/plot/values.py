@@ -55,12 +55,24 @@ class Curve:
         values: the number at each point; NaN where it is none.
         marks: what happened meanwhile, in order.
         holds: a value holds until the next point, as that of the best network so far does.
+
+    Raises:
+        PlotError: it has no points, or not as many places as values.
     """
 
     axes: Mapping[str, Sequence[float]]
     values: Sequence[float]
     marks: tuple[Mark, ...] = ()
     holds: bool = False
+
+    def __post_init__(self) -> None:
+        lengths = {len(places) for places in self.axes.values()}
+        if len(self.values) == 0 or lengths != {len(self.values)}:
+            told = ", ".join(f"{len(places)} over {axis}" for axis, places in self.axes.items()) or "none"
+            raise PlotError(
+                f"a curve has a value, and a place on each axis, for every point; got {len(self.values)} values, and "
+                f"places: {told}"
+            )
 
     def over(self, axis: str) -> Sequence[float]:
         """Where the points lie.
