@@ -38,7 +38,8 @@ from netmorph.data import Dataset
 from netmorph.seeds import generator_of
 
 LONGEST, EVERYTHING = 6, 2**40
-LIMITS = (1.0, 0.25)  # of what a walk holds where nothing is dropped; the third limit is that of a single step
+# Of what a walk holds where nothing is dropped; the third limit is that of a single step.
+SHARES = {"all of it": 1.0, "a quarter": 0.25}
 
 
 class Forgetful(FeatureCache):
@@ -122,9 +123,8 @@ def limits(case: Case, bank: Bank, dataset: Dataset, steps: int) -> dict[str, in
     _, counts = walked(problem, steps)
     shapes = [(entry.input.shape, entry.output.shape) for entry in problem.entries.values()]
     largest = max(torch.Size(one).numel() + torch.Size(other).numel() for one, other in shapes)
-    named = {"all of it": LIMITS[0], "a quarter": LIMITS[1]}
     step = 4 * case.samples * largest
-    return {name: max(step, int(share * counts.most)) for name, share in named.items()} | {"one step": step}
+    return {name: max(step, int(share * counts.most)) for name, share in SHARES.items()} | {"one step": step}
 
 
 def compare(name: str, steps: int, rounds: int) -> Table:

@@ -21,6 +21,7 @@ import csv
 import gc
 import io
 import statistics
+import sys
 import tempfile
 import time
 import warnings
@@ -40,12 +41,13 @@ Peer = Callable[[nn.Module, Any], str]
 
 
 def main(arguments: Sequence[str] = ()) -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    whole = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.draw", description=__doc__, formatter_class=whole)
     parser.add_argument("zoo", type=Path, help="the CSV file")
     parser.add_argument("--only", nargs="*", help="names of models")
     parser.add_argument("--folder", type=Path, help="keep the pictures and pages here")
     parser.add_argument("--peers", nargs="*", choices=PEERS, default=[], help="what else draws them")
-    options = parser.parse_args(arguments or None)
+    options = parser.parse_args(list(arguments))
     torch.set_num_threads(1)
     warnings.simplefilter("ignore")
     drawn: list[Drawn] = []
@@ -68,8 +70,8 @@ def main(arguments: Sequence[str] = ()) -> None:
         gc.collect()
     if drawn:
         print(summary(drawn))
-    for peer, attempts in others.items() if drawn else ():
-        print(f"{peer}: {summary_of(attempts)}")
+        for peer, attempts in others.items():
+            print(f"{peer}: {summary_of(attempts)}")
 
 
 @dataclass(frozen=True)
@@ -178,4 +180,4 @@ def summary_of(attempts: Sequence[Attempt]) -> str:
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:])

@@ -13,9 +13,10 @@ import netmorph as nm
 from netmorph import chaining
 from netmorph.chain import SOLVED, Chain, Kept, assembled_and_learnt
 from netmorph.chain.learnt import KEPT
-from netmorph.cli.given import start
+from netmorph.cli.given import check_same_chain, start
 from netmorph.data import Dataset
 from netmorph.edit import Base
+from netmorph.errors import NetmorphError
 from netmorph.run.budget import Budget
 from netmorph.run.config import DataConfig
 from netmorph.run.records import Records
@@ -73,7 +74,8 @@ def test_a_chain_learns_further_classes(root: Path, ask: Callable[[str], str]) -
     assert all(test["accuracy"] > 0.9 for test in found["tests"])
     assert "head 10 2 no" in ask("groups both")
 
-    assert "was solved from the data high.npz already" in ask("chain --extend both --data high.npz")
+    again = ask("chain --extend both --data high.npz --seed 1")
+    assert "was solved from the data high.npz already" in again, "another split would learn samples of the test"
     (root / "low.npz").rename(root / "elsewhere.npz")
     told = ask("chain --extend both --data digits --run more --threads 1")
     (root / "elsewhere.npz").rename(root / "low.npz")
@@ -99,6 +101,16 @@ def test_what_cannot_be_extended_is_told(root: Path, ask: Callable[[str], str], 
     (root / "old" / "chain.json").write_text((root / "low" / "chain.json").read_text())
 
     assert reason in ask(f"chain {line}")
+
+
+def test_a_run_goes_on_with_its_own_chain(root: Path, tmp_path: Path) -> None:
+    (tmp_path / KEPT).write_bytes((root / "low" / KEPT).read_bytes())
+    _, arguments = start(str(root / "low"), {})
+
+    check_same_chain(str(root / "low"), arguments)
+    check_same_chain(None, arguments)
+    with pytest.raises(NetmorphError, match=f"goes on with it; got {tmp_path}"):
+        check_same_chain(str(tmp_path), arguments)
 
 
 def test_its_network_is_edited_saved_exported_and_evolves(

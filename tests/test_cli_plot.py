@@ -61,6 +61,9 @@ def test_lists_and_tables(program, folder, tmp_path):
         (("--x", "flop"), "did you mean 'flops'?"),
         (("--group", "recipe.optimiser"), "did you mean 'recipe.optimizer'?"),
         (("--output", "f.gif"), "pictures are files of the kind"),
+        (("--list", "--tag", "loss/train"), "--tag cannot be given with --list or --json"),
+        (("--table", "all.csv", "--x", "flops"), "--x cannot be given with --table alone: nothing is drawn"),
+        (("--table", "f.csv", "--output", "f.pdf"), "f.csv is where the data of the picture stand"),
     ],
 )
 def test_mistakes_are_told(program, folder, arguments, told):

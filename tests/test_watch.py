@@ -2,6 +2,7 @@
 
 import io
 import re
+from types import SimpleNamespace
 
 import pytest
 from rich.console import Console
@@ -61,6 +62,23 @@ def test_without_a_terminal_a_search_tells_now_and_then_how_far_it_is(monkeypatc
         "18 s  round 1: 2 of 5 networks trained, about 1 min 20 s left",
         "30 s  round 1: best validation accuracy 75.00%, about 31 s left",
     ]
+
+
+def test_in_a_notebook_a_search_has_its_bar_and_no_such_lines(monkeypatch: pytest.MonkeyPatch) -> None:
+    ipython = pytest.importorskip("IPython.display")
+    lines: list[object] = []
+
+    def display(*values: object, display_id: bool = False, **options: object) -> object:
+        lines.extend(() if display_id else values)
+        return SimpleNamespace(update=lambda value: None)
+
+    clock = [0.0]
+    monkeypatch.setattr(ipython, "display", display)
+    monkeypatch.setattr(watch, "perf_counter", lambda: clock[0])
+    with EvolutionWatch(Console(force_jupyter=True), ACCURACY) as shown:
+        clock[0] = 60.0
+        shown(Progress(1, 2, 5, clock[0], 0.5, False, left=84.0))
+    assert lines == []
 
 
 def test_in_a_notebook_the_bar_is_an_element_that_is_updated(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -184,7 +184,8 @@ def check_free(folder: Path) -> None:
         ChainError: it does.
     """
     if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
-        raise ChainError(f"{folder} is not an empty folder; go on with --resume {folder}, or choose another folder")
+        resume = f"go on with --resume {folder}, or " if (folder / CONFIG).exists() else ""
+        raise ChainError(f"{folder} is not an empty folder; {resume}choose another folder")
 
 
 def problem_of(config: ChainConfig, dataset: Dataset) -> DetachedLayers:

@@ -16,6 +16,7 @@ from netmorph.files import write_text
 from netmorph.graph import trace
 from netmorph.run.config import DataConfig, begun_with, data_of
 from netmorph.run.machine import machine, versions
+from netmorph.showing import Shows, View
 from netmorph.typed import check_fields
 
 CONFIG = "extended.json"
@@ -83,8 +84,8 @@ class Tested:
     why: str | None = None
 
 
-@dataclass(frozen=True, eq=False)
-class Extended:
+@dataclass(frozen=True, eq=False, repr=False)
+class Extended(Shows):
     """What came of it.
 
     Attributes:
@@ -100,10 +101,25 @@ class Extended:
     code: Path
 
     @property
+    def samples(self) -> int:
+        """Of all test parts that are there."""
+        return sum(one.samples for one in self.tests if one.accuracy is not None)
+
+    @property
     def accuracy(self) -> float:
-        """The share of right answers to all test parts that are there."""
-        told = [(one.samples, one.accuracy) for one in self.tests if one.accuracy is not None]
-        return sum(samples * accuracy for samples, accuracy in told) / sum(samples for samples, _ in told)
+        """The share of right answers to these."""
+        right = sum(one.samples * one.accuracy for one in self.tests if one.accuracy is not None)
+        return right / self.samples
+
+    def view(self) -> View:
+        """A row for each test part."""
+        return View(
+            f"Chain that learnt {len(self.added)} further classes, {len(self.kept.classes)} in all: test accuracy "
+            f"{self.accuracy:.2%}",
+            ("test part of", "classes", "samples", "accuracy"),
+            ((one.data, one.classes, one.samples, one.accuracy) for one in self.tests),
+            notes=[f"not tested on {one.data}: {one.why}" for one in self.tests if one.why is not None],
+        )
 
 
 def extend(run: Path, data: DataConfig, dataset: Dataset, folder: Path) -> Extended:
@@ -124,7 +140,7 @@ def extend(run: Path, data: DataConfig, dataset: Dataset, folder: Path) -> Exten
     check_free(folder)
     kept, before = Kept.load(run / KEPT), _sources(run)
     source = Source(data.absolute(), dataset.fingerprint)
-    if source in before:
+    if source.fingerprint in [one.fingerprint for one in before]:  # in another split, test samples would be learnt
         raise ChainError(f"the chain in {run} was solved from the data {dataset.name} already; give others")
     extended = kept.extended(dataset)
     tests = (*(_tested_again(extended, one) for one in before), _tested(extended, dataset))

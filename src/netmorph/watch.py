@@ -1,4 +1,4 @@
-"""What the terminal shows while a run goes on."""
+"""What the terminal, or the notebook, shows while a run goes on."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def _bar(console: Console, *columns: ProgressColumn) -> Bar | _NotebookBar:
 class EvolutionWatch:
     """A line for each round above a bar of the networks in training; `evolve`'s `on_progress`.
 
-    Without a terminal there is no bar, and now and then a line within a round.
+    Where neither a terminal nor a notebook draws a bar, there is now and then a line within a round.
 
     Args:
         criterion: the number that is told of the best network.
@@ -104,7 +104,8 @@ class EvolutionWatch:
             return
         about = f"{name}, networks trained{left}"
         self._bar.update(self._task, description=about, completed=progress.done, total=progress.jobs)
-        if not self._console.is_terminal and perf_counter() - self._told >= EVERY:
+        is_drawn = self._console.is_terminal or self._console.is_jupyter
+        if not is_drawn and perf_counter() - self._told >= EVERY:
             self._tell(progress, f"{name}: {progress.done} of {progress.jobs} networks trained{left}")
 
     def _tell(self, progress: Progress, text: str) -> None:

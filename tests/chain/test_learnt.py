@@ -90,6 +90,14 @@ def test_new_classes_are_learnt_as_if_all_had_been_there(body: nn.Sequential, lo
     assert low.network.get_submodule(HEAD).get_parameter("weight").shape == (5, 54)  # as it was
 
 
+def test_it_shows_itself_in_a_line_and_without_its_numbers(low: Kept) -> None:
+    assert low.learnt is not None
+    count = f"{low.learnt.moments.count:,}"
+    assert repr(low) == f"<Chain that takes 1x8x8 float64 and knows 5 classes, with moments of {count} samples>"
+    assert "layer1" in low.view().html()
+    assert "tensor(" not in repr(low.learnt)
+
+
 def test_they_are_what_recursive_least_squares_learns(body: nn.Sequential, low: Kept, whole: Dataset) -> None:
     new = some(whole, range(5, 10))
     assert low.learnt is not None

@@ -71,7 +71,7 @@ def test_what_has_no_mean_is_said():
         line_of("a", [curve([0, 1], [1.0, 1.0]), curve([2, 3], [1.0, 1.0])], "step")
     with pytest.raises(PlotError, match="a has no finite number"):
         line_of("a", [curve([0], [math.nan])], "step")
-    with pytest.raises(PlotError, match="at no point are all 2 runs finite. Draw them one by one"):
+    with pytest.raises(PlotError, match=r"at no point are all 2 runs finite\. Draw them one by one"):
         line_of("a", [curve([0, 1], [1.0, math.inf]), curve([0, 1], [math.nan, math.inf])], "step", BANDS["interval"])
     with pytest.raises(PlotError, match=r"over 'steps' \(did you mean 'step'\?\); it is known over step"):
         line_of("a", [curve([0], [1.0])], "steps")

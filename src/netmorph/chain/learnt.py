@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,9 +25,11 @@ from netmorph.data import Dataset, Preparation
 from netmorph.data.preparation import told_preparation
 from netmorph.errors import NetmorphError
 from netmorph.files import atomic_write
+from netmorph.showing import Shows, View
 from netmorph.solve import Head, Moments, as_linear
 from netmorph.tensor_files import read_sealed, write_sealed
 from netmorph.train.inputs import examples, reference
+from netmorph.wording import listed
 from netmorph.zoo import ModelError
 
 KEPT = "chain.safetensors"  # in the folder of a search
@@ -43,7 +45,7 @@ class Learnt:
         sharpness: the factor that makes its answers logits, see `netmorph.chain.heads.sharpness`.
     """
 
-    moments: Moments
+    moments: Moments = field(repr=False)
     sharpness: float
 
     @staticmethod
@@ -71,8 +73,8 @@ class Learnt:
         return Head(self.sharpness * head.weight, self.sharpness * head.bias)
 
 
-@dataclass(frozen=True, eq=False)
-class Kept:
+@dataclass(frozen=True, eq=False, repr=False)
+class Kept(Shows):
     """A chain as a file holds it.
 
     Attributes:
@@ -90,6 +92,17 @@ class Kept:
     preparation: Preparation
     encoder: dict[str, Any] | None
     learnt: Learnt | None
+
+    def view(self) -> View:
+        """A row for each layer."""
+        layers = self.network.named_children()
+        samples = "no moments" if self.learnt is None else f"moments of {self.learnt.moments.count:,} samples"
+        return View(
+            f"Chain that takes {self.input} and knows {len(self.classes)} classes, with {samples}",
+            ("name", "layer", "parameters"),
+            ((name, type(layer).__name__, sum(map(Tensor.numel, layer.parameters()))) for name, layer in layers),
+            notes=[f"Classes: {listed(self.classes)}"],
+        )
 
     @staticmethod
     def of(network: nn.Module, dataset: Dataset, learnt: Learnt | None) -> Kept:

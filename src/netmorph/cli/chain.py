@@ -126,7 +126,8 @@ def chain(
     from netmorph.workers.threads import set_threads
 
     if extend is not None:
-        options.refuse_others(context, EXTENDING, "--extend: the layers of the chain stay as they are")
+        why = "--extend: the chain stays as it is. Leave it out, or search for another chain"
+        options.refuse_others(context, EXTENDING, why)
         set_threads(threads or own_cores())
         _extend(context, extend, run)
         return
@@ -178,7 +179,7 @@ def _extend(context: typer.Context, before: Path, run: Path | None) -> None:
             tell(f"Not tested on {one.data}: {one.why}")
         else:
             view.add_row(escape(one.data), str(one.classes), str(one.samples), percent(one.accuracy))
-    view.add_row("all of them", str(len(found.kept.classes)), "", percent(found.accuracy))
+    view.add_row("all of them", str(len(found.kept.classes)), str(found.samples), percent(found.accuracy))
     console.print(view)
     tell(f"Network: {found.code} (import load from it)")
     tell(f"Folder: {folder}")

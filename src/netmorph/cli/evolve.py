@@ -138,7 +138,7 @@ def evolve(
       netmorph evolve --resume runs/digits-1 --budget 1h  and for longer
     """
     from netmorph import session
-    from netmorph.cli.given import start
+    from netmorph.cli.given import check_same_chain, start
     from netmorph.policy import Mutation, exact
     from netmorph.run.budget import Budget
     from netmorph.run.config import EvolveConfig
@@ -187,6 +187,7 @@ def evolve(
         options.refuse_others(context, {"resume", "budget", "workers", "proposal", "model"})
         # That it is such a run, before anything is told.
         config = session.begun_with(folder, EvolveConfig, functions, start(model, {})[0])
+        check_same_chain(model, config.options)
         if options.given(context, "budget"):
             session.extend(folder, Budget.parse(budget), functions, config.model)
     tell(f"Run folder: {folder} (netmorph show {quoted(folder)} tells how far it is)")

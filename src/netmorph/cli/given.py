@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import ModuleType
@@ -60,6 +61,18 @@ def start(model: str | None, options: dict[str, Any]) -> tuple[str | None, dict[
     if model is None or not is_chain(model):
         return model, options
     return CHAIN, {"folder": str(Path(model).resolve()), **options}
+
+
+def check_same_chain(model: str | None, options: Mapping[str, Any]) -> None:
+    """Refuse to go on with another chain than a run began with.
+
+    Args:
+        options: the constructor's arguments that the run keeps.
+    """
+    _, given = start(model, {})
+    if given and given["folder"] != options.get("folder"):
+        own = options.get("folder")
+        raise NetmorphError(f"the run began with the chain in {own}, and goes on with it; got {model}")
 
 
 def shape_of(text: str | None) -> tuple[int, ...] | None:

@@ -301,11 +301,18 @@ def given(context: typer.Context, name: str) -> bool:
     return source is not None and source.name == "COMMANDLINE"
 
 
-def refuse_others(context: typer.Context, allowed: set[str], why: str = "--resume: a run goes on as it began") -> None:
-    """An option that would be ignored is an error."""
+RESUMED = "--resume: a run goes on as it began. Leave it out, or start a new run"
+
+
+def refuse_others(context: typer.Context, allowed: set[str], why: str = RESUMED) -> None:
+    """An option that would be ignored is an error.
+
+    Args:
+        why: with what it cannot be given, the reason, and what to do.
+    """
     others = [f"--{name.replace('_', '-')}" for name in context.params if name not in allowed and given(context, name)]
     if others:
-        raise NetmorphError(f"{', '.join(others)} cannot be given with {why}. Leave it out, or start a new run")
+        raise NetmorphError(f"{', '.join(others)} cannot be given with {why}")
 
 
 def command_line() -> str:

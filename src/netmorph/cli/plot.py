@@ -11,10 +11,16 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from netmorph.cli import options
 from netmorph.cli.app import app, errors, tell
+from netmorph.errors import NetmorphError
 
 if TYPE_CHECKING:  # what takes long is imported when the command runs
     from netmorph.plot import Grouping, Run
+
+
+# What goes with a list, and with a table where nothing is drawn.
+LISTING, TABLE = {"runs", "group", "listing", "as_json"}, {"runs", "group", "table"}
 
 
 class SizeName(StrEnum):
@@ -34,6 +40,7 @@ class BandName(StrEnum):
 
 @app.command()
 def plot(
+    context: typer.Context,
     runs: Annotated[
         list[str],
         typer.Argument(
@@ -101,6 +108,13 @@ def plot(
     """
     from netmorph.plot import BANDS, SIZES, by_seed, by_settings, chart, read, save_table
 
+    if listing or as_json:
+        options.refuse_others(context, LISTING, "--list or --json: nothing is drawn or written. Leave it out")
+    elif table is not None:
+        if output is None:
+            options.refuse_others(context, TABLE, "--table alone: nothing is drawn. Leave it out, or add --output")
+        elif table in [path.with_suffix(".csv") for path in output]:
+            raise NetmorphError(f"{table} is where the data of the picture stand; choose another name for the table")
     found = read(*runs)
     grouping = by_seed if group is None else by_settings(*(name.strip() for name in group.split(",")))
     if listing or as_json:

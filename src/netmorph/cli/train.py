@@ -178,7 +178,7 @@ def train(
       netmorph train --resume runs/digits-1
     """
     from netmorph import session
-    from netmorph.cli.given import start
+    from netmorph.cli.given import check_same_chain, start
     from netmorph.cores import own_cores
     from netmorph.run.config import TrainConfig
     from netmorph.run.defaults import for_training
@@ -215,6 +215,7 @@ def train(
         else:
             options.refuse_others(context, {"resume", "tensorboard", "model"})
             folder, config = resume, session.begun_with(resume, TrainConfig, model=start(model, {})[0])
+            check_same_chain(model, config.options)
         tell(f"Run folder: {folder}")
         program = "netmorph" if world.size == 1 else f"torchrun --nproc-per-node {world.local_size} -m netmorph"
         again = f"{program} train --resume {quoted(folder)}{options.named_again(config.model)}"

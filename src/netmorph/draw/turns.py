@@ -131,17 +131,13 @@ def _merged(box: Box, rows: Sequence[range], words: Callable[[Box], str]) -> Box
             start if place in whole else place - len(whole) + 1 if place >= stop else place
             for place in (edge.source, edge.target)
         )
-        output, input = (0 if place in whole else port for place, port in zip(*_ends(edge), strict=True))
+        output = 0 if edge.source in whole else edge.output
+        input = 0 if edge.target in whole else edge.input
         moved = replace(edge, source=source, output=output, target=target, input=input)
         if not {edge.source, edge.target} <= {*whole}:
             edges.setdefault(moved.ends, moved)
     inside = (*box.inside[:start], _one(box, rows, words), *box.inside[stop:])
     return replace(box, inside=inside, edges=tuple(edges[ends] for ends in sorted(edges)))
-
-
-def _ends(edge: Edge) -> tuple[End, End]:
-    """Places and ports of both ends."""
-    return (edge.source, edge.target), (edge.output, edge.input)
 
 
 def _one(box: Box, rows: Sequence[range], words: Callable[[Box], str]) -> Box:

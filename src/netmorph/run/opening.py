@@ -90,13 +90,13 @@ def best_of_the_population(folder: Path, count: int) -> tuple[int, ...]:
     """The ids of the best networks that an evolution made, by their scores on the validation set.
 
     Raises:
-        LoadError: it has not trained so many, or is no evolution.
+        LoadError: it has not trained so many.
     """
     with Records.open(folder) as records:
         evolved = [network for network in records.networks() if network.arm == ArmName.EVOLVE]
     found = ranked(evolved)[:count]
     if len(found) < count:
-        raise LoadError(f"the evolution in {folder} has trained {len(found)} networks; {count} were asked for")
+        raise LoadError(f"the run in {folder} has trained {len(found)} networks; {count} were asked for")
     return tuple(network.id for network in found)
 
 
