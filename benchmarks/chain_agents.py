@@ -1,6 +1,6 @@
 """Every agent on small banks of random layers for the digits: the best loss of as many distinct chains, beside random.
 
-    python -m benchmarks.chain_agents [AGENT ...] [--seeds 5] [--budget 300]
+    python -m benchmarks.chain_agents [AGENT ...] [--seeds 5] [--budget 300] [--reward layer] [--state layers]
 
 A bank, drawn anew for each seed, has three ways in and twelve random layers; chains have at most six. Differences are
 paired by seed. One thread.
@@ -25,7 +25,7 @@ from benchmarks._intervals import interval
 from benchmarks.engine import machine_line
 from netmorph import data
 from netmorph.bank import Bank, Signature
-from netmorph.chain import AGENTS, REWARDS, DetachedLayers, Pooled, Trials, search
+from netmorph.chain import AGENTS, REWARDS, STATES, Agent, DetachedLayers, Pooled, State, Trials, search
 from netmorph.data import Dataset
 
 WAYS_IN, RANDOM_LAYERS, LONGEST = 3, 12, 6
@@ -43,12 +43,12 @@ def drawn(folder: Path, seed: int) -> Bank:
     return bank
 
 
-def best_loss(name: str, bank: Bank, digits: Dataset, budget: int, seed: int) -> float:
+def best_loss(agent: Agent, bank: Bank, digits: Dataset, budget: int, seed: int, state: State) -> float:
     """Of the chains that an agent found, on the samples kept for the choice."""
-    readout = Pooled(128)
-    problem = DetachedLayers(bank, digits, longest=LONGEST, samples=600, choice=216, seed=seed, readout=readout)
+    sizes = {"longest": LONGEST, "samples": 600, "choice": 216}
+    problem = DetachedLayers(bank, digits, seed=seed, readout=Pooled(128), state=state, **sizes)
     trials = Trials(problem, budget)
-    search(AGENTS[name](REWARDS["end"]), trials, seed)
+    search(agent, trials, seed)
     return trials.best().outcome.loss
 
 
@@ -66,6 +66,8 @@ def main(arguments: Sequence[str] = ()) -> None:
     parser.add_argument("agents", nargs="*", metavar="AGENT", help=", ".join(AGENTS))
     parser.add_argument("--seeds", type=int, default=5, metavar="N", help="(default: %(default)s)")
     parser.add_argument("--budget", type=int, default=300, metavar="N", help="distinct chains (default: %(default)s)")
+    parser.add_argument("--reward", choices=REWARDS, default="end", help="of agents that learn (default: end)")
+    parser.add_argument("--state", choices=STATES, default="features", help="that they see (default: features)")
     options = parser.parse_args(list(arguments))
     if unknown := set(options.agents) - set(AGENTS):
         parser.error(f"no agent {', '.join(map(repr, unknown))}; there are {', '.join(AGENTS)}")
@@ -76,7 +78,8 @@ def main(arguments: Sequence[str] = ()) -> None:
         with tempfile.TemporaryDirectory() as folder:
             bank = drawn(Path(folder), seed)
             for name in track(names, f"seed {seed}", transient=True):
-                losses[name].append(best_loss(name, bank, digits, options.budget, seed))
+                agent, state = AGENTS[name](REWARDS[options.reward]), STATES[options.state]
+                losses[name].append(best_loss(agent, bank, digits, options.budget, seed, state))
     Console().print(machine_line(), table(losses), sep="\n")
 
 

@@ -61,9 +61,10 @@ from netmorph.train.loop import train
 from netmorph.train.recipe import Recipe
 from netmorph.workers.allocator import keep_freed_memory
 
-TUNED = Recipe(epochs=2, batch_size=64, learning_rate=3e-4, schedule="linear")  # of chains
+TUNED = Recipe(epochs=3, batch_size=64, learning_rate=1e-3, schedule="linear")  # of chains
 SCRATCH = replace(LEARNT, epochs=1)
-AGENTS_SHOWN = ("tree", "beam", "local", "actor-critic", "random")
+AGENTS_SHOWN = ("beam", "tree", "local", "actor-critic", "random")
+FURTHER = ("beam", "local", "random")  # those that also search at further prices
 COLUMNS = (
     "bank", "price", "by", "worth", "minus random", "at equal FLOPs", "no gradient step", "tuned", "MFLOPs a sample",
     "search FLOPs", "s",
@@ -222,7 +223,8 @@ def measure_all(name: str, seed: int, price: float, options: Options, measured: 
         return probed(problem(), dataset, price, most, way == "probe", way in options.tuned, seed)
 
     key = {"case": name, "seed": seed, "price": price}
-    rows = [measured(key | {"by": agent}, partial(by_agent, agent)) for agent in options.agents]
+    agents = [agent for agent in options.agents if price == case.prices[0] or agent in FURTHER]
+    rows = [measured(key | {"by": agent}, partial(by_agent, agent)) for agent in agents]
     measured(key | {"by": "probe"}, lambda: cut_networks("probe", math.inf))
     measured(key | {"by": "cut"}, lambda: cut_networks("cut", rows[0]["flops"]))
     if price == case.prices[0]:
@@ -289,9 +291,9 @@ def _options(arguments: Sequence[str]) -> Options:
     add(
         "--tuned",
         nargs="+",
-        default=["tree", "probe"],
+        default=["beam", "probe"],
         metavar="WAY",
-        help="rows that are tuned, too (default: tree probe)",
+        help="rows that are tuned, too (default: beam probe)",
     )
     add("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4], metavar="N", help="(default: 0 1 2 3 4)")
     add("--budget", type=int, default=200, metavar="N", help="distinct chains (default: %(default)s)")
