@@ -16,7 +16,10 @@ from benchmarks.refit import ResNet
 from netmorph import zoo
 from netmorph.bank import Bank, Kind, Signature
 from netmorph.data import Dataset, Split, load
+from netmorph.run.names import ArmName
 from netmorph.run.opening import load as load_network
+from netmorph.run.ranking import ranked
+from netmorph.run.records import Records
 from netmorph.train.evaluation import evaluate
 from netmorph.train.inputs import examples
 from netmorph.train.loop import train
@@ -134,11 +137,13 @@ def random_layers(bank: Bank, options: Options, seed: int) -> None:
 
 
 def population(bank: Bank, options: Options, seed: int) -> None:
-    """The networks of a run, as many as fit in a bank of reasonable size."""
+    """The networks of an evolution, those that were best on its validation part."""
     dataset = load(options.population_data)
-    for file in sorted(options.run.glob("networks/*.safetensors"))[-options.members :]:
-        model, _ = load_network(file)
-        bank.add(model.eval(), examples(dataset, model, 2), file.stem)
+    with Records.open(options.run) as records:
+        members = ranked(network for network in records.networks() if network.arm == ArmName.EVOLVE)
+    for member in members[: options.members]:
+        model, _ = load_network(f"{options.run}:{member.id}")
+        bank.add(model.eval(), examples(dataset, model, 2), f"network {member.id}")
 
 
 def other_half(name: str) -> Callable[[Options], Dataset]:

@@ -13,19 +13,22 @@ import statistics
 import sys
 import tempfile
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
+from scipy import stats
 from torch import nn
 
 from benchmarks._intervals import interval
 from benchmarks.engine import machine_line
 from netmorph import data
 from netmorph.bank import Bank, Signature
-from netmorph.chain import AGENTS, REWARDS, STATES, Agent, DetachedLayers, Pooled, State, Trials, search
+from netmorph.chain import AGENTS, REWARDS, STATES, Agent, DetachedLayers, Pooled, Trials, search
+from netmorph.chain.states import State
 from netmorph.data import Dataset
 
 WAYS_IN, RANDOM_LAYERS, LONGEST = 3, 12, 6
@@ -43,21 +46,40 @@ def drawn(folder: Path, seed: int) -> Bank:
     return bank
 
 
-def best_loss(agent: Agent, bank: Bank, digits: Dataset, budget: int, seed: int, state: State) -> float:
-    """Of the chains that an agent found, on the samples kept for the choice."""
-    sizes = {"longest": LONGEST, "samples": 600, "choice": 216}
-    problem = DetachedLayers(bank, digits, seed=seed, readout=Pooled(128), state=state, **sizes)
+@dataclass(frozen=True)
+class Found:
+    """What an agent found on a bank.
+
+    Attributes:
+        loss: of its best chain, on the samples kept for the choice.
+        foretold: how well it knew what a chain is worth before it was judged, in the second half of its chains:
+            Spearman's correlation; 0 of agents that expect nothing.
+    """
+
+    loss: float
+    foretold: float
+
+
+def found_by(agent: Agent, bank: Bank, digits: Dataset, budget: int, seed: int, state: State) -> Found:
+    """Let an agent search."""
+    problem = DetachedLayers(
+        bank, digits, longest=LONGEST, samples=600, choice=216, seed=seed, readout=Pooled(128), state=state
+    )
     trials = Trials(problem, budget)
-    search(agent, trials, seed)
-    return trials.best().outcome.loss
+    records = search(agent, trials, seed)
+    told = [(one.expected, -one.outcome.loss) for one in records[len(records) // 2 :] if one.expected is not None]
+    foretold = float(stats.spearmanr(*zip(*told, strict=True)).statistic) if len(told) > 2 else 0.0
+    return Found(trials.best().outcome.loss, foretold)
 
 
-def table(losses: dict[str, list[float]]) -> Table:
-    """The mean best loss of each agent, and how much lower than random it is."""
-    shown = Table("agent", "best loss", "minus random")
-    for name, found in sorted(losses.items(), key=lambda item: statistics.mean(item[1])):
-        less = [one - other for one, other in zip(found, losses["random"], strict=True)]
-        shown.add_row(name, interval(found, "{:.4f}"), "" if name == "random" else interval(less, "{:+.4f}"))
+def table(found: dict[str, list[Found]]) -> Table:
+    """The mean best loss of each agent, how much lower than random it is, and how well it knew before."""
+    shown = Table("agent", "best loss", "minus random", "foretold")
+    for name, mine in sorted(found.items(), key=lambda item: statistics.mean(one.loss for one in item[1])):
+        less = [one.loss - other.loss for one, other in zip(mine, found["random"], strict=True)]
+        foretold = interval([one.foretold for one in mine], "{:.2f}") if any(one.foretold for one in mine) else ""
+        better = "" if name == "random" else interval(less, "{:+.4f}")
+        shown.add_row(name, interval([one.loss for one in mine], "{:.4f}"), better, foretold)
     return shown
 
 
@@ -73,14 +95,15 @@ def main(arguments: Sequence[str] = ()) -> None:
         parser.error(f"no agent {', '.join(map(repr, unknown))}; there are {', '.join(AGENTS)}")
     names = dict.fromkeys(("random", *(options.agents or NAMES)))
     torch.set_num_threads(1)
-    digits, losses = data.load("digits"), {name: [] for name in names}
+    digits = data.load("digits")
+    found: dict[str, list[Found]] = {name: [] for name in names}
     for seed in range(options.seeds):
         with tempfile.TemporaryDirectory() as folder:
             bank = drawn(Path(folder), seed)
             for name in track(names, f"seed {seed}", transient=True):
                 agent, state = AGENTS[name](REWARDS[options.reward]), STATES[options.state]
-                losses[name].append(best_loss(agent, bank, digits, options.budget, seed, state))
-    Console().print(machine_line(), table(losses), sep="\n")
+                found[name].append(found_by(agent, bank, digits, options.budget, seed, state))
+    Console().print(machine_line(), table(found), sep="\n")
 
 
 if __name__ == "__main__":

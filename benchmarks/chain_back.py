@@ -38,6 +38,7 @@ from netmorph.train.recipe import Recipe
 
 NETWORKS, LAYERS = 4, 4
 LEARNT = Recipe(epochs=5, learning_rate=3e-3)
+HEAD = str(LAYERS + 2)
 ROWS = ("its own head", "a solved head")
 
 
@@ -55,7 +56,8 @@ def filled(folder: Path, digits: Dataset, seed: int) -> tuple[Bank, nn.Linear]:
         model = network()
         train(model, digits, LEARNT, seed=number)
         bank.add(model.eval(), examples(digits, model, 2), f"network {number}")
-        heads.append(model[-1])
+        heads.append(model.get_submodule(HEAD))
+    assert isinstance(heads[0], nn.Linear)
     return bank, heads[0]
 
 
@@ -89,8 +91,9 @@ def measured(seed: int, prefixes: int) -> dict[str, float]:
     digits = data.load("digits")
     with tempfile.TemporaryDirectory() as folder:
         bank, head = filled(Path(folder), digits, seed)
-        sizes = {"longest": LAYERS + 1, "samples": 600, "choice": 216}
-        problem = DetachedLayers(bank, digits, seed=seed, readout=Pooled(32), **sizes)
+        problem = DetachedLayers(
+            bank, digits, longest=LAYERS + 1, samples=600, choice=216, seed=seed, readout=Pooled(32)
+        )
         ends = [id for id in problem.ends if id != SOLVED]
         end = next(id for id in ends if problem.entries[id].origin.network == "network 0")
         ways_in = [id for id, fits in zip(problem.layers, problem.allowed(()), strict=False) if fits]

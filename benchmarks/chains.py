@@ -10,10 +10,10 @@
 - `random`: layers that nobody trained, for MNIST; drawn anew for each seed.
 - `population`: the networks of an evolution.
 
-Each agent judges as many distinct chains. Beside them: the best network of the bank up to its head, with a head that
-is solved (a linear probe); the best network that is cut anywhere and takes no more FLOPs than the first agent's chain;
-and a network trained from scratch with the FLOPs of the first agent's search. A row is appended as soon as it is there;
-what was stopped goes on.
+Each agent judges as many distinct chains; `networks` is local search that starts from the bank's networks. Beside them:
+the best network of the bank up to its head, with a head that is solved (a linear probe); the best network that is cut
+anywhere and takes no more FLOPs than the first agent's chain; and a network trained from scratch with the FLOPs of the
+first agent's search. A row is appended as soon as it is there; what was stopped goes on.
 """
 
 from __future__ import annotations
@@ -21,10 +21,9 @@ from __future__ import annotations
 import argparse
 import json
 import math
-import statistics
 import sys
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -36,16 +35,15 @@ from rich.table import Table
 from torch import nn
 
 from benchmarks._chain_banks import CASES, LEARNT, Case, accuracy, shortened
-from benchmarks._intervals import interval
+from benchmarks._chain_networks import cut_networks, from_networks
+from benchmarks._chain_rows import COLUMNS, rows_of
 from benchmarks._shrinking import write_table
 from benchmarks.engine import machine_line
 from benchmarks.narrowing import read_records
-from netmorph.bank import Bank, Kind
+from netmorph.bank import Bank
 from netmorph.chain import (
     AGENTS,
     REWARDS,
-    SOLVED,
-    Chain,
     DetachedLayers,
     Pooled,
     Record,
@@ -63,12 +61,8 @@ from netmorph.workers.allocator import keep_freed_memory
 
 TUNED = Recipe(epochs=3, batch_size=64, learning_rate=1e-3, schedule="linear")  # of chains
 SCRATCH = replace(LEARNT, epochs=1)
-AGENTS_SHOWN = ("beam", "tree", "local", "actor-critic", "random")
-FURTHER = ("beam", "local", "random")  # those that also search at further prices
-COLUMNS = (
-    "bank", "price", "by", "worth", "minus random", "at equal FLOPs", "no gradient step", "tuned", "MFLOPs a sample",
-    "search FLOPs", "s",
-)  # fmt: skip
+AGENTS_SHOWN = ("beam", "tree", "local", "actor-critic", "networks", "random")
+FURTHER = ("beam", "networks", "random")  # those that also search at further prices
 Options = argparse.Namespace
 Row = dict[str, Any]
 Measured = Callable[[Row, Callable[[], Row]], Row]  # what a row is of, and how it is measured -> the row
@@ -82,7 +76,8 @@ def searched(problem: DetachedLayers, dataset: Dataset, agent: str, key: Row, op
     price, seed = key["price"], key["seed"]
     before = known.get((key["case"], seed), []) if agent == "random" else []
     trials, started = Trials(problem, options.budget, cheap(price), before), time.perf_counter()
-    records = search(AGENTS[agent](REWARDS["end"]), trials, seed)
+    chosen = from_networks(cut_networks(problem)) if agent == "networks" else AGENTS[agent](REWARDS["end"])
+    records = search(chosen, trials, seed)
     seconds = max(time.perf_counter() - started, records[-1].seconds)
     if agent == "random":
         known[key["case"], seed] = records
@@ -117,16 +112,9 @@ def probed(
         tuned: whether it is tuned, too.
     """
     started, before = time.perf_counter(), problem.spent
-    bodies: dict[str, list[str]] = {}
-    for id in problem.layers:
-        entry = problem.entries[id]
-        if entry.kind is Kind.BODY:
-            bodies.setdefault(entry.origin.network, []).append(id)
-    lengths = [[len(ids)] if whole else range(1, len(ids) + 1) for ids in bodies.values()]
-    chains = [Chain((), SOLVED)]
-    for ids, some in zip(bodies.values(), lengths, strict=True):
-        chains += [Chain(tuple(ids[:length]), SOLVED) for length in some]
-    judged = {chain: problem.judge(chain) for chain in chains if _fits_but_for_length(problem, chain)}
+    chains = cut_networks(problem)
+    inside = {chain.layers[:-1] for chain in chains if chain.layers}
+    judged = {chain: problem.judge(chain) for chain in chains if not whole or chain.layers not in inside}
     judged = {chain: outcome for chain, outcome in judged.items() if outcome.flops <= most}
     chain = max(judged, key=lambda one: cheap(price)(judged[one]))
     told = {"chain": [*chain.layers, chain.end], "loss": judged[chain].loss, "spent": problem.spent - before}
@@ -160,13 +148,6 @@ def finished(network: nn.Module, dataset: Dataset, tuned: bool, seed: int) -> Ro
     told["tuning_seconds"] = time.perf_counter() - started
     told["tuning_flops"] = TUNED.epochs * len(dataset.train) * price.training_flops
     return told | {"tuned": accuracy(network, dataset)}
-
-
-def _fits_but_for_length(problem: DetachedLayers, chain: Chain) -> bool:
-    """Networks may be longer than chains."""
-    return all(
-        problem.attacher.takes(problem.signature(chain.layers[:place]), id) for place, id in enumerate(chain.layers)
-    )
 
 
 # -- all of it ---------------------------------------------------------------------------------------------------------
@@ -219,14 +200,14 @@ def measure_all(name: str, seed: int, price: float, options: Options, measured: 
     def by_agent(agent: str) -> Row:
         return searched(problem(), dataset, agent, key, options, known)
 
-    def cut_networks(way: str, most: float) -> Row:
+    def by_network(way: str, most: float) -> Row:
         return probed(problem(), dataset, price, most, way == "probe", way in options.tuned, seed)
 
     key = {"case": name, "seed": seed, "price": price}
     agents = [agent for agent in options.agents if price == case.prices[0] or agent in FURTHER]
     rows = [measured(key | {"by": agent}, partial(by_agent, agent)) for agent in agents]
-    measured(key | {"by": "probe"}, lambda: cut_networks("probe", math.inf))
-    measured(key | {"by": "cut"}, lambda: cut_networks("cut", rows[0]["flops"]))
+    measured(key | {"by": "probe"}, lambda: by_network("probe", math.inf))
+    measured(key | {"by": "cut"}, lambda: by_network("cut", rows[0]["flops"]))
     if price == case.prices[0]:
         measured(key | {"by": "scratch"}, lambda: from_scratch(case, dataset, rows[0]["spent"], seed))
 
@@ -241,53 +222,18 @@ def filled(folder: Path, case: Case, options: Options, seed: int) -> Bank:
     return bank
 
 
-def rows_of(records: Sequence[Row]) -> list[list[str]]:
-    """For a table with `COLUMNS`: means over the seeds and their intervals, differences paired by seed."""
-    groups: dict[tuple[str, float, str], dict[int, Row]] = {}
-    for record in records:
-        groups.setdefault((record["case"], record["price"], record["by"]), {})[record["seed"]] = record
-    found = []
-    for (case, price, way), mine in groups.items():
-        others = groups.get((case, price, "random"), {})
-        pairs = [(mine[seed], others[seed]) for seed in mine if seed in others]
-        row = [case, f"{price:g}", way, _of(mine.values(), "worth", "{:.4f}")]
-        if way != "random" and pairs and "worth" in pairs[0][0]:
-            row.append(interval([one["worth"] - other["worth"] for one, other in pairs], "{:+.4f}"))
-        else:
-            row.append("")
-        row.append(interval([_at_equal_flops(*pair) for pair in pairs], "{:+.4f}") if _has_curve(way, pairs) else "")
-        row += [_of(mine.values(), "untuned", "{:.2%}"), _of(mine.values(), "tuned", "{:.2%}")]
-        row += [f"{statistics.mean(one['flops'] for one in mine.values()) / 1e6:.3g}"]
-        found.append(
-            row + [f"{statistics.mean(one[name] for one in mine.values()):.3g}" for name in ("spent", "seconds")]
-        )
-    return found
-
-
-def _has_curve(way: str, pairs: Sequence[tuple[Row, Row]]) -> bool:
-    return way != "random" and bool(pairs) and all("curve" in one for pair in pairs for one in pair)
-
-
-def _at_equal_flops(one: Row, other: Row) -> float:
-    """How much more the best is worth when both have spent what the thriftier one spends in all."""
-    spent = min(one["spent"], other["spent"])
-    first, second = (
-        max((worth for at, _, worth in each["curve"] if at <= spent), default=-1.0) for each in (one, other)
-    )
-    return first - second
-
-
-def _of(records: Collection[Row], name: str, form: str) -> str:
-    values = [one[name] for one in records if name in one]
-    return interval(values, form) if values else ""
-
-
 def _options(arguments: Sequence[str]) -> Options:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.chains", description=__doc__.partition("\n")[0])
     add = parser.add_argument
     add("--output", type=Path, required=True, help="folder for banks and results")
     add("--only", nargs="+", choices=CASES, default=["digits", "random"], help="banks (default: digits random)")
-    add("--agents", nargs="+", choices=AGENTS, default=AGENTS_SHOWN, help="the first one gives scratch its FLOPs")
+    add(
+        "--agents",
+        nargs="+",
+        choices=[*AGENTS, "networks"],
+        default=AGENTS_SHOWN,
+        help="the first gives others its FLOPs",
+    )
     add(
         "--tuned",
         nargs="+",
@@ -307,7 +253,7 @@ def _options(arguments: Sequence[str]) -> Options:
     add("--weights", type=Path, metavar="FOLDER", help="of the four ResNets, for blocks")
     add("--run", type=Path, metavar="FOLDER", help="of an evolution, for population")
     add("--population-data", default="mnist", metavar="NAME", help="that it was of (default: %(default)s)")
-    add("--members", type=int, default=12, metavar="N", help="of its networks, the latest (default: %(default)s)")
+    add("--members", type=int, default=12, metavar="N", help="of its networks, the best (default: %(default)s)")
     found = parser.parse_args(list(arguments))
     if "blocks" in found.only and found.weights is None:
         parser.error("blocks needs --weights")
