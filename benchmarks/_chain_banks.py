@@ -164,6 +164,6 @@ CASES = {
     ),
     "population": Case(lambda options: load(options.population_data), population, from_the_zoo("lenet5")),
     "blocks": Case(
-        lambda options: halved("cifar10"), blocks, from_the_zoo("resnet"), width=128, prices=(0.0, 4e-9, 1e-8)
+        lambda options: halved("cifar10"), blocks, from_the_zoo("resnet"), width=128, prices=(0.0, 8e-9, 1.6e-8)
     ),
 }

@@ -61,8 +61,8 @@ from netmorph.workers.allocator import keep_freed_memory
 
 TUNED = Recipe(epochs=3, batch_size=64, learning_rate=1e-3, schedule="linear")  # of chains
 SCRATCH = replace(LEARNT, epochs=1)
-AGENTS_SHOWN = ("beam", "tree", "local", "actor-critic", "networks", "random")
-FURTHER = ("beam", "networks", "random")  # those that also search at further prices
+AGENTS_SHOWN = ("networks", "beam", "tree", "local", "actor-critic", "random")
+FURTHER = ("networks", "random")  # those that also search at further prices
 Options = argparse.Namespace
 Row = dict[str, Any]
 Measured = Callable[[Row, Callable[[], Row]], Row]  # what a row is of, and how it is measured -> the row
@@ -237,9 +237,9 @@ def _options(arguments: Sequence[str]) -> Options:
     add(
         "--tuned",
         nargs="+",
-        default=["beam", "probe"],
+        default=["networks", "probe"],
         metavar="WAY",
-        help="rows that are tuned, too (default: beam probe)",
+        help="rows that are tuned, too (default: networks probe)",
     )
     add("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4], metavar="N", help="(default: 0 1 2 3 4)")
     add("--budget", type=int, default=200, metavar="N", help="distinct chains (default: %(default)s)")
