@@ -55,6 +55,7 @@ class DetachedLayers:
         choice: int = 1000,
         memory: int = MEMORY,
         stitches: bool = False,
+        refining: int = 0,
         detached_ends: bool = True,
         readout: Readout | None = None,
         state: State | None = None,
@@ -70,6 +71,7 @@ class DetachedLayers:
             choice: of the validation part, to judge chains.
             memory: bytes of features that may be held.
             stitches: attach layers behind a stitch where shapes differ.
+            refining: gradient steps of each stitch toward penultimate features, see `Attacher`.
             detached_ends: let a chain also end with a dense layer as it is.
             readout: `Pooled()` by default.
             state: what agents see; `Seen()` by default.
@@ -103,7 +105,12 @@ class DetachedLayers:
         self.ends = (SOLVED, *(one.id for one in dense)) if detached_ends else (SOLVED,)
         self.longest = longest
         self.attacher = Attacher(
-            bank, all_entries, heads[:STITCHED].split(BATCH), stitches=stitches, device=self._device
+            bank,
+            all_entries,
+            heads[:STITCHED].split(BATCH),
+            stitches=stitches,
+            refining=refining,
+            device=self._device,
         )
         self.cache = FeatureCache(self._inputs, self._step, memory)
         self.readout = readout or Pooled()

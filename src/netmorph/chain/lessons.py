@@ -52,6 +52,7 @@ class Taught:
     gradients: tuple[Gradients, ...]
 
 
+@torch.enable_grad()
 def taught(problem: DetachedLayers, record: Record, steps: Steps, seed: int = 0) -> Taught:
     """Let copies of the layers of a chain that was judged follow the gradient of its loss. Problem and bank stay.
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from torch import nn
@@ -71,23 +72,33 @@ class Mode:
         """
         if self.pupils is None:
             return 0
-        network.requires_grad_(False).eval()
-        for module in self.pupils(network, links):
-            module.requires_grad_(True).train()
-        network.training = True
-        with warnings.catch_warnings():
+        flops = self.flops(network, links, dataset)
+        with _alone(network, self.pupils(network, links)), warnings.catch_warnings():
             warnings.filterwarnings("ignore", "in eval mode while the rest trains")  # as is meant
             train(network, dataset, self.recipe, seed=seed)
-        flops = self.flops(network, dataset)
-        network.requires_grad_(True).eval()
         return flops
 
-    def flops(self, network: nn.Sequential, dataset: Dataset) -> int:
-        """Of the steps for a network whose pupils alone require gradients."""
+    def flops(self, network: nn.Sequential, links: Sequence[Link], dataset: Dataset) -> int:
+        """Of the steps that `finish` would make."""
         if self.pupils is None:
             return 0
         batch = examples(dataset, network, 2)
-        return self.recipe.epochs * len(dataset.train) * training_flops(network, batch) // len(batch)
+        with _alone(network, self.pupils(network, links)):
+            step = training_flops(network, batch)
+        return self.recipe.epochs * len(dataset.train) * step // len(batch)
+
+
+@contextmanager
+def _alone(network: nn.Sequential, pupils: Sequence[nn.Module]) -> Iterator[None]:
+    """These modules alone are in train mode and require gradients; afterwards all do, in eval mode."""
+    network.requires_grad_(False).eval()
+    for module in pupils:
+        module.requires_grad_(True).train()
+    network.training = True
+    try:
+        yield
+    finally:
+        network.requires_grad_(True).eval()
 
 
 MODES = {
