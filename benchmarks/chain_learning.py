@@ -5,9 +5,9 @@
 - `random`: three ways in and twelve random layers for the 8x8 digits, drawn anew for each seed, as in `chain_agents`.
 - `half`: two small networks that were trained on the digits 0 to 4, for the digits 5 to 9.
 
-First each mode of learning, at equal FLOPs in total: those of a search over `--budget` distinct chains in which nothing
-learns. Then agents with and without gradients as features, at equal distinct chains (`--looked`). Differences are paired
-by seed. One thread.
+First each mode of learning, at equal FLOPs in total: those of a search over `--budget` distinct chains in which
+nothing learns. Then agents with and without gradients as features, at equal distinct chains (`--looked`). Differences
+are paired by seed. One thread.
 """
 
 from __future__ import annotations

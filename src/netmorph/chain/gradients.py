@@ -19,7 +19,7 @@ class Told(NamedTuple):
 
     Attributes:
         slope: root of the mean square of the slopes: how much the loss falls if the weights move.
-        trend: by how much of itself the slope changes from the first look to the last; -1 where it comes to nothing.
+        trend: by how much of its mean the slope changes from the first look to the last; -2 if it comes to nothing.
         importance: the sum over all weights: how much of the loss hangs on the layer, whatever units its weights have.
     """
 

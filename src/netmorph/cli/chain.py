@@ -193,7 +193,8 @@ def _tell_end(found: Finished) -> None:
             if link.path
             else link.network
         )
-        tell(f"{link.name:>8}  {'stitched, ' if link.is_stitched else ''}{origin}")
+        copied = f", learnt from {link.parent}" if link.parent else ""
+        tell(f"{link.name:>8}  {'stitched, ' if link.is_stitched else ''}{origin}{copied}")
     view = Table(box=box.SIMPLE_HEAD, padding=(0, 2, 0, 0), pad_edge=False)
     for name in ("agent", "distinct chains", "loss", "accuracy", "test accuracy", "FLOPs a sample"):
         view.add_column(name, justify="left" if name == "agent" else "right")
