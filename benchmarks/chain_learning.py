@@ -108,7 +108,6 @@ class Found:
     loss: float
     chains: int
     flops: int
-    learning: int
 
 
 def with_mode(bank: Bank, dataset: Dataset, mode: Mode, budget: int, limit: float, seed: int) -> Found:
@@ -130,9 +129,8 @@ def with_mode(bank: Bank, dataset: Dataset, mode: Mode, budget: int, limit: floa
     best = trials.best()
     network = assembled(problem, best.chain, dataset)
     learnt = mode.finish(network, lineage(problem, best.chain), dataset, seed)
-    lessons = sum(record.lesson is not None for record in records)
     numbers = evaluate(network, dataset.test, dataset).numbers
-    return Found(numbers["accuracy"], numbers["loss"], len(records), records[-1].spent + learnt, learnt or lessons)
+    return Found(numbers["accuracy"], numbers["loss"], len(records), records[-1].spent + learnt)
 
 
 def looked(bank: Bank, dataset: Dataset, agent: str, budget: int, seed: int, *, gradients: bool) -> tuple[float, int]:

@@ -243,11 +243,11 @@ def one_lesson(trials: Trials, record: Record) -> Record:
 def test_every_agent_takes_layers_that_come_while_it_searches(name: str) -> None:
     if name == "ppo":
         pytest.importorskip("sb3_contrib")
-    trials = Trials(Growing(), 70, study=one_lesson)
+    trials = Trials(Growing(), 120, study=one_lesson)
 
     records = search(AGENTS[name](REWARDS["end"]), trials, seed=2)
 
     chains = [record.chain for record in records]
-    assert len(set(chains)) == 70
+    assert len(set(chains)) == len(chains)
     assert chains[21] == Chain(("new",), SOLVED)
     assert any("new" in chain.layers for chain in chains[22:])
