@@ -1,13 +1,17 @@
 """Do the layers of chains learn, and does an agent that knows their gradients do better? On two small banks.
 
-    python -m benchmarks.chain_learning [--seeds 5] [--budget 200] [--looked 100]
+    python -m benchmarks.chain_learning [--only random half stitches] [--seeds 5] [--budget 200] [--looked 100]
 
 - `random`: three ways in and twelve random layers for the 8x8 digits, drawn anew for each seed, as in `chain_agents`.
 - `half`: two small networks that were trained on the digits 0 to 4, for the digits 5 to 9.
 
 First each mode of learning, at equal FLOPs in total: those of a search over `--budget` distinct chains in which
-nothing learns. Then agents with and without gradients as features, at equal distinct chains (`--looked`). Differences
-are paired by seed. One thread.
+nothing learns. Then agents with and without gradients as features, at equal distinct chains (`--looked`).
+
+- `stitches`: two networks of different widths that were trained on the digits 0 to 4, for the digits 5 to 9: the first
+  layers of one, a stitch, the rest of the other, cut behind each layer. The stitch is fitted, or also refined.
+
+Differences are paired by seed. One thread.
 """
 
 from __future__ import annotations
@@ -30,11 +34,12 @@ from benchmarks.chain_agents import drawn
 from benchmarks.chains import some_classes
 from benchmarks.engine import machine_line
 from netmorph import data
-from netmorph.bank import Bank
+from netmorph.bank import Bank, Kind
 from netmorph.chain import (
     AGENTS,
     MODES,
     REWARDS,
+    SOLVED,
     Chain,
     DetachedLayers,
     Enough,
@@ -53,9 +58,10 @@ from netmorph.train.inputs import examples
 from netmorph.train.loop import train
 from netmorph.train.recipe import Recipe
 
-LONGEST, BLOCKS, CHANNELS = 6, 4, 8
+LONGEST, BLOCKS, CHANNELS, REFINING = 6, 4, 8, 50
 LEARNT = Recipe(epochs=10, batch_size=32, learning_rate=3e-3, schedule="linear")
 SEARCHER, LOOKERS = "beam", ("tree", "actor-critic")
+STITCHES = "stitches"
 
 
 @dataclass(frozen=True)
@@ -66,15 +72,15 @@ class Case:
     data: Callable[[], Dataset]
 
 
-def half(folder: Path, seed: int) -> Bank:
+def half(folder: Path, seed: int, widths: tuple[int, int] = (CHANNELS, CHANNELS)) -> Bank:
     """Networks that have learnt the first half of the classes."""
     bank, dataset = Bank(folder), some_classes(data.load("digits"), range(5))
-    for number in (2 * seed, 2 * seed + 1):
+    for number, width in zip((2 * seed, 2 * seed + 1), widths, strict=True):
         torch.manual_seed(number)
-        layers: list[nn.Module] = [nn.Conv2d(1, CHANNELS, 3, padding=1), nn.ReLU()]
+        layers: list[nn.Module] = [nn.Conv2d(1, width, 3, padding=1), nn.ReLU()]
         for _ in range(BLOCKS):
-            layers += [nn.Conv2d(CHANNELS, CHANNELS, 3, padding=1), nn.ReLU()]
-        model = nn.Sequential(*layers, nn.MaxPool2d(2), nn.Flatten(), nn.Linear(16 * CHANNELS, dataset.outputs))
+            layers += [nn.Conv2d(width, width, 3, padding=1), nn.ReLU()]
+        model = nn.Sequential(*layers, nn.MaxPool2d(2), nn.Flatten(), nn.Linear(16 * width, dataset.outputs))
         train(model, dataset, LEARNT, seed=number)
         bank.add(model.eval(), examples(dataset, model, 2), f"half {number}")
     return bank
@@ -141,6 +147,30 @@ def looked(bank: Bank, dataset: Dataset, agent: str, budget: int, seed: int, *, 
     return trials.best().outcome.loss, records[-1].spent
 
 
+def stitched(bank: Bank, dataset: Dataset, cut: int, seed: int) -> tuple[float, float]:
+    """The loss of a chain of two networks, cut behind so many layers: its stitch fitted, and also refined."""
+    first, second = (
+        [one.id for one in bank.entries(network=f"half {number}") if one.kind is Kind.BODY]
+        for number in (2 * seed, 2 * seed + 1)
+    )
+    chain = Chain((*first[:cut], *second[cut:]), SOLVED)
+    losses = []
+    for refining in (0, REFINING):
+        sizes = {"longest": LONGEST, "samples": 600, "choice": 216, "seed": seed, "readout": Pooled(128)}
+        problem = DetachedLayers(bank, dataset, stitches=True, refining=refining, **sizes)
+        losses.append(problem.judge(chain).loss)
+    return losses[0], losses[1]
+
+
+def stitches_table(found: dict[int, list[tuple[float, float]]]) -> Table:
+    shown = Table("cut behind", "loss, fitted", "and refined", "difference", title="stitches")
+    for cut, rows in found.items():
+        less = [refined - fitted for fitted, refined in rows]
+        fitted, refined = zip(*rows, strict=True)
+        shown.add_row(str(cut), interval(fitted, "{:.4f}"), interval(refined, "{:.4f}"), interval(less, "{:+.4f}"))
+    return shown
+
+
 def modes_table(name: str, found: dict[str, list[Found]]) -> Table:
     columns = ("learn", "test accuracy", "minus never", "test loss", "minus never", "distinct chains", "GFLOPs")
     shown = Table(*columns, title=name)
@@ -176,8 +206,22 @@ def looks_table(name: str, found: dict[str, list[tuple[tuple[float, int], tuple[
     return shown
 
 
+def by_cut(seeds: int, console: Console) -> dict[int, list[tuple[float, float]]]:
+    """Fitted and refined losses for each place of the cut, one pair a seed."""
+    dataset = CASES["half"].data()
+    found: dict[int, list[tuple[float, float]]] = {cut: [] for cut in range(1, BLOCKS + 1)}
+    for seed in track(range(seeds), STITCHES, transient=True, console=console):
+        with tempfile.TemporaryDirectory() as folder:
+            bank = half(Path(folder), seed, widths=(CHANNELS, 12))
+            for cut, rows in found.items():
+                rows.append(stitched(bank, dataset, cut, seed))
+    return found
+
+
 def main(arguments: Sequence[str] = ()) -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.chain_learning", description=__doc__.partition("\n")[0])
+    names = (*CASES, STITCHES)
+    parser.add_argument("--only", nargs="+", choices=names, default=names, help="(default: all)")
     parser.add_argument("--seeds", type=int, default=5, metavar="N", help="(default: %(default)s)")
     parser.add_argument("--budget", type=int, default=200, metavar="N", help="distinct chains (default: %(default)s)")
     parser.add_argument(
@@ -187,7 +231,11 @@ def main(arguments: Sequence[str] = ()) -> None:
     torch.set_num_threads(1)
     console = Console(width=120)
     console.print(machine_line())
-    for name, case in CASES.items():
+    for name in options.only:
+        if name == STITCHES:
+            console.print(stitches_table(by_cut(options.seeds, console)))
+            continue
+        case = CASES[name]
         dataset = case.data()
         modes: dict[str, list[Found]] = {mode: [] for mode in MODES}
         looks: dict[str, list[tuple[tuple[float, int], tuple[float, int]]]] = {agent: [] for agent in LOOKERS}

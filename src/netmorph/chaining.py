@@ -34,7 +34,7 @@ from netmorph.errors import require, suggest
 from netmorph.export import write_code
 from netmorph.files import atomic_write, write_text
 from netmorph.graph import trace
-from netmorph.report.chaining import Learnt, Searched, write_page
+from netmorph.report.chaining import Learning, Searched, write_page
 from netmorph.run.config import DataConfig, begun_with, data_of
 from netmorph.run.lock import RunLock
 from netmorph.run.machine import machine, versions
@@ -236,7 +236,7 @@ def run(
         code = folder / NETWORK
         write_code(trace(network, examples(dataset, network, 2)), code)
         _write_result(folder / RESULT, config.learn, searched, links, learning, test)
-        told = Learnt(config.learn, learning, test, {place: one.told for place, one in seen.items()})
+        told = Learning(config.learn, learning, test, {place: one.told for place, one in seen.items()})
         page = write_page(folder, f"A chain for {dataset.name}", searched, links, problem.entries, config.price, told)
     return Finished(best, links, network, test, learning, tuple(searched), code, page)
 

@@ -69,7 +69,7 @@ class Searched:
 
 
 @dataclass(frozen=True)
-class Learnt:
+class Learning:
     """What gradients had to do with a chain.
 
     Attributes:
@@ -92,7 +92,7 @@ def write_page(
     links: Sequence[Link],
     entries: Mapping[str, Entry],
     price: float,
-    learnt: Learnt,
+    learning: Learning,
 ) -> Path:
     """Write report.html into the folder, and the pictures beside it into figures/.
 
@@ -101,7 +101,7 @@ def write_page(
         links: where the layers of its best chain are from.
         entries: by id.
         price: loss that a FLOP costs.
-        learnt: what gradients had to do with it.
+        learning: what gradients had to do with it.
 
     Raises:
         MissingExtra: the packages that draw reports are not installed.
@@ -114,7 +114,7 @@ def write_page(
         f"chains, answers {percent(first.test)} of the test part right"
         f"{'' if first.lessons else ' with no gradient step'}; "
         f"{percent(outcome.accuracy)} of the samples on which chains were compared.",
-        *_learnt(first, learnt),
+        *_learning(first, learning),
         *_beside(searched),
         f"The cache ran {first.cache.layers:,} layers in the place of {first.cache.layers + first.cache.hits:,}, and "
         f"held at most {first.cache.most / 2**20:,.0f} MiB.",
@@ -123,8 +123,8 @@ def write_page(
         paragraphs.append(f"A FLOP of a sample's forward pass costs {price:g} of loss; chains are compared after that.")
     names = {id: label(entry) for id, entry in entries.items()}
     tables = [_chain(links, entries), _searches(searched), _values(first, names)]
-    if learnt.gradients:
-        tables.append(_gradients(learnt.gradients, names))
+    if learning.gradients:
+        tables.append(_gradients(learning.gradients, names))
     drawn = pictures(searched, links, entries)
     save_pictures(drawn, folder / "figures")
     return write_plain(folder / "report.html", title, paragraphs, tables, drawn)
@@ -283,7 +283,7 @@ def _beside(searched: Sequence[Searched]) -> list[str]:
     ]
 
 
-def _learnt(first: Searched, learnt: Learnt) -> list[str]:
+def _learning(first: Searched, learning: Learning) -> list[str]:
     told = []
     if first.lessons:
         parents = {record.lesson.copies for record in first.records if record.lesson is not None}
@@ -292,10 +292,10 @@ def _learnt(first: Searched, learnt: Learnt) -> list[str]:
             f"Layers of good chains learnt in {first.lessons} lessons while it was searched, and their copies are in "
             f"the bank, each with its parent. The chosen chain {chosen} one of copies that learnt together."
         )
-    if learnt.flops:
+    if learning.flops:
         told.append(
-            f"Once it was chosen it learnt ({learnt.mode}) for {compact(learnt.flops)} FLOPs, and answers "
-            f"{percent(learnt.test)} of the test part right. That is the network beside this page."
+            f"Once it was chosen it learnt ({learning.mode}) for {compact(learning.flops)} FLOPs, and answers "
+            f"{percent(learning.test)} of the test part right. That is the network beside this page."
         )
     return told
 
