@@ -14,6 +14,8 @@ import pytest
 import torch
 
 from netmorph.bank import Bank
+from netmorph.chain import Kept
+from netmorph.chain.learnt import KEPT
 from netmorph.chaining import ChainConfig
 from netmorph.tensor_files import read_sealed
 from tests.chain.small_bank import bank_of_digits
@@ -85,6 +87,7 @@ def test_the_chosen_network_learns(program: Program, tmp_path: Path) -> None:
     assert "Once it was chosen it learnt (after-stitches)" in page
     assert "What gradients tell" in page
     tensors, _ = read_sealed(tmp_path / "found" / "gradients.safetensors")
+    assert Kept.load(tmp_path / "found" / KEPT).learnt is None  # its moments would be those of other features
     kinds = {name.rpartition("/")[2] for name in tensors}
     assert kinds == {"slope", "trend", "importance"}
     assert {Bank(tmp_path / "bank").entry(name.split("/")[0]).id for name in tensors} <= set(told_layers(tmp_path))

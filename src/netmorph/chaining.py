@@ -10,7 +10,7 @@ from typing import Any
 
 from torch import nn
 
-from netmorph.bank import Bank, Entry, EntryError
+from netmorph.bank import Bank, BankError, Entry, EntryError
 from netmorph.chain import (
     AGENTS,
     MODES,
@@ -18,16 +18,19 @@ from netmorph.chain import (
     STATES,
     ChainError,
     DetachedLayers,
+    Kept,
+    Learnt,
     Link,
     Record,
     Trials,
-    assembled,
+    assembled_and_learnt,
     cheap,
     lineage,
     search,
 )
 from netmorph.chain.gradients import as_tensors
 from netmorph.chain.journal import Journal
+from netmorph.chain.learnt import KEPT
 from netmorph.chain.lessons import in_turn, looking, seen_in
 from netmorph.data import Dataset
 from netmorph.errors import require, suggest
@@ -127,6 +130,7 @@ class Finished:
         learning: FLOPs of the gradient steps once it was chosen.
         searched: of each agent all that it judged, the one that was asked for first.
         code: the network as plain Python, its weights beside it; page: the report.
+        not_kept: why it cannot be kept as `netmorph.chain.Kept`, if so; classes cannot be added to it then.
     """
 
     best: Record
@@ -137,6 +141,7 @@ class Finished:
     searched: tuple[Searched, ...]
     code: Path
     page: Path
+    not_kept: str | None = None
 
 
 def create(folder: Path, config: ChainConfig, dataset: Dataset) -> ChainConfig:
@@ -148,8 +153,7 @@ def create(folder: Path, config: ChainConfig, dataset: Dataset) -> ChainConfig:
     Raises:
         NetmorphError: they do not, or the folder is not free.
     """
-    if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
-        raise ChainError(f"{folder} is not an empty folder; go on with --resume {folder}, or choose another folder")
+    check_free(folder)
     names = ((config.agent, AGENTS), (config.reward, REWARDS), (config.state, STATES), (config.learn, MODES))
     for name, known in names:
         if name not in known:
@@ -169,6 +173,16 @@ def create(folder: Path, config: ChainConfig, dataset: Dataset) -> ChainConfig:
     problem_of(found, dataset)  # says what does not fit
     write_text(folder / CONFIG, json.dumps(asdict(found), indent=2))
     return found
+
+
+def check_free(folder: Path) -> None:
+    """Refuse a folder that holds something.
+
+    Raises:
+        ChainError: it does.
+    """
+    if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
+        raise ChainError(f"{folder} is not an empty folder; go on with --resume {folder}, or choose another folder")
 
 
 def problem_of(config: ChainConfig, dataset: Dataset) -> DetachedLayers:
@@ -220,13 +234,13 @@ def run(
             problem = problem_of(config, dataset)
             trials = _searched(folder, agent, config, problem, on_record)
             best = trials.best()
-            network = assembled(problem, best.chain, dataset)
+            network, learnt = assembled_and_learnt(problem, best.chain, dataset)
             test = evaluate(network, dataset.test, dataset).numbers["accuracy"]
             links = lineage(problem, best.chain)
-            networks.append((problem, best, links, network))
+            networks.append((problem, best, links, network, learnt))
             worths = tuple(cheap(config.price)(record.outcome) for record in trials.records)
             searched.append(Searched(agent, tuple(trials.records), worths, best, test, problem.cache.counts))
-        problem, best, links, network = networks[0]
+        problem, best, links, network, learnt = networks[0]
         learning, test = mode.finish(network, links, dataset, config.seed), searched[0].test
         if learning:
             test = evaluate(network, dataset.test, dataset).numbers["accuracy"]
@@ -235,10 +249,12 @@ def run(
             atomic_write(folder / GRADIENTS, lambda file: write_sealed(as_tensors(seen), file, {}))
         code = folder / NETWORK
         write_code(trace(network, examples(dataset, network, 2)), code)
+        # Moments are of features that are no more, once layers or stitches have learnt.
+        not_kept = _kept(folder / KEPT, network, dataset, None if learning else learnt)
         _write_result(folder / RESULT, config.learn, searched, links, learning, test)
         told = Learning(config.learn, learning, test, {place: one.told for place, one in seen.items()})
         page = write_page(folder, f"A chain for {dataset.name}", searched, links, problem.entries, config.price, told)
-    return Finished(best, links, network, test, learning, tuple(searched), code, page)
+    return Finished(best, links, network, test, learning, tuple(searched), code, page, not_kept)
 
 
 def _searched(
@@ -267,6 +283,15 @@ def _searched(
     )
     search(AGENTS[agent](REWARDS[config.reward]), trials, config.seed)
     return trials
+
+
+def _kept(path: Path, network: nn.Module, dataset: Dataset, learnt: Learnt | None) -> str | None:
+    """Keep the network without code, and what its head was solved from; or say why that cannot be."""
+    try:
+        Kept.of(network, dataset, learnt).save(path)
+    except BankError as error:
+        return str(error)
+    return None
 
 
 def _entries(bank: Bank, ids: tuple[str, ...]) -> tuple[Entry, ...]:

@@ -1,13 +1,14 @@
 """Networks made of detached layers: an agent chains layers of a bank until it picks an end."""
 
 from netmorph.chain.agents import AGENTS
-from netmorph.chain.assembling import Link, assembled, lineage
+from netmorph.chain.assembling import Link, assembled, assembled_and_learnt, lineage
 from netmorph.chain.detached import DetachedLayers
 from netmorph.chain.errors import ChainError, MemoryLimit
 from netmorph.chain.features import FeatureCache
 from netmorph.chain.gradients import Gradients
 from netmorph.chain.heads import Pooled
 from netmorph.chain.learning import ActorWithCritic, Reinforce
+from netmorph.chain.learnt import Kept, Learnt, network_of
 from netmorph.chain.lessons import LESSON, LOOK, Steps, in_turn, looking, seen_in, teaching
 from netmorph.chain.modes import MODES, Mode, everything, stitches_and_head
 from netmorph.chain.ppo import MaskablePPO, as_environment
@@ -37,6 +38,8 @@ __all__ = [
     "Enough",
     "FeatureCache",
     "Gradients",
+    "Kept",
+    "Learnt",
     "Lesson",
     "Link",
     "LocalSearch",
@@ -57,6 +60,7 @@ __all__ = [
     "Trials",
     "as_environment",
     "assembled",
+    "assembled_and_learnt",
     "at_the_end",
     "by_layer",
     "cheap",
@@ -64,6 +68,7 @@ __all__ = [
     "in_turn",
     "lineage",
     "looking",
+    "network_of",
     "prior",
     "random_chains",
     "search",

@@ -8,12 +8,12 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor, nn
 
-from netmorph.bank import Bank, Entry, Kind, Signature, attachable
+from netmorph.bank import Bank, CannotAttach, Entry, Kind, Signature, attachable
 from netmorph.chain.attaching import Attacher
 from netmorph.chain.errors import ChainError
 from netmorph.chain.features import BATCH, FeatureCache
 from netmorph.chain.gradients import DESCRIBED, Told, described, small
-from netmorph.chain.heads import Pooled, Readout, failed, outcome, solved_head, solving_flops
+from netmorph.chain.heads import Pooled, Readout, failed, moments_of, outcome, solved_head, solving_flops
 from netmorph.chain.problem import EMPTY
 from netmorph.chain.states import PROBE, Place, Seen, State
 from netmorph.chain.values import SOLVED, Chain, Outcome, Prefix, Record
@@ -112,6 +112,11 @@ class DetachedLayers:
             refining=refining,
             device=self._device,
         )
+        if not any(self.attacher.takes(self._start, id) for id in self.entries):
+            raise CannotAttach(
+                f"none of the {len(all_entries)} entries takes data of shape {self._start}, and a stitch is fitted to "
+                "what a layer saw at home on the same data, which no network of the bank takes either; add one"
+            )
         self.cache = FeatureCache(self._inputs, self._step, memory)
         self.readout = readout or Pooled()
         self._state = state or Seen()
@@ -238,7 +243,7 @@ class DetachedLayers:
     def _solved(self, rows: Tensor) -> Head:
         classes = self._dataset.outputs
         self._spent += solving_flops(len(rows), rows.shape[1], classes)
-        return solved_head([(rows, self.labelled[1])], classes)
+        return solved_head(moments_of([(rows, self.labelled[1])], classes))
 
     def _features(self, prefix: Prefix) -> Tensor:
         return self.cache.of(prefix)
