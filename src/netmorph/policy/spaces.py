@@ -84,7 +84,7 @@ Policy = Callable[[Space[Point], Sequence[Judged[Point]], np.random.Generator], 
 Judge = Callable[[Point], float]
 
 
-def search(
+def explore(
     space: Space[Point],
     judge: Judge[Point],
     policy: Policy[Point],

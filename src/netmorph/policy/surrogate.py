@@ -87,9 +87,9 @@ def fit(inputs: Tensor, values: Tensor) -> Fitted:
 
 
 def below_the_best(scores: Tensor) -> Tensor:
-    """Scores on a scale on which halving the distance to the best is always worth the same; `[judged]`, rising with them.
+    """Scores on a scale on which half the distance to the best is always worth the same, rising with them; `[judged]`.
 
-    Without it the far too bad take all of a model's attention. The distance counts from a little above the best.
+    Without it what is far too bad takes all of a model's attention. The distance counts from a little above the best.
     """
     best = scores.max()
     return -torch.log(best - scores + MARGIN * (best - scores.median()) + TINY)
@@ -152,8 +152,8 @@ class Surrogate:
         drawn = self._drawn(space, judged, generator)
         if not drawn:
             return at_random(space, judged, generator)
-        values = below_the_best(torch.tensor([one.score for one in judged], dtype=torch.float64))
-        model = fit(_features(space, [one.point for one in judged]), values)
+        inputs, values = _told(space, judged)
+        model = fit(inputs, values)
         means, deviations = model(_features(space, [move.to for move in drawn]))
         costs = torch.tensor([space.cost(move.to) for move in drawn], dtype=torch.float64)
         paid = torch.tensor([one.cost for one in judged], dtype=torch.float64)
@@ -184,6 +184,19 @@ class Surrogate:
             if point not in seen:
                 drawn.setdefault(point, move)
         return [*drawn.values()]
+
+
+def smoothed(space: Space[Point], judged: Sequence[Judged[Point]]) -> Judged[Point]:
+    """The one that a model of all scores thinks best: where scores are noisy, the highest is often a lucky one."""
+    inputs, values = _told(space, judged)
+    means, _ = fit(inputs, values)(inputs)
+    return judged[int(means.argmax())]
+
+
+def _told(space: Space[Point], judged: Sequence[Judged[Point]]) -> tuple[Tensor, Tensor]:
+    """Features and values of what was judged, for a fit."""
+    scores = torch.tensor([one.score for one in judged], dtype=torch.float64)
+    return _features(space, [one.point for one in judged]), below_the_best(scores)
 
 
 def _features(space: Space[Point], points: Sequence[Point]) -> Tensor:

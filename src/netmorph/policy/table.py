@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from netmorph.errors import require
-from netmorph.policy.spaces import Judge, Judged, Move, SearchError
+from netmorph.policy.spaces import Judge, Move, SearchError
 
 Row = tuple[int, ...]  # the choice at each place of a network
 
@@ -88,9 +88,9 @@ class Table:
         """
         return self._volume(points) / self._whole
 
-    def regret(self, judged: Sequence[Judged[Row]]) -> float:
-        """How much less the network that a search found best is worth than the best of the table."""
-        return self._best - self.mean(max(judged, key=lambda one: one.score).point)
+    def regret(self, point: Row) -> float:
+        """How much less a network is worth than the best of the table."""
+        return self._best - self.mean(point)
 
     @cached_property
     def _places(self) -> int:
