@@ -15,7 +15,7 @@ import json
 import pickle
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -47,30 +47,34 @@ from netmorph.policy import (
 AT = (30, 100, 300)  # evaluations
 
 
+Choice = Callable[[Table, Sequence[Judged[Any]]], Judged[Any]]
+
+
 def highest(table: Table, judged: Sequence[Judged[Any]]) -> Judged[Any]:
     return max(judged, key=lambda one: one.score)
 
 
+BOTH: dict[str, Choice] = {"": highest, ", smoothed": smoothed}
+
+
 @dataclass(frozen=True)
 class Row:
-    """A policy, how many random networks it starts from, and which network it would hand over."""
+    """A policy, how many random networks it starts from, and ways to choose the network that it would hand over."""
 
     policy: Policy[Any]
     founders: int = 10
-    choice: Callable[[Table, Sequence[Judged[Any]]], Judged[Any]] = highest
+    choices: Mapping[str, Choice] = field(default_factory=lambda: {"": highest})
 
 
 ROWS = {
     "random": Row(at_random, 1),
     "ageing": Row(Ageing(), 20),
-    "local": Row(local_search, 1),
-    "local-smoothed": Row(local_search, 1, smoothed),
+    "local": Row(local_search, 1, BOTH),
     "mutation": Row(Mutate()),
     "as-evolve-selects": Row(Mutate(Selected(10))),
     "bandit": Row(Bandit()),
     "surrogate-front": Row(Surrogate()),
-    "surrogate-best": Row(Surrogate(Best(5), best_gain)),
-    "surrogate-best-smoothed": Row(Surrogate(Best(5), best_gain), choice=smoothed),
+    "surrogate-best": Row(Surrogate(Best(5), best_gain), choices=BOTH),
 }
 
 
@@ -89,21 +93,34 @@ def read(path: Path) -> Table:
         return cells(Plain(file).load())
 
 
-def measured(table: Table, row: Row, seed: int, at: Sequence[int]) -> list[float]:
-    """Hypervolumes, then regrets, of one search after some numbers of evaluations."""
+def measured(table: Table, row: Row, seed: int, at: Sequence[int]) -> list[list[float]]:
+    """Hypervolumes, then regrets, of one search after some numbers of evaluations; for each way to choose."""
     generator = np.random.default_rng(seed)
     judged = explore(table, table.judge(generator), row.policy, max(at), generator, row.founders)
+    volumes = [table.hypervolume(one.point for one in judged[:count]) for count in at]
     return [
-        *(table.hypervolume(one.point for one in judged[:count]) for count in at),
-        *(table.regret(row.choice(table, judged[:count]).point) for count in at),
+        [*volumes, *(table.regret(choose(table, judged[:count]).point) for count in at)]
+        for choose in row.choices.values()
     ]
 
 
-def lines(found: Mapping[str, Sequence[Sequence[float]]], at: Sequence[int]) -> list[str]:
-    """A table for a page: a row for each policy, of the values for each seed."""
+def line(cells: Sequence[str]) -> str:
+    """Of a table for a page."""
+    return f"| {' | '.join(cells)} |"
+
+
+def heading(at: Sequence[int]) -> list[str]:
+    """The first two lines of the table."""
     columns = ["policy", *(f"hypervolume, {count}" for count in at), *(f"regret, {count}" for count in at)]
-    rows = [[name, *(interval(values, "{:.3f}") for values in zip(*runs, strict=True))] for name, runs in found.items()]
-    return [f"| {' | '.join(cells)} |" for cells in (columns, ["---"] * len(columns), *rows)]
+    return [line(columns), line(["---"] * len(columns))]
+
+
+def lines(name: str, row: Row, runs: Sequence[Sequence[Sequence[float]]]) -> list[str]:
+    """A policy's lines of the table, one for each way to choose, of what was measured for each seed."""
+    return [
+        line([name + how, *(interval(values, "{:.3f}") for values in zip(*chosen, strict=True))])
+        for how, chosen in zip(row.choices, zip(*runs, strict=True), strict=True)
+    ]
 
 
 def main(arguments: Sequence[str] = ()) -> None:
@@ -118,12 +135,11 @@ def main(arguments: Sequence[str] = ()) -> None:
         parser.error(f"no policy {', '.join(map(repr, sorted(unknown)))}; there are {', '.join(ROWS)}")
     torch.set_num_threads(1)
     table, seeds = read(options.table), range(options.first, options.first + options.seeds)
-    found = {
-        name: [measured(table, ROWS[name], seed, options.at) for seed in track(seeds, name, transient=True)]
-        for name in options.policies or ROWS
-    }
     print(f"{options.table.name}, {options.seeds} seeds from {options.first}; {machine_line()}", "", sep="\n")
-    print(*lines(found, options.at), sep="\n")
+    print(*heading(options.at), sep="\n")
+    for name in options.policies or ROWS:
+        runs = [measured(table, ROWS[name], seed, options.at) for seed in track(seeds, name, transient=True)]
+        print(*lines(name, ROWS[name], runs), sep="\n", flush=True)
 
 
 if __name__ == "__main__":

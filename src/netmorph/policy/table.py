@@ -63,7 +63,7 @@ class Table:
 
     def features(self, point: Row) -> NDArray[np.float64]:
         """The numbers of its choices, one place after another."""
-        return self.code[list(point)].ravel()
+        return self._features[point]
 
     # -- what it knows -----------------------------------------------------------------------------------------------
 
@@ -95,6 +95,11 @@ class Table:
     @cached_property
     def _places(self) -> int:
         return len(next(iter(self.trainings)))
+
+    @cached_property
+    def _features(self) -> dict[Row, NDArray[np.float64]]:
+        rows = self.code[np.array([*self.trainings])]
+        return dict(zip(self.trainings, rows.reshape(len(rows), -1), strict=True))
 
     @cached_property
     def _means(self) -> dict[Row, float]:
