@@ -23,6 +23,7 @@ APART = {
     "shrink_resnet56",
     "solve",
     "strangers",
+    "tables",
     "zoo",
 }
 

@@ -124,7 +124,7 @@ class Mutate:
         seen, parents = {one.point for one in judged}, self.parents(judged)
         made: list[Move[Point]] = []
         for _ in range(self.children * TRIES):
-            parent = judged[parents[generator.integers(len(parents))]]
+            parent = judged[parents[int(generator.integers(len(parents)))]]
             made += [move for move in islice(space.moves(parent.point, generator), 1) if move.to not in seen]
             seen.update(move.to for move in made[-1:])
             if len(made) == self.children:
@@ -158,7 +158,7 @@ class Bandit:
         seen, parents = {one.point for one in judged}, self.parents(judged)
         chosen: list[Move[Point]] = []
         for _ in range(self.children):
-            parent = judged[parents[generator.integers(len(parents))]]
+            parent = judged[parents[int(generator.integers(len(parents)))]]
             moves = [move for move in islice(space.moves(parent.point, generator), self.choice) if move.to not in seen]
             if moves:
                 wins = np.array([paid[move.kind, move.place] for move in moves])
