@@ -25,6 +25,7 @@ ORDER = (
     "shrink",
     "show",
     "report",
+    "plot",
     "export",
     "bank",
     "chain",
