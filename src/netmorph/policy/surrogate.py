@@ -92,8 +92,7 @@ def below_the_best(scores: Tensor) -> Tensor:
     Without it what is far too bad takes all of a model's attention. The distance counts from a little above the best.
     """
     best = scores.max()
-    margin: Tensor = MARGIN * (best - scores.median()) + TINY
-    return -torch.log(best - scores + margin)
+    return torch.log(best - scores + MARGIN * (best - scores.median()) + TINY).neg()
 
 
 # -- what is expected of a point --------------------------------------------------------------------------------------
