@@ -24,6 +24,7 @@ APART = {
     "shrink_resnet56",
     "solve",
     "strangers",
+    "tables",
     "zoo",
 }
 
