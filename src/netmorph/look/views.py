@@ -126,7 +126,7 @@ class Course:
         return Sheet(title, tuple(rows), (notes,))
 
 
-def filter_sheet(filters: Tensor, title: str, after: Tensor | None = None, columns: int = 12, most: int = 64) -> Sheet:
+def filter_sheet(filters: Tensor, title: str, after: Tensor | None = None, columns: int = 8, most: int = 64) -> Sheet:
     """The filters of a layer; with those of another network below, which began with the first ones.
 
     Args:
