@@ -13,8 +13,9 @@ import pytest
 import torch
 
 from netmorph.bank import Bank
+from netmorph.chain import Kept
 from netmorph.chaining import ChainConfig
-from tests.chain.small_bank import bank_of_digits
+from tests.chain.small_bank import bank_of_digits, digits
 from tests.program import Program
 
 QUICK = "--data digits --budget 12 --longest 3 --samples 200 --choice 100 --threads 1".split()
@@ -43,7 +44,12 @@ def test_a_chain_is_found_and_becomes_a_network(program: Program, tmp_path: Path
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    assert module.load()(torch.randn(2, 1, 8, 8)).shape == (2, 10)
+    inputs = torch.randn(2, 1, 8, 8)
+    assert module.load()(inputs).shape == (2, 10)
+    kept = Kept.load(tmp_path / "found" / "chain.safetensors")
+    assert torch.allclose(kept.network(inputs), module.load().eval()(inputs), atol=1e-5)
+    assert kept.learnt is not None
+    assert kept.learnt.moments.count == len(digits().train)
 
 
 def test_it_goes_on_after_kill_9(program: Program, tmp_path: Path) -> None:

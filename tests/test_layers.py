@@ -19,6 +19,7 @@ LEVELS = (
         "memory",
         "memory_layout",
         "seeds",
+        "showing",
         "typed",
         "torchvision_operators",
     ),
@@ -33,7 +34,7 @@ LEVELS = (
     ("run", "shrink", "chain"),
     ("search", "report"),
     ("session", "shrinking", "chaining", "ranks", "reproduce"),
-    ("watch",),
+    ("watch", "plot", "extending"),
     ("",),  # the face, `netmorph` itself
     ("cli",),
     ("__main__",),

@@ -10,22 +10,25 @@ from typing import Any
 
 from torch import nn
 
-from netmorph.bank import Bank, Entry, EntryError
+from netmorph.bank import Bank, BankError, Entry, EntryError
 from netmorph.chain import (
     AGENTS,
     REWARDS,
     STATES,
     ChainError,
     DetachedLayers,
+    Kept,
+    Learnt,
     Link,
     Record,
     Trials,
-    assembled,
+    assembled_and_learnt,
     cheap,
     lineage,
     search,
 )
 from netmorph.chain.journal import Journal
+from netmorph.chain.learnt import KEPT
 from netmorph.data import Dataset
 from netmorph.errors import require, suggest
 from netmorph.export import write_code
@@ -35,8 +38,10 @@ from netmorph.report.chaining import Searched, write_page
 from netmorph.run.config import DataConfig, begun_with, data_of
 from netmorph.run.lock import RunLock
 from netmorph.run.machine import machine, versions
+from netmorph.showing import Shows, View
 from netmorph.train.evaluation import evaluate
 from netmorph.train.inputs import examples
+from netmorph.wording import flops_text
 
 CONFIG, RESULT, NETWORK = "chain.json", "result.json", "network.py"
 RANDOM = "random"
@@ -104,8 +109,8 @@ class ChainConfig:
         return begun_with(folder / CONFIG, made, "search", ChainError)
 
 
-@dataclass(frozen=True, eq=False)
-class Finished:
+@dataclass(frozen=True, eq=False, repr=False)
+class Finished(Shows):
     """What a search found.
 
     Attributes:
@@ -115,6 +120,7 @@ class Finished:
         test: its accuracy on the test part.
         searched: of each agent all that it judged, the one that was asked for first.
         code: the network as plain Python, its weights beside it; page: the report.
+        not_kept: why it cannot be kept as `netmorph.chain.Kept`, if so; classes cannot be added to it then.
     """
 
     best: Record
@@ -124,6 +130,21 @@ class Finished:
     searched: tuple[Searched, ...]
     code: Path
     page: Path
+    not_kept: str | None = None
+
+    def view(self) -> View:
+        """A row for each layer of the chain."""
+        outcome = self.best.outcome
+        return View(
+            f"Chain of {len(self.links)} layers: test accuracy {self.test:.2%}, {outcome.parameters:,} parameters, "
+            f"{flops_text(outcome.flops)}",
+            ("name", "layer", "of network", "path there", "stitched"),
+            ((link.name, link.id, link.network, link.path, link.is_stitched) for link in self.links),
+            notes=[
+                f"{one.agent}: {len(one.records)} chains judged, test accuracy of the best {one.test:.2%}"
+                for one in self.searched
+            ],
+        )
 
 
 def create(folder: Path, config: ChainConfig, dataset: Dataset) -> ChainConfig:
@@ -135,8 +156,7 @@ def create(folder: Path, config: ChainConfig, dataset: Dataset) -> ChainConfig:
     Raises:
         NetmorphError: they do not, or the folder is not free.
     """
-    if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
-        raise ChainError(f"{folder} is not an empty folder; go on with --resume {folder}, or choose another folder")
+    check_free(folder)
     for name, known in ((config.agent, AGENTS), (config.reward, REWARDS), (config.state, STATES)):
         if name not in known:
             raise ChainError(f"{name!r} is none of {', '.join(known)}{suggest(name, known)}")
@@ -155,6 +175,16 @@ def create(folder: Path, config: ChainConfig, dataset: Dataset) -> ChainConfig:
     problem_of(found, dataset)  # says what does not fit
     write_text(folder / CONFIG, json.dumps(asdict(found), indent=2))
     return found
+
+
+def check_free(folder: Path) -> None:
+    """Refuse a folder that holds something.
+
+    Raises:
+        ChainError: it does.
+    """
+    if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
+        raise ChainError(f"{folder} is not an empty folder; go on with --resume {folder}, or choose another folder")
 
 
 def problem_of(config: ChainConfig, dataset: Dataset) -> DetachedLayers:
@@ -204,19 +234,20 @@ def run(
             problem = problem_of(config, dataset)
             trials = _searched(folder, agent, config, problem, on_record)
             best = trials.best()
-            network = assembled(problem, best.chain, dataset)
+            network, learnt = assembled_and_learnt(problem, best.chain, dataset)
             test = evaluate(network, dataset.test, dataset).numbers["accuracy"]
             links = lineage(problem, best.chain)
-            networks.append((best, links, network))
+            networks.append((best, links, network, learnt))
             worths = tuple(cheap(config.price)(record.outcome) for record in trials.records)
             searched.append(Searched(agent, tuple(trials.records), worths, best, test, problem.cache.counts))
-        best, links, network = networks[0]
+        best, links, network, learnt = networks[0]
         code = folder / NETWORK
         write_code(trace(network, examples(dataset, network, 2)), code)
+        not_kept = _kept(folder / KEPT, network, dataset, learnt)
         _write_result(folder / RESULT, searched, links)
         entries = {entry.id: entry for entry in _entries(Bank(config.bank), config.entries)}
         page = write_page(folder, f"A chain for {dataset.name}", searched, links, entries, config.price)
-    return Finished(best, links, network, searched[0].test, tuple(searched), code, page)
+    return Finished(best, links, network, searched[0].test, tuple(searched), code, page, not_kept)
 
 
 def _searched(
@@ -244,6 +275,15 @@ def _searched(
     )
     search(AGENTS[agent](REWARDS[config.reward]), trials, config.seed)
     return trials
+
+
+def _kept(path: Path, network: nn.Module, dataset: Dataset, learnt: Learnt | None) -> str | None:
+    """Keep the network without code, and what its head was solved from; or say why that cannot be."""
+    try:
+        Kept.of(network, dataset, learnt).save(path)
+    except BankError as error:
+        return str(error)
+    return None
 
 
 def _entries(bank: Bank, ids: tuple[str, ...]) -> tuple[Entry, ...]:

@@ -203,7 +203,7 @@ class Bank:
         """
         entry = self.entry(id)
         path = self._file(entry.id)
-        put_again = f"Add {entry.origin.network} again, or remove the entry: netmorph bank remove {entry.id}"
+        put_again = f"Add {entry.origin.network!r} again, or remove the entry: netmorph bank remove {entry.id}"
         try:
             tensors, told = read_sealed(path)
             if content_id(told, tensors) != entry.id:

@@ -1,12 +1,13 @@
 """Networks made of detached layers: an agent chains layers of a bank until it picks an end."""
 
 from netmorph.chain.agents import AGENTS
-from netmorph.chain.assembling import Link, assembled, lineage
+from netmorph.chain.assembling import Link, assembled, assembled_and_learnt, lineage
 from netmorph.chain.detached import DetachedLayers
 from netmorph.chain.errors import ChainError, MemoryLimit
 from netmorph.chain.features import FeatureCache
 from netmorph.chain.heads import Pooled
 from netmorph.chain.learning import ActorWithCritic, Reinforce
+from netmorph.chain.learnt import Kept, Learnt, network_of
 from netmorph.chain.ppo import MaskablePPO, as_environment
 from netmorph.chain.problem import Problem
 from netmorph.chain.rewards import REWARDS, at_the_end, by_layer
@@ -29,6 +30,8 @@ __all__ = [
     "DetachedLayers",
     "Enough",
     "FeatureCache",
+    "Kept",
+    "Learnt",
     "Link",
     "LocalSearch",
     "MaskablePPO",
@@ -46,10 +49,12 @@ __all__ = [
     "Trials",
     "as_environment",
     "assembled",
+    "assembled_and_learnt",
     "at_the_end",
     "by_layer",
     "cheap",
     "lineage",
+    "network_of",
     "prior",
     "random_chains",
     "search",

@@ -8,11 +8,11 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor, nn
 
-from netmorph.bank import Bank, Entry, Kind, Signature, attachable
+from netmorph.bank import Bank, CannotAttach, Entry, Kind, Signature, attachable
 from netmorph.chain.attaching import Attacher
 from netmorph.chain.errors import ChainError
 from netmorph.chain.features import BATCH, FeatureCache
-from netmorph.chain.heads import Pooled, Readout, failed, outcome, solved_head, solving_flops
+from netmorph.chain.heads import Pooled, Readout, failed, moments_of, outcome, solved_head, solving_flops
 from netmorph.chain.states import PROBE, Place, Seen, State
 from netmorph.chain.values import SOLVED, Chain, Outcome, Prefix
 from netmorph.data import Dataset, Part
@@ -99,6 +99,11 @@ class DetachedLayers:
         self.attacher = Attacher(
             bank, all_entries, heads[:STITCHED].split(BATCH), stitches=stitches, device=self._device
         )
+        if not any(self.attacher.takes(self._start, id) for id in self.entries):
+            raise CannotAttach(
+                f"none of the {len(all_entries)} entries takes data of shape {self._start}, and a stitch is fitted to "
+                "what a layer saw at home on the same data, which no network of the bank takes either; add one"
+            )
         self.cache = FeatureCache(self._inputs, self._step, memory)
         self.readout = readout or Pooled()
         self._state = state or Seen()
@@ -151,7 +156,7 @@ class DetachedLayers:
         flops, parameters = flops + 2 * width * classes, parameters + (width + 1) * classes
         self._spent += solving_flops(self._heads, width, classes) + 2 * width * classes * len(self._wanted)
         try:
-            head = solved_head([(rows[: self._heads], self._labels)], classes)
+            head = solved_head(moments_of([(rows[: self._heads], self._labels)], classes))
         except SolveError as error:
             return failed(str(error), flops, parameters)
         return outcome(head(rows[self._heads :].double()), self._wanted, flops, parameters)

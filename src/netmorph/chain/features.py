@@ -94,8 +94,9 @@ class FeatureCache:
         needed = size + (0 if read is None else read.nbytes)
         if needed > self._limit:
             raise MemoryLimit(
-                f"the features behind {len(prefix)} layers take {needed / 2**20:,.1f} MiB with those that they are "
-                f"made from, and the limit is {self._limit / 2**20:,.1f} MiB; give more memory, or fewer samples"
+                f"the features behind layer {len(prefix)} take {needed / 2**20:,.1f} MiB with those that they are made "
+                f"from, and the limit is {self._limit / 2**20:,.1f} MiB; give more memory (--memory), or fewer samples "
+                "(--samples)"
             )
         for old in list(self._kept):
             if self._held + size <= self._limit:

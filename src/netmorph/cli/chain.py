@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich.markup import escape
 
 from netmorph.cli import options
 from netmorph.cli.app import app, console, errors, quoted, tell
@@ -17,6 +18,9 @@ if TYPE_CHECKING:  # PyTorch is imported when the command needs it
     from netmorph.data import Dataset
 
 CHAINING = "Chains"
+# What goes with --extend: the data, and where the result lies.
+DATA = {"data", "train_size", "resize", "task", "target", "ignore", "missing", "window", "unit", "seed"}
+EXTENDING = {"extend", "run", "threads", *DATA}
 
 
 @app.command()
@@ -91,6 +95,14 @@ def chain(
     threads: options.Threads = None,
     seed: options.Seed = 0,
     run: options.RunOption = None,
+    extend: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="RUN",
+            help="Solve the head of this chain for the classes of --data, too, without the data it was found for.",
+            rich_help_panel=CHAINING,
+        ),
+    ] = None,
     resume: options.Resume = None,
 ) -> None:
     """Make a network for new data of layers that are there: an agent chains them until it picks an end.
@@ -106,11 +118,18 @@ def chain(
       netmorph chain --bank layers --data cifar10 --agent actor-critic --budget 500 --price 1e-9
 
       netmorph chain --bank layers --data digits --agent local --stitches
+
+      netmorph chain --extend runs/mnist-chain-1 --data letters      further classes, or more samples
     """
     from netmorph import chaining, session
     from netmorph.cores import own_cores
     from netmorph.workers.threads import set_threads
 
+    if extend is not None:
+        options.refuse_others(context, EXTENDING, "--extend: the layers of the chain stay as they are")
+        set_threads(threads or own_cores())
+        _extend(context, extend, run)
+        return
     if resume is None:
         config, dataset = _asked(context, threads or own_cores())
     else:
@@ -134,6 +153,35 @@ def chain(
 
         found = chaining.run(folder, config, dataset, told)
     _tell_end(found)
+
+
+def _extend(context: typer.Context, before: Path, run: Path | None) -> None:
+    """Further classes for a chain, without the data it was found for."""
+    from rich import box
+    from rich.table import Table
+
+    from netmorph import extending, session
+    from netmorph.report.numbers import percent
+
+    if context.params["data"] is None:
+        raise NetmorphError("give --data: the samples of further classes, or more of those that the chain knows")
+    source = options.data_config(context)
+    dataset = source.load()
+    folder = run or session.free_folder(f"{dataset.name}-chain")
+    found = extending.extend(before, source, dataset, folder)
+    tell(f"New classes: {', '.join(found.added) or 'none'}; {len(found.kept.classes)} in all")
+    view = Table(box=box.SIMPLE_HEAD, padding=(0, 2, 0, 0), pad_edge=False)
+    for name in ("test part of", "classes", "samples", "accuracy"):
+        view.add_column(name, justify="left" if name == "test part of" else "right")
+    for one in found.tests:
+        if one.accuracy is None:
+            tell(f"Not tested on {one.data}: {one.why}")
+        else:
+            view.add_row(escape(one.data), str(one.classes), str(one.samples), percent(one.accuracy))
+    view.add_row("all of them", str(len(found.kept.classes)), "", percent(found.accuracy))
+    console.print(view)
+    tell(f"Network: {found.code} (import load from it)")
+    tell(f"Folder: {folder}")
 
 
 def _asked(context: typer.Context, threads: int) -> tuple[ChainConfig, Dataset]:
@@ -175,4 +223,6 @@ def _tell_end(found: Finished) -> None:
         view.add_row(one.agent, str(len(one.records)), *numbers)
     console.print(view)
     tell(f"Network: {found.code} (import load from it)")
+    if found.not_kept:
+        tell(f"Classes cannot be added to it: {found.not_kept}")
     tell(f"Report: {found.page}")
