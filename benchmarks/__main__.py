@@ -25,6 +25,7 @@ APART = {
     "shrink_resnet56",
     "solve",
     "strangers",
+    "tables",
     "zoo",
 }
 
