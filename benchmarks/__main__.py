@@ -12,6 +12,7 @@ APART = {
     "chain_speed",
     "chains",
     "draw",
+    "eyes",
     "gpu",
     "growth_gpt",
     "growth_images",
