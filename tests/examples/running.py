@@ -1,4 +1,4 @@
-"""Runs the notebooks of examples/: `python -m tests.examples.running [NOTEBOOK ...]` writes what comes out into them."""
+"""Runs the notebooks of examples/: `python -m tests.examples.running [NOTEBOOK ...]` keeps what comes out in them."""
 
 import sys
 from collections.abc import Mapping
@@ -30,6 +30,9 @@ def executed(path: Path, cwd: Path, parameters: Mapping[str, object] | None = No
     told = {"metadata": {"path": cwd}}
     NotebookClient(notebook, timeout=None, record_timing=False, coalesce_streams=True, resources=told).execute()
     notebook.metadata.language_info = {"name": "python"}
+    for output in (output for cell in notebook.cells for output in cell.get("outputs", ())):
+        if any(kind.startswith("image/") for kind in output.get("data", ())):
+            output.data.pop("text/plain", None)  # of a picture: how Python would print the object, at any length
     return notebook
 
 
