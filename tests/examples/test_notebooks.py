@@ -6,6 +6,7 @@ import re
 import nbformat
 import pytest
 
+from tests import test_public_face as face
 from tests.examples.running import NOTEBOOKS, PARAMETERS, executed
 
 DIGITS = {"source": "digits", "train_size": 100}
@@ -52,6 +53,13 @@ def test_what_is_small_here_is_what_its_parameters_are(path):
     exec(cell.source, {}, values)
 
     assert values.keys() == SMALL[path.stem].keys()
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_what_it_teaches_is_meant_to_be_used(path):
+    code = "\n".join(cell.source for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == "code")
+
+    assert [taught for taught in face.paths(code) if not face.is_public(taught)] == []
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
