@@ -11,6 +11,7 @@ APART = {
     "chain_agents",
     "chains",
     "draw",
+    "eyes",
     "gpu",
     "growth_gpt",
     "growth_images",

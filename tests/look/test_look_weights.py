@@ -5,6 +5,7 @@ from torch import nn
 import netmorph
 from netmorph import look
 from netmorph.look import LookError
+from netmorph.look.weights import kin_of_equals
 from netmorph.widenings import net2net, r2r, random_pad
 
 
@@ -110,4 +111,5 @@ def test_the_course_of_a_new_first_layer():
     course = look.Course(graph, "1.0")
 
     assert {one.mark for one in course.kin} == {"new"}
+    assert [one.name for one in kin_of_equals(torch.ones(2, 1, 1, 1), "new")] == ["1 a", "2 a"]
     assert torch.equal(course.looks[0].filters.sum((2, 3)), torch.eye(3, dtype=torch.float64))

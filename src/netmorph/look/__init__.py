@@ -10,9 +10,9 @@ from netmorph.look.maps import (
     saliency,
     shuffled,
 )
-from netmorph.look.maximize import Excited, Objective, colours, excite, of_channels, of_classes
+from netmorph.look.maximize import Excited, Objective, colours, excite, normalized, of_channels, of_classes
 from netmorph.look.palette import heat, shades, signed
-from netmorph.look.sheet import Panel, Row, Sheet
+from netmorph.look.sheet import Panel, Row, Sheet, below
 from netmorph.look.views import Course, Look, excited_sheet, filter_sheet, matrix_sheet, saliency_sheet
 from netmorph.look.weights import Kin, LookError, channels_of, filters, kin, layers, matrix, moved, through
 
@@ -28,6 +28,7 @@ __all__ = [
     "Row",
     "Sheet",
     "alike",
+    "below",
     "channels_of",
     "colours",
     "excite",
@@ -44,6 +45,7 @@ __all__ = [
     "matrix",
     "matrix_sheet",
     "moved",
+    "normalized",
     "of_channels",
     "of_classes",
     "saliency",

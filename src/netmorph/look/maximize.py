@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import pad
 
+from netmorph.data import Pixels
 from netmorph.look.maps import looked_at
 from netmorph.look.weights import LookError, layer_at
 from netmorph.seeds import generator_of
@@ -85,6 +86,12 @@ def colours(images: Tensor) -> Tensor:
     return root / (longest or 1.0)
 
 
+def normalized(pixels: Pixels) -> Callable[[Tensor], Tensor]:
+    """What makes of images from 0 to 1 what a network takes that was trained on such pixels; gradients pass it."""
+    mean, std = (torch.tensor(told, dtype=torch.float64).view(-1, 1, 1) for told in (pixels.mean, pixels.std))
+    return lambda images: (images - mean.to(images)) / std.to(images)
+
+
 def excite(
     model: nn.Module,
     objective: Objective,
@@ -106,7 +113,7 @@ def excite(
         objective: `of_classes`, `of_channels`, or any such function.
         shape: `(C, H, W)` of an image.
         count: N, how many images.
-        prepare: makes of images from 0 to 1 what the network takes.
+        prepare: makes of images from 0 to 1 what the network takes, see `normalized`.
         mixing: of `colours`; None leaves the channels on their own.
         rate: the learning rate.
         jitter: the image is shifted by up to so many pixels in each step, so that no single pixel decides.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from html import escape
 from pathlib import Path
@@ -15,8 +16,8 @@ from netmorph.files import write_text
 from netmorph.look.palette import png
 from netmorph.look.weights import LookError
 
-LABEL, GAP, LINE, PAD = 118.0, 10.0, 15.0, 8.0  # px: what stands before a row, between pictures, a line, the border
-MOST = 720.0  # px that the pictures of a row may take by themselves
+LABEL, GAP, LINE, PAD = 130.0, 10.0, 15.0, 8.0  # px: what stands before a row, between pictures, a line, the border
+MOST = 712.0  # px that the pictures of a row may take by themselves
 SMALLEST = 0.6  # a narrow page shrinks a picture so far, then it is scrolled
 LETTER = 6.4  # px, about, of a letter of a caption
 # Colours that the colour-blind tell apart (M. Okabe and K. Ito, 2008), and lines that differ in grey.
@@ -150,9 +151,9 @@ class Sheet:
                 found.append([row.label, panel.caption, panel.mark, *numbers])
         return found
 
-    def as_json(self) -> dict[str, Any]:
-        """Everything as plain values, those of the pictures rounded to four digits."""
-        rows = [{"label": row.label, "pictures": [_told(panel) for panel in row.panels]} for row in self.rows]
+    def as_json(self, *, values: bool = True) -> dict[str, Any]:
+        """Everything as plain values, those of the pictures rounded to four digits; or what is told of them alone."""
+        rows = [{"label": row.label, "pictures": [_told(panel, values) for panel in row.panels]} for row in self.rows]
         return {"title": self.title, "notes": list(self.notes), "text": self.text(), "rows": rows}
 
     def text(self) -> str:
@@ -163,10 +164,13 @@ class Sheet:
             told.append(f"{row.label}: {'; '.join(filter(None, captions)) or f'{len(row.panels)} pictures'}.")
         return " ".join(filter(None, told))
 
-    def save(self, path: str | Path) -> Path:
+    def save(self, path: str | Path, *, values: bool = True) -> Path:
         """Write the pictures (`*.svg`) or the page (`*.html`), and the numbers beside it (`*.json`).
 
         A name that ends in `.json` asks for the numbers alone.
+
+        Args:
+            values: whether the numbers tell each pixel, too, which takes more room than the pictures.
 
         Raises:
             LookError: another suffix.
@@ -182,11 +186,20 @@ class Sheet:
                 pass
             case other:
                 raise LookError(f"pictures are written as *.svg, a page as *.html, numbers as *.json; got {other!r}")
-        write_text(path.with_suffix(".json"), json.dumps(self.as_json(), separators=(",", ":")) + "\n")
+        write_text(path.with_suffix(".json"), json.dumps(self.as_json(values=values), separators=(",", ":")) + "\n")
         return path
 
     def _repr_svg_(self) -> str:
         return self.svg()
+
+
+def below(title: str, sheets: Mapping[str, Sheet]) -> Sheet:
+    """Several sheets as one, each below the other; their names stand in front of the labels of their rows."""
+    rows = tuple(
+        Row(f"{name}\n{row.label}".strip(), row.panels) for name, sheet in sheets.items() for row in sheet.rows
+    )
+    notes = dict.fromkeys(note for sheet in sheets.values() for note in sheet.notes)
+    return Sheet(title, rows, tuple(notes))
 
 
 def _height(panel: Panel, size: float) -> float:
@@ -227,12 +240,10 @@ def _number(value: Any) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
-def _told(panel: Panel) -> dict[str, Any]:
-    if panel.values is None:
-        values: Any = panel.pixels.tolist()
-    else:
-        values = _rounded(panel.values.double().tolist())
-    told = {"caption": panel.caption, "kind": panel.mark, **panel.numbers, "values": values}
+def _told(panel: Panel, values: bool) -> dict[str, Any]:
+    told = {"caption": panel.caption, "kind": panel.mark, **panel.numbers}
+    if values:
+        told["values"] = panel.pixels.tolist() if panel.values is None else _rounded(panel.values.double().tolist())
     return {name: value for name, value in told.items() if value != ""}
 
 

@@ -14,7 +14,7 @@ from netmorph.look.maps import alike
 from netmorph.look.maximize import Excited
 from netmorph.look.palette import heat, shades, signed
 from netmorph.look.sheet import Panel, Row, Sheet
-from netmorph.look.weights import Kin, LookError, channels_of, filters, kin, moved
+from netmorph.look.weights import LookError, channels_of, filters, kin, kin_of_equals, moved
 from netmorph.measure.growth import twin_distances
 
 APART = 0.01  # twins are apart from this distance on, as for `GrowthMonitor.apart`
@@ -51,6 +51,7 @@ class Course:
     Attributes:
         looks: the first when it is made ("edit"), then one a call of `look`.
         kin: what each channel is to those of before.
+        group: the channel group of these filters.
     """
 
     def __init__(
@@ -70,11 +71,10 @@ class Course:
         """
         start = filters(graph.model, layer, image)
         channels = channels_of(graph, layer)
-        mark = "new" if before is None and channels is None else "old"
-        self.kin = kin(channels) if channels else [Kin(f"{number}", mark) for number in range(1, len(start) + 1)]
+        self.kin = kin(channels) if channels else kin_of_equals(start, "new" if before is None else "old")
         self.looks: list[Look] = []
         self._graph, self._layer, self._image, self._before = graph, layer, image, before
-        self._group = graph.group(layer).name
+        self.group = graph.group(layer).name
         self.look("edit")
 
     def look(self, when: str) -> Look:
@@ -87,7 +87,7 @@ class Course:
         first = self.looks[0].filters if self.looks else now
         if now.shape != first.shape:
             raise LookError(f"{self._layer!r} was edited since the course began; begin another one")
-        twins = twin_distances(self._graph).get(self._group) if any(one.mark == "twin" for one in self.kin) else None
+        twins = twin_distances(self._graph).get(self.group) if any(one.mark == "twin" for one in self.kin) else None
         found = Look(when, now, tuple(moved(first, now).tolist()), twins)
         self.looks.append(found)
         return found
@@ -100,17 +100,17 @@ class Course:
         """A row for each look, a column for each channel; below each filter how far it has turned.
 
         Args:
-            shown: the looks to show, by `when`; None shows all.
+            shown: the looks to show, by `when`, "before" among them; None shows all.
         """
         looks = [look for look in self.looks if shown is None or look.when in shown]
         rows = []
-        if self._before is not None:
+        if self._before is not None and (shown is None or "before" in shown):
             old = [
                 Panel(signed(image), f"{k}", {"channel": k}, image, "old") for k, image in enumerate(self._before, 1)
             ]
             rows.append(Row("before", tuple(old)))
         for look in looks:
-            apart = "" if look.twins is None else f"\ntwins apart: {look.twins:.2g}"
+            apart = "" if look.twins is None else f"\ntwins apart: {look.twins:.2f}"
             panels = [
                 Panel(
                     signed(image),

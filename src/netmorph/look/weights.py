@@ -154,3 +154,15 @@ def kin(channels: ChannelMap) -> list[Kin]:
             letter = chr(ord("a") + fresh.index(row) % 26)
             found.append(Kin(f"{number} {letter}" if several else f"{number}", "twin" if several else "new"))
     return found
+
+
+def kin_of_equals(filters: Tensor, mark: str) -> list[Kin]:
+    """The same of a layer that was put in, or that an edit left as wide as it was: its channels are one kind, "new" or
+    "old", and new ones with equal filters `[m, ...]` are twins."""
+    rows = filters.flatten(1).tolist()
+    several = [row for row in dict.fromkeys(map(tuple, rows)) if mark == "new" and rows.count(list(row)) > 1]
+    letters = {row: chr(ord("a") + number % 26) for number, row in enumerate(several)}
+    return [
+        Kin(f"{number} {letters[row]}", "twin") if row in letters else Kin(f"{number}", mark)
+        for number, row in enumerate(map(tuple, rows), start=1)
+    ]
