@@ -19,6 +19,7 @@ LEVELS = (
         "memory",
         "memory_layout",
         "seeds",
+        "showing",
         "typed",
         "torchvision_operators",
     ),

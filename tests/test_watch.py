@@ -61,3 +61,24 @@ def test_without_a_terminal_a_search_tells_now_and_then_how_far_it_is(monkeypatc
         "18 s  round 1: 2 of 5 networks trained, about 1 min 20 s left",
         "30 s  round 1: best validation accuracy 75.00%, about 31 s left",
     ]
+
+
+def test_in_a_notebook_the_bar_is_an_element_that_is_updated(monkeypatch: pytest.MonkeyPatch) -> None:
+    ipython = pytest.importorskip("IPython.display")
+    shown: list[str] = []
+
+    class Handle:
+        def update(self, value: object) -> None:
+            shown.append(value._repr_html_())
+
+    def display(*values: object, **options: object) -> Handle:
+        if "display_id" in options:  # lines are displayed without one
+            shown.append(values[0]._repr_html_())
+        return Handle()
+
+    monkeypatch.setattr(ipython, "display", display)
+    numbers = {"loss": 0.5}
+    with EpochProgress(2, BY_LOSS, Console(force_jupyter=True)) as progress:
+        progress(Epoch(1, numbers, numbers, -0.5, 0.1, 1.25))
+    assert [re.sub("<[^>]*>", "", page).strip() for page in shown] == ["epoch 0/2", "epoch 1/2", "epoch 1/2"]
+    assert '<progress value="1" max="2">' in shown[-1]

@@ -35,8 +35,10 @@ from netmorph.report.chaining import Searched, write_page
 from netmorph.run.config import DataConfig, begun_with, data_of
 from netmorph.run.lock import RunLock
 from netmorph.run.machine import machine, versions
+from netmorph.showing import Shows, View
 from netmorph.train.evaluation import evaluate
 from netmorph.train.inputs import examples
+from netmorph.wording import flops_text
 
 CONFIG, RESULT, NETWORK = "chain.json", "result.json", "network.py"
 RANDOM = "random"
@@ -104,8 +106,8 @@ class ChainConfig:
         return begun_with(folder / CONFIG, made, "search", ChainError)
 
 
-@dataclass(frozen=True, eq=False)
-class Finished:
+@dataclass(frozen=True, eq=False, repr=False)
+class Finished(Shows):
     """What a search found.
 
     Attributes:
@@ -124,6 +126,20 @@ class Finished:
     searched: tuple[Searched, ...]
     code: Path
     page: Path
+
+    def view(self) -> View:
+        """A row for each layer of the chain."""
+        outcome = self.best.outcome
+        return View(
+            f"Chain of {len(self.links)} layers: test accuracy {self.test:.2%}, {outcome.parameters:,} parameters, "
+            f"{flops_text(outcome.flops)}",
+            ("name", "layer", "of network", "path there", "stitched"),
+            ((link.name, link.id, link.network, link.path, link.is_stitched) for link in self.links),
+            notes=[
+                f"{one.agent}: {len(one.records)} chains judged, test accuracy of the best {one.test:.2%}"
+                for one in self.searched
+            ],
+        )
 
 
 def create(folder: Path, config: ChainConfig, dataset: Dataset) -> ChainConfig:

@@ -1,18 +1,67 @@
 """What the terminal shows while a run goes on."""
 
+from __future__ import annotations
+
+from html import escape
 from time import perf_counter
 from types import TracebackType
+from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, ProgressColumn, TaskID, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
 
+from netmorph.errors import require
 from netmorph.report.numbers import duration
 from netmorph.search.evolution import Progress
 from netmorph.tasks import LOSS, Criterion, Numbers
 from netmorph.train.history import Epoch
 
+__all__ = ["EpochProgress", "EvolutionWatch"]
+
 EVERY = 15.0  # seconds between two lines within a round, where nothing can be drawn
+
+
+class _NotebookBar:
+    """A bar in a notebook, with what is used of rich's, which needs widgets there: HTML that is updated."""
+
+    def __init__(self, console: Console) -> None:
+        self.console = console
+        self._told: dict[str, Any] = {}
+        self._shown: Any = None
+
+    def add_task(self, description: str, total: float | None) -> TaskID:
+        self._told = {"description": description, "completed": 0, "total": total}
+        return TaskID(0)
+
+    def start(self) -> None:
+        self._shown = require("IPython.display", "notebook").display(self, display_id=True)
+
+    def update(self, task: TaskID, **told: Any) -> None:
+        self._told |= told
+        self._shown.update(self)
+
+    def stop(self) -> None:
+        self._shown.update(self)
+
+    def __repr__(self) -> str:
+        return f"{self._told['description']} {self._count()}".rstrip()
+
+    def _repr_html_(self) -> str:
+        done, total = self._told["completed"], self._told["total"]
+        known = f'value="{done}" max="{total}"' if total else ""
+        return f"<div><progress {known}></progress> {escape(repr(self))}</div>"
+
+    def _count(self) -> str:
+        done, total = self._told["completed"], self._told["total"]
+        return f"{done}/{total}" if total else ""
+
+
+def _bar(console: Console, *columns: ProgressColumn) -> Bar | _NotebookBar:
+    """A bar for where the console writes; in a file it is never drawn."""
+    if console.is_jupyter:
+        return _NotebookBar(console)
+    return Bar(*columns, console=console, disable=not console.is_terminal)
 
 
 class EvolutionWatch:
@@ -27,13 +76,12 @@ class EvolutionWatch:
     def __init__(self, console: Console, criterion: Criterion) -> None:
         self._console = console
         self._criterion = criterion
-        columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn()
-        self._bar = Bar(*columns, console=console, disable=not console.is_terminal)
+        self._bar = _bar(console, TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
         self._task = self._bar.add_task("starting", total=None)
         self._told = perf_counter()
         self._finished = -1
 
-    def __enter__(self) -> "EvolutionWatch":
+    def __enter__(self) -> EvolutionWatch:
         self._bar.start()
         return self
 
@@ -77,21 +125,20 @@ class EpochProgress:
     Args:
         epochs: length of the whole run.
         criterion: the number that is told beside the loss.
-        console: where to draw; the standard output if None. Without a terminal only the lines are printed.
+        console: where to draw; the standard output, or the notebook, if None. In a file only the lines are printed.
     """
 
     def __init__(self, epochs: int, criterion: Criterion, console: Console | None = None) -> None:
         console = Console() if console is None else console
-        columns = TextColumn("epoch"), MofNCompleteColumn(), BarColumn(), TimeRemainingColumn()
-        self._bar = Bar(*columns, console=console, disable=not console.is_terminal)
+        self._bar = _bar(console, TextColumn("epoch"), MofNCompleteColumn(), BarColumn(), TimeRemainingColumn())
         self._epochs = epochs
         self._criterion = criterion
         self._names = [LOSS] if criterion.name == LOSS else [LOSS, _clipped(criterion.name)]
         self._widths = [max(len(name), NUMBER) for name in self._names]
-        self._task = self._bar.add_task("training", total=epochs)
+        self._task = self._bar.add_task("epoch", total=epochs)
         self._begun = False
 
-    def __enter__(self) -> "EpochProgress":
+    def __enter__(self) -> EpochProgress:
         self._bar.start()
         return self
 

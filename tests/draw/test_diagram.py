@@ -112,6 +112,23 @@ def test_an_edit_is_drawn_from_the_graphs_of_before_and_after():
     assert "wider conv1 (Conv2d)" in diagram.text()
 
 
+def test_any_edit_of_a_journal_is_drawn():
+    def base():
+        return lenet5()[0]
+
+    graph = trace(*lenet5())
+    for group, width in (("conv1", 9), ("fc1", 130), ("conv1", 12)):
+        graph = apply(graph, widen(graph, group, to=width))
+    journal = graph.journal
+
+    second = draw.edits(base, graph.inputs, journal, 2)
+    assert second.title == "widen (r2r) of 'fc1' from 120 to 130"
+    assert set(changes(second)) == {"", "fc1", "relu3", "fc2"}
+    assert "gives 6 → 12" in draw.edits(base, graph.inputs, journal, 1, 3).svg()
+    with pytest.raises(draw.DrawError, match="edits 1 to 3; asked for were those from 4 to 4"):
+        draw.edits(base, graph.inputs, journal, 4)
+
+
 def test_narrower_layers_and_new_blocks_are_told_apart():
     before = trace(zoo.build("resnet", (3, 16, 16), 10, width=0.5), images(16))
     graph = apply(before, narrow(before, "stage2.0.conv1", range(5)))

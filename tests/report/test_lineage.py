@@ -1,11 +1,15 @@
 from dataclasses import replace
+from functools import partial
 
 import pytest
 from synthetic import START, Run
 
+from netmorph.report import lineage
+from netmorph.report.figures import svg
 from netmorph.report.lineage import place
 from netmorph.run.ranking import best
 from netmorph.run.rows import NetworkRecord
+from netmorph.tasks.criterion import ACCURACY
 
 
 def lines(networks: list[NetworkRecord], rows: dict[int, int]) -> list[tuple[int, int, int]]:
@@ -56,3 +60,13 @@ def test_a_chain_is_one_line() -> None:
 def test_several_start_networks() -> None:
     networks = [replace(START, id=i) for i in range(3)]
     assert sorted(place(networks, best=0).values()) == [0, 1, 2]
+
+
+def test_nodes_lead_to_what_differs_from_their_parents() -> None:
+    child = replace(START, id=1, parent=0, round=1, score=0.5)
+    networks = [replace(START, score=0.25), child]
+    draw = partial(lineage.lineage, networks=networks, best=1, criterion=ACCURACY, linked={1})
+    page = svg(draw, "lineage", "", 200)
+
+    assert 'href="#lineage-step1"' in page
+    assert "step0" not in page

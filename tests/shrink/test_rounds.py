@@ -102,6 +102,8 @@ def test_a_training_that_makes_it_worse_is_not_taken(digits: Dataset) -> None:
 
 def test_one_step_to_a_share_of_the_cost(digits: Dataset) -> None:
     found = shrink(mlp(64, 64), digits, RECIPE, to_cost(flops=0.5, multiple_of=1), rounds=1, tolerance=math.inf)
+    assert repr(found).startswith("<Shrunk in 1 round: ")
+    assert found._repr_html_().count("<tr>") == 1 + len(found.rounds)
     assert len(found.rounds) == 2
     assert found.rounds[0].epochs == ()
     assert len(found.rounds[1].epochs) == 3

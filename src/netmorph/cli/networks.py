@@ -45,13 +45,6 @@ BaseOption = Annotated[
     str | None, typer.Option("--base", help="For a file: the network before its first edit, as MODEL.")
 ]
 
-ALLOWED = {
-    "ANY": "yes, exactly",
-    "UNIFORM": "exactly by equal copies",
-    "INEXACT": "not exactly",
-    "FROZEN": "no",
-}
-
 
 @app.command()
 def groups(
@@ -86,6 +79,9 @@ def groups(
       netmorph groups mypackage.nets:build     called with input_shape= and classes= if it takes them; it may return
                                                (network, example inputs)
     """
+    from netmorph.graph import Allow
+    from netmorph.graph.views import MAY_CHANGE
+
     graph = _traced(model, input_shape, option, classes, base)
     told = [_told(group) for group in graph.groups.values()]
     if as_json:
@@ -101,7 +97,9 @@ def groups(
         counts = [str(len(group[role]) or "") for role in ("producers", "carriers", "consumers")]
         first, *others = group["reasons"] or [""]
         because = escape(f"{first} (and {len(others)} more, see --json)" if others else first)
-        table.add_row(escape(group["name"]), str(group["channels"]), *counts, ALLOWED[group["allows"]], because)
+        table.add_row(
+            escape(group["name"]), str(group["channels"]), *counts, MAY_CHANGE[Allow[group["allows"]]], because
+        )
         for role in ("producers", "carriers", "consumers") if every else ():
             for place in group[role]:
                 table.add_row(f"  {escape(place)}", "", "", "", "", "", role.removesuffix("s"), style="dim")

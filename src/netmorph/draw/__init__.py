@@ -2,7 +2,7 @@
 
 from netmorph.draw.boxes import Box, Change, Edge
 from netmorph.draw.diagram import Diagram, DrawError
-from netmorph.draw.differing import difference
+from netmorph.draw.differing import difference, edits
 from netmorph.draw.networks import architecture, module_tree
 
-__all__ = ["Box", "Change", "Diagram", "DrawError", "Edge", "architecture", "difference", "module_tree"]
+__all__ = ["Box", "Change", "Diagram", "DrawError", "Edge", "architecture", "difference", "edits", "module_tree"]

@@ -9,6 +9,7 @@ from typing import Any
 
 Shape = tuple[int, ...]
 OUTSIDE = -1  # the end of an edge that is at the edge of the box around it
+SPAN = " … "  # from one path to another
 
 
 class Change(StrEnum):
@@ -85,7 +86,8 @@ class Box:
         groups: names of the channel groups that it writes.
         inside: the boxes in it, in the order in which they ran.
         edges: between those.
-        paths: of equal boxes one after the other, drawn as one: all their paths.
+        paths: of equal boxes one after the other, drawn as one: all their paths; of several that come in turn, the
+            first and the last of each turn with SPAN between.
         together: how those stand to each other, where it is not just one after the other.
         content: where `inside` is left out of a picture, what is there.
         change: in a difference of two networks, what became of it.
@@ -100,8 +102,8 @@ class Box:
     parameters: int = 0
     flops: int = 0
     groups: tuple[str, ...] = ()
-    inside: tuple[Box, ...] = ()
-    edges: tuple[Edge, ...] = ()
+    inside: tuple[Box, ...] = field(default=(), repr=False)
+    edges: tuple[Edge, ...] = field(default=(), repr=False)
     paths: tuple[str, ...] = ()
     together: str = ""
     content: str = ""

@@ -24,7 +24,7 @@ class DrawError(NetmorphError):
     """There is nothing to draw, or no such kind of file."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Diagram:
     """Boxes with a title: `svg`, `html` and `as_json` show them; notebooks do by themselves.
 
@@ -124,6 +124,9 @@ class Diagram:
         else:
             told.append("From top to bottom: " + ", ".join(_words(box) for box in self.root.inside[:40]) + ".")
         return " ".join(told)
+
+    def __repr__(self) -> str:
+        return f"<Diagram of {self.title}: {self.numbers()}>"
 
     def _repr_svg_(self) -> str:
         return self.svg()

@@ -6,15 +6,20 @@ pairs, in the order of both. So what stays keeps its order, and edges of both ne
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from math import prod
+from typing import Any
+
+from torch import nn
 
 from netmorph.draw.boxes import OUTSIDE, Box, Change, Edge
-from netmorph.draw.diagram import Diagram
+from netmorph.draw.diagram import Diagram, DrawError
 from netmorph.draw.networks import groups_of
 from netmorph.draw.reading import read
-from netmorph.graph import Graph
+from netmorph.edit import Journal
+from netmorph.edit.journal import rebuild
+from netmorph.graph import Graph, trace
 
 Pair = tuple[Box | None, Box | None]
 
@@ -29,6 +34,29 @@ def difference(before: Graph, after: Graph, title: str = "") -> Diagram:
     whole = compared(first, second)
     names = f"{first.kind} → {second.kind}" if first.kind != second.kind else f"{first.kind}, before → after"
     return Diagram.of(title or names, whole, groups_of(before) | groups_of(after))
+
+
+def edits(
+    build: Callable[[], nn.Module], inputs: Any, journal: Journal, first: int, last: int | None = None, title: str = ""
+) -> Diagram:
+    """What edits of a journal changed: that with the number `first`, or all from it to `last`; the first has number 1.
+
+    Args:
+        build: makes the network before its first edit.
+        inputs: example inputs, see `trace`.
+        last: None for the one edit.
+
+    Raises:
+        DrawError: the journal has no such edits.
+        LoadError: it was not written for this network.
+        TraceError: see `trace`.
+    """
+    last = first if last is None else last
+    if not 1 <= first <= last <= len(journal):
+        raise DrawError(f"the journal has edits 1 to {len(journal)}; asked for were those from {first} to {last}")
+    before, after = (trace(rebuild(build(), journal[:count]), inputs, journal[:count]) for count in (first - 1, last))
+    told = "; ".join(str(entry.edit) for entry in journal[first - 1 : last][:3])
+    return difference(before, after, title or told + ("; ..." if last - first > 2 else ""))
 
 
 def compared(before: Box, after: Box) -> Box:

@@ -6,7 +6,8 @@ from collections.abc import Callable, Hashable, Sequence
 from dataclasses import replace
 from itertools import groupby
 
-from netmorph.draw.boxes import OUTSIDE, Box, Change, Edge
+from netmorph.draw.boxes import OUTSIDE, SPAN, Box, Change, Edge
+from netmorph.draw.turns import in_turn
 
 Step = tuple[int, int]  # from a place inside of a box to another
 SMALL = 4  # a chain of so many layers is told in words
@@ -18,12 +19,13 @@ def folded(box: Box) -> Box:
 
     Boxes are equal where they have the same structure and numbers. They are drawn as one where they follow each other,
     or run side by side, and nothing outside reads from or feeds some of them only. Four or more containers of the same
-    structure but other sizes that all read what those before gave (dense blocks) are drawn as one, too.
+    structure but other sizes that all read what those before gave (dense blocks) are drawn as one, too, and so are rows
+    of boxes that come in turn.
     """
     box = replace(box, inside=tuple(map(folded, box.inside)))
     for key, are_one in ((exactly, _are_a_row), (structure, _are_dense)):
         box = _merged(box, _runs(box, key, are_one))
-    return box
+    return in_turn(box, exactly, contents)
 
 
 def exactly(box: Box) -> Hashable:
@@ -126,7 +128,8 @@ def _shown(box: Box, level: int, may_open: Callable[[Box, int], bool], seen: dic
     if box.change in (None, Change.NEW, Change.GONE) and structure(box) in seen and not is_small(box):
         return replace(box, inside=(), edges=(), content=f"as {seen[structure(box)]}")
     if is_small(box) or box.change == Change.SAME or not may_open(box, level):
-        return replace(box, inside=(), edges=(), content=contents(box))
+        words = contents(box)
+        return replace(box, inside=(), edges=(), content="" if box.kind == f"({words})" else words)
     return _opened(box, level, may_open, seen)
 
 
@@ -174,9 +177,12 @@ def contents(box: Box) -> str:
 
 def name_in(box: Box, around: str) -> str:
     """The path of a box as it is told inside of another one; of several, the first and the last."""
-    names = [path.removeprefix(f"{around}.") if around else path for path in (box.paths or (box.path,))]
+    paths = [path for given in box.paths or (box.path,) for path in given.split(SPAN)]
+    names = [path.removeprefix(f"{around}.") if around else path for path in paths]
     if len({*names}) == 1:
         return names[0] if names[0] != around else ""
     first, last = names[0], names[-1]
-    stem = first.rstrip("0123456789")
-    return f"{first} … {last.removeprefix(stem)}"
+    for stem in (first.rstrip("0123456789"), first[: first.rfind(".") + 1]):
+        if last.startswith(stem):
+            return f"{first}{SPAN}{last.removeprefix(stem)}"
+    return f"{first}{SPAN}{last}"

@@ -93,7 +93,8 @@ def lines(box: Box, around: str) -> tuple[Line, ...]:
     times = f"{box.times} × " if box.times > 1 else ""
     first = f"{sign}{name_in(box, around)}".rstrip(), f"{times}{box.kind} {box.detail}".rstrip()
     if letters.width(*first) > WIDEST:
-        first = letters.fitted(first[0], WIDEST), letters.fitted(first[1], WIDEST - letters.width(first[0]))
+        kind = letters.fitted(first[1], max(WIDEST / 2, WIDEST - letters.width(first[0])))
+        first = letters.fitted(first[0], (WIDEST - letters.width("", kind)) / 1.1), kind  # bold letters are wider
     words = letters.wrapped(box.content, CONTENT)
     if len(words) > 2:
         words = [words[0], letters.fitted(f"{words[1]} …", CONTENT)]

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from netmorph.edit.blocks import IDEMPOTENT, THERE, Spec, chain_of, dense, start_identity, start_r2r
-from netmorph.edit.plan import Plan
+from netmorph.edit.plan import Described, Plan
 from netmorph.edit.trial import holds_its_number, listed_behind
 from netmorph.errors import EditError, suggest
 from netmorph.graph import Allow, Graph
@@ -23,8 +23,8 @@ from netmorph.widenings import WidthError
 Start = Callable[[nn.Module, torch.Generator], None]
 
 
-@dataclass(frozen=True)
-class DeepenEdit:
+@dataclass(frozen=True, repr=False)
+class DeepenEdit(Described):
     """A new block behind module `after`: an entry of its own where that is an entry of a list that may grow there.
 
     Elsewhere both stand in its place, one in the other's container.

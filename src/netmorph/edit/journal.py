@@ -27,7 +27,7 @@ from netmorph.edit.snapshot import Before, tensors_of
 from netmorph.errors import NetmorphError
 from netmorph.files import SaveError, atomic_write
 from netmorph.graph.held import look, root
-from netmorph.graph.journal import Description, Entry, Journal, sizes_in
+from netmorph.graph.journal import Description, Edits, Entry, Journal, sizes_in
 from netmorph.lazy import built_by, check_sized
 from netmorph.memory import check_fits
 from netmorph.memory_layout import laid_out
@@ -135,7 +135,7 @@ def load(path: str | Path, base: Callable[..., nn.Module] | None = None) -> tupl
     told, journal, tensors = _read(path)
     model = _own_base(path, told) if base is None else _built(base, told)
     check_sized(model, LoadError, built_by("base="))
-    return _filled(path, rebuild(model, journal), tensors), journal
+    return _filled(path, rebuild(model, journal), tensors), Edits(journal)
 
 
 def load_onto(path: str | Path, model: nn.Module, journal: Journal) -> Journal:

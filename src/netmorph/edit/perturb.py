@@ -9,15 +9,15 @@ import torch
 from torch import Tensor
 
 from netmorph.draws import fresh_like
-from netmorph.edit.plan import Plan
+from netmorph.edit.plan import Described, Plan
 from netmorph.errors import EditError
 from netmorph.graph import Graph
 from netmorph.graph.journal import Description
 from netmorph.seeds import generator_of
 
 
-@dataclass(frozen=True)
-class PerturbEdit:
+@dataclass(frozen=True, repr=False)
+class PerturbEdit(Described):
     """Parameters become `shrink * w + perturb * noise`.
 
     Attributes:

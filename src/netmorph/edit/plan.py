@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
@@ -11,6 +12,7 @@ from torch import Tensor, nn
 from netmorph.graph import Graph
 from netmorph.graph.axis import Atom
 from netmorph.graph.journal import Description, Entry
+from netmorph.showing import Shows, View
 
 MomentMap = Callable[[Tensor, int], Tensor]
 
@@ -57,6 +59,18 @@ class Plan:
     def new_modules(self) -> dict[str, nn.Module]:
         """Those that the plan puts in, wherever."""
         return self.modules | self.inserted
+
+
+class Described(Shows):
+    """An edit that shows itself by its description."""
+
+    @abstractmethod
+    def describe(self) -> Description:
+        """See `Edit`."""
+
+    def view(self) -> View:
+        """What it would do."""
+        return self.describe().view()
 
 
 @runtime_checkable

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from netmorph.edit.blocks import NOTHING, Layer, Spec, chain_of, spec_of
 from netmorph.edit.depth import module_at
 from netmorph.edit.layers import channels_of, dense_weight, grouped, groups_of, layer_at, stride_of
-from netmorph.edit.plan import Plan
+from netmorph.edit.plan import Described, Plan
 from netmorph.errors import EditError
 from netmorph.graph import Graph
 from netmorph.graph.journal import Description
@@ -54,8 +54,8 @@ pointwise_first = Factoring("pointwise_first", False, lambda weight: weight.move
 FACTORINGS = {factoring.name: factoring for factoring in (kernel_first, pointwise_first)}
 
 
-@dataclass(frozen=True, eq=False)
-class FactorizeEdit:
+@dataclass(frozen=True, eq=False, repr=False)
+class FactorizeEdit(Described):
     """Layer `layer` becomes two.
 
     Attributes:
@@ -103,8 +103,8 @@ class FactorizeEdit:
         )
 
 
-@dataclass(frozen=True)
-class MergeEdit:
+@dataclass(frozen=True, repr=False)
+class MergeEdit(Described):
     """Two layers in a row become one, which takes the place of `first`.
 
     Attributes:

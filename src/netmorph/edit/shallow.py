@@ -17,7 +17,7 @@ from torch.utils._pytree import tree_leaves
 from netmorph.edit.blocks import GONE, NOTHING, Spec, dense, set_dense
 from netmorph.edit.depth import check_one_tensor, features, module_at
 from netmorph.edit.numbered import numbered
-from netmorph.edit.plan import Plan
+from netmorph.edit.plan import Described, Plan
 from netmorph.edit.trial import listed_out
 from netmorph.errors import EditError
 from netmorph.graph import Contraction, Graph, Value
@@ -56,8 +56,8 @@ class Affine:
     error: float
 
 
-@dataclass(frozen=True)
-class ShallowEdit:
+@dataclass(frozen=True, repr=False)
+class ShallowEdit(Described):
     """Module `path` is replaced by nothing (its input passes through) or by an affine layer.
 
     As an entry of a list that may go without it, it goes; what was fitted to its effect leaves an `nn.Identity` there.

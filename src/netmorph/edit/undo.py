@@ -28,7 +28,7 @@ from torch import Tensor, nn
 
 from netmorph.edit.depth import module_at
 from netmorph.edit.fit import times
-from netmorph.edit.plan import MomentMap, Plan
+from netmorph.edit.plan import Described, MomentMap, Plan
 from netmorph.edit.rank import merge
 from netmorph.edit.snapshot import Before, Parts, before_of, kinds_of, tensors_of
 from netmorph.edit.tensors import spread
@@ -59,8 +59,8 @@ def forget(graph: Graph) -> Graph:
     return replace(graph, journal=tuple(replace(entry, before=None) for entry in graph.journal))
 
 
-@dataclass(frozen=True, eq=False)
-class UndoEdit:
+@dataclass(frozen=True, eq=False, repr=False)
+class UndoEdit(Described):
     """The edit that takes another one back.
 
     Attributes:

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from netmorph.draws import Draw, Joined, layer_spread
 from netmorph.edit.fit import Fit, Growth, fit
-from netmorph.edit.plan import MomentMap, Plan
+from netmorph.edit.plan import Described, MomentMap, Plan
 from netmorph.edit.recurrence import equal_rows
 from netmorph.edit.tensors import full_like, mean_like, mix, read, read_moment, spread, write, write_moment
 from netmorph.errors import EditError
@@ -44,8 +44,8 @@ class Reading:
     offsets: Mapping[str, float] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, eq=False)
-class WidthEdit:
+@dataclass(frozen=True, eq=False, repr=False)
+class WidthEdit(Described):
     """Any number of groups go through channel maps, in one step.
 
     Attributes:

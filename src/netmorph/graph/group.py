@@ -20,7 +20,7 @@ from netmorph.graph.axis import Allow, Atom, Axis, Change, Limit, along, atoms, 
 from netmorph.graph.bounds import Bound, Order, bounds, keep_pairs, least, most
 from netmorph.graph.decided import decided
 from netmorph.graph.elsewhere import elsewhere, freeze_beside, reached
-from netmorph.graph.journal import Journal
+from netmorph.graph.journal import Edits, Journal
 from netmorph.graph.record import Recording, record
 from netmorph.graph.root_scale import freeze_where_not_seen, freeze_where_nothing_folds
 from netmorph.graph.rules import Attribute, Coupling, Fill, Role, Use, couple
@@ -35,7 +35,9 @@ from netmorph.graph.running import (
 from netmorph.graph.slots import Kept
 from netmorph.graph.unwrap import unwrap
 from netmorph.graph.value import Value
+from netmorph.graph.views import of_graph, of_group
 from netmorph.lazy import check_sized
+from netmorph.showing import Shows, View
 
 ROLES = list(Role)  # writers first: they name a group
 
@@ -73,8 +75,8 @@ class Site:
         return along(tensor, self.dim, self.axis, changes)
 
 
-@dataclass(frozen=True)
-class Group:
+@dataclass(frozen=True, repr=False)
+class Group(Shows):
     """Channels that change width together, under the name of the module that first writes them.
 
     Where one module writes several groups (heads and their width), the others have the name of the attribute that
@@ -119,6 +121,10 @@ class Group:
         """The sites of one role."""
         return tuple(site for site in self.sites if site.use.role is role)
 
+    def view(self) -> View:
+        """Where the channels occur."""
+        return of_group(self)
+
     def __str__(self) -> str:
         """One line: name, width, sites by role, and what limits the group."""
         counts = ", ".join(f"{len(self.where(role))} {role.value}s" for role in Role if self.where(role))
@@ -133,8 +139,8 @@ _ONE_GRAPH = (
 )
 
 
-@dataclass(frozen=True)
-class Graph:
+@dataclass(frozen=True, repr=False)
+class Graph(Shows):
     """A traced model: a snapshot of its structure. `apply` returns the next one.
 
     Attributes:
@@ -166,6 +172,13 @@ class Graph:
     copies: tuple[nn.Module, ...] = ()
     bounds: tuple[Bound | Order, ...] = ()
     unreached: frozenset[str] = frozenset()
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "journal", Edits(self.journal))
+
+    def view(self) -> View:
+        """The groups in the order in which the forward meets them, as `netmorph groups` tells them."""
+        return of_graph(self)
 
     def group(self, name: str) -> Group:
         """The group of this name, or the one whose channels the module of this name writes.

@@ -11,9 +11,11 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from numbers import Real
 from typing import Any
 
+from netmorph.showing import Shows, View
 
-@dataclass(frozen=True)
-class Description:
+
+@dataclass(frozen=True, repr=False)
+class Description(Shows):
     """An edit for people.
 
     Attributes:
@@ -38,6 +40,14 @@ class Description:
 
     def __str__(self) -> str:
         return f"{self.kind} ({self.method}) of {self.layer!r} from {self.before} to {self.after}"
+
+    def view(self) -> View:
+        """Widths before and after, of each group where there are several, and the errors of fits."""
+        widths = self.widths or {self.layer: [self.before, self.after]}
+        fits = (("left out", self.left_out_error), ("after the fit", self.fitted_error))
+        notes = [f"relative error {name}: {error:.3g}" for name, error in fits if error is not None]
+        rows = ((name, before, after) for name, (before, after) in widths.items())
+        return View(str(self), ("where", "before", "after"), rows, notes=notes)
 
     def as_json(self) -> dict[str, Any]:
         """The fields that the edit has."""
@@ -67,8 +77,8 @@ class Description:
         )
 
 
-@dataclass(frozen=True)
-class Entry:
+@dataclass(frozen=True, repr=False)
+class Entry(Shows):
     """One edit in the journal.
 
     Attributes:
@@ -89,6 +99,11 @@ class Entry:
     replaced: dict[str, list[int]] = field(default_factory=dict)
     inverse: dict[str, Any] | None = None
     before: object | None = field(default=None, repr=False, compare=False)
+
+    def view(self) -> View:
+        """The edit, and by how much it changed the outputs."""
+        told = self.edit.view()
+        return replace(told, title=f"{told.title}: outputs changed by {self.error:.3g}")
 
     def as_json(self) -> dict[str, Any]:
         """The fields that are saved."""
@@ -118,6 +133,22 @@ class Entry:
 
 
 Journal = tuple[Entry, ...]
+
+
+class Edits(Shows, tuple[Entry, ...]):
+    """A journal that shows itself."""
+
+    def view(self) -> View:
+        """A row for each edit."""
+        return View(
+            f"Journal of {len(self)} edit{'' if len(self) == 1 else 's'}",
+            ("number", "edit", "method", "where", "before", "after", "outputs changed by"),
+            (
+                (number, told.kind, told.method, told.layer, told.before, told.after, entry.error)
+                for number, entry in enumerate(self, start=1)
+                for told in [entry.edit]
+            ),
+        )
 
 
 def sizes_in(value: Any) -> Any:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -96,8 +96,14 @@ def height(networks: Sequence[NetworkRecord], best: int) -> float:
     return ROW * (max(place(networks, best).values()) + 1) + 110
 
 
-def lineage(figure: Figure, networks: Sequence[NetworkRecord], best: int, criterion: Criterion) -> Mapping[str, str]:
-    """Draw the tree of the evolved networks; the colour of a node is its validation number that chooses."""
+def lineage(
+    figure: Figure, networks: Sequence[NetworkRecord], best: int, criterion: Criterion, linked: Collection[int] = ()
+) -> Mapping[str, str]:
+    """Draw the tree of the evolved networks; the colour of a node is its validation number that chooses.
+
+    Args:
+        linked: networks whose nodes lead to the element `lineage-stepID` of the page.
+    """
     axes = figure.add_subplot()
     rows = place(networks, best)
     spine = {network.id for network in ancestry(networks, best)}
@@ -125,7 +131,9 @@ def lineage(figure: Figure, networks: Sequence[NetworkRecord], best: int, criter
                 fontsize=9.5,
                 color=INK if kept else GREY,
             )
-        look: dict[str, Any] = {"gid": f"n{network.id}", "zorder": 3}
+        # The figure's name, lineage, is put in front of each id in it, that of the link too.
+        url = f"#step{network.id}" if network.id in linked else None
+        look: dict[str, Any] = {"gid": f"n{network.id}", "zorder": 3, "url": url}
         if network.score is None:
             look |= {
                 "marker": "x" if network.state == State.FAILED else "o",
@@ -138,7 +146,7 @@ def lineage(figure: Figure, networks: Sequence[NetworkRecord], best: int, criter
             look |= {"ms": 11} if kept else {"ms": 8, "alpha": 0.7}
         axes.plot(x, y, **look)
         if network.id == best or network.survivor:
-            axes.plot(x, y, "o", zorder=4, **(_BEST_RING if network.id == best else _SURVIVOR_RING))
+            axes.plot(x, y, "o", zorder=4, url=url, **(_BEST_RING if network.id == best else _SURVIVOR_RING))
     _key(axes, by_id.get(best), criterion)
     axes.set_xlim(rounds[0] - 0.4, rounds[-1] + 0.4)
     axes.set_ylim(max(rows.values()) + 0.8, -0.8)

@@ -11,6 +11,7 @@ from netmorph.files import write_text
 from netmorph.report.arms import look
 from netmorph.report.changes import changes
 from netmorph.report.figures import image_format, save, value_of
+from netmorph.report.listing import ancestry
 from netmorph.report.numbers import duration
 from netmorph.report.sections import sections
 from netmorph.report.summary import FEW, class_rows, found_by, is_training, number_table, rows, status, worst
@@ -78,13 +79,14 @@ def page(records: Records) -> str:
     report = found.exhibits.classification
     classes = [] if report is None else class_rows(report)
     evolved = None if is_training(records) else found.evolved
+    pictures = changes(records.path.resolve().parent, ancestry(networks, evolved.id)) if evolved else []
     return render(
         "page.html",
         title=records.meta("title") or records.path.resolve().parent.name,
         headline=headline(found, networks, records.meta("round"), criterion),
         status=status(records),
         rows=rows(found, criterion),
-        sections=sections(records, found),
+        sections=sections(records, found, frozenset(step.id for step in pictures[1:])),
         numbers=number_table(found, criterion),
         text=found.exhibits.text,
         report=report,
@@ -96,7 +98,7 @@ def page(records: Records) -> str:
         value_of=value_of,
         best=found.best and found.best.id,
         making=making(records, found),
-        changes=evolved and changes(records.path.resolve().parent, evolved.id),
+        changes=pictures,
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -39,13 +39,18 @@ class Section:
         return "" if self.draw is None else svg(self.draw, self.id, f"{self.title}. {self.caption}", self.height)
 
 
-def sections(records: Records, found: Result) -> list[Section]:
-    """The figures of a run; `found` is what it has found."""
+def sections(records: Records, found: Result, linked: Collection[int] = ()) -> list[Section]:
+    """The figures of a run.
+
+    Args:
+        found: what it has found.
+        linked: networks of which the page shows what differs from their parents.
+    """
     networks = records.networks()
     if is_training(records):
         own, answered_by = _of_training(records, networks), ""
     else:
-        own, answered_by = _of_evolution(records, found, networks), ", by the ensemble of the survivors"
+        own, answered_by = _of_evolution(records, found, networks, linked), ", by the ensemble of the survivors"
     shown = _OF_THE_TEST.get(exhibit_of(records))
     return own if shown is None else [*own, shown(found, f"On the test set{answered_by}.")]
 
@@ -134,7 +139,9 @@ def _of_training(records: Records, networks: Sequence[NetworkRecord]) -> list[Se
     return curves
 
 
-def _of_evolution(records: Records, found: Result, networks: Sequence[NetworkRecord]) -> list[Section]:
+def _of_evolution(
+    records: Records, found: Result, networks: Sequence[NetworkRecord], linked: Collection[int]
+) -> list[Section]:
     criterion = Criterion.of(records.meta("criterion"))
     name = criterion.name
     evolved = [network for network in networks if network.arm == ArmName.EVOLVE]
@@ -167,7 +174,7 @@ def _of_evolution(records: Records, found: Result, networks: Sequence[NetworkRec
             "Each network and the edits that made it from its parent; the blue line leads to the best one. "
             "Where space is short an edit is its first letter: W widen, N narrow, D deepen, S shallow. "
             "Hover over a node for its numbers.",
-            partial(lineage.lineage, networks=evolved, best=id, criterion=criterion) if ready else None,
+            partial(lineage.lineage, networks=evolved, best=id, criterion=criterion, linked=linked) if ready else None,
             tree_height,
         ),
         Section(

@@ -12,6 +12,8 @@ from netmorph.run.names import ArmName
 from netmorph.run.ranking import best, front, ranked, spent, trained
 from netmorph.run.records import Records, RecordsError
 from netmorph.run.rows import NetworkRecord
+from netmorph.run.views import of_result
+from netmorph.showing import Shows, View
 from netmorph.tasks import Numbers
 from netmorph.typed import check_fields
 
@@ -138,8 +140,8 @@ class ConstantResult:
         return ConstantResult(told["name"], _of("test", told))
 
 
-@dataclass(frozen=True)
-class Result:
+@dataclass(frozen=True, repr=False)
+class Result(Shows):
     """What a run has found.
 
     Attributes:
@@ -168,6 +170,10 @@ class Result:
     front: tuple[int, ...]
     exhibits: Exhibits = field(default_factory=Exhibits)
     constant: ConstantResult | None = None
+
+    def view(self) -> View:
+        """The best network, then what each arm has found."""
+        return of_result(self)
 
     def as_json(self) -> dict[str, Any]:
         """Plain values, as the records keep them and `netmorph show --json` tells them."""

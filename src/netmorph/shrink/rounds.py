@@ -23,6 +23,7 @@ from netmorph.graph.journal import Journal
 from netmorph.measure.cost import cost
 from netmorph.observe.samples import Samples
 from netmorph.seeds import check_seed, generator_of
+from netmorph.showing import Shows, View
 from netmorph.shrink.progress import Progress, Round
 from netmorph.shrink.ranks import ShrinkError, Widths
 from netmorph.shrink.rebuilding import Rebuild, kept
@@ -31,6 +32,7 @@ from netmorph.train.history import Epoch, History
 from netmorph.train.inputs import examples, prepare, reference
 from netmorph.train.loop import train
 from netmorph.train.recipe import Recipe
+from netmorph.wording import compact
 
 Recipes = Callable[[int], Recipe | None]
 
@@ -39,8 +41,8 @@ CALIBRATION_BATCH = 100
 TRIES = 3
 
 
-@dataclass(frozen=True, eq=False)
-class Shrunk:
+@dataclass(frozen=True, eq=False, repr=False)
+class Shrunk(Shows):
     """What came of it.
 
     Attributes:
@@ -54,6 +56,29 @@ class Shrunk:
     start: Graph
     rounds: Sequence[Round]
     stopped: str
+
+    def view(self) -> View:
+        """A row for each round, those that were kept in bold."""
+        first, last = self.rounds[0], [entry for entry in self.rounds if entry.kept][-1]
+        rounds = len(self.rounds) - 1
+        return View(
+            f"Shrunk in {rounds} round{'' if rounds == 1 else 's'}: "
+            f"{compact(first.parameters)} → {compact(last.parameters)} parameters, "
+            f"{compact(first.flops)} → {compact(last.flops)} FLOPs",
+            ("round", "parameters", "FLOPs", *(f"validation {name}" for name in first.numbers), "kept"),
+            (
+                (
+                    entry.number,
+                    entry.parameters,
+                    compact(entry.flops),
+                    *map(entry.numbers.get, first.numbers),
+                    entry.kept,
+                )
+                for entry in self.rounds
+            ),
+            strong=frozenset(place for place, entry in enumerate(self.rounds) if entry.kept),
+            notes=[self.stopped],
+        )
 
 
 def shrink(

@@ -5,7 +5,8 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from netmorph.graph.journal import Journal
+from netmorph.graph.journal import Edits, Journal
+from netmorph.showing import Shows, View
 from netmorph.tasks import LOSS, Numbers
 from netmorph.typed import check_fields
 
@@ -67,7 +68,7 @@ def _if_finite(value: float) -> float | None:
     return value if math.isfinite(value) else None
 
 
-class History(tuple[Epoch, ...]):
+class History(Shows, tuple[Epoch, ...]):
     """The epochs of a run, in order.
 
     Attributes:
@@ -83,13 +84,35 @@ class History(tuple[Epoch, ...]):
     def __new__(cls, epochs: Iterable[Epoch] = (), journal: Journal = (), done: int = 0, steps: int = 0) -> "History":
         """Histories are equal if their epochs are."""
         made = super().__new__(cls, epochs)
-        made.journal, made.done, made.steps = journal, done, steps
+        made.journal, made.done, made.steps = Edits(journal), done, steps
         return made
 
     @property
     def progress(self) -> float:
         """The share of all steps that are done when `edit` is asked, from 0 to 1."""
         return self.done / self.steps if self.steps else 0.0
+
+    def view(self) -> View:
+        """A row for each epoch, the best one in bold."""
+        if not self:
+            return View("History of no epoch")
+        names = [*self[0].train, *(name for name in self[0].validation if name not in self[0].train)]
+        parts = [(part, name) for part in ("train", "validation") for name in names if name in getattr(self[0], part)]
+        told = ", ".join(f"{name} {value:.4g}" for name, value in self.best.validation.items())
+        return View(
+            f"History of {len(self)} epochs, the best {self.best.epoch}: validation {told}",
+            ("epoch", *(f"{part} {name}" for part, name in parts), "learning rate", "seconds"),
+            (
+                (
+                    epoch.epoch,
+                    *(getattr(epoch, part).get(name) for part, name in parts),
+                    epoch.learning_rate,
+                    epoch.seconds,
+                )
+                for epoch in self
+            ),
+            strong=frozenset([self.index(self.best)]),
+        )
 
     @property
     def best(self) -> Epoch:

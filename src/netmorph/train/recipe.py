@@ -8,13 +8,14 @@ from types import NoneType, UnionType
 from typing import Any, get_args
 
 from netmorph.errors import NetmorphError, suggest
+from netmorph.showing import Shows, View
 from netmorph.train.optimizers import OPTIMIZERS, USUAL_DECAY
 from netmorph.train.schedules import SCHEDULES
 from netmorph.train.views import VIEWS
 
 
-@dataclass(frozen=True)
-class Recipe:
+@dataclass(frozen=True, repr=False)
+class Recipe(Shows):
     """Hyper-parameters of one training run; plain values, so that `dataclasses.asdict` of it is JSON.
 
     Attributes:
@@ -88,6 +89,21 @@ class Recipe:
     bf16: bool = False
     channels_last: bool = False
     compile: bool = False
+
+    def __repr__(self) -> str:
+        """What differs from the usual; evaluates to an equal recipe."""
+        return f"Recipe({', '.join(f'{name}={value!r}' for name, value in self._unusual().items())})"
+
+    def view(self) -> View:
+        """The values that differ from the usual; the others in a line."""
+        unusual, usual = self._unusual(), {field.name: field.default for field in fields(self)}
+        rows = ((name, str(value), str(usual[name])) for name, value in unusual.items())
+        others = ", ".join(f"{name} {value}" for name, value in usual.items() if name not in unusual)
+        return View(repr(self), ("", "value", "usual"), rows, notes=[f"As usual: {others}"])
+
+    def _unusual(self) -> dict[str, object]:
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        return {field.name: values[field.name] for field in fields(self) if values[field.name] != field.default}
 
     def __post_init__(self) -> None:
         for field in fields(self):  # JSON gives lists; NumPy and PyTorch numbers could not be written as JSON
