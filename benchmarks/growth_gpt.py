@@ -22,7 +22,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from benchmarks._growing import Row, Setting, Text, branches
+from benchmarks._growing import Options, Row, Setting, Text, branches
 from benchmarks._growing_tables import FULL, THIRD, TWO_THIRDS, Line, picture, table
 from benchmarks.engine import machine_line
 from benchmarks.narrowing import read_records
@@ -50,7 +50,6 @@ SETTING = Setting(
     ),
     full={"depth": 4, "channels": 32, "heads": 4, "tied": False},
 )
-LAYERS: int = SETTING.full["depth"]
 
 
 @dataclass(frozen=True)
@@ -66,14 +65,18 @@ class Table:
     seeds: int = 5
 
 
-def _as_gpt2(block: nn.Module) -> None:
-    """First weights of a block as the whole network of the full depth has them."""
-    assert isinstance(block, Block)
-    for layer in block.modules():
-        if isinstance(layer, nn.Linear):
-            scale = (2 * LAYERS) ** -0.5 if layer in (block.attention.out, block.fc2) else 1.0
-            nn.init.normal_(layer.weight, std=DEVIATION * scale)
-            nn.init.zeros_(layer.bias)
+def _as_gpt2(depth: int) -> Callable[[nn.Module], None]:
+    """First weights of a block as a whole network of that depth has them."""
+
+    def draw(block: nn.Module) -> None:
+        assert isinstance(block, Block)
+        for layer in block.modules():
+            if isinstance(layer, nn.Linear):
+                scale = (2 * depth) ** -0.5 if layer in (block.attention.out, block.fc2) else 1.0
+                nn.init.normal_(layer.weight, std=DEVIATION * scale)
+                nn.init.zeros_(layer.bias)
+
+    return draw
 
 
 def _larger(times: float) -> Callable[[nn.Module], None]:
@@ -89,86 +92,95 @@ def _larger(times: float) -> Callable[[nn.Module], None]:
     return draw
 
 
-DEPTHS: dict[str, Way] = {
-    **WAYS,
-    "random as GPT-2": drawn(_as_gpt2),
-    "random, twice as large": drawn(_larger(2)),
-    "random, four times as large": drawn(_larger(4)),
-}
-WIDTHS = ("r2r", "net2net", "copied_pairs", "random_pad")
 ONE = {"depth": 1}
-HALF = {"channels": SETTING.full["channels"] // 2, "heads": SETTING.full["heads"] // 2}
 SMALL, HALF_WIDTH = "one layer to the end", "half the width to the end"
 RISE = 200  # steps
 
 
-def _late(name: str, share: float, way: str = "random", **other: Any) -> Row:
-    """From one layer to all at a share of the steps."""
-    return Row(name, ONE, ((share, to_depth(LAYERS, DEPTHS[way])),), **other)
+def tables(full: Options) -> tuple[Table, ...]:
+    """The questions to a network of these options, which all rows end with."""
+    depth, width = full["depth"], full["channels"]
+    half = {"channels": width // 2, "heads": full["heads"] // 2}
+    ways: dict[str, Way] = {
+        **WAYS,
+        "random as GPT-2": drawn(_as_gpt2(depth)),
+        "random, twice as large": drawn(_larger(2)),
+        "random, four times as large": drawn(_larger(4)),
+    }
 
+    def late(name: str, share: float, way: str = "random", **other: Any) -> Row:
+        """From one layer to all at a share of the steps."""
+        return Row(name, ONE, ((share, to_depth(depth, ways[way])),), **other)
 
-def _in_three(name: str, shares: Sequence[float], way: str) -> Row:
-    """From one layer to 2, 3 and 4."""
-    growths = [(share, to_depth(depth, DEPTHS[way])) for depth, share in enumerate(shares, 2)]
-    return Row(name, ONE, tuple(growths))
+    def in_three(shares: Sequence[float], way: str) -> Row:
+        """From one layer to half, three quarters and all of them."""
+        depths = (depth // 2, depth * 3 // 4, depth)
+        growths = [(share, to_depth(each, ways[way])) for share, each in zip(shares, depths, strict=True)]
+        name = f"{_listed(depths)} layers at {_listed([round(100 * share) for share in shares])}%: {way}"
+        return Row(name, ONE, tuple(growths))
 
+    def wider(share: float, method: str) -> Row:
+        """From half the width to all of it."""
+        growth = share, by_width(2, widenings.WIDENINGS[method])
+        return Row(f"width at {round(100 * share)}%: {method}", half, (growth,))
 
-def _wider(name: str, share: float, method: str) -> Row:
-    """From half the width to all of it."""
-    return Row(name, HALF, ((share, by_width(2, widenings.WIDENINGS[method])),))
-
-
-TABLES = (
-    Table(
-        "From one layer to four, and sizes that do not grow",
-        (
-            Row(FULL),
-            Row(TWO_THIRDS, length=2 / 3),
-            Row(THIRD, length=1 / 3),
-            Row(SMALL, ONE),
-            _late("at 50%: random", 0.5),
-            _late("at 80%: random", 0.8),
-            _late("at 80%: copied", 0.8, "copied"),
+    return (
+        Table(
+            f"From one layer to {depth}, and sizes that do not grow",
+            (
+                Row(FULL),
+                Row(TWO_THIRDS, length=2 / 3),
+                Row(THIRD, length=1 / 3),
+                Row(SMALL, ONE),
+                late("at 50%: random", 0.5),
+                late("at 80%: random", 0.8),
+                late("at 80%: copied", 0.8, "copied"),
+            ),
         ),
-    ),
-    Table(
-        "In what way, later, and in three steps",
-        (
-            _late("at 80%: zero", 0.8, "zero"),
-            _late("at 80%: r2r", 0.8, "r2r"),
-            _late("at 80%: random as GPT-2", 0.8, "random as GPT-2"),
-            _late("at 80%: random, twice as large", 0.8, "random, twice as large"),
-            _late("at 80%: random, four times as large", 0.8, "random, four times as large"),
-            _late("at 90%: random", 0.9),
-            _in_three("2, 3, 4 layers at 60, 70, 80%: copied", (0.6, 0.7, 0.8), "copied"),
+        Table(
+            "In what way, later, and in three steps",
+            (
+                late("at 80%: zero", 0.8, "zero"),
+                late("at 80%: r2r", 0.8, "r2r"),
+                late("at 80%: random as GPT-2", 0.8, "random as GPT-2"),
+                late("at 80%: random, twice as large", 0.8, "random, twice as large"),
+                late("at 80%: random, four times as large", 0.8, "random, four times as large"),
+                late("at 90%: random", 0.9),
+                in_three((0.6, 0.7, 0.8), "copied"),
+            ),
+            seeds=3,
         ),
-        seeds=3,
-    ),
-    Table(
-        "A size between, and copies earlier",
-        (Row("two layers to the end", {"depth": 2}), _late("at 50%: copied", 0.5, "copied")),
-        seeds=1,
-    ),
-    Table(
-        "What else: one layer to four at 80%, random",
-        (
-            _late("the rate rises again in 200 steps", 0.8, after=rise(RISE)),
-            _late("twice the rate from growth on", 0.8, after=divide(0.5)),
-            _late("a fresh optimizer", 0.8, fresh=True),
-            _late("decay of 10%", 0.8, decay_share=0.1),
+        Table(
+            "A size between, and copies earlier",
+            (Row("two layers to the end", {"depth": 2}), late("at 50%: copied", 0.5, "copied")),
+            seeds=1,
         ),
-        seeds=3,
-    ),
-    Table(
-        "From half the width",
-        (
-            Row(HALF_WIDTH, HALF),
-            *(_wider(f"width at 80%: {method}", 0.8, method) for method in WIDTHS),
-            _wider("width at 50%: net2net", 0.5, "net2net"),
+        Table(
+            f"What else: one layer to {depth} at 80%, random",
+            (
+                late("the rate rises again in 200 steps", 0.8, after=rise(RISE)),
+                late("twice the rate from growth on", 0.8, after=divide(0.5)),
+                late("a fresh optimizer", 0.8, fresh=True),
+                late("decay of 10%", 0.8, decay_share=0.1),
+            ),
+            seeds=3,
         ),
-        seeds=2,
-    ),
-)
+        Table(
+            "From half the width",
+            (
+                Row(HALF_WIDTH, half),
+                *(wider(0.8, method) for method in ("r2r", "net2net", "copied_pairs", "random_pad")),
+                wider(0.5, "net2net"),
+            ),
+            seeds=2,
+        ),
+    )
+
+
+def _listed(numbers: Sequence[int]) -> str:
+    return ", ".join(map(str, numbers))
+
+
 SHOWN = (FULL, THIRD, SMALL, "at 50%: random", "at 80%: random", "at 80%: copied")
 
 
@@ -176,18 +188,19 @@ def main(arguments: Sequence[str] = ()) -> None:
     options = _options(arguments)
     torch.set_num_threads(1)
     keep_freed_memory()
-    setting = replace(SETTING, data=options.data, steps=options.steps)
+    setting = _setting(options)
+    questions = tables(setting.full)
     journal = options.folder / "rows.jsonl"
     told = setting.told()
     lines = [line for line in read_records(journal) if line["setting"] == told]
     if not options.report:
         options.folder.mkdir(parents=True, exist_ok=True)
-        for line in _results(setting, lines, [TABLES[number - 1] for number in options.only], options.seeds):
+        for line in _results(setting, lines, [questions[number - 1] for number in options.only], options.seeds):
             lines.append(line)
             with journal.open("a") as file:
                 file.write(json.dumps(line) + "\n")
             print(f"seed {line['seed']}, {line['row']}: {line['loss']:.4f}, {line['cpu']} s", flush=True)
-    report = markdown(lines)
+    report = markdown(questions, lines)
     write_text(options.folder / "tables.md", report)
     picture(lines, SHOWN, options.folder / "growth-text.png")
     print(report)
@@ -214,13 +227,24 @@ def _results(setting: Setting, known: Sequence[Line], asked: Sequence[Table], se
             began = time.process_time()
 
 
-def markdown(lines: Sequence[Line]) -> str:
+def markdown(questions: Sequence[Table], lines: Sequence[Line]) -> str:
     """The tables of a page, with what they depend on."""
     parts = []
-    for one in TABLES:
+    for one in questions:
         parts += [f"{one.title}:\n", table([row.name for row in one.rows], lines)]
     minutes = sum(line["cpu"] for line in lines) / 60
     return "\n".join([*parts, f"{machine_line()}; {minutes:.0f} minutes of processor time.\n"])
+
+
+def _setting(options: argparse.Namespace) -> Setting:
+    return replace(
+        SETTING,
+        data=options.data,
+        window=options.window,
+        steps=options.steps,
+        recipe=replace(SETTING.recipe, batch_size=options.batch, learning_rate=options.rate),
+        full=SETTING.full | {"depth": options.depth, "channels": options.channels},
+    )
 
 
 def _options(arguments: Sequence[str]) -> argparse.Namespace:
@@ -228,8 +252,14 @@ def _options(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("folder", type=Path, help="of the results")
     parser.add_argument("--data", default=SETTING.data, help="a text, as netmorph takes it (default: %(default)s)")
     parser.add_argument("--steps", type=int, default=SETTING.steps, help="of a training (default: %(default)s)")
+    full, recipe = SETTING.full, SETTING.recipe
+    parser.add_argument("--depth", type=int, default=full["depth"], help="layers in the end (default: %(default)s)")
+    parser.add_argument("--channels", type=int, default=full["channels"], help="of a layer (default: %(default)s)")
+    parser.add_argument("--window", type=int, default=SETTING.window, help="characters (default: %(default)s)")
+    parser.add_argument("--batch", type=int, default=recipe.batch_size, help="windows (default: %(default)s)")
+    parser.add_argument("--rate", type=float, default=recipe.learning_rate, help="of Muon (default: %(default)s)")
     parser.add_argument("--seeds", type=int, default=5, metavar="N", help="at most (default: %(default)s)")
-    numbers = range(1, len(TABLES) + 1)
+    numbers = range(1, len(tables(full)) + 1)
     parser.add_argument("--only", type=int, choices=numbers, nargs="+", default=numbers, help="tables (default: all)")
     parser.add_argument("--report", action="store_true", help="train nothing: tables and picture of what is there")
     return parser.parse_args(list(arguments))

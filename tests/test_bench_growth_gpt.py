@@ -64,11 +64,8 @@ def test_fresh_state_is_fresh(text: Text) -> None:
 def test_a_run_goes_on_and_reports(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     rows = (Row(tables.FULL), Row("late", {"depth": 1}, LATE))
     monkeypatch.setattr(growth_gpt, "SETTING", SETTING)
-    monkeypatch.setattr(
-        growth_gpt,
-        "TABLES",
-        (growth_gpt.Table("Depth", rows), growth_gpt.Table("Fewer", (replace(rows[1], name="again"),), True)),
-    )
+    asked = (growth_gpt.Table("Depth", rows), growth_gpt.Table("Fewer", (replace(rows[1], name="again"),), 1))
+    monkeypatch.setattr(growth_gpt, "tables", lambda full: asked)
     growth_gpt.main([str(tmp_path), "--seeds", "1"])
     journal = tmp_path / "rows.jsonl"
     written = journal.read_text()
