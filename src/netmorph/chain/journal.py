@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -35,15 +36,9 @@ class Journal:
         self.path = path
         self.records: list[Record] = []
         self.states: dict[Prefix, Tensor] = {}
-        held = path.read_bytes() if path.exists() else b""
-        whole = held[: held.rfind(b"\n") + 1]
-        for number, line in enumerate(whole.splitlines(), 1):
-            try:
-                self._take(json.loads(line))
-            except (AttributeError, KeyError, TypeError, ValueError) as error:
-                raise ChainError(f"{path} is damaged in line {number} ({error}); remove it to search anew") from error
-        if len(whole) < len(held):
-            self._write(lambda file: os.ftruncate(file, len(whole)))
+        whole = _read(path, self._take)
+        if path.exists() and path.stat().st_size > whole:
+            self._write(lambda file: os.ftruncate(file, whole))
 
     def add_record(self, record: Record) -> None:
         """Keep a record."""
@@ -78,3 +73,31 @@ class Journal:
             raise SaveError(
                 f"could not write {self.path}: {error}. Free some space, and go on with --resume"
             ) from error
+
+
+def read_records(path: Path) -> list[Record]:
+    """The records of a search, also while it goes on: nothing is written, an unfinished last line is left out.
+
+    Raises:
+        ChainError: a line is none that a search writes.
+    """
+    records: list[Record] = []
+
+    def take(told: dict[str, Any]) -> None:
+        if "prefix" not in told:
+            records.append(Record.from_json(told))
+
+    _read(path, take)
+    return records
+
+
+def _read(path: Path, take: Callable[[dict[str, Any]], None]) -> int:
+    """Hand over what each whole line tells; returns how many bytes these lines have."""
+    held = path.read_bytes() if path.exists() else b""
+    whole = held[: held.rfind(b"\n") + 1]
+    for number, line in enumerate(whole.splitlines(), 1):
+        try:
+            take(json.loads(line))
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            raise ChainError(f"{path} is damaged in line {number} ({error}); remove it to search anew") from error
+    return len(whole)

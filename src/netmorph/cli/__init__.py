@@ -16,6 +16,7 @@ from netmorph.cli import (  # noqa: F401 (their commands hang on the app)
     find_rate,
     look,
     networks,
+    plot,
     ranks,
     reproduce,
     show,

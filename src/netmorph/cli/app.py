@@ -26,6 +26,7 @@ ORDER = (
     "shrink",
     "show",
     "report",
+    "plot",
     "export",
     "bank",
     "chain",
