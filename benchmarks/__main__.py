@@ -9,6 +9,7 @@ import benchmarks
 # They need a GPU, files of weights, or hours.
 APART = {
     "chain_agents",
+    "chain_speed",
     "chains",
     "draw",
     "eyes",
@@ -24,6 +25,7 @@ APART = {
     "shrink_resnet56",
     "solve",
     "strangers",
+    "tables",
     "zoo",
 }
 

@@ -92,7 +92,7 @@ def _larger(times: float) -> Callable[[nn.Module], None]:
     return draw
 
 
-ONE = {"depth": 1}
+ONE, TWO = {"depth": 1}, {"depth": 2}
 SMALL, HALF_WIDTH = "one layer to the end", "half the width to the end"
 RISE = 200  # steps
 
@@ -108,9 +108,9 @@ def tables(full: Options) -> tuple[Table, ...]:
         "random, four times as large": drawn(_larger(4)),
     }
 
-    def late(name: str, share: float, way: str = "random", **other: Any) -> Row:
-        """From one layer to all at a share of the steps."""
-        return Row(name, ONE, ((share, to_depth(depth, ways[way])),), **other)
+    def late(name: str, share: float, way: str = "random", start: Options = ONE, **other: Any) -> Row:
+        """From one layer, or another start, to all at a share of the steps."""
+        return Row(name, start, ((share, to_depth(depth, ways[way])),), **other)
 
     def in_three(shares: Sequence[float], way: str) -> Row:
         """From one layer to half, three quarters and all of them."""
@@ -152,7 +152,12 @@ def tables(full: Options) -> tuple[Table, ...]:
         ),
         Table(
             "A size between, and copies earlier",
-            (Row("two layers to the end", {"depth": 2}), late("at 50%: copied", 0.5, "copied")),
+            (
+                Row("two layers to the end", TWO),
+                late("from two layers at 50%: random", 0.5, start=TWO),
+                late("from two layers at 80%: random, twice as large", 0.8, "random, twice as large", TWO),
+                late("at 50%: copied", 0.5, "copied"),
+            ),
             seeds=1,
         ),
         Table(

@@ -34,7 +34,7 @@ LEVELS = (
     ("run", "shrink", "chain"),
     ("search", "report"),
     ("session", "shrinking", "chaining", "ranks", "reproduce"),
-    ("watch", "plot"),
+    ("watch", "plot", "extending"),
     ("",),  # the face, `netmorph` itself
     ("cli",),
     ("__main__",),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from html import escape
+from importlib import import_module
 from time import perf_counter
 from types import TracebackType
 from typing import Any
@@ -11,7 +12,6 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, ProgressColumn, TaskID, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
 
-from netmorph.errors import require
 from netmorph.report.numbers import duration
 from netmorph.search.evolution import Progress
 from netmorph.tasks import LOSS, Criterion, Numbers
@@ -35,7 +35,7 @@ class _NotebookBar:
         return TaskID(0)
 
     def start(self) -> None:
-        self._shown = require("IPython.display", "notebook").display(self, display_id=True)
+        self._shown = import_module("IPython.display").display(self, display_id=True)  # a notebook has it
 
     def update(self, task: TaskID, **told: Any) -> None:
         self._told |= told

@@ -4,20 +4,16 @@ from __future__ import annotations
 
 import copy
 from collections import OrderedDict
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 
 from netmorph.chain.detached import DetachedLayers
-from netmorph.chain.features import BATCH
-from netmorph.chain.heads import sharpened, solved_head
+from netmorph.chain.learnt import HEAD, Learnt
 from netmorph.chain.values import SOLVED, Chain
 from netmorph.data import Dataset
 from netmorph.solve import as_linear
-from netmorph.train.inputs import prepare
 
 
 @dataclass(frozen=True)
@@ -51,36 +47,35 @@ def lineage(problem: DetachedLayers, chain: Chain) -> tuple[Link, ...]:
     for place, id in enumerate(ids):
         told = problem.attacher.told(problem.signature(ids[:place]), id)
         entry = problem.entries[id]
-        name = f"layer{place + 1}" if place < len(chain.layers) else "head"
+        name = f"layer{place + 1}" if place < len(chain.layers) else HEAD
         links.append(Link(name, id, entry.origin.network, entry.origin.path, entry.parent, told.is_stitched))
-    return (*links, Link("head", SOLVED)) if chain.end == SOLVED else tuple(links)
+    return (*links, Link(HEAD, SOLVED)) if chain.end == SOLVED else tuple(links)
 
 
 def assembled(problem: DetachedLayers, chain: Chain, dataset: Dataset) -> nn.Sequential:
     """A chain as a network, in eval mode, its weights copies of the bank's.
 
-    A solved head is solved anew, on all of the train part, and sharpened; a stitch stays as it was fitted.
+    A solved head is solved anew, on all of the train part; a stitch stays as it was fitted.
 
     Returns:
         `layer1`, `layer2`, ... (each a layer, or a stitch and a layer), then `head`, or `readout` and `head`.
     """
+    return assembled_and_learnt(problem, chain, dataset)[0]
+
+
+def assembled_and_learnt(
+    problem: DetachedLayers, chain: Chain, dataset: Dataset
+) -> tuple[nn.Sequential, Learnt | None]:
+    """The network that `assembled` gives, and what its head was solved from; None of a head that was not solved."""
     parts: OrderedDict[str, nn.Module] = OrderedDict()
     for place, module in enumerate(problem.modules(chain.layers)):
         parts[f"layer{place + 1}"] = copy.deepcopy(module)
     signature = problem.signature(chain.layers)
     if chain.end != SOLVED:
         module = problem.attacher.module(chain.layers, chain.end, signature, problem.cache.of(chain.layers))
-        parts["head"] = copy.deepcopy(module)
-        return nn.Sequential(parts).eval().requires_grad_(True)
+        parts[HEAD] = copy.deepcopy(module)
+        return nn.Sequential(parts).eval().requires_grad_(True), None
     parts["readout"] = problem.readout(signature)
-    body = nn.Sequential(parts).eval()
-    like = next(iter(body.parameters()), torch.empty(0))
-
-    @torch.no_grad()
-    def rows() -> Iterator[tuple[Tensor, Tensor]]:
-        for inputs, labels in dataset.train.cut(BATCH):
-            yield body(prepare(inputs, dataset, like)), labels.to(like.device)
-
-    head = sharpened(solved_head(rows(), dataset.outputs), *problem.held_out(chain.layers))
-    parts["head"] = as_linear(head)
-    return nn.Sequential(parts).eval().requires_grad_(True)
+    learnt = Learnt.of(nn.Sequential(parts).eval(), dataset, *problem.held_out(chain.layers))
+    parts[HEAD] = as_linear(learnt.head())
+    return nn.Sequential(parts).eval().requires_grad_(True), learnt

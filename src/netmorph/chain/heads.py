@@ -51,21 +51,30 @@ class Pooled:
         return nn.Sequential(POOLS[len(sides)](tuple(min(cells, side) for side in sides)), nn.Flatten())
 
 
-def solved_head(batches: Iterable[tuple[Tensor, Tensor]], classes: int) -> Head:
-    """The head for rows [B, d] and labels [B], its penalty chosen by generalized cross-validation.
+def moments_of(batches: Iterable[tuple[Tensor, Tensor]], classes: int) -> Moments:
+    """Those of rows [B, d] and labels [B].
 
     Raises:
-        SolveError: the features tell nothing, or are not finite.
+        SolveError: there are no batches, or the features are not finite.
     """
     moments = Moments.of((_wide(rows), one_hot(labels, classes)) for rows, labels in batches)
     if not bool(moments.gram.isfinite().all()):
         raise SolveError("the features are infinite or NaN on some samples")
+    return moments
+
+
+def solved_head(moments: Moments) -> Head:
+    """The head that moments determine, its penalty chosen by generalized cross-validation.
+
+    Raises:
+        SolveError: the features tell nothing.
+    """
     penalties = [moments.scale * share for share in PENALTIES]
     return ridge(moments, choose_penalty(moments, penalties=penalties) if moments.scale > 0 else 1.0)
 
 
-def sharpened(head: Head, rows: Tensor, labels: Tensor) -> Head:
-    """The head times the one of `SHARPNESS` with the smallest cross-entropy: the same classes, and probabilities.
+def sharpness(head: Head, rows: Tensor, labels: Tensor) -> float:
+    """The one of `SHARPNESS` times which a head's answers, as logits, have the smallest cross-entropy.
 
     Answers of a solved head are fitted to 0 and 1. As logits they are nearly equal probabilities, and a training would
     first of all make them larger, at the cost of what the layers are.
@@ -74,12 +83,11 @@ def sharpened(head: Head, rows: Tensor, labels: Tensor) -> Head:
         rows: features `[N, d]` that the head was not solved on; labels: their classes `[N]`.
     """
     answers = head(rows.double())
-    best = min(SHARPNESS, key=lambda factor: float(functional.cross_entropy(factor * answers, labels)))
-    return Head(best * head.weight, best * head.bias)
+    return min(SHARPNESS, key=lambda factor: float(functional.cross_entropy(factor * answers, labels)))
 
 
 def solving_flops(samples: int, features: int, classes: int) -> int:
-    """What `solved_head` takes: the moments, and an eigendecomposition of `[d, d]`, about `10 d^3`."""
+    """What a head takes: the moments, and an eigendecomposition of `[d, d]`, about `10 d^3`."""
     return 2 * samples * features * (features + classes) + 10 * features**3
 
 

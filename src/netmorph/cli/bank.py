@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -54,6 +55,10 @@ def add(
     name: Annotated[
         str | None, typer.Option(help="What the network is called in the bank. If not given: MODEL as it is typed.")
     ] = None,
+    best: Annotated[
+        int | None,
+        typer.Option(min=1, help="Of an evolution's folder: so many of its networks, the best by validation score."),
+    ] = None,
     same_shape: SameShape = False,
     data: Annotated[
         str | None,
@@ -73,6 +78,8 @@ def add(
 
       netmorph bank add runs/digits-1 --bank layers
 
+      netmorph bank add runs/digits-1 --best 4 --bank layers         the best of an evolution
+
       netmorph bank add torchvision:resnet18 --option weights=DEFAULT --bank layers --same-shape
 
       netmorph bank add mypackage.nets:build --bank layers --data mnist
@@ -84,13 +91,19 @@ def add(
     dataset = None if data is None else datasets.load(data)
     shape = shape_of(input_shape) or (None if dataset is None else dataset.input_shape)
     outputs = classes or (None if dataset is None else dataset.outputs)
-    built, inputs, _ = network(Wanted(model, base, shape, outputs, arguments(option)))
-    batches = () if dataset is None else _probes(dataset, built, inputs, probes)
-    added = Bank(folder).add(built, inputs, name or model, batches, keeping_shape=same_shape)
-    Console(width=1000).print(_table(added.entries))
-    for what, why in added.left_out.items():
-        tell(f"Left out: {what}: {why}")
-    tell(f"{len(added.entries)} layers in the bank {quoted(folder)}")
+    wanted = Wanted(model, base, shape, outputs, arguments(option))
+    networks = [wanted] if best is None else [replace(wanted, model=one) for one in _best(model, best)]
+    ids: set[str] = set()
+    for one in networks:
+        built, inputs, _ = network(one)
+        batches = () if dataset is None else _probes(dataset, built, inputs, probes)
+        called = one.model if name is None else name + one.model.removeprefix(model)
+        added = Bank(folder).add(built, inputs, called, batches, keeping_shape=same_shape)
+        Console(width=1000).print(_table(added.entries))
+        for what, why in added.left_out.items():
+            tell(f"Left out: {what}: {why}")
+        ids |= {entry.id for entry in added.entries}
+    tell(f"{len(ids)} layers in the bank {quoted(folder)}")
 
 
 @bank.command(name="random")
@@ -185,6 +198,16 @@ def remove(
     for id in [held.entry(id).id for id in ids]:  # all are there, or nothing goes
         held.remove(id)
         tell(f"Removed: {id}")
+
+
+def _best(model: str, count: int) -> list[str]:
+    """An evolution's best networks, as RUN:ID."""
+    from netmorph.run.opening import best_of_the_population, run_and_id
+
+    folder, id = run_and_id(model)
+    if folder is None or id is not None:
+        raise NetmorphError(f"--best chooses among the networks of a run; {model} is no folder of one")
+    return [f"{model}:{id}" for id in best_of_the_population(folder, count)]
 
 
 def _probes(dataset: Dataset, model: nn.Module, inputs: object, count: int) -> Iterable[Tensor]:

@@ -138,6 +138,7 @@ def evolve(
       netmorph evolve --resume runs/digits-1 --budget 1h  and for longer
     """
     from netmorph import session
+    from netmorph.cli.given import start
     from netmorph.policy import Mutation, exact
     from netmorph.run.budget import Budget
     from netmorph.run.config import EvolveConfig
@@ -160,7 +161,7 @@ def evolve(
         most = START_FACTOR * settled.epochs
         config = EvolveConfig(
             data=source,
-            **defaults.network(model, options.arguments(option, width)),
+            **defaults.network(*start(model, options.arguments(option, width))),
             recipe=settled,
             founders=founders,
             start_epochs=start_epochs or most,
@@ -185,9 +186,9 @@ def evolve(
         folder = resume
         options.refuse_others(context, {"resume", "budget", "workers", "proposal", "model"})
         # That it is such a run, before anything is told.
-        config = session.begun_with(folder, EvolveConfig, functions, model)
+        config = session.begun_with(folder, EvolveConfig, functions, start(model, {})[0])
         if options.given(context, "budget"):
-            session.extend(folder, Budget.parse(budget), functions, model)
+            session.extend(folder, Budget.parse(budget), functions, config.model)
     tell(f"Run folder: {folder} (netmorph show {quoted(folder)} tells how far it is)")
     if resume is None:
         _tell_how_long(folder, workers, functions, config.model)

@@ -76,6 +76,7 @@ def find(
 
       netmorph lr-find --data ~/cifar10 --model resnet --pad 4 --flip --figure rates.png
     """
+    from netmorph.cli.given import start
     from netmorph.cores import own_cores
     from netmorph.report.figures import image_format, save
     from netmorph.report.training import range_test
@@ -92,7 +93,7 @@ def find(
     defaults = for_training(dataset)
     told = options.recipe(context, defaults.recipe)
     with seeded(seed):
-        network = base(**defaults.network(model, options.arguments(option, width)), dataset=dataset).build()
+        network = base(**defaults.network(*start(model, options.arguments(option, width))), dataset=dataset).build()
     found = find_learning_rate(network, dataset, told, low=low, high=high, steps=steps, seed=seed, device=device)
     if figure is not None:
         save(partial(range_test, found=found), figure, HEIGHT)

@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from netmorph import zoo
+from netmorph.chain.learnt import KEPT, Kept
 from netmorph.edit import Journal
 from netmorph.edit.journal import LoadError, rebuild, told_base
 from netmorph.errors import NetmorphError, suggest
@@ -23,6 +24,7 @@ from netmorph.zoo.vision import vision_library
 
 LIBRARIES = ("timm", "torchvision")
 SUFFIX = ".safetensors"
+CHAIN = "netmorph.chain:network_of"
 
 
 @dataclass(frozen=True)
@@ -31,7 +33,7 @@ class Wanted:
 
     Attributes:
         model: a network of the zoo, `module:function`, `timm:name`, `torchvision:name`, a file that `save` wrote, a
-            run's folder, or `RUN:ID`.
+            run's folder, `RUN:ID`, or the folder of a chain.
         base: what a file's network was built from, in the same words.
         shape: of one input, without the batch; None for the network's own.
         classes: how many outputs; None for the network's own.
@@ -43,6 +45,21 @@ class Wanted:
     shape: tuple[int, ...] | None = None
     classes: int | None = None
     options: dict[str, Any] | None = None
+
+
+def is_chain(model: str) -> bool:
+    """Whether this is the folder of a chain that was found."""
+    return (Path(model) / KEPT).is_file()
+
+
+def start(model: str | None, options: dict[str, Any]) -> tuple[str | None, dict[str, Any]]:
+    """The network that a training begins with, by a name that a run can keep, and its constructor's arguments.
+
+    The folder of a chain is the function that reads it.
+    """
+    if model is None or not is_chain(model):
+        return model, options
+    return CHAIN, {"folder": str(Path(model).resolve()), **options}
 
 
 def shape_of(text: str | None) -> tuple[int, ...] | None:
@@ -64,7 +81,7 @@ def network(wanted: Wanted) -> tuple[nn.Module, Any, Journal]:
     Raises:
         NetmorphError: there is no such network, or it cannot be built as asked.
     """
-    path = file_of(wanted.model)
+    path = Path(wanted.model) if is_chain(wanted.model) else file_of(wanted.model)
     if path.suffix != SUFFIX:
         if wanted.base is not None:
             raise NetmorphError(f"--base is for networks in a file, *{SUFFIX}, or of a run; got {wanted.model}")
@@ -125,6 +142,9 @@ def _base_of(wanted: Wanted, path: Path) -> tuple[nn.Module, Any]:
 def _built(wanted: Wanted, name: str) -> tuple[nn.Module, Any]:
     library, colon, rest = name.partition(":")
     options = wanted.options or {}
+    if is_chain(name):
+        kept = Kept.load(Path(name) / KEPT)
+        return kept.network, kept.input.example()
     if colon and library in LIBRARIES:
         return _of_library(library, rest, wanted.shape, options)
     takes = zoo.takes(name)

@@ -22,7 +22,8 @@ Network = Annotated[
     str,
     typer.Argument(
         help="A network of netmorph (resnet), timm:NAME, torchvision:NAME, your own as module:function, a file that "
-        "netmorph.save wrote (*.safetensors), a run's folder (its best network), or RUN:ID (one of its networks).",
+        "netmorph.save wrote (*.safetensors), a run's folder (its best network), RUN:ID (one of its networks), or the "
+        "folder of a chain (netmorph chain).",
     ),
 ]
 Input = Annotated[

@@ -106,8 +106,9 @@ Flip = Annotated[
 Model = Annotated[
     str | None,
     typer.Option(
-        help="mlp, lenet5, minivgg, resnet, resnet9, gpt (of texts), or your own as module:function. If not given: "
-        "lenet5 for images, mlp for tables, gpt for texts. Your own is to be given again with --resume.",
+        help="mlp, lenet5, minivgg, resnet, resnet9, gpt (of texts), the folder of a chain, or your own as "
+        "module:function. If not given: lenet5 for images, mlp for tables, gpt for texts. A chain or your own is to be "
+        "given again with --resume.",
         rich_help_panel=NETWORK,
     ),
 ]
@@ -300,14 +301,11 @@ def given(context: typer.Context, name: str) -> bool:
     return source is not None and source.name == "COMMANDLINE"
 
 
-def refuse_others(context: typer.Context, allowed: set[str]) -> None:
-    """A run goes on as it began; an option that would be ignored is an error."""
+def refuse_others(context: typer.Context, allowed: set[str], why: str = "--resume: a run goes on as it began") -> None:
+    """An option that would be ignored is an error."""
     others = [f"--{name.replace('_', '-')}" for name in context.params if name not in allowed and given(context, name)]
     if others:
-        raise NetmorphError(
-            f"{', '.join(others)} cannot be given with --resume: a run goes on as it began. "
-            "Leave it out, or start a new run"
-        )
+        raise NetmorphError(f"{', '.join(others)} cannot be given with {why}. Leave it out, or start a new run")
 
 
 def command_line() -> str:

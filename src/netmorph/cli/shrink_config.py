@@ -10,7 +10,7 @@ from torch import nn
 
 from netmorph import session
 from netmorph.cli import options
-from netmorph.cli.given import LIBRARIES, SUFFIX, Wanted
+from netmorph.cli.given import CHAIN, LIBRARIES, SUFFIX, Wanted, is_chain, start
 from netmorph.cli.given import network as given
 from netmorph.data import Dataset
 from netmorph.edit.journal import Base, told_base
@@ -36,7 +36,7 @@ def data(context: typer.Context) -> DataConfig:
         target_of(told["to"])  # before anything is loaded
     if told["data"] is not None:
         return options.data_config(context)
-    of_the_run = session.data_and_recipe(told["model"])
+    of_the_run = _of_the_run(told["model"])
     if of_the_run is None:
         raise NetmorphError("give --data: what the network is calibrated, trained and tested on")
     return of_the_run[0]
@@ -46,7 +46,7 @@ def config(context: typer.Context, source: DataConfig, dataset: Dataset, threads
     """What the options ask for."""
     told = context.params
     usual = for_training(dataset).recipe
-    of_the_run = session.data_and_recipe(told["model"])
+    of_the_run = _of_the_run(told["model"])
     target, share = (RANK, 0.5) if told["to"] is None else target_of(told["to"])
     epochs, first = told["epochs"], told["first_epochs"]
     same = ("base", "rank", "explained", "fresh", "decay_factor", "fill", "tolerance", "calibration", "seed", "device")
@@ -72,8 +72,9 @@ def config(context: typer.Context, source: DataConfig, dataset: Dataset, threads
 def network(config: ShrinkConfig, dataset: Dataset) -> tuple[nn.Module, Journal, Base | None]:
     """The network, its edits, and what builds it before them, if a file can tell that."""
     with seeded(config.seed):
-        if config.model in MODELS:
-            origin = base(config.model, config.options, dataset)
+        name, arguments = start(config.model, config.options)
+        if name in MODELS or name == CHAIN:
+            origin = base(name, arguments, dataset)
             return origin.build(), (), origin
         file = file_of(config.model)
         shape = tuple(dataset.input_shape)
@@ -99,6 +100,11 @@ def check_named(config: ShrinkConfig, model: str | None) -> None:
             f"the network is {config.model}, and what builds it is a function of yours. It is imported where you name "
             f"it, not because a file in a folder does: give {config.model} again, before --resume"
         )
+
+
+def _of_the_run(model: str) -> tuple[DataConfig, Recipe] | None:
+    """Data and recipe of the run that a network is of; a chain was trained by none."""
+    return None if is_chain(model) else session.data_and_recipe(model)
 
 
 def _is_own(model: str) -> bool:

@@ -178,6 +178,7 @@ def train(
       netmorph train --resume runs/digits-1
     """
     from netmorph import session
+    from netmorph.cli.given import start
     from netmorph.cores import own_cores
     from netmorph.run.config import TrainConfig
     from netmorph.run.defaults import for_training
@@ -201,7 +202,7 @@ def train(
             weights = _class_weights(class_weights, dataset)
             config = TrainConfig(
                 data=source,
-                **defaults.network(model, options.arguments(option, width)),
+                **defaults.network(*start(model, options.arguments(option, width))),
                 recipe=options.recipe(context, defaults.recipe, **faster, class_weights=weights),
                 grow=tuple(grow or ()),
                 after_growth=after_growth,
@@ -213,7 +214,7 @@ def train(
             folder = session.create(run or session.free_folder(data), config, options.command_line(), world, dataset)
         else:
             options.refuse_others(context, {"resume", "tensorboard", "model"})
-            folder, config = resume, session.begun_with(resume, TrainConfig, model=model)
+            folder, config = resume, session.begun_with(resume, TrainConfig, model=start(model, {})[0])
         tell(f"Run folder: {folder}")
         program = "netmorph" if world.size == 1 else f"torchrun --nproc-per-node {world.local_size} -m netmorph"
         again = f"{program} train --resume {quoted(folder)}{options.named_again(config.model)}"

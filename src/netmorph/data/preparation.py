@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor
+
+from netmorph.typed import check_fields
 
 
 class Preparation(Protocol):
@@ -106,6 +108,21 @@ class Tokens:
     def describe(self) -> dict[str, Any]:
         """See `Preparation`."""
         return {"kind": "tokens"}
+
+
+_KINDS: dict[str, Callable[..., Preparation]] = {"pixels": Pixels, "columns": Columns, "tokens": Tokens}
+
+
+def told_preparation(told: Mapping[str, Any]) -> Preparation:
+    """The preparation that `describe` told of.
+
+    Raises:
+        AttributeError, KeyError, TypeError, ValueError: it did not.
+    """
+    values = {name: tuple(numbers) for name, numbers in told.items() if name != "kind"}
+    made = _KINDS[told["kind"]](**values)
+    check_fields(made)
+    return made
 
 
 def normalize(

@@ -14,7 +14,8 @@ _PAGE = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width,initial-scale=1">
 <meta name="color-scheme" content="light dark"><link rel="icon" href="data:,"><title>{title}</title><style>
 body{{font:15px/1.5 system-ui,'Segoe UI','DejaVu Sans',sans-serif;margin:0 auto;max-width:960px;padding:1rem;
-color:#1f2933;background:#fff}}h1{{font-size:1.3rem;margin:.2rem 0}}details{{border-left:2px solid #9aa5b1;
+color:#1f2933;background:#fff;
+overflow-wrap:anywhere}}h1{{font-size:1.3rem;margin:.2rem 0}}details{{border-left:2px solid #9aa5b1;
 margin:.4rem 0;padding-left:.7rem}}summary{{cursor:pointer}}.w{{overflow-x:auto}}
 table{{border-collapse:collapse;font-size:13px}}td,th{{padding:1px 10px 1px 0;text-align:right;white-space:nowrap}}
 td:first-child,td:nth-child(2),th:first-child,th:nth-child(2){{text-align:left}}

@@ -10,7 +10,8 @@ from torch import nn
 from netmorph.edit import Journal
 from netmorph.edit import journal as files
 from netmorph.edit.journal import LoadError
-from netmorph.run.names import State
+from netmorph.run.names import ArmName, State
+from netmorph.run.ranking import ranked
 from netmorph.run.records import FILE_NAME, Records
 from netmorph.run.result import Result, result_of
 from netmorph.run.rows import NetworkRecord
@@ -83,6 +84,20 @@ def best_id(folder: Path) -> int:
     if best is None:
         raise LoadError(f"the run in {folder} has trained no network yet; go on with it first")
     return best.id
+
+
+def best_of_the_population(folder: Path, count: int) -> tuple[int, ...]:
+    """The ids of the best networks that an evolution made, by their scores on the validation set.
+
+    Raises:
+        LoadError: it has not trained so many, or is no evolution.
+    """
+    with Records.open(folder) as records:
+        evolved = [network for network in records.networks() if network.arm == ArmName.EVOLVE]
+    found = ranked(evolved)[:count]
+    if len(found) < count:
+        raise LoadError(f"the evolution in {folder} has trained {len(found)} networks; {count} were asked for")
+    return tuple(network.id for network in found)
 
 
 def network_of(folder: Path, id: int) -> NetworkRecord:

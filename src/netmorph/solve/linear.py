@@ -106,4 +106,4 @@ def check_solvable(moments: Moments) -> None:
     if not bool(moments.gram.isfinite().all() and moments.cross.isfinite().all()):
         raise SolveError("features or targets are NaN or infinite on some samples; nothing can be solved from them")
     if not moments.scale > 0:
-        raise SolveError(f"the features are the same for all {moments.count} samples; they tell nothing")
+        raise SolveError(f"the features are the same for all {moments.count} samples and tell nothing; give others")

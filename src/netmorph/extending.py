@@ -1,0 +1,170 @@
+"""Further classes for a chain that was found: its head solved for all data together, of which only the new are read."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from netmorph.chain import ChainError, Kept
+from netmorph.chain.learnt import KEPT
+from netmorph.chaining import NETWORK, RESULT, ChainConfig, check_free
+from netmorph.data import DataError, Dataset
+from netmorph.export import write_code
+from netmorph.files import write_text
+from netmorph.graph import trace
+from netmorph.run.config import DataConfig, begun_with, data_of
+from netmorph.run.machine import machine, versions
+from netmorph.typed import check_fields
+
+CONFIG = "extended.json"
+
+
+@dataclass(frozen=True)
+class Source:
+    """Data that a head was solved from.
+
+    Attributes:
+        data: see `DataConfig`.
+        fingerprint: of the samples, to find out that they changed.
+    """
+
+    data: DataConfig
+    fingerprint: str
+
+
+@dataclass(frozen=True)
+class Extension:
+    """What a chain was extended by, as plain values.
+
+    Attributes:
+        chain: the folder of the chain as it was before.
+        sources: all data that its head is solved from, the oldest first; the last are those that came.
+    """
+
+    chain: str
+    sources: tuple[Source, ...]
+
+    @staticmethod
+    def read(folder: Path) -> Extension:
+        """What stands in a folder.
+
+        Raises:
+            ChainError: nothing, or it is damaged.
+        """
+
+        def source(told: dict[str, Any]) -> Source:
+            made = Source(data_of(told), told["fingerprint"])
+            check_fields(made)
+            return made
+
+        def made(told: dict[str, Any]) -> Extension:
+            return Extension(told["chain"], tuple(map(source, told["sources"])))
+
+        return begun_with(folder / CONFIG, made, "extended chain", ChainError)
+
+
+@dataclass(frozen=True)
+class Tested:
+    """The answers to a test part.
+
+    Attributes:
+        data: its name.
+        classes, samples: how many it has.
+        accuracy: the share of right answers, among all classes; None where the data are gone.
+        why: they cannot be tested on.
+    """
+
+    data: str
+    classes: int = 0
+    samples: int = 0
+    accuracy: float | None = None
+    why: str | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Extended:
+    """What came of it.
+
+    Attributes:
+        kept: the chain with its new head.
+        added: the classes that are new.
+        tests: on the test part of each of the data, the oldest first.
+        code: the network as plain Python, its weights beside it.
+    """
+
+    kept: Kept
+    added: tuple[str, ...]
+    tests: tuple[Tested, ...]
+    code: Path
+
+    @property
+    def accuracy(self) -> float:
+        """The share of right answers to all test parts that are there."""
+        told = [(one.samples, one.accuracy) for one in self.tests if one.accuracy is not None]
+        return sum(samples * accuracy for samples, accuracy in told) / sum(samples for samples, _ in told)
+
+
+def extend(run: Path, data: DataConfig, dataset: Dataset, folder: Path) -> Extended:
+    """Solve the head of a chain for further classes, or from more samples, and write it into a folder of its own.
+
+    No old sample is read but those of the old test parts, where these data are still found.
+
+    Args:
+        run: the folder of a search that came to its end, or of an earlier extension.
+        data, dataset: those that come, as told and loaded.
+        folder: where the result goes; it can be extended again.
+
+    Raises:
+        ChainError: the run keeps no moments, these data were learnt already or are unlike its own, or the folder is not
+            free.
+        SolveError, SaveError: see `Kept.extended`, `Kept.save`.
+    """
+    check_free(folder)
+    kept, before = Kept.load(run / KEPT), _sources(run)
+    source = Source(data.absolute(), dataset.fingerprint)
+    if source in before:
+        raise ChainError(f"the chain in {run} was solved from the data {dataset.name} already; give others")
+    extended = kept.extended(dataset)
+    tests = (*(_tested_again(extended, one) for one in before), _tested(extended, dataset))
+    code = folder / NETWORK
+    write_code(trace(extended.network, extended.input.example()), code)
+    extended.save(folder / KEPT)
+    config = Extension(str(run.expanduser().resolve()), (*before, source))
+    write_text(folder / CONFIG, json.dumps(asdict(config), indent=2))
+    found = Extended(extended, extended.classes[len(kept.classes) :], tests, code)
+    told = {
+        "classes": extended.classes,
+        "added": found.added,
+        "test_accuracy": found.accuracy,
+        "tests": [asdict(test) for test in tests],
+        "machine": machine(),
+        "versions": versions(),
+    }
+    write_text(folder / RESULT, json.dumps(told, indent=2))
+    return found
+
+
+def _sources(run: Path) -> tuple[Source, ...]:
+    """The data that the head in a folder was solved from."""
+    if (run / CONFIG).exists():
+        return Extension.read(run).sources
+    config = ChainConfig.read(run)
+    return (Source(config.data, config.fingerprint),)
+
+
+def _tested(kept: Kept, dataset: Dataset) -> Tested:
+    classes = len(dataset.test.targets.unique())
+    return Tested(dataset.name, classes, len(dataset.test), kept.accuracy(dataset))
+
+
+def _tested_again(kept: Kept, source: Source) -> Tested:
+    """On the test part of earlier data, which need not be there any more."""
+    try:
+        dataset = source.data.load()
+    except DataError as error:
+        return Tested(source.data.source, why=str(error))
+    if dataset.fingerprint != source.fingerprint:
+        return Tested(dataset.name, why="the data changed since the head was solved from them")
+    return _tested(kept, dataset)
