@@ -126,7 +126,14 @@ class Course:
         return Sheet(title, tuple(rows), (notes,))
 
 
-def filter_sheet(filters: Tensor, title: str, after: Tensor | None = None, columns: int = 12, most: int = 64) -> Sheet:
+def filter_sheet(
+    filters: Tensor,
+    title: str,
+    after: Tensor | None = None,
+    columns: int = 8,
+    most: int = 64,
+    names: Sequence[str] = (),
+) -> Sheet:
     """The filters of a layer; with those of another network below, which began with the first ones.
 
     Args:
@@ -134,6 +141,7 @@ def filter_sheet(filters: Tensor, title: str, after: Tensor | None = None, colum
         after: `[m, C, h, w]`: what became of them, and perhaps new ones behind.
         columns: pictures in a row.
         most: so many are shown.
+        names: of the channels, in place of their numbers.
 
     Raises:
         LookError: the shapes of single filters differ.
@@ -145,7 +153,8 @@ def filter_sheet(filters: Tensor, title: str, after: Tensor | None = None, colum
         panels = []
         for number, image in enumerate(found[:most]):
             turned = name == "after" and number < len(cosines)
-            caption = f"{number + 1}\ncos {cosines[number]:.3f}" if turned else f"{number + 1}"
+            called = names[number] if names else f"{number + 1}"
+            caption = f"{called}\ncos {cosines[number]:.3f}" if turned else called
             numbers = {"channel": number + 1} | ({"cosine": cosines[number]} if turned else {})
             mark = "" if after is None else "old" if number < len(filters) else "new"
             panels.append(Panel(signed(image), caption, numbers, image, mark))
