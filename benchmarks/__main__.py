@@ -12,6 +12,7 @@ APART = {
     "chain_speed",
     "chains",
     "draw",
+    "eyes",
     "gpu",
     "growth_gpt",
     "growth_images",
@@ -24,6 +25,7 @@ APART = {
     "shrink_resnet56",
     "solve",
     "strangers",
+    "tables",
     "zoo",
 }
 

@@ -27,7 +27,7 @@ from netmorph.solve import Mirrored, Moments, class_squares, held_out, one_hot, 
 from netmorph.solve.penalties import best
 
 HELD_OUT = 0.1
-PENALTIES = (1e-6, 1e-5, 1e-4, 1e-3)  # relative to the scale of the features
+PENALTIES = (1e-4, 3e-4, 1e-3, 3e-3)  # relative to the scale of the features, above what float32 rounds
 SOME = 5000  # images that patches and differences are drawn from
 TOGETHER = 4  # images that are compared with all patches at once: what that makes stays in a cache
 ADDED = 1000  # images whose features are added up at once
@@ -59,11 +59,13 @@ WAYS = (
 def main(arguments: Sequence[str] = ()) -> None:
     asked = parsed(arguments)
     torch.set_num_threads(asked.threads)
+    console = Console(width=160)
     table = Table("data", "images", "features", "penalty / scale", "right in test", "goal", "seconds, of these")
     for way in WAYS:
         if asked.only in (None, way.data):
-            table.add_row(*row(way, load(way.data, validation=0, train_size=asked.train_size)))
-    console = Console(width=160)
+            found = row(way, load(way.data, validation=0, train_size=asked.train_size))
+            console.print(", ".join(found))
+            table.add_row(*found)
     console.print(table)
     console.print(machine_line())
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from benchmarks import chains
-from benchmarks.chains import Case, from_the_zoo, some_classes
+from benchmarks._chain_banks import Case, from_the_zoo, some_classes
 from netmorph.bank import Bank, Kind, Signature
 from netmorph.data import load
 
@@ -29,11 +29,11 @@ def test_a_tiny_run_ends_in_a_table(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
     case = Case(lambda options: load("digits"), fill, from_the_zoo("lenet5"), longest=2)
     monkeypatch.setattr(chains, "CASES", {"tiny": case})
-    sizes = "--only tiny --seeds 0 --budget 4 --samples 100 --choice 50 --tuning-images 64 --agents beam random"
+    sizes = "--only tiny --seeds 0 --budget 4 --samples 100 --choice 50 --images 64 --test-images 50 --tuned beam"
 
     for _ in range(2):
-        chains.main(["--output", str(tmp_path), *sizes.split()])
+        chains.main(["--output", str(tmp_path), *sizes.split(), "--agents", "beam", "random"])
 
-    assert len((tmp_path / "results.jsonl").read_text().splitlines()) == 4
+    assert len((tmp_path / "results.jsonl").read_text().splitlines()) == 5
     table = (tmp_path / "results.md").read_text()
-    assert all(f"| tiny | 0 | {way} |" in table for way in ("beam", "random", "probe", "scratch"))
+    assert all(f"| tiny | 0 | {way} |" in table for way in ("beam", "random", "probe", "cut", "scratch"))

@@ -3,6 +3,7 @@
 import importlib.util
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,7 +15,9 @@ import torch
 
 from netmorph.bank import Bank
 from netmorph.chain import Kept
+from netmorph.chain.learnt import KEPT
 from netmorph.chaining import ChainConfig
+from netmorph.tensor_files import read_sealed
 from tests.chain.small_bank import bank_of_digits, digits
 from tests.program import Program
 
@@ -53,22 +56,50 @@ def test_a_chain_is_found_and_becomes_a_network(program: Program, tmp_path: Path
 
 
 def test_it_goes_on_after_kill_9(program: Program, tmp_path: Path) -> None:
-    line = [*QUICK, "--budget", "40", "--agent", "actor-critic", "--alone"]
-    assert program("chain", *line, "--run", "whole").code == 0
+    learning = ["--learn", "searching", "--gradients"]
+    line = [*QUICK, "--budget", "28", "--agent", "actor-critic", "--alone", *learning]
+    shutil.copytree(tmp_path / "bank", tmp_path / "other")  # copies go into the bank
+    assert program("chain", *line, "--bank", "other", "--run", "whole").code == 0
     started = subprocess.Popen(
         [sys.executable, "-m", "netmorph", "chain", *line, "--run", "killed"], cwd=tmp_path, env=os.environ
     )
     journal = tmp_path / "killed" / "actor-critic.jsonl"
-    while started.poll() is None and not (journal.exists() and journal.read_text().count('"chain"') > 5):
+    while started.poll() is None and not (journal.exists() and journal.read_text().count('"spent"') > 9):
         time.sleep(0.01)
     started.send_signal(signal.SIGKILL)
     started.wait()
 
     assert program("chain", "--resume", "killed").code == 0
 
+    entries = Bank(tmp_path / "bank").entries()
+    assert Bank(tmp_path / "other").entries() == entries  # the copies are the same layers
+    assert sum(entry.parent is not None for entry in entries) >= 3
     whole, killed = (json.loads((tmp_path / name / "result.json").read_text()) for name in ("whole", "killed"))
     assert whole["chain"] == killed["chain"]
     assert chains(tmp_path / "whole") == chains(tmp_path / "killed")
+
+
+def test_the_chosen_network_learns(program: Program, tmp_path: Path) -> None:
+    line = [*QUICK, "--budget", "4", "--alone", "--learn", "after-stitches", "--gradients", "--run", "found"]
+    done = program("chain", *line)
+
+    assert done.code == 0, done.err
+    told = json.loads((tmp_path / "found" / "result.json").read_text())
+    assert told["learn"] == "after-stitches"
+    assert told["learning_flops"] > 0
+    assert told["test_accuracy"] > 0.9
+    page = (tmp_path / "found" / "report.html").read_text()
+    assert "Once it was chosen it learnt (after-stitches)" in page
+    assert "What gradients tell" in page
+    tensors, _ = read_sealed(tmp_path / "found" / "gradients.safetensors")
+    assert Kept.load(tmp_path / "found" / KEPT).learnt is None  # its moments would be those of other features
+    kinds = {name.rpartition("/")[2] for name in tensors}
+    assert kinds == {"slope", "trend", "importance"}
+    assert {Bank(tmp_path / "bank").entry(name.split("/")[0]).id for name in tensors} <= set(told_layers(tmp_path))
+
+
+def told_layers(folder: Path) -> tuple[str, ...]:
+    return ChainConfig.read(folder / "found").entries
 
 
 def chains(folder: Path) -> list[object]:
@@ -81,6 +112,7 @@ def test_what_cannot_be_is_told_before_a_folder_is_made(program: Program, tmp_pa
         (["chain", "--bank", "bank"], "give --data"),
         (["chain", "--bank", "nothing", "--data", "digits"], "there is no bank"),
         (["chain", *QUICK, "--agent", "three"], "(did you mean 'tree'?)"),
+        (["chain", *QUICK, "--learn", "searhing"], "(did you mean 'searching'?)"),
         (["chain", *QUICK, "--data", "diabetes"], "choose data whose samples have one class each"),
         (["chain", "--resume", "found"], "holds no search to go on with"),
     ):

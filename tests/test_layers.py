@@ -30,7 +30,7 @@ LEVELS = (
     ("solve",),
     ("edit",),
     ("measure", "scores", "train"),
-    ("policy", "testing", "integrations", "bank", "draw"),
+    ("policy", "testing", "integrations", "bank", "draw", "look"),
     ("run", "shrink", "chain"),
     ("search", "report"),
     ("session", "shrinking", "chaining", "ranks", "reproduce"),

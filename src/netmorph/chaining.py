@@ -13,6 +13,7 @@ from torch import nn
 from netmorph.bank import Bank, BankError, Entry, EntryError
 from netmorph.chain import (
     AGENTS,
+    MODES,
     REWARDS,
     STATES,
     ChainError,
@@ -27,23 +28,28 @@ from netmorph.chain import (
     lineage,
     search,
 )
+from netmorph.chain.gradients import as_tensors
 from netmorph.chain.journal import Journal
 from netmorph.chain.learnt import KEPT
+from netmorph.chain.lessons import in_turn, looking, seen_in
 from netmorph.data import Dataset
 from netmorph.errors import require, suggest
 from netmorph.export import write_code
-from netmorph.files import write_text
+from netmorph.files import atomic_write, write_text
 from netmorph.graph import trace
-from netmorph.report.chaining import Searched, write_page
+from netmorph.report.chaining import Learning, Searched, write_page
 from netmorph.run.config import DataConfig, begun_with, data_of
 from netmorph.run.lock import RunLock
 from netmorph.run.machine import machine, versions
 from netmorph.showing import Shows, View
+from netmorph.tensor_files import write_sealed
 from netmorph.train.evaluation import evaluate
 from netmorph.train.inputs import examples
 from netmorph.wording import flops_text
 
 CONFIG, RESULT, NETWORK = "chain.json", "result.json", "network.py"
+GRADIENTS = "gradients.safetensors"
+SHOWN = 8  # good chains whose gradients are kept by index
 RANDOM = "random"
 MEBIBYTE = 2**20
 
@@ -63,7 +69,9 @@ class ChainConfig:
         budget: distinct chains, of the agent and as many of random search beside it.
         price: loss that a FLOP of a sample's forward pass costs.
         memory: MiB of features that are kept.
-        longest, samples, choice, stitches, detached_ends: see `netmorph.chain.DetachedLayers`.
+        longest, samples, choice, stitches, refining, detached_ends: see `netmorph.chain.DetachedLayers`.
+        learn: when layers learn, a name of `netmorph.chain.MODES`.
+        gradients: look at those of each chain; agents are told of them, and the report.
         beside: let random search stand beside the agent.
         seed: of samples and agents.
         device: where layers are run.
@@ -84,7 +92,10 @@ class ChainConfig:
     choice: int = 1000
     memory: int = 1024
     stitches: bool = False
+    refining: int = 0
     detached_ends: bool = True
+    learn: str = "never"
+    gradients: bool = False
     beside: bool = True
     seed: int = 0
     device: str = "cpu"
@@ -116,8 +127,9 @@ class Finished(Shows):
     Attributes:
         best: the chain that was chosen.
         links: where its layers are from.
-        network: the chain as a network.
+        network: the chain as a network, whose weights have learnt if they should once it was chosen.
         test: its accuracy on the test part.
+        learning: FLOPs of the gradient steps once it was chosen.
         searched: of each agent all that it judged, the one that was asked for first.
         code: the network as plain Python, its weights beside it; page: the report.
         not_kept: why it cannot be kept as `netmorph.chain.Kept`, if so; classes cannot be added to it then.
@@ -127,6 +139,7 @@ class Finished(Shows):
     links: tuple[Link, ...]
     network: nn.Sequential
     test: float
+    learning: int
     searched: tuple[Searched, ...]
     code: Path
     page: Path
@@ -157,7 +170,8 @@ def create(folder: Path, config: ChainConfig, dataset: Dataset) -> ChainConfig:
         NetmorphError: they do not, or the folder is not free.
     """
     check_free(folder)
-    for name, known in ((config.agent, AGENTS), (config.reward, REWARDS), (config.state, STATES)):
+    names = ((config.agent, AGENTS), (config.reward, REWARDS), (config.state, STATES), (config.learn, MODES))
+    for name, known in names:
         if name not in known:
             raise ChainError(f"{name!r} is none of {', '.join(known)}{suggest(name, known)}")
     for package in ("matplotlib", "jinja2"):  # before minutes of searching, not after
@@ -207,8 +221,10 @@ def problem_of(config: ChainConfig, dataset: Dataset) -> DetachedLayers:
         choice=config.choice,
         memory=config.memory * MEBIBYTE,
         stitches=config.stitches,
+        refining=config.refining,
         detached_ends=config.detached_ends,
         state=STATES[config.state],
+        empty=MODES[config.learn].empty(config.longest),
         seed=config.seed,
         device=config.device,
     )
@@ -230,7 +246,7 @@ def run(
         NetmorphError: a layer is gone or damaged, features take more memory than was given, and so on.
     """
     with RunLock(folder):
-        searched, networks = [], []
+        searched, networks, mode = [], [], MODES[config.learn]
         for agent in config.searches:
             problem = problem_of(config, dataset)
             trials = _searched(folder, agent, config, problem, on_record)
@@ -238,17 +254,24 @@ def run(
             network, learnt = assembled_and_learnt(problem, best.chain, dataset)
             test = evaluate(network, dataset.test, dataset).numbers["accuracy"]
             links = lineage(problem, best.chain)
-            networks.append((best, links, network, learnt))
+            networks.append((problem, best, links, network, learnt))
             worths = tuple(cheap(config.price)(record.outcome) for record in trials.records)
             searched.append(Searched(agent, tuple(trials.records), worths, best, test, problem.cache.counts))
-        best, links, network, learnt = networks[0]
+        problem, best, links, network, learnt = networks[0]
+        learning, test = mode.finish(network, links, dataset, config.seed), searched[0].test
+        if learning:
+            test = evaluate(network, dataset.test, dataset).numbers["accuracy"]
+        seen = seen_in(problem, searched[0].good[:SHOWN]) if config.gradients else {}
+        if seen:
+            atomic_write(folder / GRADIENTS, lambda file: write_sealed(as_tensors(seen), file, {}))
         code = folder / NETWORK
         write_code(trace(network, examples(dataset, network, 2)), code)
-        not_kept = _kept(folder / KEPT, network, dataset, learnt)
-        _write_result(folder / RESULT, searched, links)
-        entries = {entry.id: entry for entry in _entries(Bank(config.bank), config.entries)}
-        page = write_page(folder, f"A chain for {dataset.name}", searched, links, entries, config.price)
-    return Finished(best, links, network, searched[0].test, tuple(searched), code, page, not_kept)
+        # Moments are of features that are no more, once layers or stitches have learnt.
+        not_kept = _kept(folder / KEPT, network, dataset, None if learning else learnt)
+        _write_result(folder / RESULT, config.learn, searched, links, learning, test)
+        told = Learning(config.learn, learning, test, {place: one.told for place, one in seen.items()})
+        page = write_page(folder, f"A chain for {dataset.name}", searched, links, problem.entries, config.price, told)
+    return Finished(best, links, network, test, learning, tuple(searched), code, page, not_kept)
 
 
 def _searched(
@@ -264,13 +287,14 @@ def _searched(
         journal.add_record(record)
         on_record(agent, record, max(journal.records, key=lambda one: worth(one.outcome)))
 
-    worth = cheap(config.price)
+    worth, study = cheap(config.price), MODES[config.learn].study(problem)
     trials = Trials(
         problem,
         config.budget,
         worth,
         known=list(journal.records),
         states=journal.states,
+        study=in_turn(looking(problem), study) if config.gradients else study,
         on_record=keep,
         on_state=journal.add_state,
     )
@@ -296,15 +320,21 @@ def _entries(bank: Bank, ids: tuple[str, ...]) -> tuple[Entry, ...]:
     return tuple(known[id] for id in ids)
 
 
-def _write_result(path: Path, searched: list[Searched], links: tuple[Link, ...]) -> None:
+def _write_result(
+    path: Path, learn: str, searched: list[Searched], links: tuple[Link, ...], learning: int, test: float
+) -> None:
     told = {
         "chain": asdict(searched[0].best.chain),
         "lineage": [link.as_json() for link in links],
+        "learn": learn,
+        "learning_flops": learning,
+        "test_accuracy": test,
         "searches": {
             one.agent: {
                 "best": one.best.as_json(),
                 "test_accuracy": one.test,
                 "distinct_chains": len(one.records),
+                "lessons": one.lessons,
                 "cache": asdict(one.cache),
             }
             for one in searched

@@ -143,9 +143,12 @@ def test_layers_in_front_of_one(bank, resnet, images):
     added = bank.add(resnet, images, "resnet")
 
     assert bank.before(added.entries[3]) == added.entries[:3]
+    assert bank.behind(added.entries[3]) == added.entries[4:-1]  # but for the dense one
     bank.remove(added.entries[1].id)
     with pytest.raises(EntryError, match="not all in the bank"):
         bank.before(added.entries[3])
+    with pytest.raises(EntryError, match="what stands behind entry"):
+        bank.behind(added.entries[0])
     with pytest.raises(EntryError, match="has 7 entries"):
         bank.entry(added.entries[1].id)
     assert bank.add(resnet, images, "resnet").entries[1].id == added.entries[1].id

@@ -123,6 +123,26 @@ def test_a_stitch_leads_to_layers_of_another_shape(bank: Bank, dataset: Dataset)
     assert with_stitches.attacher.fitting > 0
 
 
+def test_a_stitch_is_refined_toward_penultimate_features(bank: Bank, dataset: Dataset) -> None:
+    layers, _ = home(bank)
+    chain = Chain((problem_of(bank, dataset).layers[0], layers[0], layers[1]), SOLVED)  # of another number of channels
+    missed, fitting = [], []
+    for refining in (0, 20):
+        sizes = {"longest": 3, "samples": 200, "choice": 100}
+        problem = DetachedLayers(bank, dataset, stitches=True, refining=refining, **sizes)
+        inputs = problem.labelled[0]
+        pieces = [bank.load(id) for id in layers]
+        first, stitched, _ = problem.modules(chain.layers)
+        with torch.no_grad():
+            wanted = pieces[1](pieces[0](inputs))
+            missed.append(float((pieces[1](stitched(first(inputs))) - wanted).square().mean()))
+        fitting.append(problem.attacher.fitting)
+        assert not any(weight.requires_grad for weight in stitched.parameters())
+
+    assert missed[1] < missed[0]
+    assert fitting[1] > fitting[0] + 3 * 20 * 200 * bank.entry(layers[1]).cost.flops
+
+
 def test_the_cache_changes_nothing_but_the_work(bank: Bank, dataset: Dataset) -> None:
     worths, spent, most = [], [], []
     small = 300 * 4 * 64 * 4 * 2  # the features of two layers

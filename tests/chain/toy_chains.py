@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from netmorph.chain import SOLVED, Chain, Outcome, Prefix
+from netmorph.chain import SOLVED, Chain, Outcome, Prefix, Record
 
 WIDE, NARROW = "wide", "narrow"
 
@@ -39,6 +39,9 @@ class Planted:
         for place, layer in enumerate(prefix):
             seen[place, self.layers.index(layer)] = 1
         return seen.flatten()
+
+    def note(self, record: Record) -> None:
+        """Records tell nothing of these layers."""
 
     def judge(self, chain: Chain) -> Outcome:
         for place, layer in enumerate(chain.layers):

@@ -232,6 +232,25 @@ class Bank:
         known = {one.id: one for one in self.entries()}
         return tuple(known[places[position]] for position in wanted)
 
+    def behind(self, entry: Entry) -> tuple[Entry, ...]:
+        """The layers behind one in the network that it was cut out of, in order, but for the dense layer at its end.
+
+        What they make of its answers are that network's penultimate features, see `refine_stitch`.
+
+        Raises:
+            EntryError: some of them are not in the bank.
+        """
+        places = self._index.places(entry.origin.network)
+        wanted = range(entry.origin.position + 1, entry.origin.of)
+        if entry.kind is Kind.RANDOM or any(position not in places for position in wanted):
+            raise EntryError(
+                f"what stands behind entry {entry.id} at home is not known: the layers behind it in "
+                f"{entry.origin.network} are not all in the bank"
+            )
+        known = {one.id: one for one in self.entries()}
+        found = (known[places[position]] for position in wanted)
+        return tuple(one for one in found if one.kind is not Kind.DENSE)
+
     def remove(self, id: str) -> None:
         """Take an entry out, with its file.
 

@@ -12,14 +12,17 @@ from netmorph.bank import (
     Bank,
     Entry,
     EntryError,
+    Kind,
     Signature,
     cost_of,
     fit_stitch,
     fits,
+    refine_stitch,
     seen_at_home,
     stitch_for,
 )
 from netmorph.bank import can_attach as can_stitch
+from netmorph.bank.attach import Pair
 from netmorph.chain.values import Prefix
 
 
@@ -55,6 +58,7 @@ class Attacher:
         home: Sequence[Tensor],
         *,
         stitches: bool = False,
+        refining: int = 0,
         device: torch.device | str = "cpu",
     ) -> None:
         """Start with nothing made.
@@ -62,10 +66,13 @@ class Attacher:
         Args:
             home: batches of the data, on which stitches are fitted: the first samples of those that chains see.
             stitches: attach layers that need one, too.
+            refining: gradient steps of each stitch, once it is fitted, toward the penultimate features of the network
+                that the layer behind it was cut out of; none where that network is not whole in the bank.
         """
         self.entries = {entry.id: entry for entry in entries}
         self.fitting = 0
         self._bank, self._home, self._stitches, self._device = bank, home, stitches, device
+        self._refining = refining
         self._told: dict[tuple[Signature, str], Told] = {}
         self._pieces: dict[str, nn.Module] = {}
         self._fitted: dict[tuple[Prefix, str], nn.Module] = {}
@@ -124,7 +131,26 @@ class Attacher:
         home = sum(one.cost.flops for one in before)
         channels = given.channels
         self.fitting += start * (home + 2 * channels * (channels + entry.input.channels)) + 10 * channels**3
+        if self._refining and entry.kind is not Kind.DENSE:
+            self._refine(stitch, entry, given, pairs)
         return stitch
+
+    @torch.enable_grad()
+    def _refine(self, stitch: nn.Module, entry: Entry, given: Signature, pairs: Sequence[Pair]) -> None:
+        """Go on toward the penultimate features at home, where they are known."""
+        try:
+            rest = (entry, *self._bank.behind(entry))
+        except EntryError:
+            return
+        layers = [self.piece(one.id) for one in rest]
+        targets = [(features, seen_at_home(layers, home)) for features, home in pairs]
+        stitch.requires_grad_(True)
+        refine_stitch(stitch, nn.Sequential(*layers), targets, steps=self._refining)
+        stitch.requires_grad_(False)
+        forward = sum(one.cost.flops for one in rest)
+        samples = sum(len(pairs[step % len(pairs)][0]) for step in range(self._refining))
+        self.fitting += sum(len(home) for _, home in pairs) * forward
+        self.fitting += 3 * samples * (cost_of(stitch, given).flops + forward)
 
     def _before(self, entry: Entry) -> tuple[Entry, ...] | None:
         """The layers that made what an entry saw at home, if they are known and take these data."""

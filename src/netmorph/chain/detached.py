@@ -12,16 +12,19 @@ from netmorph.bank import Bank, CannotAttach, Entry, Kind, Signature, attachable
 from netmorph.chain.attaching import Attacher
 from netmorph.chain.errors import ChainError
 from netmorph.chain.features import BATCH, FeatureCache
+from netmorph.chain.gradients import DESCRIBED, Told, described, small
 from netmorph.chain.heads import Pooled, Readout, failed, moments_of, outcome, solved_head, solving_flops
+from netmorph.chain.problem import EMPTY
 from netmorph.chain.states import PROBE, Place, Seen, State
-from netmorph.chain.values import SOLVED, Chain, Outcome, Prefix
+from netmorph.chain.values import SOLVED, Chain, Outcome, Prefix, Record
 from netmorph.data import Dataset, Part
 from netmorph.seeds import generator_of
-from netmorph.solve import SolveError
+from netmorph.solve import Head, SolveError, as_linear
 from netmorph.train.inputs import prepare
 
 MEMORY = 2**30  # bytes of features that are kept
 STITCHED = 512  # samples on which stitches are fitted
+UNSEEN = (0.0,) * DESCRIBED  # the gradients of a layer that nobody looked at
 
 
 class DetachedLayers:
@@ -31,10 +34,11 @@ class DetachedLayers:
     alone. Each sample goes through each prefix once, as long as memory holds what comes out.
 
     Attributes:
-        layers: ids of the layers that a chain may go on with.
+        bank: where the layers are from.
+        layers: ids of the layers that a chain may go on with, and `EMPTY` where one may still come.
         ends: `SOLVED`, and the ids of detached dense layers.
         longest: the most layers of a chain.
-        entries: of all layers and dense layers, by id.
+        labelled: the samples that heads are solved on: inputs `[N, ...]` as layers take them, and classes `[N]`.
         readout: makes rows for heads.
         cache: the features.
         attacher: the layers as modules.
@@ -51,9 +55,11 @@ class DetachedLayers:
         choice: int = 1000,
         memory: int = MEMORY,
         stitches: bool = False,
+        refining: int = 0,
         detached_ends: bool = True,
         readout: Readout | None = None,
         state: State | None = None,
+        empty: int = 0,
         seed: int = 0,
         device: torch.device | str = "cpu",
     ) -> None:
@@ -65,9 +71,11 @@ class DetachedLayers:
             choice: of the validation part, to judge chains.
             memory: bytes of features that may be held.
             stitches: attach layers behind a stitch where shapes differ.
+            refining: gradient steps of each stitch toward penultimate features, see `Attacher`.
             detached_ends: let a chain also end with a dense layer as it is.
             readout: `Pooled()` by default.
             state: what agents see; `Seen()` by default.
+            empty: how many layers may come while it is searched, see `note`.
             seed: draws the samples.
 
         Raises:
@@ -84,20 +92,25 @@ class DetachedLayers:
             )
         self._dataset, self._device = dataset, torch.device(device)
         generator = generator_of(seed)
-        heads, self._labels = self._drawn(dataset.train, samples, generator)
+        heads, labels = self._drawn(dataset.train, samples, generator)
         choices, self._wanted = self._drawn(dataset.validation, choice, generator)
         self._inputs = torch.cat([heads, choices])
         self._heads = len(heads)
+        self.bank, self.labelled = bank, (self._inputs[: len(heads)], labels)
         all_entries = bank.entries() if entries is None else tuple(entries)
         self._start = Signature.of(self._inputs)
         attachable(self._start, all_entries, stitches)  # says what is wrong if nothing fits
         dense = [one for one in all_entries if one.kind is Kind.DENSE and one.output.shape == (dataset.outputs,)]
-        self.layers = tuple(one.id for one in all_entries if one.kind is not Kind.DENSE)
+        self.layers = (*(one.id for one in all_entries if one.kind is not Kind.DENSE), *(EMPTY,) * empty)
         self.ends = (SOLVED, *(one.id for one in dense)) if detached_ends else (SOLVED,)
         self.longest = longest
-        self.entries = {one.id: one for one in all_entries}
         self.attacher = Attacher(
-            bank, all_entries, heads[:STITCHED].split(BATCH), stitches=stitches, device=self._device
+            bank,
+            all_entries,
+            heads[:STITCHED].split(BATCH),
+            stitches=stitches,
+            refining=refining,
+            device=self._device,
         )
         if not any(self.attacher.takes(self._start, id) for id in self.entries):
             raise CannotAttach(
@@ -109,22 +122,59 @@ class DetachedLayers:
         self._state = state or Seen()
         self._signatures: dict[Prefix, tuple[Signature, int, int]] = {(): (self._start, 0, 0)}
         self._spent = 0
+        self._gradients: dict[str, tuple[float, ...]] = {}
+        self._descriptions: Tensor | None = None
+
+    @property
+    def entries(self) -> dict[str, Entry]:
+        """Of all layers and dense layers, by id."""
+        return self.attacher.entries
 
     @property
     def spent(self) -> int:
-        """FLOPs so far: of layers, stitches, their fits, and heads."""
+        """FLOPs so far: of layers, stitches, their fits, heads and gradients."""
         return self._spent + self.attacher.fitting
+
+    def spend(self, flops: int) -> None:
+        """Count what somebody else computed."""
+        self._spent += flops
 
     @property
     def descriptions(self) -> Tensor:
-        """float32 `[actions, 10]`: kind, place at home, cost and sizes of each layer."""
-        return torch.tensor([self._described(id) for id in self.layers + self.ends])
+        """float32 `[actions, 14]`: kind, place at home, cost and sizes of each layer, and what gradients told of it."""
+        if self._descriptions is None:
+            self._descriptions = torch.tensor([self._described(id) for id in self.layers + self.ends])
+        return self._descriptions
+
+    def note(self, record: Record) -> None:
+        """See `netmorph.chain.Problem`.
+
+        Raises:
+            EntryError: a copy is no longer in the bank.
+        """
+        for id, numbers in zip(record.chain.layers, record.gradients, strict=False):
+            before = self._gradients.get(id, UNSEEN)
+            self._gradients[id] = tuple(map(sum, zip(before, small(Told(*numbers)), strict=True)))
+            self._descriptions = None
+        if record.lesson is not None:
+            for id in dict.fromkeys(record.lesson.copies.layers):
+                if id not in self.layers:
+                    self._add(self.bank.entry(id))
+
+    def _add(self, entry: Entry) -> None:
+        """Put a layer in the first empty place."""
+        if EMPTY not in self.layers:
+            raise ChainError(f"there is no empty place for the layer {entry.id}; make the problem with more of them")
+        place = self.layers.index(EMPTY)
+        self.layers = (*self.layers[:place], entry.id, *self.layers[place + 1 :])
+        self.entries[entry.id] = entry
+        self._descriptions = None
 
     def allowed(self, prefix: Prefix) -> tuple[bool, ...]:
         """Whether each layer takes the features there, and each end; no more layers at the longest chain."""
         features = self.signature(prefix)
         goes_on = len(prefix) < self.longest
-        layers = tuple(goes_on and self.attacher.takes(features, id) for id in self.layers)
+        layers = tuple(goes_on and id != EMPTY and self.attacher.takes(features, id) for id in self.layers)
         return layers + tuple(id == SOLVED or self.attacher.takes(features, id) for id in self.ends)
 
     def signature(self, prefix: Prefix) -> Signature:
@@ -154,12 +204,30 @@ class DetachedLayers:
         rows = _run(self.readout(signature), features)
         width = rows.shape[1]
         flops, parameters = flops + 2 * width * classes, parameters + (width + 1) * classes
-        self._spent += solving_flops(self._heads, width, classes) + 2 * width * classes * len(self._wanted)
+        self._spent += 2 * width * classes * len(self._wanted)
         try:
-            head = solved_head(moments_of([(rows[: self._heads], self._labels)], classes))
+            head = self._solved(rows[: self._heads])
         except SolveError as error:
             return failed(str(error), flops, parameters)
         return outcome(head(rows[self._heads :].double()), self._wanted, flops, parameters)
+
+    @torch.no_grad()
+    def answering(self, chain: Chain) -> nn.Module:
+        """What makes answers of the features behind a chain: a head, solved anew, or the dense layer that ends it.
+
+        Raises:
+            SolveError: there is no head for such features.
+        """
+        signature, features = self.signature(chain.layers), self._features(chain.layers)
+        if chain.end != SOLVED:
+            module = self.attacher.module(chain.layers, chain.end, signature, features)
+            return nn.Sequential(module, nn.Softmax(1))
+        readout = self.readout(signature)
+        return nn.Sequential(readout, as_linear(self._solved(_run(readout, features[: self._heads]))))
+
+    def flops(self, prefix: Prefix) -> int:
+        """Of a sample's way through a prefix."""
+        return self._told(prefix)[1]
 
     @torch.no_grad()
     def held_out(self, prefix: Prefix) -> tuple[Tensor, Tensor]:
@@ -171,6 +239,11 @@ class DetachedLayers:
         for place, id in enumerate(prefix):
             before = prefix[:place]
             yield self.attacher.module(before, id, self.signature(before), self._features(before))
+
+    def _solved(self, rows: Tensor) -> Head:
+        classes = self._dataset.outputs
+        self._spent += solving_flops(len(rows), rows.shape[1], classes)
+        return solved_head(moments_of([(rows, self.labelled[1])], classes))
 
     def _features(self, prefix: Prefix) -> Tensor:
         return self.cache.of(prefix)
@@ -197,13 +270,15 @@ class DetachedLayers:
         return torch.cat([one for one, _ in pairs]), torch.cat([one for _, one in pairs]).to(self._device)
 
     def _described(self, id: str) -> list[float]:
-        if id == SOLVED:
-            return [1.0] + [0.0] * 9
+        gradients = described(self._gradients.get(id, UNSEEN))
+        if id in (SOLVED, EMPTY):
+            return [float(id == SOLVED)] + [0.0] * 9 + gradients
         entry = self.entries[id]
         place = entry.origin.position / max(1, entry.origin.of - 1)
         kinds = [float(entry.kind is kind) for kind in Kind]
         sizes = [entry.input.channels, entry.output.channels, math.prod(entry.input.shape), entry.cost.parameters]
-        return [0.0, *kinds, place, math.log10(1 + entry.cost.flops) / 10, *(math.log10(1 + one) / 5 for one in sizes)]
+        large = [math.log10(1 + entry.cost.flops) / 10, *(math.log10(1 + one) / 5 for one in sizes)]
+        return [0.0, *kinds, place, *large, *gradients]
 
 
 def _run(module: nn.Module, features: Tensor) -> Tensor:

@@ -71,6 +71,23 @@ class FeatureCache:
             features = self._made(prefix[:length], features)
         return features
 
+    def make_room(self, size: int, what: str) -> None:
+        """Drop what is oldest, until so many bytes more would keep the limit.
+
+        Args:
+            what: it is that takes them, for the message.
+
+        Raises:
+            MemoryLimit: they do not fit even where nothing is kept.
+        """
+        if size > self._limit:
+            raise MemoryLimit(
+                f"{what} takes {size / 2**20:,.1f} MiB, and the limit is {self._limit / 2**20:,.1f} MiB; "
+                "give more memory"
+            )
+        self._drop(size, ())
+        self.counts.most = max(self.counts.most, self._held + size)
+
     @torch.no_grad()
     def _made(self, prefix: Prefix, features: Tensor) -> Tensor:
         module = self._step(prefix, features)
@@ -98,9 +115,12 @@ class FeatureCache:
                 f"from, and the limit is {self._limit / 2**20:,.1f} MiB; give more memory (--memory), or fewer samples "
                 "(--samples)"
             )
+        self._drop(size, prefix[:-1])
+
+    def _drop(self, size: int, read: Prefix) -> None:
         for old in list(self._kept):
             if self._held + size <= self._limit:
                 return
-            if old != prefix[:-1]:
+            if old != read:
                 self._held -= self._kept.pop(old).nbytes
                 self.counts.evicted += 1

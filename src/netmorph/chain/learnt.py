@@ -131,8 +131,8 @@ class Kept(Shows):
         """
         if self.learnt is None:
             raise ChainError(
-                "the chain ends with a dense layer as it was, and keeps no moments that classes could be added to; "
-                "search for a chain with a solved head (--solved-ends)"
+                "the chain ends with a dense layer as it was, or learnt once it was chosen, and keeps no moments that "
+                "classes could be added to; search for a chain with a solved head (--solved-ends, no --learn after)"
             )
         self.check(dataset)
         classes = (*self.classes, *(name for name in dataset.classes if name not in self.classes))

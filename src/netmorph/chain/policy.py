@@ -39,22 +39,20 @@ class ActorCritic(nn.Module):
     of a layer holds for one of another network at the same place, too.
     """
 
-    def __init__(self, state: int, descriptions: Tensor, hidden: int = 64) -> None:
-        """For states `[state]` and descriptions `[actions, m]`."""
+    def __init__(self, state: int, actions: int, described: int, hidden: int = 64) -> None:
+        """For states `[state]` and descriptions `[actions, described]`."""
         super().__init__()
-        actions, described = descriptions.shape
         self.trunk = nn.Sequential(nn.Linear(state, hidden), nn.Tanh(), nn.Linear(hidden, hidden), nn.Tanh())
         self.own, self.shared = nn.Linear(hidden, actions), nn.Linear(hidden, described)
         self.value = nn.Linear(hidden, 1)
-        self.register_buffer("descriptions", descriptions)
         for layer in (self.own, self.shared, self.value):
             nn.init.zeros_(layer.weight)
             nn.init.zeros_(layer.bias)
 
-    def forward(self, states: Tensor) -> tuple[Tensor, Tensor]:
-        """[B, state] -> logits [B, actions] and values [B]."""
+    def forward(self, states: Tensor, descriptions: Tensor) -> tuple[Tensor, Tensor]:
+        """[B, state] and [actions, described] -> logits [B, actions] and values [B]."""
         seen = self.trunk(states)
-        logits = self.own(seen) + self.shared(seen) @ self.get_buffer("descriptions").T
+        logits = self.own(seen) + self.shared(seen) @ descriptions.T
         return logits, self.value(seen)[:, 0]
 
 
@@ -71,7 +69,7 @@ class Learner:
         self._trials, self.exploration = trials, exploration
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            self.networks = ActorCritic(len(trials.state(())), trials.descriptions)
+            self.networks = ActorCritic(len(trials.state(())), *trials.descriptions.shape)
         self._optimizer = torch.optim.Adam(self.networks.parameters(), lr=learning_rate)
         self._mean, self._square, self._count = 0.0, 0.0, 0
         self._baseline: dict[int, float] = {}
@@ -165,7 +163,8 @@ class Learner:
 
     def _policy(self, prefixes: Sequence[Prefix]) -> tuple[Tensor, Tensor]:
         """Probabilities float64 [B, actions] and values [B], in units of `scale`."""
-        logits, values = self.networks(torch.stack([self._trials.state(prefix) for prefix in prefixes]))
+        states = torch.stack([self._trials.state(prefix) for prefix in prefixes])
+        logits, values = self.networks(states, self._trials.descriptions)
         before = torch.stack([prior(self._trials, prefix) for prefix in prefixes])
         chosen = (logits.double() + before.log()).softmax(1)
         return (1 - self.exploration) * chosen + self.exploration * before, values

@@ -6,11 +6,17 @@ from typing import Protocol
 
 from torch import Tensor
 
-from netmorph.chain.values import Chain, Outcome, Prefix
+from netmorph.chain.values import Chain, Outcome, Prefix, Record
+
+EMPTY = ""  # among the layers: a place for one that is still to come
 
 
 class Problem(Protocol):
-    """Actions are numbered: first `layers`, then `ends`. Whatever can be attached, at least one end is allowed."""
+    """Actions are numbered: first `layers`, then `ends`. Whatever can be attached, at least one end is allowed.
+
+    How many actions there are never changes. Layers that come while it is searched take the place of an `EMPTY` one,
+    which is never allowed.
+    """
 
     @property
     def layers(self) -> tuple[str, ...]:
@@ -26,7 +32,7 @@ class Problem(Protocol):
 
     @property
     def descriptions(self) -> Tensor:
-        """float32 `[actions, m]`: what is known of each action before it is tried."""
+        """float32 `[actions, m]`: what is known of each action by now."""
 
     @property
     def spent(self) -> int:
@@ -40,3 +46,6 @@ class Problem(Protocol):
 
     def judge(self, chain: Chain) -> Outcome:
         """How good a chain is whose layers fit."""
+
+    def note(self, record: Record) -> None:
+        """Take in what a record tells of layers: gradients, which describe them, and copies, which are new ones."""

@@ -20,7 +20,7 @@ class Node:
 
     Attributes:
         worth: of the chain that ends here, in the first way that fits.
-        prior: by the policy, when the node was made.
+        prior: by the policy, when the node was made, or when there were new layers.
         done: behind it every chain is judged: there is nothing new to find.
     """
 
@@ -52,6 +52,13 @@ class Node:
         worths = scaled(torch.where(visited, came, self.worth))
         look = exploration * self.prior * (1 + self.visits.sum()) ** 0.5 / (1 + self.visits)
         return int((worths + look).masked_fill(self.done, -torch.inf).argmax())
+
+    def renew(self, prior: Tensor) -> None:
+        """Take in layers that came since the node was made; those behind it have done so before."""
+        self.done[(self.prior == 0) & (prior > 0)] = False
+        for action, child in self.children.items():
+            self.done[action] = bool(child.done.all())
+        self.prior = prior
 
     @property
     def value(self) -> float:
@@ -102,8 +109,12 @@ class TreeSearch:
             return torch.searchsorted(ordered, worths).to(worths) / len(seen)
 
         root = made(())
-        nodes = [root]
+        nodes, lessons = [root], trials.lessons
         while not bool(root.done.all()):
+            if trials.lessons > lessons:
+                lessons = trials.lessons
+                for node in reversed(nodes):
+                    node.renew(learner.probabilities(node.prefix))
             path = self._down(trials, root, scaled)
             node, action = path[-1]
             if action >= len(trials.layers):

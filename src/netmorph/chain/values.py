@@ -45,13 +45,30 @@ class Outcome:
 
 
 @dataclass(frozen=True)
+class Lesson:
+    """Layers that learnt while a chain was searched for.
+
+    Attributes:
+        chain: they stand in it, and stay as they are.
+        copies: the same chain of their copies, which are new layers of the bank from then on.
+    """
+
+    chain: Chain
+    copies: Chain
+
+
+@dataclass(frozen=True)
 class Record:
     """A distinct chain, in the order in which they were judged.
 
     Attributes:
-        spent: FLOPs of the search up to and with it: layers, stitches and heads; what the cache had is not counted.
+        spent: FLOPs of the search up to and with it: layers, stitches, heads and gradients; what the cache had is not
+            counted.
         expected: what the agent thought it was worth; None if it thinks nothing.
         seconds: of the search so far.
+        gradients: slope, trend and importance of each of its layers (`netmorph.chain.gradients.Told`), where they were
+            looked at.
+        lesson: what followed it.
     """
 
     chain: Chain
@@ -59,6 +76,8 @@ class Record:
     spent: int
     expected: float | None = None
     seconds: float = field(default=0.0, compare=False)
+    gradients: tuple[tuple[float, float, float], ...] = ()
+    lesson: Lesson | None = None
 
     def as_json(self) -> dict[str, Any]:
         """Plain values."""
@@ -71,8 +90,17 @@ class Record:
         Raises:
             KeyError, TypeError, ValueError: it did not write this.
         """
-        chain = Chain(tuple(told["chain"]["layers"]), told["chain"]["end"])
-        record = Record(**told | {"chain": chain, "outcome": Outcome(**told["outcome"])})
-        for part in (chain, record.outcome, record):
+        learnt = told.get("lesson")
+        lesson = None if learnt is None else Lesson(_chain(learnt["chain"]), _chain(learnt["copies"]))
+        gradients = tuple(tuple(numbers) for numbers in told.get("gradients", ()))
+        parts = {"chain": _chain(told["chain"]), "outcome": Outcome(**told["outcome"])}
+        record = Record(**told | parts | {"lesson": lesson, "gradients": gradients})
+        for part in (record.outcome, record):
             check_fields(part)
         return record
+
+
+def _chain(told: dict[str, Any]) -> Chain:
+    chain = Chain(tuple(told["layers"]), told["end"])
+    check_fields(chain)
+    return chain

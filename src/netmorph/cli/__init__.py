@@ -14,6 +14,7 @@ from netmorph.cli import (  # noqa: F401 (their commands hang on the app)
     draw,
     evolve,
     find_rate,
+    look,
     networks,
     plot,
     ranks,

@@ -19,6 +19,7 @@ from netmorph.errors import NetmorphError
 ORDER = (
     "groups",
     "draw",
+    "look",
     "lr-find",
     "train",
     "evolve",

@@ -48,6 +48,14 @@ def chain(
         bool,
         typer.Option("--stitches", help="Attach layers of another shape behind a stitch.", rich_help_panel=CHAINING),
     ] = False,
+    refine_stitches: Annotated[
+        int,
+        typer.Option(
+            min=0,
+            help="Gradient steps of each stitch toward the penultimate features at home.",
+            rich_help_panel=CHAINING,
+        ),
+    ] = 0,
     detached_ends: Annotated[
         bool,
         typer.Option(
@@ -79,6 +87,22 @@ def chain(
     memory: Annotated[
         int, typer.Option(min=1, help="MiB of features that are kept.", rich_help_panel=options.SPEED)
     ] = 1024,
+    learn: Annotated[
+        str,
+        typer.Option(
+            help="When layers learn: never, after (the chosen chain, all of it), after-stitches (its stitches and its "
+            "head), or searching (copies of good chains' layers, which go into the bank).",
+            rich_help_panel=CHAINING,
+        ),
+    ] = "never",
+    gradients: Annotated[
+        bool,
+        typer.Option(
+            "--gradients",
+            help="Look at the gradients of each chain: agents are told of them, and the report.",
+            rich_help_panel=CHAINING,
+        ),
+    ] = False,
     beside: Annotated[
         bool,
         typer.Option("--beside/--alone", help="Let random search stand beside the agent.", rich_help_panel=CHAINING),
@@ -107,8 +131,9 @@ def chain(
 ) -> None:
     """Make a network for new data of layers that are there: an agent chains them until it picks an end.
 
-    No weight is trained. A head is solved in closed form for what a chain computes; the chain is judged on validation
-    samples; the best one is tested once, and becomes a network like any other: plain Python with its weights beside it.
+    No weight is trained, unless by --learn. A head is solved in closed form for what a chain computes; the chain is
+    judged on validation samples; the best one is tested once, and becomes a network like any other: plain Python with
+    its weights beside it.
     Random search judges as many chains, to be compared with. What is stopped goes on by --resume, also after kill -9.
 
     Examples:
@@ -118,6 +143,8 @@ def chain(
       netmorph chain --bank layers --data cifar10 --agent actor-critic --budget 500 --price 1e-9
 
       netmorph chain --bank layers --data digits --agent local --stitches
+
+      netmorph chain --bank layers --data digits --learn searching --gradients
 
       netmorph chain --extend runs/mnist-chain-1 --data letters      further classes, or more samples
     """
@@ -193,8 +220,9 @@ def _asked(context: typer.Context, threads: int) -> tuple[ChainConfig, Dataset]:
         raise NetmorphError("give --data: what the chain shall answer, and what its head is solved on")
     source = options.data_config(context)
     same = ("agent", "reward", "state", "budget", "price", "longest", "samples", "choice", "memory", "stitches")
-    names = (*same, "detached_ends", "beside", "seed", "device")
-    config = ChainConfig(bank=str(told["bank"]), data=source, threads=threads, **{name: told[name] for name in names})
+    names = (*same, "detached_ends", "learn", "gradients", "beside", "seed", "device")
+    given = {name: told[name] for name in names} | {"refining": told["refine_stitches"]}
+    config = ChainConfig(bank=str(told["bank"]), data=source, threads=threads, **given)
     dataset = source.load()
     return config, dataset
 
@@ -214,7 +242,8 @@ def _tell_end(found: Finished) -> None:
             if link.path
             else link.network
         )
-        tell(f"{link.name:>8}  {'stitched, ' if link.is_stitched else ''}{origin}")
+        copied = f", learnt from {link.parent}" if link.parent else ""
+        tell(f"{link.name:>8}  {'stitched, ' if link.is_stitched else ''}{origin}{copied}")
     view = Table(box=box.SIMPLE_HEAD, padding=(0, 2, 0, 0), pad_edge=False)
     for name in ("agent", "distinct chains", "loss", "accuracy", "test accuracy", "FLOPs a sample"):
         view.add_column(name, justify="left" if name == "agent" else "right")
@@ -223,6 +252,8 @@ def _tell_end(found: Finished) -> None:
         numbers = (f"{outcome.loss:.4f}", percent(outcome.accuracy), percent(one.test), compact(outcome.flops))
         view.add_row(one.agent, str(len(one.records)), *numbers)
     console.print(view)
+    if found.learning:
+        tell(f"Learnt for {compact(found.learning)} FLOPs: {percent(found.test)} of the test part")
     tell(f"Network: {found.code} (import load from it)")
     if found.not_kept:
         tell(f"Classes cannot be added to it: {found.not_kept}")

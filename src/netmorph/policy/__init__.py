@@ -1,7 +1,8 @@
 """What to change next, and how fast to learn then.
 
 Mutation by weighted proposals (exact edits where none are added), selection by Pareto rank, widths for a given cost,
-when a network grows while it trains, and how; learning rates after growth.
+when a network grows while it trains, and how; learning rates after growth. Policies that decide which network is tried
+next, on networks that are trained and on tables of trained ones alike.
 """
 
 from netmorph.policy.growth import Grow, Growth, Plateau, growing, rehearse
@@ -19,33 +20,61 @@ from netmorph.policy.growth_ways import (
 )
 from netmorph.policy.learning_rate import POLICIES, divide, freeze, parameter_ratio, rise, unchanged, warm_up
 from netmorph.policy.mutation import Mutation, mutate
+from netmorph.policy.network_space import Network, Networks
 from netmorph.policy.proposals import Proposal, Weighted, exact
+from netmorph.policy.searches import Ageing, Bandit, Best, Mutate, Selected, at_random, front, local_search
 from netmorph.policy.selection import select
+from netmorph.policy.spaces import Judge, Judged, Move, Policy, Space, explore
+from netmorph.policy.surrogate import Surrogate, best_gain, front_gain, smoothed
+from netmorph.policy.table import Table, cells, macro
 
 __all__ = [
     "POLICIES",
     "WAYS",
+    "Ageing",
+    "Bandit",
+    "Best",
     "Grow",
     "Growth",
+    "Judge",
+    "Judged",
+    "Move",
+    "Mutate",
     "Mutation",
+    "Network",
+    "Networks",
     "Plateau",
+    "Policy",
     "Proposal",
+    "Selected",
+    "Space",
+    "Surrogate",
+    "Table",
     "Way",
     "Weighted",
+    "at_random",
+    "best_gain",
     "by_gradient",
     "by_width",
+    "cells",
     "divide",
     "drawn",
     "exact",
+    "explore",
     "freeze",
+    "front",
+    "front_gain",
     "growing",
     "interleaved",
+    "local_search",
+    "macro",
     "mutate",
     "parameter_ratio",
     "parse",
     "rehearse",
     "rise",
     "select",
+    "smoothed",
     "stacked",
     "to_depth",
     "together",

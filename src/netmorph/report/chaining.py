@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from itertools import accumulate
 from pathlib import Path
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from netmorph.bank import Entry
 from netmorph.chain import Link, Prefix, Record
 from netmorph.chain.features import Counts
+from netmorph.chain.gradients import Told
 from netmorph.report.arms import ACCENT, GREEN, ORANGE, PURPLE
 from netmorph.report.figures import GREY, INK, PALE, legend_above
 from netmorph.report.numbers import duration, percent
@@ -56,10 +57,32 @@ class Searched:
         return [record.outcome.loss for _, record in accumulate(pairs, partial(max, key=_first))]
 
     @property
+    def lessons(self) -> int:
+        """After which there were new layers."""
+        return sum(record.lesson is not None for record in self.records)
+
+    @property
     def good(self) -> list[Record]:
-        """The records that are worth most, at least one."""
+        """The records that are worth most, at least one, the best first."""
         order = sorted(range(len(self.records)), key=lambda number: -self.worths[number])
         return [self.records[number] for number in order[: max(1, round(GOOD * len(order)))]]
+
+
+@dataclass(frozen=True)
+class Learning:
+    """What gradients had to do with a chain.
+
+    Attributes:
+        mode: when its layers learnt, a name of `netmorph.chain.MODES`.
+        flops: of the steps once it was chosen.
+        test: the network's accuracy on the test part after them.
+        gradients: of layers in good chains, by id and the number of layers in front; empty if nobody looked.
+    """
+
+    mode: str = "never"
+    flops: int = 0
+    test: float = 0.0
+    gradients: Mapping[tuple[str, int], Told] = field(default_factory=dict)
 
 
 def write_page(
@@ -69,6 +92,7 @@ def write_page(
     links: Sequence[Link],
     entries: Mapping[str, Entry],
     price: float,
+    learning: Learning,
 ) -> Path:
     """Write report.html into the folder, and the pictures beside it into figures/.
 
@@ -77,6 +101,7 @@ def write_page(
         links: where the layers of its best chain are from.
         entries: by id.
         price: loss that a FLOP costs.
+        learning: what gradients had to do with it.
 
     Raises:
         MissingExtra: the packages that draw reports are not installed.
@@ -86,8 +111,10 @@ def write_page(
     best, outcome = first.best.chain, first.best.outcome
     paragraphs = [
         f"A chain of {len(best.layers)} out of the bank, found by {first.agent} among {len(first.records)} distinct "
-        f"chains, answers {percent(first.test)} of the test part right with no gradient step; "
+        f"chains, answers {percent(first.test)} of the test part right"
+        f"{'' if first.lessons else ' with no gradient step'}; "
         f"{percent(outcome.accuracy)} of the samples on which chains were compared.",
+        *_learning(first, learning),
         *_beside(searched),
         f"The cache ran {first.cache.layers:,} layers in the place of {first.cache.layers + first.cache.hits:,}, and "
         f"held at most {first.cache.most / 2**20:,.0f} MiB.",
@@ -96,6 +123,8 @@ def write_page(
         paragraphs.append(f"A FLOP of a sample's forward pass costs {price:g} of loss; chains are compared after that.")
     names = {id: label(entry) for id, entry in entries.items()}
     tables = [_chain(links, entries), _searches(searched), _values(first, names)]
+    if learning.gradients:
+        tables.append(_gradients(learning.gradients, names))
     drawn = pictures(searched, links, entries)
     save_pictures(drawn, folder / "figures")
     return write_plain(folder / "report.html", title, paragraphs, tables, drawn)
@@ -252,6 +281,38 @@ def _beside(searched: Sequence[Searched]) -> list[str]:
         f"has a loss of {random.best.outcome.loss:.4f}, that of {first.agent} {first.best.outcome.loss:.4f}. One seed "
         "says little: the samples on which chains are compared are few."
     ]
+
+
+def _learning(first: Searched, learning: Learning) -> list[str]:
+    told = []
+    if first.lessons:
+        parents = {record.lesson.copies for record in first.records if record.lesson is not None}
+        chosen = "is" if first.best.chain in parents else "is not"
+        told.append(
+            f"Layers of good chains learnt in {first.lessons} lessons while it was searched, and their copies are in "
+            f"the bank, each with its parent. The chosen chain {chosen} one of copies that learnt together."
+        )
+    if learning.flops:
+        told.append(
+            f"Once it was chosen it learnt ({learning.mode}) for {compact(learning.flops)} FLOPs, and answers "
+            f"{percent(learning.test)} of the test part right. That is the network beside this page."
+        )
+    return told
+
+
+def _gradients(gradients: Mapping[tuple[str, int], Told], names: Mapping[str, str]) -> Table:
+    rows = [
+        (names.get(id, id), str(place + 1), f"{told.slope:.2g}", f"{told.trend:+.2f}", f"{told.importance:.2g}")
+        for (id, place), told in sorted(gradients.items(), key=lambda item: (item[0][1], -item[1].importance))
+    ]
+    return Table(
+        "What gradients tell",
+        ("layer", "place", "slope", "trend", "importance"),
+        rows,
+        "In the best chains. Slope: root mean square over the weights of the mean gradient; trend: by how much of "
+        "itself it changes over a few steps; importance: the sum of |weight x gradient|. By index in "
+        "gradients.safetensors.",
+    )
 
 
 def _chain(links: Sequence[Link], entries: Mapping[str, Entry]) -> Table:

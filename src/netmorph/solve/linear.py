@@ -86,11 +86,11 @@ def solved(gram: Tensor, right: Tensor, moments: Moments, penalty: float) -> Ten
     factor, failed = torch.linalg.cholesky_ex(gram)
     pivots = factor.diagonal().square()
     if bool(failed) or float(pivots.min()) <= len(gram) * ROUNDING * float(pivots.max()):
-        floor = 1e-9 * moments.scale
+        enough = max(10 * penalty, 1e-9 * moments.scale)  # sums of float32 features are rounded more than others
         raise SolveError(
             f"the {len(gram)} features follow from one another on these {moments.count} samples, and the penalty "
-            f"{penalty:g} is too small to choose between them; take {floor:.3g} (1e-9 * moments.scale) or more, "
-            "or leave the choice to choose_penalty"
+            f"{penalty:g} is too small to choose between them; take {enough:.3g} ({enough / moments.scale:.0e} * "
+            "moments.scale) or more, or leave the choice to choose_penalty"
         )
     return torch.cholesky_solve(right, factor)
 
