@@ -28,12 +28,18 @@ COLUMNS = (
 COLOURS = ("#000000", "#6b7785", "#0072b2", "#d55e00", "#009e73", "#e69f00", "#cc79a7", "#56b4e9")
 
 
+def told(lines: Sequence[Line]) -> list[Line]:
+    """Those of seeds whose full network has been trained: all are told beside it."""
+    seeds = {line["seed"] for line in lines if line["row"] == FULL}
+    return [line for line in lines if line["seed"] in seeds]
+
+
 def table(names: Sequence[str], lines: Sequence[Line]) -> str:
     """Markdown of the rows of these names, each beside the full network of the same seeds."""
     full = {line["seed"]: line for line in lines if line["row"] == FULL}
     found = [COLUMNS, ("---",) * len(COLUMNS)]
     for name in names:
-        mine = [line for line in lines if line["row"] == name and line["seed"] in full]
+        mine = [line for line in lines if line["row"] == name]
         if mine:
             shares = [needed(line, lines, full) for line in mine]
             found.append(_cells(name, mine, full, None if name in (THIRD, TWO_THIRDS, FULL) else shares))
@@ -122,7 +128,7 @@ def picture(lines: Sequence[Line], shown: Sequence[str], path: Path) -> None:
     def draw(figure: Figure) -> Mapping[str, str]:
         curves, ends = figure.subplots(1, 2)
         for number, name in enumerate(shown):
-            mine = [line for line in lines if line["row"] == name and line["seed"] in full]
+            mine = [line for line in lines if line["row"] == name]
             if not mine:
                 continue
             points = list(zip(*(line["curve"] for line in mine), strict=True))
@@ -138,7 +144,7 @@ def picture(lines: Sequence[Line], shown: Sequence[str], path: Path) -> None:
         curves.set_ylabel("validation loss, nats a character")
         flops_axis(curves, "training FLOPs", log=False)
         for name in dict.fromkeys(line["row"] for line in lines):
-            mine = [line for line in lines if line["row"] == name and line["seed"] in full]
+            mine = [line for line in lines if line["row"] == name]
             known = name in shown
             ends.plot(
                 [share(line, full) for line in mine],

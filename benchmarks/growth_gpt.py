@@ -23,7 +23,7 @@ import torch
 from torch import nn
 
 from benchmarks._growing import Options, Row, Setting, Text, branches
-from benchmarks._growing_tables import FULL, THIRD, TWO_THIRDS, Line, picture, table
+from benchmarks._growing_tables import FULL, THIRD, TWO_THIRDS, Line, picture, table, told
 from benchmarks.engine import machine_line
 from benchmarks.narrowing import read_records
 from netmorph import widenings
@@ -196,8 +196,7 @@ def main(arguments: Sequence[str] = ()) -> None:
     setting = _setting(options)
     questions = tables(setting.full)
     journal = options.folder / "rows.jsonl"
-    told = setting.told()
-    lines = [line for line in read_records(journal) if line["setting"] == told]
+    lines = [line for line in read_records(journal) if line["setting"] == setting.told()]
     if not options.report:
         options.folder.mkdir(parents=True, exist_ok=True)
         for line in _results(setting, lines, [questions[number - 1] for number in options.only], options.seeds):
@@ -205,6 +204,10 @@ def main(arguments: Sequence[str] = ()) -> None:
             with journal.open("a") as file:
                 file.write(json.dumps(line) + "\n")
             print(f"seed {line['seed']}, {line['row']}: {line['loss']:.4f}, {line['cpu']} s", flush=True)
+    lines = told(lines)
+    if not lines:
+        print(f"no seed of this setting has its row {FULL!r} yet; there is nothing to compare with")
+        return
     report = markdown(questions, lines)
     write_text(options.folder / "tables.md", report)
     picture(lines, SHOWN, options.folder / "growth-text.png")
@@ -236,7 +239,9 @@ def markdown(questions: Sequence[Table], lines: Sequence[Line]) -> str:
     """The tables of a page, with what they depend on."""
     parts = []
     for one in questions:
-        parts += [f"{one.title}:\n", table([row.name for row in one.rows], lines)]
+        names = [row.name for row in one.rows]
+        if any(line["row"] in names for line in lines):
+            parts += [f"{one.title}:\n", table(names, lines)]
     minutes = sum(line["cpu"] for line in lines) / 60
     return "\n".join([*parts, f"{machine_line()}; {minutes:.0f} minutes of processor time.\n"])
 
