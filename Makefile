@@ -7,7 +7,7 @@ DEV := .venv/.dev
 ZOO_READY := .venv/.zoo
 STRANGERS := .venv/strangers
 
-.PHONY: run grow test test-slow check bench bench-zoo bench-strangers bench-narrowing bench-engine clean
+.PHONY: run grow notebooks test test-slow check bench bench-zoo bench-strangers bench-narrowing bench-engine clean
 
 run: $(RUN)
 	$(BIN)/netmorph evolve --data digits
@@ -19,6 +19,11 @@ grow: $(RUN)
 # Each core takes one file of tests after another: what is costly (a training, two processes) is shared within a file.
 test: $(DEV)
 	$(BIN)/python -m pytest --numprocesses logical --maxprocesses 4 --dist loadscope
+
+# The notebooks of examples/, run again at full size, with what comes out kept in them. About five minutes on one core.
+notebooks: export NETMORPH_DATA ?= $(abspath ../shared/data)
+notebooks: $(DEV)
+	$(BIN)/python -m tests.examples.running
 
 test-slow: $(DEV)
 	$(BIN)/python -m pytest -m slow --timeout 3600
