@@ -20,7 +20,7 @@ grow: $(RUN)
 test: $(DEV)
 	$(BIN)/python -m pytest --numprocesses logical --maxprocesses 4 --dist loadscope
 
-# The notebooks of examples/, run again at full size, with what comes out kept in them. About five minutes on one core.
+# The notebooks of examples/, run again at full size, with what comes out kept in them. About seven minutes on one core.
 notebooks: export NETMORPH_DATA ?= $(abspath ../shared/data)
 notebooks: $(DEV)
 	$(BIN)/python -m tests.examples.running

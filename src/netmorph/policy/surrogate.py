@@ -104,7 +104,8 @@ Gain = Callable[[Tensor, Tensor, Tensor, Tensor, Tensor], Tensor]
 def improvement(means: Tensor, deviations: Tensor, over: Tensor) -> Tensor:
     """The expectation of what a normal value is above `over`, 0 where it is not."""
     z = (means - over) / deviations
-    return deviations * (z * torch.special.ndtr(z) + torch.exp(-z.square() / 2) / math.sqrt(2 * math.pi))
+    below: Tensor = torch.special.ndtr(z)
+    return deviations * (z * below + torch.exp(-z.square() / 2) / math.sqrt(2 * math.pi))
 
 
 def best_gain(means: Tensor, deviations: Tensor, costs: Tensor, values: Tensor, paid: Tensor) -> Tensor:
