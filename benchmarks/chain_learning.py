@@ -29,9 +29,9 @@ from rich.progress import track
 from rich.table import Table
 from torch import nn
 
+from benchmarks._chain_banks import some_classes
 from benchmarks._intervals import interval
 from benchmarks.chain_agents import drawn
-from benchmarks.chains import some_classes
 from benchmarks.engine import machine_line
 from netmorph import data
 from netmorph.bank import Bank, Kind

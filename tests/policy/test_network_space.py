@@ -12,6 +12,7 @@ from netmorph.edit.depth import residual
 from netmorph.graph import trace
 from netmorph.measure.cost import cost
 from netmorph.policy import Bandit, Network, Networks, Policy, Surrogate, explore, local_search
+from tests.policy.made_up import named
 
 X = torch.linspace(-1, 1, 2 * 36).reshape(2, 1, 6, 6)
 
@@ -57,7 +58,7 @@ def test_features_tell_what_edits_did_and_where(space: Networks) -> None:
     assert not space.features(Network(space.start)).any()
 
 
-@pytest.mark.parametrize("policy", [local_search, Bandit(children=2, choice=2), Surrogate(candidates=3)], ids=repr)
+@pytest.mark.parametrize("policy", [local_search, Bandit(children=2, choice=2), Surrogate(candidates=3)], ids=named)
 def test_policies_run_on_networks(space: Networks, policy: Policy[Any]) -> None:
     judged = explore(space, lambda network: -space.cost(network), policy, 4, np.random.default_rng(0), 2)
 

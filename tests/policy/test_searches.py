@@ -21,7 +21,7 @@ from netmorph.policy import (
 )
 from netmorph.policy.searches import payoffs
 from netmorph.policy.spaces import FOUND, SearchError
-from tests.policy.made_up import additive
+from tests.policy.made_up import additive, named
 
 TABLE = additive(noise=0.5)
 POLICIES: list[Policy[Any]] = [at_random, local_search, Mutate(), Mutate(Selected(4), 3), Bandit(), Surrogate()]
@@ -36,7 +36,7 @@ def judged(*points: tuple[float, float], kind: str = "widen") -> list[Judged[Any
     return [Judged((number,), score, cost, kind, "0") for number, (score, cost) in enumerate(points)]
 
 
-@pytest.mark.parametrize("policy", [*POLICIES, Ageing(4, 2)], ids=repr)
+@pytest.mark.parametrize("policy", [*POLICIES, Ageing(4, 2)], ids=named)
 def test_a_search_judges_as_many_as_it_was_asked_to_and_again_the_same(policy: Policy[Any]) -> None:
     first = found(policy)
 
@@ -47,7 +47,7 @@ def test_a_search_judges_as_many_as_it_was_asked_to_and_again_the_same(policy: P
     assert all(one.cost == TABLE.cost(one.point) and one.score in TABLE.trainings[one.point] for one in first)
 
 
-@pytest.mark.parametrize("policy", POLICIES, ids=repr)
+@pytest.mark.parametrize("policy", POLICIES, ids=named)
 def test_nothing_is_judged_twice_and_a_table_that_is_exhausted_ends_no_search(policy: Policy[Any]) -> None:
     points = [one.point for one in found(policy, budget=24, founders=1)]
 
