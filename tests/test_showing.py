@@ -127,7 +127,7 @@ def test_chains() -> None:
     record = Record(Chain(("a1", "b2"), "solved"), Outcome(0.1, 0.9, 2000, 300), 10**6)
     links = (Link("layer1", "a1", "<net>", "conv1"), Link("head", "solved"))
     searched = Searched("beam", (record,) * 500, (-0.1,) * 500, record, 0.875, Counts())
-    found = Finished(record, links, nn.Sequential(), 0.875, (searched,), Path("network.py"), Path("report.html"))
+    found = Finished(record, links, nn.Sequential(), 0.875, 0, (searched,), Path("network.py"), Path("report.html"))
     assert repr(found).startswith("<Chain of 2 layers: test accuracy 87.50%, 300 parameters")
     page = told(found)
     assert "&lt;net&gt;" in page
