@@ -11,6 +11,7 @@ from benchmarks.chain_speed import CASES, EVERYTHING, WithoutCache, limits, walk
 pytest.importorskip("gymnasium")
 
 
+@pytest.mark.slow
 def test_limits_are_held_and_cost_layers(tmp_path: Path) -> None:
     case = replace(CASES["digits"], samples=100)
     dataset, bank, steps = case.data(), case.fill(tmp_path), 20

@@ -18,14 +18,11 @@ SMALL: dict[str, dict[str, object]] = {
     "4_detached_layers": {"DATA": DIGITS, "EPOCHS": 1, "SAMPLES": 60, "BUDGET": 8},
     "5_evolution": {"DATA": DIGITS, "ROUNDS": 1, "CHILDREN": 2, "KEPT": 2},
 }
-QUICK = "3_rank_and_shrinking"  # the one that the usual tests run
 LARGEST = 1_000_000  # bytes of all notebooks together: they are read on pages, and kept for ever
 
 
-@pytest.mark.parametrize(
-    "path",
-    [pytest.param(path, id=path.stem, marks=() if path.stem == QUICK else pytest.mark.slow) for path in NOTEBOOKS],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_it_runs(path, tmp_path):
     notebook = executed(path, tmp_path, SMALL[path.stem])
 
