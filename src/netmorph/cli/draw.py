@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from netmorph.cli.app import Options, app, options, tell
-from netmorph.cli.networks import BaseOption, Classes, Input, Network
+from netmorph.cli.networks import Against, AgainstBase, AgainstOption, BaseOption, Classes, Input, Network
 from netmorph.errors import NetmorphError
 
 if TYPE_CHECKING:  # PyTorch is imported when a command needs it
@@ -32,9 +32,7 @@ def draw(
         int | None,
         typer.Option(min=1, help="How many boxes may lie in each other.", show_default="as many as a page takes"),
     ] = None,
-    against: Annotated[
-        str | None, typer.Option(help="Another network, as MODEL: draw what differs from MODEL to it.")
-    ] = None,
+    against: Against = None,
     edit: Annotated[
         int | None, typer.Option(min=1, help="Of an edited network: draw what its first, second ... edit changed.")
     ] = None,
@@ -43,12 +41,8 @@ def draw(
     option: Options = None,
     classes: Classes = None,
     base: BaseOption = None,
-    against_option: Annotated[
-        list[str] | None, typer.Option("--against-option", help="As --option, for the other network.")
-    ] = None,
-    against_base: Annotated[
-        str | None, typer.Option("--against-base", help="As --base, for the other network.")
-    ] = None,
+    against_option: AgainstOption = None,
+    against_base: AgainstBase = None,
 ) -> None:
     """A picture of a network, or of what differs between two.
 
@@ -66,16 +60,13 @@ def draw(
 
       netmorph draw runs/digits-1 --edit 2                         what the second edit of its best network changed
     """
-    from netmorph.cli.given import Wanted, shape_of
+    from netmorph.cli.given import Wanted, other_than, shape_of
 
     if against is not None and edit is not None:
         raise NetmorphError("--against and --edit are two differences; give one of them")
-    if against is None and (against_option or against_base):
-        raise NetmorphError("--against-option and --against-base are of the other network; name it with --against")
-    shape = shape_of(input_shape)
-    wanted = Wanted(model, base, shape, classes, options(option))
-    if against is not None:
-        other = Wanted(against, against_base, shape, classes, options(against_option))
+    wanted = Wanted(model, base, shape_of(input_shape), classes, options(option))
+    other = other_than(wanted, against, against_base, options(against_option))
+    if other is not None:
         diagram = _difference(wanted, other)
     else:
         diagram = _architecture(wanted) if edit is None else _edited(wanted, edit)

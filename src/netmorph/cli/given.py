@@ -48,6 +48,19 @@ class Wanted:
     options: dict[str, Any] | None = None
 
 
+def other_than(wanted: Wanted, against: str | None, base: str | None, options: dict[str, Any]) -> Wanted | None:
+    """The network that another one is compared with, in the same shape and with as many classes; None if none is.
+
+    Raises:
+        NetmorphError: something is said of the other network, but not which one it is.
+    """
+    if against is not None:
+        return replace(wanted, model=against, base=base, options=options)
+    if base or options:
+        raise NetmorphError("--against-option and --against-base are of the other network; name it with --against")
+    return None
+
+
 def is_chain(model: str) -> bool:
     """Whether this is the folder of a chain that was found."""
     return (Path(model) / KEPT).is_file()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -11,9 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from netmorph.cli.app import Options, app, options, tell
-from netmorph.cli.networks import BaseOption, Classes, Input, Network
+from netmorph.cli.networks import Against, AgainstBase, AgainstOption, BaseOption, Classes, Input, Network
 from netmorph.cli.options import DATA, Resize, size
-from netmorph.errors import NetmorphError
 
 if TYPE_CHECKING:  # PyTorch is imported when a command needs it
     from torch import Tensor, nn
@@ -38,13 +36,6 @@ class MethodName(StrEnum):
     grad_cam = "grad-cam"
 
 
-Against = Annotated[
-    str | None, typer.Option(help="Another network, as MODEL: what became of it, which is shown below or beside.")
-]
-AgainstOption = Annotated[
-    list[str] | None, typer.Option("--against-option", help="As --option, for the other network.")
-]
-AgainstBase = Annotated[str | None, typer.Option("--against-base", help="As --base, for the other network.")]
 Output = Annotated[
     Path | None,
     typer.Option(help="*.svg: pictures; *.html: a page; *.json: the numbers, which pictures have beside them, too."),
@@ -96,11 +87,13 @@ def filters(
 
       netmorph look filters lenet5 --layer conv2 --matrix
     """
+    from netmorph.cli.given import Wanted, other_than, shape_of
     from netmorph.look import filter_sheet, layers, matrix_sheet
     from netmorph.look import filters as filters_of
     from netmorph.look import matrix as as_matrix
 
-    asked = _asked(model, against, input_shape, classes, (option, against_option), (base, against_base))
+    wanted = Wanted(model, base, shape_of(input_shape), classes, options(option))
+    asked = _with(wanted, other_than(wanted, against, against_base, options(against_option)))
     networks = [_built(wanted) for wanted in asked]
     path = layer or next(iter(layers(networks[0][0])), "")
     found = [filters_of(network, path, _read(network, path, shape)) for network, shape in networks]
@@ -145,15 +138,15 @@ def saliency(
 
       netmorph look saliency runs/digits-1:1 --against runs/digits-1 --data digits --method grad-cam
     """
+    from netmorph.cli.given import Wanted, other_than
     from netmorph.errors import require
     from netmorph.look import saliency as saliency_of
     from netmorph.look import saliency_sheet
 
     require("captum.attr", "look")  # before the data are read, not after
     loaded = _images(data, resize)
-    networks = _of_data(
-        loaded, random, _asked(model, against, None, None, (option, against_option), (base, against_base))
-    )
+    wanted = Wanted(model, base, loaded.input_shape, len(loaded.classes), options(option))
+    networks = _named(wanted, other_than(wanted, against, against_base, options(against_option)), random)
     stored, labels = _one_a_class(loaded, images)
     maps = {}
     for name, network in networks.items():
@@ -193,13 +186,13 @@ def excited(
 
       netmorph look classes runs/digits-1 --data digits --layer conv2
     """
+    from netmorph.cli.given import Wanted, other_than
     from netmorph.data import Pixels
     from netmorph.look import colours, excite, excited_sheet, normalized, of_channels, of_classes
 
     loaded = _images(data, resize)
-    networks = _of_data(
-        loaded, random, _asked(model, against, None, None, (option, against_option), (base, against_base))
-    )
+    wanted = Wanted(model, base, loaded.input_shape, len(loaded.classes), options(option))
+    networks = _named(wanted, other_than(wanted, against, against_base, options(against_option)), random)
     pixels = loaded.preparation
     assert isinstance(pixels, Pixels)  # of images, which `_images` asked for
     count = count if layer else min(count, len(loaded.classes))
@@ -221,24 +214,8 @@ def excited(
     _write(excited_sheet(found, f"{model}: what excites {what}", names), output, "classes")
 
 
-def _asked(
-    model: str,
-    against: str | None,
-    shape: str | None,
-    classes: int | None,
-    option: tuple[list[str] | None, list[str] | None],
-    base: tuple[str | None, str | None],
-) -> list[Wanted]:
-    """The network, and the other one where there is one; `option` and `base` are of both."""
-    from netmorph.cli.given import Wanted, shape_of
-
-    if against is None and (option[1] or base[1]):
-        raise NetmorphError("--against-option and --against-base are of the other network; name it with --against")
-    names = [model] if against is None else [model, against]
-    return [
-        Wanted(name, base[number], shape_of(shape), classes, options(option[number]))
-        for number, name in enumerate(names)
-    ]
+def _with(wanted: Wanted, other: Wanted | None) -> list[Wanted]:
+    return [wanted] if other is None else [wanted, other]
 
 
 def _built(wanted: Wanted) -> tuple[nn.Module, tuple[int, ...]]:
@@ -262,13 +239,12 @@ def _read(model: nn.Module, path: str, shape: tuple[int, ...]) -> tuple[int, ...
     return shape if reads else None
 
 
-def _of_data(data: Dataset, random: bool, asked: list[Wanted]) -> dict[str, nn.Module]:
+def _named(wanted: Wanted, other: Wanted | None, random: bool) -> dict[str, nn.Module]:
     """The networks by what they are called in a picture."""
     from netmorph.look import shuffled
 
-    fitting = [replace(one, shape=data.input_shape, classes=len(data.classes)) for one in asked]
-    networks = [_built(one)[0].double() for one in fitting]  # what is equal is seen to be
-    names = ["before", "after"] if len(networks) > 1 else ["trained"]
+    networks = [_built(one)[0].double() for one in _with(wanted, other)]  # what is equal is seen to be
+    names = ["trained"] if other is None else ["before", "after"]
     found = dict(zip(names, networks, strict=True))
     return found | ({"nothing learnt": shuffled(networks[-1])} if random else {})
 

@@ -45,6 +45,11 @@ Classes = Annotated[
 BaseOption = Annotated[
     str | None, typer.Option("--base", help="For a file: the network before its first edit, as MODEL.")
 ]
+Against = Annotated[str | None, typer.Option(help="Another network, as MODEL: what differs from MODEL to it.")]
+AgainstOption = Annotated[
+    list[str] | None, typer.Option("--against-option", help="As --option, for the other network.")
+]
+AgainstBase = Annotated[str | None, typer.Option("--against-base", help="As --base, for the other network.")]
 
 
 @app.command()
