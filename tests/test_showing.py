@@ -12,7 +12,7 @@ from netmorph.chain import Chain, Link, Outcome, Record
 from netmorph.chain.features import Counts
 from netmorph.chaining import Finished
 from netmorph.graph.journal import Description, Edits, Entry
-from netmorph.report.chaining import Searched
+from netmorph.report.searched import Searched
 from netmorph.run.result import ArmResult, NetworkResult, Result
 from netmorph.showing import LONGEST, MOST, Shows, View
 from netmorph.train import Recipe

@@ -37,7 +37,8 @@ from netmorph.errors import require, suggest
 from netmorph.export import write_code
 from netmorph.files import atomic_write, write_text
 from netmorph.graph import trace
-from netmorph.report.chaining import Learning, Searched, write_page
+from netmorph.report.chaining import write_page
+from netmorph.report.searched import Learning, Searched
 from netmorph.run.config import DataConfig, begun_with, data_of
 from netmorph.run.lock import RunLock
 from netmorph.run.machine import machine, versions
