@@ -200,8 +200,7 @@ class Kept(Shows):
         }
         if self.learnt is not None:
             moments = self.learnt.moments
-            held = {name: value for name, value in vars(moments).items() if isinstance(value, Tensor)}
-            tensors |= {f"moments.{name}": tensor for name, tensor in held.items()}
+            tensors |= {f"moments.{name}": tensor for name, tensor in moments.tensors.items()}
             told["learnt"] = {"count": moments.count, "sharpness": self.learnt.sharpness}
         atomic_write(path, lambda file: write_sealed(tensors, file, told))
 

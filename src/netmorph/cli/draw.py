@@ -102,10 +102,10 @@ def _difference(wanted: Wanted, other: Wanted) -> Diagram:
 
 
 def _edited(wanted: Wanted, number: int) -> Diagram:
-    from netmorph.cli.given import around_edit
-    from netmorph.draw import difference
-    from netmorph.graph import trace
+    from netmorph.cli.given import edited
+    from netmorph.draw import edits
 
-    before, after, inputs, journal = around_edit(wanted, number)
-    title = f"{wanted.model}, edit {number}: {journal[-1].edit}"
-    return difference(trace(before, inputs, journal[:-1]), trace(after, inputs, journal), title)
+    build, inputs, journal = edited(wanted)
+    if number > len(journal):
+        raise NetmorphError(f"{wanted.model} has {len(journal) or 'no'} edits; --edit {number} is none of them")
+    return edits(build, inputs, journal, number, title=f"{wanted.model}, edit {number}: {journal[number - 1].edit}")

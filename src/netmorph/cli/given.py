@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import ModuleType
@@ -16,7 +16,7 @@ from torch import nn
 from netmorph import zoo
 from netmorph.chain.learnt import KEPT, Kept
 from netmorph.edit import Journal
-from netmorph.edit.journal import LoadError, rebuild, told_base
+from netmorph.edit.journal import LoadError, told_base
 from netmorph.errors import NetmorphError, suggest
 from netmorph.lazy import built_by, check_sized
 from netmorph.run.opening import file_of, load
@@ -118,23 +118,15 @@ def network(wanted: Wanted) -> tuple[nn.Module, Any, Journal]:
     return model, inputs, journal
 
 
-def around_edit(wanted: Wanted, number: int) -> tuple[nn.Module, nn.Module, Any, Journal]:
-    """The structures of before and after one of a network's edits, example inputs, and the journal up to that edit.
-
-    Weights that edits changed are zero.
-
-    Args:
-        number: of the edit, from 1 on.
+def edited(wanted: Wanted) -> tuple[Callable[[], nn.Module], Any, Journal]:
+    """What makes the network of before its first edit, example inputs, and the journal.
 
     Raises:
-        NetmorphError: as `network`, or the network has not so many edits.
+        NetmorphError: as `network`.
     """
     _, inputs, journal = network(wanted)
-    if number > len(journal):
-        raise NetmorphError(f"{wanted.model} has {len(journal) or 'no'} edits; --edit {number} is none of them")
     path = file_of(wanted.model)
-    before, after = (rebuild(_base_of(wanted, path)[0], journal[:count]) for count in (number - 1, number))
-    return before, after, inputs, journal[:number]
+    return lambda: _base_of(wanted, path)[0], inputs, journal
 
 
 def _base_of(wanted: Wanted, path: Path) -> tuple[nn.Module, Any]:

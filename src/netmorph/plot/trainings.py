@@ -101,7 +101,7 @@ def _line_of(records: Records, chain: Sequence[NetworkRecord]) -> dict[str, Curv
     spent = 0.0
     for network in chain:
         if network.edits and epochs:
-            edits = " + ".join(f"{edit.kind} {edit.layer} {edit.before}→{edit.after}" for edit in network.edits)
+            edits = " + ".join(map(str, network.edits))
             marks.append(Mark(len(epochs) - 1, edits))
         own = records.epochs(network.id)
         # All epochs of one network cost the same.

@@ -71,7 +71,7 @@ def changes(folder: Path, ancestry: Sequence[NetworkRecord]) -> list[Step]:
         first = born[0][1] - len(born[0][0].edits)
         graphs = [after(first), *(after(end) for _, end in born)] if len(born) > 1 else []
         for (network, _), (before, child) in zip(born, pairwise(graphs), strict=False):
-            edits = ", ".join(f"{edit.kind} {edit.layer} {edit.before} → {edit.after}" for edit in network.edits)
+            edits = ", ".join(map(str, network.edits))
             title = f"Network {network.parent} → network {network.id}: {edits}"
             steps.append(Step(network.id, title, difference(before, child, title).svg()))
     except (NetmorphError, KeyError, TypeError):  # a damaged file must not keep the rest of a report from its reader

@@ -108,7 +108,7 @@ def _drawn(draw: Drawing, height: float) -> Iterator[tuple[Figure, Mapping[str, 
 
 def describe(network: NetworkRecord, criterion: Criterion) -> str:
     """One network in a few lines, as a tooltip says it."""
-    edits = [f"{edit.kind} {edit.layer} {edit.before} → {edit.after}" for edit in network.edits]
+    edits = [str(edit) for edit in network.edits]
     numbers = f"{compact(network.parameters)} parameters, {flops_text(network.flops)}"
     lines = [
         f"Network {network.id}, round {network.round}",

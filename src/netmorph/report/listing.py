@@ -26,7 +26,7 @@ def network_table(records: Records) -> Table:
         is_text = column in ("arm", "edits")
         view.add_column(column, justify="left" if is_text else "right", overflow="fold")
     for network in networks:
-        edits = ", ".join(f"{edit.kind} {edit.layer} {edit.before}-{edit.after}" for edit in network.edits)
+        edits = ", ".join(map(str, network.edits))
         score = None if network.score is None else criterion.value(network.score)
         parent = "" if network.parent is None else str(network.parent)
         numbers = (criterion.text(score), compact(network.parameters))
@@ -58,7 +58,7 @@ def network_view(records: Records, id: int) -> Table:
     view.add_column(overflow="fold")
     looks = [criterion, *(Criterion(name) for name in network.numbers if name != criterion.name)]
     numbers = ", ".join(f"{look.name} {look.text(network.numbers.get(look.name))}" for look in looks)
-    edits = [f"{one.id}: {edit.kind} {edit.layer} {edit.before} to {edit.after}" for one in chain for edit in one.edits]
+    edits = [f"{one.id}: {edit}" for one in chain for edit in one.edits]
     for name, value in (
         ("network", f"{id} of {records.path.parent}"),
         ("arm", f"{look(network.arm).title}, round {network.round}"),

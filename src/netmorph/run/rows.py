@@ -25,6 +25,9 @@ class EditRecord:
     jump: float
     """Score on the validation set after the edit minus before."""
 
+    def __str__(self) -> str:
+        return f"{self.kind} {self.layer} {self.before} → {self.after}"
+
 
 @dataclass(frozen=True)
 class NetworkRecord:

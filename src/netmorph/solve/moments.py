@@ -74,6 +74,11 @@ class Moments:
         return found
 
     @property
+    def tensors(self) -> dict[str, Tensor]:
+        """All of it but the count, by name, as files hold it."""
+        return {name: value for name, value in vars(self).items() if isinstance(value, Tensor)}
+
+    @property
     def scale(self) -> float:
         """The mean of the features' sums of squares: a penalty of this size counts as much as the features do."""
         return float(self.gram.diagonal().mean())
@@ -155,8 +160,7 @@ class Moments:
         Raises:
             SaveError: it could not be written.
         """
-        tensors = {name: value for name, value in vars(self).items() if isinstance(value, Tensor)}
-        atomic_write(path, lambda file: write_sealed(tensors, file, {"count": self.count}))
+        atomic_write(path, lambda file: write_sealed(self.tensors, file, {"count": self.count}))
 
     @staticmethod
     def load(path: Path) -> Moments:
