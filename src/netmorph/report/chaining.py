@@ -42,9 +42,9 @@ def write_page(
     first = searched[0]
     best, outcome = first.best.chain, first.best.outcome
     paragraphs = [
-        f"A chain of {len(best.layers)} out of the bank, found by {first.agent} among {len(first.records)} distinct "
-        f"chains, answers {percent(first.test)} of the test part right"
-        f"{'' if first.lessons else ' with no gradient step'}; "
+        f"A chain of {len(best.layers)} layer{'' if len(best.layers) == 1 else 's'} out of the bank, "
+        f"found by {first.agent} among {len(first.records)} distinct chains, answers {percent(first.test)} of the test "
+        f"part right{'' if first.lessons else ' with no gradient step'}; "
         f"{percent(outcome.accuracy)} of the samples on which chains were compared.",
         *_learning(first, learning),
         *_beside(searched),

@@ -72,9 +72,10 @@ class Learning:
 
 
 def label(entry: Entry) -> str:
-    """A layer for people: its network and its path there."""
+    """A layer for people: its network and its path there; of a copy, its id."""
     network = Path(entry.origin.network).name
-    return f"{network}: {entry.origin.path or entry.origin.position}"
+    copied = f" (copy {entry.id[:4]})" if entry.parent else ""
+    return f"{network}: {entry.origin.path or entry.origin.position}{copied}"
 
 
 def _first(pair: tuple[float, Record]) -> float:
