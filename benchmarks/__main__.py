@@ -16,6 +16,7 @@ APART = {
     "gpu",
     "growth_gpt",
     "growth_images",
+    "growth_inception",
     "growth_short",
     "narrowing",
     "rank_study",

@@ -14,7 +14,7 @@ import argparse
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +34,7 @@ from netmorph.policy import WAYS, Grow, Way, by_width, interleaved, to_depth, to
 from netmorph.workers import keep_freed_memory
 
 NETWORK = "inception-resnet"
-CLASSES, WIDTH = 20, 0.5
+CLASSES, WIDTH = 20, 0.25
 LISTS = ("a", "b", "c")  # of blocks; c has one more behind it, the last
 METHODS = ("r2r", "zero", "net2net", "random_pad")
 
@@ -47,10 +47,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
         options.folder.mkdir(parents=True, exist_ok=True)
         dataset = some_classes(load(options.data), options.classes)
         recipe = replace(RECIPE, epochs=options.epochs, pad=2, bf16=True)
-        planned = rows(dataset, partial(network, start=options.width))
-        for row, seed in ((row, seed) for seed in range(options.seeds) for row in planned):
-            if not options.rows or f"{row.table}: {row.name}" in options.rows:
-                once(row, NETWORK, partial(network, start=options.width), dataset, recipe, seed, options.folder)
+        build = partial(network, start=options.width)
+        found = rows(dataset, build)
+        wanted = [row for row in found if not options.rows or f"{row.table}: {row.name}" in options.rows]
+        for seed in range(options.seeds):
+            for row in wanted:
+                once(row, NETWORK, build, dataset, recipe, seed, options.folder)
     records = read(options.folder)
     told = report(records) + f"\n{machine_line()}"
     print(told)
@@ -92,6 +94,7 @@ def some_classes(whole: Dataset, count: int) -> Dataset:
 def rows(dataset: Dataset, build: Callable[[tuple[int, ...], int, float, int], nn.Module]) -> list[Row]:
     """All trainings of a seed, that without growth first, which the others branch off from."""
 
+    @cache
     def cost(width: float, deeper: int) -> int:
         return size(build(dataset.input_shape, dataset.outputs, width, deeper), dataset)[0]
 
@@ -116,15 +119,16 @@ def widths(data: Sequence[Any]) -> dict[str, Grow]:
 
 def depths(data: Sequence[Any]) -> dict[str, Grow]:
     """How it gets a block more of each kind."""
-    blocks = {"r2r": Way(interleaved, bottleneck)} | {name: WAYS[name] for name in ("zero", "random")}
+    blocks = {"r2r": Way(interleaved, narrow_residual)} | {name: WAYS[name] for name in ("zero", "random")}
     return {name: together(*(to_depth(2, way, of) for of in LISTS)) for name, way in blocks.items()} | {
         "identity (Net2Net)": identities([f"{of}.0" for of in LISTS], 1, data)
     }
 
 
-def bottleneck(graph: Graph, block: str, after: str, seed: int) -> edit.Edit:
-    """R2R's block, as wide within as the concatenation of an inception block: at the full width it costs much more."""
-    return residual(graph, after, hidden=graph.model.get_submodule(block).linear.in_channels, seed=seed)
+def narrow_residual(graph: Graph, block: str, after: str, seed: int) -> edit.Edit:
+    """R2R's block of about as many FLOPs as an inception block: an eighth of its concatenation wide within."""
+    concatenated = graph.model.get_submodule(block).linear.in_channels
+    return residual(graph, after, hidden=2 * max(1, round(concatenated / 16)), seed=seed)
 
 
 def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
