@@ -50,8 +50,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         build = partial(network, start=options.width)
         found = rows(dataset, build)
         wanted = [row for row in found if not options.rows or f"{row.table}: {row.name}" in options.rows]
-        for seed in range(options.seeds):
-            for row in wanted:
+        for row in wanted:  # what is there of a run that was stopped is whole rows
+            for seed in range(options.seeds):
                 once(row, NETWORK, build, dataset, recipe, seed, options.folder)
     records = read(options.folder)
     told = report(records) + f"\n{machine_line()}"
@@ -104,9 +104,9 @@ def rows(dataset: Dataset, build: Callable[[tuple[int, ...], int, float, int], n
         Row("width", ALONE),
         *scratch("width", cost, 2, 0),
         *grown("width", widths(data)),
+        Row("width", LONGER, length=longer),
         *scratch("depth", cost, 1, 1),
         *grown("depth", depths(data)),
-        Row("width", LONGER, length=longer),
     ]
 
 

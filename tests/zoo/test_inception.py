@@ -78,6 +78,15 @@ def test_the_small_one_is_a_quarter_as_wide(full: nn.Sequential) -> None:
     assert [block[0].linear.out_channels for block in (small.a, small.b, small.c)] == [80, 272, 520]
 
 
+@pytest.mark.parametrize(("shape", "stride"), [((2, 33, 20), 2), ((1, 8, 8), 1)])
+def test_logits(shape: tuple[int, ...], stride: int) -> None:
+    model = zoo.build("inception_resnet_small", shape, 7, width=0.125, stride=stride)
+    logits = model(torch.randn(2, *shape))
+    assert logits.shape == (2, 7)
+    logits.sum().backward()
+    assert all(parameter.grad is not None for parameter in model.parameters())
+
+
 @pytest.mark.parametrize(
     ("name", "side", "options", "message"),
     [

@@ -70,9 +70,8 @@ def load_timm_inception(model: nn.Module, state: Mapping[str, Tensor]) -> None:
     ]
     if others:
         raise ModelError(
-            f"the weights have other shapes than the network: {listed(others, limit=SHOWN)}; build it with width=1, for "
-            f"images of 3 channels and as many classes as the weights have ({len(renamed['fc.bias'])}), and change it "
-            "afterwards"
+            f"the weights have other shapes than the network: {listed(others, limit=SHOWN)}; build it with width=1 for "
+            f"images of 3 channels and as many classes as the weights have ({len(renamed['fc.bias'])}); change it then"
         )
     model.load_state_dict(renamed)
 
