@@ -12,6 +12,7 @@ APART = {
     "chain_speed",
     "chains",
     "draw",
+    "edit_efficientnet",
     "eyes",
     "gpu",
     "growth_gpt",
