@@ -72,7 +72,8 @@ SETTINGS = {
             start_epochs=24,
             population=3,
             children=6,
-            budget=Budget(rounds=4),
+            max_flops=0.2e6,
+            budget=Budget(flops=5e10),
         ),
         cross_validated=True,
     ),
@@ -86,7 +87,8 @@ SETTINGS = {
             start_epochs=6,
             population=3,
             children=6,
-            budget=Budget(rounds=3),
+            max_flops=1.5e6,
+            budget=Budget(flops=4e11),
         )
     ),
     "cifar10": Setting(
@@ -99,7 +101,8 @@ SETTINGS = {
             start_epochs=6,
             population=3,
             children=5,
-            budget=Budget(rounds=4),
+            max_flops=8e6,
+            budget=Budget(flops=9e11),
         )
     ),
 }
