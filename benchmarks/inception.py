@@ -1,6 +1,6 @@
 """Surgery on the whole Inception-ResNet-v2, in float64: seconds, memory, and by how much the answers change.
 
-    python -m benchmarks.inception [--pixels 299] [--width 1]
+    python -m benchmarks.inception [--pixels 299] [--width 1] [--blocks 10 20 10]
 
 Random weights (of full width: timm's, loaded by their names), two random images, one thread. Each step goes on from the
 network of the one before; what is exact is held against what that gave. Seconds are of the step without this check;
@@ -31,6 +31,7 @@ from netmorph.zoo.vision import vision_library
 
 NAME = "inception_resnet_v2"
 STREAM = "stem.mixed.branches.0.0.conv"  # a slice of a concatenation that all later blocks read
+BLOCKS = [10, 20, 10]
 WIDER = 1.125
 
 
@@ -85,9 +86,9 @@ def main(arguments: Sequence[str] | None = ()) -> None:
         table.add_row(name, f"{seconds:.1f}", f"{memory:.2f}", change, f"{count:,}")
 
     started = time.perf_counter()
-    model = zoo.build(NAME, shape, 1000, width=options.width).double().eval()
+    model = zoo.build(NAME, shape, 1000, width=options.width, blocks=options.blocks).double().eval()
     told("build", started)
-    if options.width == 1:
+    if options.width == 1 and options.blocks == BLOCKS:
         theirs = vision_library("timm").create_model(NAME).double().eval()
         started = time.perf_counter()
         zoo.load_timm_inception(model, theirs.state_dict())
@@ -123,6 +124,7 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.inception", description=__doc__.partition("\n")[0])
     parser.add_argument("--pixels", type=int, default=299, help="of a side, at least 75 (default: %(default)s)")
     parser.add_argument("--width", type=float, default=1, help="(default: %(default)s)")
+    parser.add_argument("--blocks", type=int, nargs=3, default=BLOCKS, help="A, B and C (default: as published)")
     return parser.parse_args(arguments)
 
 
