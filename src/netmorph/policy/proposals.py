@@ -144,9 +144,18 @@ def _may_go(graph: Graph, path: str) -> bool:
     return weight is None or weight.shape[0] == weight.shape[1]
 
 
-def shrinking() -> tuple[Weighted, ...]:
-    """Proposals that take channels or layers away, weighing 1 together."""
-    return Weighted(Narrow(), 0.75), Weighted(Shallow(), 0.25)
+def shrinking(weight: float = 1.0, shallow: float = 0.25, least: float = 0.5) -> tuple[Weighted, ...]:
+    """Proposals that take channels or layers away, the latter with a probability; none of weight 0.
+
+    Args:
+        weight: of both together.
+        shallow: the probability that a layer goes.
+        least: see `Narrow`.
+    """
+    if not 0 <= shallow <= 1:
+        raise ProposalError(f"shallow must be a probability from 0 to 1, got {shallow}")
+    both = Weighted(Narrow(least), weight * (1 - shallow)), Weighted(Shallow(), weight * shallow)
+    return both if weight else ()
 
 
 def ask(proposal: Proposal, graph: Graph, generator: np.random.Generator) -> Edit | None:

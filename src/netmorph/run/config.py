@@ -15,7 +15,7 @@ from netmorph.errors import NetmorphError, suggest
 from netmorph.policy import POLICIES, Growth, Mutation, Proposal, parse
 from netmorph.policy.growth import check_growths
 from netmorph.run.budget import Budget
-from netmorph.run.names import Inheritance, inheritance
+from netmorph.run.names import Guidance, Inheritance, guidance, inheritance
 from netmorph.seeds import check_seed
 from netmorph.train.recipe import Recipe
 from netmorph.typed import check_fields
@@ -94,6 +94,8 @@ class EvolveConfig:
         children: how many are made in each round.
         weights: what they have of their parents' weights.
         mutation: how they differ.
+        guide: what draws their edits, among those that the mutation finds.
+        mutate_recipe: their learning rate and weight decay differ from their parents', too.
         max_flops: forward FLOPs per sample that no child may exceed.
         budget: when it ends.
         seed: of everything but the data's splits.
@@ -112,6 +114,8 @@ class EvolveConfig:
     children: int = 6
     weights: Inheritance = Inheritance.INHERITED
     mutation: Mutation = field(default_factory=Mutation)
+    guide: Guidance = Guidance.UNIFORM
+    mutate_recipe: bool = False
     max_flops: float | None = None
     budget: Budget = field(default_factory=Budget)
     seed: int = 0
@@ -124,6 +128,7 @@ class EvolveConfig:
             if value is not None and value < 1:
                 raise NetmorphError(f"{name} must be at least 1, got {getattr(self, name)}")
         object.__setattr__(self, "weights", inheritance(self.weights))  # JSON has texts alone
+        object.__setattr__(self, "guide", guidance(self.guide))
         if self.max_flops is not None and not self.max_flops > 0:
             raise NetmorphError(f"max_flops must be above 0, got {self.max_flops}")
         check_seed(self.seed)

@@ -21,6 +21,8 @@ _STEPS = {
         ALTER TABLE epochs DROP COLUMN train_accuracy;
         ALTER TABLE epochs DROP COLUMN validation_loss;
     """,
+    # All networks were trained by the same recipe.
+    2: "ALTER TABLE networks ADD COLUMN recipe TEXT NOT NULL DEFAULT '{}';",
 }
 OLDEST = min(_STEPS)
 

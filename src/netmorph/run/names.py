@@ -25,6 +25,21 @@ class Inheritance(StrEnum):
     """None: they are drawn anew."""
 
 
+class Guidance(StrEnum):
+    """What draws the edits of children, among those that proposals find."""
+
+    UNIFORM = "uniform"
+    """The first that fits."""
+    BANDIT = "bandit"
+    """What paid before, by kind and place."""
+    GRADIENT = "gradient"
+    """Where the loss asks for it most."""
+    RANK = "rank"
+    """Growth where features use all directions, and the reverse."""
+    SURROGATE = "surrogate"
+    """What a model of the run's own scores expects most of."""
+
+
 class State(StrEnum):
     """How far a network is."""
 
@@ -58,3 +73,14 @@ def inheritance(name: str) -> Inheritance:
         known = f"known are {', '.join(Inheritance)}"
         raise NetmorphError(f"unknown weights {name!r} of children{suggest(name, Inheritance)}; {known}")
     return Inheritance(name)
+
+
+def guidance(name: str) -> Guidance:
+    """The one of this name.
+
+    Raises:
+        NetmorphError: there is none.
+    """
+    if name not in [*Guidance]:
+        raise NetmorphError(f"unknown guide {name!r}{suggest(name, Guidance)}; known are {', '.join(Guidance)}")
+    return Guidance(name)

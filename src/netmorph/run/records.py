@@ -30,7 +30,7 @@ from netmorph.run.rows import EditRecord, EpochRecord, NetworkRecord
 from netmorph.typed import check_fields, fits
 
 FILE_NAME = "run.sqlite"
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 _APPLICATION_ID = 0x6E6D7068  # "nmph": tells a run from any other SQLite file
 # A population is found without reading all networks of its arm. Runs of before get the index as they go on.
 _INDEX = "CREATE INDEX IF NOT EXISTS survivors ON networks (arm) WHERE survivor = 1"
@@ -45,7 +45,7 @@ CREATE TABLE networks (
     state TEXT NOT NULL CHECK (state IN ('planned', 'trained', 'failed')),
     parameters INTEGER NOT NULL, flops INTEGER NOT NULL, training_flops INTEGER NOT NULL,
     seconds REAL NOT NULL, score REAL, numbers TEXT NOT NULL, survivor INTEGER NOT NULL,
-    edits TEXT NOT NULL, failure TEXT
+    edits TEXT NOT NULL, failure TEXT, recipe TEXT NOT NULL DEFAULT '{{}}'
 );
 CREATE TABLE epochs (
     network INTEGER NOT NULL REFERENCES networks (id), epoch INTEGER NOT NULL,
@@ -166,7 +166,8 @@ class Records:
         """Add a network, or replace the record with its id. Its parent must be there."""
         edits = json.dumps([astuple(edit) for edit in network.edits])
         row = {field.name: getattr(network, field.name) for field in fields(network)}
-        self._put("networks", "id", [row | {"edits": edits, "numbers": json.dumps(dict(network.numbers))}])
+        told = {name: json.dumps(dict(row[name])) for name in ("numbers", "recipe")}
+        self._put("networks", "id", [row | told | {"edits": edits}])
 
     def add_epochs(self, epochs: Iterable[EpochRecord]) -> None:
         """Add epochs of networks that are there; an epoch recorded before is replaced."""
@@ -261,7 +262,8 @@ class Records:
             self._connection.executemany(sql, rows)
 
 
-_EDITS, _NUMBERS = ([field.name for field in fields(NetworkRecord)].index(name) for name in ("edits", "numbers"))
+_NAMES = [field.name for field in fields(NetworkRecord)]
+_EDITS, _NUMBERS, _RECIPE = map(_NAMES.index, ("edits", "numbers", "recipe"))
 
 
 def _columns(record: type[NetworkRecord] | type[EpochRecord]) -> str:
@@ -271,8 +273,14 @@ def _columns(record: type[NetworkRecord] | type[EpochRecord]) -> str:
 def _network(row: tuple[Any, ...]) -> NetworkRecord:
     network = NetworkRecord(*row)
     edits = tuple(EditRecord(*values) for values in json.loads(row[_EDITS]))
-    numbers, state = json.loads(row[_NUMBERS]), State(network.state)
-    network = replace(network, state=state, edits=edits, numbers=numbers, survivor=bool(network.survivor))
+    network = replace(
+        network,
+        state=State(network.state),
+        edits=edits,
+        numbers=json.loads(row[_NUMBERS]),
+        recipe=json.loads(row[_RECIPE]),
+        survivor=bool(network.survivor),
+    )
     for made in (network, *edits):
         check_fields(made)
     if network.parent is not None and not network.parent < network.id:

@@ -1,7 +1,7 @@
 """What a run records of one network, of an edit that made it, and of an epoch that trained it."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from netmorph.run.names import State
 
@@ -23,7 +23,7 @@ class EditRecord:
     error: float
     """Largest difference between the outputs before and after, relative to the outputs before."""
     jump: float
-    """Score on the validation set after the edit minus before."""
+    """Score after the edit minus before, on the first samples of the validation set (of a small one on all)."""
 
     def __str__(self) -> str:
         return f"{self.kind} {self.layer} {self.before} → {self.after}"
@@ -54,6 +54,8 @@ class NetworkRecord:
     """Part of the population that the last round selected."""
     edits: tuple[EditRecord, ...]
     failure: str | None
+    recipe: Mapping[str, float] = field(default_factory=dict)
+    """What it was trained with in place of what the run's recipe says: its learning rate, say."""
 
 
 @dataclass(frozen=True)

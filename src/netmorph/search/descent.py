@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
 
 from netmorph.policy.selection import Candidate, select
 from netmorph.run.names import ArmName
 from netmorph.run.ranking import trained
 from netmorph.run.rows import NetworkRecord
 from netmorph.search.jobs import Birth, Training
+from netmorph.search.learning import GUIDES, Learner, Recipes, same, stepped, uniform
 from netmorph.search.networks import Networks
 from netmorph.search.planning import Planner, Round
 from netmorph.search.weights import WEIGHTS, Weights
@@ -23,17 +26,22 @@ class Evolution:
 
     Attributes:
         weights: what children have of their parents' weights, and how they are trained.
+        guide: what it learns about their edits.
+        recipes: how what they are trained with differs from their parents'.
         name: several evolutions of one run, to be compared, go by different names.
     """
 
     planner: Planner
     weights: Weights
+    guide: Learner = uniform
+    recipes: Recipes = same
     name: str = ArmName.EVOLVE
 
     @classmethod
     def of(cls, planner: Planner) -> Evolution:
         """As the config of the run says."""
-        return cls(planner, WEIGHTS[planner.config.weights])
+        config = planner.config
+        return cls(planner, WEIGHTS[config.weights], GUIDES[config.guide], stepped if config.mutate_recipe else same)
 
     def plan(self, round: Round) -> list[NetworkRecord]:
         """The founders, equal but for their random weights; later children of each survivor in turn."""
@@ -41,7 +49,11 @@ class Evolution:
         if round.number == 0:
             return self._founders(round)
         parents = [network.id for network in planner.networks.survivors(self.name)]
-        births = self.weights.births(planner, parents, round)
+        guide = self.guide(planner.networks, self.name)
+        births = [
+            replace(birth, guide=guide, recipe=self._recipe(birth))
+            for birth in self.weights.births(planner, parents, round)
+        ]
         return planner.bear(births, self.name, round.number, self.weights.epochs(planner.config))
 
     def jobs(self, planned: Sequence[NetworkRecord]) -> list[Training]:
@@ -62,6 +74,13 @@ class Evolution:
     def parents(self) -> Iterable[int]:
         """The population, where children are trained on from it."""
         return [network.id for network in self.planner.networks.survivors(self.name)]
+
+    def _recipe(self, birth: Birth) -> Mapping[str, float]:
+        """What a child is trained with in place of the run's recipe."""
+        parent = {} if birth.parent is None else self.planner.networks[birth.parent].recipe
+        # Another stream than that of its edits.
+        generator = np.random.default_rng(np.random.SeedSequence(birth.seed, spawn_key=(1,)))
+        return self.recipes(parent, self.planner.config.recipe, generator)
 
     def _founders(self, round: Round) -> list[NetworkRecord]:
         config = self.planner.config

@@ -73,7 +73,13 @@ class Planner:
 
     def from_scratch(self, network: NetworkRecord) -> Training:
         """What trains a network that has learnt nothing yet: until it has converged."""
-        return Training(network.id, network.seed, self.config.start_epochs, patience=self.config.start_patience)
+        return Training(
+            network.id,
+            network.seed,
+            self.config.start_epochs,
+            patience=self.config.start_patience,
+            recipe=network.recipe,
+        )
 
     def seed(self, number: int, index: int) -> int:
         """The seed of the arm's network of this index in a round, or in the whole run where the round is always 0."""
@@ -110,4 +116,5 @@ class Planner:
             survivor=False,
             edits=born.edits if born else (),
             failure=failure,
+            recipe=job.recipe,
         )
