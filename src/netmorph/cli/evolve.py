@@ -84,9 +84,9 @@ def evolve(
     guide: Annotated[
         str,
         typer.Option(
-            help="What draws children's edits among those found: nothing (uniform), what paid before (bandit), where the "
-            "loss asks for it (gradient), where features use all directions (rank), or a model of the run's own scores "
-            "(surrogate).",
+            help="What draws children's edits among those found: nothing (uniform), what paid before (bandit), where "
+            "the loss asks for it (gradient), where features use all directions (rank), or a model of the run's own "
+            "scores (surrogate).",
             rich_help_panel=SEARCH,
         ),
     ] = "uniform",
@@ -94,7 +94,7 @@ def evolve(
         float,
         typer.Option(
             min=0.0,
-            help="How often edits that narrow or take a layer out are asked for, beside those that grow, which weigh 1.",
+            help="How often edits that narrow or take a layer out are asked for; those that grow weigh 1.",
             rich_help_panel=SEARCH,
         ),
     ] = 0.0,

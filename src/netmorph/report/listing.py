@@ -10,6 +10,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from netmorph.report.arms import look
+from netmorph.report.numbers import recipe_text
 from netmorph.run.names import State
 from netmorph.run.records import Records
 from netmorph.run.rows import NetworkRecord
@@ -59,13 +60,12 @@ def network_view(records: Records, id: int) -> Table:
     looks = [criterion, *(Criterion(name) for name in network.numbers if name != criterion.name)]
     numbers = ", ".join(f"{look.name} {look.text(network.numbers.get(look.name))}" for look in looks)
     edits = [f"{one.id}: {edit}" for one in chain for edit in one.edits]
-    recipe = ", ".join(f"{name.replace('_', ' ')} {value:.3g}" for name, value in network.recipe.items())
     for name, value in (
         ("network", f"{id} of {records.path.parent}"),
         ("arm", f"{look(network.arm).title}, round {network.round}"),
         ("descends from", ", ".join(str(one.id) for one in chain[:-1]) or "no other"),
         ("edits", "\n".join(edits) or "none"),
-        ("recipe", recipe or "the run's"),
+        ("recipe", recipe_text(network.recipe) or "the run's"),
         ("validation", numbers),
         ("parameters", compact(network.parameters)),
         ("FLOPs", f"{compact(network.flops)} for a sample, {compact(network.training_flops)} to train it"),

@@ -88,6 +88,8 @@ class RandomSearch:
         earlier = self.planner.networks.totals(self.name)
         missing = round.target - earlier.flops[State.TRAINED]
         made: list[NetworkRecord] = []
+        if missing <= 0:
+            return made
 
         def wanting() -> bool:
             # Of those that converge before their end, it takes more to have had as much.

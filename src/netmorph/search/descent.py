@@ -9,8 +9,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from netmorph.policy.selection import Candidate, select
-from netmorph.run.names import ArmName
-from netmorph.run.ranking import trained
+from netmorph.run.names import ArmName, State
+from netmorph.run.ranking import spent, trained
 from netmorph.run.rows import NetworkRecord
 from netmorph.search.jobs import Birth, Training
 from netmorph.search.learning import GUIDES, Learner, Recipes, same, stepped, uniform
@@ -19,16 +19,21 @@ from netmorph.search.planning import Planner, Round
 from netmorph.search.weights import WEIGHTS, Weights
 from netmorph.tasks import LOSS
 
+AT_MOST = 16  # times as many children in a round as the leading arm has, for one whose children take less to train
+
 
 @dataclass(frozen=True)
 class Evolution:
     """Children of the best, by edits.
 
+    A run may have several, to compare them: the first arm of the run leads, the others are baselines with founders of
+    their own, and get as many training FLOPs.
+
     Attributes:
         weights: what children have of their parents' weights, and how they are trained.
         guide: what it learns about their edits.
         recipes: how what they are trained with differs from their parents'.
-        name: several evolutions of one run, to be compared, go by different names.
+        name: each of a run has another one.
     """
 
     planner: Planner
@@ -45,16 +50,21 @@ class Evolution:
 
     def plan(self, round: Round) -> list[NetworkRecord]:
         """The founders, equal but for their random weights; later children of each survivor in turn."""
-        planner = self.planner
         if round.number == 0:
             return self._founders(round)
-        parents = [network.id for network in planner.networks.survivors(self.name)]
-        guide = self.guide(planner.networks, self.name)
-        births = [
-            replace(birth, guide=guide, recipe=self._recipe(birth))
-            for birth in self.weights.births(planner, parents, round)
-        ]
-        return planner.bear(births, self.name, round.number, self.weights.epochs(planner.config))
+        parents = [network.id for network in self.planner.networks.survivors(self.name)]
+        if not parents:
+            return []
+        if round.target == 0:  # it leads
+            return self._born(self._taught(self.weights.births(self.planner, parents, round)), round)
+        known, made = self.planner.networks.totals(self.name), list[NetworkRecord]()
+        missing = round.target - known.flops[State.TRAINED]
+        births = self.weights.births(self.planner, parents, replace(round, children=AT_MOST * round.children))
+        for birth in self._taught(births):
+            if spent(made) >= missing:
+                break
+            made += self._born([birth], round)
+        return made
 
     def jobs(self, planned: Sequence[NetworkRecord]) -> list[Training]:
         """Founders until they have converged; children as their weights ask for."""
@@ -75,8 +85,15 @@ class Evolution:
         """The population, where children are trained on from it."""
         return [network.id for network in self.planner.networks.survivors(self.name)]
 
+    def _born(self, births: Sequence[Birth], round: Round) -> list[NetworkRecord]:
+        return self.planner.bear(births, self.name, round.number, self.weights.epochs(self.planner.config))
+
+    def _taught(self, births: Iterable[Birth]) -> list[Birth]:
+        """With what was learnt about edits, and what each is trained with in place of the run's recipe."""
+        guide = self.guide(self.planner.networks, self.name)
+        return [replace(birth, guide=guide, recipe=self._recipe(birth)) for birth in births]
+
     def _recipe(self, birth: Birth) -> Mapping[str, float]:
-        """What a child is trained with in place of the run's recipe."""
         parent = {} if birth.parent is None else self.planner.networks[birth.parent].recipe
         # Another stream than that of its edits.
         generator = np.random.default_rng(np.random.SeedSequence(birth.seed, spawn_key=(1,)))

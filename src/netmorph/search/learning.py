@@ -78,4 +78,3 @@ def stepped(parent: Mapping[str, float], recipe: Recipe, generator: np.random.Ge
         )
         for name, value in usual.items()
     }
-

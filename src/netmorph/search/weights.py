@@ -61,9 +61,7 @@ class Fresh:
     def jobs(self, config: EvolveConfig, children: Sequence[NetworkRecord]) -> list[Training]:
         """See `Weights`."""
         return [
-            Training(
-                child.id, child.seed, config.start_epochs, patience=config.start_patience, recipe=child.recipe
-            )
+            Training(child.id, child.seed, config.start_epochs, patience=config.start_patience, recipe=child.recipe)
             for child in children
         ]
 
