@@ -19,7 +19,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from time import perf_counter
+from time import process_time
 from typing import Any
 
 import moocore
@@ -66,21 +66,26 @@ def names(asked: Sequence[str]) -> dict[str, str]:
 
 
 class Timed:
-    """A worker that notes which births took how long, by the time that they were asked for.
+    """A worker that notes how long its jobs take, in seconds of this process, so that others beside it do not count.
 
     Attributes:
-        births: seconds, by the network's id.
+        births, trainings: by the network's id.
     """
 
     def __init__(self, folder: Path, config: EvolveConfig, dataset: Dataset) -> None:
         self.worker = Worker(folder, config, dataset)
         self.births: defaultdict[int, float] = defaultdict(float)
+        self.trainings: defaultdict[int, float] = defaultdict(float)
 
     def __call__(self, job: Job) -> Done:
-        began = perf_counter()
+        began = process_time()
         done = self.worker(job)
+        seconds = process_time() - began
         if isinstance(job, Birth):
-            self.births[job.id] += perf_counter() - began
+            self.births[job.id] += seconds
+        else:
+            for id in job.ids:
+                self.trainings[id] += seconds / len(job.ids)
         return done
 
 
@@ -109,13 +114,13 @@ def _numbers(
 
     on_front = front(own)
     children = [network for network in own if network.parent is not None]
-    births = sum(timed.births[network.id] for network in children)
+    births, trainings = (sum(table[one.id] for one in children) for table in (timed.births, timed.trainings))
     return [
         volume([(accuracy(network), network.flops / start) for network in on_front], floor),
         100 * accuracy(ranked(own)[0]),
         100 * accuracy(*(network for network in own if network.survivor)),
         max(network.flops for network in own) / start,
-        100 * births / (births + sum(network.seconds for network in children)),
+        100 * births / (births + trainings),
     ]
 
 

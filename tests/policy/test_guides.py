@@ -130,10 +130,9 @@ def test_a_model_expects_most_of_where_scores_rose() -> None:
     lessons = [Tried((), 0, 1, 0.5, 3000, 1500)] * 2
     for step in range(1, 9):
         for place, gain in (("fc1", 0.04), ("fc2", 0.0)):
-            edits = tuple(
-                Made("widen", place, 10 * 2**number, 10 * 2 ** (number + 1)) for number in range(step % 3 + 1)
-            )
-            lessons.append(Tried(edits, 1, 2, 0.5 + gain * len(edits), 3000 * 2 ** len(edits), 1500 * 2 ** len(edits)))
+            count = step % 3 + 1
+            edits = tuple(Made("widen", place, 10 * 2**number, 10 * 2 ** (number + 1)) for number in range(count))
+            lessons.append(Tried(edits, 1, 2, 0.5 + gain * count, 3000 * 2**count, 1500 * 2**count))
     learnt = Expected.of(lessons)
     assert learnt.places == ("fc1", "fc2")
     assert len(learnt.features[0]) == 3 + 2 * 2

@@ -75,5 +75,5 @@ def test_a_config_tells_of_its_guide() -> None:
     old = as_json(CONFIG)
     del old["guide"], old["mutate_recipe"]
     assert from_json(old) == CONFIG
-    with pytest.raises(NetmorphError, match="unknown guide 'bandits'.*did you mean 'bandit'"):
+    with pytest.raises(NetmorphError, match=r"unknown guide 'bandits'.*did you mean 'bandit'"):
         EvolveConfig(guide="bandits")  # type: ignore[arg-type]
