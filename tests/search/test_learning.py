@@ -1,4 +1,5 @@
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -10,10 +11,14 @@ from netmorph.policy.guides import Expected, Rates, gradient
 from netmorph.run.config import EvolveConfig, as_json, from_json
 from netmorph.run.names import Guidance
 from netmorph.run.records import Records
+from netmorph.search.descent import Evolution
+from netmorph.search.evolution import evolve
+from netmorph.search.jobs import handler
 from netmorph.search.learning import FARTHEST, GUIDES, stepped, tried
 from netmorph.search.networks import Networks
 from netmorph.train.recipe import Recipe
-from tests.train.tiny import CONFIG, run, told
+from netmorph.workers.executor import Inline
+from tests.train.tiny import CONFIG, open_or_create, told
 
 LEARNING = replace(
     CONFIG,
@@ -27,7 +32,9 @@ LEARNING = replace(
 def learnt(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run that learns."""
     folder = tmp_path_factory.mktemp("learnt")
-    run(folder, LEARNING)
+    with open_or_create(folder) as records:
+        executor = Inline(partial(handler, folder, LEARNING))
+        evolve(folder, LEARNING, LEARNING.data.load(), records, executor, arms=(Evolution.of,))
     return folder
 
 

@@ -193,9 +193,9 @@ class Expected:
 
     def __call__(self, menu: Menu, generator: np.random.Generator) -> list[int]:
         """See `Guide`. As long as too little was tried, any order."""
-        turns = generator.permutation(len(menu.edits))
+        turns: list[int] = generator.permutation(len(menu.edits)).tolist()
         if len(self.scores) < FEWEST:
-            return turns.tolist()
+            return turns
         before = [made_by(entry.edit) for entry in menu.samples.graph.journal]
         sizes = {number: menu.size(child) for number, child in enumerate(menu.children) if child is not None}
         offered = [
@@ -203,12 +203,12 @@ class Expected:
             for number, size in sizes.items()
         ]
         if not offered:
-            return turns.tolist()
+            return turns
         values, costs = below_the_best(_tensor(self.scores)), _tensor(self.costs)
         means, deviations = fit(_tensor(self.features), values)(_tensor(offered))
         taken = _tensor([math.log2(flops) for _, flops in sizes.values()])
         gains = dict(zip(sizes, front_gain(means, deviations, taken, values, costs).tolist(), strict=True))
-        return sorted(turns.tolist(), key=lambda number: -gains.get(number, -math.inf))
+        return sorted(turns, key=lambda number: -gains.get(number, -math.inf))
 
 
 def made_by(told: Description) -> Made:

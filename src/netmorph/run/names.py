@@ -71,7 +71,7 @@ def inheritance(name: str) -> Inheritance:
     """
     if name not in [*Inheritance]:
         known = f"known are {', '.join(Inheritance)}"
-        raise NetmorphError(f"unknown weights {name!r} of children{suggest(name, Inheritance)}; {known}")
+        raise NetmorphError(f"unknown weights {name!r} of children{suggest(name, map(str, Inheritance))}; {known}")
     return Inheritance(name)
 
 
@@ -82,5 +82,7 @@ def guidance(name: str) -> Guidance:
         NetmorphError: there is none.
     """
     if name not in [*Guidance]:
-        raise NetmorphError(f"unknown guide {name!r}{suggest(name, Guidance)}; known are {', '.join(Guidance)}")
+        raise NetmorphError(
+            f"unknown guide {name!r}{suggest(name, map(str, Guidance))}; known are {', '.join(Guidance)}"
+        )
     return Guidance(name)

@@ -5,5 +5,19 @@ from netmorph.search.descent import Evolution
 from netmorph.search.evolution import Progress, evolve
 from netmorph.search.jobs import Birth, Training
 from netmorph.search.planning import Planner, Round
+from netmorph.search.weights import Fresh, Inherited
 
-__all__ = ["ARMS", "Arm", "Birth", "Evolution", "NewArm", "Planner", "Progress", "Round", "Training", "evolve"]
+__all__ = [
+    "ARMS",
+    "Arm",
+    "Birth",
+    "Evolution",
+    "Fresh",
+    "Inherited",
+    "NewArm",
+    "Planner",
+    "Progress",
+    "Round",
+    "Training",
+    "evolve",
+]
