@@ -139,6 +139,8 @@ def test_a_model_expects_most_of_where_scores_rose() -> None:
     learnt = Expected.of(lessons)
     assert learnt.places == ("fc1", "fc2")
     assert len(learnt.features[0]) == 3 + 2 * 2
+    deeper = Tried((Made("deepen", "relu1", 0, 84), Made("widen", "fc1", 4, 16)), 1, 2, 0.5, 1024, 512)
+    assert Expected.of([deeper]).features == ((9.0, 10.0, 2.0, 2.0, 0.0, 0.0, 1.0),)
     menu = Menu(samples(START), [widen(START, "fc2", 60), widen(START, "fc1", 64)])
     assert all(learnt(menu, generator(seed)) == [1, 0] for seed in range(3))
     assert {tuple(Expected.of(lessons[:3])(menu, generator(seed))) for seed in range(9)} == {(0, 1), (1, 0)}

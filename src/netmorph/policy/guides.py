@@ -33,7 +33,7 @@ class Made(NamedTuple):
     Attributes:
         kind: "widen", say.
         place: path of the layer, or name of the group.
-        before, after: widths, or counts of layers.
+        before, after: widths, or counts of layers; of a layer that was put in 0 and its width.
     """
 
     kind: str
@@ -223,8 +223,8 @@ def _features(
     for kind, place, before, after in edits:
         if kind in ("widen", "narrow"):
             doublings[place] = doublings.get(place, 0.0) + math.log2(after / before)
-        else:
-            layers[place] = layers.get(place, 0.0) + after - before
+        else:  # `after` may be the width of the new layer
+            layers[place] = layers.get(place, 0.0) + (1.0 if after > before else -1.0)
     by_place = (table[place] for table in (doublings, layers) for place in places)
     return (math.log2(parameters), math.log2(flops), float(trainings), *by_place)
 
