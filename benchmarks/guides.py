@@ -1,6 +1,6 @@
 """What guides of mutation are worth: an evolution for each in one run, at equal training FLOPs.
 
-    python -m benchmarks.guides [GUIDE ...] [--data digits|mnist] [--seeds 5] [--rounds 6] [--shrink 1]
+    python -m benchmarks.guides [GUIDE ...] [--data digits|mnist] [--seeds 5] [--rounds 5] [--shrink 1]
 
 A guide is one of `evolve --guide`, or `recipe`: no guide, but learning rates and weight decays that mutate. All start
 from the same kind of founders and have the same proposals; edits that narrow and take out are among them with --shrink.
@@ -138,7 +138,7 @@ def main(arguments: Sequence[str] = ()) -> None:
     parser.add_argument("--train-size", type=int, metavar="N", help="samples of the training part")
     parser.add_argument("--seeds", type=int, default=5, metavar="N", help="(default: %(default)s)")
     parser.add_argument("--first", type=int, default=0, metavar="N", help="the first seed (default: %(default)s)")
-    parser.add_argument("--rounds", type=int, default=6, metavar="N", help="(default: %(default)s)")
+    parser.add_argument("--rounds", type=int, default=5, metavar="N", help="(default: %(default)s)")
     parser.add_argument("--children", type=int, default=5, metavar="N", help="of a round (default: %(default)s)")
     parser.add_argument("--epochs", type=int, default=6, metavar="N", help="of a child (default: %(default)s)")
     parser.add_argument("--shrink", type=float, default=0.0, metavar="WEIGHT", help="(default: %(default)s)")

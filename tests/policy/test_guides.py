@@ -13,10 +13,11 @@ from netmorph.edit import Edit
 from netmorph.edit.shallow import shallow
 from netmorph.errors import EditError
 from netmorph.graph import Graph, trace
+from netmorph.measure.cost import cost
 from netmorph.observe.samples import Samples
 from netmorph.policy import Menu, Mutation, exact, mutate, proposals, shrinking
 from netmorph.policy.guides import Expected, Guide, Made, Rates, Tried, gradient, rank
-from netmorph.policy.proposals import Narrow, ProposalError, Shallow, Widen
+from netmorph.policy.proposals import Deepen, Narrow, ProposalError, Shallow, Widen
 
 X = torch.randn(32, 1, 6, 6, generator=torch.Generator().manual_seed(0))
 Y = torch.arange(32) % 3
@@ -55,20 +56,24 @@ def test_kinds_take_turns_and_the_best_of_each_comes_first() -> None:
     menu = Menu(samples(START), [*WIDER, NoEdit()])  # type: ignore[list-item]
     assert menu.kind_by_kind([3, 0, 1, 2], [1.0, 3.0, 2.0, 0.0]) == [3, 1, 2, 0]
     assert menu.kind_by_kind([2, 3, 1, 0], [1.0, 3.0, 2.0, 9.0]) == [1, 2, 0, 3]
-    assert menu.children[3] is None
+    assert menu.child(3) is None
+    assert menu.sizes[3] is None
     order = gradient(menu, generator())
     assert sorted(order) == [0, 1, 2, 3]
 
 
 def test_children_are_copies_with_an_edit() -> None:
     before = copy.deepcopy(START.model.state_dict())
-    child = MENU.children[0]
+    child = MENU.child(0)
     assert child is not None
     assert child.get_parameter("fc1.weight").shape[0] == 40
     torch.testing.assert_close(child(X), START.model(X))
-    parameters, flops = MENU.size(child)
-    assert parameters == sum(weight.numel() for weight in child.parameters())
-    assert flops > MENU.size(START.model)[1]
+    deeper = Menu(samples(START), [WIDER[0], *filter(None, [Deepen()(START, generator())])])
+    for number, size in enumerate(deeper.sizes):
+        made = deeper.child(number)
+        assert made is not None
+        price = cost(made, X)
+        assert size == (price.parameters, price.flops)
     assert all(torch.equal(value, before[name]) for name, value in START.model.state_dict().items())
 
 
@@ -87,7 +92,7 @@ def test_a_slope_is_the_gradient_of_the_mean_loss() -> None:
 def test_gradients_choose_what_brings_most_for_each_parameter() -> None:
     before = MENU.slope(START.model)
     values = []
-    for child in MENU.children:
+    for child in map(MENU.child, range(3)):
         assert child is not None
         after = MENU.slope(child)
         values.append((after.steepness - before.steepness) / (after.parameters - before.parameters))

@@ -72,7 +72,8 @@ def gradient(menu: Menu, generator: np.random.Generator) -> list[int]:
     take parameters away come by how little the loss rises for each. Kinds are drawn.
     """
     before = menu.slope(menu.samples.graph.model)
-    values = [-math.inf if child is None else _asked_for(before, menu.slope(child)) for child in menu.children]
+    children = map(menu.child, range(len(menu.edits)))
+    values = [-math.inf if child is None else _asked_for(before, menu.slope(child)) for child in children]
     return menu.kind_by_kind(generator.permutation(len(values)), values)
 
 
@@ -163,7 +164,7 @@ class Expected:
     """The edits of which a Gaussian process expects the largest growth of the front, see `netmorph.policy.Surrogate`.
 
     A network is described by its size, by how often what it has was trained, and by what its edits did at each place:
-    how often the width doubled, and layers that came. What an edit would cost is counted on a copy.
+    how often the width doubled, and layers that came. What an edit would cost is known before it is made.
 
     Attributes:
         places: that features tell apart, in their order.
@@ -197,7 +198,7 @@ class Expected:
         if len(self.scores) < FEWEST:
             return turns
         before = [made_by(entry.edit) for entry in menu.samples.graph.journal]
-        sizes = {number: menu.size(child) for number, child in enumerate(menu.children) if child is not None}
+        sizes = {number: size for number, size in enumerate(menu.sizes) if size is not None}
         offered = [
             _features(self.places, [*before, made_by(menu.told[number])], self.trainings, *size)
             for number, size in sizes.items()

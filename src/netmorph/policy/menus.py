@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import math
 from collections.abc import Iterable, Sequence
@@ -15,9 +16,11 @@ from netmorph.edit import Edit
 from netmorph.edit.copies import graph_of
 from netmorph.edit.replace import make
 from netmorph.errors import EditError
+from netmorph.graph.axis import Atom
 from netmorph.graph.journal import Description
 from netmorph.graph.running import no_fused_attention, run, untouched
-from netmorph.measure.cost import forward_flops
+from netmorph.measure.cost import forward_flops, samples_of
+from netmorph.measure.prediction import predict_flops, predict_parameters
 from netmorph.observe.samples import Samples, run_batch
 
 
@@ -55,25 +58,40 @@ class Menu:
         return [edit.describe() for edit in self.edits]
 
     @cached_property
-    def children(self) -> list[nn.Module | None]:
-        """Copies of the network, each with one of the edits, not trained; None where the forward does not follow."""
-        return [self._child(edit) for edit in self.edits]
+    def sizes(self) -> list[tuple[int, int] | None]:
+        """Parameters, and FLOPs of the forward pass for a sample, of the network with each edit.
 
-    def _child(self, edit: Edit) -> nn.Module | None:
+        What changes widths alone is predicted; other edits are made on a copy. None where its forward does not follow.
+        """
+        return [self._predicted(edit) or self._counted(number) for number, edit in enumerate(self.edits)]
+
+    def child(self, number: int) -> nn.Module | None:
+        """A copy of the network with one of the edits, not trained; None where its forward does not follow."""
         graph = self.samples.graph
         try:
             with torch.inference_mode(False), torch.no_grad():
                 model = copy.deepcopy(graph.model)
-                make(model, edit.plan(graph_of(graph, model)), [])
+                make(model, self.edits[number].plan(graph_of(graph, model)), [])
                 run(model, graph.inputs, kept=graph.recording.kept)
         except Exception:  # a user's forward can raise anything at another width
             return None
         return model
 
-    def size(self, model: nn.Module) -> tuple[int, int]:
-        """The parameters of a network, and the FLOPs of its forward pass for a sample."""
-        inputs = self.samples.graph.inputs
-        return sum(weight.numel() for weight in model.parameters()), forward_flops(model, inputs)
+    def _predicted(self, edit: Edit) -> tuple[int, int] | None:
+        graph, sizes = self.samples.graph, dict[Atom, int]()
+        with contextlib.suppress(EditError), torch.no_grad():
+            sizes = edit.plan(graph).sizes
+        if not sizes:
+            return None
+        parameters, flops = (predict(graph).at(sizes) for predict in (predict_parameters, predict_flops))
+        return parameters, flops // samples_of(graph.inputs)
+
+    def _counted(self, number: int) -> tuple[int, int] | None:
+        model, inputs = self.child(number), self.samples.graph.inputs
+        if model is None:
+            return None
+        parameters = sum(weight.numel() for weight in model.parameters())
+        return parameters, forward_flops(model, inputs) // samples_of(inputs)
 
     def slope(self, model: nn.Module) -> Slope:
         """How the loss of a network lies on the batches, in eval mode.
