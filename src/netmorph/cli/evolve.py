@@ -68,6 +68,29 @@ def evolve(
             rich_help_panel=SEARCH,
         ),
     ] = "inherited",
+    select: Annotated[
+        str,
+        typer.Option(
+            help="Which networks live on: by Pareto rank, then those that the front would miss most (front) or those "
+            "of the best score (rank); by score alone (best); so that together they answer the validation set (cover).",
+            rich_help_panel=SEARCH,
+        ),
+    ] = "front",
+    against: Annotated[
+        str,
+        typer.Option(
+            help="What the score is weighed against: flops, parameters, or the measured latency.",
+            rich_help_panel=SEARCH,
+        ),
+    ] = "flops",
+    max_age: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="Rounds after which a network dies, however good; as long as it is good if not given.",
+            rich_help_panel=SEARCH,
+        ),
+    ] = None,
     edits: Annotated[int, typer.Option(min=1, help="At most so many edits a child.", rich_help_panel=SEARCH)] = 4,
     locality: Annotated[
         float, typer.Option(help="At most this share of a child's parameters is new.", rich_help_panel=SEARCH)
@@ -122,8 +145,8 @@ def evolve(
 ) -> None:
     """Grow a population from a small network, by exact edits with inherited weights.
 
-    Each round the best networks, by validation accuracy (of values the error, of texts the loss) against FLOPs, get
-    children: copies that are widened or deepened without changing what they compute, and trained on for a few epochs.
+    Each round the best networks, by validation accuracy (of values the error, of texts the loss) against FLOPs if no
+    other selection is asked for, get children: copies that are widened or deepened without changing what they compute, and trained on for a few epochs.
     Beside them, with as many training FLOPs, the start network is trained on alone, and random networks are trained
     from scratch.
 
@@ -151,7 +174,8 @@ def evolve(
     from netmorph.run.budget import Budget
     from netmorph.run.config import EvolveConfig
     from netmorph.run.defaults import START_FACTOR, for_evolution
-    from netmorph.run.names import inheritance
+    from netmorph.run.names import against as weighed_against
+    from netmorph.run.names import inheritance, selecting
     from netmorph.search.forecast import shortened
     from netmorph.watch import EvolutionWatch
 
@@ -178,6 +202,9 @@ def evolve(
             population=population,
             children=children,
             weights=inheritance(weights),
+            select=selecting(select),
+            against=weighed_against(against),
+            max_age=max_age,
             mutation=mutation,
             max_flops=max_flops,
             budget=limit,

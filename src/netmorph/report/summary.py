@@ -82,7 +82,8 @@ def rows(found: Result, criterion: Criterion) -> list[Row]:
             continue
         if baseline.ensemble is not None:
             lines.append(row(f"{title}, ensemble", baseline.ensemble, baseline.training_flops))
-        lines.append(row(f"{title}, best", baseline.best))
+        alone = baseline.training_flops if baseline.ensemble is None else None
+        lines.append(row(f"{title}, best", baseline.best, alone))
     return lines
 
 

@@ -21,6 +21,7 @@ _STEPS = {
         ALTER TABLE epochs DROP COLUMN train_accuracy;
         ALTER TABLE epochs DROP COLUMN validation_loss;
     """,
+    2: "ALTER TABLE networks ADD COLUMN latency REAL;",
 }
 OLDEST = min(_STEPS)
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from netmorph.run.rows import NetworkRecord
 from netmorph.tasks import LOSS
+
+CostOf = Callable[[NetworkRecord], float]
 
 
 def trained(networks: Iterable[NetworkRecord]) -> list[NetworkRecord]:
@@ -28,10 +30,15 @@ def best(networks: Iterable[NetworkRecord]) -> NetworkRecord | None:
     return next(iter(ranked(networks)), None)
 
 
-def front(networks: Iterable[NetworkRecord]) -> list[NetworkRecord]:
-    """The Pareto front, from few FLOPs to many: each is better than all networks of no more FLOPs."""
+def flops_of(network: NetworkRecord) -> float:
+    """Forward FLOPs for one sample."""
+    return network.flops
+
+
+def front(networks: Iterable[NetworkRecord], cost: CostOf = flops_of) -> list[NetworkRecord]:
+    """The Pareto front, from cheap to dear: each is better than all networks of no more cost."""
     kept: list[NetworkRecord] = []
-    for network in sorted(trained(networks), key=lambda network: (network.flops, -_score(network))):
+    for network in sorted(trained(networks), key=lambda network: (cost(network), -_score(network), network.id)):
         if not kept or _score(network) > _score(kept[-1]):
             kept.append(network)
     return kept

@@ -30,7 +30,7 @@ from netmorph.run.rows import EditRecord, EpochRecord, NetworkRecord
 from netmorph.typed import check_fields, fits
 
 FILE_NAME = "run.sqlite"
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 _APPLICATION_ID = 0x6E6D7068  # "nmph": tells a run from any other SQLite file
 # A population is found without reading all networks of its arm. Runs of before get the index as they go on.
 _INDEX = "CREATE INDEX IF NOT EXISTS survivors ON networks (arm) WHERE survivor = 1"
@@ -45,7 +45,7 @@ CREATE TABLE networks (
     state TEXT NOT NULL CHECK (state IN ('planned', 'trained', 'failed')),
     parameters INTEGER NOT NULL, flops INTEGER NOT NULL, training_flops INTEGER NOT NULL,
     seconds REAL NOT NULL, score REAL, numbers TEXT NOT NULL, survivor INTEGER NOT NULL,
-    edits TEXT NOT NULL, failure TEXT
+    edits TEXT NOT NULL, failure TEXT, latency REAL
 );
 CREATE TABLE epochs (
     network INTEGER NOT NULL REFERENCES networks (id), epoch INTEGER NOT NULL,

@@ -54,6 +54,8 @@ class NetworkRecord:
     """Part of the population that the last round selected."""
     edits: tuple[EditRecord, ...]
     failure: str | None
+    latency: float | None = None
+    """Seconds of a forward for one sample, measured where the network was born; None where nobody asked."""
 
 
 @dataclass(frozen=True)
