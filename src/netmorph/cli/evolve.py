@@ -19,6 +19,7 @@ if TYPE_CHECKING:  # PyTorch is imported when a command needs it
 SEARCH = "Search"
 # Founders have converged when this part of their epochs brought nothing, and at least so many.
 WAITED, FEWEST_WAITED = 8, 5
+FEW_SAMPLES = 1000  # of a validation set: with fewer, the share of right answers tells networks badly apart
 
 
 @app.command()
@@ -71,8 +72,8 @@ def evolve(
     select: Annotated[
         str,
         typer.Option(
-            help="Which networks live on: by Pareto rank, then those that the front would miss most (front) or those "
-            "of the best score (rank); by score alone (best); so that together they answer the validation set (cover).",
+            help="Which networks live on: by Pareto rank, then those the front would miss most (front) or the best "
+            "scores (rank); by score alone (best); so that they cover the validation set together (cover).",
             rich_help_panel=SEARCH,
         ),
     ] = "front",
@@ -83,6 +84,15 @@ def evolve(
             rich_help_panel=SEARCH,
         ),
     ] = "flops",
+    smooth: Annotated[
+        bool | None,
+        typer.Option(
+            "--smooth/--no-smooth",
+            help="Compare networks by the mean probability of the right answer, not by the share of right answers. If "
+            "not given: where validation has fewer than 1000 samples.",
+            rich_help_panel=SEARCH,
+        ),
+    ] = None,
     max_age: Annotated[
         int | None,
         typer.Option(
@@ -145,10 +155,10 @@ def evolve(
 ) -> None:
     """Grow a population from a small network, by exact edits with inherited weights.
 
-    Each round the best networks, by validation accuracy (of values the error, of texts the loss) against FLOPs if no
-    other selection is asked for, get children: copies that are widened or deepened without changing what they compute, and trained on for a few epochs.
-    Beside them, with as many training FLOPs, the start network is trained on alone, and random networks are trained
-    from scratch.
+    Each round the best networks, by validation accuracy (of values the error, of texts the loss) against FLOPs unless
+    --select says otherwise, get children: copies that are widened or deepened without changing what they compute, and
+    trained on for a few epochs. Beside them, with as many training FLOPs, the start network is trained on alone, and
+    random networks are trained from scratch.
 
     Ctrl-C, or even kill -9, loses at most the networks in training: go on with --resume.
 
@@ -204,6 +214,7 @@ def evolve(
             weights=inheritance(weights),
             select=selecting(select),
             against=weighed_against(against),
+            smooth=len(dataset.validation) < FEW_SAMPLES if smooth is None else smooth,
             max_age=max_age,
             mutation=mutation,
             max_flops=max_flops,

@@ -95,6 +95,8 @@ class EvolveConfig:
         weights: what they have of their parents' weights.
         select: which networks live on.
         against: what their score is weighed against.
+        smooth: compare networks by the mean probability of the right answer and not by the share of right answers,
+            where that is what chooses. With few validation samples the better network is found more often.
         max_age: a network dies so many rounds after it was made, however good it is; None lets the good live on.
         mutation: how they differ.
         max_flops: forward FLOPs per sample that no child may exceed.
@@ -116,6 +118,7 @@ class EvolveConfig:
     weights: Inheritance = Inheritance.INHERITED
     select: Selecting = Selecting.FRONT
     against: Against = Against.FLOPS
+    smooth: bool = False
     max_age: int | None = None
     mutation: Mutation = field(default_factory=Mutation)
     max_flops: float | None = None

@@ -98,5 +98,5 @@ def against(name: str) -> Against:
 
 def _named(kind: type[Name], name: str, what: str) -> Name:
     if name not in [*kind]:
-        raise NetmorphError(f"unknown {what} {name!r}{suggest(name, kind)}; known are {', '.join(kind)}")
+        raise NetmorphError(f"unknown {what} {name!r}{suggest(name, [*map(str, kind)])}; known are {', '.join(kind)}")
     return kind(name)

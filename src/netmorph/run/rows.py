@@ -56,6 +56,9 @@ class NetworkRecord:
     failure: str | None
     latency: float | None = None
     """Seconds of a forward for one sample, measured where the network was born; None where nobody asked."""
+    smoothed: float | None = None
+    """The mean over the validation set of the probability of the right answer; None where nobody asked. Where it is
+    there, networks are compared by it: a small set tells it better than the share that is right."""
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from torch import Tensor
 from netmorph.policy.selection import Candidate, Order, by_cover, by_rank, by_score, by_volume, select
 from netmorph.run.config import EvolveConfig
 from netmorph.run.names import Against, Selecting
-from netmorph.run.ranking import CostOf, flops_of, trained
+from netmorph.run.ranking import CostOf, flops_of, merit, trained
 from netmorph.run.rows import NetworkRecord
 from netmorph.search.planning import Planner
 from netmorph.tasks import LOSS, Criterion
@@ -83,11 +83,10 @@ class Choosing:
         return [*planner.networks.survivors(arm), *front]
 
     def _candidate(self, planner: Planner, network: NetworkRecord) -> Candidate:
-        assert network.score is not None  # it is trained
         kept = planner.store.answers(network.id) if self.by_example else None
         return Candidate(
             network.id,
-            network.score,
+            merit(network),
             self.cost(network),
             network.numbers[LOSS],
             planner.networks.family(network.id),

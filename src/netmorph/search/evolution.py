@@ -301,6 +301,7 @@ class _Run:
                     seconds=result.seconds,
                     score=best.score,
                     numbers=best.validation,
+                    smoothed=result.smoothed,
                 )
             )
             self.records.replace_epochs(

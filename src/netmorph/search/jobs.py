@@ -24,6 +24,7 @@ from netmorph.run.config import EvolveConfig
 from netmorph.run.names import Against, Selecting, Stage
 from netmorph.run.rows import EditRecord
 from netmorph.run.store import NetworkStore
+from netmorph.tasks import LOSS
 from netmorph.train.evaluation import answers, evaluate
 from netmorph.train.history import History
 from netmorph.train.inputs import examples
@@ -88,11 +89,13 @@ class Trained:
 
     Attributes:
         share: of the training that was planned; it may have converged before.
+        smoothed: the mean probability of the right answers to the validation set, where networks are compared by it.
     """
 
     history: History
     seconds: float
     share: Fraction = Fraction(1)
+    smoothed: float | None = None
 
 
 Job = Birth | Training
@@ -160,10 +163,9 @@ class Worker:
             optimizer=optimizer,
             enough=None if job.patience is None else partial(converged, patience=job.patience),
         )
-        if self.config.select == Selecting.COVER:
-            self.store.put_answers(job.id, answers(model, self.dataset.validation, self.dataset))
+        smoothed = self._asked(job.id, model)
         self.store.put(job.id, Stage.TRAINED, model, journal, optimizer, self.store.base_of(*place))
-        return {job.id: Trained(history, perf_counter() - started, Fraction(len(history), job.epochs))}
+        return {job.id: Trained(history, perf_counter() - started, Fraction(len(history), job.epochs), smoothed)}
 
     def _parent(self, job: Birth) -> tuple[nn.Module, Journal, torch.optim.Optimizer]:
         if job.parent is not None and job.inherit:
@@ -195,6 +197,16 @@ class Worker:
         for _ in range(job.generations):
             graph = mutate(graph, generator, self.config.mutation, optimizer=optimizer, on_edit=note)
         return graph
+
+    def _asked(self, id: int, model: nn.Module) -> float | None:
+        """Ask a trained network about each example, if that counts: put its answers on the store, and smooth."""
+        smooth = self.config.smooth and self.dataset.task.chooses.is_share
+        if not smooth and self.config.select != Selecting.COVER:
+            return None
+        found = answers(model, self.dataset.validation, self.dataset)
+        if self.config.select == Selecting.COVER:
+            self.store.put_answers(id, found)
+        return found[LOSS].neg().exp().mean(dtype=torch.float64).item() if smooth else None
 
     def _latency(self, model: nn.Module) -> float | None:
         """Of one sample, if it is asked for."""

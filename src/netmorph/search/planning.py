@@ -90,6 +90,7 @@ class Planner:
             training_flops=flops,
             score=None,
             numbers={},
+            smoothed=None,
             survivor=False,
         )
 
