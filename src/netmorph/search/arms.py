@@ -47,4 +47,4 @@ class Arm(Protocol):
 
 NewArm = Callable[[Planner], Arm]
 
-ARMS: tuple[NewArm, ...] = (Evolution.of, Alone, RandomSearch.of)
+ARMS: tuple[NewArm, ...] = (Evolution.of, Alone, RandomSearch)

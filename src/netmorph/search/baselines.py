@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, ClassVar
 
@@ -16,7 +16,7 @@ from netmorph.run.config import base
 from netmorph.run.names import ArmName, State
 from netmorph.run.ranking import ranked, spent
 from netmorph.run.rows import NetworkRecord
-from netmorph.search.choosing import Choosing, Selection
+from netmorph.search.choosing import WITHOUT_AGE, Selection
 from netmorph.search.jobs import Birth, Training
 from netmorph.search.networks import START
 from netmorph.search.planning import Planner, Round
@@ -72,19 +72,16 @@ class RandomSearch:
     """
 
     planner: Planner
-    select: Selection
+    select: Selection = WITHOUT_AGE
     name: ClassVar[str] = ArmName.RANDOM
-
-    @classmethod
-    def of(cls, planner: Planner) -> RandomSearch:
-        """It chooses as the evolution does, and does not forget."""
-        return cls(planner, replace(Choosing.of(planner.config), max_age=None))
 
     def plan(self, round: Round) -> list[NetworkRecord]:
         """One after another. What a failed one would have taken is made up for, in the next round at the latest."""
         earlier = self.planner.networks.totals(self.name)
         missing = round.target - earlier.flops[State.TRAINED]
         made: list[NetworkRecord] = []
+        if missing <= 0:
+            return made
         # Of those that converge before their end, it takes more to have had as much.
         while (
             missing > self.planner.start_share * spent(made)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
@@ -92,6 +92,32 @@ class Choosing:
             planner.networks.family(network.id),
             None if kept is None else worths_of(kept, planner.dataset.task.chooses),
         )
+
+
+@dataclass(frozen=True)
+class AsAsked:
+    """A selection as the config of the run says.
+
+    Attributes:
+        ageing: whether the old die, if the config says so.
+    """
+
+    ageing: bool = True
+
+    def __call__(self, planner: Planner, arm: str, number: int) -> list[int]:
+        """See `Selection`."""
+        return self._of(planner)(planner, arm, number)
+
+    def standing(self, planner: Planner, arm: str) -> list[int]:
+        """See `Selection`."""
+        return self._of(planner).standing(planner, arm)
+
+    def _of(self, planner: Planner) -> Choosing:
+        chosen = Choosing.of(planner.config)
+        return chosen if self.ageing else replace(chosen, max_age=None)
+
+
+AS_ASKED, WITHOUT_AGE = AsAsked(), AsAsked(ageing=False)
 
 
 def worths_of(answers: Mapping[str, Tensor], criterion: Criterion) -> NDArray[np.float64]:
