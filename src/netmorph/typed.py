@@ -36,8 +36,7 @@ def check_fields(made: Any) -> None:
     Raises:
         TypeError: a field holds something else than it declares; the message names it.
     """
-    kind: type[object] = type(made)
-    for name, declared in _declared(kind):
+    for name, declared in _declared(made.__class__):
         value = getattr(made, name)
         # Most values are exactly what is declared: a run has a hundred thousand networks, of fifteen fields each.
         if type(value) is not declared and not fits(value, declared):
@@ -52,7 +51,7 @@ def _parts(declared: Any) -> tuple[Any, tuple[Any, ...]]:
 
 
 @cache
-def _declared(kind: type[object]) -> tuple[tuple[str, Any], ...]:
+def _declared(kind: Any) -> tuple[tuple[str, Any], ...]:
     """The fields of a dataclass, and what they declare."""
     hints = get_type_hints(kind)
     return tuple((field.name, hints[field.name]) for field in fields(kind))
