@@ -5,14 +5,14 @@ from pathlib import Path
 
 import pytest
 
-from tests.live.pages import write_large
+from benchmarks import store
 from tests.program import Program
 
 
 def test_it_tells_its_address_until_it_is_interrupted(
     netmorph: Program, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    run = write_large(tmp_path / "run", 30)
+    run = store.write(tmp_path / "run", 30)
     monkeypatch.setattr(signal, "pause", lambda: signal.raise_signal(signal.SIGINT))
     done = netmorph("watch", str(run), "--port", "0")
     assert done.code == 130

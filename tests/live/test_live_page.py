@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from benchmarks import store
 from netmorph.live.server import Answer
 from netmorph.report.logs import as_jsonl
 from netmorph.run.records import Records
@@ -29,7 +30,7 @@ def seen(folder: Path, scratch: Path, width: int = 390, *, dark: bool = False) -
 @pytest.mark.parametrize("width", [390, 1200])
 @pytest.mark.parametrize("dark", [False, True])
 def test_five_thousand_networks(width: int, dark: bool, tmp_path: Path) -> None:
-    told = seen(pages.write_large(tmp_path / "run", 5000), tmp_path, width, dark=dark)
+    told = seen(store.write(tmp_path / "run", 5000), tmp_path, width, dark=dark)
     assert told["pictures"] == 3
     assert "4,895 networks trained" in told["text"]
     assert "6 planned or in training" in told["text"]
@@ -62,7 +63,7 @@ def test_a_training(tmp_path: Path) -> None:
 
 
 def test_it_follows_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    folder, asked = pages.write_large(tmp_path / "run", 60, {"status": "running"}), []
+    folder, asked = store.write(tmp_path / "run", 60), []
     answer = pages.Framed.answer
 
     def going_on(server: pages.Framed, target: str) -> Answer | None:
@@ -70,7 +71,7 @@ def test_it_follows_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
         if target.startswith("/run.json"):
             asked.append(target)
             with Records.resume(folder) as records:  # one more is trained after each question
-                records.put_network(replace(pages.large_network(54 + len(asked), 999), failure=None))
+                records.put_network(replace(store.made_up(54 + len(asked), 999), failure=None))
         return found
 
     monkeypatch.setattr(pages.Framed, "answer", going_on)

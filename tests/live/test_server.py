@@ -9,17 +9,17 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from benchmarks import store
 from netmorph.live import ServerError, serving
 from netmorph.live.server import SCRIPTS
 from netmorph.run.records import RecordsError
-from tests.live.pages import write_large
 
 Ask = Callable[..., tuple[HTTPResponse, bytes]]
 
 
 @pytest.fixture(scope="module", name="run")
 def run_(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_large(tmp_path_factory.mktemp("live") / "run", 30)
+    return store.write(tmp_path_factory.mktemp("live") / "run", 30)
 
 
 @pytest.fixture(scope="module", name="address")
@@ -85,7 +85,7 @@ def test_it_only_reads(ask: Ask) -> None:
 
 
 def test_a_run_that_is_taken_away_is_told(tmp_path: Path) -> None:
-    with serving(write_large(tmp_path / "run", 30)) as url:
+    with serving(store.write(tmp_path / "run", 30)) as url:
         shutil.rmtree(tmp_path / "run")
         connection = HTTPConnection(urlsplit(url).netloc, timeout=10)
         connection.request("GET", "/run.json")

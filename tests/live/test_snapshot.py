@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks import store
 from netmorph.live.snapshot import network, snapshot
 from netmorph.report.logs import as_jsonl
 from netmorph.run.records import Records, RecordsError
 from netmorph.tasks import Criterion
 from netmorph.train.history import Epoch
-from tests.live.pages import large_network, write_large
 from tests.report.synthetic import VALUES, write_run
 
 
@@ -23,7 +23,10 @@ def finished_(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(name="going")
 def going_(tmp_path: Path) -> Path:
-    return write_large(tmp_path / "run", 60, {"arms": ["evolve", "own"]})
+    run = store.write(tmp_path / "run", 60)
+    with Records.resume(run) as records:
+        records.set_meta("arms", ["evolve", "own"])
+    return run
 
 
 def test_a_finished_run_is_told_with_its_test(finished: Path) -> None:
@@ -42,12 +45,12 @@ def test_a_finished_run_is_told_with_its_test(finished: Path) -> None:
 def test_a_run_that_goes_on_is_told_from_what_may_have_changed(going: Path) -> None:
     with Records.resume(going) as records:
         whole = snapshot(records)
-        records.put_network(replace(large_network(55, 100), score=-math.inf))
-        records.put_network(replace(large_network(61, 100), arm="further"))
+        records.put_network(replace(store.made_up(55, 100), score=-math.inf))
+        records.put_network(replace(store.made_up(61, 100), arm="further"))
         since = snapshot(records, 55)
     assert whole["status"] == "interrupted"  # nobody holds its lock
     assert [one["id"] for one in whole["queue"]] == [60, 59, 58, 57, 56, 55]
-    assert whole["queue"][0]["edits"] == ["widen r2r features.0 8 → 12"]
+    assert whole["queue"][0]["edits"] == ["widen r2r features.0 8 → 12"] * 2
     assert whole["budget"] == {"seconds": 7200}
     assert since["networks"]["id"] == [55, 56, 57, 58, 59, 60, 61]
     assert since["networks"]["state"] == [1, 0, 0, 0, 0, 0, 1]

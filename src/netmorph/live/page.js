@@ -3,6 +3,7 @@
 import {points} from "./charts.js"
 import {drawCourse, drawCurves, drawFront, drawTree} from "./pictures.js"
 import {FAILED, PLANNED, TRAINED, compact, duration, score, take, totals, unsettled, valueText} from "./run.js"
+import {withAncestors} from "./tree.js"
 
 const AGAIN = {running: 2000, other: 10000, failed: 5000} // ms until the next question
 const STATES = ["planned, or in training", "trained", "failed"]
@@ -188,18 +189,19 @@ async function showNetwork() {
   if (!network) return
   say("network-title", `Network ${id}`)
   say("network-text", network.epochs.length
-    ? "Epoch by epoch, of the network and its ancestors; dashes are births." : "None of its epochs is recorded.")
+    ? "Epoch by epoch, of the network and its last ancestors; dashes are births." : "None of its epochs is recorded.")
   canvas("network").hidden = !network.epochs.length
   if (network.epochs.length) curves(network.epochs)
-  const edits = lastOf(network.edits, ({network, edit}) => `${network}: ${edit}`)
+  const edits = network.edits.slice(-LISTED).map(({network, edit}) => `${network}: ${edit}`)
+  const before = withAncestors(networks, [id]).size - 1 - network.ancestors.slice(-LISTED).length
   const facts = [
     ["arm", `${network.arm}, round ${one.round}`],
     ["state", network.failure ? `failed: ${network.failure}` : state.survivors.has(id) ? "trained, lives on" : STATES[one.state]],
-    ["descends from", lastOf(network.ancestors, link).flatMap(entry => [entry, " "])],
+    ["descends from", [before ? `${before} before ` : "", ...network.ancestors.slice(-LISTED).flatMap(id => [link(id), " "])]],
     ["validation", Object.entries(network.numbers).map(([name, text]) => `${name} ${text}`).join(", ")],
     ["size", `${compact(one.parameters)} parameters, ${compact(one.flops)}FLOPs per sample`],
     ["training", `${compact(one.training_flops)}FLOPs, ${duration(one.seconds)}`],
-    ["edits", edits.length ? [list(edits)] : ""],
+    [before || network.edits.length > LISTED ? "last edits" : "edits", edits.length ? [list(edits)] : ""],
   ]
   at("network-facts").replaceChildren(...facts.filter(([, value]) => value.length).flatMap(([name, value]) => [element("dt", name), element("dd", value)]))
 }
@@ -265,12 +267,6 @@ function link(id) {
     at("network").scrollIntoView({block: "nearest"})
   }
   return made
-}
-
-/** The last entries as what is made of them, and how many there are before. */
-function lastOf(entries, made) {
-  const before = entries.length - LISTED
-  return [...(before > 0 ? [`${before} before`] : []), ...entries.slice(-LISTED).map(made)]
 }
 
 function list(texts) {

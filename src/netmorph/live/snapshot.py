@@ -22,7 +22,7 @@ from netmorph.run.rows import EpochRecord, NetworkRecord, Outline
 from netmorph.tasks import Criterion
 
 QUEUED, REASONS = 50, 20  # so many planned networks, and reasons of failures, are told one by one
-LINE = 100  # of so many networks in a chain of parents, the epochs
+LINE = 60  # a network is told with so many of its last ancestors
 STATES = tuple(State)
 METRICS = "metrics.jsonl"  # that a training writes epoch by epoch; records have its epochs at the end
 
@@ -81,11 +81,11 @@ def columns(outlines: Sequence[Outline], arms: Sequence[str], criterion: Criteri
 
 
 def network(records: Records, id: int) -> dict[str, Any] | None:
-    """One network and how it was trained: "id", "state", "arm", "failure", "file", its "ancestors" (ids, oldest
-    first), "edits" of the whole chain (the network and a text each), "numbers" as texts, and "epochs", those of its
-    last ancestors before its own; None if it is not there.
+    """One network and how it was trained: "id", "state", "arm", "failure", its last "ancestors" (ids, oldest first),
+    the "edits" of this chain (the network and a text each), "numbers" as texts, and "epochs", those of its ancestors
+    before its own; None if it is not there.
     """
-    chain = records.ancestry(id)
+    chain = records.ancestry(id, LINE + 1)
     if not chain:
         return None
     criterion, own = Criterion.of(records.meta("criterion")), chain[-1]
@@ -100,7 +100,7 @@ def network(records: Records, id: int) -> dict[str, Any] | None:
         "numbers": {look.name: look.text(own.numbers[look.name]) for look in looks if look.name in own.numbers},
         "epochs": [
             _epoch(one.id, epoch.epoch, epoch.train, epoch.validation, criterion)
-            for one in chain[-LINE:]
+            for one in chain
             for epoch in records.epochs(one.id)
         ],
     }

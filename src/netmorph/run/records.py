@@ -37,7 +37,7 @@ _APPLICATION_ID = 0x6E6D7068  # "nmph": tells a run from any other SQLite file
 _INDICES = (
     "CREATE INDEX IF NOT EXISTS survivors ON networks (arm) WHERE survivor = 1",
     "CREATE INDEX IF NOT EXISTS planned ON networks (id) WHERE state = 'planned'",
-    "CREATE INDEX IF NOT EXISTS failed ON networks (id) WHERE state = 'failed'",
+    "CREATE INDEX IF NOT EXISTS failed ON networks (failure) WHERE state = 'failed'",
 )
 _SCHEMA = f"""
 PRAGMA journal_mode = WAL;
@@ -235,16 +235,15 @@ class Records:
             return None
         return next(iter(self._networks("SELECT {} FROM networks WHERE id = ?", (id,))), None)
 
-    def ancestry(self, id: int) -> list[NetworkRecord]:
-        """The chain of parents that ends in a network, oldest first; empty if it is not there."""
+    def ancestry(self, id: int, limit: int = -1) -> list[NetworkRecord]:
+        """The chain of parents that ends in a network, oldest first, or its last ones; empty if it is not there."""
         chain = (
             "WITH RECURSIVE chain (number, above) AS (SELECT id, parent FROM networks WHERE id = ? "
             # A parent is older, so that a file that was changed cannot lead round in a circle.
-            "UNION ALL SELECT id, parent FROM networks JOIN chain ON id = above AND id < number) "
+            "UNION ALL SELECT id, parent FROM networks JOIN chain ON id = above AND id < number LIMIT ?) "
         )
-        return self._networks(
-            chain + "SELECT {} FROM networks WHERE id IN (SELECT number FROM chain) ORDER BY id", (id,)
-        )
+        found = "SELECT {} FROM networks WHERE id IN (SELECT number FROM chain) ORDER BY id"
+        return self._networks(chain + found, (id, limit))
 
     def queue(self, limit: int) -> list[NetworkRecord]:
         """The planned networks, the longest training first, as they are handed out."""
@@ -262,7 +261,8 @@ class Records:
 
     def survivors(self) -> list[int]:
         """The ids of all populations."""
-        return [id for (id,) in self._query("SELECT id FROM networks WHERE survivor = 1 ORDER BY id", ())]
+        # Sorted here: to have them in this order, SQLite would walk through all networks.
+        return sorted(id for (id,) in self._query("SELECT id FROM networks WHERE survivor = 1", ()))
 
     def outlines(self, first: int = 0) -> list[Outline]:
         """What a picture of the run shows of its networks, by id, from `first` on: without edits and numbers, which
