@@ -29,7 +29,7 @@ from netmorph.measure.cost import Cost
 from netmorph.run.config import EvolveConfig
 from netmorph.run.ranking import trained
 from netmorph.run.records import FILE_NAME, Records
-from netmorph.search.arms import ARMS, Evolution, NewArm
+from netmorph.search.arms import ARMS, NewArm
 from netmorph.search.evolution import Progress
 from netmorph.search.jobs import Birth, Born, Done, Job
 from netmorph.search.networks import Networks
@@ -39,6 +39,7 @@ COSTS = Path(__file__).with_name("simulate_costs.csv")
 MEAN = 10.0
 DISPATCH = 0.002
 BIRTH = 0.05  # of a mean training
+LEAD = ARMS[:1]  # the evolution, without its baselines
 
 
 @dataclass(frozen=True)
@@ -99,7 +100,7 @@ class Simulated:
             return Born(Cost(cost.parameters, cost.flops, 3 * cost.flops), driver.born(job).edits), self._birth
         cost = self._of[job.id] = self._of[job.id if job.source is None else job.source]
         seconds = cost.seconds * job.epochs / driver.EPOCHS
-        return driver.trained(job.seed, job.epochs, seconds), seconds
+        return {job.id: driver.trained(job.seed, job.epochs, seconds)}, seconds
 
 
 class Rounds:
@@ -143,10 +144,10 @@ def simulation(
         spent = perf_counter() - began - executor.own
         with Records.resume(Path(folder)) as records:
             tracemalloc.start()
-            count = len(Networks(records))
+            networks = Networks(records)
             held, _ = tracemalloc.get_traced_memory()
             tracemalloc.stop()
-        stored = (Path(folder) / FILE_NAME).stat().st_size
+        count, stored = len(networks), (Path(folder) / FILE_NAME).stat().st_size
     return Simulation(
         count, executor.busy / (workers * executor.now), 1e3 * spent / count, stored / count, held / count
     )
@@ -180,22 +181,21 @@ def main(arguments: Sequence[str] = ()) -> None:
     costs = recorded(given.run)
     told = f"{len(costs)} recorded networks, {mean(cost.seconds for cost in costs):.3g} s of training on average"
     print(f"{told}, the longest {max(cost.seconds for cost in costs):.3g} s")
-    columns = ("workers", "children", "arms", "networks", "utilization", "ms/network", "disk B", "memory B")
-    print(("{:>10}" * len(columns)).format(*columns))
+    columns = ("workers", "children", "arms", "networks", "utilization", "driver ms", "disk B", "memory B")
+    print(("{:>11}" * len(columns)).format(*columns))
     for workers in given.workers:
-        for times, arms in ((1, (Evolution,)), (4, (Evolution,)), (4, ARMS)):
-            children = max(6, times * workers)
+        for children, arms in ((max(6, workers), LEAD), (max(24, 4 * workers), LEAD), (max(24, 4 * workers), ARMS)):
             # The baselines make as many networks again as the evolution, or more.
             rounds = max(1, given.children // (children * len(arms)))
             found = simulation(costs, workers, children, rounds, arms)
             print(
-                f"{workers:>10,}{children:>10,}{len(arms):>10}{found.networks:>10,}{found.utilization:>12.1%}"
-                f"{found.milliseconds:>9.2f}{found.stored:>10.0f}{found.held:>10.0f}",
+                f"{workers:>11,}{children:>11,}{len(arms):>11}{found.networks:>11,}{found.utilization:>11.1%}"
+                f"{found.milliseconds:>11.2f}{found.stored:>11.0f}{found.held:>11.0f}",
                 flush=True,
             )
         birth = BIRTH * mean(cost.seconds for cost in costs)
         endless = (birth + costs[id * 2_654_435_761 % len(costs)].seconds for id in range(given.children))
-        print(f"{workers:>10,}{'none':>10}{1:>10}{given.children:>10,}{steady_state(endless, workers):>12.1%}")
+        print(f"{workers:>11,}{'no rounds':>11}{1:>11}{given.children:>11,}{steady_state(endless, workers):>11.1%}")
     store.main()
 
 

@@ -7,7 +7,6 @@ import pytest
 from benchmarks import simulate, store
 from benchmarks.simulate import DISPATCH, Recorded, Simulated, Workers, recorded, steady_state
 from netmorph.run.records import Records
-from netmorph.search.arms import Evolution
 from netmorph.search.jobs import Birth, Training
 from tests.report.synthetic import write_run
 
@@ -37,7 +36,7 @@ def test_without_rounds_no_worker_waits_for_the_others() -> None:
 
 
 def test_the_real_driver_runs_in_it() -> None:
-    found = simulate.simulation([Recorded(100, 1000, 8.0)], workers=4, children=8, rounds=2, arms=(Evolution,))
+    found = simulate.simulation([Recorded(100, 1000, 8.0)], workers=4, children=8, rounds=2, arms=simulate.LEAD)
     assert found.networks == 4 + 2 * 8
     # Founders and each round of eight on four workers: births of 0.4 s, then trainings of 8 s, with nobody idle.
     assert found.utilization == pytest.approx(1, abs=0.005)
@@ -58,8 +57,8 @@ def test_it_tells_tables(capsys: pytest.CaptureFixture[str], monkeypatch: pytest
     lines = capsys.readouterr().out.splitlines()
     assert [line.split()[:3] for line in lines[2:6]] == [
         ["2", "6", "1"],
-        ["2", "8", "1"],
-        ["2", "8", "3"],
-        ["2", "none", "1"],
+        ["2", "24", "1"],
+        ["2", "24", "3"],
+        ["2", "no", "rounds"],
     ]
     assert lines[-1].startswith("bytes a network")

@@ -29,9 +29,10 @@ async function follow() {
   let again = AGAIN.failed
   try {
     let found = await ask(`run.json?from=${unsettled(networks)}`)
-    if (told && found.file !== told.file) { // another run in the same folder
+    // Another run in the same folder, or one that has ended or goes on again: then older networks may have changed.
+    if (told && (found.file !== told.file || found.status !== told.status)) {
+      if (found.file !== told.file) picked = null
       networks = new Map()
-      picked = null
       found = await ask("run.json?from=0")
     }
     say("banner", "")

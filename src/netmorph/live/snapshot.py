@@ -1,7 +1,8 @@
 """What the live page shows of a run, as plain values for JSON: functions of its records that write nothing.
 
 A page asks for all networks once, and from then on for those from the oldest one that was still planned: older ones do
-not change. Whatever can be added up from that (fronts, trees, totals) the page adds up itself.
+not change until the run ends, or goes on again; then the page asks for all of it anew. Whatever can be added up from
+that (fronts, trees, totals) the page adds up itself.
 """
 
 from __future__ import annotations
