@@ -56,6 +56,7 @@ def test_a_run_that_goes_on_is_told_from_what_may_have_changed(going: Path) -> N
     assert since["networks"]["state"] == [1, 0, 0, 0, 0, 0, 1]
     assert since["networks"]["value"][0] is None
     assert [arm["name"] for arm in since["arms"]] == ["evolve", "own", "further"]
+    assert len({arm["colour"] for arm in since["arms"]}) == 3
     assert (since["failures"][0]["networks"], since["failures"][0]["latest"]) == (1, 50)
 
 

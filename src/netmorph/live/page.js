@@ -12,6 +12,7 @@ const at = id => document.getElementById(id)
 const canvas = id => at(id).querySelector("canvas")
 
 let networks = new Map()
+let arms = []
 let told = null // the last snapshot
 let last = "" // its text, to know whether anything has changed
 let state = null // what pictures are drawn from
@@ -33,6 +34,7 @@ async function follow() {
     if (told && (found.file !== told.file || found.status !== told.status)) {
       if (found.file !== told.file) picked = null
       networks = new Map()
+      arms = []
       found = await ask("run.json?from=0")
     }
     say("banner", "")
@@ -42,7 +44,7 @@ async function follow() {
     if (text !== last) {
       last = text
       told = found
-      take(networks, found.networks)
+      take(networks, arms, found)
       show()
     }
     again = found.status === "running" ? AGAIN.running : AGAIN.other
@@ -55,7 +57,7 @@ async function follow() {
 }
 
 function show() {
-  const {criterion, arms} = told
+  const {criterion} = told
   state = {
     networks, criterion, arms,
     survivors: new Set(told.survivors),
@@ -122,7 +124,7 @@ function showFound() {
 
 function showArms() {
   say("criterion", `validation ${told.criterion.name}`)
-  const rows = state.totals.map((arm, place) => ({arm, look: told.arms[place]})).filter(({arm}) => arm.states.some(Boolean))
+  const rows = state.totals.map((arm, place) => ({arm, look: arms[place]})).filter(({arm}) => arm.states.some(Boolean))
   fill("arms", rows.map(({arm, look}) => [
     [swatch(look.colour), look.title],
     arm.best ? link(arm.best.id) : "–",
@@ -160,7 +162,7 @@ function draw() {
   }
   const tree = drawTree(canvas("lineage"), state)
   const cloud = tree.left ? ` Of ${tree.all.toLocaleString("en-US")} networks the lines that live are drawn; ${tree.left.toLocaleString("en-US")} others are dots beside the line that they left.` : ""
-  say("lineage-text", `The thick line leads to the best of the ${told.arms[0].title.toLowerCase()}; rings live on, open circles are planned, crosses failed.${tree.closer ? " Older rounds stand closer together." : ""}${cloud}`)
+  say("lineage-text", `The thick line leads to the best of the ${arms[0].title.toLowerCase()}; rings live on, open circles are planned, crosses failed.${tree.closer ? " Older rounds stand closer together." : ""}${cloud}`)
   interactive("lineage", tree.found)
 }
 
@@ -238,7 +240,7 @@ function tip(point, picture) {
   at("tip").style.left = `${Math.max(8, Math.min(box.left + point.x, wide - at("tip").offsetWidth - 16))}px`
 }
 
-const arm = one => told.arms[one.arm]
+const arm = one => arms[one.arm]
 
 function say(id, text) {
   at(id).textContent = text

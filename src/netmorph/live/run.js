@@ -3,9 +3,14 @@
 export const PLANNED = 0, TRAINED = 1, FAILED = 2
 const UNITS = [[1e18, "E"], [1e15, "P"], [1e12, "T"], [1e9, "G"], [1e6, "M"], [1e3, "k"]]
 
-/** Take in a snapshot: networks that are new or no longer as they were. */
-export function take(networks, columns) {
-  const names = Object.keys(columns)
+/** Take in a snapshot: networks that are new or no longer as they were, and arms that were not known before. */
+export function take(networks, arms, snapshot) {
+  const columns = snapshot.networks, names = Object.keys(columns)
+  const places = snapshot.arms.map(arm => {
+    const place = arms.findIndex(known => known.name === arm.name)
+    return place < 0 ? arms.push(arm) - 1 : place
+  })
+  columns.arm = columns.arm.map(arm => places[arm])
   columns.id.forEach((id, at) => networks.set(id, Object.fromEntries(names.map(name => [name, columns[name][at]]))))
 }
 

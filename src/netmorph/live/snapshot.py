@@ -7,6 +7,7 @@ that (fronts, trees, totals) the page adds up itself.
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 import time
@@ -14,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from netmorph.report.arms import LOOKS, look
+from netmorph.report.arms import LOOKS, PURPLE, look
 from netmorph.report.summary import found_by, is_training, rows, status
 from netmorph.report.verdict import verdict
 from netmorph.run.names import State
@@ -25,6 +26,7 @@ from netmorph.tasks import Criterion
 QUEUED, REASONS = 50, 20  # so many planned networks, and reasons of failures, are told one by one
 LINE = 60  # a network is told with so many of its last ancestors
 STATES = tuple(State)
+FURTHER = (PURPLE, "#e69f00", "#56b4e9", "#6b4c9a", "#7f7f7f")
 METRICS = "metrics.jsonl"  # that a training writes epoch by epoch; records have its epochs at the end
 
 
@@ -53,7 +55,10 @@ def snapshot(records: Records, first: int = 0) -> dict[str, Any]:
         "age": _age(folder),
         "budget": config.get("budget") or {},
         "criterion": vars(criterion),
-        "arms": [{"name": arm, "title": look(arm).title, "colour": look(arm).colour} for arm in arms],
+        "arms": [
+            {"name": arm, "title": look(arm).title, "colour": colour}
+            for arm, colour in zip(arms, _colours(arms), strict=True)
+        ],
         "networks": columns(outlines, arms, criterion),
         "survivors": records.survivors(),
         "queue": [_queued(network) for network in records.queue(QUEUED)],
@@ -105,6 +110,12 @@ def network(records: Records, id: int) -> dict[str, Any] | None:
             for epoch in records.epochs(one.id)
         ],
     }
+
+
+def _colours(arms: Sequence[str]) -> list[str]:
+    """Those of the report; further arms each have one of their own, as long as there are any."""
+    further = itertools.cycle(FURTHER)
+    return [LOOKS[arm].colour if arm in LOOKS else next(further) for arm in arms]
 
 
 def _queued(network: NetworkRecord) -> dict[str, Any]:
