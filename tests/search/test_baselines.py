@@ -77,6 +77,7 @@ def test_the_result_tells_of_both(finished: Path) -> None:
     assert told["Designed network from scratch, best"].training_flops == chain.training_flops
 
 
+@pytest.mark.slow
 def test_a_run_with_them_goes_on_as_if_it_had_not_stopped(finished: Path, tmp_path: Path) -> None:
     with Records.create(tmp_path) as records:
         short = replace(CONFIG, budget=Budget(rounds=1))
