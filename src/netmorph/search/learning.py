@@ -9,7 +9,7 @@ import numpy as np
 
 from netmorph.policy.guides import Expected, Guide, Made, Rates, Tried, gradient, rank
 from netmorph.run.names import Guidance
-from netmorph.run.ranking import trained
+from netmorph.run.ranking import merit, trained
 from netmorph.run.rows import EditRecord, NetworkRecord
 from netmorph.search.networks import Networks
 from netmorph.train.recipe import Recipe
@@ -44,8 +44,7 @@ def _as_tried(networks: Networks, network: NetworkRecord) -> Tried:
     while (parent := chain[-1].parent) is not None:
         chain.append(networks[parent])
     edits = tuple(_made(edit) for one in reversed(chain) for edit in one.edits)
-    score = -math.inf if network.score is None else network.score
-    return Tried(edits, len(network.edits), len(chain), score, network.flops, network.parameters)
+    return Tried(edits, len(network.edits), len(chain), merit(network), network.flops, network.parameters)
 
 
 def _made(edit: EditRecord) -> Made:
