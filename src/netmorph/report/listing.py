@@ -10,6 +10,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from netmorph.report.arms import look
+from netmorph.report.numbers import recipe_text
 from netmorph.run.names import State
 from netmorph.run.records import Records
 from netmorph.run.rows import NetworkRecord
@@ -37,8 +38,7 @@ def network_table(records: Records) -> Table:
 
 def network_summary(records: Records, id: int) -> dict[str, Any]:
     """What `netmorph show --json RUN:ID` tells: all that is recorded of the network, its ancestors and its file."""
-    networks = records.networks()
-    chain = ancestry(networks, id)
+    chain = records.ancestry(id)
     told = {field: value for field, value in asdict(chain[-1]).items() if field != "edits"}
     return told | {
         "ancestors": [network.id for network in chain[:-1]],
@@ -51,7 +51,7 @@ def network_summary(records: Records, id: int) -> dict[str, Any]:
 def network_view(records: Records, id: int) -> Table:
     """One network of a run, and how it came about."""
     criterion = Criterion.of(records.meta("criterion"))
-    chain = ancestry(records.networks(), id)
+    chain = records.ancestry(id)
     network = chain[-1]
     view = Table(box=None, show_header=False, padding=(0, 2, 0, 0), pad_edge=False)
     view.add_column(style="bold")
@@ -64,6 +64,7 @@ def network_view(records: Records, id: int) -> Table:
         ("arm", f"{look(network.arm).title}, round {network.round}"),
         ("descends from", ", ".join(str(one.id) for one in chain[:-1]) or "no other"),
         ("edits", "\n".join(edits) or "none"),
+        ("recipe", recipe_text(network.recipe) or "the run's"),
         ("validation", numbers),
         ("parameters", compact(network.parameters)),
         ("FLOPs", f"{compact(network.flops)} for a sample, {compact(network.training_flops)} to train it"),

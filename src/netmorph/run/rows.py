@@ -1,7 +1,8 @@
 """What a run records of one network, of an edit that made it, and of an epoch that trained it."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from netmorph.run.names import State
 
@@ -23,7 +24,7 @@ class EditRecord:
     error: float
     """Largest difference between the outputs before and after, relative to the outputs before."""
     jump: float
-    """Score on the validation set after the edit minus before."""
+    """Score after the edit minus before, on the first samples of the validation set (of a small one on all)."""
 
     def __str__(self) -> str:
         return f"{self.kind} {self.layer} {self.before} → {self.after}"
@@ -54,6 +55,38 @@ class NetworkRecord:
     """Part of the population that the last round selected."""
     edits: tuple[EditRecord, ...]
     failure: str | None
+    latency: float | None = None
+    """Seconds of a forward for one sample, measured where the network was born; None where nobody asked."""
+    smoothed: float | None = None
+    """The mean over the validation set of the probability of the right answer; None where nobody asked. Where it is
+    there, networks are compared by it: a small set tells it better than the share that is right."""
+    recipe: Mapping[str, float] = field(default_factory=dict)
+    """What it was trained with in place of what the run's recipe says: its learning rate, say."""
+
+
+class Outline(NamedTuple):
+    """What a picture of a whole run shows of one network; see `NetworkRecord`."""
+
+    id: int
+    arm: str
+    round: int
+    parent: int | None
+    state: str
+    parameters: int
+    flops: int
+    training_flops: int
+    seconds: float
+    score: float | None
+
+
+class Failures(NamedTuple):
+    """The networks that failed for one reason."""
+
+    reason: str
+    networks: int
+    """How many."""
+    latest: int
+    """The newest id among them."""
 
 
 @dataclass(frozen=True)
