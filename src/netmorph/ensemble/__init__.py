@@ -2,11 +2,11 @@
 
 from netmorph.ensemble.answering import Ensemble, outputs_of
 from netmorph.ensemble.combining import Combiner, combine, concatenated, headless, summed
+from netmorph.ensemble.cycles import snapshots
 from netmorph.ensemble.distilling import Softened, distilled
+from netmorph.ensemble.ending import tuning
 from netmorph.ensemble.hatching import Mutated, Widened, core_widths, hatch
 from netmorph.ensemble.selection import EnsembleError, combined, greedy
-from netmorph.ensemble.snapshots import snapshots
-from netmorph.ensemble.tuning import tuning
 
 __all__ = [
     "Combiner",
