@@ -1,6 +1,6 @@
 """A further arm beside the three: the driver takes it along without knowing it."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -15,10 +15,10 @@ from netmorph.run.names import State
 from netmorph.run.ranking import ranked, spent
 from netmorph.run.records import Records
 from netmorph.run.rows import NetworkRecord
-from netmorph.search.arms import ARMS, Round
+from netmorph.search.arms import ARMS
 from netmorph.search.evolution import evolve
 from netmorph.search.jobs import Birth, Job, Training, handler
-from netmorph.search.planning import EvolutionError, Planner
+from netmorph.search.planning import EvolutionError, Planner, Round
 from netmorph.workers.executor import Inline
 from tests.search.test_evolution import Faulty, Stopped
 from tests.train.tiny import CONFIG, open_or_create, run, told, weights
@@ -37,11 +37,11 @@ class Restarts:
         while earlier.flops[State.TRAINED] + spent(made) < round.target:
             index = earlier.count + len(made)
             birth = Birth(round.following + len(made), None, self.planner.seed(0, index), generations=0)
-            made += self.planner.bear([birth], self.name, round.number)
+            made += self.planner.bear([birth], self.name, round.number, self.planner.config.start_epochs)
         return made
 
-    def training(self, network: NetworkRecord) -> Training:
-        return Training(network.id, network.seed, self.planner.epochs(None))
+    def jobs(self, planned: Sequence[NetworkRecord]) -> list[Training]:
+        return [self.planner.from_scratch(network) for network in planned]
 
     def choose(self, number: int) -> list[int]:
         networks = self.planner.networks

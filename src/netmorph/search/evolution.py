@@ -15,7 +15,8 @@ the run's seed and the network's number. So a run that was killed goes on from w
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from time import perf_counter
@@ -29,11 +30,11 @@ from netmorph.run.records import Records
 from netmorph.run.result import Result, result_of
 from netmorph.run.rows import EpochRecord, NetworkRecord
 from netmorph.run.store import NetworkStore
-from netmorph.search.arms import ARMS, NewArm, Round
-from netmorph.search.jobs import Done, Job, Trained
+from netmorph.search.arms import ARMS, NewArm
+from netmorph.search.jobs import Done, Job, Trained, Training
 from netmorph.search.networks import START, Networks
 from netmorph.search.pace import Pace
-from netmorph.search.planning import EvolutionError, Planner
+from netmorph.search.planning import EvolutionError, Planner, Round
 from netmorph.workers.executor import Executor
 
 EVENING_TRIES = 2
@@ -263,32 +264,40 @@ class _Run:
     # -- training ------------------------------------------------------------------------------------------------
 
     def _train_planned(self, number: int) -> None:
-        # The longest first, so that no worker idles at the end.
-        waiting = sorted(self.networks.planned(), key=lambda network: network.training_flops, reverse=True)
+        waiting = self.networks.planned()
         self._progress(number, 0, len(waiting))
         began = perf_counter()
-        jobs = [self.by_name[network.arm].training(network) for network in waiting]
-        trained = 0.0
-        for done, outcome in enumerate(self.executor.run(jobs), 1):
-            network = self.networks[outcome.job.id]
-            if isinstance(outcome.result, Trained):
-                self._record_trained(network, outcome.result)
-                trained += outcome.result.seconds
-            else:
-                self.networks.put(replace(network, state=State.FAILED, failure=outcome.failure))
-            self.store.drop(network.id, Stage.BORN)
+        trained, done = 0.0, 0
+        for outcome in self.executor.run(self._jobs(waiting)):
+            found = outcome.result if isinstance(outcome.result, Mapping) else {}
+            for id in outcome.job.ids if isinstance(outcome.job, Training) else ():
+                network = self.networks[id]
+                if id in found:
+                    self._record_trained(network, found[id])
+                    trained += found[id].seconds
+                else:
+                    self.networks.put(replace(network, state=State.FAILED, failure=outcome.failure))
+                self.store.drop(id, Stage.BORN)
+                done += 1
             self._progress(number, done, len(waiting))
         self._pace.note_round(trained, perf_counter() - began)
 
+    def _jobs(self, waiting: Sequence[NetworkRecord]) -> list[Training]:
+        """What trains planned networks of all arms, the longest first: so that no worker idles at the end."""
+        by_arm = defaultdict[str, list[NetworkRecord]](list)
+        for network in waiting:
+            by_arm[network.arm].append(network)
+        jobs = [job for arm, planned in by_arm.items() for job in self.by_name[arm].jobs(planned)]
+        return sorted(jobs, key=lambda job: -sum(self.networks[id].training_flops for id in job.ids))
+
     def _record_trained(self, network: NetworkRecord, result: Trained) -> None:
         best = result.history.best
-        asked = self.by_name[network.arm].training(network).epochs  # it may have ended sooner
         with self.records.transaction():
             self.networks.put(
                 replace(
                     network,
                     state=State.TRAINED,
-                    training_flops=network.training_flops // asked * len(result.history),
+                    training_flops=int(network.training_flops * result.share),
                     seconds=result.seconds,
                     score=best.score,
                     numbers=best.validation,
@@ -342,7 +351,8 @@ class _Run:
         if self._time_left == math.inf:
             return False
         born = [network for network in children if network.state == State.PLANNED]
-        work = [(self.lead.training(network).epochs, network.training_flops) for network in born]
+        flops = {network.id: network.training_flops for network in born}
+        work = [(job.epochs, sum(flops[id] for id in job.ids)) for job in self.lead.jobs(born)]
         # The baselines will get as much; in the first round, for the founders, too.
         each = spent(born) + (self.networks.totals(self.lead.name).spent if children[0].round == 1 else 0)
         start = self.networks[START]

@@ -1,0 +1,90 @@
+"""The evolution: children of the best, by edits."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from netmorph.policy.selection import Candidate, select
+from netmorph.run.names import ArmName
+from netmorph.run.ranking import trained
+from netmorph.run.rows import NetworkRecord
+from netmorph.search.jobs import Birth, Training
+from netmorph.search.networks import Networks
+from netmorph.search.planning import Planner, Round
+from netmorph.search.weights import WEIGHTS, Weights
+from netmorph.tasks import LOSS
+
+
+@dataclass(frozen=True)
+class Evolution:
+    """Children of the best, by edits.
+
+    Attributes:
+        weights: what children have of their parents' weights, and how they are trained.
+        name: several evolutions of one run, to be compared, go by different names.
+    """
+
+    planner: Planner
+    weights: Weights
+    name: str = ArmName.EVOLVE
+
+    @classmethod
+    def of(cls, planner: Planner) -> Evolution:
+        """As the config of the run says."""
+        return cls(planner, WEIGHTS[planner.config.weights])
+
+    def plan(self, round: Round) -> list[NetworkRecord]:
+        """The founders, equal but for their random weights; later children of each survivor in turn."""
+        planner = self.planner
+        if round.number == 0:
+            return self._founders(round)
+        parents = [network.id for network in planner.networks.survivors(self.name)]
+        births = self.weights.births(planner, parents, round)
+        return planner.bear(births, self.name, round.number, self.weights.epochs(planner.config))
+
+    def jobs(self, planned: Sequence[NetworkRecord]) -> list[Training]:
+        """Founders until they have converged; children as their weights ask for."""
+        founders = [network for network in planned if network.parent is None]
+        children = [network for network in planned if network.parent is not None]
+        return [
+            *(self.planner.from_scratch(network) for network in founders),
+            *self.weights.jobs(self.planner.config, children),
+        ]
+
+    def choose(self, number: int) -> list[int]:
+        """The best of the population and of what the round has made."""
+        networks = self.planner.networks
+        latest = [*networks.survivors(self.name), *networks.in_round(self.name, number)]
+        return chosen(self.planner, candidates(networks, latest))
+
+    def parents(self) -> Iterable[int]:
+        """The population, where children are trained on from it."""
+        return [network.id for network in self.planner.networks.survivors(self.name)]
+
+    def _founders(self, round: Round) -> list[NetworkRecord]:
+        config = self.planner.config
+        births = [
+            Birth(round.following + index, None, self.planner.seed(0, index), generations=0)
+            for index in range(config.founders)
+        ]
+        return self.planner.bear(births, self.name, round.number, config.start_epochs)
+
+
+def candidates(networks: Networks, asked: Iterable[NetworkRecord]) -> dict[int, Candidate]:
+    """By id, those that are trained, as a selection takes them."""
+    return {
+        network.id: Candidate(
+            network.id, network.score, network.flops, network.numbers[LOSS], networks.family(network.id)
+        )
+        for network in trained(asked)
+        if network.score is not None
+    }
+
+
+def chosen(planner: Planner, known: dict[int, Candidate]) -> list[int]:
+    """The ids of the population."""
+    config = planner.config
+    per_family = math.ceil(config.population / min(2, config.founders))
+    return select(list(known.values()), config.population, per_family)
