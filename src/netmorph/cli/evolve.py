@@ -81,6 +81,15 @@ def evolve(
             rich_help_panel=SEARCH,
         ),
     ] = None,
+    tune: Annotated[
+        int,
+        typer.Option(
+            min=0,
+            metavar="EPOCHS",
+            help="Train survivors on after the last round, at a rate that falls to zero; baselines get as much.",
+            rich_help_panel=SEARCH,
+        ),
+    ] = 0,
     max_flops: Annotated[
         float | None, typer.Option(help="Forward FLOPs that no child may exceed.", rich_help_panel=SEARCH)
     ] = None,
@@ -179,6 +188,7 @@ def evolve(
             children=children,
             weights=inheritance(weights),
             mutation=mutation,
+            tune=tune,
             max_flops=max_flops,
             budget=limit,
             seed=seed,

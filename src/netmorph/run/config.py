@@ -94,8 +94,10 @@ class EvolveConfig:
         children: how many are made in each round.
         weights: what they have of their parents' weights.
         mutation: how they differ.
+        tune: epochs that each survivor is trained on after the last round, at a rate that falls to zero, see
+            `netmorph.ensemble.tuning`; 0 is none. They are counted, and baselines get as much.
         max_flops: forward FLOPs per sample that no child may exceed.
-        budget: when it ends.
+        budget: when the rounds end; of time, when all ends.
         seed: of everything but the data's splits.
         device: where networks are trained.
         threads: of each worker; part of what decides the numbers, because sums depend on it.
@@ -112,6 +114,7 @@ class EvolveConfig:
     children: int = 6
     weights: Inheritance = Inheritance.INHERITED
     mutation: Mutation = field(default_factory=Mutation)
+    tune: int = 0
     max_flops: float | None = None
     budget: Budget = field(default_factory=Budget)
     seed: int = 0
@@ -123,6 +126,8 @@ class EvolveConfig:
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise NetmorphError(f"{name} must be at least 1, got {getattr(self, name)}")
+        if self.tune < 0:
+            raise NetmorphError(f"tune is a number of epochs, 0 for none; got {self.tune}")
         object.__setattr__(self, "weights", inheritance(self.weights))  # JSON has texts alone
         if self.max_flops is not None and not self.max_flops > 0:
             raise NetmorphError(f"max_flops must be above 0, got {self.max_flops}")

@@ -16,6 +16,7 @@ from torch import nn
 
 from netmorph.data import Dataset
 from netmorph.edit import Journal, rebuild
+from netmorph.ensemble import tuning
 from netmorph.graph import Graph, trace
 from netmorph.measure.cost import Cost, cost
 from netmorph.policy import mutate
@@ -64,6 +65,7 @@ class Training:
 
     Attributes:
         patience: it has converged after so many epochs in which the number that chooses got no better.
+        tuning: for the last time, see `netmorph.ensemble.tuning`.
     """
 
     id: int
@@ -71,6 +73,7 @@ class Training:
     epochs: int
     source: int | None = None
     patience: int | None = None
+    tuning: bool = False
 
     @property
     def ids(self) -> tuple[int, ...]:
@@ -146,7 +149,7 @@ class Worker:
         history = train(
             model,
             self.dataset,
-            replace(self.config.recipe, epochs=job.epochs),
+            tuning(self.config.recipe, job.epochs) if job.tuning else replace(self.config.recipe, epochs=job.epochs),
             seed=job.seed,
             device=self.config.device,
             optimizer=optimizer,
