@@ -37,9 +37,9 @@ from netmorph.train.inputs import examples
 from netmorph.train.seeding import seeded
 from netmorph.workers import keep_freed_memory
 
-IMAGES, VALIDATED, SIDE = 5000, 2000, 16
-MEMBERS, EPOCHS = 4, 10
-CORE, CORE_EPOCHS = 0.75, 16  # of the network that members hatch from: its width, and how long it learns
+IMAGES, VALIDATED, SIDE = 2500, 2000, 16
+MEMBERS, EPOCHS = 4, 20
+CORE, CORE_EPOCHS = 0.75, 32  # of the network that members hatch from: its width, and how long it learns
 BAGS = 10
 RECIPE = Recipe(
     epochs=EPOCHS,
@@ -61,7 +61,6 @@ ROWS = (
     "greedy",
     "greedy, in bags",
     "combiner",
-    "combiner, tuned",
     "snapshots",
     "hatched",
     "distilled",
@@ -142,13 +141,6 @@ def of_members(setting: Setting) -> Iterator[Row]:
     setting.trained(student, MEMBERS, distilled(data, members[:-1]))
     asked = (MEMBERS - 1) * cost(student, examples(data, student, 2)).flops * len(data.train)
     yield setting.row("distilled", student, setting.budget + asked)
-    # The last of the members' epochs together: those before are made anew, shorter by as much.
-    shorter = [setting.network(index=index) for index in range(MEMBERS)]
-    for index, member in enumerate(shorter):
-        setting.trained(member, index, epochs=epochs - 2)
-    tuned = combine([setting.graph(member) for member in shorter], data)
-    setting.trained(tuned, 0, epochs=2, learning_rate=setting.recipe.learning_rate / 10, warmup=0.0)
-    yield setting.row("combiner, tuned", tuned, setting.budget + asked)
 
 
 def of_one(setting: Setting) -> Iterator[Row]:
@@ -186,7 +178,7 @@ def of_a_core(setting: Setting) -> Iterator[Row]:
 
 
 JOBS: dict[Callable[[Setting], Iterator[Row]], tuple[str, ...]] = {
-    of_members: (BASELINE, "average", "greedy", "greedy, in bags", "combiner", "distilled", "combiner, tuned"),
+    of_members: (BASELINE, "average", "greedy", "greedy, in bags", "combiner", "distilled"),
     of_one: ("one network, as long", "one network, wider"),
     of_cycles: ("snapshots",),
     of_a_core: ("hatched",),
