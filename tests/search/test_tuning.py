@@ -9,7 +9,8 @@ import pytest
 from netmorph.run.budget import Budget
 from netmorph.run.names import State
 from netmorph.run.records import Records
-from netmorph.search.evolution import TUNED, evolve
+from netmorph.search import tuning
+from netmorph.search.evolution import evolve
 from netmorph.search.jobs import Training, handler
 from netmorph.workers.executor import Inline, Outcome
 from tests.train.tiny import CONFIG, open_or_create, run, told
@@ -28,7 +29,7 @@ def tuned(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_of_each_survivor_and_its_copy_the_better_one_is_in_the_ensemble(tuned: Path) -> None:
     with Records.open(tuned) as records:
         networks = {network.id: network for network in records.networks()}
-        pairs = {int(copy): network for copy, network in records.meta(TUNED).items()}
+        pairs = tuning.copies(records)
         epochs = {copy: records.epochs(copy) for copy in pairs}
         result = records.meta("result")
     assert len(pairs) == CONFIG.population
@@ -86,6 +87,6 @@ def test_a_survivor_whose_copy_failed_stays(tmp_path: Path) -> None:
     with open_or_create(tmp_path) as records:
         evolve(tmp_path, config, config.data.load(), records, Faulty(partial(handler, tmp_path, config)))
         networks = {network.id: network for network in records.networks()}
-        pairs = records.meta(TUNED)
-    assert all(networks[int(copy)].state == State.FAILED for copy in pairs)
+        pairs = tuning.copies(records)
+    assert all(networks[copy].state == State.FAILED for copy in pairs)
     assert all(networks[network].survivor for network in pairs.values())

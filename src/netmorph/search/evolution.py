@@ -26,20 +26,20 @@ from netmorph.data import Dataset
 from netmorph.run.config import EvolveConfig
 from netmorph.run.final_test import FinalTest
 from netmorph.run.names import Stage, State, Status
-from netmorph.run.ranking import best, spent
+from netmorph.run.ranking import spent
 from netmorph.run.records import Records
 from netmorph.run.result import Result, result_of
 from netmorph.run.rows import EpochRecord, NetworkRecord
 from netmorph.run.store import NetworkStore
+from netmorph.search import tuning
 from netmorph.search.arms import ARMS, NewArm
-from netmorph.search.jobs import Birth, Done, Job, Trained, Training
+from netmorph.search.jobs import Done, Job, Trained, Training
 from netmorph.search.networks import START, Networks
 from netmorph.search.pace import Pace
 from netmorph.search.planning import EvolutionError, Planner, Round
 from netmorph.workers.executor import Executor
 
 EVENING_TRIES = 2
-TUNED = "tuned"  # in the records: what networks of the last stage are copies of
 EPOCH_FIELDS = [field.name for field in fields(EpochRecord) if field.name != "network"]
 
 
@@ -184,7 +184,7 @@ class _Run:
 
     def next_round(self) -> bool:
         """Plan (unless it is planned already), train and select; False when the budget is reached."""
-        if self._tuned:
+        if tuning.copies(self.records):
             return False
         number = int(self.records.meta("round")) + 1
         began = perf_counter()
@@ -219,31 +219,21 @@ class _Run:
         """Train copies of the survivors on for the last time; of each network and its copy, the better one lives on."""
         if not self.config.tune or not self.networks.survivors(self.lead.name):
             return
-        if not self._tuned:
+        if not tuning.copies(self.records):
             self._plan_tuning(int(self.records.meta("round")) + 1)
-        number = self.networks[min(self._tuned)].round
+        number = self.networks[min(tuning.copies(self.records))].round
         if self.networks.planned():
             self._train_planned(number)
         self._end_round(number)
 
     def _plan_tuning(self, number: int) -> None:
         following, survivors = self.networks.next_id, self.networks.survivors(self.lead.name)
-        births = [
-            Birth(following + index, network.id, self._planner.seed(number, index), generations=0)
-            for index, network in enumerate(survivors)
-        ]
-        copies = self._planner.bear(births, self.lead.name, number, self.config.tune)
+        copies = tuning.bear(self._planner, self.lead.name, survivors, number, following)
         target = self.networks.totals(self.lead.name).spent + spent(copies)
         planned = [*copies, *self._evened(number, len(copies), following + len(copies), target)]
         with self.records.transaction():
-            for network in planned:
-                self.networks.put(network)
-            self.records.set_meta(TUNED, {str(network.id): network.parent for network in copies})
-
-    @property
-    def _tuned(self) -> dict[int, int]:
-        """The network that each copy in the last stage is of; none before it."""
-        return {int(copy): network for copy, network in (self.records.meta(TUNED) or {}).items()}
+            self._plan(planned)
+            tuning.remember(self.records, copies)
 
     def even_out(self) -> None:
         """Make up for what failed networks left the baselines short of in the last round."""
@@ -322,16 +312,12 @@ class _Run:
 
     def _jobs(self, waiting: Sequence[NetworkRecord]) -> list[Training]:
         """What trains planned networks of all arms, the longest first: so that no worker idles at the end."""
-        by_arm, tuned = defaultdict[str, list[NetworkRecord]](list), self._tuned
+        by_arm, copies = defaultdict[str, list[NetworkRecord]](list), tuning.copies(self.records)
         for network in waiting:
-            if network.id not in tuned:
+            if network.id not in copies:
                 by_arm[network.arm].append(network)
         jobs = [job for arm, planned in by_arm.items() for job in self.by_name[arm].jobs(planned)]
-        jobs += [
-            Training(network.id, network.seed, self.config.tune, tuning=True)
-            for network in waiting
-            if network.id in tuned
-        ]
+        jobs += tuning.jobs(self.config, (network for network in waiting if network.id in copies))
         return sorted(jobs, key=lambda job: -sum(self.networks[id].training_flops for id in job.ids))
 
     def _record_trained(self, network: NetworkRecord, result: Trained) -> None:
@@ -362,9 +348,8 @@ class _Run:
 
     def _end_round(self, number: int) -> None:
         chosen = {arm.name: arm.choose(number) for arm in self.arms}
-        if tuned := self._tuned:
-            pairs = [(self.networks[network], self.networks[copy]) for copy, network in tuned.items()]
-            chosen[self.lead.name] = [(best(pair) or pair[0]).id for pair in pairs]
+        if copies := tuning.copies(self.records):
+            chosen[self.lead.name] = tuning.better(self.networks, copies)
         with self.records.transaction():
             for name, population in chosen.items():
                 self.networks.set_survivors(name, population)
