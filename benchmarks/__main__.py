@@ -8,6 +8,7 @@ import benchmarks
 
 # They need a GPU, files of weights, or hours.
 APART = {
+    "store",  # which simulate runs
     "chain_agents",
     "chain_speed",
     "chains",

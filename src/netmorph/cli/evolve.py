@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -12,6 +13,7 @@ from netmorph.cli import options
 from netmorph.cli.app import BEGAN, Options, app, console, errors, quoted, tell
 from netmorph.cli.interrupt import ends_tidily
 from netmorph.cli.show import finish
+from netmorph.cli.watch import shown
 
 if TYPE_CHECKING:  # PyTorch is imported when a command needs it
     from netmorph.policy import Proposal
@@ -128,6 +130,12 @@ def evolve(
     seed: options.Seed = 0,
     run: options.RunOption = None,
     resume: options.Resume = None,
+    watch: Annotated[
+        bool,
+        typer.Option(
+            "--watch", help="Show it in the browser while it runs, as netmorph watch does.", rich_help_panel=options.RUN
+        ),
+    ] = False,
 ) -> None:
     """Grow a population from a small network, by exact edits with inherited weights.
 
@@ -204,7 +212,7 @@ def evolve(
         )
     else:
         folder = resume
-        options.refuse_others(context, {"resume", "budget", "workers", "proposal", "model"})
+        options.refuse_others(context, {"resume", "budget", "workers", "proposal", "model", "watch"})
         # That it is such a run, before anything is told.
         config = session.begun_with(folder, EvolveConfig, functions, start(model, {})[0])
         check_same_chain(model, config.options)
@@ -216,9 +224,10 @@ def evolve(
     go_on = f"\nInterrupted. Go on with: netmorph evolve --resume {quoted(folder)}{options.named_again(config.model)}"
     with (
         ends_tidily(lambda: tell(go_on, errors)),
-        EvolutionWatch(console, session.criterion(folder)) as watch,
+        shown(folder) if watch else nullcontext(),
+        EvolutionWatch(console, session.criterion(folder)) as progress,
     ):
-        page = session.evolve(folder, workers, watch, dataset, functions, BEGAN, config.model)
+        page = session.evolve(folder, workers, progress, dataset, functions, BEGAN, config.model)
     finish(folder, page)
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from netmorph.run.names import State
 
@@ -54,6 +55,31 @@ class NetworkRecord:
     """Part of the population that the last round selected."""
     edits: tuple[EditRecord, ...]
     failure: str | None
+
+
+class Outline(NamedTuple):
+    """What a picture of a whole run shows of one network; see `NetworkRecord`."""
+
+    id: int
+    arm: str
+    round: int
+    parent: int | None
+    state: str
+    parameters: int
+    flops: int
+    training_flops: int
+    seconds: float
+    score: float | None
+
+
+class Failures(NamedTuple):
+    """The networks that failed for one reason."""
+
+    reason: str
+    networks: int
+    """How many."""
+    latest: int
+    """The newest id among them."""
 
 
 @dataclass(frozen=True)
