@@ -24,6 +24,7 @@ APART = {
     "shrink",
     "shrink_efficientnet",
     "shrink_resnet56",
+    "small_validation",
     "solve",
     "strangers",
     "tables",

@@ -5,10 +5,10 @@ One process writes (the run's supervisor); any number read meanwhile. What belon
 
 Keys of `meta`: "title" (str), "command" (str), "config", "machine" and "versions" (dicts for the reader),
 "normalization" (how inputs are prepared), "criterion" (the fields of the number that chooses, see
-`netmorph.tasks.Criterion`), "exhibit" (what is shown of the test, a `netmorph.tasks.Exhibit`), "fingerprint" (of the
-data), "epoch_seconds" (of the start network, measured when the run was made), "arms" (their names), "status" (a
-`netmorph.run.names.Status`), "round" (int), "seconds" (wall time so far) and, written once at the end, "result" (see
-`netmorph.run.result`).
+`netmorph.tasks.Criterion`), "validation_samples" (int), "exhibit" (what is shown of the test, a
+`netmorph.tasks.Exhibit`), "fingerprint" (of the data), "epoch_seconds" (of the start network, measured when the run
+was made), "arms" (their names), "status" (a `netmorph.run.names.Status`), "round" (int), "seconds" (wall time so far)
+and, written once at the end, "result" (see `netmorph.run.result`).
 """
 
 import contextlib
@@ -30,7 +30,7 @@ from netmorph.run.rows import EditRecord, EpochRecord, Failures, NetworkRecord, 
 from netmorph.typed import check_fields, fits
 
 FILE_NAME = "run.sqlite"
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 _APPLICATION_ID = 0x6E6D7068  # "nmph": tells a run from any other SQLite file
 # A population, the queue and what failed are found without reading all networks. Runs of before get these indices as
 # they go on.
@@ -50,7 +50,7 @@ CREATE TABLE networks (
     state TEXT NOT NULL CHECK (state IN ('planned', 'trained', 'failed')),
     parameters INTEGER NOT NULL, flops INTEGER NOT NULL, training_flops INTEGER NOT NULL,
     seconds REAL NOT NULL, score REAL, numbers TEXT NOT NULL, survivor INTEGER NOT NULL,
-    edits TEXT NOT NULL, failure TEXT
+    edits TEXT NOT NULL, failure TEXT, latency REAL, smoothed REAL
 );
 CREATE TABLE epochs (
     network INTEGER NOT NULL REFERENCES networks (id), epoch INTEGER NOT NULL,
@@ -69,6 +69,7 @@ _META: dict[str, Any] = {
     "versions": dict[str, Any],
     "criterion": dict[str, Any],
     "exhibit": str,
+    "validation_samples": int,
     "fingerprint": str,
     "arms": list[str],
     "status": str,

@@ -55,6 +55,11 @@ class NetworkRecord:
     """Part of the population that the last round selected."""
     edits: tuple[EditRecord, ...]
     failure: str | None
+    latency: float | None = None
+    """Seconds of a forward for one sample, measured where the network was born; None where nobody asked."""
+    smoothed: float | None = None
+    """The mean over the validation set of the probability of the right answer; None where nobody asked. Where it is
+    there, networks are compared by it: a small set tells it better than the share that is right."""
 
 
 class Outline(NamedTuple):
