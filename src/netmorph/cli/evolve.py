@@ -139,6 +139,15 @@ def evolve(
             "--mutate-recipe", help="Children's learning rate and weight decay differ, too.", rich_help_panel=SEARCH
         ),
     ] = False,
+    tune: Annotated[
+        int,
+        typer.Option(
+            min=0,
+            metavar="EPOCHS",
+            help="Train survivors on after the last round, at a rate that falls to zero; baselines get as much.",
+            rich_help_panel=SEARCH,
+        ),
+    ] = 0,
     max_flops: Annotated[
         float | None, typer.Option(help="Forward FLOPs that no child may exceed.", rich_help_panel=SEARCH)
     ] = None,
@@ -251,6 +260,7 @@ def evolve(
             mutation=mutation,
             guide=guidance(guide),
             mutate_recipe=mutate_recipe,
+            tune=tune,
             max_flops=max_flops,
             budget=limit,
             seed=seed,

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from netmorph.data import Dataset, Part, Split, batches
 from netmorph.edit import Base, Journal, rebuild
+from netmorph.ensemble import tuning
 from netmorph.graph import Graph, trace
 from netmorph.measure.cost import Cost, cost
 from netmorph.measure.timing import latency
@@ -79,6 +80,7 @@ class Training:
     Attributes:
         patience: it has converged after so many epochs in which the number that chooses got no better.
         recipe: what is otherwise than in the run's recipe: learning rate, weight decay.
+        tuning: for the last time, see `netmorph.ensemble.tuning`.
     """
 
     id: int
@@ -87,6 +89,7 @@ class Training:
     source: int | None = None
     patience: int | None = None
     recipe: Mapping[str, float] = field(default_factory=dict)
+    tuning: bool = False
 
     @property
     def ids(self) -> tuple[int, ...]:
@@ -172,7 +175,7 @@ class Worker:
         history = train(
             model,
             self.dataset,
-            recipe,
+            tuning(recipe, job.epochs) if job.tuning else recipe,
             seed=job.seed,
             device=self.config.device,
             optimizer=optimizer,
