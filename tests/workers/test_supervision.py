@@ -1,6 +1,6 @@
 """The loop over workers, with workers that are no processes: each says the next of its words when it is listened to."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 
 import pytest
 
@@ -29,10 +29,10 @@ class Actor:
 
 
 class Troupe(Supervised[str, str]):
-    def __init__(self, size: int, timeout: float | None = None, starts: Iterator[object] = iter(())) -> None:
+    def __init__(self, size: int, timeout: float | None = None, starts: Iterable[object] = ()) -> None:
         super().__init__(size, timeout)
         self.hired: list[Actor] = []
-        self.starts = starts
+        self.starts = iter(starts)
 
     def _hire(self) -> Actor:
         self.hired.append(Actor(next(self.starts, Ready())))
@@ -82,10 +82,10 @@ def test_no_more_workers_start_than_there_are_jobs() -> None:
 
 
 def test_workers_that_die_before_they_are_ready_cost_no_job_a_try_but_three_in_a_row_are_an_error() -> None:
-    with Troupe(1, starts=iter([None, None, Ready(), None, None])) as troupe:
+    with Troupe(1, starts=[None, None, Ready(), None, None]) as troupe:
         assert [*troupe.run(["a"])] == [Outcome("a", "A")]
     with pytest.raises(WorkersError, match="no worker starts: its process died by chance, 3 times"):
-        [*Troupe(1, starts=iter([None] * TRIES)).run(["a"])]
+        [*Troupe(1, starts=[None] * TRIES).run(["a"])]
 
 
 def test_what_concerns_all_jobs_is_raised_and_ends_what_runs() -> None:
