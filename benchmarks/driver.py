@@ -39,7 +39,7 @@ class Instant:
 
     def run(self, jobs: Iterable[Job]) -> Iterator[Outcome[Job, Done]]:
         for job in jobs:
-            yield Outcome(job, born(job) if isinstance(job, Birth) else trained(job.seed))
+            yield Outcome(job, born(job) if isinstance(job, Birth) else {job.id: trained(job.seed)})
 
 
 def born(job: Birth) -> Born:

@@ -81,6 +81,18 @@ def test_random_networks_begin_anew(worker: Worker) -> None:
     assert not any(torch.equal(p, start[name]) for name, p in model.named_parameters() if name in start)
 
 
+def test_a_fresh_child_has_its_parents_structure_and_learns_anew(worker: Worker) -> None:
+    inherited, fresh = worker(Birth(2, 1, 5)), worker(Birth(3, 1, 5, inherit=False))
+    assert [replace(edit, error=0.0, jump=0.0) for edit in fresh.edits] == [
+        replace(edit, error=0.0, jump=0.0) for edit in inherited.edits
+    ]
+    parent, child = (dict(worker.store.take(*place)[0].named_parameters()) for place in ((1,), (3, Stage.BORN)))
+    assert not any(torch.equal(p, parent[name]) for name, p in child.items() if name in parent)
+    grandchild = worker(Birth(4, 3, 6, inherit=False)) if worker(Training(3, 1, 1)) else None
+    assert grandchild is not None
+    assert len(worker.store.take(4, Stage.BORN)[1]) == len(fresh.edits) + len(grandchild.edits)
+
+
 def test_no_child_exceeds_the_cap(tmp_path: Path) -> None:
     start = Worker(tmp_path, CONFIG, DATA)(START).cost
     cap = 1.2 * start.flops
@@ -97,18 +109,18 @@ def test_no_child_exceeds_the_cap(tmp_path: Path) -> None:
 
 def test_training_keeps_the_best_epoch_and_can_be_repeated(worker: Worker) -> None:
     job = Training(1, 12, 2)
-    trained = worker(job)
+    trained = worker(job)[1]
     assert isinstance(trained, Trained)
     assert len(trained.history) == 2
     content = worker.store.path(1).read_bytes()
-    assert worker(job).history == trained.history
+    assert worker(job)[1].history == trained.history
     assert worker.store.path(1).read_bytes() == content
-    assert handler(worker.run, CONFIG)(job).history == trained.history
+    assert handler(worker.run, CONFIG)(job)[1].history == trained.history
 
 
 def test_what_has_converged_is_not_trained_on(worker: Worker) -> None:
-    whole = worker(Training(1, 12, 60)).history
-    stopped = worker(Training(1, 12, 60, patience=3)).history
+    whole = worker(Training(1, 12, 60))[1].history
+    stopped = worker(Training(1, 12, 60, patience=3))[1].history
     assert stopped == whole[: len(stopped)]
     assert converged(stopped, 3)
     assert not converged(History(stopped[:-1]), 3)
@@ -124,9 +136,9 @@ def test_a_loss_that_still_falls_is_no_progress_where_the_score_is_at_its_end() 
 
 
 def test_training_goes_on_from_another_network(worker: Worker) -> None:
-    history = worker(Training(9, 13, 1, source=1)).history
+    history = worker(Training(9, 13, 1, source=1))[9].history
     assert len(history) == 1
-    assert history[0].train["loss"] < worker(Training(1, 12, 2)).history[0].train["loss"]
+    assert history[0].train["loss"] < worker(Training(1, 12, 2))[1].history[0].train["loss"]
     assert not torch.equal(outputs(worker, 9), outputs(worker, 1))
 
 

@@ -60,6 +60,14 @@ def evolve(
         ),
     ] = 4,
     children: Annotated[int, typer.Option(min=1, help="Networks made in each round.", rich_help_panel=SEARCH)] = 6,
+    weights: Annotated[
+        str,
+        typer.Option(
+            help="What children have of their parents' weights: a copy (inherited), or nothing (fresh: they are "
+            "trained like founders).",
+            rich_help_panel=SEARCH,
+        ),
+    ] = "inherited",
     edits: Annotated[int, typer.Option(min=1, help="At most so many edits a child.", rich_help_panel=SEARCH)] = 4,
     locality: Annotated[
         float, typer.Option(help="At most this share of a child's parameters is new.", rich_help_panel=SEARCH)
@@ -143,6 +151,7 @@ def evolve(
     from netmorph.run.budget import Budget
     from netmorph.run.config import EvolveConfig
     from netmorph.run.defaults import START_FACTOR, for_evolution
+    from netmorph.run.names import inheritance
     from netmorph.search.forecast import shortened
     from netmorph.watch import EvolutionWatch
 
@@ -168,6 +177,7 @@ def evolve(
             start_patience=max(FEWEST_WAITED, most // WAITED) if start_epochs is None else None,
             population=population,
             children=children,
+            weights=inheritance(weights),
             mutation=mutation,
             max_flops=max_flops,
             budget=limit,

@@ -15,6 +15,7 @@ from netmorph.errors import NetmorphError, suggest
 from netmorph.policy import POLICIES, Growth, Mutation, Proposal, parse
 from netmorph.policy.growth import check_growths
 from netmorph.run.budget import Budget
+from netmorph.run.names import Inheritance, inheritance
 from netmorph.seeds import check_seed
 from netmorph.train.recipe import Recipe
 from netmorph.typed import check_fields
@@ -91,6 +92,7 @@ class EvolveConfig:
             trains them to their end.
         population: how many networks live on after each round.
         children: how many are made in each round.
+        weights: what they have of their parents' weights.
         mutation: how they differ.
         max_flops: forward FLOPs per sample that no child may exceed.
         budget: when it ends.
@@ -108,6 +110,7 @@ class EvolveConfig:
     start_patience: int | None = None
     population: int = 4
     children: int = 6
+    weights: Inheritance = Inheritance.INHERITED
     mutation: Mutation = field(default_factory=Mutation)
     max_flops: float | None = None
     budget: Budget = field(default_factory=Budget)
@@ -120,6 +123,7 @@ class EvolveConfig:
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise NetmorphError(f"{name} must be at least 1, got {getattr(self, name)}")
+        object.__setattr__(self, "weights", inheritance(self.weights))  # JSON has texts alone
         if self.max_flops is not None and not self.max_flops > 0:
             raise NetmorphError(f"max_flops must be above 0, got {self.max_flops}")
         check_seed(self.seed)

@@ -2,6 +2,8 @@
 
 from enum import StrEnum
 
+from netmorph.errors import NetmorphError, suggest
+
 
 class ArmName(StrEnum):
     """The arms that every evolution has; a further one has a name of its own."""
@@ -12,6 +14,15 @@ class ArmName(StrEnum):
     """The start network trained on, a chain by parent."""
     RANDOM = "random"
     """Random networks from scratch."""
+
+
+class Inheritance(StrEnum):
+    """What the children of an evolution have of their parents' weights."""
+
+    INHERITED = "inherited"
+    """All of them, in a copy."""
+    FRESH = "fresh"
+    """None: they are drawn anew."""
 
 
 class State(StrEnum):
@@ -35,3 +46,15 @@ class Stage(StrEnum):
 
     BORN = "born"
     TRAINED = "trained"
+
+
+def inheritance(name: str) -> Inheritance:
+    """The one of this name.
+
+    Raises:
+        NetmorphError: there is none.
+    """
+    if name not in [*Inheritance]:
+        known = f"known are {', '.join(Inheritance)}"
+        raise NetmorphError(f"unknown weights {name!r} of children{suggest(name, Inheritance)}; {known}")
+    return Inheritance(name)

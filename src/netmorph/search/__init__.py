@@ -1,8 +1,9 @@
 """Populations of networks that evolve, and what they are compared with."""
 
-from netmorph.search.arms import ARMS, Arm, NewArm, Round
+from netmorph.search.arms import ARMS, Arm, NewArm
+from netmorph.search.descent import Evolution
 from netmorph.search.evolution import Progress, evolve
 from netmorph.search.jobs import Birth, Training
-from netmorph.search.planning import Planner
+from netmorph.search.planning import Planner, Round
 
-__all__ = ["ARMS", "Arm", "Birth", "NewArm", "Planner", "Progress", "Round", "Training", "evolve"]
+__all__ = ["ARMS", "Arm", "Birth", "Evolution", "NewArm", "Planner", "Progress", "Round", "Training", "evolve"]

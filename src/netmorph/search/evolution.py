@@ -15,7 +15,8 @@ the run's seed and the network's number. So a run that was killed goes on from w
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from time import perf_counter
@@ -29,11 +30,11 @@ from netmorph.run.records import Records
 from netmorph.run.result import Result, result_of
 from netmorph.run.rows import EpochRecord, NetworkRecord
 from netmorph.run.store import NetworkStore
-from netmorph.search.arms import ARMS, NewArm, Round
-from netmorph.search.jobs import Done, Job, Trained
+from netmorph.search.arms import ARMS, NewArm
+from netmorph.search.jobs import Done, Job, Trained, Training
 from netmorph.search.networks import START, Networks
 from netmorph.search.pace import Pace
-from netmorph.search.planning import EvolutionError, Planner
+from netmorph.search.planning import EvolutionError, Planner, Round
 from netmorph.workers.executor import Executor
 
 EVENING_TRIES = 2
@@ -167,7 +168,9 @@ class _Run:
             founders = self.lead.plan(Round(0, START, self.config.founders, 0))
             if founders[0].state == State.FAILED:
                 raise EvolutionError(f"the start network could not be made: {founders[0].failure}")
-            self._plan(founders)
+            with self.records.transaction():
+                self._plan(founders)
+                self._plan(self._evened(0, 0, self.networks.next_id, 0))
         self._train_planned(0)
         start = self.networks[START]
         if start.state != State.TRAINED:
@@ -209,7 +212,7 @@ class _Run:
     def even_out(self) -> None:
         """Make up for what failed networks left the baselines short of in the last round."""
         number = int(self.records.meta("round"))
-        for _ in range(EVENING_TRIES):
+        for _ in range(EVENING_TRIES if number else 0):  # there is no baseline to founders
             if not self.networks.planned():
                 planned = self._evened(number, 0, self.networks.next_id, self.networks.totals(self.lead.name).spent)
                 if not planned:
@@ -249,9 +252,9 @@ class _Run:
         return [*planned, *self._evened(number, len(planned), following + len(planned), target)]
 
     def _evened(self, number: int, children: int, following: int, target: int) -> list[NetworkRecord]:
-        """What the baselines need until each has had `target` training FLOPs; there is none beside the founders."""
+        """What the baselines need until each has had `target` training FLOPs; in round 0, founders of their own."""
         planned: list[NetworkRecord] = []
-        for arm in self.baselines if number else ():
+        for arm in self.baselines:
             planned += arm.plan(Round(number, following + len(planned), children, target))
         return planned
 
@@ -263,32 +266,40 @@ class _Run:
     # -- training ------------------------------------------------------------------------------------------------
 
     def _train_planned(self, number: int) -> None:
-        # The longest first, so that no worker idles at the end.
-        waiting = sorted(self.networks.planned(), key=lambda network: network.training_flops, reverse=True)
+        waiting = self.networks.planned()
         self._progress(number, 0, len(waiting))
         began = perf_counter()
-        jobs = [self.by_name[network.arm].training(network) for network in waiting]
-        trained = 0.0
-        for done, outcome in enumerate(self.executor.run(jobs), 1):
-            network = self.networks[outcome.job.id]
-            if isinstance(outcome.result, Trained):
-                self._record_trained(network, outcome.result)
-                trained += outcome.result.seconds
-            else:
-                self.networks.put(replace(network, state=State.FAILED, failure=outcome.failure))
-            self.store.drop(network.id, Stage.BORN)
+        trained, done = 0.0, 0
+        for outcome in self.executor.run(self._jobs(waiting)):
+            found = outcome.result if isinstance(outcome.result, Mapping) else {}
+            for id in outcome.job.ids if isinstance(outcome.job, Training) else ():
+                network = self.networks[id]
+                if id in found:
+                    self._record_trained(network, found[id])
+                    trained += found[id].seconds
+                else:
+                    self.networks.put(replace(network, state=State.FAILED, failure=outcome.failure))
+                self.store.drop(id, Stage.BORN)
+                done += 1
             self._progress(number, done, len(waiting))
         self._pace.note_round(trained, perf_counter() - began)
 
+    def _jobs(self, waiting: Sequence[NetworkRecord]) -> list[Training]:
+        """What trains planned networks of all arms, the longest first: so that no worker idles at the end."""
+        by_arm = defaultdict[str, list[NetworkRecord]](list)
+        for network in waiting:
+            by_arm[network.arm].append(network)
+        jobs = [job for arm, planned in by_arm.items() for job in self.by_name[arm].jobs(planned)]
+        return sorted(jobs, key=lambda job: -sum(self.networks[id].training_flops for id in job.ids))
+
     def _record_trained(self, network: NetworkRecord, result: Trained) -> None:
         best = result.history.best
-        asked = self.by_name[network.arm].training(network).epochs  # it may have ended sooner
         with self.records.transaction():
             self.networks.put(
                 replace(
                     network,
                     state=State.TRAINED,
-                    training_flops=network.training_flops // asked * len(result.history),
+                    training_flops=int(network.training_flops * result.share),
                     seconds=result.seconds,
                     score=best.score,
                     numbers=best.validation,
@@ -342,7 +353,8 @@ class _Run:
         if self._time_left == math.inf:
             return False
         born = [network for network in children if network.state == State.PLANNED]
-        work = [(self.lead.training(network).epochs, network.training_flops) for network in born]
+        flops = {network.id: network.training_flops for network in born}
+        work = [(job.epochs, sum(flops[id] for id in job.ids)) for job in self.lead.jobs(born)]
         # The baselines will get as much; in the first round, for the founders, too.
         each = spent(born) + (self.networks.totals(self.lead.name).spent if children[0].round == 1 else 0)
         start = self.networks[START]

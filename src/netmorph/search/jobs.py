@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
+from fractions import Fraction
 from functools import partial
 from pathlib import Path
 from time import perf_counter
@@ -14,7 +15,7 @@ import torch
 from torch import nn
 
 from netmorph.data import Dataset
-from netmorph.edit import Journal
+from netmorph.edit import Journal, rebuild
 from netmorph.graph import Graph, trace
 from netmorph.measure.cost import Cost, cost
 from netmorph.policy import mutate
@@ -39,7 +40,7 @@ class Birth:
     Attributes:
         seed: of everything random in it.
         generations: how many times in a row to mutate; 0 makes a copy.
-        inherit: keep the parent's weights and optimizer; otherwise what the edits changed is drawn anew.
+        inherit: keep the parent's weights and optimizer; otherwise all weights are drawn anew.
     """
 
     id: int
@@ -71,17 +72,27 @@ class Training:
     source: int | None = None
     patience: int | None = None
 
+    @property
+    def ids(self) -> tuple[int, ...]:
+        """The networks that it trains."""
+        return (self.id,)
+
 
 @dataclass(frozen=True)
 class Trained:
-    """What a training gave. The network on the store is that of the best epoch."""
+    """What a training gave. The network on the store is that of the best epoch.
+
+    Attributes:
+        share: of the training that was planned; it may have converged before.
+    """
 
     history: History
     seconds: float
+    share: Fraction = Fraction(1)
 
 
 Job = Birth | Training
-Done = Born | Trained
+Done = Born | Mapping[int, Trained]  # by id, each network that a training trained
 
 
 def handler(run: Path, config: EvolveConfig) -> Handler[Job, Done]:
@@ -126,7 +137,7 @@ class Worker:
         )
         return Born(price, tuple(edits))
 
-    def train(self, job: Training) -> Trained:
+    def train(self, job: Training) -> dict[int, Trained]:
         """Train on, and put the best epoch's network on the store."""
         started = perf_counter()
         model, journal, optimizer = self.store.take(
@@ -142,14 +153,18 @@ class Worker:
             enough=None if job.patience is None else partial(converged, patience=job.patience),
         )
         self.store.put(job.id, Stage.TRAINED, model, journal, optimizer)
-        return Trained(history, perf_counter() - started)
+        return {job.id: Trained(history, perf_counter() - started, Fraction(len(history), job.epochs))}
 
     def _parent(self, job: Birth) -> tuple[nn.Module, Journal, torch.optim.Optimizer]:
-        if job.parent is not None:
+        if job.parent is not None and job.inherit:
             return self.store.take(job.parent)
         with seeded(job.seed):
             model = self.store.base.build()
-        return model, (), torch.optim.SGD(model.parameters())
+        journal: Journal = ()
+        if job.parent is not None:
+            parent, journal, _ = self.store.take(job.parent)
+            redraw_like(parent, model, journal, job.seed)
+        return model, journal, torch.optim.SGD(model.parameters())
 
     def _mutate(
         self, job: Birth, generator: np.random.Generator, graph: Graph, optimizer: Any, edits: list[EditRecord]
@@ -179,6 +194,21 @@ def converged(history: History, patience: int) -> bool:
     """Whether so many epochs brought nothing, by the number that chooses: where it cannot rise, a loss still falls."""
     best = history.best.score
     return len(history) - next(epoch.epoch for epoch in history if epoch.score == best) >= patience
+
+
+def redraw_like(parent: nn.Module, model: nn.Module, journal: Journal, seed: int) -> None:
+    """Give a start network the structure of a parent, with weights that have learnt nothing.
+
+    Parameters that no module can draw have the parent's values, as `redraw` leaves what edits made of them.
+    """
+    drawn = list(model.parameters())
+    rebuild(model, journal)
+    kept, theirs = {id(parameter) for parameter in drawn}, dict(parent.named_parameters())
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if id(parameter) not in kept:
+                parameter.copy_(theirs[name])
+    redraw(model, drawn, seed)
 
 
 def redraw(model: nn.Module, old: Iterable[nn.Parameter], seed: int) -> None:

@@ -15,13 +15,30 @@ from netmorph.run.config import EvolveConfig
 from netmorph.run.names import State
 from netmorph.run.records import Records
 from netmorph.run.rows import NetworkRecord
-from netmorph.search.jobs import Birth, Born, Done, Job, Trained
+from netmorph.search.jobs import Birth, Born, Done, Job, Training
 from netmorph.search.networks import START, Networks
 from netmorph.workers.executor import Executor
 
 
 class EvolutionError(NetmorphError):
     """An evolution cannot start or go on."""
+
+
+@dataclass(frozen=True)
+class Round:
+    """What arms are asked to plan for.
+
+    Attributes:
+        number: of the round, 0 for the networks that a run starts from.
+        following: the first id that is free.
+        children: how many networks the leading arm makes.
+        target: training FLOPs that a baseline has had at the end of the round; 0 for the leading arm, and in round 0.
+    """
+
+    number: int
+    following: int
+    children: int
+    target: int
 
 
 @dataclass(frozen=True)
@@ -39,22 +56,28 @@ class Planner:
     executor: Executor[Job, Done]
     position: int
 
-    def bear(self, births: Sequence[Birth], arm: str, number: int) -> list[NetworkRecord]:
-        """The networks that were born, planned for training, and those that could not be, in the order of their ids."""
+    def bear(self, births: Sequence[Birth], arm: str, number: int, epochs: int) -> list[NetworkRecord]:
+        """The networks that were born, planned for training, and those that could not be, in the order of their ids.
+
+        Args:
+            arm: whose they are.
+            number: of the round.
+            epochs: how long each is to be trained, for its `training_flops`.
+        """
         networks = [
-            self._record(outcome.job, outcome.result, outcome.failure, arm, number)
+            self._record(outcome.job, outcome.result, outcome.failure, arm, number, epochs)
             for outcome in self.executor.run(births)
-            if isinstance(outcome.job, Birth) and not isinstance(outcome.result, Trained)
+            if isinstance(outcome.job, Birth) and (outcome.result is None or isinstance(outcome.result, Born))
         ]
         return sorted(networks, key=lambda network: network.id)
+
+    def from_scratch(self, network: NetworkRecord) -> Training:
+        """What trains a network that has learnt nothing yet: until it has converged."""
+        return Training(network.id, network.seed, self.config.start_epochs, patience=self.config.start_patience)
 
     def seed(self, number: int, index: int) -> int:
         """The seed of the arm's network of this index in a round, or in the whole run where the round is always 0."""
         return int(np.random.SeedSequence([self.config.seed, self.position, number, index]).generate_state(1)[0])
-
-    def epochs(self, parent: int | None) -> int:
-        """How long a new network is trained."""
-        return self.config.start_epochs if parent is None else self.config.recipe.epochs
 
     @cached_property
     def start_epoch(self) -> int:
@@ -66,7 +89,9 @@ class Planner:
         """The share of its epochs that the start network took until it had converged, once that is trained."""
         return len(self.records.epochs(START)) / self.config.start_epochs
 
-    def _record(self, job: Birth, born: Born | None, failure: str | None, arm: str, number: int) -> NetworkRecord:
+    def _record(
+        self, job: Birth, born: Born | None, failure: str | None, arm: str, number: int, epochs: int
+    ) -> NetworkRecord:
         """A planned network, or one that could not be born; until it is trained, `training_flops` are those planned."""
         price = born.cost if born else Cost(0, 0, 0)
         return NetworkRecord(
@@ -78,7 +103,7 @@ class Planner:
             state=State.PLANNED if born else State.FAILED,
             parameters=price.parameters,
             flops=price.flops,
-            training_flops=self.epochs(job.parent) * len(self.dataset.train) * price.training_flops,
+            training_flops=epochs * len(self.dataset.train) * price.training_flops,
             seconds=0.0,
             score=None,
             numbers={},

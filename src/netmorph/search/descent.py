@@ -1,0 +1,106 @@
+"""The evolution: children of the best, by edits."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+
+from netmorph.policy.selection import Candidate, select
+from netmorph.run.names import ArmName, State
+from netmorph.run.ranking import spent, trained
+from netmorph.run.rows import NetworkRecord
+from netmorph.search.jobs import Birth, Training
+from netmorph.search.networks import Networks
+from netmorph.search.planning import Planner, Round
+from netmorph.search.weights import WEIGHTS, Weights
+from netmorph.tasks import LOSS
+
+AT_MOST = 16  # times as many children in a round as the leading arm has, for one whose children take less to train
+
+
+@dataclass(frozen=True)
+class Evolution:
+    """Children of the best, by edits.
+
+    A run may have several, to compare them: the first arm of the run leads, the others are baselines with founders of
+    their own, and get as many training FLOPs.
+
+    Attributes:
+        weights: what children have of their parents' weights, and how they are trained.
+        name: each of a run has another one.
+    """
+
+    planner: Planner
+    weights: Weights
+    name: str = ArmName.EVOLVE
+
+    @classmethod
+    def of(cls, planner: Planner) -> Evolution:
+        """As the config of the run says."""
+        return cls(planner, WEIGHTS[planner.config.weights])
+
+    def plan(self, round: Round) -> list[NetworkRecord]:
+        """The founders, equal but for their random weights; later children of each survivor in turn."""
+        if round.number == 0:
+            return self._founders(round)
+        parents = [network.id for network in self.planner.networks.survivors(self.name)]
+        if not parents:
+            return []
+        if round.target == 0:  # it leads
+            return self._born(self.weights.births(self.planner, parents, round), round)
+        known, made = self.planner.networks.totals(self.name), list[NetworkRecord]()
+        missing = round.target - known.flops[State.TRAINED]
+        for birth in self.weights.births(self.planner, parents, replace(round, children=AT_MOST * round.children)):
+            if spent(made) >= missing:
+                break
+            made += self._born([birth], round)
+        return made
+
+    def jobs(self, planned: Sequence[NetworkRecord]) -> list[Training]:
+        """Founders until they have converged; children as their weights ask for."""
+        founders = [network for network in planned if network.parent is None]
+        children = [network for network in planned if network.parent is not None]
+        return [
+            *(self.planner.from_scratch(network) for network in founders),
+            *self.weights.jobs(self.planner.config, children),
+        ]
+
+    def choose(self, number: int) -> list[int]:
+        """The best of the population and of what the round has made."""
+        networks = self.planner.networks
+        latest = [*networks.survivors(self.name), *networks.in_round(self.name, number)]
+        return chosen(self.planner, candidates(networks, latest))
+
+    def parents(self) -> Iterable[int]:
+        """The population, where children are trained on from it."""
+        return [network.id for network in self.planner.networks.survivors(self.name)]
+
+    def _born(self, births: Sequence[Birth], round: Round) -> list[NetworkRecord]:
+        return self.planner.bear(births, self.name, round.number, self.weights.epochs(self.planner.config))
+
+    def _founders(self, round: Round) -> list[NetworkRecord]:
+        config = self.planner.config
+        births = [
+            Birth(round.following + index, None, self.planner.seed(0, index), generations=0)
+            for index in range(config.founders)
+        ]
+        return self.planner.bear(births, self.name, round.number, config.start_epochs)
+
+
+def candidates(networks: Networks, asked: Iterable[NetworkRecord]) -> dict[int, Candidate]:
+    """By id, those that are trained, as a selection takes them."""
+    return {
+        network.id: Candidate(
+            network.id, network.score, network.flops, network.numbers[LOSS], networks.family(network.id)
+        )
+        for network in trained(asked)
+        if network.score is not None
+    }
+
+
+def chosen(planner: Planner, known: dict[int, Candidate]) -> list[int]:
+    """The ids of the population."""
+    config = planner.config
+    per_family = math.ceil(config.population / min(2, config.founders))
+    return select(list(known.values()), config.population, per_family)
