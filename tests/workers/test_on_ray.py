@@ -4,16 +4,21 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 
+from netmorph import session
 from netmorph.errors import NetmorphError
+from netmorph.files import SaveError
+from netmorph.search.executors import inline, on_ray
 from netmorph.workers.executor import TRIES, Outcome
-from netmorph.workers.on_ray import OnRay
+from netmorph.workers.on_ray import OnRay, own_ray, prepare_own_ray
 from netmorph.workers.supervision import WorkersError
+from tests.train.tiny import CONFIG, told, weights
 from tests.workers.test_executor import broken_factory, factory, wait_for
 
 pytestmark = [
@@ -36,34 +41,53 @@ def processes_of(mark: str) -> list[str]:
     return found
 
 
-def test_jobs_on_ray_whatever_becomes_of_some(tmp_path: Path) -> None:
-    with OnRay(partial(factory, tmp_path), timeout=2) as executor:
+@pytest.fixture(scope="module")
+def address() -> Iterator[str]:
+    """A Ray for all tests: it takes seconds to start."""
+    prepare_own_ray()
+    with own_ray() as address:
+        yield address
+
+
+def test_jobs_on_ray_whatever_becomes_of_some(address: str, tmp_path: Path) -> None:
+    with OnRay(partial(factory, tmp_path), timeout=3, address=address) as executor:
         found = {o.job: o for o in executor.run(["a", "die", "raise", "die once", "threads", "sleep", "greedy", "b"])}
         assert list(executor.run(["a"])) == [Outcome("a", "A")]
     assert (found["a"], found["b"]) == (Outcome("a", "A"), Outcome("b", "B"))
     assert found["raise"] == Outcome("raise", None, "RuntimeError: no luck")
     assert found["die once"] == Outcome("die once", "DIE ONCE")
     assert found["threads"].result == 1
-    assert found["sleep"].failure == "timed out after 2 s"
+    assert found["sleep"].failure == "timed out after 3 s"
     assert str(found["greedy"].failure).startswith("out of memory, RuntimeError")
     assert str(found["die"].failure).startswith("its worker process died under Ray (ActorDiedError), 3 times; perhaps")
     assert len(list(tmp_path.glob("die.*"))) == TRIES
 
 
-def test_what_concerns_all_jobs_is_raised_on_ray(tmp_path: Path) -> None:
-    with pytest.raises(NetmorphError, match="the data is gone"), OnRay(broken_factory) as executor:
+def test_what_concerns_all_jobs_is_raised_on_ray(address: str, tmp_path: Path) -> None:
+    with pytest.raises(NetmorphError, match="the data is gone"), OnRay(broken_factory, address=address) as executor:
         list(executor.run(["a"]))
-    with pytest.raises(NetmorphError, match="the disk is full"), OnRay(partial(factory, tmp_path)) as executor:
+    full = OnRay(partial(factory, tmp_path), address=address)
+    with pytest.raises(SaveError, match="the disk is full"), full as executor:
         list(executor.run(["full"]))
-    with pytest.raises(WorkersError, match="cannot join the Ray cluster at 127"):
-        OnRay(broken_factory, address="127.0.0.1:1").__enter__()
+    with pytest.raises(WorkersError, match="no machine of the Ray cluster has 1000 CPUs and 0 GPUs for a worker"):
+        OnRay(broken_factory, threads=1000, address=address).__enter__()
+
+
+def test_an_evolution_on_ray_has_the_same_networks(address: str, tmp_path: Path) -> None:
+    for name, on in (("here", inline), ("there", partial(on_ray, address=address))):
+        session.evolve(
+            session.create(tmp_path / name, CONFIG, ""), None if name == "there" else 1, lambda progress: None, on=on
+        )
+    assert told(tmp_path / "there") == told(tmp_path / "here")
+    assert weights(tmp_path / "there") == weights(tmp_path / "here")
 
 
 DRIVER = """
 import sys
 from functools import partial
 from pathlib import Path
-from netmorph.workers.on_ray import OnRay
+from netmorph.workers.on_ray import OnRay, own_ray, prepare_own_ray
+from tests.train.tiny import CONFIG, told, weights
 from tests.workers.test_executor import factory
 with OnRay(partial(factory, Path(sys.argv[1])), workers=2) as executor:
     for outcome in executor.run(["a", "sleep", "sleep"]):
@@ -72,9 +96,7 @@ with OnRay(partial(factory, Path(sys.argv[1])), workers=2) as executor:
 
 
 def test_nothing_of_a_killed_drivers_ray_is_left(tmp_path: Path) -> None:
-    mark, others = f"NETMORPH_TEST={tmp_path}", tmp_path / "temporary"
-    others.mkdir()
-    environment = {**os.environ, "NETMORPH_TEST": str(tmp_path), "TMPDIR": "/tmp"}
+    mark, environment = f"NETMORPH_TEST={tmp_path}", {**os.environ, "NETMORPH_TEST": str(tmp_path)}
     arguments = [sys.executable, "-c", DRIVER, str(tmp_path)]
     with subprocess.Popen(arguments, stdout=subprocess.PIPE, text=True, env=environment) as driver:
         assert driver.stdout is not None

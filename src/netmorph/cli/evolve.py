@@ -115,6 +115,23 @@ def evolve(
     threads: Annotated[
         int, typer.Option(min=1, help="Threads of each worker; more for large networks.", rich_help_panel=options.SPEED)
     ] = 1,
+    on: Annotated[
+        str,
+        typer.Option(
+            metavar="PLACE",
+            help="Where jobs run: processes (of this machine), inline (one after another in this process), ray (a Ray "
+            "of its own), ray://auto or ray://HOST:PORT (the cluster that this machine is part of).",
+            rich_help_panel=options.SPEED,
+        ),
+    ] = "processes",
+    timeout: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TIME",
+            help="A network whose birth or training takes longer than this (90s, 10m) fails; for ever if not given.",
+            rich_help_panel=options.SPEED,
+        ),
+    ] = None,
     device: options.Device = "cpu",
     seed: options.Seed = 0,
     run: options.RunOption = None,
@@ -148,13 +165,15 @@ def evolve(
     from netmorph import session
     from netmorph.cli.given import check_same_chain, start
     from netmorph.policy import Mutation, exact
-    from netmorph.run.budget import Budget
+    from netmorph.run.budget import Budget, duration
     from netmorph.run.config import EvolveConfig
     from netmorph.run.defaults import START_FACTOR, for_evolution
     from netmorph.run.names import inheritance
+    from netmorph.search.executors import parse
     from netmorph.search.forecast import shortened
     from netmorph.watch import EvolutionWatch
 
+    place, patience = parse(on), None if timeout is None else duration(timeout)
     dataset = None
     own = options.weighted(proposal)
     functions = [function for function, _ in own]
@@ -194,7 +213,7 @@ def evolve(
         )
     else:
         folder = resume
-        options.refuse_others(context, {"resume", "budget", "workers", "proposal", "model"})
+        options.refuse_others(context, {"resume", "budget", "workers", "proposal", "model", "on", "timeout"})
         # That it is such a run, before anything is told.
         config = session.begun_with(folder, EvolveConfig, functions, start(model, {})[0])
         check_same_chain(model, config.options)
@@ -208,7 +227,7 @@ def evolve(
         ends_tidily(lambda: tell(go_on, errors)),
         EvolutionWatch(console, session.criterion(folder)) as watch,
     ):
-        page = session.evolve(folder, workers, watch, dataset, functions, BEGAN, config.model)
+        page = session.evolve(folder, workers, watch, dataset, functions, BEGAN, config.model, place, patience)
     finish(folder, page)
 
 

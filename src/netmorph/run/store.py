@@ -37,6 +37,10 @@ class NetworkStore:
         """The file of a network."""
         return network_file(self.run, network, stage)
 
+    def files(self, network: int, stage: Stage = Stage.TRAINED) -> list[Path]:
+        """The files that `take` reads, in the store's folder."""
+        return [file for file in (self.path(network, stage), self._optimizer(network, stage)) if file.exists()]
+
     def put(
         self, network: int, stage: Stage, model: nn.Module, journal: Journal, optimizer: torch.optim.Optimizer | None
     ) -> None:

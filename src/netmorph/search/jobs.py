@@ -49,6 +49,11 @@ class Birth:
     generations: int = 1
     inherit: bool = True
 
+    @property
+    def reads(self) -> tuple[tuple[int, Stage], ...]:
+        """What it takes from the store."""
+        return () if self.parent is None else ((self.parent, Stage.TRAINED),)
+
 
 @dataclass(frozen=True)
 class Born:
@@ -76,6 +81,11 @@ class Training:
     def ids(self) -> tuple[int, ...]:
         """The networks that it trains."""
         return (self.id,)
+
+    @property
+    def reads(self) -> tuple[tuple[int, Stage], ...]:
+        """What it takes from the store."""
+        return ((self.id, Stage.BORN) if self.source is None else (self.source, Stage.TRAINED),)
 
 
 @dataclass(frozen=True)
@@ -140,9 +150,8 @@ class Worker:
     def train(self, job: Training) -> dict[int, Trained]:
         """Train on, and put the best epoch's network on the store."""
         started = perf_counter()
-        model, journal, optimizer = self.store.take(
-            *((job.id, Stage.BORN) if job.source is None else (job.source, Stage.TRAINED))
-        )
+        ((network, stage),) = job.reads
+        model, journal, optimizer = self.store.take(network, stage)
         history = train(
             model,
             self.dataset,

@@ -52,7 +52,7 @@ class OnRay(Supervised[Job, Result]):
         address: str | None = None,
     ) -> None:
         if address is None:
-            _prepare_own_ray()
+            prepare_own_ray()
         self._ray = require("ray", "ray")
         self._factory, self._address = factory, address
         plan = plan_workers(workers, threads)
@@ -64,7 +64,7 @@ class OnRay(Supervised[Job, Result]):
     def __enter__(self) -> OnRay[Job, Result]:
         """Raises: WorkersError: there is no such cluster, or no room in it for a single worker."""
         with contextlib.ExitStack() as opened:
-            address = self._address or opened.enter_context(_own_ray())
+            address = self._address or opened.enter_context(own_ray())
             try:
                 self._ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
             except Exception as error:  # Ray has many
@@ -151,7 +151,7 @@ def _room(resources: Mapping[str, float], threads: int, gpus: float) -> int:
 
 
 @contextlib.contextmanager
-def _own_ray() -> Iterator[str]:
+def own_ray() -> Iterator[str]:
     """A Ray of this machine alone, at the address that is given, until the block or this process ends."""
     folder = tempfile.mkdtemp(prefix="ray-")
     head = subprocess.Popen(
@@ -193,7 +193,12 @@ def _own_settings() -> dict[str, str]:
     }
 
 
-def _prepare_own_ray() -> None:
+def prepare_own_ray() -> None:
+    """Make the settings that `own_ray` needs; once for a process, before Ray is imported.
+
+    Raises:
+        WorkersError: Ray is imported already, with other settings.
+    """
     if "ray" in sys.modules and not _own_settings().items() <= os.environ.items():
         raise WorkersError(
             "Ray was imported before its settings for this machine alone could be made; import it later, or give the "
