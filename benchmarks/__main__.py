@@ -6,13 +6,14 @@ import sys
 
 import benchmarks
 
-# They need a GPU, files of weights, or hours.
+# They need a GPU, files of weights, a quiet machine for long, or hours.
 APART = {
     "chain_agents",
     "chain_speed",
     "chains",
     "draw",
     "eyes",
+    "faults",
     "gpu",
     "growth_gpt",
     "growth_images",
