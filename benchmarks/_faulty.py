@@ -1,8 +1,8 @@
 """An evolution whose jobs go wrong on purpose: the half of `benchmarks.faults` that runs in its drivers and workers.
 
 What ends a child for good (NaN, no memory, a job that hangs) is drawn by the seed of its training, so a run without any
-other disturbance loses the same children. On a full disk no file may be larger than a thousand bytes: so it is for the process
-that finds the token which asks for it.
+other disturbance loses the same children. On a full disk no file may be larger than a thousand bytes: so it is for the
+process that finds the token which asks for it.
 """
 
 from __future__ import annotations

@@ -2,10 +2,10 @@
 
     python -m benchmarks.faults [--faults 200] [--seed 0] [--workers 2] [--timeout 10] [--folder FOLDER]
 
-Killed at random moments (SIGKILL) are workers and the driver; a full disk stops the run; a NaN, an allocation that
-is refused and a hanging job end one child each. Whoever stopped is started again. Told is what became of each kind of fault,
-and: whether the two runs have recorded the same networks, epochs and result and hold the same bytes in their files;
-trainings that were done again because a driver was gone; processes that outlived their driver.
+Killed at random moments (SIGKILL) are workers and the driver; a full disk stops the run; a NaN, an allocation that is
+refused and a hanging job end one child each. Whoever stopped is started again. Told is what became of each kind of
+fault, and: whether the two runs have recorded the same networks, epochs and result and hold the same bytes in their
+files; trainings that were done again because a driver was gone; processes that outlived their driver.
 """
 
 from __future__ import annotations

@@ -262,7 +262,7 @@ def test_the_numbers_do_not_depend_on_whether_workers_see_the_run_folder(finishe
     go(tmp_path, Carried(inner, Folder(store.folder), partial(read_by, store)))
     assert told(tmp_path) == told(finished)
     assert weights(tmp_path) == weights(finished)
-    with pytest.raises(NetmorphError, match="the data 'digits' on .* is not that of this machine"):
+    with pytest.raises(NetmorphError, match=r"the data 'digits' on .* is not that of this machine"):
         far_handler(CONFIG, "of other data")
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import shutil
 import tempfile
+import weakref
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -68,7 +70,7 @@ def processes(place: Place) -> AbstractContextManager[Executor[Job, Done]]:
 
 @contextlib.contextmanager
 def on_ray(place: Place, address: str | None = None) -> Iterator[Executor[Job, Done]]:
-    """Actors of Ray, at an address as `OnRay` takes it. Networks travel with the jobs: no worker sees the run folder."""
+    """Actors of Ray, at an address as `OnRay` takes it. Networks travel with jobs, as no worker sees the run folder."""
     make = partial(far_handler, place.config, place.dataset.fingerprint)
     store = NetworkStore(place.folder, place.config.base(place.dataset), place.config.recipe)
     with OnRay(make, place.workers, place.config.threads, place.gpus, place.timeout, address) as actors:
@@ -93,7 +95,9 @@ def far_handler(config: EvolveConfig, fingerprint: str) -> Handler[Parcel[Job], 
             "put the same data on all machines of the cluster"
         )
     folder = Path(tempfile.mkdtemp(prefix="netmorph-"))
-    return Unpacked(Worker(folder, config, dataset), Folder(folder / "networks"))
+    handle = Unpacked(Worker(folder, config, dataset), Folder(folder / "networks"))
+    weakref.finalize(handle, shutil.rmtree, folder, ignore_errors=True)
+    return handle
 
 
 def parse(text: str) -> On:
