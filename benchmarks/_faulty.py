@@ -12,9 +12,9 @@ import os
 import resource
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -22,9 +22,10 @@ import torch
 
 from netmorph import session
 from netmorph.run.config import EvolveConfig
-from netmorph.search.executors import Place
+from netmorph.search.executors import Place, far_handler, on_ray
 from netmorph.search.jobs import Done, Job, Training, Worker
 from netmorph.workers.executor import Executor, Handler, Inline, Processes
+from netmorph.workers.shelf import Unpacked
 
 NAN, MEMORY, HANG = DOOMS = ("NaN in a child", "no memory", "a job that hangs")
 TOKEN, LOG = "the-next-job-finds-a-full-disk", "jobs.log"
@@ -92,9 +93,25 @@ def faulty_handler(folder: Path, config: EvolveConfig, faults: Path, driver: int
     return Faulty(Worker(folder, config, config.data.load()), faults, driver)
 
 
-def faulty_processes(place: Place, faults: Path) -> Processes[Job, Done]:
+def faulty_processes(place: Place, faults: Path) -> AbstractContextManager[Executor[Job, Done]]:
     make = partial(faulty_handler, place.folder, place.config, faults, os.getpid())
     return Processes(make, place.workers, place.config.threads, place.timeout)
+
+
+def far_faulty_handler(config: EvolveConfig, fingerprint: str, faults: Path, driver: int) -> Unpacked[Job, Done]:
+    made = far_handler(config, fingerprint)
+    assert isinstance(made.handle, Worker)
+    return replace(made, handle=Faulty(made.handle, faults, driver))
+
+
+def faulty_ray(place: Place, faults: Path) -> AbstractContextManager[Executor[Job, Done]]:
+    return on_ray(place, far=partial(far_faulty_handler, faults=faults, driver=os.getpid()))
+
+
+PLACES: dict[str, Callable[[Place, Path], AbstractContextManager[Executor[Job, Done]]]] = {
+    "processes": faulty_processes,
+    "ray": faulty_ray,
+}
 
 
 @contextmanager
@@ -103,9 +120,9 @@ def undisturbed(place: Place) -> Iterator[Executor[Job, Done]]:
     yield Inline(lambda: partial(quiet, handle=worker))
 
 
-def main(folder: str, faults: str, workers: str, timeout: str) -> None:
+def main(folder: str, faults: str, workers: str, timeout: str, place: str) -> None:
     """A driver: go on with the run until it ends."""
-    on = partial(faulty_processes, faults=Path(faults))
+    on = partial(PLACES[place], faults=Path(faults))
     session.evolve(Path(folder), int(workers), lambda progress: None, on=on, timeout=float(timeout))
 
 

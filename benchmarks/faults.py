@@ -1,6 +1,6 @@
 """One long evolution of tiny networks under random faults, beside the same one that nothing disturbs.
 
-    python -m benchmarks.faults [--faults 200] [--seed 0] [--workers 2] [--timeout 10] [--folder FOLDER]
+    python -m benchmarks.faults [--faults 200] [--seed 0] [--workers 2] [--timeout 10] [--on ray] [--folder FOLDER]
 
 Killed at random moments (SIGKILL) are workers and the driver; a full disk stops the run; a NaN, an allocation that is
 refused and a hanging job end one child each. Whoever stopped is started again. Told is what became of each kind of
@@ -28,7 +28,7 @@ from typing import Any
 
 import psutil
 
-from benchmarks._faulty import DOOMS, HANG, LOG, MEMORY, NAN, TOKEN, undisturbed
+from benchmarks._faulty import DOOMS, HANG, LOG, MEMORY, NAN, PLACES, TOKEN, undisturbed
 from netmorph import session
 from netmorph.run.budget import Budget
 from netmorph.run.config import DataConfig, EvolveConfig
@@ -69,6 +69,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--timeout", type=float, default=10.0, help="seconds of a job")
+    parser.add_argument("--on", choices=PLACES, default="processes")
     parser.add_argument("--folder", type=Path)
     given = parser.parse_args(arguments)
     with tempfile.TemporaryDirectory() as temporary:
@@ -86,6 +87,7 @@ def main(arguments: list[str] | None = None) -> None:
             random.Random(given.seed),
             given.workers,
             given.timeout,
+            given.on,
             networks=len(networks(whole)),
         )
         began = time.perf_counter()
@@ -121,6 +123,7 @@ class Storm:
     draw: random.Random
     workers: int
     timeout: float
+    place: str
     networks: int
     done: Counter[str] = field(default_factory=Counter)
     drivers: int = 0
@@ -151,7 +154,7 @@ class Storm:
 
     def _driver(self) -> subprocess.Popen[str]:
         self.drivers += 1
-        arguments = [str(self.folder), str(self.faults), str(self.workers), str(self.timeout)]
+        arguments = [str(self.folder), str(self.faults), str(self.workers), str(self.timeout), self.place]
         return subprocess.Popen(
             [sys.executable, "-m", "benchmarks._faulty", *arguments],
             stderr=subprocess.PIPE,

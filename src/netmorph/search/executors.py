@@ -47,6 +47,7 @@ class Place:
 
 
 On = Callable[[Place], AbstractContextManager[Executor[Job, Done]]]
+Far = Callable[[EvolveConfig, str], Handler[Parcel[Job], Parcel[Done]]]
 
 
 @contextlib.contextmanager
@@ -69,9 +70,14 @@ def processes(place: Place) -> AbstractContextManager[Executor[Job, Done]]:
 
 
 @contextlib.contextmanager
-def on_ray(place: Place, address: str | None = None) -> Iterator[Executor[Job, Done]]:
-    """Actors of Ray, at an address as `OnRay` takes it. Networks travel with jobs, as no worker sees the run folder."""
-    make = partial(far_handler, place.config, place.dataset.fingerprint)
+def on_ray(place: Place, address: str | None = None, far: Far | None = None) -> Iterator[Executor[Job, Done]]:
+    """Actors of Ray. Networks travel with their jobs: no worker sees the run folder.
+
+    Args:
+        address: see `OnRay`.
+        far: makes what handles jobs there, in place of `far_handler`.
+    """
+    make = partial(far or far_handler, place.config, place.dataset.fingerprint)
     store = NetworkStore(place.folder, place.config.base(place.dataset), place.config.recipe)
     with OnRay(make, place.workers, place.config.threads, place.gpus, place.timeout, address) as actors:
         yield Carried(actors, Folder(store.folder), partial(read_by, store))
@@ -82,7 +88,7 @@ def read_by(store: NetworkStore, job: Job) -> list[str]:
     return [file.name for network, stage in job.reads for file in store.files(network, stage)]
 
 
-def far_handler(config: EvolveConfig, fingerprint: str) -> Handler[Parcel[Job], Parcel[Done]]:
+def far_handler(config: EvolveConfig, fingerprint: str) -> Unpacked[Job, Done]:
     """What does the jobs of a run on a machine that does not see its folder; the data is loaded there, by its name.
 
     Raises:
@@ -95,9 +101,9 @@ def far_handler(config: EvolveConfig, fingerprint: str) -> Handler[Parcel[Job], 
             "put the same data on all machines of the cluster"
         )
     folder = Path(tempfile.mkdtemp(prefix="netmorph-"))
-    handle = Unpacked(Worker(folder, config, dataset), Folder(folder / "networks"))
-    weakref.finalize(handle, shutil.rmtree, folder, ignore_errors=True)
-    return handle
+    worker = Worker(folder, config, dataset)
+    weakref.finalize(worker, shutil.rmtree, folder, ignore_errors=True)
+    return Unpacked(worker, Folder(folder / "networks"))
 
 
 def parse(text: str) -> On:
