@@ -122,7 +122,10 @@ def undisturbed(place: Place) -> Iterator[Executor[Job, Done]]:
 
 def main(folder: str, faults: str, workers: str, timeout: str, place: str) -> None:
     """A driver: go on with the run until it ends."""
-    on = partial(PLACES[place], faults=Path(faults))
+
+    def on(given: Place) -> AbstractContextManager[Executor[Job, Done]]:
+        return PLACES[place](given, Path(faults))
+
     session.evolve(Path(folder), int(workers), lambda progress: None, on=on, timeout=float(timeout))
 
 
