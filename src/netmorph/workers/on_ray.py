@@ -15,7 +15,7 @@ import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cache
 from types import TracebackType
-from typing import Any, Generic
+from typing import Any, Generic, Self
 
 from netmorph.cores import available_cores
 from netmorph.errors import NetmorphError, require
@@ -61,7 +61,7 @@ class OnRay(Supervised[Job, Result]):
         self._opened = contextlib.ExitStack()
         super().__init__(plan.workers, timeout)
 
-    def __enter__(self) -> OnRay[Job, Result]:
+    def __enter__(self) -> Self:
         """Raises: WorkersError: there is no such cluster, or no room in it for a single worker."""
         with contextlib.ExitStack() as opened:
             address = self._address or opened.enter_context(own_ray())
@@ -104,7 +104,7 @@ class _Actor(Generic[Job, Result]):
 
     def __init__(self, ray: Any, actor: Any) -> None:
         self._ray, self._actor = ray, actor
-        self._how = "ActorUnavailableError"
+        self._how = "ended"
         self.answer = actor.prepare.remote()
 
     def give(self, job: Job) -> None:
@@ -113,9 +113,11 @@ class _Actor(Generic[Job, Result]):
     def take(self) -> Ready | Outcome[Job, Result] | NetmorphError | None:
         try:
             return self._ray.get(self.answer)  # type: ignore[no-any-return]
+        except self._ray.exceptions.RayTaskError as error:  # of Python there: a module that it lacks, say
+            self._how = f"{type(error.cause).__name__}: {error.cause}"
         except self._ray.exceptions.RayError as error:
             self._how = type(error).__name__
-            return None
+        return None
 
     def stop(self) -> str:
         self._ray.kill(self._actor)

@@ -10,14 +10,12 @@ from dataclasses import dataclass
 from itertools import islice
 from time import monotonic
 from types import TracebackType
-from typing import Generic, Protocol, TypeVar
+from typing import Generic, Protocol, Self
 
 from netmorph.errors import NetmorphError
 from netmorph.workers.outcomes import Job, Outcome, Result
 
 TRIES = 3
-
-Own = TypeVar("Own", bound="Supervised")  # type: ignore[type-arg]
 
 
 class WorkersError(NetmorphError):
@@ -79,7 +77,7 @@ class Supervised(ABC, Generic[Job, Result]):
     def _speaking(self, workers: Sequence[Worker[Job, Result]], seconds: float | None) -> Iterable[Worker[Job, Result]]:
         """Those of the workers that have something to say or have died; after so many seconds none."""
 
-    def __enter__(self: Own) -> Own:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(
