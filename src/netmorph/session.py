@@ -158,7 +158,7 @@ def evolve(
         proposals: the user's own that it began with, whenever it goes on: a run folder names them, and nothing is
             imported because a file names it.
         model: likewise the start network, where it is a function of the user's own (`module:function`).
-        on: where its jobs run, see `netmorph.search.executors`; it may be another place whenever it goes on.
+        on: where its jobs run, see `netmorph.search`; it may be another place whenever it goes on.
         timeout: seconds that one job may take; a network whose job takes longer fails. None: as long as it takes.
 
     Raises:

@@ -3,7 +3,23 @@
 from netmorph.search.arms import ARMS, Arm, NewArm
 from netmorph.search.descent import Evolution
 from netmorph.search.evolution import Progress, evolve
+from netmorph.search.executors import Place, inline, on_ray, processes
 from netmorph.search.jobs import Birth, Training
 from netmorph.search.planning import Planner, Round
 
-__all__ = ["ARMS", "Arm", "Birth", "Evolution", "NewArm", "Planner", "Progress", "Round", "Training", "evolve"]
+__all__ = [
+    "ARMS",
+    "Arm",
+    "Birth",
+    "Evolution",
+    "NewArm",
+    "Place",
+    "Planner",
+    "Progress",
+    "Round",
+    "Training",
+    "evolve",
+    "inline",
+    "on_ray",
+    "processes",
+]
