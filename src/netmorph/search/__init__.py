@@ -1,6 +1,8 @@
 """Populations of networks that evolve, and what they are compared with."""
 
 from netmorph.search.arms import ARMS, Arm, NewArm
+from netmorph.search.baselines import LocalSearch, designed
+from netmorph.search.choosing import Choosing, Selection
 from netmorph.search.descent import Evolution
 from netmorph.search.evolution import Progress, evolve
 from netmorph.search.executors import Place, inline, on_ray, processes
@@ -11,13 +13,17 @@ __all__ = [
     "ARMS",
     "Arm",
     "Birth",
+    "Choosing",
     "Evolution",
+    "LocalSearch",
     "NewArm",
     "Place",
     "Planner",
     "Progress",
     "Round",
+    "Selection",
     "Training",
+    "designed",
     "evolve",
     "inline",
     "on_ray",
