@@ -8,6 +8,7 @@ from netmorph.search.evolution import Progress, evolve
 from netmorph.search.executors import Place, inline, on_ray, processes
 from netmorph.search.jobs import Birth, Training
 from netmorph.search.planning import Planner, Round
+from netmorph.search.weights import Fresh, Inherited
 
 __all__ = [
     "ARMS",
@@ -15,6 +16,8 @@ __all__ = [
     "Birth",
     "Choosing",
     "Evolution",
+    "Fresh",
+    "Inherited",
     "LocalSearch",
     "NewArm",
     "Place",
