@@ -33,7 +33,7 @@ LEVELS = (
     ("policy", "testing", "integrations", "bank", "draw", "look"),
     ("run", "shrink", "chain"),
     ("search", "report"),
-    ("session", "shrinking", "chaining", "ranks", "reproduce"),
+    ("session", "shrinking", "chaining", "ranks", "neighbours", "reproduce"),
     ("watch", "plot", "extending"),
     ("",),  # the face, `netmorph` itself
     ("cli",),
