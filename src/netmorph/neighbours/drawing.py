@@ -9,14 +9,16 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import cycle
 
 import numpy as np
-from torch import nn
+from torch import Tensor, nn
+from torch.utils._pytree import tree_leaves
 
 from netmorph.edit import copy_block
 from netmorph.edit.depth import identity
 from netmorph.errors import EditError
 from netmorph.graph import Graph, Value, trace
 from netmorph.graph.axis import Atom, resolve
-from netmorph.measure.cost import Cost, cost
+from netmorph.measure.cost import parameters
+from netmorph.measure.prediction import predict_flops
 from netmorph.neighbours.room import Room
 from netmorph.neighbours.steps import OUT, WIDTHS, walk
 from netmorph.neighbours.values import ITSELF, Neighbour, NeighbourError, Step
@@ -36,7 +38,7 @@ def trade(graph: Graph, tolerance: float, step: float, generator: np.random.Gene
         return None
     (name, width), *_ = first.items()
     both = room.balanced(first, generator, down=width > graph.group(name).size)
-    return None if both is None else [Step(WIDTHS, widths=both)]
+    return None if both is None else [_widths(graph, both)]
 
 
 def deeper(graph: Graph, tolerance: float, step: float, generator: np.random.Generator) -> Sequence[Step] | None:
@@ -60,13 +62,13 @@ def shallower(graph: Graph, tolerance: float, step: float, generator: np.random.
 def wider(graph: Graph, tolerance: float, step: float, generator: np.random.Generator) -> Sequence[Step] | None:
     """One group gets wider, and the network costs more."""
     widths = _moved(_room(graph, graph, tolerance), True, step, generator)
-    return None if widths is None else [Step(WIDTHS, widths=widths)]
+    return None if widths is None else [_widths(graph, widths)]
 
 
 def narrower(graph: Graph, tolerance: float, step: float, generator: np.random.Generator) -> Sequence[Step] | None:
     """One group gets narrower, and the network costs less."""
     widths = _moved(_room(graph, graph, tolerance), False, step, generator)
-    return None if widths is None else [Step(WIDTHS, widths=widths)]
+    return None if widths is None else [_widths(graph, widths)]
 
 
 # In the order in which they are drawn, again and again: half of all are trades.
@@ -98,8 +100,8 @@ def neighbours(
     Raises:
         NeighbourError: there are none.
     """
-    price = cost(graph.model, graph.inputs)
-    found = [_numbered(ITSELF, "itself", "the network itself", (), price)]
+    itself = Neighbour(ITSELF, "itself", "the network itself", (), parameters(graph.model), _flops(graph))
+    found = [itself]
     known, directions = {_structure(graph.model)}, set[object]()
     for once in (True, False):  # one in each direction, and then others that differ from these by widths alone
         left = dict.fromkeys(ORDER, TRIES)
@@ -114,12 +116,12 @@ def neighbours(
                 made = _made(graph, steps)
                 if made is None or _structure(made.model) in known:
                     continue
-                its = cost(made.model, made.inputs)
-                if kind not in OF_OTHER_COST and abs(its.flops / price.flops - 1) > tolerance:
+                flops = _flops(made)
+                if kind not in OF_OTHER_COST and abs(flops / itself.flops - 1) > tolerance:
                     continue
                 known.add(_structure(made.model))
                 directions.add(_direction(graph, steps))
-                found.append(_numbered(len(found), kind, told(graph, steps), steps, its))
+                found.append(Neighbour(len(found), kind, told(steps), tuple(steps), parameters(made.model), flops))
                 left[kind] = TRIES
                 break
     if len(found) == 1:
@@ -165,26 +167,22 @@ def less(graph: Graph) -> list[list[Step]]:
         elif len(differing) == 1:
             one, other = (_group(value, differing[0], names) for value in (given, output))
             if one in free and other in free:
-                found.append([Step(WIDTHS, widths={one: output.shape[differing[0]]}), Step(OUT, path)])
+                found.append([_widths(graph, {one: output.shape[differing[0]]}), Step(OUT, path)])
     return found
 
 
-def told(graph: Graph, steps: Sequence[Step]) -> str:
-    """Steps for people: the widths of the first one beside those of before, of more than a few their mean factor."""
+def told(steps: Sequence[Step]) -> str:
+    """Steps for people: the widths one by one, of more than a few their mean factor."""
     words = {"identity": "a layer more behind", "residual": "a block more behind", "copy": "a copy of", OUT: "without"}
     parts = []
-    current = graph
-    for number, step in enumerate(steps):
+    for step in steps:
         if step.kind != WIDTHS:
             parts.append(f"{words[step.kind]} {step.layer}")
-            continue
-        current = graph if not number else _after(graph, steps[:number])
-        before = {name: current.groups[name].size for name in step.widths}
-        if len(before) <= SHOWN:
-            parts.append(", ".join(f"{name} {before[name]} → {width}" for name, width in step.widths.items()))
+        elif len(step.widths) <= SHOWN:
+            parts.append(", ".join(f"{name} {step.before[name]} → {width}" for name, width in step.widths.items()))
         else:
-            factor = math.exp(sum(math.log(step.widths[name] / size) for name, size in before.items()) / len(before))
-            parts.append(f"{len(before)} widths × {factor:.2f}")
+            logs = [math.log(width / step.before[name]) for name, width in step.widths.items()]
+            parts.append(f"{len(logs)} widths × {math.exp(sum(logs) / len(logs)):.2f}")
     return "; ".join(parts)
 
 
@@ -198,7 +196,7 @@ def _made_up(
     widths = _room(made, graph, tolerance).scaled(generator)
     if widths is None:
         return None
-    return [*steps, Step(WIDTHS, widths=widths)] if widths else steps
+    return [*steps, _widths(made, widths)] if widths else steps
 
 
 def _moved(room: Room, up: bool, step: float, generator: np.random.Generator) -> dict[str, int] | None:
@@ -216,7 +214,7 @@ def _moved(room: Room, up: bool, step: float, generator: np.random.Generator) ->
 
 
 def _room(graph: Graph, original: Graph, tolerance: float) -> Room:
-    return Room(graph, Room(original, 1, 0.0).flops({}), tolerance)
+    return Room(graph, predict_flops(original).at(), tolerance)
 
 
 def _made(graph: Graph, steps: Sequence[Step]) -> Graph | None:
@@ -265,5 +263,11 @@ def _structure(model: nn.Module) -> tuple[tuple[str, tuple[int, ...]], ...]:
     return tuple((name, tuple(parameter.shape)) for name, parameter in model.named_parameters())
 
 
-def _numbered(number: int, kind: str, name: str, steps: Sequence[Step], price: Cost) -> Neighbour:
-    return Neighbour(number, kind, name, tuple(steps), price.parameters, price.flops)
+def _widths(graph: Graph, widths: Mapping[str, int]) -> Step:
+    return Step(WIDTHS, widths=widths, before={name: graph.groups[name].size for name in widths})
+
+
+def _flops(graph: Graph) -> int:
+    """Of one sample; each example input is one."""
+    samples = next(len(leaf) for leaf in tree_leaves(graph.inputs) if isinstance(leaf, Tensor) and leaf.dim())
+    return predict_flops(graph).at() // samples

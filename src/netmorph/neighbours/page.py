@@ -96,7 +96,7 @@ def pictures(
             "Differences by neighbour",
             "The same differences and intervals, in the order of the numbers.",
             partial(differences, answers=answers, around=around, criterion=criterion),
-            26 * len(around) + 90,
+            32 * len(around) + 90,
         ),
     ]
 
@@ -129,7 +129,7 @@ def _table(
                 amount(each.spread, criterion),
             ]
         )
-    name = criterion.name
+    name, points = criterion.name, " in points" if criterion.is_share else ""
     untrained = f"validation {name} before training"
     columns = ["", "FLOPs", "parameters", untrained, f"validation {name}", f"test {name}", "p", "spread"]
     return Table(
@@ -138,8 +138,8 @@ def _table(
         told,
         f"Over {tested.seeds} seeds; the network itself has a test {name} of "
         f"{criterion.text(criterion.value(tested.own))}. FLOPs and parameters are times those of the network; numbers "
-        f"are differences to its{' in points' if criterion.is_share else ''} with 95% intervals, more is better; p is of "
-        "the test part, corrected (Holm) for the number of neighbours of at most about equal FLOPs, or of more; spread "
+        f"are differences to its{points} with 95% intervals, more is better; p is of the "
+        "test part, corrected (Holm) for the number of neighbours of at most about equal FLOPs, or of more; spread "
         "is the standard deviation of a neighbour's own differences over the seeds.",
     )
 

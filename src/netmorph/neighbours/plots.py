@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from textwrap import fill
 from typing import TYPE_CHECKING
 
 from netmorph.neighbours.answers import Answer, Difference
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+LONGEST = 44  # letters in a line of a name
 BETTER, WORSE = "#009e73", "#d55e00"
 MARKS = {"trade": "o", "deeper": "^", "shallower": "v", "wider": ">", "narrower": "<"}
 
@@ -64,7 +66,7 @@ def differences(
             )
         axes.set_title(f"{found.start} weights")
         axes.set_xlabel(_label(criterion))
-    panels[0].set_yticks([*places.values()], labels=[f"{each.number}  {each.name}" for each in order])
+    panels[0].set_yticks([*places.values()], labels=[fill(f"{each.number}  {each.name}", LONGEST) for each in order])
     return {}
 
 
@@ -95,6 +97,3 @@ def _flops(neighbour: Neighbour) -> float:
 
 def _parameters(neighbour: Neighbour) -> float:
     return neighbour.parameters
-
-
-Cost = Callable[[Neighbour], float]

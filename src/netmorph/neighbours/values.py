@@ -23,12 +23,13 @@ class Step:
     Attributes:
         kind: a name of `netmorph.neighbours.steps.STEPS`.
         layer: the module behind which a layer goes, that is copied or that goes out; empty where widths change.
-        widths: the new ones, by group, where these change.
+        widths: the new ones, by group, where these change; before: those of before, to be told.
     """
 
     kind: str
     layer: str = ""
     widths: Mapping[str, int] = field(default_factory=dict)
+    before: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

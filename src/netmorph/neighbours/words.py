@@ -36,12 +36,12 @@ def verdict(found: Answer, around: Sequence[Neighbour], criterion: Criterion, mo
         worse = sum(each.is_worse for each in found.rivals)
         return (
             f"{weights} no neighbour is {than}: a peak, as far as {count} neighbours at {found.seeds} seeds can tell. "
-            f"{worse} of them are worse beyond chance. A difference of {amount(found.visible, criterion)} would have "
-            "been seen with a probability of 80%."
+            f"{worse} of them {_are(worse)} worse beyond chance. A difference of {amount(found.visible, criterion)} "
+            "would have been seen with a probability of 80%."
         )
     best = better[0]
     return (
-        f"{weights} {len(better)} of {count} neighbours {'is' if len(better) == 1 else 'are'} better than {model}, the "
+        f"{weights} {len(better)} of {count} neighbours {_are(len(better))} better than {model}, the "
         f"best by {amount(best.mean, criterion)} (95% interval {interval(best, criterion)}): not a peak. The best is "
         f"number {best.neighbour}, {around[best.neighbour].name}."
     )
@@ -52,10 +52,9 @@ def asides(found: Answer, around: Sequence[Neighbour]) -> list[str]:
     told = []
     better = [each.neighbour for each in found.dearer if each.is_better]
     if found.dearer:
-        count = f"{len(better)} of {len(found.dearer)}"
         told.append(
-            f"With {found.start} weights, {count} neighbours that cost more are better beyond chance "
-            "(which would refute no peak)."
+            f"Of {len(found.dearer)} that cost more, {len(better)} {_are(len(better))} better beyond "
+            f"chance with {found.start} weights, which would refute no peak."
         )
     if found.failed:
         names = ", ".join(f"{number} ({around[number].name})" for number in found.failed)
@@ -63,8 +62,12 @@ def asides(found: Answer, around: Sequence[Neighbour]) -> list[str]:
     if found.start == INHERITED:
         told.append(
             "Inherited weights: layers that come in pass their input on; a group that gets wider keeps what the "
-            "network computes; of one that gets narrower those channels stay that the others explain "
-            "least, and their readers make up for what goes; a layer that goes out takes along what it did. What these edits cost before "
-            "training is in the table."
+            "network computes; of one that gets narrower those channels stay that the others explain least, and their "
+            "readers make up for what goes; a layer that goes out takes along what it did. What these edits cost "
+            "before training is in the table."
         )
     return told
+
+
+def _are(count: int) -> str:
+    return "is" if count == 1 else "are"
