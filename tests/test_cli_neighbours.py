@@ -96,7 +96,7 @@ def test_a_network_that_comes_with_weights_hands_them_on_at_each_seed(
         ((), "which network? Give MODEL, or --resume FOLDER"),
         (("lenet5",), "give --data"),
         (("lenet5", "--data", "digits", "--tolerance", "2"), "tolerance a share between 0 and 1"),
-        (("lenet5", "--data", "digits", "--step", "3"), "step a factor above 1 and at most 2"),
+        (("lenet5", "--data", "digits", "--step", "3"), "step a factor above 1 and at most 2; got --count"),
         (("--resume", "nowhere"), "nowhere holds no neighbourhood to go on with"),
         (("--resume", "nowhere", "--count", "3"), "--count cannot be given with --resume"),
     ],

@@ -12,8 +12,10 @@ from torch import Tensor, nn
 from netmorph import trace
 from netmorph.graph import Graph
 from netmorph.measure.cost import cost
+from netmorph.measure.prediction import predict_flops
 from netmorph.neighbours import Neighbour, NeighbourError, neighbours
-from netmorph.neighbours.drawing import less, more, narrower, trade
+from netmorph.neighbours.drawing import Reach, _moves, deeper, narrower, trade
+from netmorph.neighbours.layers import less, more
 from netmorph.neighbours.room import FARTHEST, Room
 from netmorph.neighbours.steps import OUT, WIDTHS, fresh, inherited, walk
 from netmorph.neighbours.values import Step
@@ -58,6 +60,17 @@ def test_neighbours_are_distinct_in_both_directions_and_cost_about_the_same(
 
 def test_the_same_generator_draws_the_same(graph: Graph, found: tuple[Neighbour, ...]) -> None:
     assert neighbours(graph, 1, TOLERANCE, np.random.default_rng(0)) == found[:2]
+
+
+def test_several_moves_go_further(graph: Graph) -> None:
+    for draw in (trade, deeper):
+        made, steps = _moves(graph, draw, Reach(predict_flops(graph).at(), TOLERANCE, 1.5), np.random.default_rng(1), 2)
+        assert made is not None
+        assert abs(predict_flops(made).at() / predict_flops(graph).at() - 1) <= TOLERANCE
+        kinds = [step.kind for step in steps]
+        assert kinds == [WIDTHS] if draw is trade else len([kind for kind in kinds if kind != WIDTHS]) == 2
+        before = {name: step.before[name] for step in steps[:1] for name in step.widths}
+        assert before == {name: graph.groups[name].size for name in before}
 
 
 def test_neighbours_go_through_json(found: tuple[Neighbour, ...]) -> None:
@@ -119,7 +132,7 @@ def test_widths_make_up_for_a_cost(graph: Graph) -> None:
 
 def test_a_network_without_neighbours_is_an_error_that_says_why() -> None:
     alone = trace(nn.Sequential(nn.Linear(5, 3)), torch.randn(4, 5))
-    assert trade(alone, 0.05, 1.5, np.random.default_rng(0)) is None
-    assert narrower(alone, 0.05, 1.5, np.random.default_rng(0)) is None
+    for draw in (trade, narrower):
+        assert draw(alone, Reach(100, 0.05, 1.5), np.random.default_rng(0)) is None
     with pytest.raises(NeighbourError, match=r"no neighbour: 0 of its .* groups"):
         neighbours(alone, 3, 0.05, np.random.default_rng(0))

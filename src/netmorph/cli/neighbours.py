@@ -55,6 +55,14 @@ def neighbours(
             help="The largest factor by which the first width of an edit changes, at most 2.", rich_help_panel=AROUND
         ),
     ] = 1.5,
+    moves: Annotated[
+        int,
+        typer.Option(
+            min=1,
+            help="So many edits of one kind make a neighbour; of a network of many layers one is hardly felt.",
+            rich_help_panel=AROUND,
+        ),
+    ] = 1,
     seeds: Annotated[
         int,
         typer.Option(min=2, help="Trainings of each network, from each kind of weights.", rich_help_panel=AROUND),
@@ -207,7 +215,7 @@ def _config(context: typer.Context) -> tuple[NeighboursConfig, Dataset]:
     source = (options.data_config(context) if told["data"] is not None or its is None else its[0]).absolute()
     dataset = source.load()
     usual = for_training(dataset).recipe if its is None else its[1]
-    same = ("base", "count", "tolerance", "step", "seeds", "calibration", "seed", "device", "threads")
+    same = ("base", "count", "tolerance", "step", "moves", "seeds", "calibration", "seed", "device", "threads")
     config = NeighboursConfig(
         model=model,
         data=source,

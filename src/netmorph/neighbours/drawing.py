@@ -5,73 +5,88 @@ from __future__ import annotations
 import contextlib
 import copy
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import cycle
 
 import numpy as np
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
-from netmorph.edit import copy_block
-from netmorph.edit.depth import identity
 from netmorph.errors import EditError
-from netmorph.graph import Graph, Value, trace
-from netmorph.graph.axis import Atom, resolve
+from netmorph.graph import Graph, trace
 from netmorph.measure.cost import parameters
 from netmorph.measure.prediction import predict_flops
+from netmorph.neighbours.layers import less, more
 from netmorph.neighbours.room import Room
-from netmorph.neighbours.steps import OUT, WIDTHS, walk
+from netmorph.neighbours.steps import OUT, WIDTHS, resized, walk
 from netmorph.neighbours.values import ITSELF, Neighbour, NeighbourError, Step
-from netmorph.policy.places import behind_activations
 
 TRIES = 12  # draws of a kind, of which none is a new neighbour, before there are no more of it
-SHOWN = 3  # widths that are told one by one
-# Draws steps to a neighbour of a graph, or finds none. The last argument is the largest factor of a width.
-Draw = Callable[[Graph, float, float, np.random.Generator], Sequence[Step] | None]
+SHOWN = 4  # widths that are told one by one
 
 
-def trade(graph: Graph, tolerance: float, step: float, generator: np.random.Generator) -> Sequence[Step] | None:
+@dataclass(frozen=True)
+class Reach:
+    """How far neighbours may be.
+
+    Attributes:
+        flops: that are wanted, of a forward on the example inputs.
+        tolerance: by which they may be missed, as a share.
+        step: the largest factor by which the first width of an edit changes.
+    """
+
+    flops: int
+    tolerance: float
+    step: float
+
+    def room(self, graph: Graph) -> Room:
+        """The widths of a graph that make up for a cost."""
+        return Room(graph, self.flops, self.tolerance)
+
+
+# Draws steps from a graph to a neighbour, or finds none.
+Draw = Callable[[Graph, Reach, np.random.Generator], Sequence[Step] | None]
+
+
+def trade(graph: Graph, reach: Reach, generator: np.random.Generator) -> Sequence[Step] | None:
     """One group gets wider or narrower, and another one makes up for it."""
-    room = _room(graph, graph, tolerance)
-    first = _moved(room, bool(generator.integers(2)), step, generator)
+    first = _moved(reach, graph, bool(generator.integers(2)), generator)
     if first is None:
         return None
     (name, width), *_ = first.items()
-    both = room.balanced(first, generator, down=width > graph.group(name).size)
-    return None if both is None else [_widths(graph, both)]
+    both = reach.room(graph).balanced(first, generator, down=width > graph.groups[name].size)
+    return None if both is None else [resized(graph, both)]
 
 
-def deeper(graph: Graph, tolerance: float, step: float, generator: np.random.Generator) -> Sequence[Step] | None:
+def deeper(graph: Graph, reach: Reach, generator: np.random.Generator) -> Sequence[Step] | None:
     """A layer, or a block, more; all widths make up for it."""
     found = more(graph)
     if not found:
         return None
     kind = [*found][generator.integers(len(found))]
     layer = found[kind][generator.integers(len(found[kind]))]
-    return _made_up([Step(kind, layer)], graph, tolerance, generator)
+    return _made_up([Step(kind, layer)], graph, reach, generator)
 
 
-def shallower(graph: Graph, tolerance: float, step: float, generator: np.random.Generator) -> Sequence[Step] | None:
+def shallower(graph: Graph, reach: Reach, generator: np.random.Generator) -> Sequence[Step] | None:
     """A layer, or a block, less; all widths make up for it."""
     found = less(graph)
-    if not found:
-        return None
-    return _made_up(found[generator.integers(len(found))], graph, tolerance, generator)
+    return _made_up(found[generator.integers(len(found))], graph, reach, generator) if found else None
 
 
-def wider(graph: Graph, tolerance: float, step: float, generator: np.random.Generator) -> Sequence[Step] | None:
+def wider(graph: Graph, reach: Reach, generator: np.random.Generator) -> Sequence[Step] | None:
     """One group gets wider, and the network costs more."""
-    widths = _moved(_room(graph, graph, tolerance), True, step, generator)
-    return None if widths is None else [_widths(graph, widths)]
+    widths = _moved(reach, graph, True, generator)
+    return None if widths is None else [resized(graph, widths)]
 
 
-def narrower(graph: Graph, tolerance: float, step: float, generator: np.random.Generator) -> Sequence[Step] | None:
+def narrower(graph: Graph, reach: Reach, generator: np.random.Generator) -> Sequence[Step] | None:
     """One group gets narrower, and the network costs less."""
-    widths = _moved(_room(graph, graph, tolerance), False, step, generator)
-    return None if widths is None else [_widths(graph, widths)]
+    widths = _moved(reach, graph, False, generator)
+    return None if widths is None else [resized(graph, widths)]
 
 
-# In the order in which they are drawn, again and again: half of all are trades.
 KINDS: Mapping[str, Draw] = {
     "trade": trade,
     "deeper": deeper,
@@ -79,12 +94,13 @@ KINDS: Mapping[str, Draw] = {
     "wider": wider,
     "narrower": narrower,
 }
+# In which they are drawn, again and again: half of all are trades.
 ORDER = ("trade", "deeper", "shallower", "trade", "wider", "trade", "narrower", "trade")
 OF_OTHER_COST = ("wider", "narrower")
 
 
 def neighbours(
-    graph: Graph, count: int, tolerance: float, generator: np.random.Generator, step: float = 1.5
+    graph: Graph, count: int, tolerance: float, generator: np.random.Generator, step: float = 1.5, moves: int = 1
 ) -> tuple[Neighbour, ...]:
     """The network itself, and distinct networks around it; the graph's model is not touched.
 
@@ -96,10 +112,12 @@ def neighbours(
         tolerance: a share of the network's FLOPs.
         generator: draws them.
         step: the largest factor by which the first width of an edit changes, above 1.
+        moves: so many edits of one kind make a neighbour: of a network of many groups one is hardly felt.
 
     Raises:
         NeighbourError: there are none.
     """
+    reach = Reach(predict_flops(graph).at(), tolerance, step)
     itself = Neighbour(ITSELF, "itself", "the network itself", (), parameters(graph.model), _flops(graph))
     found = [itself]
     known, directions = {_structure(graph.model)}, set[object]()
@@ -110,18 +128,15 @@ def neighbours(
                 break
             while left[kind]:
                 left[kind] -= 1
-                steps = KINDS[kind](graph, tolerance, step, generator)
-                if steps is None or (once and _direction(graph, steps) in directions):
-                    continue
-                made = _made(graph, steps)
-                if made is None or _structure(made.model) in known:
+                made, steps = _moves(graph, KINDS[kind], reach, generator, moves)
+                if made is None or _structure(made.model) in known or (once and _direction(steps) in directions):
                     continue
                 flops = _flops(made)
                 if kind not in OF_OTHER_COST and abs(flops / itself.flops - 1) > tolerance:
                     continue
                 known.add(_structure(made.model))
-                directions.add(_direction(graph, steps))
-                found.append(Neighbour(len(found), kind, told(steps), tuple(steps), parameters(made.model), flops))
+                directions.add(_direction(steps))
+                found.append(Neighbour(len(found), kind, told(steps), steps, parameters(made.model), flops))
                 left[kind] = TRIES
                 break
     if len(found) == 1:
@@ -134,43 +149,6 @@ def neighbours(
     return tuple(found)
 
 
-def more(graph: Graph) -> dict[str, list[str]]:
-    """Where a layer can come in: by the kind of the step its layers."""
-    places = behind_activations(graph)
-    found: dict[str, list[str]] = {"identity": [], "residual": [*places], "copy": []}
-    for path, again in places.items():
-        with contextlib.suppress(EditError):
-            # Without an activation of its own it would only be a product with its neighbour.
-            if again and len(identity(graph, path).spec.parts[-1].parts) > 1:
-                found["identity"].append(path)
-    for path in _with_products(graph):
-        with contextlib.suppress(EditError):
-            copy_block(graph, path)
-            found["copy"].append(path)
-    return {kind: layers for kind, layers in found.items() if layers}
-
-
-def less(graph: Graph) -> list[list[Step]]:
-    """Which layers and blocks can go out: those that keep their input's shape, perhaps once it has as many channels."""
-    found = []
-    names = {group.atom: name for name, group in graph.groups.items()}
-    free = {group.name for group in graph.editable()}
-    for path in _with_products(graph):
-        given, output = _given(graph, path), graph.recording.module_outputs[path]
-        if given is None or len(given.shape) != len(output.shape):
-            continue
-        differing = [
-            dim for dim, (one, other) in enumerate(zip(given.shape, output.shape, strict=True)) if one != other
-        ]
-        if not differing:
-            found.append([Step(OUT, path)])
-        elif len(differing) == 1:
-            one, other = (_group(value, differing[0], names) for value in (given, output))
-            if one in free and other in free:
-                found.append([_widths(graph, {one: output.shape[differing[0]]}), Step(OUT, path)])
-    return found
-
-
 def told(steps: Sequence[Step]) -> str:
     """Steps for people: the widths one by one, of more than a few their mean factor."""
     words = {"identity": "a layer more behind", "residual": "a block more behind", "copy": "a copy of", OUT: "without"}
@@ -178,93 +156,87 @@ def told(steps: Sequence[Step]) -> str:
     for step in steps:
         if step.kind != WIDTHS:
             parts.append(f"{words[step.kind]} {step.layer}")
-        elif len(step.widths) <= SHOWN:
+            continue
+        factors = {name: width / step.before[name] for name, width in step.widths.items()}
+        up = sum(factor > 1 for factor in factors.values())
+        if len(factors) <= SHOWN:
             parts.append(", ".join(f"{name} {step.before[name]} → {width}" for name, width in step.widths.items()))
+        elif up in (0, len(factors)):
+            parts.append(f"{len(factors)} widths × {math.prod(factors.values()) ** (1 / len(factors)):.2f}")
         else:
-            logs = [math.log(width / step.before[name]) for name, width in step.widths.items()]
-            parts.append(f"{len(logs)} widths × {math.exp(sum(logs) / len(logs)):.2f}")
+            parts.append(f"{up} widths up, {len(factors) - up} down")
     return "; ".join(parts)
 
 
+def _moves(
+    graph: Graph, draw: Draw, reach: Reach, generator: np.random.Generator, moves: int
+) -> tuple[Graph | None, tuple[Step, ...]]:
+    """So many draws one after another, on copies; no graph where one of them finds nothing."""
+    made: Graph | None = graph
+    steps: tuple[Step, ...] = ()
+    for _ in range(moves):
+        drawn = None if made is None else draw(made, reach, generator)
+        if drawn is None:
+            return None, ()
+        steps = _merged((*steps, *drawn))
+        made = _made(graph, steps)
+    return made, steps
+
+
+def _merged(steps: Sequence[Step]) -> tuple[Step, ...]:
+    """The same with one step for widths that change one after another."""
+    merged: list[Step] = []
+    for step in steps:
+        if merged and merged[-1].kind == step.kind == WIDTHS:
+            last = merged.pop()
+            widths, before = {**last.widths, **step.widths}, {**step.before, **last.before}
+            changed = [name for name, width in widths.items() if width != before[name]]
+            step = Step(WIDTHS, "", {name: widths[name] for name in changed}, {name: before[name] for name in changed})
+        merged.append(step)
+    return tuple(merged)
+
+
 def _made_up(
-    steps: Sequence[Step], graph: Graph, tolerance: float, generator: np.random.Generator
+    steps: Sequence[Step], graph: Graph, reach: Reach, generator: np.random.Generator
 ) -> Sequence[Step] | None:
     """The steps, and widths after them that bring the cost back."""
     made = _made(graph, steps)
-    if made is None:
+    widths = None if made is None else reach.room(made).scaled(generator)
+    if made is None or widths is None:
         return None
-    widths = _room(made, graph, tolerance).scaled(generator)
-    if widths is None:
-        return None
-    return [*steps, _widths(made, widths)] if widths else steps
+    return [*steps, resized(made, widths)] if widths else steps
 
 
-def _moved(room: Room, up: bool, step: float, generator: np.random.Generator) -> dict[str, int] | None:
+def _moved(reach: Reach, graph: Graph, up: bool, generator: np.random.Generator) -> dict[str, int] | None:
     """A random group at a random width on one side of its own."""
+    room = reach.room(graph)
     ends = {name: room.ends(group) for name, group in room.groups.items()}
     names = [name for name, (low, high) in ends.items() if (high if up else low) != room.groups[name].size]
     if not names:
         return None
     group = room.groups[names[generator.integers(len(names))]]
     low, high = ends[group.name]
-    factor = generator.uniform(1 + (step - 1) / 2, step)
-    width = round(group.size * factor) if up else round(group.size / factor)
-    width = max(width, group.size + 1) if up else min(width, group.size - 1)
+    factor = generator.uniform((1 + reach.step) / 2, reach.step)
+    width = max(round(group.size * factor), group.size + 1) if up else min(round(group.size / factor), group.size - 1)
     return {group.name: min(high, max(low, width))}
-
-
-def _room(graph: Graph, original: Graph, tolerance: float) -> Room:
-    return Room(graph, predict_flops(original).at(), tolerance)
 
 
 def _made(graph: Graph, steps: Sequence[Step]) -> Graph | None:
     """The neighbour on a copy of the network; None where a step is not possible."""
     with contextlib.suppress(EditError):
-        return _after(graph, steps)
+        return walk(trace(copy.deepcopy(graph.model), graph.inputs, auxiliary=graph.auxiliary), steps)
     return None
 
 
-def _after(graph: Graph, steps: Sequence[Step]) -> Graph:
-    return walk(trace(copy.deepcopy(graph.model), graph.inputs, auxiliary=graph.auxiliary), steps)
-
-
-def _with_products(graph: Graph) -> Iterator[str]:
-    """The modules inside which products are summed, and that return one tensor."""
-    inside = [call.module for call in graph.recording.calls if call.contractions]
-    for path in graph.recording.module_outputs:
-        if path and any(f"{module}.".startswith(f"{path}.") for module in inside):
-            yield path
-
-
-def _given(graph: Graph, path: str) -> Value | None:
-    """The one tensor that a module reads of what others computed; None where it reads several."""
-    inside = [call for call in graph.recording.calls if f"{call.module}.".startswith(f"{path}.")]
-    made = {value for call in inside for value in call.outputs}
-    given = {value for call in inside for value in call.values if value.name is None} - made
-    return given.pop() if len(given) == 1 else None
-
-
-def _group(value: Value, dim: int, names: Mapping[Atom, str]) -> str | None:
-    """The group that a dimension runs over, if it is one alone."""
-    if not value.axes:
-        return None
-    axis = resolve(value.axes[dim])
-    return names.get(axis[0]) if len(axis) == 1 and isinstance(axis[0], Atom) else None
-
-
-def _direction(graph: Graph, steps: Sequence[Step]) -> object:
-    """Which layer comes in or goes out; or which groups get wider, and which narrower."""
+def _direction(steps: Sequence[Step]) -> object:
+    """Which layers come in or go out; or which groups get wider, and which narrower."""
     layers = tuple((step.kind, step.layer) for step in steps if step.kind != WIDTHS)
-    changed = [(name, width) for step in steps for name, width in step.widths.items()]
-    return layers or frozenset((name, width > graph.groups[name].size) for name, width in changed)
+    changed = [(name, width > step.before[name]) for step in steps for name, width in step.widths.items()]
+    return layers or frozenset(changed)
 
 
 def _structure(model: nn.Module) -> tuple[tuple[str, tuple[int, ...]], ...]:
     return tuple((name, tuple(parameter.shape)) for name, parameter in model.named_parameters())
-
-
-def _widths(graph: Graph, widths: Mapping[str, int]) -> Step:
-    return Step(WIDTHS, widths=widths, before={name: graph.groups[name].size for name in widths})
 
 
 def _flops(graph: Graph) -> int:

@@ -32,6 +32,11 @@ STEPS = (WIDTHS, *LAYERS)
 structure: Rebuild = partial(cut, score=magnitude)
 
 
+def resized(graph: Graph, widths: Mapping[str, int]) -> Step:
+    """The step that gives groups other widths."""
+    return Step(WIDTHS, widths=widths, before={name: graph.groups[name].size for name in widths})
+
+
 def walk(
     graph: Graph, steps: Sequence[Step], batches: Sequence[Any] = (), seed: int = 0, rebuild: Rebuild = structure
 ) -> Graph:

@@ -52,6 +52,7 @@ class NeighboursConfig:
         count: how many neighbours.
         tolerance: how far from the network's FLOPs they may be, as a share of them.
         step: the largest factor by which the first width of an edit changes.
+        moves: so many edits of one kind make a neighbour.
         seeds: how many trainings of each, from each start.
         starts: names of `netmorph.neighbours.steps.STARTS`.
         untaught: the network has learnt nothing yet: what is inherited at a seed is what it learns from fresh weights
@@ -70,6 +71,7 @@ class NeighboursConfig:
     count: int = 10
     tolerance: float = 0.05
     step: float = 1.5
+    moves: int = 1
     seeds: int = 5
     starts: tuple[str, ...] = (INHERITED, FRESH)
     untaught: bool = True
@@ -81,10 +83,10 @@ class NeighboursConfig:
     def __post_init__(self) -> None:
         object.__setattr__(self, "starts", tuple(self.starts))  # JSON has lists alone
         check_seed(self.seed)
-        if self.count < 1 or not 0 < self.tolerance < 1 or not 1 < self.step <= 2:
+        if self.count < 1 or self.moves < 1 or not 0 < self.tolerance < 1 or not 1 < self.step <= 2:
             raise NeighbourError(
-                "count is at least 1, tolerance a share between 0 and 1, and step a factor above 1 and at most 2; got "
-                f"count={self.count}, tolerance={self.tolerance:g}, step={self.step:g}"
+                "count and moves are at least 1, tolerance a share between 0 and 1, and step a factor above 1 and at "
+                f"most 2; got count={self.count}, moves={self.moves}, tolerance={self.tolerance:g}, step={self.step:g}"
             )
         if self.seeds < 2 or self.calibration < 2 or self.threads < 1:
             raise NeighbourError(
@@ -123,7 +125,8 @@ def create(folder: Path, config: NeighboursConfig, given: Given, dataset: Datase
     check_output(model, dataset, config.recipe)
     check_head(model, dataset)
     graph = trace(model, examples(dataset, model, 2), journal)
-    found = neighbours(graph, config.count, config.tolerance, np.random.default_rng(config.seed), config.step)
+    generator = np.random.default_rng(config.seed)
+    found = neighbours(graph, config.count, config.tolerance, generator, config.step, config.moves)
     if FRESH in {job.start for job in jobs_of(config, found)}:
         STARTS[FRESH](trace(copy.deepcopy(model), graph.inputs), (), (), 0)  # before hours of training, not after
     told = {"machine": machine(), "versions": versions(), "command": command}
