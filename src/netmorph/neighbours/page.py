@@ -12,7 +12,7 @@ from typing import Any
 
 from netmorph.errors import require
 from netmorph.files import write_text
-from netmorph.neighbours.answers import Answer, Difference, answer
+from netmorph.neighbours.answers import Answer, answer
 from netmorph.neighbours.plots import differences, neighbourhood
 from netmorph.neighbours.rows import Row
 from netmorph.neighbours.trainings import AROUND, CONFIG, NeighboursConfig, around
@@ -122,7 +122,7 @@ def _table(
                 f"{each.neighbour}  {neighbour.name}",
                 f"{neighbour.flops / itself.flops:.3f}",
                 f"{neighbour.parameters / itself.parameters:.3f}",
-                criterion.text(_untrained(rows, tested.start, each, criterion)),
+                criterion.text(_untrained(rows, tested.start, each.neighbour, criterion)),
                 interval(on_validation[each.neighbour], criterion),
                 interval(each, criterion),
                 f"{each.p:.3g}",
@@ -131,24 +131,25 @@ def _table(
         )
     name, points = criterion.name, " in points" if criterion.is_share else ""
     untrained = f"validation {name} before training"
+    start, end = _untrained(rows, tested.start, ITSELF, criterion), criterion.value(tested.own)
     columns = ["", "FLOPs", "parameters", untrained, f"validation {name}", f"test {name}", "p", "spread"]
     return Table(
         f"From {tested.start} weights",
         columns,
         told,
-        f"Over {tested.seeds} seeds; the network itself has a test {name} of "
-        f"{criterion.text(criterion.value(tested.own))}. FLOPs and parameters are times those of the network; numbers "
-        f"are differences to its{points} with 95% intervals, more is better; p is of the "
-        "test part, corrected (Holm) for the number of neighbours of at most about equal FLOPs, or of more; spread "
-        "is the standard deviation of a neighbour's own differences over the seeds.",
+        f"Over {tested.seeds} seeds; the network itself has a test {name} of {criterion.text(end)}, and a {untrained} of "
+        f"{criterion.text(start)}. FLOPs and parameters are times those of the network; numbers are differences to its"
+        f"{points} with 95% intervals, more is better; p is of the test part, corrected (Holm) for the number of "
+        "neighbours of at most about equal FLOPs, or of more; spread is the standard deviation of a neighbour's own "
+        "differences over the seeds.",
     )
 
 
-def _untrained(rows: Sequence[Row], start: str, each: Difference, criterion: Criterion) -> float:
+def _untrained(rows: Sequence[Row], start: str, neighbour: int, criterion: Criterion) -> float:
     return mean(
         row.untrained[criterion.name]
         for row in rows
-        if row.job.start == start and row.job.neighbour == each.neighbour and row.failure is None
+        if row.job.start == start and row.job.neighbour == neighbour and row.failure is None
     )
 
 
