@@ -25,6 +25,7 @@ ORDER = (
     "evolve",
     "shrink",
     "neighbours",
+    "watch",
     "show",
     "report",
     "plot",

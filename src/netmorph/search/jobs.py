@@ -15,15 +15,17 @@ import torch
 from torch import nn
 
 from netmorph.data import Dataset
-from netmorph.edit import Journal, rebuild
+from netmorph.edit import Base, Journal, rebuild
 from netmorph.graph import Graph, trace
 from netmorph.measure.cost import Cost, cost
+from netmorph.measure.timing import latency
 from netmorph.policy import mutate
 from netmorph.run.config import EvolveConfig
-from netmorph.run.names import Stage
+from netmorph.run.names import Against, Selecting, Stage
 from netmorph.run.rows import EditRecord
 from netmorph.run.store import NetworkStore
-from netmorph.train.evaluation import evaluate
+from netmorph.tasks import LOSS
+from netmorph.train.evaluation import answers, evaluate
 from netmorph.train.history import History
 from netmorph.train.inputs import examples
 from netmorph.train.loop import train
@@ -41,6 +43,7 @@ class Birth:
         seed: of everything random in it.
         generations: how many times in a row to mutate; 0 makes a copy.
         inherit: keep the parent's weights and optimizer; otherwise all weights are drawn anew.
+        base: without a parent, what is built in the place of the start network.
     """
 
     id: int
@@ -48,6 +51,7 @@ class Birth:
     seed: int
     generations: int = 1
     inherit: bool = True
+    base: Base | None = None
 
 
 @dataclass(frozen=True)
@@ -56,6 +60,7 @@ class Born:
 
     cost: Cost
     edits: tuple[EditRecord, ...]
+    latency: float | None = None
 
 
 @dataclass(frozen=True)
@@ -84,11 +89,13 @@ class Trained:
 
     Attributes:
         share: of the training that was planned; it may have converged before.
+        smoothed: the mean probability of the right answers to the validation set, where networks are compared by it.
     """
 
     history: History
     seconds: float
     share: Fraction = Fraction(1)
+    smoothed: float | None = None
 
 
 Job = Birth | Training
@@ -133,16 +140,20 @@ class Worker:
         if not job.inherit:
             redraw(model, drawn, job.seed)
         self.store.put(
-            job.id, Stage.BORN, model, journal, optimizer if job.inherit and job.parent is not None else None
+            job.id,
+            Stage.BORN,
+            model,
+            journal,
+            optimizer if job.inherit and job.parent is not None else None,
+            job.base,
         )
-        return Born(price, tuple(edits))
+        return Born(price, tuple(edits), self._latency(model))
 
     def train(self, job: Training) -> dict[int, Trained]:
         """Train on, and put the best epoch's network on the store."""
         started = perf_counter()
-        model, journal, optimizer = self.store.take(
-            *((job.id, Stage.BORN) if job.source is None else (job.source, Stage.TRAINED))
-        )
+        place = (job.id, Stage.BORN) if job.source is None else (job.source, Stage.TRAINED)
+        model, journal, optimizer = self.store.take(*place)
         history = train(
             model,
             self.dataset,
@@ -152,14 +163,15 @@ class Worker:
             optimizer=optimizer,
             enough=None if job.patience is None else partial(converged, patience=job.patience),
         )
-        self.store.put(job.id, Stage.TRAINED, model, journal, optimizer)
-        return {job.id: Trained(history, perf_counter() - started, Fraction(len(history), job.epochs))}
+        smoothed = self._asked(job.id, model)
+        self.store.put(job.id, Stage.TRAINED, model, journal, optimizer, self.store.base_of(*place))
+        return {job.id: Trained(history, perf_counter() - started, Fraction(len(history), job.epochs), smoothed)}
 
     def _parent(self, job: Birth) -> tuple[nn.Module, Journal, torch.optim.Optimizer]:
         if job.parent is not None and job.inherit:
             return self.store.take(job.parent)
         with seeded(job.seed):
-            model = self.store.base.build()
+            model = (job.base or self.store.base).build()
         journal: Journal = ()
         if job.parent is not None:
             parent, journal, _ = self.store.take(job.parent)
@@ -185,6 +197,20 @@ class Worker:
         for _ in range(job.generations):
             graph = mutate(graph, generator, self.config.mutation, optimizer=optimizer, on_edit=note)
         return graph
+
+    def _asked(self, id: int, model: nn.Module) -> float | None:
+        """Ask a trained network about each example, if that counts: put its answers on the store, and smooth."""
+        smooth = self.config.smooth and self.dataset.task.chooses.is_share
+        if not smooth and self.config.select != Selecting.COVER:
+            return None
+        found = answers(model, self.dataset.validation, self.dataset)
+        if self.config.select == Selecting.COVER:
+            self.store.put_answers(id, found)
+        return found[LOSS].neg().exp().mean(dtype=torch.float64).item() if smooth else None
+
+    def _latency(self, model: nn.Module) -> float | None:
+        """Of one sample, if it is asked for."""
+        return latency(model, examples(self.dataset, model, 1)) if self.config.against == Against.LATENCY else None
 
     def _score(self, model: nn.Module) -> float:
         return self.dataset.task.score(evaluate(model, self.dataset.validation, self.dataset).numbers)
