@@ -138,8 +138,8 @@ def _table(
         columns,
         told,
         f"Over {tested.seeds} seeds; the network itself has a test {name} of {criterion.text(end)}, and a {untrained} "
-        f"of {criterion.text(start)}. FLOPs and parameters are times those of the network; numbers are differences to its"
-        f"{points} with 95% intervals, more is better; p is of the test part, corrected (Holm) for the number of "
+        f"of {criterion.text(start)}. FLOPs and parameters are times those of the network; numbers are differences to "
+        f"its{points} with 95% intervals, more is better; p is of the test part, corrected (Holm) for the number of "
         "neighbours of at most about equal FLOPs, or of more; spread is the standard deviation of a neighbour's own "
         "differences over the seeds.",
     )
