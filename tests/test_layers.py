@@ -31,6 +31,7 @@ LEVELS = (
     ("edit",),
     ("measure", "scores", "train"),
     ("policy", "testing", "integrations", "bank", "draw", "look"),
+    ("ensemble",),
     ("run", "shrink", "chain"),
     ("search", "report"),
     ("session", "shrinking", "chaining", "ranks", "neighbours", "reproduce"),
