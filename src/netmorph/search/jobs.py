@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from functools import cached_property, partial
@@ -213,13 +213,13 @@ class Worker:
         # The score is measured where weights are inherited: that is where an edit must not move it.
         last = score() if job.inherit else 0.0
 
-        def note(edited: Graph, share: float) -> None:
+        def note(edited: Graph, shares: Sequence[float]) -> None:
             nonlocal last
             now = score() if job.inherit else 0.0
-            entry = edited.journal[-1]
-            told = entry.edit
-            kind = f"{told.kind} {told.method}"
-            edits.append(EditRecord(kind, told.layer, told.before, told.after, share, entry.error, now - last))
+            for entry, share in zip(edited.journal[-len(shares) :], shares, strict=True):
+                told = entry.edit
+                kind = f"{told.kind} {told.method}"
+                edits.append(EditRecord(kind, told.layer, told.before, told.after, share, entry.error, now - last))
             last = now
 
         for _ in range(job.generations):
@@ -228,7 +228,7 @@ class Worker:
                 generator,
                 self.config.mutation,
                 optimizer=optimizer,
-                on_edit=note,
+                on_edits=note,
                 guide=job.guide,
                 samples=partial(self._samples, seed=job.seed),
             )
