@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from fractions import Fraction
 from functools import cached_property, partial
 from pathlib import Path
@@ -67,6 +68,11 @@ class Birth:
     def reads(self) -> tuple[tuple[int, Stage], ...]:
         """What it takes from the store."""
         return () if self.parent is None else ((self.parent, Stage.TRAINED),)
+
+    @property
+    def told(self) -> str:
+        """The same birth, told again when the run goes on, is the same text. The guide follows from the records."""
+        return json.dumps({**vars(self), "base": self.base and asdict(self.base), "guide": None}, default=dict)
 
 
 @dataclass(frozen=True)
