@@ -284,10 +284,10 @@ def test_a_run_stopped_at_any_job_goes_on_to_the_same_end(finished: Path, tmp_pa
                 stops += 1
                 raise Stopped
         if isinstance(job, Birth):
-            born.append(job.id)
+            born.append((job.id, job.seed))
 
     seen: list[Job] = []
-    born: list[int] = []
+    born: list[tuple[int, int]] = []
     while True:
         try:
             go(tmp_path, Faulty(tmp_path, stop_at_every_second_job))

@@ -15,8 +15,10 @@ import torch
 from netmorph.edit import Edit, Plan
 from netmorph.edit.apply import apply
 from netmorph.edit.together import Planned, apply_together, shapes_with
+from netmorph.edit.width_edit import WidthEdit
 from netmorph.errors import EditError, NetmorphError
 from netmorph.graph import Allow, Graph
+from netmorph.graph.axis import size
 from netmorph.observe.samples import Samples
 from netmorph.policy import proposals
 from netmorph.policy.guides import Guide
@@ -141,7 +143,7 @@ def mutate(
         else:
             alone = [*together, *alone]
         for planned in alone:
-            for edit in draw.for_a_turn(graph, planned, is_as_planned=graph is drawn_from):
+            for edit in draw.for_a_turn(graph, planned, drawn_from):
                 before = _size(graph)
                 try:
                     graph = apply(graph, edit, optimizer)
@@ -150,6 +152,10 @@ def mutate(
                 on_edits(graph, [max(0.0, 1 - before / _size(graph))])
                 break
     return graph
+
+
+class _Unplanned(Planned):
+    """An edit that goes with no other, whose plan is not known yet: to plan a layer takes several runs."""
 
 
 @dataclass(frozen=True)
@@ -180,9 +186,14 @@ class _Draw:
                 break
         return together, []
 
-    def for_a_turn(self, graph: Graph, first: Planned, is_as_planned: bool) -> Iterator[Edit]:
+    def for_a_turn(self, graph: Graph, first: Planned, drawn_from: Graph) -> Iterator[Edit]:
         """An edit that was drawn before, where it still fits; then others, drawn from the graph as it is now."""
-        if is_as_planned or self._planned(graph, first.edit, ()) is not None:
+        place = first.edit.describe().layer
+        as_planned = graph is drawn_from and not isinstance(first, _Unplanned)
+        if as_planned or (
+            _widths_at(graph, place) == _widths_at(drawn_from, place)
+            and self._planned(graph, first.edit, ()) is not None
+        ):
             yield first.edit
         for other in self._offered(graph, (), partial(self.samples, graph)):
             yield other.edit
@@ -200,8 +211,11 @@ class _Draw:
         """Edits that fit the network and lie within the locality, each drawn when it is asked for."""
         for _ in range(self.mutation.tries):
             edit = ask(self.mutation.draw(self.generator), graph, self.generator)
-            planned = None if edit is None else self._planned(graph, edit, beside)
-            if planned is not None:
+            if edit is None:
+                continue
+            if beside and not isinstance(edit, WidthEdit):  # it comes after them, and is planned then
+                yield _Unplanned(edit, Plan(exact=False))
+            elif (planned := self._planned(graph, edit, beside)) is not None:
                 yield planned
 
     def _planned(self, graph: Graph, edit: Edit, beside: Sequence[Planned]) -> Planned | None:
@@ -211,8 +225,13 @@ class _Draw:
         except EditError:
             return None
         both = all(planned.goes_with(graph, other) for other in beside)  # others are drawn again if it comes to that
-        size = _size_with(graph, [one.plan for one in ((*beside, planned) if both else (planned,))])
-        return planned if 1 - self.start / size <= self.mutation.locality else None
+        parameters = _size_with(graph, [one.plan for one in ((*beside, planned) if both else (planned,))])
+        return planned if 1 - self.start / parameters <= self.mutation.locality else None
+
+
+def _widths_at(graph: Graph, place: str) -> list[int]:
+    """The lengths of what a module returned; none for what is no module."""
+    return [size(axis) for axis in graph.channels.get(place, ())]
 
 
 def _shares(graph: Graph, before: Graph, edits: int) -> list[float]:
