@@ -2,9 +2,9 @@
 
     python -m benchmarks.births [--model lenet5] [--data mnist] [--width 0.25] [--births 20]
 
-CPU seconds of one thread, the mean over births: to trace the parent, for its edits, and to score the network after each
-step on 1,000 samples. Beside that, as many edits of the same kinds made one after another, each traced, checked and
-scored by itself.
+CPU time of one thread, the mean over births: to trace the parent, for its edits, and to score it on 1,000 samples
+before and after all of them. Beside that, as many edits made one after another, each traced, checked and scored by
+itself.
 """
 
 from __future__ import annotations
@@ -50,7 +50,8 @@ def main(arguments: list[str]) -> None:
     for name, mean in means.items():
         print(f"{name:10}", *(f"{1000 * value:8.1f}" for value in mean[:3]), *(f"{value:6.2f}" for value in mean[3:]))
     one, other = (means[name][1:3] for name in ("together", "one by one"))
-    print(f"together takes {one[0] / other[0]:.2f} of the edits' time, {one[1] / other[1]:.2f} of the scores'")
+    shares = one[0] / other[0], one[1] / other[1], sum(one) / sum(other)
+    print("together takes {:.2f} of the edits' time, {:.2f} of the scores', {:.2f} of both".format(*shares))
 
 
 def _birth(name: str, width: float, dataset: Dataset, seed: int, mutation: Mutation, generations: int) -> list[float]:
@@ -59,23 +60,31 @@ def _birth(name: str, width: float, dataset: Dataset, seed: int, mutation: Mutat
     model = zoo.build(name, dataset.input_shape, dataset.outputs, width=width)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
     judges = Split(*next(iter(dataset.validation.cut(JUDGES))))
-    scoring, steps = 0.0, 0
+    one_by_one, scoring, steps = mutation.edits == 1, 0.0, 0
 
-    def score(graph: Graph, shares: object = ()) -> None:
-        nonlocal scoring, steps
+    def score() -> None:
+        nonlocal scoring
         began = process_time()
         evaluate(model, judges, dataset)
-        scoring, steps = scoring + process_time() - began, steps + 1
+        scoring += process_time() - began
+
+    def note(graph: Graph, shares: object) -> None:
+        nonlocal steps
+        steps += 1
+        if one_by_one:
+            score()
 
     began = process_time()
     graph = trace(model, examples(dataset, model))
     traced = process_time()
-    score(graph)
+    score()
     generator = np.random.default_rng(seed)
     for _ in range(generations):
-        graph = mutate(graph, generator, mutation, optimizer=optimizer, on_edits=score)
+        graph = mutate(graph, generator, mutation, optimizer=optimizer, on_edits=note)
+    if not one_by_one:
+        score()
     edits = process_time() - traced - scoring
-    return [traced - began, edits, scoring, steps - 1, len(graph.journal)]
+    return [traced - began, edits, scoring, steps, len(graph.journal)]
 
 
 if __name__ == "__main__":

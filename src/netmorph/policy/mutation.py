@@ -128,34 +128,37 @@ def mutate(
         ProposalError: a proposal failed, or returned something else than an edit or None.
     """
     draw = _Draw(generator, mutation, _size(graph), guide, samples)
-    turns = int(generator.integers(1, mutation.edits + 1))
-    while turns:
-        together, alone = draw.beside_each_other(graph, turns)
-        turns -= max(1, len(together) + len(alone))
-        drawn_from = graph
-        if len(together) > 1:
-            try:
-                graph = apply_together(graph, together, optimizer)
-            except EditError:  # one of them, or what they are together; the network is as it was
-                alone = [*together, *alone]
-            else:
-                on_edits(graph, _shares(graph, drawn_from, len(together)))
-        else:
+    drawn_from = graph
+    together, alone = draw.beside_each_other(graph, int(generator.integers(1, mutation.edits + 1)))
+    if len(together) > 1:
+        try:
+            graph = apply_together(graph, together, optimizer)
+        except EditError:  # one of them, or what they are together; the network is as it was
             alone = [*together, *alone]
-        for planned in alone:
-            for edit in draw.for_a_turn(graph, planned, drawn_from):
-                before = _size(graph)
-                try:
-                    graph = apply(graph, edit, optimizer)
-                except EditError:  # the forward does not follow it; the network is as it was
-                    continue
-                on_edits(graph, [max(0.0, 1 - before / _size(graph))])
-                break
+        else:
+            on_edits(graph, _shares(graph, drawn_from, len(together)))
+    else:
+        alone = [*together, *alone]
+    for drawn in alone:
+        for edit in draw.for_a_turn(graph, drawn, drawn_from):
+            before = _size(graph)
+            try:
+                graph = apply(graph, edit, optimizer)
+            except EditError:  # the forward does not follow it; the network is as it was
+                continue
+            on_edits(graph, [max(0.0, 1 - before / _size(graph))])
+            break
     return graph
 
 
-class _Unplanned(Planned):
-    """An edit that goes with no other, whose plan is not known yet: to plan a layer takes several runs."""
+UNPLANNED = Plan(exact=False)  # of an edit that goes with no other: to plan a layer takes several runs
+
+
+@dataclass(frozen=True, eq=False)
+class _Drawn(Planned):
+    """An edit, and what drew it."""
+
+    proposal: Proposal
 
 
 @dataclass(frozen=True)
@@ -168,37 +171,36 @@ class _Draw:
     guide: Guide | None
     samples: Callable[[Graph], Samples]
 
-    def beside_each_other(self, graph: Graph, turns: int) -> tuple[list[Planned], list[Planned]]:
-        """Edits for so many turns at most, all drawn from this graph: those that are made together, and one alone.
+    def beside_each_other(self, graph: Graph, turns: int) -> tuple[list[_Drawn], list[_Drawn]]:
+        """Edits for so many turns at most, drawn from this graph: those that are made together, and each of the others.
 
-        The first that does not go with the others is made after them, so that kinds come as often as they are asked.
+        What does not go with the others is made after them, rather than drawn again: kinds come as often as they are
+        asked.
         """
-        together: list[Planned] = []
+        together, alone = list[_Drawn](), list[_Drawn]()
         seen = cache(partial(self.samples, graph))
-        while len(together) < turns:
+        for _ in range(turns):
             drawn = next(self._offered(graph, together, seen), None)
-            if drawn is None:
-                break
-            if not all(drawn.goes_with(graph, other) for other in together):
-                return together, [drawn]
-            together.append(drawn)
-            if not drawn.is_plain:  # nothing goes with it
-                break
-        return together, []
+            if drawn is not None:
+                fits = drawn.is_plain and all(drawn.goes_with(graph, other) for other in together)
+                (together if fits else alone).append(drawn)
+        return together, alone
 
-    def for_a_turn(self, graph: Graph, first: Planned, drawn_from: Graph) -> Iterator[Edit]:
-        """An edit that was drawn before, where it still fits; then others, drawn from the graph as it is now."""
-        place = first.edit.describe().layer
-        as_planned = graph is drawn_from and not isinstance(first, _Unplanned)
-        if as_planned or (
-            _widths_at(graph, place) == _widths_at(drawn_from, place)
-            and self._planned(graph, first.edit, ()) is not None
-        ):
+    def for_a_turn(self, graph: Graph, first: _Drawn, drawn_from: Graph) -> Iterator[Edit]:
+        """An edit that was drawn before, or what its proposal draws where its place is another one now; then others."""
+        if graph is drawn_from and first.plan is not UNPLANNED:
             yield first.edit
+        else:
+            place = first.edit.describe().layer
+            is_there = graph.modules.keys() == drawn_from.modules.keys()
+            is_same = is_there and _widths_at(graph, place) == _widths_at(drawn_from, place)
+            edit = first.edit if is_same else ask(first.proposal, graph, self.generator)
+            if edit is not None and self._planned(graph, edit, first.proposal, ()) is not None:
+                yield edit
         for other in self._offered(graph, (), partial(self.samples, graph)):
             yield other.edit
 
-    def _offered(self, graph: Graph, beside: Sequence[Planned], seen: Callable[[], Samples]) -> Iterator[Planned]:
+    def _offered(self, graph: Graph, beside: Sequence[_Drawn], seen: Callable[[], Samples]) -> Iterator[_Drawn]:
         """Edits in the order in which they are tried, beside others that are not made yet."""
         drawn = self._drawn(graph, beside)
         if self.guide is None:
@@ -207,21 +209,22 @@ class _Draw:
             for number in self.guide(Menu(seen(), [planned.edit for planned in menu]), self.generator):
                 yield menu[number]
 
-    def _drawn(self, graph: Graph, beside: Sequence[Planned]) -> Iterator[Planned]:
+    def _drawn(self, graph: Graph, beside: Sequence[_Drawn]) -> Iterator[_Drawn]:
         """Edits that fit the network and lie within the locality, each drawn when it is asked for."""
         for _ in range(self.mutation.tries):
-            edit = ask(self.mutation.draw(self.generator), graph, self.generator)
+            proposal = self.mutation.draw(self.generator)
+            edit = ask(proposal, graph, self.generator)
             if edit is None:
                 continue
             if beside and not isinstance(edit, WidthEdit):  # it comes after them, and is planned then
-                yield _Unplanned(edit, Plan(exact=False))
-            elif (planned := self._planned(graph, edit, beside)) is not None:
+                yield _Drawn(edit, UNPLANNED, proposal)
+            elif (planned := self._planned(graph, edit, proposal, beside)) is not None:
                 yield planned
 
-    def _planned(self, graph: Graph, edit: Edit, beside: Sequence[Planned]) -> Planned | None:
+    def _planned(self, graph: Graph, edit: Edit, proposal: Proposal, beside: Sequence[_Drawn]) -> _Drawn | None:
         """An edit with its plan; None where it does not fit, or not within the locality."""
         try:
-            planned = Planned(edit, edit.plan(graph))
+            planned = _Drawn(edit, edit.plan(graph), proposal)
         except EditError:
             return None
         both = all(planned.goes_with(graph, other) for other in beside)  # others are drawn again if it comes to that

@@ -25,8 +25,8 @@ class EditRecord:
     """Largest difference between the outputs before and after, relative to the outputs before; of exact edits that were
     made in one step, that of all of them."""
     jump: float
-    """Score after the edit minus before, on the first samples of the validation set (of a small one on all); likewise
-    of all that were made in one step."""
+    """Score after the edit minus before, on the first samples of the validation set (of a small one on all). Of exact
+    edits at the end of a birth, that of all of them; of exact ones before one that is not, 0: it is in that one's."""
 
     def __str__(self) -> str:
         return f"{self.kind} {self.layer} {self.before} → {self.after}"

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from netmorph.data import Dataset, Part, Split, batches
 from netmorph.edit import Base, Journal, rebuild
+from netmorph.edit.snapshot import before_of
 from netmorph.ensemble import tuning
 from netmorph.graph import Graph, trace
 from netmorph.measure.cost import Cost, cost
@@ -218,15 +219,19 @@ class Worker:
         score = partial(self._score, graph.model)
         # The score is measured where weights are inherited: that is where an edit must not move it.
         last = score() if job.inherit else 0.0
+        kept = 0  # of the last edits, those that keep the outputs: they are scored together, once
 
         def note(edited: Graph, shares: Sequence[float]) -> None:
-            nonlocal last
-            now = score() if job.inherit else 0.0
-            for entry, share in zip(edited.journal[-len(shares) :], shares, strict=True):
+            nonlocal last, kept
+            made = edited.journal[-len(shares) :]
+            before = [before_of(entry) for entry in made]
+            is_exact = all(one is None or one.exact for one in before)  # only exact ones are made together
+            now = score() if job.inherit and not is_exact else last
+            for entry, share in zip(made, shares, strict=True):
                 told = entry.edit
                 kind = f"{told.kind} {told.method}"
                 edits.append(EditRecord(kind, told.layer, told.before, told.after, share, entry.error, now - last))
-            last = now
+            last, kept = now, kept + len(made) if is_exact else 0
 
         for _ in range(job.generations):
             graph = mutate(
@@ -238,6 +243,9 @@ class Worker:
                 guide=job.guide,
                 samples=partial(self._samples, seed=job.seed),
             )
+        if kept and job.inherit:
+            jump = score() - last
+            edits[-kept:] = [replace(edit, jump=jump) for edit in edits[-kept:]]
         return graph
 
     def _asked(self, id: int, model: nn.Module) -> float | None:
