@@ -312,7 +312,9 @@ def test_an_image_that_cannot_be_decoded_is_named(tmp_path, workers, content):
     bad.write_bytes(content)
     options = {"mean": (0, 0, 0), "std": (1, 1, 1), "validation": 0, "workers": workers}
     dataset = opened(tmp_path / "data", tmp_path / "c", **options)
-    with pytest.raises(DataError, match=rf"^cannot decode {bad}: .*replace or remove that image$"):
+    with pytest.raises(
+        DataError, match=rf"^cannot decode {bad}: .*remove that image; or leave out what .*--skip-unreadable"
+    ):
         pixels(dataset.train)
     bad.unlink()
     with pytest.raises(DataError, match=rf"^cannot read {bad}: .*put the image back"):
@@ -334,7 +336,7 @@ def test_folders_that_cannot_be_streamed(tmp_path):
     with pytest.raises(DataError, match="empty holds no images"):
         stream(tmp_path / "data", size=8)
     shutil.rmtree(tmp_path / "data" / "train")
-    with pytest.raises(DataError, match=r"no labels: expected .*train/<class>"):
+    with pytest.raises(DataError, match=r"data has val, but no train: expected .*train/<class>"):
         stream(tmp_path / "data", size=8)
     write_imagenet(tmp_path / "one", {"train": 2})
     for name in CLASSES[1:]:
@@ -354,6 +356,7 @@ def test_folders_that_cannot_be_streamed(tmp_path):
         ({"short_side": 0}, "short_side must be at least 1"),
         ({"workers": -1}, "workers must be 0 or more, got -1"),
         ({"cache_limit": -1}, "cache_limit must be 0 or more"),
+        ({"skip_unreadable": -1}, "skip_unreadable must be 0 or more images, got -1"),
         ({"train_size": 2}, "train_size must be between 3"),
     ],
 )

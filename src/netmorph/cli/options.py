@@ -52,6 +52,15 @@ Stream = Annotated[
         rich_help_panel=DATA,
     ),
 ]
+SkipUnreadable = Annotated[
+    int | None,
+    typer.Option(
+        min=0,
+        help="With --stream: read all images once before training, and leave out up to so many that cannot be read, "
+        "which are counted and named; more end the command. If not given: the first one that training meets ends it.",
+        rich_help_panel=DATA,
+    ),
+]
 TaskOption = Annotated[
     str | None,
     typer.Option(
@@ -246,6 +255,7 @@ def data_config(context: typer.Context) -> DataConfig:
         train_size=told["train_size"],
         size=size(told["resize"]),
         streamed=told.get("stream", False),
+        skip_unreadable=told.get("skip_unreadable"),
         task=told["task"],
         target=told["target"],
         ignore=tuple(told["ignore"] or ()),

@@ -29,6 +29,7 @@ def train(
     window: options.Window = None,
     unit: options.Unit = None,
     stream: options.Stream = False,
+    skip_unreadable: options.SkipUnreadable = None,
     train_size: options.TrainSize = None,
     resize: options.Resize = None,
     pad: options.Pad = 0,
@@ -171,7 +172,7 @@ def train(
 
       netmorph train --data stdlib --option depth=1 --schedule stable --grow "at 50%: depth 4"
 
-      netmorph train --data ~/imagenet --stream --resize 224x224 --flip --model mypackage.nets:build --fast
+      netmorph train --data ~/imagenet --stream --resize 64x64 --flip --model inception_resnet_small --fast
 
       torchrun --nproc-per-node 2 -m netmorph train --data cifar10 --model resnet --device cuda
 
@@ -196,6 +197,8 @@ def train(
         dataset = None
         if resume is None:
             source = options.data_config(context)
+            if stream and skip_unreadable is not None:
+                tell(f"Reading all images in {data}, to find those that cannot be read")
             dataset = source.load()
             defaults = for_training(dataset)
             faster = {"bf16": bf16 or fast, "channels_last": channels_last or (fast and dataset.has_images)}

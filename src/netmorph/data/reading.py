@@ -17,6 +17,9 @@ from netmorph.data.encoded import Encoded
 from netmorph.data.image_cache import ImageCache
 from netmorph.data.images import ImageSize, decode_image
 
+# Images that a worker reads at a time: what is read ahead stays small however large a batch is.
+CHUNK = 64
+
 
 class Request(NamedTuple):
     """Images to read together: rows of the listing, and the seed of their crops (None: the middle)."""
@@ -125,10 +128,19 @@ class Workers:
         Raises:
             DataError: an image cannot be read, or a worker died.
         """
+        for images in self.attempts(requests, here=here):
+            if isinstance(images, DataError):
+                raise DataError(f"{images}; or leave out what cannot be read: skip_unreadable (--skip-unreadable)")
+            yield images
+
+    def attempts(self, requests: Iterable[Request], *, here: bool = False) -> Iterator[Tensor | DataError]:
+        """What `read` gives; of a request with images that cannot be read, what is wrong with the first of them.
+
+        Raises:
+            DataError: a worker died.
+        """
         here = here or self._count == 0 or multiprocessing.current_process().daemon
         for images, trouble in map(self._reader.__getitem__, requests) if here else self._pass(requests):
-            if isinstance(images, DataError):
-                raise images
             if trouble is not None and not self._warned:
                 self._warned = True
                 warnings.warn(f"images that are not yet kept are decoded in every epoch: {trouble}", stacklevel=2)
