@@ -21,6 +21,7 @@ BALANCED = "balanced"
 @app.command()
 def train(
     context: typer.Context,
+    data_given: options.DataGiven = None,
     data: options.Data = "digits",
     task: options.TaskOption = None,
     target: options.Target = None,
@@ -172,7 +173,7 @@ def train(
 
       netmorph train --data stdlib --option depth=1 --schedule stable --grow "at 50%: depth 4"
 
-      netmorph train --data ~/imagenet --stream --resize 64x64 --flip --model inception_resnet_small --fast
+      netmorph train --stream ~/imagenet --model inception_resnet_small --flip --fast
 
       torchrun --nproc-per-node 2 -m netmorph train --data cifar10 --model resnet --device cuda
 
@@ -198,7 +199,7 @@ def train(
         if resume is None:
             source = options.data_config(context)
             if stream and skip_unreadable is not None:
-                tell(f"Reading all images in {data}, to find those that cannot be read")
+                tell(f"Reading all images in {source.source}, to find those that cannot be read ...")
             dataset = source.load()
             defaults = for_training(dataset)
             faster = {"bf16": bf16 or fast, "channels_last": channels_last or (fast and dataset.has_images)}
@@ -214,7 +215,9 @@ def train(
                 # Part of what decides the numbers, because sums depend on it.
                 threads=threads or own_cores(),
             )
-            folder = session.create(run or session.free_folder(data), config, options.command_line(), world, dataset)
+            folder = session.create(
+                run or session.free_folder(source.source), config, options.command_line(), world, dataset
+            )
         else:
             options.refuse_others(context, {"resume", "tensorboard", "model"})
             folder, config = resume, session.begun_with(resume, TrainConfig, model=start(model, {})[0])

@@ -54,7 +54,11 @@ NUMBERS = Takes((3, 32, 32), 10, lambda shape, classes, generator: torch.randn(s
 TOKENS = Takes((64,), 256, lambda shape, classes, generator: torch.randint(classes, shape, generator=generator))
 
 # Of the networks that take something else than `NUMBERS`.
-TAKES = {"gpt": TOKENS, "inception_resnet_v2": Takes((3, 299, 299), 1000, NUMBERS.draw)}
+TAKES = {
+    "gpt": TOKENS,
+    "inception_resnet_v2": Takes((3, 299, 299), 1000, NUMBERS.draw),
+    "inception_resnet_small": Takes((3, 64, 64), 200, NUMBERS.draw),
+}
 
 
 def takes(name: str) -> Takes:
