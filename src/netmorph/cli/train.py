@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -192,7 +193,8 @@ def train(
         require("tensorboard", "tensorboard")
     with joined() as world:
         if world.rank > 0:  # of the processes that torchrun started; the first one tells them, and the user, all
-            with ends_tidily(lambda: None):
+            with ends_tidily(lambda: None), warnings.catch_warnings():
+                warnings.simplefilter("ignore")
                 train_along(world)
             return
         dataset = None
