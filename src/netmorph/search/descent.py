@@ -10,7 +10,7 @@ from netmorph.policy.selection import Candidate, select
 from netmorph.run.names import ArmName
 from netmorph.run.ranking import trained
 from netmorph.run.rows import NetworkRecord
-from netmorph.search.jobs import Birth, Training
+from netmorph.search.jobs import Birth, Learning
 from netmorph.search.networks import Networks
 from netmorph.search.planning import Planner, Round
 from netmorph.search.weights import WEIGHTS, Weights
@@ -44,19 +44,19 @@ class Evolution:
         births = self.weights.births(planner, parents, round)
         return planner.bear(births, self.name, round.number, self.weights.epochs(planner.config))
 
-    def jobs(self, planned: Sequence[NetworkRecord]) -> list[Training]:
+    def jobs(self, planned: Sequence[NetworkRecord]) -> list[Learning]:
         """Founders until they have converged; children as their weights ask for."""
         founders = [network for network in planned if network.parent is None]
         children = [network for network in planned if network.parent is not None]
         return [
             *(self.planner.from_scratch(network) for network in founders),
-            *self.weights.jobs(self.planner.config, children),
+            *self.weights.jobs(self.planner, children),
         ]
 
     def choose(self, number: int) -> list[int]:
         """The best of the population and of what the round has made."""
         networks = self.planner.networks
-        latest = [*networks.survivors(self.name), *networks.in_round(self.name, number)]
+        latest = self.weights.latest(networks.survivors(self.name), networks.in_round(self.name, number))
         return chosen(self.planner, candidates(networks, latest))
 
     def parents(self) -> Iterable[int]:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from netmorph.run.config import EvolveConfig
 from netmorph.run.names import Inheritance
+from netmorph.run.ranking import trained
 from netmorph.run.rows import NetworkRecord
-from netmorph.search.jobs import Birth, Training
+from netmorph.search.jobs import Birth, Joint, Learning, Training
 from netmorph.search.planning import Planner, Round
 
 
@@ -24,8 +25,12 @@ class Weights(Protocol):
         """
         ...
 
-    def jobs(self, config: EvolveConfig, children: Sequence[NetworkRecord]) -> list[Training]:
+    def jobs(self, planner: Planner, children: Sequence[NetworkRecord]) -> Sequence[Learning]:
         """What trains the children of a round; each is in one job."""
+        ...
+
+    def latest(self, survivors: Sequence[NetworkRecord], made: Sequence[NetworkRecord]) -> list[NetworkRecord]:
+        """What the next population is chosen of: the last one, and what the round has made."""
         ...
 
     def epochs(self, config: EvolveConfig) -> int:
@@ -41,9 +46,13 @@ class Inherited:
         """See `Weights`."""
         return _children(planner, parents, round, inherit=True)
 
-    def jobs(self, config: EvolveConfig, children: Sequence[NetworkRecord]) -> list[Training]:
+    def jobs(self, planner: Planner, children: Sequence[NetworkRecord]) -> Sequence[Learning]:
         """See `Weights`."""
-        return [Training(child.id, child.seed, config.recipe.epochs) for child in children]
+        return [Training(child.id, child.seed, planner.config.recipe.epochs) for child in children]
+
+    def latest(self, survivors: Sequence[NetworkRecord], made: Sequence[NetworkRecord]) -> list[NetworkRecord]:
+        """See `Weights`."""
+        return [*survivors, *made]
 
     def epochs(self, config: EvolveConfig) -> int:
         """See `Weights`."""
@@ -58,18 +67,68 @@ class Fresh:
         """See `Weights`."""
         return _children(planner, parents, round, inherit=False)
 
-    def jobs(self, config: EvolveConfig, children: Sequence[NetworkRecord]) -> list[Training]:
+    def jobs(self, planner: Planner, children: Sequence[NetworkRecord]) -> Sequence[Learning]:
         """See `Weights`."""
-        return [
-            Training(child.id, child.seed, config.start_epochs, patience=config.start_patience) for child in children
-        ]
+        return [planner.from_scratch(child) for child in children]
+
+    def latest(self, survivors: Sequence[NetworkRecord], made: Sequence[NetworkRecord]) -> list[NetworkRecord]:
+        """See `Weights`."""
+        return [*survivors, *made]
 
     def epochs(self, config: EvolveConfig) -> int:
         """See `Weights`."""
         return config.start_epochs
 
 
-WEIGHTS: Mapping[Inheritance, Weights] = {Inheritance.INHERITED: Inherited(), Inheritance.FRESH: Fresh()}
+@dataclass(frozen=True)
+class Shared:
+    """Children and their parents have the very same weights where an edit left them as they were, and train them.
+
+    The population lives on in the round, as copies, so that all of a round is trained together: for each network as
+    many epochs as a child has, on average. Networks of different founders have nothing in common; each family is a job.
+    """
+
+    def births(self, planner: Planner, parents: Sequence[int], round: Round) -> list[Birth]:
+        """See `Weights`: first a copy of each parent, which stands for it from now on."""
+        copies = [
+            Birth(
+                round.following + index,
+                parent,
+                planner.seed(round.number, round.children + index),
+                generations=0,
+                shared=True,
+            )
+            for index, parent in enumerate(parents)
+        ]
+        behind = replace(round, following=round.following + len(copies))
+        return [*copies, *(replace(birth, shared=True) for birth in _children(planner, parents, behind, inherit=True))]
+
+    def jobs(self, planner: Planner, children: Sequence[NetworkRecord]) -> Sequence[Learning]:
+        """See `Weights`: one for each family."""
+        families: dict[int, list[NetworkRecord]] = {}
+        for child in children:
+            assert child.parent is not None
+            families.setdefault(planner.networks.family(child.parent), []).append(child)
+        return [
+            Joint(tuple(child.id for child in family), family[0].seed, planner.config.recipe.epochs)
+            for family in families.values()
+        ]
+
+    def latest(self, survivors: Sequence[NetworkRecord], made: Sequence[NetworkRecord]) -> list[NetworkRecord]:
+        """See `Weights`: a parent only where no copy of it was trained on, for that is the same network."""
+        gone_on = {network.parent for network in trained(made) if not network.edits}
+        return [*(network for network in survivors if network.id not in gone_on), *made]
+
+    def epochs(self, config: EvolveConfig) -> int:
+        """See `Weights`."""
+        return config.recipe.epochs
+
+
+WEIGHTS: Mapping[Inheritance, Weights] = {
+    Inheritance.INHERITED: Inherited(),
+    Inheritance.FRESH: Fresh(),
+    Inheritance.SHARED: Shared(),
+}
 
 
 def _children(planner: Planner, parents: Sequence[int], round: Round, inherit: bool) -> list[Birth]:
