@@ -7,11 +7,24 @@ each step:       a network is drawn, and moves its segments     (training)
 
 from netmorph.sharing.files import PoolError
 from netmorph.sharing.origins import Kept, Origins
-from netmorph.sharing.pool import Piece, Pool, Whole, assembled, born, founded, joined, of_these, shared, size
+from netmorph.sharing.pool import (
+    Composition,
+    Piece,
+    Pool,
+    Whole,
+    assembled,
+    born,
+    founded,
+    joined,
+    of_these,
+    shared,
+    size,
+)
 from netmorph.sharing.training import Choose, Learnt, by_rank, train_together, uniform
 
 __all__ = [
     "Choose",
+    "Composition",
     "Kept",
     "Learnt",
     "Origins",
