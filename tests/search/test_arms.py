@@ -16,9 +16,11 @@ from netmorph.run.ranking import ranked, spent
 from netmorph.run.records import Records
 from netmorph.run.rows import NetworkRecord
 from netmorph.search.arms import ARMS
+from netmorph.search.descent import Evolution
 from netmorph.search.evolution import evolve
 from netmorph.search.jobs import Birth, Job, Training, handler
 from netmorph.search.planning import EvolutionError, Planner, Round
+from netmorph.search.weights import Fresh
 from netmorph.workers.executor import Inline
 from tests.search.test_evolution import Faulty, Stopped
 from tests.train.tiny import CONFIG, open_or_create, run, told, weights
@@ -140,3 +142,21 @@ def test_a_run_with_a_further_arm_goes_on_to_the_same_end(finished: Path, tmp_pa
     assert len(seen) > 20
     assert told(tmp_path) == told(finished)
     assert weights(tmp_path) == weights(finished)
+
+
+def test_several_evolutions_of_one_run_are_compared_at_equal_flops(tmp_path: Path) -> None:
+    fresh = partial(Evolution, weights=Fresh(), name="fresh")
+    with open_or_create(tmp_path) as records:
+        executor = Inline(partial(handler, tmp_path, CONFIG))
+        result = evolve(tmp_path, CONFIG, CONFIG.data.load(), records, executor, arms=(Evolution.of, fresh))
+    lead, other = of(tmp_path, "evolve"), of(tmp_path, "fresh")
+    largest = max(network.training_flops for network in other)
+    assert 0 <= spent(other) - spent(lead) < largest
+    assert [network.parent for network in other[: CONFIG.founders]] == [None] * CONFIG.founders
+    mine = {network.id for network in other}
+    children = other[CONFIG.founders :]
+    assert children
+    assert all(network.parent in mine and network.edits for network in children)
+    with Records.open(tmp_path) as records:
+        assert all(len(records.epochs(network.id)) == CONFIG.start_epochs for network in children)
+    assert result.baselines["fresh"].ensemble is not None

@@ -85,6 +85,8 @@ class RandomSearch:
         earlier = self.planner.networks.totals(self.name)
         missing = round.target - earlier.flops[State.TRAINED]
         made: list[NetworkRecord] = []
+        if missing <= 0:
+            return made
         # Of those that converge before their end, it takes more to have had as much.
         while (
             missing > self.planner.start_share * spent(made)

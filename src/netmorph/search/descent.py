@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from netmorph.policy.selection import Candidate, select
-from netmorph.run.names import ArmName
-from netmorph.run.ranking import trained
+from netmorph.run.names import ArmName, State
+from netmorph.run.ranking import spent, trained
 from netmorph.run.rows import NetworkRecord
 from netmorph.search.jobs import Birth, Learning
 from netmorph.search.networks import Networks
@@ -16,14 +16,19 @@ from netmorph.search.planning import Planner, Round
 from netmorph.search.weights import WEIGHTS, Weights
 from netmorph.tasks import LOSS
 
+AT_MOST = 16  # times as many children in a round as the leading arm has, for one whose children take less to train
+
 
 @dataclass(frozen=True)
 class Evolution:
     """Children of the best, by edits.
 
+    A run may have several, to compare them: the first arm of the run leads, the others are baselines with founders of
+    their own, and get as many training FLOPs.
+
     Attributes:
         weights: what children have of their parents' weights, and how they are trained.
-        name: several evolutions of one run, to be compared, go by different names.
+        name: each of a run has another one.
     """
 
     planner: Planner
@@ -37,12 +42,20 @@ class Evolution:
 
     def plan(self, round: Round) -> list[NetworkRecord]:
         """The founders, equal but for their random weights; later children of each survivor in turn."""
-        planner = self.planner
         if round.number == 0:
             return self._founders(round)
-        parents = [network.id for network in planner.networks.survivors(self.name)]
-        births = self.weights.births(planner, parents, round)
-        return planner.bear(births, self.name, round.number, self.weights.epochs(planner.config))
+        parents = [network.id for network in self.planner.networks.survivors(self.name)]
+        if not parents:
+            return []
+        if round.target == 0:  # it leads
+            return self._born(self.weights.births(self.planner, parents, round), round)
+        known, made = self.planner.networks.totals(self.name), list[NetworkRecord]()
+        missing = round.target - known.flops[State.TRAINED]
+        for birth in self.weights.births(self.planner, parents, replace(round, children=AT_MOST * round.children)):
+            if spent(made) >= missing:
+                break
+            made += self._born([birth], round)
+        return made
 
     def jobs(self, planned: Sequence[NetworkRecord]) -> list[Learning]:
         """Founders until they have converged; children as their weights ask for."""
@@ -62,6 +75,9 @@ class Evolution:
     def parents(self) -> Iterable[int]:
         """The population, where children are trained on from it."""
         return [network.id for network in self.planner.networks.survivors(self.name)]
+
+    def _born(self, births: Sequence[Birth], round: Round) -> list[NetworkRecord]:
+        return self.planner.bear(births, self.name, round.number, self.weights.epochs(self.planner.config))
 
     def _founders(self, round: Round) -> list[NetworkRecord]:
         config = self.planner.config

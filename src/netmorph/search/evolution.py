@@ -168,7 +168,9 @@ class _Run:
             founders = self.lead.plan(Round(0, START, self.config.founders, 0))
             if founders[0].state == State.FAILED:
                 raise EvolutionError(f"the start network could not be made: {founders[0].failure}")
-            self._plan(founders)
+            with self.records.transaction():
+                self._plan(founders)
+                self._plan(self._evened(0, 0, self.networks.next_id, 0))
         self._train_planned(0)
         start = self.networks[START]
         if start.state != State.TRAINED:
@@ -210,7 +212,7 @@ class _Run:
     def even_out(self) -> None:
         """Make up for what failed networks left the baselines short of in the last round."""
         number = int(self.records.meta("round"))
-        for _ in range(EVENING_TRIES):
+        for _ in range(EVENING_TRIES if number else 0):  # there is no baseline to founders
             if not self.networks.planned():
                 planned = self._evened(number, 0, self.networks.next_id, self.networks.totals(self.lead.name).spent)
                 if not planned:
@@ -250,9 +252,9 @@ class _Run:
         return [*planned, *self._evened(number, len(planned), following + len(planned), target)]
 
     def _evened(self, number: int, children: int, following: int, target: int) -> list[NetworkRecord]:
-        """What the baselines need until each has had `target` training FLOPs; there is none beside the founders."""
+        """What the baselines need until each has had `target` training FLOPs; in round 0, founders of their own."""
         planned: list[NetworkRecord] = []
-        for arm in self.baselines if number else ():
+        for arm in self.baselines:
             planned += arm.plan(Round(number, following + len(planned), children, target))
         return planned
 

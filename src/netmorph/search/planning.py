@@ -32,7 +32,7 @@ class Round:
         number: of the round, 0 for the networks that a run starts from.
         following: the first id that is free.
         children: how many networks the leading arm makes.
-        target: training FLOPs that a baseline has had at the end of the round.
+        target: training FLOPs that a baseline has had at the end of the round; 0 for the leading arm, and in round 0.
     """
 
     number: int

@@ -1,0 +1,316 @@
+"""Evolution beside what it is compared with, at equal training FLOPs: all arms of a run in one, seed after seed.
+
+    python -m benchmarks.evolution FOLDER [--data digits mnist cifar10] [--seeds 5] [--workers 2]
+    python -m benchmarks.evolution FOLDER --tables
+
+A run for each data set and seed lies in FOLDER/DATA-SEED and is an ordinary one: stopped, it goes on where it was. What
+its networks do on the test set is asked at its end and kept in FOLDER/rows.jsonl, a line for each arm of each run.
+The digits are cross-validated: as many folds as seeds, each of which is the test set once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from itertools import accumulate
+from pathlib import Path
+from typing import Any
+
+import moocore
+import numpy as np
+import torch
+
+from benchmarks._intervals import interval
+from benchmarks.engine import machine_line
+from netmorph.data import Dataset, Split
+from netmorph.run.budget import Budget
+from netmorph.run.config import DataConfig, EvolveConfig
+from netmorph.run.final_test import FinalTest
+from netmorph.run.names import Inheritance, State
+from netmorph.run.ranking import front, ranked
+from netmorph.run.records import FILE_NAME, Records
+from netmorph.run.rows import NetworkRecord
+from netmorph.run.store import NetworkStore
+from netmorph.search.arms import NewArm
+from netmorph.search.baselines import Alone, RandomSearch
+from netmorph.search.descent import Evolution
+from netmorph.search.evolution import Progress, evolve
+from netmorph.search.jobs import Worker
+from netmorph.search.weights import WEIGHTS
+from netmorph.train.recipe import Recipe
+from netmorph.workers.executor import Processes
+
+FOLDS = 5
+FLOOR = {"digits": 0.9, "mnist": 0.9, "cifar10": 0.3}  # test accuracy from which on a hypervolume counts
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What is searched on one data set.
+
+    Attributes:
+        config: of a run; its seed and that of its data are set for each run.
+        cross_validated: the test set is a fold of all samples, chosen by the seed.
+    """
+
+    config: EvolveConfig
+    cross_validated: bool = False
+
+
+SETTINGS = {
+    "digits": Setting(
+        EvolveConfig(
+            data=DataConfig("digits"),
+            model="lenet5",
+            options={"width": 0.25},
+            recipe=Recipe(epochs=8, batch_size=32, learning_rate=5e-3),
+            founders=3,
+            start_epochs=24,
+            population=3,
+            children=6,
+            max_flops=0.2e6,
+            budget=Budget(flops=5e10),
+        ),
+        cross_validated=True,
+    ),
+    "mnist": Setting(
+        EvolveConfig(
+            data=DataConfig("mnist", train_size=5_000, validation=0.05),
+            model="lenet5",
+            options={"width": 0.25},
+            recipe=Recipe(epochs=2, batch_size=64, learning_rate=5e-3),
+            founders=3,
+            start_epochs=6,
+            population=3,
+            children=6,
+            max_flops=1.5e6,
+            budget=Budget(flops=4e11),
+        )
+    ),
+    "cifar10": Setting(
+        EvolveConfig(
+            data=DataConfig("cifar10", train_size=5_000, validation=0.04),
+            model="lenet5",
+            options={"width": 0.5},
+            recipe=Recipe(epochs=2, batch_size=64, learning_rate=3e-3, flip=True),
+            founders=3,
+            start_epochs=6,
+            population=3,
+            children=5,
+            max_flops=8e6,
+            budget=Budget(flops=9e11),
+        )
+    ),
+}
+
+
+def arms() -> dict[str, NewArm]:
+    """By the names under which they are recorded."""
+    others = {
+        str(kind): partial(Evolution, weights=WEIGHTS[kind], name=str(kind))
+        for kind in Inheritance
+        if kind != Inheritance.INHERITED
+    }
+    return {"evolve": Evolution.of, "alone": Alone, "random": RandomSearch, **others}
+
+
+# -- data -------------------------------------------------------------------------------------------------------------
+
+
+def load(config: EvolveConfig, cross_validated: bool) -> Dataset:
+    """The data of a run."""
+    dataset = config.data.load()
+    return fold(dataset, config.seed) if cross_validated else dataset
+
+
+def fold(dataset: Dataset, number: int) -> Dataset:
+    """The same samples, of which fold `number` of `FOLDS` is the test set and a share of the rest validates."""
+    parts = [part for part in (dataset.train, dataset.validation, dataset.test) if isinstance(part, Split)]
+    inputs, targets = (torch.cat([getattr(part, name) for part in parts]) for name in ("inputs", "targets"))
+    # In an order of their own: how the data was split before depends on the seed.
+    order = np.lexsort(inputs.flatten(1).numpy().T)
+    order = np.random.default_rng(0).permutation(order)
+    folds = np.array_split(order, FOLDS)
+    rest = np.random.default_rng(number).permutation(
+        np.concatenate([f for i, f in enumerate(folds) if i != number % FOLDS])
+    )
+    validating = len(dataset.validation)
+    chosen = rest[validating:], rest[:validating], folds[number % FOLDS]
+    train, validation, test = (Split(inputs[torch.from_numpy(i)], targets[torch.from_numpy(i)]) for i in chosen)
+    return replace(dataset, train=train, validation=validation, test=test)
+
+
+def worker(folder: Path, config: EvolveConfig, cross_validated: bool) -> Worker:
+    """What does the jobs of a run in a process of its own."""
+    return Worker(folder, config, load(config, cross_validated))
+
+
+# -- runs -------------------------------------------------------------------------------------------------------------
+
+
+def run(
+    folder: Path, config: EvolveConfig, cross_validated: bool, workers: int, watch: Callable[[Progress], None]
+) -> None:
+    """Make a run, or go on with it, to its end."""
+    dataset = load(config, cross_validated)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "networks").mkdir(exist_ok=True)
+    opened = Records.resume(folder) if (folder / FILE_NAME).exists() else Records.create(folder)
+    make = partial(worker, folder, config, cross_validated)
+    with opened as records, Processes(make, workers, 1) as executor:
+        evolve(folder, config, dataset, records, executor, watch, tuple(arms().values()))
+
+
+def rows(folder: Path, name: str, config: EvolveConfig, cross_validated: bool) -> Iterator[dict[str, Any]]:
+    """What each arm of a finished run has found."""
+    dataset = load(config, cross_validated)
+    asked = FinalTest(NetworkStore(folder, config.base(dataset), config.recipe), dataset)
+    with Records.open(folder) as records:
+        networks = [network for network in records.networks() if network.state == State.TRAINED]
+    start = networks[0]
+    highest = max(network.flops for network in networks)
+    by_arm = {arm: [network for network in networks if network.arm == arm] for arm in arms()}
+    by_arm["alone"] = [start, *by_arm["alone"]]
+    for arm, mine in by_arm.items():
+        best, survivors = ranked(mine)[0], [network for network in mine if network.survivor]
+        tested = [(network.flops, asked.numbers([network])["accuracy"]) for network in front(mine)]
+        yield {
+            "data": name,
+            "seed": config.seed,
+            "arm": arm,
+            "networks": len(mine),
+            "training_flops": sum(network.training_flops for network in mine),
+            "seconds": sum(network.seconds for network in mine),
+            "hypervolume": hypervolume(tested, FLOOR[name], start.flops, highest),
+            "front": tested,
+            "test": asked.numbers([best])["accuracy"],
+            "validation": best.score,
+            "flops": best.flops,
+            "parameters": best.parameters,
+            "ensemble": asked.numbers(survivors)["accuracy"] if survivors else None,
+            "members": [asked.numbers([network])["accuracy"] for network in survivors],
+            "course": course(mine, asked),
+        }
+
+
+def hypervolume(found: Sequence[tuple[int, float]], floor: float, cheapest: int, dearest: int) -> float:
+    """The share that networks, FLOPs and accuracy of each, dominate.
+
+    Of all from the start network's FLOPs to those of the run's dearest network, in logarithms, and from an accuracy of
+    `floor` to 1.
+    """
+    points = np.array([(np.log(max(flops, cheapest)), -accuracy) for flops, accuracy in found])
+    reference = np.log(dearest) + 1e-9, -floor
+    whole = (reference[0] - np.log(cheapest)) * (1 - floor)
+    return float(moocore.hypervolume(points, ref=reference)) / whole if whole else 0.0
+
+
+def course(networks: Sequence[NetworkRecord], asked: FinalTest) -> list[tuple[int, float]]:
+    """Training FLOPs so far, and the test accuracy of the network that is best on the validation set by then."""
+    spent = accumulate(network.training_flops for network in networks)
+    best = accumulate(networks, lambda one, other: ranked([one, other])[0])
+    return [(flops, asked.numbers([network])["accuracy"]) for flops, network in zip(spent, best, strict=True)]
+
+
+# -- tables -----------------------------------------------------------------------------------------------------------
+
+
+def tables(found: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    """A table for each data set."""
+    for name in dict.fromkeys(row["data"] for row in found):
+        mine = [row for row in found if row["data"] == name]
+        seeds = sorted({row["seed"] for row in mine})
+        yield f"\n{name}, {len(seeds)} runs\n"
+        columns = (
+            "arm",
+            "hypervolume",
+            "best network",
+            "its MFLOPs",
+            "ensemble",
+            "ensemble over its best member",
+            "networks",
+            "training TFLOPs",
+        )
+        yield f"| {' | '.join(columns)} |"
+        yield f"|{' --- |' * len(columns)}"
+        for arm in dict.fromkeys(row["arm"] for row in mine):
+            yield f"| {' | '.join(cells(arm, [row for row in mine if row['arm'] == arm]))} |"
+        yield from equal_accuracy(mine)
+
+
+def cells(arm: str, found: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Means and 95% intervals over the runs."""
+    joined = [row for row in found if row["ensemble"] is not None]
+    return [
+        arm,
+        interval([row["hypervolume"] for row in found], "{:.3f}"),
+        interval([100 * row["test"] for row in found], "{:.2f}"),
+        interval([row["flops"] / 1e6 for row in found], "{:.2f}"),
+        interval([100 * row["ensemble"] for row in joined], "{:.2f}") if joined else "",
+        interval([100 * (row["ensemble"] - max(row["members"])) for row in joined], "{:.2f}") if joined else "",
+        interval([row["networks"] for row in found], "{:.0f}"),
+        interval([row["training_flops"] / 1e12 for row in found], "{:.2f}"),
+    ]
+
+
+def equal_accuracy(found: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    """The share of the training FLOPs of fresh weights after which the others test as those do in the end."""
+    by_seed = {
+        seed: {row["arm"]: row for row in found if row["seed"] == seed}
+        for seed in sorted({row["seed"] for row in found})
+    }
+    for arm in dict.fromkeys(row["arm"] for row in found):
+        shares = []
+        for rows_of in by_seed.values():
+            goal, paid = rows_of["fresh"]["course"][-1][1], rows_of["fresh"]["training_flops"]
+            reached = [spent for spent, score in rows_of[arm]["course"] if score >= goal]
+            shares.append(min(reached) / paid if reached else None)
+        known = [share for share in shares if share is not None]
+        told = f"after {interval(known, '{:.2f}')} of their FLOPs" if known else "never"
+        yield f"{arm}: as fresh weights test in the end {told} ({len(known)} of {len(shares)} runs)"
+
+
+def main(arguments: Sequence[str] = ()) -> None:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.evolution", description=__doc__.partition("\n")[0])
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--data", nargs="+", choices=SETTINGS, default=[*SETTINGS])
+    parser.add_argument("--seeds", type=int, default=5, metavar="N")
+    parser.add_argument("--workers", type=int, default=2, metavar="N")
+    parser.add_argument("--tables", action="store_true", help="of what is there, without a run")
+    options = parser.parse_args(list(arguments))
+    kept = options.folder / "rows.jsonl"
+    found = [json.loads(line) for line in kept.read_text().splitlines()] if kept.exists() else []
+    if not options.tables:
+        print(machine_line(), flush=True)
+        done = {(row["data"], row["seed"]) for row in found}
+        for seed in range(options.seeds):
+            for name in options.data:
+                if (name, seed) in done:
+                    continue
+                setting = SETTINGS[name]
+                config = replace(setting.config, seed=seed, data=replace(setting.config.data, seed=seed))
+                folder = options.folder / f"{name}-{seed}"
+                run(folder, config, setting.cross_validated, options.workers, told(name, seed))
+                new = list(rows(folder, name, config, setting.cross_validated))
+                with kept.open("a") as file:
+                    file.write("".join(json.dumps(row) + "\n" for row in new))
+                found += new
+    print(*tables(found), sep="\n")
+
+
+def told(name: str, seed: int) -> Callable[[Progress], None]:
+    """A line for each round."""
+
+    def tell(progress: Progress) -> None:
+        if progress.finished:
+            print(f"{name} {seed}: round {progress.round}, {progress.seconds:.0f} s, best {progress.best}", flush=True)
+
+    return tell
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
