@@ -14,8 +14,9 @@ shared, covering  the same, selected by co-evolution: an image that a chosen net
 copies            each network has a copy of its parent's weights, and a fair share of the steps
 base, trained on  for as many training FLOPs as `shared` has had
 
-Survivors are chosen on held-out images. FOLDER/rows.jsonl gets a line for each arm that has ended, so that a stopped
-run goes on; `--report` tells what is there, without training.
+No network may have more than four times the FLOPs of the base. Survivors are chosen on held-out images.
+FOLDER/rows.jsonl gets a line for each arm that has ended, so that a stopped run goes on; `--report` tells what is
+there, without training.
 """
 
 from __future__ import annotations
@@ -49,7 +50,8 @@ from netmorph.train.optimizers import build_optimizer
 
 FIRST, STEPS, ROUNDS, SURVIVORS, NETWORKS = 5000, 5000, 15, 3, 10  # as published
 PUBLISHED = {"base": "70", "shared": "74", "shared, covering": "75 (ensemble)"}
-BATCH, CHANNELS, LOCALITY = 64, (12, 24, 24), 0.5
+BATCH, CHANNELS = 64, (12, 24, 24)
+LARGEST, TRIES = 4, 8  # FLOPs of a network, in those of the base; draws until it stays within
 RECIPE = Recipe(1, BATCH, "adam", learning_rate=3e-3, weight_decay=1e-6, schedule="constant")
 BASE, LONGER = "base", "base, trained on"
 
@@ -131,7 +133,7 @@ def shared(setting: Setting, pool: Pool, members: Members, seed: int) -> tuple[P
 
 def copies(setting: Setting, pool: Pool, members: Members, seed: int) -> tuple[Pool, dict[int, float], int]:
     """One after another; the pool tells who is whose child, and its weights are nobody's."""
-    each = round(setting.steps / len(members))
+    each = max(1, round(setting.steps / len(members)))
     for id, member in members.items():
         train(member.model, setting.part(each, seed + id), RECIPE, seed=seed, optimizer=member.optimizer)
     count = sum(value.numel() for member in members.values() for value in member.model.parameters())
@@ -171,13 +173,16 @@ def base(data: Dataset) -> nn.Module:
 
 
 def child(setting: Setting, parent: Member, edits: int, seed: Sequence[int]) -> tuple[Member, Origins]:
-    """A copy, with so many edits, and what tells where its weights come from."""
-    model, optimizer = copy.deepcopy((parent.model, parent.optimizer))
-    origins, journal = Origins(model), parent.journal
-    if edits:
-        graph = trace(model, examples(setting.data, model), journal)
-        generator = np.random.default_rng(seed)
-        journal = mutate(graph, generator, Mutation(edits, LOCALITY), optimizer=[optimizer, origins]).journal
+    """A copy, with up to so many edits, and what tells where its weights come from."""
+    limit, generator = LARGEST * setting.flops(base(setting.data)), np.random.default_rng(seed)
+    for left in reversed(range(TRIES)):
+        model, optimizer = copy.deepcopy((parent.model, parent.optimizer))
+        origins, journal = Origins(model), parent.journal
+        if edits and left:
+            graph = trace(model, examples(setting.data, model), journal)
+            journal = mutate(graph, generator, Mutation(edits), optimizer=[optimizer, origins]).journal
+        if setting.flops(model) <= limit:
+            break
     return Member(model, journal, optimizer), origins
 
 
