@@ -8,6 +8,7 @@ import benchmarks
 
 # They need a GPU, files of weights, or hours.
 APART = {
+    "store",  # which simulate runs
     "chain_agents",
     "chain_speed",
     "chains",
@@ -23,6 +24,7 @@ APART = {
     "shrink",
     "shrink_efficientnet",
     "shrink_resnet56",
+    "small_validation",
     "solve",
     "strangers",
     "tables",

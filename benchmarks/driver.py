@@ -6,7 +6,7 @@ the time of whole rounds, by the networks trained in them, once 100, 1,000 and 1
 
 import contextlib
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from statistics import median
@@ -20,10 +20,11 @@ from netmorph.run.budget import Budget
 from netmorph.run.config import EvolveConfig
 from netmorph.run.records import Records
 from netmorph.run.rows import EditRecord
+from netmorph.search.arms import ARMS, NewArm
 from netmorph.search.evolution import Progress, evolve
 from netmorph.search.jobs import Birth, Born, Done, Job, Trained
 from netmorph.train.history import Epoch, History
-from netmorph.workers.executor import Outcome
+from netmorph.workers.executor import Executor, Outcome
 
 RECORDED = (100, 1_000, 10_000)
 ROUNDS = 20  # so many are timed, from each number on
@@ -49,10 +50,10 @@ def born(job: Birth) -> Born:
     return Born(Cost(int(grown * 1e4), int(grown * 1e6), int(grown * 3e6)), edits if job.generations else ())
 
 
-def trained(seed: int) -> Trained:
+def trained(seed: int, epochs: int = EPOCHS, seconds: float = 1.0) -> Trained:
     accuracy = float(np.random.default_rng([seed, 1]).uniform(0.5, 1))  # not that of the size
-    epochs = (_epoch(epoch, accuracy * epoch / EPOCHS) for epoch in range(1, EPOCHS + 1))
-    return Trained(History(epochs), 1.0)
+    made = (_epoch(epoch, accuracy * epoch / epochs) for epoch in range(1, epochs + 1))
+    return Trained(History(made), seconds)
 
 
 def _epoch(number: int, accuracy: float) -> Epoch:
@@ -69,16 +70,31 @@ def main() -> None:
 
 def timed() -> Iterator[tuple[int, list[float]]]:
     """So many networks recorded, and seconds a network in each of the rounds after that."""
-    config = EvolveConfig(budget=Budget(rounds=10**9))
-    config = replace(config, start_epochs=EPOCHS, recipe=replace(config.recipe, epochs=EPOCHS))
-    dataset, seen = load("digits", seed=0), Rounds(RECORDED[-1])
-    with tempfile.TemporaryDirectory() as folder, Records.create(Path(folder)) as records:
-        (Path(folder) / "networks").mkdir()
-        with contextlib.suppress(Reached):
-            evolve(Path(folder), config, dataset, records, Instant(), seen)
+    seen = Rounds(RECORDED[-1])
+    with tempfile.TemporaryDirectory() as folder:
+        until_reached(Path(folder), config_of_epochs(EvolveConfig()), Instant(), seen)
     for recorded in RECORDED:
         first = next(index for index, (total, _, _) in enumerate(seen.rounds) if total >= recorded)
         yield recorded, [seconds / count for _, count, seconds in seen.rounds[first : first + ROUNDS]]
+
+
+def config_of_epochs(config: EvolveConfig) -> EvolveConfig:
+    """The same without an end, in which all networks train for `EPOCHS`."""
+    recipe = replace(config.recipe, epochs=EPOCHS)
+    return replace(config, budget=Budget(rounds=10**9), start_epochs=EPOCHS, recipe=recipe)
+
+
+def until_reached(
+    folder: Path,
+    config: EvolveConfig,
+    executor: Executor[Job, Done],
+    on_progress: Callable[[Progress], None],
+    arms: Sequence[NewArm] = ARMS,
+) -> None:
+    """Evolve in an empty folder until `on_progress` raises `Reached`: there are no networks to be tested at an end."""
+    (folder / "networks").mkdir()
+    with Records.create(folder) as records, contextlib.suppress(Reached):
+        evolve(folder, config, load("digits", seed=0), records, executor, on_progress, arms)
 
 
 class Rounds:

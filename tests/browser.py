@@ -15,7 +15,7 @@ needs_browser = pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromiu
 
 # The page lies in a frame, as no window is that narrow. It says in its title what came of it.
 _WRAPPER = """<!doctype html><meta charset="utf-8"><link rel="icon" href="data:,"><title></title>
-<body style="margin:0"><iframe style="width:{width}px;height:2000px;border:0" srcdoc="{page}"></iframe><script>
+<body style="margin:0"><iframe style="width:{width}px;height:2000px;border:0" {page}></iframe><script>
 onload = () => setTimeout(() => {{
   const frame = document.querySelector("iframe"), page = frame.contentDocument, root = page.documentElement
   for (const entry of page.querySelectorAll("details")) entry.open = true
@@ -26,9 +26,10 @@ onload = () => setTimeout(() => {{
     paper: look.backgroundColor,
     ink: [look.color, ...texts.map(text => frame.contentWindow.getComputedStyle(text).fill)],
     nameless: page.querySelectorAll("svg[role=img]:not(:has(title)), svg:not([role]), img:not([alt])").length,
-    pictures: page.querySelectorAll("svg[role=img]").length,
+    pictures: page.querySelectorAll("svg[role=img], canvas[aria-label]").length,
+    text: page.body.innerText,
   }})
-}}, 200)
+}}, {wait})
 </script>"""
 
 
@@ -37,14 +38,29 @@ def looked_at(page: Path, folder: Path, *, dark: bool, width: int = 390) -> dict
 
     Returns:
         "overflow" in px of what stands out to the right, "paper" and "ink" as [red, green, blue], the number of
-        "pictures", of "nameless" ones without an alternative text, and all "messages" on the console.
+        "pictures", of "nameless" ones without an alternative text, its "text", and all "messages" on the console.
     """
     wrapper = folder / f"{page.parent.name}-{page.stem}-{dark}.html"
-    wrapper.write_text(_WRAPPER.format(width=width, page=html.escape(page.read_text())))
+    wrapper.write_text(framed(f'srcdoc="{html.escape(page.read_text())}"', width))
+    return told_by(wrapper.as_uri(), folder, dark=dark)
+
+
+def framed(page: str, width: int, wait: int = 200) -> str:
+    """A page around a page, which says what that is like.
+
+    Args:
+        page: where the inner one is, as an attribute of an `iframe`.
+        wait: ms from when it is loaded until it is looked at.
+    """
+    return _WRAPPER.format(width=width, page=page, wait=wait)
+
+
+def told_by(address: str, folder: Path, *, dark: bool) -> dict[str, Any]:
+    """What the page that `framed` made says, see `looked_at`."""
     assert CHROMIUM is not None
     scheme = f"--blink-settings=preferredColorScheme={0 if dark else 1}"
     flags = ["--headless", "--no-sandbox", "--disable-gpu", "--enable-logging=stderr", "--virtual-time-budget=5000"]
-    command = [CHROMIUM, *flags, scheme, f"--user-data-dir={folder / 'profile'}", "--dump-dom", wrapper.as_uri()]
+    command = [CHROMIUM, *flags, scheme, f"--user-data-dir={folder / 'profile'}", "--dump-dom", address]
     done = subprocess.run(command, capture_output=True, text=True, timeout=180, check=True)
     title = re.search("<title>(.*?)</title>", done.stdout)
     assert title is not None

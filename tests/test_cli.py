@@ -614,7 +614,8 @@ def test_options_that_a_resumed_run_would_ignore_are_refused(netmorph: Program, 
     refused = netmorph("evolve", "--resume", "run", "--children", "9", "--seed", "1")
     assert refused.code == 1
     assert refused.err.startswith("Error: --children, --seed cannot be given with --resume")
-    longer = netmorph("evolve", "--resume", "run", "--budget", "2rounds", "--workers", "1")
+    longer = netmorph("evolve", "--resume", "run", "--budget", "2rounds", "--workers", "1", "--watch")
+    assert "Watch run in the browser: http://127.0.0.1:" in longer.out
     assert longer.code == 0
     assert "finished, round 2" in longer.out
     assert "Best network: run/networks/" in longer.out

@@ -35,7 +35,7 @@ LEVELS = (
     ("run", "shrink", "chain"),
     ("search", "report"),
     ("session", "shrinking", "chaining", "ranks", "reproduce"),
-    ("watch", "plot", "extending"),
+    ("watch", "plot", "live", "extending"),
     ("",),  # the face, `netmorph` itself
     ("cli",),
     ("__main__",),

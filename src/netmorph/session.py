@@ -114,6 +114,7 @@ def create(
         records.set_meta("normalization", dataset.preparation.describe())
         records.set_meta("criterion", asdict(dataset.task.chooses))
         records.set_meta("exhibit", dataset.task.exhibit)
+        records.set_meta("validation_samples", len(dataset.validation))
         records.set_meta("machine", machine())
         records.set_meta("versions", versions())
         records.set_meta("status", Status.INTERRUPTED)

@@ -62,6 +62,26 @@ def test_records_come_back_as_they_went_in(tmp_path: Path) -> None:
         assert records.meta("result") is None
 
 
+def test_questions_about_few_networks_read_no_others(tmp_path: Path) -> None:
+    start, child, waiting = network(1), network(2, parent=1, round=1), network(3, parent=2, round=2, state="planned")
+    longer = replace(waiting, id=4, training_flops=2 * waiting.training_flops)
+    failed = [network(id, 1, round=1, state="failed", failure="loss is nan") for id in (5, 6)]
+    with Records.create(tmp_path / "run") as records:
+        for record in (start, child, waiting, longer, *failed, network(7, state="failed", failure="a kill")):
+            records.put_network(record)
+        records.set_survivors("evolve", [1, 2])
+        start, child = replace(start, survivor=True), replace(child, survivor=True)
+        assert (records.network(2), records.network(8), records.network(10**30)) == (child, None, None)
+        assert records.ancestry(3) == [start, child, waiting]
+        assert records.ancestry(8) == []
+        assert records.queue(10) == [longer, waiting]
+        assert records.queue(1) == [longer]
+        assert records.failures(10) == [("a kill", 1, 7), ("loss is nan", 2, 6)]
+        assert records.survivors() == [1, 2]
+        assert [outline.id for outline in records.outlines(3)] == [3, 4, 5, 6, 7]
+        assert records.outlines()[0] == (1, "evolve", 0, None, "trained", 1000, 20000, 10**15, 1.5, 0.9)
+
+
 def test_put_network_replaces_the_record_and_keeps_its_epochs(tmp_path: Path) -> None:
     with Records.create(tmp_path) as records:
         records.put_network(network(0, state="planned", score=None))
@@ -251,7 +271,7 @@ def test_records_of_another_version_are_refused(tmp_path: Path) -> None:
     with sqlite3.connect(tmp_path / "run.sqlite") as connection:
         connection.execute("PRAGMA user_version = 99")
     connection.close()
-    with pytest.raises(RecordsError, match=r"version 99; this netmorph reads version 2"):
+    with pytest.raises(RecordsError, match=r"version 99; this netmorph reads version 3"):
         Records.open(tmp_path)
 
 

@@ -13,7 +13,7 @@ from netmorph.measure.cost import cost
 from netmorph.report.summary import summary
 from netmorph.run.budget import Budget
 from netmorph.run.config import DataConfig
-from netmorph.run.names import Inheritance
+from netmorph.run.names import Inheritance, Selecting
 from netmorph.run.records import Records
 from netmorph.run.rows import NetworkRecord
 from netmorph.run.store import NetworkStore, pool_with
@@ -31,6 +31,7 @@ SHARED = replace(
     CONFIG,
     data=DataConfig("digits", train_size=96, validation=0.05),
     weights=Inheritance.SHARED,
+    select=Selecting.RANK,
     start_epochs=1,
     children=2,
     budget=Budget(rounds=2),

@@ -22,6 +22,7 @@ from netmorph.cli import (  # noqa: F401 (their commands hang on the app)
     show,
     shrink,
     train,
+    watch,
 )
 from netmorph.cli.app import app, errors
 from netmorph.cli.wording import in_options

@@ -24,6 +24,7 @@ ORDER = (
     "train",
     "evolve",
     "shrink",
+    "watch",
     "show",
     "report",
     "plot",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -12,6 +13,7 @@ from netmorph.cli import options
 from netmorph.cli.app import BEGAN, Options, app, console, errors, quoted, tell
 from netmorph.cli.interrupt import ends_tidily
 from netmorph.cli.show import finish
+from netmorph.cli.watch import shown
 
 if TYPE_CHECKING:  # PyTorch is imported when a command needs it
     from netmorph.policy import Proposal
@@ -19,6 +21,7 @@ if TYPE_CHECKING:  # PyTorch is imported when a command needs it
 SEARCH = "Search"
 # Founders have converged when this part of their epochs brought nothing, and at least so many.
 WAITED, FEWEST_WAITED = 8, 5
+FEW_SAMPLES = 1000  # of a validation set: with fewer, the share of right answers tells networks badly apart
 
 
 @app.command()
@@ -68,6 +71,38 @@ def evolve(
             rich_help_panel=SEARCH,
         ),
     ] = "inherited",
+    select: Annotated[
+        str,
+        typer.Option(
+            help="Which networks live on: by Pareto rank, then those the front would miss most (front) or the best "
+            "scores (rank); by score alone (best); so that they cover the validation set together (cover).",
+            rich_help_panel=SEARCH,
+        ),
+    ] = "front",
+    against: Annotated[
+        str,
+        typer.Option(
+            help="What the score is weighed against: flops, parameters, or the measured latency.",
+            rich_help_panel=SEARCH,
+        ),
+    ] = "flops",
+    smooth: Annotated[
+        bool | None,
+        typer.Option(
+            "--smooth/--no-smooth",
+            help="Compare networks by the mean probability of the right answer, not by the share of right answers. If "
+            "not given: where validation has fewer than 1000 samples.",
+            rich_help_panel=SEARCH,
+        ),
+    ] = None,
+    max_age: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="Rounds after which a network dies, however good; as long as it is good if not given.",
+            rich_help_panel=SEARCH,
+        ),
+    ] = None,
     edits: Annotated[int, typer.Option(min=1, help="At most so many edits a child.", rich_help_panel=SEARCH)] = 4,
     locality: Annotated[
         float, typer.Option(help="At most this share of a child's parameters is new.", rich_help_panel=SEARCH)
@@ -119,13 +154,19 @@ def evolve(
     seed: options.Seed = 0,
     run: options.RunOption = None,
     resume: options.Resume = None,
+    watch: Annotated[
+        bool,
+        typer.Option(
+            "--watch", help="Show it in the browser while it runs, as netmorph watch does.", rich_help_panel=options.RUN
+        ),
+    ] = False,
 ) -> None:
     """Grow a population from a small network, by exact edits with inherited weights.
 
-    Each round the best networks, by validation accuracy (of values the error, of texts the loss) against FLOPs, get
-    children: copies that are widened or deepened without changing what they compute, and trained on for a few epochs.
-    Beside them, with as many training FLOPs, the start network is trained on alone, and random networks are trained
-    from scratch.
+    Each round the best networks, by validation accuracy (of values the error, of texts the loss) against FLOPs unless
+    --select says otherwise, get children: copies that are widened or deepened without changing what they compute, and
+    trained on for a few epochs. Beside them, with as many training FLOPs, the start network is trained on alone, and
+    random networks are trained from scratch.
 
     Ctrl-C, or even kill -9, loses at most the networks in training: go on with --resume.
 
@@ -151,7 +192,8 @@ def evolve(
     from netmorph.run.budget import Budget
     from netmorph.run.config import EvolveConfig
     from netmorph.run.defaults import START_FACTOR, for_evolution
-    from netmorph.run.names import inheritance
+    from netmorph.run.names import against as weighed_against
+    from netmorph.run.names import inheritance, selecting
     from netmorph.search.forecast import shortened
     from netmorph.watch import EvolutionWatch
 
@@ -178,6 +220,10 @@ def evolve(
             population=population,
             children=children,
             weights=inheritance(weights),
+            select=selecting(select),
+            against=weighed_against(against),
+            smooth=len(dataset.validation) < FEW_SAMPLES if smooth is None else smooth,
+            max_age=max_age,
             mutation=mutation,
             max_flops=max_flops,
             budget=limit,
@@ -194,7 +240,7 @@ def evolve(
         )
     else:
         folder = resume
-        options.refuse_others(context, {"resume", "budget", "workers", "proposal", "model"})
+        options.refuse_others(context, {"resume", "budget", "workers", "proposal", "model", "watch"})
         # That it is such a run, before anything is told.
         config = session.begun_with(folder, EvolveConfig, functions, start(model, {})[0])
         check_same_chain(model, config.options)
@@ -206,9 +252,10 @@ def evolve(
     go_on = f"\nInterrupted. Go on with: netmorph evolve --resume {quoted(folder)}{options.named_again(config.model)}"
     with (
         ends_tidily(lambda: tell(go_on, errors)),
-        EvolutionWatch(console, session.criterion(folder)) as watch,
+        shown(folder) if watch else nullcontext(),
+        EvolutionWatch(console, session.criterion(folder)) as progress,
     ):
-        page = session.evolve(folder, workers, watch, dataset, functions, BEGAN, config.model)
+        page = session.evolve(folder, workers, progress, dataset, functions, BEGAN, config.model)
     finish(folder, page)
 
 

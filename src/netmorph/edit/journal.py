@@ -149,7 +149,7 @@ def loaded(
         path: for messages.
         header: see `header_of`.
     """
-    return _made(path, _base_of(header), _journal_of(header), tensors, base)
+    return _made(path, base_in(header), _journal_of(header), tensors, base)
 
 
 def load_onto(path: str | Path, model: nn.Module, journal: Journal) -> Journal:
@@ -258,7 +258,7 @@ def _read(path: Path) -> tuple[Base | None, Journal, dict[str, Tensor]]:
     try:
         tensors, header = read_sealed(path, unsealed=True)
         if header["format"] in READABLE:
-            return _base_of(header), _journal_of(header), tensors
+            return base_in(header), _journal_of(header), tensors
     except FileNotFoundError:
         raise LoadError(f"there is no file {path}") from None
     except (DamagedFile, ForeignFile) as error:
@@ -277,7 +277,7 @@ def told_base(path: Path) -> Base | None:
         LoadError: it is no network that was saved by netmorph.
     """
     try:
-        return _base_of(read_told(path))
+        return base_in(read_told(path))
     except FileNotFoundError:
         raise LoadError(f"there is no file {path}") from None
     except (DamagedFile, ForeignFile) as error:
@@ -292,7 +292,8 @@ def _journal_of(header: dict[str, Any]) -> Journal:
     return tuple(Entry.from_json(entry) for entry in header["journal"])
 
 
-def _base_of(header: dict[str, Any]) -> Base | None:
+def base_in(header: dict[str, Any]) -> Base | None:
+    """What a header says that its network was built from, if anything."""
     told = header["base"]
     if not told:
         return None

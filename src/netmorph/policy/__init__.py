@@ -23,7 +23,7 @@ from netmorph.policy.mutation import Mutation, mutate
 from netmorph.policy.network_space import Network, Networks
 from netmorph.policy.proposals import Proposal, Weighted, exact
 from netmorph.policy.searches import Ageing, Bandit, Best, Mutate, Selected, at_random, front, local_search
-from netmorph.policy.selection import select
+from netmorph.policy.selection import by_cover, by_rank, by_score, by_volume, select
 from netmorph.policy.spaces import Judge, Judged, Move, Policy, Space, explore
 from netmorph.policy.surrogate import Surrogate, best_gain, front_gain, smoothed
 from netmorph.policy.table import Table, cells, macro
@@ -54,7 +54,11 @@ __all__ = [
     "Weighted",
     "at_random",
     "best_gain",
+    "by_cover",
     "by_gradient",
+    "by_rank",
+    "by_score",
+    "by_volume",
     "by_width",
     "cells",
     "divide",

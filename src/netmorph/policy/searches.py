@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from netmorph.errors import require
-from netmorph.policy.selection import Candidate, select
+from netmorph.policy.selection import Candidate, Order, by_volume, select
 from netmorph.policy.spaces import FOUND, Judged, Move, Space
 
 Point = TypeVar("Point", bound=Hashable)
@@ -47,14 +47,15 @@ class Best:
 
 @dataclass(frozen=True)
 class Selected:
-    """So many as `netmorph evolve` selects: by Pareto rank, then by score."""
+    """So many as `netmorph evolve` selects, see `netmorph.policy.selection`."""
 
     count: int
+    order: Order = by_volume
 
     def __call__(self, judged: Sequence[Judged[Any]]) -> list[int]:
         """See `Parents`."""
         candidates = [Candidate(index, one.score, one.cost, 0.0, 0) for index, one in enumerate(judged)]
-        return select(candidates, self.count, self.count)
+        return select(candidates, self.count, self.count, self.order)
 
 
 # -- policies ---------------------------------------------------------------------------------------------------------

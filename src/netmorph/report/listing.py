@@ -37,8 +37,7 @@ def network_table(records: Records) -> Table:
 
 def network_summary(records: Records, id: int) -> dict[str, Any]:
     """What `netmorph show --json RUN:ID` tells: all that is recorded of the network, its ancestors and its file."""
-    networks = records.networks()
-    chain = ancestry(networks, id)
+    chain = records.ancestry(id)
     told = {field: value for field, value in asdict(chain[-1]).items() if field != "edits"}
     return told | {
         "ancestors": [network.id for network in chain[:-1]],
@@ -51,7 +50,7 @@ def network_summary(records: Records, id: int) -> dict[str, Any]:
 def network_view(records: Records, id: int) -> Table:
     """One network of a run, and how it came about."""
     criterion = Criterion.of(records.meta("criterion"))
-    chain = ancestry(records.networks(), id)
+    chain = records.ancestry(id)
     network = chain[-1]
     view = Table(box=None, show_header=False, padding=(0, 2, 0, 0), pad_edge=False)
     view.add_column(style="bold")

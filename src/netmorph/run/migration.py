@@ -21,6 +21,10 @@ _STEPS = {
         ALTER TABLE epochs DROP COLUMN train_accuracy;
         ALTER TABLE epochs DROP COLUMN validation_loss;
     """,
+    2: """
+        ALTER TABLE networks ADD COLUMN latency REAL;
+        ALTER TABLE networks ADD COLUMN smoothed REAL;
+    """,
 }
 OLDEST = min(_STEPS)
 

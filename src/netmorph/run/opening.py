@@ -80,7 +80,10 @@ def best_id(folder: Path) -> int:
     """
     with Records.open(folder) as records:
         told = records.meta("result")
-        best = (result_of(records) if told is None else Result.from_json(told)).best if records.networks() else None
+        if told is not None:
+            best = Result.from_json(told).best
+        else:
+            best = result_of(records).best if records.outlines() else None
     if best is None:
         raise LoadError(f"the run in {folder} has trained no network yet; go on with it first")
     return best.id
@@ -107,11 +110,10 @@ def network_of(folder: Path, id: int) -> NetworkRecord:
         LoadError: it has no such network, or that is not trained.
     """
     with Records.open(folder) as records:
-        networks = {network.id: network for network in records.networks()}
-    found = networks.get(id)
-    if found is None or found.state != State.TRAINED:
-        trained = [network.id for network in networks.values() if network.state == State.TRAINED]
-        why = "has no network" if found is None else f"has not trained network {id}: {found.failure or found.state}. It"
-        there = f"{why} {id}; it has" if found is None else f"{why} has"
-        raise LoadError(f"the run in {folder} {there} {ranges(trained) or 'none yet'}")
-    return found
+        found = records.network(id)
+        if found is not None and found.state == State.TRAINED:
+            return found
+        trained = [network.id for network in records.outlines() if network.state == State.TRAINED]
+    why = "has no network" if found is None else f"has not trained network {id}: {found.failure or found.state}. It"
+    there = f"{why} {id}; it has" if found is None else f"{why} has"
+    raise LoadError(f"the run in {folder} {there} {ranges(trained) or 'none yet'}")

@@ -5,10 +5,10 @@ One process writes (the run's supervisor); any number read meanwhile. What belon
 
 Keys of `meta`: "title" (str), "command" (str), "config", "machine" and "versions" (dicts for the reader),
 "normalization" (how inputs are prepared), "criterion" (the fields of the number that chooses, see
-`netmorph.tasks.Criterion`), "exhibit" (what is shown of the test, a `netmorph.tasks.Exhibit`), "fingerprint" (of the
-data), "epoch_seconds" (of the start network, measured when the run was made), "arms" (their names), "status" (a
-`netmorph.run.names.Status`), "round" (int), "seconds" (wall time so far) and, written once at the end, "result" (see
-`netmorph.run.result`).
+`netmorph.tasks.Criterion`), "validation_samples" (int), "exhibit" (what is shown of the test, a
+`netmorph.tasks.Exhibit`), "fingerprint" (of the data), "epoch_seconds" (of the start network, measured when the run
+was made), "arms" (their names), "status" (a `netmorph.run.names.Status`), "round" (int), "seconds" (wall time so far)
+and, written once at the end, "result" (see `netmorph.run.result`).
 """
 
 import contextlib
@@ -17,7 +17,7 @@ import math
 import os
 import sqlite3
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, astuple, fields, replace
+from dataclasses import asdict, astuple, fields
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -26,14 +26,19 @@ from netmorph.errors import NetmorphError
 from netmorph.files import atomic_write
 from netmorph.run.migration import OLDEST, migrated
 from netmorph.run.names import State
-from netmorph.run.rows import EditRecord, EpochRecord, NetworkRecord
+from netmorph.run.rows import EditRecord, EpochRecord, Failures, NetworkRecord, Outline
 from netmorph.typed import check_fields, fits
 
 FILE_NAME = "run.sqlite"
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 _APPLICATION_ID = 0x6E6D7068  # "nmph": tells a run from any other SQLite file
-# A population is found without reading all networks of its arm. Runs of before get the index as they go on.
-_INDEX = "CREATE INDEX IF NOT EXISTS survivors ON networks (arm) WHERE survivor = 1"
+# A population, the queue and what failed are found without reading all networks. Runs of before get these indices as
+# they go on.
+_INDICES = (
+    "CREATE INDEX IF NOT EXISTS survivors ON networks (arm) WHERE survivor = 1",
+    "CREATE INDEX IF NOT EXISTS planned ON networks (id) WHERE state = 'planned'",
+    "CREATE INDEX IF NOT EXISTS failed ON networks (failure) WHERE state = 'failed'",
+)
 _SCHEMA = f"""
 PRAGMA journal_mode = WAL;
 PRAGMA application_id = {_APPLICATION_ID};
@@ -45,7 +50,7 @@ CREATE TABLE networks (
     state TEXT NOT NULL CHECK (state IN ('planned', 'trained', 'failed')),
     parameters INTEGER NOT NULL, flops INTEGER NOT NULL, training_flops INTEGER NOT NULL,
     seconds REAL NOT NULL, score REAL, numbers TEXT NOT NULL, survivor INTEGER NOT NULL,
-    edits TEXT NOT NULL, failure TEXT
+    edits TEXT NOT NULL, failure TEXT, latency REAL, smoothed REAL
 );
 CREATE TABLE epochs (
     network INTEGER NOT NULL REFERENCES networks (id), epoch INTEGER NOT NULL,
@@ -64,6 +69,7 @@ _META: dict[str, Any] = {
     "versions": dict[str, Any],
     "criterion": dict[str, Any],
     "exhibit": str,
+    "validation_samples": int,
     "fingerprint": str,
     "arms": list[str],
     "status": str,
@@ -126,7 +132,8 @@ class Records:
         connection.execute("PRAGMA synchronous = NORMAL")
         connection.execute("PRAGMA foreign_keys = ON")
         with _explained(path):
-            connection.execute(_INDEX)
+            for index in _INDICES:
+                connection.execute(index)
         return cls(path, connection)
 
     def close(self) -> None:
@@ -215,17 +222,56 @@ class Records:
 
     def networks(self, arm: str | None = None) -> list[NetworkRecord]:
         """The networks of an arm, or of all arms, by id."""
-        rows = self._query(
-            f"SELECT {_columns(NetworkRecord)} FROM networks WHERE ? IS NULL OR arm = ? ORDER BY id",
-            (arm, arm),
-        )
+        found = self._networks("SELECT {} FROM networks WHERE ? IS NULL OR arm = ? ORDER BY id", (arm, arm))
         with self._read():
-            found = [_network(row) for row in rows]
             if arm is None and (
                 lost := {network.parent for network in found} - {network.id for network in found} - {None}
             ):
                 raise ValueError(f"networks descend from {sorted(map(str, lost))}, which are not there")
         return found
+
+    def network(self, id: int) -> NetworkRecord | None:
+        """One network, if it is there."""
+        if not 0 <= id < 2**63:  # no integer of SQLite's
+            return None
+        return next(iter(self._networks("SELECT {} FROM networks WHERE id = ?", (id,))), None)
+
+    def ancestry(self, id: int, limit: int = -1) -> list[NetworkRecord]:
+        """The chain of parents that ends in a network, oldest first, or its last ones; empty if it is not there."""
+        chain = (
+            "WITH RECURSIVE chain (number, above) AS (SELECT id, parent FROM networks WHERE id = ? "
+            # A parent is older, so that a file that was changed cannot lead round in a circle.
+            "UNION ALL SELECT id, parent FROM networks JOIN chain ON id = above AND id < number LIMIT ?) "
+        )
+        found = "SELECT {} FROM networks WHERE id IN (SELECT number FROM chain) ORDER BY id"
+        return self._networks(chain + found, (id, limit))
+
+    def queue(self, limit: int) -> list[NetworkRecord]:
+        """The planned networks, the longest training first, as they are handed out."""
+        waiting = "SELECT {} FROM networks WHERE state = 'planned' ORDER BY training_flops DESC, id LIMIT ?"
+        return self._networks(waiting, (limit,))
+
+    def failures(self, limit: int) -> list[Failures]:
+        """Why networks failed, the latest reason first."""
+        rows = self._query(
+            "SELECT COALESCE(failure, ''), COUNT(*), MAX(id) FROM networks WHERE state = 'failed' "
+            "GROUP BY failure ORDER BY MAX(id) DESC LIMIT ?",
+            (limit,),
+        )
+        return [Failures(*row) for row in rows]
+
+    def survivors(self) -> list[int]:
+        """The ids of all populations."""
+        # Sorted here: to have them in this order, SQLite would walk through all networks.
+        return sorted(id for (id,) in self._query("SELECT id FROM networks WHERE survivor = 1", ()))
+
+    def outlines(self, first: int = 0) -> list[Outline]:
+        """What a picture of the run shows of its networks, by id, from `first` on: without edits and numbers, which
+        take longer to read than all the rest."""
+        names = ", ".join(Outline._fields)
+        return [
+            Outline(*row) for row in self._query(f"SELECT {names} FROM networks WHERE id >= ? ORDER BY id", (first,))
+        ]
 
     def epochs(self, network: int) -> list[EpochRecord]:
         """The epochs of a network in order; what was not a number or unknown is nan."""
@@ -246,6 +292,12 @@ class Records:
         with _explained(self.path):
             return self._connection.execute(sql, values).fetchall()
 
+    def _networks(self, sql: str, values: tuple[Any, ...]) -> list[NetworkRecord]:
+        """The networks that a question asks for, with `{}` in the place of their columns."""
+        rows = self._query(sql.format(_columns(NetworkRecord)), values)
+        with self._read():
+            return [_network(row) for row in rows]
+
     def _put(self, table: str, key: str, rows: list[dict[str, Any]]) -> None:
         if not rows:
             return
@@ -261,7 +313,7 @@ class Records:
             self._connection.executemany(sql, rows)
 
 
-_EDITS, _NUMBERS = ([field.name for field in fields(NetworkRecord)].index(name) for name in ("edits", "numbers"))
+_NAMES = [field.name for field in fields(NetworkRecord)]
 
 
 def _columns(record: type[NetworkRecord] | type[EpochRecord]) -> str:
@@ -269,10 +321,10 @@ def _columns(record: type[NetworkRecord] | type[EpochRecord]) -> str:
 
 
 def _network(row: tuple[Any, ...]) -> NetworkRecord:
-    network = NetworkRecord(*row)
-    edits = tuple(EditRecord(*values) for values in json.loads(row[_EDITS]))
-    numbers, state = json.loads(row[_NUMBERS]), State(network.state)
-    network = replace(network, state=state, edits=edits, numbers=numbers, survivor=bool(network.survivor))
+    told = dict(zip(_NAMES, row, strict=True))
+    edits = tuple(EditRecord(*values) for values in json.loads(told["edits"]))
+    numbers, state, survivor = json.loads(told["numbers"]), State(told["state"]), bool(told["survivor"])
+    network = NetworkRecord(**told | {"state": state, "edits": edits, "numbers": numbers, "survivor": survivor})
     for made in (network, *edits):
         check_fields(made)
     if network.parent is not None and not network.parent < network.id:

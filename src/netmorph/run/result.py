@@ -276,7 +276,9 @@ def result_of(records: Records, scores: Scores | None = None, seconds: float | N
     arms: defaultdict[str, list[NetworkRecord]] = defaultdict(list)
     for network in records.networks():
         arms[network.arm].append(network)
-    evolved, number = arms.pop(ArmName.EVOLVE, []), records.meta("round")
+    evolved = arms.pop(ArmName.EVOLVE, [])
+    # Where the old die, the best may be among the dead.
+    number = None if (records.meta("config") or {}).get("max_age") else records.meta("round")
     survivors = _survivors(evolved)
     found: dict[str, NetworkRecord | None] = {ArmName.EVOLVE: best(_standing(evolved, number))}
     found |= {name: _champion(evolved[0], networks, number) for name, networks in arms.items()}

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from netmorph.run.names import State
 
@@ -54,6 +55,36 @@ class NetworkRecord:
     """Part of the population that the last round selected."""
     edits: tuple[EditRecord, ...]
     failure: str | None
+    latency: float | None = None
+    """Seconds of a forward for one sample, measured where the network was born; None where nobody asked."""
+    smoothed: float | None = None
+    """The mean over the validation set of the probability of the right answer; None where nobody asked. Where it is
+    there, networks are compared by it: a small set tells it better than the share that is right."""
+
+
+class Outline(NamedTuple):
+    """What a picture of a whole run shows of one network; see `NetworkRecord`."""
+
+    id: int
+    arm: str
+    round: int
+    parent: int | None
+    state: str
+    parameters: int
+    flops: int
+    training_flops: int
+    seconds: float
+    score: float | None
+
+
+class Failures(NamedTuple):
+    """The networks that failed for one reason."""
+
+    reason: str
+    networks: int
+    """How many."""
+    latest: int
+    """The newest id among them."""
 
 
 @dataclass(frozen=True)

@@ -1,22 +1,24 @@
 """The networks of a run on disk: weights with their journal, and the optimizer's state beside them."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from netmorph.edit import Base, Journal
-from netmorph.edit.journal import header_of, load, loaded, save
+from netmorph.edit.journal import base_in, header_of, load, loaded, save, told_base
 from netmorph.files import atomic_write, remove_unfinished
 from netmorph.run.names import Stage
 from netmorph.sharing import Pool, founded, joined, of_these
 from netmorph.sharing.files import Own, load_pool, network_in, networks_in, save_pool
-from netmorph.tensor_files import write_sealed
+from netmorph.tensor_files import read_sealed, write_sealed
 from netmorph.train import checkpoint
 from netmorph.train.optimizer_state import pack_optimizer, unpack_optimizer
 from netmorph.train.optimizers import build_optimizer
 from netmorph.train.recipe import Recipe
+
+ANSWERS = "answers.safetensors"
 
 
 def network_file(run: Path, network: int, stage: Stage = Stage.TRAINED) -> Path:
@@ -56,7 +58,8 @@ def pool_with(run: Path, network: int) -> Path | None:
 
 
 class NetworkStore:
-    """Folder `RUN/networks`: `<id>.<stage>.safetensors`, and `<id>.<stage>.optimizer` where one goes with it.
+    """Folder `RUN/networks`: `<id>.<stage>.safetensors`, and `<id>.<stage>.optimizer` where one goes with it;
+    `<id>.answers.safetensors` where networks are chosen by their answers.
 
     A network is on the store in up to two stages, as born and as trained: a training that is cut short starts again
     from the same birth. Networks that share their weights lie together in a pool, `<first id>.pool.safetensors`, with
@@ -74,11 +77,20 @@ class NetworkStore:
         return network_file(self.run, network, stage)
 
     def put(
-        self, network: int, stage: Stage, model: nn.Module, journal: Journal, optimizer: torch.optim.Optimizer | None
+        self,
+        network: int,
+        stage: Stage,
+        model: nn.Module,
+        journal: Journal,
+        optimizer: torch.optim.Optimizer | None,
+        base: Base | None = None,
     ) -> None:
         """Write a network. The optimizer goes first, so that a network that is there is complete.
 
         What lay under this id and stage (a birth of a plan that was given up) is replaced, its optimizer too.
+
+        Args:
+            base: what it was built from, if that is not the run's start network.
 
         Raises:
             SaveError: a file could not be written.
@@ -88,10 +100,12 @@ class NetworkStore:
             tensors, meta = pack_optimizer(optimizer, model)
             self.drop_optimizer(network, stage)  # of an earlier try; no spare of it is wanted
             checkpoint.save(self._optimizer(network, stage), tensors, meta)
-        save(self.path(network, stage), model, journal, self.base)
+        save(self.path(network, stage), model, journal, base or self.base)
 
     def take(self, network: int, stage: Stage = Stage.TRAINED) -> tuple[nn.Module, Journal, torch.optim.Optimizer]:
         """Read a network; its optimizer is new where none was put beside it.
+
+        A network that was not built as the start network is may be of the same constructor, or of `netmorph.zoo`.
 
         Raises:
             LoadError, CheckpointError: a file is missing or damaged.
@@ -99,9 +113,10 @@ class NetworkStore:
         path = self.path(network, stage)
         pool = pool_with(self.run, network) if stage == Stage.TRAINED and not path.exists() else None
         if pool is None:
-            model, journal = load(path, self.base.build)
+            model, journal = load(path, self._builder(told_base(path)))
         else:
-            model, journal = loaded(pool, *network_in(pool, network), self.base.build)
+            header, tensors = network_in(pool, network)
+            model, journal = loaded(pool, header, tensors, self._builder(base_in(header)))
         optimizer = build_optimizer(model, self.recipe)
         if self._optimizer(network, stage).exists():
             unpack_optimizer(optimizer, model, *checkpoint.load(self._optimizer(network, stage)))
@@ -132,7 +147,7 @@ class NetworkStore:
             SaveError: the file could not be written.
         """
         own = {
-            id: Own(header_of(journal, self.base), dict(model.named_buffers()))
+            id: Own(header_of(journal, self.base_of(id, Stage.BORN)), dict(model.named_buffers()))
             for id, (model, journal) in networks.items()
         }
         save_pool(pool_file(self.run, min(networks)), pool, own)
@@ -153,6 +168,29 @@ class NetworkStore:
         """The trained networks that an optimizer lies beside, or its spare."""
         return {int(file.name.partition(".")[0]) for file in self.folder.glob(f"*.{Stage.TRAINED}.optimizer*")}
 
+    def put_answers(self, network: int, answers: Mapping[str, Tensor]) -> None:
+        """Keep what a network answers to each example of the validation set, see `netmorph.train.evaluation.answers`.
+
+        Raises:
+            SaveError: the file could not be written.
+        """
+        atomic_write(self._answers(network), lambda temporary: write_sealed(answers, temporary, None))
+
+    def answers(self, network: int) -> dict[str, Tensor] | None:
+        """What was kept; None where nothing was.
+
+        Raises:
+            FileError: the file is damaged.
+        """
+        file = self._answers(network)
+        return read_sealed(file)[0] if file.exists() else None
+
+    def keep_answers(self, networks: Collection[int]) -> None:
+        """Forget the answers of all other networks."""
+        for file in self.folder.glob(f"*.{ANSWERS}"):
+            if int(file.name.partition(".")[0]) not in networks:
+                file.unlink()
+
     def clear(self) -> None:
         """Remove births that no network came of, and what a killed process had not finished writing."""
         remove_unfinished(self.folder)
@@ -162,6 +200,22 @@ class NetworkStore:
     def kept(self, network: int) -> Path:
         """What a network shares of its parent when it is born."""
         return self.folder / f"{network}.{Stage.BORN}.kept"
+
+    def base_of(self, network: int, stage: Stage = Stage.TRAINED) -> Base:
+        """What a network was built from.
+
+        Raises:
+            LoadError: its file is missing or damaged.
+        """
+        return told_base(self.path(network, stage)) or self.base
+
+    def _builder(self, told: Base | None) -> Callable[[], nn.Module] | None:
+        """A user's own function is called only if it is the run's, never because a file names it."""
+        told = told or self.base
+        return told.build if told.name == self.base.name else None
+
+    def _answers(self, network: int) -> Path:
+        return self.folder / f"{network}.{ANSWERS}"
 
     def _optimizer(self, network: int, stage: Stage) -> Path:
         return self.folder / f"{network}.{stage}.optimizer"

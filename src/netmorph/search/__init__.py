@@ -1,9 +1,26 @@
 """Populations of networks that evolve, and what they are compared with."""
 
 from netmorph.search.arms import ARMS, Arm, NewArm
+from netmorph.search.baselines import LocalSearch, designed
+from netmorph.search.choosing import Choosing, Selection
 from netmorph.search.descent import Evolution
 from netmorph.search.evolution import Progress, evolve
 from netmorph.search.jobs import Birth, Training
 from netmorph.search.planning import Planner, Round
 
-__all__ = ["ARMS", "Arm", "Birth", "Evolution", "NewArm", "Planner", "Progress", "Round", "Training", "evolve"]
+__all__ = [
+    "ARMS",
+    "Arm",
+    "Birth",
+    "Choosing",
+    "Evolution",
+    "LocalSearch",
+    "NewArm",
+    "Planner",
+    "Progress",
+    "Round",
+    "Selection",
+    "Training",
+    "designed",
+    "evolve",
+]

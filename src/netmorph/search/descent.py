@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from netmorph.policy.selection import Candidate, select
 from netmorph.run.names import ArmName, State
-from netmorph.run.ranking import spent, trained
+from netmorph.run.ranking import spent
 from netmorph.run.rows import NetworkRecord
+from netmorph.search.choosing import AS_ASKED, Selection
 from netmorph.search.jobs import Birth, Learning
-from netmorph.search.networks import Networks
 from netmorph.search.planning import Planner, Round
 from netmorph.search.weights import WEIGHTS, Weights
-from netmorph.tasks import LOSS
 
 AT_MOST = 16  # times as many children in a round as the leading arm has, for one whose children take less to train
 
@@ -28,11 +25,13 @@ class Evolution:
 
     Attributes:
         weights: what children have of their parents' weights, and how they are trained.
+        select: who lives on.
         name: each of a run has another one.
     """
 
     planner: Planner
     weights: Weights
+    select: Selection = AS_ASKED
     name: str = ArmName.EVOLVE
 
     @classmethod
@@ -67,14 +66,14 @@ class Evolution:
         ]
 
     def choose(self, number: int) -> list[int]:
-        """The best of the population and of what the round has made."""
-        networks = self.planner.networks
-        latest = self.weights.latest(networks.survivors(self.name), networks.in_round(self.name, number))
-        return chosen(self.planner, candidates(networks, latest))
+        """As the selection chooses."""
+        networks, standing = self.planner.networks, self.select.standing(self.planner, self.name)
+        gone = self.weights.gone(networks, standing, networks.in_round(self.name, number))
+        return self.select(self.planner, self.name, number, gone)
 
     def parents(self) -> Iterable[int]:
-        """The population, where children are trained on from it."""
-        return [network.id for network in self.planner.networks.survivors(self.name)]
+        """The population, and who may come back into it."""
+        return self.select.standing(self.planner, self.name)
 
     def _born(self, births: Sequence[Birth], round: Round) -> list[NetworkRecord]:
         return self.planner.bear(births, self.name, round.number, self.weights.epochs(self.planner.config))
@@ -86,21 +85,3 @@ class Evolution:
             for index in range(config.founders)
         ]
         return self.planner.bear(births, self.name, round.number, config.start_epochs)
-
-
-def candidates(networks: Networks, asked: Iterable[NetworkRecord]) -> dict[int, Candidate]:
-    """By id, those that are trained, as a selection takes them."""
-    return {
-        network.id: Candidate(
-            network.id, network.score, network.flops, network.numbers[LOSS], networks.family(network.id)
-        )
-        for network in trained(asked)
-        if network.score is not None
-    }
-
-
-def chosen(planner: Planner, known: dict[int, Candidate]) -> list[int]:
-    """The ids of the population."""
-    config = planner.config
-    per_family = math.ceil(config.population / min(2, config.founders))
-    return select(list(known.values()), config.population, per_family)

@@ -127,7 +127,7 @@ class _Run:
         self.store = NetworkStore(folder, config.base(dataset), config.recipe)
         self.networks = Networks(records)
         self.arms = [
-            new(Planner(config, dataset, records, self.networks, executor, position))
+            new(Planner(config, dataset, records, self.networks, executor, position, self.store))
             for position, new in enumerate(arms)
         ]
         self.by_name = {arm.name: arm for arm in self.arms}
@@ -306,6 +306,7 @@ class _Run:
                     seconds=result.seconds,
                     score=best.score,
                     numbers=best.validation,
+                    smoothed=result.smoothed,
                 )
             )
             self.records.replace_epochs(
@@ -328,6 +329,7 @@ class _Run:
                 self.networks.set_survivors(name, population)
             self.records.set_meta("round", number)
             self.records.set_meta("seconds", self.seconds)
+        self.store.keep_answers({id for population in chosen.values() for id in population})
         needed = {id for arm in self.arms for id in arm.parents()}
         for id in self._optimizers - needed:  # nothing is trained on from these
             self.store.drop_optimizer(id)

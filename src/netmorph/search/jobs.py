@@ -15,17 +15,19 @@ import torch
 from torch import nn
 
 from netmorph.data import Dataset
-from netmorph.edit import Journal, rebuild
+from netmorph.edit import Base, Journal, rebuild
 from netmorph.graph import Graph, trace
 from netmorph.measure.cost import Cost, cost
+from netmorph.measure.timing import latency
 from netmorph.policy import mutate
 from netmorph.run.config import EvolveConfig
-from netmorph.run.names import Stage
+from netmorph.run.names import Against, Selecting, Stage
 from netmorph.run.rows import EditRecord
 from netmorph.run.store import NetworkStore
 from netmorph.sharing import Origins, born, train_together
 from netmorph.sharing.files import load_kept, save_kept
-from netmorph.train.evaluation import evaluate
+from netmorph.tasks import LOSS
+from netmorph.train.evaluation import answers, evaluate
 from netmorph.train.history import Epoch, History
 from netmorph.train.inputs import examples
 from netmorph.train.loop import train
@@ -44,6 +46,7 @@ class Birth:
         generations: how many times in a row to mutate; 0 makes a copy.
         inherit: keep the parent's weights and optimizer; otherwise all weights are drawn anew.
         shared: tell what is the parent's still, so that both can train it; no optimizer is taken along.
+        base: without a parent, what is built in the place of the start network.
     """
 
     id: int
@@ -52,6 +55,7 @@ class Birth:
     generations: int = 1
     inherit: bool = True
     shared: bool = False
+    base: Base | None = None
 
 
 @dataclass(frozen=True)
@@ -60,6 +64,7 @@ class Born:
 
     cost: Cost
     edits: tuple[EditRecord, ...]
+    latency: float | None = None
 
 
 @dataclass(frozen=True)
@@ -101,12 +106,14 @@ class Trained:
 
     Attributes:
         share: of the training that was planned; it may have converged before, or others were drawn more often.
+        smoothed: the mean probability of the right answers to the validation set, where networks are compared by it.
         chosen: the epoch whose network is on the store; None is the best.
     """
 
     history: History
     seconds: float
     share: Fraction = Fraction(1)
+    smoothed: float | None = None
     chosen: Epoch | None = None
 
 
@@ -159,15 +166,14 @@ class Worker:
         if isinstance(optimizer, Origins) and job.parent is not None:
             save_kept(self.store.kept(job.id), job.parent, optimizer.kept(model))
         goes_on = job.inherit and job.parent is not None and not job.shared
-        self.store.put(job.id, Stage.BORN, model, journal, optimizer if goes_on else None)
-        return Born(price, tuple(edits))
+        self.store.put(job.id, Stage.BORN, model, journal, optimizer if goes_on else None, job.base)
+        return Born(price, tuple(edits), self._latency(model))
 
     def train(self, job: Training) -> dict[int, Trained]:
         """Train on, and put the best epoch's network on the store."""
         started = perf_counter()
-        model, journal, optimizer = self.store.take(
-            *((job.id, Stage.BORN) if job.source is None else (job.source, Stage.TRAINED))
-        )
+        place = (job.id, Stage.BORN) if job.source is None else (job.source, Stage.TRAINED)
+        model, journal, optimizer = self.store.take(*place)
         history = train(
             model,
             self.dataset,
@@ -177,8 +183,9 @@ class Worker:
             optimizer=optimizer,
             enough=None if job.patience is None else partial(converged, patience=job.patience),
         )
-        self.store.put(job.id, Stage.TRAINED, model, journal, optimizer)
-        return {job.id: Trained(history, perf_counter() - started, Fraction(len(history), job.epochs))}
+        smoothed = self._asked(job.id, model)
+        self.store.put(job.id, Stage.TRAINED, model, journal, optimizer, self.store.base_of(*place))
+        return {job.id: Trained(history, perf_counter() - started, Fraction(len(history), job.epochs), smoothed)}
 
     def train_together(self, job: Joint) -> dict[int, Trained]:
         """Train on what the networks share, and what each has alone, and put the pool of both on the store."""
@@ -194,7 +201,13 @@ class Worker:
         self.store.put_pool(learnt.pool, networks)
         seconds = perf_counter() - started
         return {
-            id: Trained(history, seconds * float(learnt.shares[id] / len(models)), learnt.shares[id], history[-1])
+            id: Trained(
+                history,
+                seconds * float(learnt.shares[id] / len(models)),
+                learnt.shares[id],
+                self._asked(id, models[id]),
+                history[-1],
+            )
             for id, history in learnt.histories.items()
         }
 
@@ -202,7 +215,7 @@ class Worker:
         if job.parent is not None and job.inherit:
             return self.store.take(job.parent)
         with seeded(job.seed):
-            model = self.store.base.build()
+            model = (job.base or self.store.base).build()
         journal: Journal = ()
         if job.parent is not None:
             parent, journal, _ = self.store.take(job.parent)
@@ -228,6 +241,20 @@ class Worker:
         for _ in range(job.generations):
             graph = mutate(graph, generator, self.config.mutation, optimizer=optimizer, on_edit=note)
         return graph
+
+    def _asked(self, id: int, model: nn.Module) -> float | None:
+        """Ask a trained network about each example, if that counts: put its answers on the store, and smooth."""
+        smooth = self.config.smooth and self.dataset.task.chooses.is_share
+        if not smooth and self.config.select != Selecting.COVER:
+            return None
+        found = answers(model, self.dataset.validation, self.dataset)
+        if self.config.select == Selecting.COVER:
+            self.store.put_answers(id, found)
+        return found[LOSS].neg().exp().mean(dtype=torch.float64).item() if smooth else None
+
+    def _latency(self, model: nn.Module) -> float | None:
+        """Of one sample, if it is asked for."""
+        return latency(model, examples(self.dataset, model, 1)) if self.config.against == Against.LATENCY else None
 
     def _score(self, model: nn.Module) -> float:
         return self.dataset.task.score(evaluate(model, self.dataset.validation, self.dataset).numbers)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -11,6 +11,7 @@ from netmorph.run.names import Inheritance
 from netmorph.run.ranking import trained
 from netmorph.run.rows import NetworkRecord
 from netmorph.search.jobs import Birth, Joint, Learning, Training
+from netmorph.search.networks import Networks
 from netmorph.search.planning import Planner, Round
 
 
@@ -29,8 +30,13 @@ class Weights(Protocol):
         """What trains the children of a round; each is in one job."""
         ...
 
-    def latest(self, survivors: Sequence[NetworkRecord], made: Sequence[NetworkRecord]) -> list[NetworkRecord]:
-        """What the next population is chosen of: the last one, and what the round has made."""
+    def gone(self, networks: Networks, standing: Iterable[int], made: Iterable[NetworkRecord]) -> set[int]:
+        """Those that cannot live on.
+
+        Args:
+            standing: the ids of the population, and of who else may come back.
+            made: what the round has made.
+        """
         ...
 
     def epochs(self, config: EvolveConfig) -> int:
@@ -50,9 +56,9 @@ class Inherited:
         """See `Weights`."""
         return [Training(child.id, child.seed, planner.config.recipe.epochs) for child in children]
 
-    def latest(self, survivors: Sequence[NetworkRecord], made: Sequence[NetworkRecord]) -> list[NetworkRecord]:
+    def gone(self, networks: Networks, standing: Iterable[int], made: Iterable[NetworkRecord]) -> set[int]:
         """See `Weights`."""
-        return [*survivors, *made]
+        return set()
 
     def epochs(self, config: EvolveConfig) -> int:
         """See `Weights`."""
@@ -71,9 +77,9 @@ class Fresh:
         """See `Weights`."""
         return [planner.from_scratch(child) for child in children]
 
-    def latest(self, survivors: Sequence[NetworkRecord], made: Sequence[NetworkRecord]) -> list[NetworkRecord]:
+    def gone(self, networks: Networks, standing: Iterable[int], made: Iterable[NetworkRecord]) -> set[int]:
         """See `Weights`."""
-        return [*survivors, *made]
+        return set()
 
     def epochs(self, config: EvolveConfig) -> int:
         """See `Weights`."""
@@ -114,10 +120,11 @@ class Shared:
             for family in families.values()
         ]
 
-    def latest(self, survivors: Sequence[NetworkRecord], made: Sequence[NetworkRecord]) -> list[NetworkRecord]:
-        """See `Weights`: a parent only where no copy of it was trained on, for that is the same network."""
-        gone_on = {network.parent for network in trained(made) if not network.edits}
-        return [*(network for network in survivors if network.id not in gone_on), *made]
+    def gone(self, networks: Networks, standing: Iterable[int], made: Iterable[NetworkRecord]) -> set[int]:
+        """See `Weights`: who left the population, for others train those weights now; and whose copy was trained on."""
+        copied = {network.parent for network in trained(made) if not network.edits}
+        before = {*standing} - {network.id for network in made}
+        return {id for id in before if id in copied or not networks[id].survivor}
 
     def epochs(self, config: EvolveConfig) -> int:
         """See `Weights`."""
