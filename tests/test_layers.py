@@ -32,6 +32,7 @@ LEVELS = (
     ("measure", "scores", "train"),
     ("sharing",),
     ("policy", "testing", "integrations", "bank", "draw", "look"),
+    ("ensemble",),
     ("run", "shrink", "chain"),
     ("search", "report"),
     ("session", "shrinking", "chaining", "ranks", "reproduce"),

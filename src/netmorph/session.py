@@ -30,6 +30,7 @@ from netmorph.run.names import Status
 from netmorph.run.opening import best_id, run_and_id
 from netmorph.run.records import Records
 from netmorph.run.store import whole_file
+from netmorph.search import tuning
 from netmorph.search.evolution import Progress
 from netmorph.search.evolution import evolve as run_evolution
 from netmorph.search.forecast import Forecast, forecast, seconds_per_epoch
@@ -201,6 +202,7 @@ def extend(folder: Path, budget: Budget, proposals: Sequence[Proposal] = (), mod
         config = config_of(records, EvolveConfig, proposals, model)
         records.set_meta("config", as_json(replace(config, budget=budget)))
         records.set_meta("result", None)
+        tuning.forget(records)
         records.set_meta("status", Status.INTERRUPTED)
 
 

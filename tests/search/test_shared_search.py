@@ -121,6 +121,11 @@ def _flops_of_a_sample(network: NetworkRecord, folder: Path) -> float:
     return cost(model, torch.randn(2, *data.input_shape)).training_flops
 
 
+def test_recipes_do_not_differ() -> None:
+    with pytest.raises(netmorph.NetmorphError, match="with one recipe"):
+        replace(SHARED, mutate_recipe=True)
+
+
 class Stopped(Exception):
     """Stands for a power cut."""
 

@@ -116,6 +116,38 @@ def evolve(
             rich_help_panel=SEARCH,
         ),
     ] = None,
+    guide: Annotated[
+        str,
+        typer.Option(
+            help="What draws children's edits among those found: nothing (uniform), what paid before (bandit), where "
+            "the loss asks for it (gradient), where features use all directions (rank), or a model of the run's own "
+            "scores (surrogate).",
+            rich_help_panel=SEARCH,
+        ),
+    ] = "uniform",
+    shrink: Annotated[
+        float,
+        typer.Option(
+            min=0.0,
+            help="How often edits that narrow or take a layer out are asked for; those that grow weigh 1.",
+            rich_help_panel=SEARCH,
+        ),
+    ] = 0.0,
+    mutate_recipe: Annotated[
+        bool,
+        typer.Option(
+            "--mutate-recipe", help="Children's learning rate and weight decay differ, too.", rich_help_panel=SEARCH
+        ),
+    ] = False,
+    tune: Annotated[
+        int,
+        typer.Option(
+            min=0,
+            metavar="EPOCHS",
+            help="Train survivors on after the last round, at a rate that falls to zero; baselines get as much.",
+            rich_help_panel=SEARCH,
+        ),
+    ] = 0,
     max_flops: Annotated[
         float | None, typer.Option(help="Forward FLOPs that no child may exceed.", rich_help_panel=SEARCH)
     ] = None,
@@ -189,11 +221,12 @@ def evolve(
     from netmorph import session
     from netmorph.cli.given import check_same_chain, start
     from netmorph.policy import Mutation, exact
+    from netmorph.policy.proposals import shrinking
     from netmorph.run.budget import Budget
     from netmorph.run.config import EvolveConfig
     from netmorph.run.defaults import START_FACTOR, for_evolution
     from netmorph.run.names import against as weighed_against
-    from netmorph.run.names import inheritance, selecting
+    from netmorph.run.names import guidance, inheritance, selecting
     from netmorph.search.forecast import shortened
     from netmorph.watch import EvolutionWatch
 
@@ -203,7 +236,7 @@ def evolve(
     if resume is None:
         limit, mutation, source = (
             Budget.parse(budget),
-            Mutation(edits, locality, (*exact(), *own)),
+            Mutation(edits, locality, (*exact(), *shrinking(shrink), *own)),
             options.data_config(context),
         )
         dataset = source.load()
@@ -225,6 +258,9 @@ def evolve(
             smooth=len(dataset.validation) < FEW_SAMPLES if smooth is None else smooth,
             max_age=max_age,
             mutation=mutation,
+            guide=guidance(guide),
+            mutate_recipe=mutate_recipe,
+            tune=tune,
             max_flops=max_flops,
             budget=limit,
             seed=seed,

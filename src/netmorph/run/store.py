@@ -111,7 +111,7 @@ class NetworkStore:
             LoadError, CheckpointError: a file is missing or damaged.
         """
         path = self.path(network, stage)
-        pool = pool_with(self.run, network) if stage == Stage.TRAINED and not path.exists() else None
+        pool = self._pool_of(network, stage)
         if pool is None:
             model, journal = load(path, self._builder(told_base(path)))
         else:
@@ -207,7 +207,14 @@ class NetworkStore:
         Raises:
             LoadError: its file is missing or damaged.
         """
-        return told_base(self.path(network, stage)) or self.base
+        pool = self._pool_of(network, stage)
+        return (
+            told_base(self.path(network, stage)) if pool is None else base_in(network_in(pool, network)[0])
+        ) or self.base
+
+    def _pool_of(self, network: int, stage: Stage) -> Path | None:
+        """Where a network is to be read that has no file of its own."""
+        return pool_with(self.run, network) if stage == Stage.TRAINED and not self.path(network).exists() else None
 
     def _builder(self, told: Base | None) -> Callable[[], nn.Module] | None:
         """A user's own function is called only if it is the run's, never because a file names it."""

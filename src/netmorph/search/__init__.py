@@ -7,6 +7,7 @@ from netmorph.search.descent import Evolution
 from netmorph.search.evolution import Progress, evolve
 from netmorph.search.jobs import Birth, Training
 from netmorph.search.planning import Planner, Round
+from netmorph.search.weights import Fresh, Inherited
 
 __all__ = [
     "ARMS",
@@ -14,6 +15,8 @@ __all__ = [
     "Birth",
     "Choosing",
     "Evolution",
+    "Fresh",
+    "Inherited",
     "LocalSearch",
     "NewArm",
     "Planner",

@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from time import perf_counter
 from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from netmorph.data import Dataset
+from netmorph.data import Dataset, Part, Split, batches
 from netmorph.edit import Base, Journal, rebuild
+from netmorph.ensemble import tuning
 from netmorph.graph import Graph, trace
 from netmorph.measure.cost import Cost, cost
 from netmorph.measure.timing import latency
+from netmorph.observe.samples import Samples
 from netmorph.policy import mutate
+from netmorph.policy.guides import Guide
 from netmorph.run.config import EvolveConfig
 from netmorph.run.names import Against, Selecting, Stage
 from netmorph.run.rows import EditRecord
@@ -29,12 +32,15 @@ from netmorph.sharing.files import load_kept, save_kept
 from netmorph.tasks import LOSS
 from netmorph.train.evaluation import answers, evaluate
 from netmorph.train.history import Epoch, History
-from netmorph.train.inputs import examples
+from netmorph.train.inputs import examples, prepare, reference
 from netmorph.train.loop import train
 from netmorph.train.seeding import seeded
 from netmorph.workers.executor import Handler
 
 CAP_TRIES = 8
+# Samples on which the jump of an edit is measured, and training samples that a guide looks at.
+JUDGES = 1000
+LOOKED_AT = 256
 
 
 @dataclass(frozen=True)
@@ -47,6 +53,8 @@ class Birth:
         inherit: keep the parent's weights and optimizer; otherwise all weights are drawn anew.
         shared: tell what is the parent's still, so that both can train it; no optimizer is taken along.
         base: without a parent, what is built in the place of the start network.
+        guide: which of the edits that were drawn is made; None takes the first.
+        recipe: what it will be trained with in place of the run's recipe, for its record.
     """
 
     id: int
@@ -56,6 +64,8 @@ class Birth:
     inherit: bool = True
     shared: bool = False
     base: Base | None = None
+    guide: Guide | None = None
+    recipe: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -73,6 +83,8 @@ class Training:
 
     Attributes:
         patience: it has converged after so many epochs in which the number that chooses got no better.
+        recipe: what is otherwise than in the run's recipe: learning rate, weight decay.
+        tuning: for the last time, see `netmorph.ensemble.tuning`.
     """
 
     id: int
@@ -80,6 +92,8 @@ class Training:
     epochs: int
     source: int | None = None
     patience: int | None = None
+    recipe: Mapping[str, float] = field(default_factory=dict)
+    tuning: bool = False
 
     @property
     def ids(self) -> tuple[int, ...]:
@@ -174,10 +188,14 @@ class Worker:
         started = perf_counter()
         place = (job.id, Stage.BORN) if job.source is None else (job.source, Stage.TRAINED)
         model, journal, optimizer = self.store.take(*place)
+        changed: dict[str, Any] = dict(job.recipe)
+        recipe = replace(self.config.recipe, epochs=job.epochs, **changed)
+        for group in optimizer.param_groups:  # the state that it has inherited tells its parent's
+            group["weight_decay"] = recipe.decay
         history = train(
             model,
             self.dataset,
-            replace(self.config.recipe, epochs=job.epochs),
+            tuning(recipe, job.epochs) if job.tuning else recipe,
             seed=job.seed,
             device=self.config.device,
             optimizer=optimizer,
@@ -239,7 +257,15 @@ class Worker:
             last = now
 
         for _ in range(job.generations):
-            graph = mutate(graph, generator, self.config.mutation, optimizer=optimizer, on_edit=note)
+            graph = mutate(
+                graph,
+                generator,
+                self.config.mutation,
+                optimizer=optimizer,
+                on_edit=note,
+                guide=job.guide,
+                samples=partial(self._samples, seed=job.seed),
+            )
         return graph
 
     def _asked(self, id: int, model: nn.Module) -> float | None:
@@ -257,7 +283,23 @@ class Worker:
         return latency(model, examples(self.dataset, model, 1)) if self.config.against == Against.LATENCY else None
 
     def _score(self, model: nn.Module) -> float:
-        return self.dataset.task.score(evaluate(model, self.dataset.validation, self.dataset).numbers)
+        return self.dataset.task.score(evaluate(model, self._judges, self.dataset).numbers)
+
+    @cached_property
+    def _judges(self) -> Part:
+        """What edits are scored on: the first samples of the validation part, all of one that is small."""
+        return Split(*next(iter(self.dataset.validation.cut(JUDGES))))
+
+    def _samples(self, graph: Graph, seed: int) -> Samples:
+        """What a guide sees of the training part."""
+        drawn = torch.Generator().manual_seed(seed)
+        stored, targets = next(batches(self.dataset.train, min(LOOKED_AT, len(self.dataset.train)), generator=drawn))
+        inputs = prepare(stored, self.dataset, reference(graph.model))
+        return Samples(graph, [(inputs, targets)], self._loss, seed)
+
+    def _loss(self, model: nn.Module, batch: tuple[Tensor, Tensor]) -> Tensor:
+        inputs, targets = batch
+        return self.dataset.task.loss(model(inputs), targets)
 
 
 def converged(history: History, patience: int) -> bool:

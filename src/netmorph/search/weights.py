@@ -54,7 +54,8 @@ class Inherited:
 
     def jobs(self, planner: Planner, children: Sequence[NetworkRecord]) -> Sequence[Learning]:
         """See `Weights`."""
-        return [Training(child.id, child.seed, planner.config.recipe.epochs) for child in children]
+        epochs = planner.config.recipe.epochs
+        return [Training(child.id, child.seed, epochs, recipe=child.recipe) for child in children]
 
     def gone(self, networks: Networks, standing: Iterable[int], made: Iterable[NetworkRecord]) -> set[int]:
         """See `Weights`."""
@@ -75,7 +76,8 @@ class Fresh:
 
     def jobs(self, planner: Planner, children: Sequence[NetworkRecord]) -> Sequence[Learning]:
         """See `Weights`."""
-        return [planner.from_scratch(child) for child in children]
+        epochs, patience = planner.config.start_epochs, planner.config.start_patience
+        return [Training(child.id, child.seed, epochs, patience=patience, recipe=child.recipe) for child in children]
 
     def gone(self, networks: Networks, standing: Iterable[int], made: Iterable[NetworkRecord]) -> set[int]:
         """See `Weights`."""
