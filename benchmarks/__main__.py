@@ -6,7 +6,7 @@ import sys
 
 import benchmarks
 
-# They need a GPU, files of weights, or hours.
+# They need a GPU, files of weights, a quiet machine for long, or hours.
 APART = {
     "store",  # which simulate runs
     "chain_agents",
@@ -15,6 +15,7 @@ APART = {
     "draw",
     "edit_efficientnet",
     "eyes",
+    "faults",
     "gpu",
     "growth_gpt",
     "growth_images",

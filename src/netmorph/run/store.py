@@ -76,6 +76,10 @@ class NetworkStore:
         """The file of a network."""
         return network_file(self.run, network, stage)
 
+    def files(self, network: int, stage: Stage = Stage.TRAINED) -> list[Path]:
+        """The files that `take` reads, in the store's folder."""
+        return [file for file in (self.path(network, stage), self._optimizer(network, stage)) if file.exists()]
+
     def put(
         self,
         network: int,

@@ -67,6 +67,11 @@ class Birth:
     guide: Guide | None = None
     recipe: Mapping[str, float] = field(default_factory=dict)
 
+    @property
+    def reads(self) -> tuple[tuple[int, Stage], ...]:
+        """What it takes from the store."""
+        return () if self.parent is None else ((self.parent, Stage.TRAINED),)
+
 
 @dataclass(frozen=True)
 class Born:
@@ -99,6 +104,11 @@ class Training:
     def ids(self) -> tuple[int, ...]:
         """The networks that it trains."""
         return (self.id,)
+
+    @property
+    def reads(self) -> tuple[tuple[int, Stage], ...]:
+        """What it takes from the store."""
+        return ((self.id, Stage.BORN) if self.source is None else (self.source, Stage.TRAINED),)
 
 
 @dataclass(frozen=True)
@@ -186,7 +196,7 @@ class Worker:
     def train(self, job: Training) -> dict[int, Trained]:
         """Train on, and put the best epoch's network on the store."""
         started = perf_counter()
-        place = (job.id, Stage.BORN) if job.source is None else (job.source, Stage.TRAINED)
+        (place,) = job.reads
         model, journal, optimizer = self.store.take(*place)
         changed: dict[str, Any] = dict(job.recipe)
         recipe = replace(self.config.recipe, epochs=job.epochs, **changed)
