@@ -20,11 +20,14 @@ from netmorph.run.store import NetworkStore, pool_with
 from netmorph.search.baselines import Alone
 from netmorph.search.descent import Evolution
 from netmorph.search.evolution import evolve
+from netmorph.search.executors import far_handler, read_by
 from netmorph.search.jobs import Birth, Job, Joint, handler
 from netmorph.sharing import shared
 from netmorph.sharing.files import load_pool
 from netmorph.train.evaluation import evaluate
-from netmorph.workers.executor import Inline, Outcome
+from netmorph.workers.executor import Inline
+from netmorph.workers.outcomes import Outcome
+from netmorph.workers.shelf import Carried, Folder
 from tests.train.tiny import CONFIG, open_or_create, told, weights
 
 SHARED = replace(
@@ -124,6 +127,18 @@ def _flops_of_a_sample(network: NetworkRecord, folder: Path) -> float:
 def test_recipes_do_not_differ() -> None:
     with pytest.raises(netmorph.NetmorphError, match="with one recipe"):
         replace(SHARED, mutate_recipe=True)
+
+
+def test_far_workers_get_what_they_need_and_send_back_what_they_wrote(finished: Path, tmp_path: Path) -> None:
+    data = SHARED.data.load()
+    store = NetworkStore(tmp_path, SHARED.base(data), SHARED.recipe)
+    far = Inline(partial(far_handler, SHARED, data.fingerprint))
+    with open_or_create(tmp_path) as records:
+        carried = Carried(far, Folder(store.folder), partial(read_by, store))
+        evolve(tmp_path, SHARED, data, records, carried, arms=(Evolution.of, Alone))
+    assert told(tmp_path) == told(finished)
+    assert weights(tmp_path) == weights(finished)
+    assert Joint((4, 5), 0, 1, (2,)).reads == ((4, "born"), (5, "born"), (2, "trained"))
 
 
 class Stopped(Exception):

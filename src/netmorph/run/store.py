@@ -77,8 +77,13 @@ class NetworkStore:
         return network_file(self.run, network, stage)
 
     def files(self, network: int, stage: Stage = Stage.TRAINED) -> list[Path]:
-        """The files that `take` reads, in the store's folder."""
-        return [file for file in (self.path(network, stage), self._optimizer(network, stage)) if file.exists()]
+        """The files that tell of a network, in the store's folder: its own, and the pool that it is in."""
+        files = [self.path(network, stage), self._optimizer(network, stage)]
+        if stage == Stage.BORN:
+            files.append(self.kept(network))
+        elif (pool := pool_with(self.run, network)) is not None:
+            files.append(pool)
+        return [file for file in files if file.exists()]
 
     def put(
         self,

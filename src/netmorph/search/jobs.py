@@ -117,11 +117,18 @@ class Joint:
 
     Attributes:
         epochs: of each network, on average: every step trains one that is drawn.
+        parents: of the networks.
     """
 
     ids: tuple[int, ...]
     seed: int
     epochs: int
+    parents: tuple[int, ...]
+
+    @property
+    def reads(self) -> tuple[tuple[int, Stage], ...]:
+        """What it takes from the store."""
+        return (*((id, Stage.BORN) for id in self.ids), *((id, Stage.TRAINED) for id in self.parents))
 
 
 @dataclass(frozen=True)
@@ -221,7 +228,7 @@ class Worker:
         networks = {id: self.store.take(id, Stage.BORN)[:2] for id in job.ids}
         models = {id: model for id, (model, _) in networks.items()}
         shares = {id: load_kept(self.store.kept(id)) for id in job.ids}
-        pool = self.store.pool(dict.fromkeys(parent for parent, _ in shares.values()))
+        pool = self.store.pool(job.parents)
         for id, (parent, kept) in shares.items():
             pool = born(pool, id, parent, kept, dict(models[id].named_parameters()))
         recipe = replace(self.config.recipe, epochs=job.epochs)

@@ -113,12 +113,13 @@ class Shared:
 
     def jobs(self, planner: Planner, children: Sequence[NetworkRecord]) -> Sequence[Learning]:
         """See `Weights`: one for each family."""
-        families: dict[int, list[NetworkRecord]] = {}
+        families: dict[int, dict[int, int]] = {}  # ids of children, with their parents'
         for child in children:
-            assert child.parent is not None
-            families.setdefault(planner.networks.family(child.parent), []).append(child)
+            if child.parent is not None:
+                families.setdefault(planner.networks.family(child.parent), {})[child.id] = child.parent
+        epochs, networks = planner.config.recipe.epochs, {child.id: child for child in children}
         return [
-            Joint(tuple(child.id for child in family), family[0].seed, planner.config.recipe.epochs)
+            Joint(tuple(family), networks[min(family)].seed, epochs, tuple(dict.fromkeys(family.values())))
             for family in families.values()
         ]
 
