@@ -35,7 +35,7 @@ LEVELS = (
     ("ensemble",),
     ("run", "shrink", "chain"),
     ("search", "report"),
-    ("session", "shrinking", "chaining", "ranks", "reproduce"),
+    ("session", "shrinking", "chaining", "ranks", "neighbours", "reproduce"),
     ("watch", "plot", "live", "extending"),
     ("",),  # the face, `netmorph` itself
     ("cli",),
