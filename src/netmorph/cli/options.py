@@ -341,7 +341,7 @@ def refuse_others(context: typer.Context, allowed: set[str], why: str = RESUMED)
         why: with what it cannot be given, the reason, and what to do.
     """
     refused = [own for own in context.command.params if own.name not in allowed and given(context, str(own.name))]
-    others = [own.opts[0] if own.param_type_name == "option" else own.make_metavar(context) for own in refused]
+    others = [own.opts[0] if own.param_type_name == "option" else str(own.metavar or own.name) for own in refused]
     if others:
         raise NetmorphError(f"{', '.join(others)} cannot be given with {why}")
 
