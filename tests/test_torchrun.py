@@ -128,7 +128,8 @@ def test_a_streamed_run_in_imagenets_layout_is_one_run(tmp_path: Path) -> None:
     assert epochs_told(out) == 3
     with torchrun(tmp_path, *options, "--run-folder", "cut") as process:
         wait_for_epochs(tmp_path / "cut", 1)
-        os.killpg(process.pid, signal.SIGKILL)
+        for child in children(process.pid):
+            os.kill(child, signal.SIGKILL)
         process.communicate(timeout=60)
     with torchrun(tmp_path, "--resume", "cut") as process:
         out, err = process.communicate(timeout=600)
