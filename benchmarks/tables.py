@@ -43,6 +43,7 @@ from netmorph.policy import (
     macro,
     smoothed,
 )
+from netmorph.policy.selection import by_rank
 
 AT = (30, 100, 300)  # evaluations
 
@@ -71,7 +72,8 @@ ROWS = {
     "ageing": Row(Ageing(), 20),
     "local": Row(local_search, 1, BOTH),
     "mutation": Row(Mutate()),
-    "as-evolve-selects": Row(Mutate(Selected(10))),
+    "as-evolve-selects": Row(Mutate(Selected(4), 6)),
+    "rank-then-score": Row(Mutate(Selected(4, by_rank), 6)),
     "bandit": Row(Bandit()),
     "surrogate-front": Row(Surrogate()),
     "surrogate-best": Row(Surrogate(Best(5), best_gain), choices=BOTH),

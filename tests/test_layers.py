@@ -31,9 +31,10 @@ LEVELS = (
     ("edit",),
     ("measure", "scores", "train"),
     ("policy", "testing", "integrations", "bank", "draw", "look"),
+    ("ensemble",),
     ("run", "shrink", "chain"),
     ("search", "report"),
-    ("session", "shrinking", "chaining", "ranks", "reproduce"),
+    ("session", "shrinking", "chaining", "ranks", "neighbours", "reproduce"),
     ("watch", "plot", "live", "extending"),
     ("",),  # the face, `netmorph` itself
     ("cli",),

@@ -20,6 +20,7 @@ from netmorph.policy import (
     local_search,
 )
 from netmorph.policy.searches import payoffs
+from netmorph.policy.selection import by_rank
 from netmorph.policy.spaces import FOUND, SearchError
 from tests.policy.made_up import additive, named
 
@@ -67,7 +68,7 @@ def test_parents() -> None:
 
     assert front(points) == [0, 1, 3]
     assert Best(2)(points) == [1, 2]
-    assert Selected(3)(points[:4]) == [1, 3, 0]
+    assert Selected(3, by_rank)(points[:4]) == [1, 3, 0]
 
 
 def test_local_search_ascends_and_begins_anew_at_the_top() -> None:

@@ -26,7 +26,7 @@ from netmorph.tasks import Criterion
 QUEUED, REASONS = 50, 20  # so many planned networks, and reasons of failures, are told one by one
 LINE = 60  # a network is told with so many of its last ancestors
 STATES = tuple(State)
-FURTHER = (PURPLE, "#e69f00", "#56b4e9", "#6b4c9a", "#7f7f7f")
+FURTHER = (PURPLE, "#6b4c9a", "#7f7f7f")
 METRICS = "metrics.jsonl"  # that a training writes epoch by epoch; records have its epochs at the end
 
 

@@ -10,6 +10,7 @@ from netmorph.run.rows import NetworkRecord
 
 # Okabe and Ito's colours, which colour-blind readers tell apart; markers differ as well.
 ACCENT, ORANGE, GREEN, PURPLE = "#0072b2", "#d55e00", "#009e73", "#cc79a7"
+YELLOW, SKY = "#e69f00", "#56b4e9"
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,8 @@ LOOKS: dict[str, Look] = {
     ArmName.EVOLVE: Look("Evolution", "the evolution", ACCENT, "o"),
     ArmName.RANDOM: Look("Random search", "random search without inheritance", ORANGE, "^"),
     ArmName.ALONE: Look("Start network trained on alone", "the start network trained on alone", GREEN, "s"),
+    ArmName.LOCAL: Look("Local search", "local search", YELLOW, "D"),
+    ArmName.DESIGNED: Look("Designed network from scratch", "the designed network from scratch", SKY, "P"),
 }
 
 
@@ -41,6 +44,6 @@ def look(arm: str) -> Look:
 
 
 def arms_of(networks: Iterable[NetworkRecord]) -> list[str]:
-    """The arms that have networks: those that every evolution has, then further ones."""
+    """The arms that have networks: those that come along, then further ones."""
     found = dict.fromkeys(network.arm for network in networks)
     return [*(arm for arm in LOOKS if arm in found), *(arm for arm in found if arm not in LOOKS)]

@@ -10,6 +10,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from netmorph.report.arms import look
+from netmorph.report.numbers import recipe_text
 from netmorph.run.names import State
 from netmorph.run.records import Records
 from netmorph.run.rows import NetworkRecord
@@ -63,6 +64,7 @@ def network_view(records: Records, id: int) -> Table:
         ("arm", f"{look(network.arm).title}, round {network.round}"),
         ("descends from", ", ".join(str(one.id) for one in chain[:-1]) or "no other"),
         ("edits", "\n".join(edits) or "none"),
+        ("recipe", recipe_text(network.recipe) or "the run's"),
         ("validation", numbers),
         ("parameters", compact(network.parameters)),
         ("FLOPs", f"{compact(network.flops)} for a sample, {compact(network.training_flops)} to train it"),

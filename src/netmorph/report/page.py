@@ -14,7 +14,7 @@ from netmorph.report.figures import image_format, save, value_of
 from netmorph.report.listing import ancestry
 from netmorph.report.numbers import duration
 from netmorph.report.sections import sections
-from netmorph.report.summary import FEW, class_rows, found_by, is_training, number_table, rows, status, worst
+from netmorph.report.summary import FEW, class_rows, found_by, is_training, noise_of, number_table, rows, status, worst
 from netmorph.report.templates import render
 from netmorph.report.verdict import verdict
 from netmorph.run.names import ArmName
@@ -83,7 +83,10 @@ def page(records: Records) -> str:
     return render(
         "page.html",
         title=records.meta("title") or records.path.resolve().parent.name,
-        headline=headline(found, networks, records.meta("round"), criterion),
+        headline=[
+            *headline(found, networks, records.meta("round"), criterion),
+            *filter(None, [noise_of(records, networks)]),
+        ],
         status=status(records),
         rows=rows(found, criterion),
         sections=sections(records, found, frozenset(step.id for step in pictures[1:])),

@@ -12,12 +12,15 @@ from rich.table import Table
 
 from netmorph.report.arms import look
 from netmorph.report.listing import ids_by_arm
+from netmorph.report.noise import noise
 from netmorph.report.numbers import percent
+from netmorph.report.reliable import calibration_table
 from netmorph.report.verdict import verdict
 from netmorph.run.lock import in_use
 from netmorph.run.names import ArmName, Status
 from netmorph.run.records import Records
 from netmorph.run.result import EnsembleResult, NetworkResult, Result, Tested, result_of
+from netmorph.run.rows import NetworkRecord
 from netmorph.tasks import Criterion, Exhibit
 from netmorph.wording import compact
 
@@ -46,14 +49,24 @@ def found_by(records: Records) -> Result:
 
 
 def summary(records: Records) -> dict[str, Any]:
-    """What `netmorph show --json` tells: "status", "round", the "verdict", what `netmorph.run.result.Result` holds, and
-    "networks": id, arm, round, parent, state, score, parameters and FLOPs of each.
+    """What `netmorph show --json` tells: "status", "round", the "verdict", the "noise" of the validation set, what
+    `netmorph.run.result.Result` holds, and "networks": id, arm, round, parent, state, score, parameters, FLOPs and
+    latency of each.
     """
-    found, keys = found_by(records), ("id", "arm", "round", "parent", "state", "score", "parameters", "flops")
-    networks = [{key: getattr(network, key) for key in keys} for network in records.networks()]
-    criterion = Criterion.of(records.meta("criterion"))
-    told = {"status": status(records), "round": records.meta("round"), "verdict": verdict(found, criterion)}
-    return told | found.as_json() | {"networks": networks}
+    found, networks, criterion = found_by(records), records.networks(), Criterion.of(records.meta("criterion"))
+    keys = ("id", "arm", "round", "parent", "state", "score", "parameters", "flops", "latency")
+    told = {
+        "status": status(records),
+        "round": records.meta("round"),
+        "verdict": verdict(found, criterion),
+        "noise": noise_of(records, networks),
+    }
+    return told | found.as_json() | {"networks": [{key: getattr(one, key) for key in keys} for one in networks]}
+
+
+def noise_of(records: Records, networks: Sequence[NetworkRecord]) -> str | None:
+    """How well the validation set tells the networks of a run apart, see `netmorph.report.noise`."""
+    return noise(networks, Criterion.of(records.meta("criterion")), records.meta("validation_samples"))
 
 
 def status(records: Records) -> str | None:
@@ -82,7 +95,8 @@ def rows(found: Result, criterion: Criterion) -> list[Row]:
             continue
         if baseline.ensemble is not None:
             lines.append(row(f"{title}, ensemble", baseline.ensemble, baseline.training_flops))
-        lines.append(row(f"{title}, best", baseline.best))
+        alone = baseline.training_flops if baseline.ensemble is None else None
+        lines.append(row(f"{title}, best", baseline.best, alone))
     return lines
 
 
@@ -150,10 +164,11 @@ def table(records: Records) -> Table:
 
 def view(records: Records) -> Group:
     """What the terminal shows of a run: what it says, its networks and, once they are tested, all numbers of the test,
-    how well classes are recognized, and the ids of all networks.
+    how well classes are recognized, how sure it is of them, and the ids of all networks.
     """
     found, criterion = found_by(records), Criterion.of(records.meta("criterion"))
     said, networks = verdict(found, criterion), records.networks()
+    said = None if said is None else f"{said} {noise_of(records, networks) or ''}".strip()
     parts: list[RenderableType] = [] if said is None else [escape(said), ""]
     parts.append(table(records))
     numbers = number_table(found, criterion)
@@ -161,6 +176,8 @@ def view(records: Records) -> Group:
         parts += ["", test_table(numbers)]
     if found.exhibits.classification is not None:
         parts += ["", class_table(found.exhibits.classification)]
+    if found.exhibits.calibration is not None:
+        parts += ["", calibration_table(found.exhibits.calibration)]
     if networks:
         parts += ["", f"Networks: {'; '.join(ids_by_arm(networks))} (--all lists them)"]
     return Group(*parts)

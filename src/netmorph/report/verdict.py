@@ -11,6 +11,8 @@ from netmorph.tasks import Criterion
 LESSONS: dict[str, str] = {
     ArmName.ALONE: "more search does not pay here",
     ArmName.RANDOM: "inheriting weights does not pay here",
+    ArmName.LOCAL: "a population does not pay here",
+    ArmName.DESIGNED: "more search does not pay here",
 }
 
 

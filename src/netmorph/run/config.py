@@ -15,7 +15,7 @@ from netmorph.errors import NetmorphError, suggest
 from netmorph.policy import POLICIES, Growth, Mutation, Proposal, parse
 from netmorph.policy.growth import check_growths
 from netmorph.run.budget import Budget
-from netmorph.run.names import Inheritance, inheritance
+from netmorph.run.names import Against, Guidance, Inheritance, Selecting, against, guidance, inheritance, selecting
 from netmorph.seeds import check_seed
 from netmorph.train.recipe import Recipe
 from netmorph.typed import check_fields
@@ -93,9 +93,18 @@ class EvolveConfig:
         population: how many networks live on after each round.
         children: how many are made in each round.
         weights: what they have of their parents' weights.
+        select: which networks live on.
+        against: what their score is weighed against.
+        smooth: compare networks by the mean probability of the right answer and not by the share of right answers,
+            where that is what chooses. With few validation samples the better network is found more often.
+        max_age: a network dies so many rounds after it was made, however good it is; None lets the good live on.
         mutation: how they differ.
+        guide: what draws their edits, among those that the mutation finds.
+        mutate_recipe: their learning rate and weight decay differ from their parents', too.
+        tune: epochs that each survivor is trained on after the last round, at a rate that falls to zero, see
+            `netmorph.ensemble.tuning`; 0 is none. They are counted, and baselines get as much.
         max_flops: forward FLOPs per sample that no child may exceed.
-        budget: when it ends.
+        budget: when the rounds end; of time, when all ends.
         seed: of everything but the data's splits.
         device: where networks are trained.
         threads: of each worker; part of what decides the numbers, because sums depend on it.
@@ -111,7 +120,14 @@ class EvolveConfig:
     population: int = 4
     children: int = 6
     weights: Inheritance = Inheritance.INHERITED
+    select: Selecting = Selecting.FRONT
+    against: Against = Against.FLOPS
+    smooth: bool = False
+    max_age: int | None = None
     mutation: Mutation = field(default_factory=Mutation)
+    guide: Guidance = Guidance.UNIFORM
+    mutate_recipe: bool = False
+    tune: int = 0
     max_flops: float | None = None
     budget: Budget = field(default_factory=Budget)
     seed: int = 0
@@ -119,11 +135,19 @@ class EvolveConfig:
     threads: int = 1
 
     def __post_init__(self) -> None:
-        for name in ("founders", "start_epochs", "start_patience", "population", "children", "threads"):
+        for name in ("founders", "start_epochs", "start_patience", "population", "children", "max_age", "threads"):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise NetmorphError(f"{name} must be at least 1, got {getattr(self, name)}")
-        object.__setattr__(self, "weights", inheritance(self.weights))  # JSON has texts alone
+        if self.tune < 0:
+            raise NetmorphError(f"tune is a number of epochs, 0 for none; got {self.tune}")
+        for name, read in (
+            ("weights", inheritance),
+            ("guide", guidance),
+            ("select", selecting),
+            ("against", against),
+        ):
+            object.__setattr__(self, name, read(getattr(self, name)))  # JSON has texts alone
         if self.max_flops is not None and not self.max_flops > 0:
             raise NetmorphError(f"max_flops must be above 0, got {self.max_flops}")
         check_seed(self.seed)

@@ -21,6 +21,12 @@ _STEPS = {
         ALTER TABLE epochs DROP COLUMN train_accuracy;
         ALTER TABLE epochs DROP COLUMN validation_loss;
     """,
+    2: """
+        ALTER TABLE networks ADD COLUMN latency REAL;
+        ALTER TABLE networks ADD COLUMN smoothed REAL;
+    """,
+    # All networks were trained by the same recipe.
+    3: "ALTER TABLE networks ADD COLUMN recipe TEXT NOT NULL DEFAULT '{}';",
 }
 OLDEST = min(_STEPS)
 

@@ -1,12 +1,15 @@
 """The names that a run folder holds, each written in one place; what is stored are these strings."""
 
 from enum import StrEnum
+from typing import TypeVar
 
 from netmorph.errors import NetmorphError, suggest
 
+Name = TypeVar("Name", bound=StrEnum)
+
 
 class ArmName(StrEnum):
-    """The arms that every evolution has; a further one has a name of its own."""
+    """Arms that come along; a further one has a name of its own."""
 
     EVOLVE = "evolve"
     """Children of the best, with inherited weights."""
@@ -14,6 +17,10 @@ class ArmName(StrEnum):
     """The start network trained on, a chain by parent."""
     RANDOM = "random"
     """Random networks from scratch."""
+    LOCAL = "local"
+    """Local search from the start network, a chain by parent."""
+    DESIGNED = "designed"
+    """A network as somebody designed it, trained from scratch."""
 
 
 class Inheritance(StrEnum):
@@ -23,6 +30,43 @@ class Inheritance(StrEnum):
     """All of them, in a copy."""
     FRESH = "fresh"
     """None: they are drawn anew."""
+
+
+class Guidance(StrEnum):
+    """What draws the edits of children, among those that proposals find."""
+
+    UNIFORM = "uniform"
+    """The first that fits."""
+    BANDIT = "bandit"
+    """What paid before, by kind and place."""
+    GRADIENT = "gradient"
+    """Where the loss asks for it most."""
+    RANK = "rank"
+    """Growth where features use all directions, and the reverse."""
+    SURROGATE = "surrogate"
+    """What a model of the run's own scores expects most of."""
+
+
+class Selecting(StrEnum):
+    """By what networks live on, see `netmorph.policy.selection`."""
+
+    FRONT = "front"
+    """By Pareto rank, then those without which the front's hypervolume would shrink most."""
+    RANK = "rank"
+    """By Pareto rank, then by score."""
+    BEST = "best"
+    """By score alone."""
+    COVER = "cover"
+    """Together they are to answer the validation set: what is answered well counts less for the next."""
+
+
+class Against(StrEnum):
+    """What the score is weighed against where Pareto ranks count."""
+
+    FLOPS = "flops"
+    PARAMETERS = "parameters"
+    LATENCY = "latency"
+    """Measured where a network is born; it differs from run to run, so the lineage may too."""
 
 
 class State(StrEnum):
@@ -54,7 +98,25 @@ def inheritance(name: str) -> Inheritance:
     Raises:
         NetmorphError: there is none.
     """
-    if name not in [*Inheritance]:
-        known = f"known are {', '.join(Inheritance)}"
-        raise NetmorphError(f"unknown weights {name!r} of children{suggest(name, Inheritance)}; {known}")
-    return Inheritance(name)
+    return _named(Inheritance, name, "weights of children")
+
+
+def guidance(name: str) -> Guidance:
+    """The one of this name. Raises as `inheritance`."""
+    return _named(Guidance, name, "guide")
+
+
+def selecting(name: str) -> Selecting:
+    """The one of this name. Raises as `inheritance`."""
+    return _named(Selecting, name, "selection")
+
+
+def against(name: str) -> Against:
+    """The one of this name. Raises as `inheritance`."""
+    return _named(Against, name, "cost")
+
+
+def _named(kind: type[Name], name: str, what: str) -> Name:
+    if name not in [*kind]:
+        raise NetmorphError(f"unknown {what} {name!r}{suggest(name, [*map(str, kind)])}; known are {', '.join(kind)}")
+    return kind(name)

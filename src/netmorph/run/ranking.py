@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from netmorph.run.rows import NetworkRecord
 from netmorph.tasks import LOSS
+
+CostOf = Callable[[NetworkRecord], float]
 
 
 def trained(networks: Iterable[NetworkRecord]) -> list[NetworkRecord]:
@@ -15,10 +17,10 @@ def trained(networks: Iterable[NetworkRecord]) -> list[NetworkRecord]:
 
 
 def ranked(networks: Iterable[NetworkRecord]) -> list[NetworkRecord]:
-    """The trained networks, highest score on the validation set first; equal ones by their loss, then by FLOPs."""
+    """The trained networks, highest merit on the validation set first; equal ones by their loss, then by FLOPs."""
 
     def key(network: NetworkRecord) -> tuple[float, float, int]:
-        return -_score(network), network.numbers.get(LOSS, math.inf), network.flops
+        return -merit(network), network.numbers.get(LOSS, math.inf), network.flops
 
     return sorted(trained(networks), key=key)
 
@@ -28,11 +30,16 @@ def best(networks: Iterable[NetworkRecord]) -> NetworkRecord | None:
     return next(iter(ranked(networks)), None)
 
 
-def front(networks: Iterable[NetworkRecord]) -> list[NetworkRecord]:
-    """The Pareto front, from few FLOPs to many: each is better than all networks of no more FLOPs."""
+def flops_of(network: NetworkRecord) -> float:
+    """Forward FLOPs for one sample."""
+    return network.flops
+
+
+def front(networks: Iterable[NetworkRecord], cost: CostOf = flops_of) -> list[NetworkRecord]:
+    """The Pareto front, from cheap to dear: each is better than all networks of no more cost."""
     kept: list[NetworkRecord] = []
-    for network in sorted(trained(networks), key=lambda network: (network.flops, -_score(network))):
-        if not kept or _score(network) > _score(kept[-1]):
+    for network in sorted(trained(networks), key=lambda network: (cost(network), -merit(network), network.id)):
+        if not kept or merit(network) > merit(kept[-1]):
             kept.append(network)
     return kept
 
@@ -42,5 +49,8 @@ def spent(networks: Iterable[NetworkRecord]) -> int:
     return sum(network.training_flops for network in networks)
 
 
-def _score(network: NetworkRecord) -> float:
+def merit(network: NetworkRecord) -> float:
+    """By what networks are compared: the smoothed score of a run that smooths, else the score."""
+    if network.smoothed is not None:
+        return network.smoothed
     return -math.inf if network.score is None else network.score

@@ -5,10 +5,10 @@ One process writes (the run's supervisor); any number read meanwhile. What belon
 
 Keys of `meta`: "title" (str), "command" (str), "config", "machine" and "versions" (dicts for the reader),
 "normalization" (how inputs are prepared), "criterion" (the fields of the number that chooses, see
-`netmorph.tasks.Criterion`), "exhibit" (what is shown of the test, a `netmorph.tasks.Exhibit`), "fingerprint" (of the
-data), "epoch_seconds" (of the start network, measured when the run was made), "arms" (their names), "status" (a
-`netmorph.run.names.Status`), "round" (int), "seconds" (wall time so far) and, written once at the end, "result" (see
-`netmorph.run.result`).
+`netmorph.tasks.Criterion`), "validation_samples" (int), "exhibit" (what is shown of the test, a
+`netmorph.tasks.Exhibit`), "fingerprint" (of the data), "epoch_seconds" (of the start network, measured when the run
+was made), "arms" (their names), "status" (a `netmorph.run.names.Status`), "round" (int), "seconds" (wall time so far)
+and, written once at the end, "result" (see `netmorph.run.result`).
 """
 
 import contextlib
@@ -30,7 +30,7 @@ from netmorph.run.rows import EditRecord, EpochRecord, Failures, NetworkRecord, 
 from netmorph.typed import check_fields, fits
 
 FILE_NAME = "run.sqlite"
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 4
 _APPLICATION_ID = 0x6E6D7068  # "nmph": tells a run from any other SQLite file
 # A population, the queue and what failed are found without reading all networks. Runs of before get these indices as
 # they go on.
@@ -50,7 +50,7 @@ CREATE TABLE networks (
     state TEXT NOT NULL CHECK (state IN ('planned', 'trained', 'failed')),
     parameters INTEGER NOT NULL, flops INTEGER NOT NULL, training_flops INTEGER NOT NULL,
     seconds REAL NOT NULL, score REAL, numbers TEXT NOT NULL, survivor INTEGER NOT NULL,
-    edits TEXT NOT NULL, failure TEXT
+    edits TEXT NOT NULL, failure TEXT, latency REAL, smoothed REAL, recipe TEXT NOT NULL DEFAULT '{{}}'
 );
 CREATE TABLE epochs (
     network INTEGER NOT NULL REFERENCES networks (id), epoch INTEGER NOT NULL,
@@ -69,6 +69,7 @@ _META: dict[str, Any] = {
     "versions": dict[str, Any],
     "criterion": dict[str, Any],
     "exhibit": str,
+    "validation_samples": int,
     "fingerprint": str,
     "arms": list[str],
     "status": str,
@@ -172,7 +173,8 @@ class Records:
         """Add a network, or replace the record with its id. Its parent must be there."""
         edits = json.dumps([astuple(edit) for edit in network.edits])
         row = {field.name: getattr(network, field.name) for field in fields(network)}
-        self._put("networks", "id", [row | {"edits": edits, "numbers": json.dumps(dict(network.numbers))}])
+        told = {name: json.dumps(dict(row[name])) for name in ("numbers", "recipe")}
+        self._put("networks", "id", [row | told | {"edits": edits}])
 
     def add_epochs(self, epochs: Iterable[EpochRecord]) -> None:
         """Add epochs of networks that are there; an epoch recorded before is replaced."""
@@ -322,8 +324,9 @@ def _columns(record: type[NetworkRecord] | type[EpochRecord]) -> str:
 def _network(row: tuple[Any, ...]) -> NetworkRecord:
     told = dict(zip(_NAMES, row, strict=True))
     edits = tuple(EditRecord(*values) for values in json.loads(told["edits"]))
-    numbers, state, survivor = json.loads(told["numbers"]), State(told["state"]), bool(told["survivor"])
-    network = NetworkRecord(**told | {"state": state, "edits": edits, "numbers": numbers, "survivor": survivor})
+    read = {"numbers": json.loads(told["numbers"]), "recipe": json.loads(told["recipe"]), "edits": edits}
+    state, survivor = State(told["state"]), bool(told["survivor"])
+    network = NetworkRecord(**told | read | {"state": state, "survivor": survivor})
     for made in (network, *edits):
         check_fields(made)
     if network.parent is not None and not network.parent < network.id:

@@ -1,9 +1,34 @@
 """Populations of networks that evolve, and what they are compared with."""
 
 from netmorph.search.arms import ARMS, Arm, NewArm
+from netmorph.search.baselines import LocalSearch, designed
+from netmorph.search.choosing import Choosing, Selection
 from netmorph.search.descent import Evolution
 from netmorph.search.evolution import Progress, evolve
+from netmorph.search.executors import Place, inline, on_ray, processes
 from netmorph.search.jobs import Birth, Training
 from netmorph.search.planning import Planner, Round
+from netmorph.search.weights import Fresh, Inherited
 
-__all__ = ["ARMS", "Arm", "Birth", "Evolution", "NewArm", "Planner", "Progress", "Round", "Training", "evolve"]
+__all__ = [
+    "ARMS",
+    "Arm",
+    "Birth",
+    "Choosing",
+    "Evolution",
+    "Fresh",
+    "Inherited",
+    "LocalSearch",
+    "NewArm",
+    "Place",
+    "Planner",
+    "Progress",
+    "Round",
+    "Selection",
+    "Training",
+    "designed",
+    "evolve",
+    "inline",
+    "on_ray",
+    "processes",
+]

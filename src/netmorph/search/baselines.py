@@ -1,24 +1,28 @@
-"""What an evolution is compared with: the start network trained on, and random networks."""
+"""What an evolution is compared with: the start network trained on, random networks, local search, a designed one."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, replace
-from typing import ClassVar
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, ClassVar
 
 import numpy as np
 
-from netmorph.policy.selection import Candidate, contenders
+from netmorph.edit import Base
+from netmorph.measure.cost import cost
+from netmorph.run.config import base
 from netmorph.run.names import ArmName, State
-from netmorph.run.ranking import spent
+from netmorph.run.ranking import ranked, spent
 from netmorph.run.rows import NetworkRecord
-from netmorph.search.descent import candidates, chosen
+from netmorph.search.choosing import WITHOUT_AGE, Selection
 from netmorph.search.jobs import Birth, Training
 from netmorph.search.networks import START
 from netmorph.search.planning import Planner, Round
+from netmorph.train.inputs import examples
 
-BIRTH_FAILURES = 8  # of the random search, in one round
+BIRTH_FAILURES = 8  # of an arm, in one round
 
 
 @dataclass(frozen=True)
@@ -36,21 +40,8 @@ class Alone:
         if missing <= 0:
             return []
         last = networks[self._last]
-        return [
-            replace(
-                last,
-                id=round.following,
-                arm=self.name,
-                round=round.number,
-                parent=last.id,
-                seed=self.planner.seed(round.number, 0),
-                state=State.PLANNED,
-                training_flops=math.ceil(missing / self.planner.start_epoch) * self.planner.start_epoch,
-                score=None,
-                numbers={},
-                survivor=False,
-            )
-        ]
+        flops = math.ceil(missing / self.planner.start_epoch) * self.planner.start_epoch
+        return [self.planner.trained_on(last, self.name, round, self.planner.seed(round.number, 0), flops)]
 
     def jobs(self, planned: Sequence[NetworkRecord]) -> list[Training]:
         """From where its parent was trained to."""
@@ -72,53 +63,175 @@ class Alone:
         return self.planner.networks.totals(self.name).last_trained or START
 
 
-@dataclass
+@dataclass(frozen=True)
 class RandomSearch:
-    """Networks of as many random generations as the evolution may have had by now, trained from scratch."""
+    """Networks of as many random generations as the evolution may have had by now, trained from scratch.
+
+    Attributes:
+        select: which of them are its ensemble.
+    """
 
     planner: Planner
+    select: Selection = WITHOUT_AGE
     name: ClassVar[str] = ArmName.RANDOM
-    _contenders: list[Candidate] | None = field(default=None, init=False)
 
     def plan(self, round: Round) -> list[NetworkRecord]:
-        """One after another. What a failed one would have taken is made up for, in the next round at the latest."""
+        """As many as it takes. What a failed one would have taken is made up for, in the next round at the latest.
+
+        Several are born at once, by what those before took; those beyond the target are as if they had never been.
+        """
         earlier = self.planner.networks.totals(self.name)
         missing = round.target - earlier.flops[State.TRAINED]
         made: list[NetworkRecord] = []
         if missing <= 0:
             return made
-        # Of those that converge before their end, it takes more to have had as much.
-        while (
-            missing > self.planner.start_share * spent(made)
-            and sum(network.state == State.FAILED for network in made) < BIRTH_FAILURES
-        ):
-            index = earlier.count + len(made)
-            draw = np.random.default_rng([self.planner.config.seed, index])
-            birth = Birth(
-                round.following + len(made),
-                None,
-                self.planner.seed(0, index),
-                generations=int(draw.integers(1, round.number + 1)),
-                inherit=False,
-            )
-            made += self.planner.bear([birth], self.name, round.number, self.planner.config.start_epochs)
+
+        def wanting() -> bool:
+            # Of those that converge before their end, it takes more to have had as much.
+            failed = sum(network.state == State.FAILED for network in made)
+            return missing > self.planner.start_share * spent(made) and failed < BIRTH_FAILURES
+
+        while wanting():
+            left, each = missing - self.planner.start_share * spent(made), self._typical(made)
+            births = [self._birth(round, len(made) + number) for number in range(max(1, int(left / each)))]
+            for network in self.planner.bear(births, self.name, round.number, self.planner.config.start_epochs):
+                if wanting():
+                    made.append(network)
         return made
+
+    def _birth(self, round: Round, number: int) -> Birth:
+        """The birth of a round's network of this number."""
+        index = self.planner.networks.totals(self.name).count + number
+        draw = np.random.default_rng([self.planner.config.seed, index])
+        return Birth(
+            round.following + number,
+            None,
+            self.planner.seed(0, index),
+            generations=int(draw.integers(1, round.number + 1)),
+            inherit=False,
+        )
+
+    def _typical(self, made: Sequence[NetworkRecord]) -> float:
+        """Training FLOPs of one network, by those that it has made, or by the start network."""
+        totals, planner = self.planner.networks.totals(self.name), self.planner
+        count, taken = totals.count + len(made), totals.spent + planner.start_share * spent(made)
+        if not (count and taken):
+            return planner.start_share * planner.start_epoch * planner.config.start_epochs
+        return taken / count
 
     def jobs(self, planned: Sequence[NetworkRecord]) -> list[Training]:
         """Each from scratch, like a founder."""
         return [self.planner.from_scratch(network) for network in planned]
 
     def choose(self, number: int) -> list[int]:
-        """The best of all its networks. Those that others have beaten for good are not looked at again."""
-        networks = self.planner.networks
-        if self._contenders is None:
-            known = candidates(networks, networks.of(self.name))
-        else:
-            known = {candidate.id: candidate for candidate in self._contenders}
-            known |= candidates(networks, networks.in_round(self.name, number))
-        self._contenders = contenders(list(known.values()), self.planner.config.population)
-        return chosen(self.planner, {candidate.id: candidate for candidate in self._contenders})
+        """As the selection chooses."""
+        return self.select(self.planner, self.name, number)
 
     def parents(self) -> Iterable[int]:
         """None: nothing is inherited."""
         return []
+
+
+@dataclass(frozen=True)
+class LocalSearch:
+    """Hill climbing: children of one network, which moves on to the best of them if that is better.
+
+    It begins with the start network. Children inherit its weights and are trained as long as those of an evolution; a
+    round makes as many as its training FLOPs allow, all of the network where it stands.
+    """
+
+    planner: Planner
+    name: ClassVar[str] = ArmName.LOCAL
+
+    def plan(self, round: Round) -> list[NetworkRecord]:
+        """Children one after another, beside the start network's own training."""
+        planner, earlier = self.planner, self.planner.networks.totals(self.name)
+        missing = round.target - planner.networks[START].training_flops - earlier.flops[State.TRAINED]
+        parent = self._here.id
+        made: list[NetworkRecord] = []
+        while missing > spent(made) and sum(network.state == State.FAILED for network in made) < BIRTH_FAILURES:
+            birth = Birth(round.following + len(made), parent, planner.seed(0, earlier.count + len(made)))
+            made += planner.bear([birth], self.name, round.number, planner.config.recipe.epochs)
+        return made
+
+    def jobs(self, planned: Sequence[NetworkRecord]) -> list[Training]:
+        """Each as long as a child."""
+        return [Training(network.id, network.seed, self.planner.config.recipe.epochs) for network in planned]
+
+    def choose(self, number: int) -> list[int]:
+        """Where it stands: nowhere yet while the start network is the best."""
+        best = ranked([self._here, *self.planner.networks.in_round(self.name, number)])[0]
+        return [] if best.id == START else [best.id]
+
+    def parents(self) -> Iterable[int]:
+        """Where it stands."""
+        return [self._here.id]
+
+    @property
+    def _here(self) -> NetworkRecord:
+        networks = self.planner.networks
+        return next(iter(networks.survivors(self.name)), networks[START])
+
+
+@dataclass(frozen=True)
+class Designed:
+    """A network as somebody designed it, trained from scratch, and trained on in each round.
+
+    Attributes:
+        base: its constructor.
+    """
+
+    planner: Planner
+    base: Base
+    name: str = ArmName.DESIGNED
+
+    def plan(self, round: Round) -> list[NetworkRecord]:
+        """One network, for the epochs that are missing: it begins anew only where its first training failed."""
+        networks, planner = self.planner.networks, self.planner
+        totals = networks.totals(self.name)
+        epochs = math.ceil((round.target - totals.flops[State.TRAINED]) / self._epoch)
+        if epochs <= 0:
+            return []
+        seed = planner.seed(0, totals.count)
+        if totals.last_trained is None:
+            birth = Birth(round.following, None, seed, generations=0, base=self.base)
+            return planner.bear([birth], self.name, round.number, epochs)
+        last = networks[totals.last_trained]
+        return [planner.trained_on(last, self.name, round, seed, epochs * self._epoch)]
+
+    def jobs(self, planned: Sequence[NetworkRecord]) -> list[Training]:
+        """From scratch first, then from where its parent was trained to."""
+        return [
+            Training(network.id, network.seed, network.training_flops // self._epoch, network.parent)
+            for network in planned
+        ]
+
+    def choose(self, number: int) -> list[int]:
+        """One chain has no population."""
+        return []
+
+    def parents(self) -> Iterable[int]:
+        """The end of the chain."""
+        last = self.planner.networks.totals(self.name).last_trained
+        return [] if last is None else [last]
+
+    @cached_property
+    def _epoch(self) -> int:
+        """Training FLOPs of one epoch."""
+        model, dataset = self.base.build(), self.planner.dataset
+        return cost(model, examples(dataset, model, 2)).training_flops * len(dataset.train)
+
+
+def designed(model: str, options: Mapping[str, Any], name: str = ArmName.DESIGNED) -> Callable[[Planner], Designed]:
+    """An arm that trains a network of the user's from scratch, for as many FLOPs as the evolution has had in all.
+
+    Args:
+        model: a name of `netmorph.zoo`, or the function that the run's start network is of.
+        options: arguments of its constructor beside input_shape and classes.
+        name: of the arm; several designed networks go by different names.
+    """
+
+    def arm(planner: Planner) -> Designed:
+        return Designed(planner, base(model, dict(options), planner.dataset), name)
+
+    return arm

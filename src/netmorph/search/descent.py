@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from netmorph.policy.selection import Candidate, select
+import numpy as np
+
 from netmorph.run.names import ArmName, State
-from netmorph.run.ranking import spent, trained
+from netmorph.run.ranking import spent
 from netmorph.run.rows import NetworkRecord
+from netmorph.search.choosing import AS_ASKED, Selection
 from netmorph.search.jobs import Birth, Training
-from netmorph.search.networks import Networks
+from netmorph.search.learning import GUIDES, Learner, Recipes, same, stepped, uniform
 from netmorph.search.planning import Planner, Round
 from netmorph.search.weights import WEIGHTS, Weights
-from netmorph.tasks import LOSS
 
 AT_MOST = 16  # times as many children in a round as the leading arm has, for one whose children take less to train
 
@@ -28,17 +28,24 @@ class Evolution:
 
     Attributes:
         weights: what children have of their parents' weights, and how they are trained.
+        guide: what it learns about their edits.
+        recipes: how what they are trained with differs from their parents'.
+        select: who lives on.
         name: each of a run has another one.
     """
 
     planner: Planner
     weights: Weights
+    guide: Learner = uniform
+    recipes: Recipes = same
+    select: Selection = AS_ASKED
     name: str = ArmName.EVOLVE
 
     @classmethod
     def of(cls, planner: Planner) -> Evolution:
         """As the config of the run says."""
-        return cls(planner, WEIGHTS[planner.config.weights])
+        config = planner.config
+        return cls(planner, WEIGHTS[config.weights], GUIDES[config.guide], stepped if config.mutate_recipe else same)
 
     def plan(self, round: Round) -> list[NetworkRecord]:
         """The founders, equal but for their random weights; later children of each survivor in turn."""
@@ -48,10 +55,11 @@ class Evolution:
         if not parents:
             return []
         if round.target == 0:  # it leads
-            return self._born(self.weights.births(self.planner, parents, round), round)
+            return self._born(self._taught(self.weights.births(self.planner, parents, round)), round)
         known, made = self.planner.networks.totals(self.name), list[NetworkRecord]()
         missing = round.target - known.flops[State.TRAINED]
-        for birth in self.weights.births(self.planner, parents, replace(round, children=AT_MOST * round.children)):
+        births = self.weights.births(self.planner, parents, replace(round, children=AT_MOST * round.children))
+        for birth in self._taught(births):
             if spent(made) >= missing:
                 break
             made += self._born([birth], round)
@@ -67,17 +75,26 @@ class Evolution:
         ]
 
     def choose(self, number: int) -> list[int]:
-        """The best of the population and of what the round has made."""
-        networks = self.planner.networks
-        latest = [*networks.survivors(self.name), *networks.in_round(self.name, number)]
-        return chosen(self.planner, candidates(networks, latest))
+        """As the selection chooses."""
+        return self.select(self.planner, self.name, number)
 
     def parents(self) -> Iterable[int]:
-        """The population, where children are trained on from it."""
-        return [network.id for network in self.planner.networks.survivors(self.name)]
+        """The population, and who may come back into it."""
+        return self.select.standing(self.planner, self.name)
 
     def _born(self, births: Sequence[Birth], round: Round) -> list[NetworkRecord]:
         return self.planner.bear(births, self.name, round.number, self.weights.epochs(self.planner.config))
+
+    def _taught(self, births: Iterable[Birth]) -> list[Birth]:
+        """With what was learnt about edits, and what each is trained with in place of the run's recipe."""
+        guide = self.guide(self.planner.networks, self.name)
+        return [replace(birth, guide=guide, recipe=self._recipe(birth)) for birth in births]
+
+    def _recipe(self, birth: Birth) -> Mapping[str, float]:
+        parent = {} if birth.parent is None else self.planner.networks[birth.parent].recipe
+        # Another stream than that of its edits.
+        generator = np.random.default_rng(np.random.SeedSequence(birth.seed, spawn_key=(1,)))
+        return self.recipes(parent, self.planner.config.recipe, generator)
 
     def _founders(self, round: Round) -> list[NetworkRecord]:
         config = self.planner.config
@@ -86,21 +103,3 @@ class Evolution:
             for index in range(config.founders)
         ]
         return self.planner.bear(births, self.name, round.number, config.start_epochs)
-
-
-def candidates(networks: Networks, asked: Iterable[NetworkRecord]) -> dict[int, Candidate]:
-    """By id, those that are trained, as a selection takes them."""
-    return {
-        network.id: Candidate(
-            network.id, network.score, network.flops, network.numbers[LOSS], networks.family(network.id)
-        )
-        for network in trained(asked)
-        if network.score is not None
-    }
-
-
-def chosen(planner: Planner, known: dict[int, Candidate]) -> list[int]:
-    """The ids of the population."""
-    config = planner.config
-    per_family = math.ceil(config.population / min(2, config.founders))
-    return select(list(known.values()), config.population, per_family)

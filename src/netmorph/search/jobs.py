@@ -3,34 +3,42 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from time import perf_counter
 from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from netmorph.data import Dataset
-from netmorph.edit import Journal, rebuild
+from netmorph.data import Dataset, Part, Split, batches
+from netmorph.edit import Base, Journal, rebuild
+from netmorph.ensemble import tuning
 from netmorph.graph import Graph, trace
 from netmorph.measure.cost import Cost, cost
+from netmorph.measure.timing import latency
+from netmorph.observe.samples import Samples
 from netmorph.policy import mutate
+from netmorph.policy.guides import Guide
 from netmorph.run.config import EvolveConfig
-from netmorph.run.names import Stage
+from netmorph.run.names import Against, Selecting, Stage
 from netmorph.run.rows import EditRecord
 from netmorph.run.store import NetworkStore
-from netmorph.train.evaluation import evaluate
+from netmorph.tasks import LOSS
+from netmorph.train.evaluation import answers, evaluate
 from netmorph.train.history import History
-from netmorph.train.inputs import examples
+from netmorph.train.inputs import examples, prepare, reference
 from netmorph.train.loop import train
 from netmorph.train.seeding import seeded
 from netmorph.workers.executor import Handler
 
 CAP_TRIES = 8
+# Samples on which the jump of an edit is measured, and training samples that a guide looks at.
+JUDGES = 1000
+LOOKED_AT = 256
 
 
 @dataclass(frozen=True)
@@ -41,6 +49,9 @@ class Birth:
         seed: of everything random in it.
         generations: how many times in a row to mutate; 0 makes a copy.
         inherit: keep the parent's weights and optimizer; otherwise all weights are drawn anew.
+        base: without a parent, what is built in the place of the start network.
+        guide: which of the edits that were drawn is made; None takes the first.
+        recipe: what it will be trained with in place of the run's recipe, for its record.
     """
 
     id: int
@@ -48,6 +59,14 @@ class Birth:
     seed: int
     generations: int = 1
     inherit: bool = True
+    base: Base | None = None
+    guide: Guide | None = None
+    recipe: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def reads(self) -> tuple[tuple[int, Stage], ...]:
+        """What it takes from the store."""
+        return () if self.parent is None else ((self.parent, Stage.TRAINED),)
 
 
 @dataclass(frozen=True)
@@ -56,6 +75,7 @@ class Born:
 
     cost: Cost
     edits: tuple[EditRecord, ...]
+    latency: float | None = None
 
 
 @dataclass(frozen=True)
@@ -64,6 +84,8 @@ class Training:
 
     Attributes:
         patience: it has converged after so many epochs in which the number that chooses got no better.
+        recipe: what is otherwise than in the run's recipe: learning rate, weight decay.
+        tuning: for the last time, see `netmorph.ensemble.tuning`.
     """
 
     id: int
@@ -71,11 +93,18 @@ class Training:
     epochs: int
     source: int | None = None
     patience: int | None = None
+    recipe: Mapping[str, float] = field(default_factory=dict)
+    tuning: bool = False
 
     @property
     def ids(self) -> tuple[int, ...]:
         """The networks that it trains."""
         return (self.id,)
+
+    @property
+    def reads(self) -> tuple[tuple[int, Stage], ...]:
+        """What it takes from the store."""
+        return ((self.id, Stage.BORN) if self.source is None else (self.source, Stage.TRAINED),)
 
 
 @dataclass(frozen=True)
@@ -84,11 +113,13 @@ class Trained:
 
     Attributes:
         share: of the training that was planned; it may have converged before.
+        smoothed: the mean probability of the right answers to the validation set, where networks are compared by it.
     """
 
     history: History
     seconds: float
     share: Fraction = Fraction(1)
+    smoothed: float | None = None
 
 
 Job = Birth | Training
@@ -133,33 +164,42 @@ class Worker:
         if not job.inherit:
             redraw(model, drawn, job.seed)
         self.store.put(
-            job.id, Stage.BORN, model, journal, optimizer if job.inherit and job.parent is not None else None
+            job.id,
+            Stage.BORN,
+            model,
+            journal,
+            optimizer if job.inherit and job.parent is not None else None,
+            job.base,
         )
-        return Born(price, tuple(edits))
+        return Born(price, tuple(edits), self._latency(model))
 
     def train(self, job: Training) -> dict[int, Trained]:
         """Train on, and put the best epoch's network on the store."""
         started = perf_counter()
-        model, journal, optimizer = self.store.take(
-            *((job.id, Stage.BORN) if job.source is None else (job.source, Stage.TRAINED))
-        )
+        (place,) = job.reads
+        model, journal, optimizer = self.store.take(*place)
+        changed: dict[str, Any] = dict(job.recipe)
+        recipe = replace(self.config.recipe, epochs=job.epochs, **changed)
+        for group in optimizer.param_groups:  # the state that it has inherited tells its parent's
+            group["weight_decay"] = recipe.decay
         history = train(
             model,
             self.dataset,
-            replace(self.config.recipe, epochs=job.epochs),
+            tuning(recipe, job.epochs) if job.tuning else recipe,
             seed=job.seed,
             device=self.config.device,
             optimizer=optimizer,
             enough=None if job.patience is None else partial(converged, patience=job.patience),
         )
-        self.store.put(job.id, Stage.TRAINED, model, journal, optimizer)
-        return {job.id: Trained(history, perf_counter() - started, Fraction(len(history), job.epochs))}
+        smoothed = self._asked(job.id, model)
+        self.store.put(job.id, Stage.TRAINED, model, journal, optimizer, self.store.base_of(*place))
+        return {job.id: Trained(history, perf_counter() - started, Fraction(len(history), job.epochs), smoothed)}
 
     def _parent(self, job: Birth) -> tuple[nn.Module, Journal, torch.optim.Optimizer]:
         if job.parent is not None and job.inherit:
             return self.store.take(job.parent)
         with seeded(job.seed):
-            model = self.store.base.build()
+            model = (job.base or self.store.base).build()
         journal: Journal = ()
         if job.parent is not None:
             parent, journal, _ = self.store.take(job.parent)
@@ -183,11 +223,49 @@ class Worker:
             last = now
 
         for _ in range(job.generations):
-            graph = mutate(graph, generator, self.config.mutation, optimizer=optimizer, on_edit=note)
+            graph = mutate(
+                graph,
+                generator,
+                self.config.mutation,
+                optimizer=optimizer,
+                on_edit=note,
+                guide=job.guide,
+                samples=partial(self._samples, seed=job.seed),
+            )
         return graph
 
+    def _asked(self, id: int, model: nn.Module) -> float | None:
+        """Ask a trained network about each example, if that counts: put its answers on the store, and smooth."""
+        smooth = self.config.smooth and self.dataset.task.chooses.is_share
+        if not smooth and self.config.select != Selecting.COVER:
+            return None
+        found = answers(model, self.dataset.validation, self.dataset)
+        if self.config.select == Selecting.COVER:
+            self.store.put_answers(id, found)
+        return found[LOSS].neg().exp().mean(dtype=torch.float64).item() if smooth else None
+
+    def _latency(self, model: nn.Module) -> float | None:
+        """Of one sample, if it is asked for."""
+        return latency(model, examples(self.dataset, model, 1)) if self.config.against == Against.LATENCY else None
+
     def _score(self, model: nn.Module) -> float:
-        return self.dataset.task.score(evaluate(model, self.dataset.validation, self.dataset).numbers)
+        return self.dataset.task.score(evaluate(model, self._judges, self.dataset).numbers)
+
+    @cached_property
+    def _judges(self) -> Part:
+        """What edits are scored on: the first samples of the validation part, all of one that is small."""
+        return Split(*next(iter(self.dataset.validation.cut(JUDGES))))
+
+    def _samples(self, graph: Graph, seed: int) -> Samples:
+        """What a guide sees of the training part."""
+        drawn = torch.Generator().manual_seed(seed)
+        stored, targets = next(batches(self.dataset.train, min(LOOKED_AT, len(self.dataset.train)), generator=drawn))
+        inputs = prepare(stored, self.dataset, reference(graph.model))
+        return Samples(graph, [(inputs, targets)], self._loss, seed)
+
+    def _loss(self, model: nn.Module, batch: tuple[Tensor, Tensor]) -> Tensor:
+        inputs, targets = batch
+        return self.dataset.task.loss(model(inputs), targets)
 
 
 def converged(history: History, patience: int) -> bool:

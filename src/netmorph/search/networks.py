@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
 from netmorph.run.names import State
-from netmorph.run.ranking import ranked
+from netmorph.run.ranking import CostOf, front, ranked
 from netmorph.run.records import Records
 from netmorph.run.rows import NetworkRecord
 
@@ -56,6 +56,7 @@ class Networks:
         self._in_round: defaultdict[tuple[str, int], list[int]] = defaultdict(list)
         self._survivors: defaultdict[str, list[int]] = defaultdict(list)
         self._families: dict[int, int] = {}
+        self._fronts: dict[tuple[str, CostOf], list[NetworkRecord]] = {}
         self.latest_round = -1
         self.next_id = START  # the first one that is free: parents come before their children
         for network in records.networks():
@@ -103,6 +104,12 @@ class Networks:
                 self._by_id[id] = replace(self._by_id[id], survivor=survivor)
         self._survivors[arm] = ids
 
+    def front(self, arm: str, cost: CostOf) -> list[NetworkRecord]:
+        """An arm's networks that none of it beats in score and cost, from cheap to dear."""
+        if (arm, cost) not in self._fronts:
+            self._fronts[arm, cost] = front(self.of(arm), cost)
+        return self._fronts[arm, cost]
+
     def family(self, id: int) -> int:
         """The network without parents that a network descends from."""
         return self._families[id]
@@ -125,5 +132,9 @@ class Networks:
         self._planned.discard(network.id)
         if network.state == State.TRAINED:
             totals.last_trained = max(network.id, totals.last_trained or START)
+            for (arm, cost), known in self._fronts.items():
+                if arm == network.arm:
+                    others = [other for other in known if other.id != network.id]
+                    self._fronts[arm, cost] = front([*others, network], cost)
             if network.score is not None:
                 totals.best = max(network.score, -math.inf if totals.best is None else totals.best)

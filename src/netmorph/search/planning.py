@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -15,6 +15,7 @@ from netmorph.run.config import EvolveConfig
 from netmorph.run.names import State
 from netmorph.run.records import Records
 from netmorph.run.rows import NetworkRecord
+from netmorph.run.store import NetworkStore
 from netmorph.search.jobs import Birth, Born, Done, Job, Training
 from netmorph.search.networks import START, Networks
 from netmorph.workers.executor import Executor
@@ -55,6 +56,7 @@ class Planner:
     networks: Networks
     executor: Executor[Job, Done]
     position: int
+    store: NetworkStore
 
     def bear(self, births: Sequence[Birth], arm: str, number: int, epochs: int) -> list[NetworkRecord]:
         """The networks that were born, planned for training, and those that could not be, in the order of their ids.
@@ -73,7 +75,30 @@ class Planner:
 
     def from_scratch(self, network: NetworkRecord) -> Training:
         """What trains a network that has learnt nothing yet: until it has converged."""
-        return Training(network.id, network.seed, self.config.start_epochs, patience=self.config.start_patience)
+        return Training(
+            network.id,
+            network.seed,
+            self.config.start_epochs,
+            patience=self.config.start_patience,
+            recipe=network.recipe,
+        )
+
+    def trained_on(self, last: NetworkRecord, arm: str, round: Round, seed: int, flops: int) -> NetworkRecord:
+        """The next link of a chain: a network planned to be trained on, for so many training FLOPs."""
+        return replace(
+            last,
+            id=round.following,
+            arm=arm,
+            round=round.number,
+            parent=last.id,
+            seed=seed,
+            state=State.PLANNED,
+            training_flops=flops,
+            score=None,
+            numbers={},
+            smoothed=None,
+            survivor=False,
+        )
 
     def seed(self, number: int, index: int) -> int:
         """The seed of the arm's network of this index in a round, or in the whole run where the round is always 0."""
@@ -110,4 +135,6 @@ class Planner:
             survivor=False,
             edits=born.edits if born else (),
             failure=failure,
+            recipe=job.recipe,
+            latency=born.latency if born else None,
         )

@@ -43,7 +43,7 @@ class Inherited:
 
     def jobs(self, config: EvolveConfig, children: Sequence[NetworkRecord]) -> list[Training]:
         """See `Weights`."""
-        return [Training(child.id, child.seed, config.recipe.epochs) for child in children]
+        return [Training(child.id, child.seed, config.recipe.epochs, recipe=child.recipe) for child in children]
 
     def epochs(self, config: EvolveConfig) -> int:
         """See `Weights`."""
@@ -61,7 +61,8 @@ class Fresh:
     def jobs(self, config: EvolveConfig, children: Sequence[NetworkRecord]) -> list[Training]:
         """See `Weights`."""
         return [
-            Training(child.id, child.seed, config.start_epochs, patience=config.start_patience) for child in children
+            Training(child.id, child.seed, config.start_epochs, patience=config.start_patience, recipe=child.recipe)
+            for child in children
         ]
 
     def epochs(self, config: EvolveConfig) -> int:

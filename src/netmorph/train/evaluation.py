@@ -1,5 +1,6 @@
 """What a network, or several together, answer to a part of the data, and how good that is; nothing is trained."""
 
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -7,11 +8,12 @@ from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
+from torch.func import vmap
 
 from netmorph.data import Dataset, Part, batches
 from netmorph.errors import NetmorphError
 from netmorph.memory import out_of_memory
-from netmorph.tasks import Task, TaskError
+from netmorph.tasks import LOSS, Task, TaskError
 from netmorph.train.inputs import autocast, prepare, reference
 from netmorph.train.means import Means, Metrics
 from netmorph.train.modes import mode
@@ -92,6 +94,30 @@ def predict(
     asked = _Asked.of(model, part, dataset, bf16, views, ONE_PROCESS)
     with torch.no_grad():
         return as_memory_allows(answered, asked.size(batch_size))
+
+
+def answers(model: nn.Module, part: Part, dataset: Dataset, *, batch_size: int | None = None) -> dict[str, Tensor]:
+    """How well a network answers each sample of a part, in eval mode: `[N]` on the CPU in float32, by name.
+
+    "loss", and whatever else the data set's task tells of a batch, "accuracy" say: 1 or 0 for a sample.
+
+    Arguments and errors are those of `evaluate`.
+    """
+
+    def measured(size: int) -> dict[str, Tensor]:
+        found = defaultdict[str, list[Tensor]](list)
+
+        def take(outputs: Tensor, targets: Tensor) -> None:
+            each = outputs.unsqueeze(1), targets.unsqueeze(1)  # batches of one sample
+            for name, values in {LOSS: vmap(task.loss)(*each), **vmap(task.numbers)(*each)}.items():
+                found[name].append(values.float().cpu())
+
+        asked.each_batch(size, take)
+        return {name: torch.cat(values) for name, values in found.items()}
+
+    asked, task = _Asked.of(model, part, dataset, False, 1, ONE_PROCESS), dataset.task
+    with torch.no_grad():
+        return as_memory_allows(measured, asked.size(batch_size))
 
 
 def as_memory_allows(work: Callable[[int], Found], size: int) -> Found:
