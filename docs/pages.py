@@ -131,11 +131,17 @@ def public_modules() -> list[str]:
 
 def page_of(module: str, modules: Collection[str]) -> str:
     """The page of one of several modules; what is a module itself has a page of its own."""
-    told = ast.get_docstring(ast.parse(file_of(module).read_text())) or ""
     inside = [name for name in modules if name.rpartition(".")[0] == module]
-    links = "".join(f"- [`{name}`]({name}.md)\n" for name in inside)
+    links = "".join(f"- [`{name}`]({name}.md): {docstring(name).splitlines()[0]}\n" for name in inside)
     names = [name for name in public_names(module) if f"{module}.{name}" not in inside]
-    return f"# {module}\n\n{told}\n\n{links}" + "".join(f"\n::: {module}.{name}\n" for name in names)
+    return f"# {module}\n\n{docstring(module)}\n\n{links}" + "".join(f"\n::: {module}.{name}\n" for name in names)
+
+
+def docstring(module: str) -> str:
+    """What a module says of itself; each says something."""
+    told = ast.get_docstring(ast.parse(file_of(module).read_text()))
+    assert told, f"{module} has no docstring"
+    return told
 
 
 def public_names(module: str) -> list[str]:

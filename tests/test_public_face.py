@@ -98,7 +98,7 @@ def test_each_public_name_has_a_place_in_the_reference() -> None:
     for module in rooms | modules:
         told = pages.page_of(module, pages.public_modules())
         for name in getattr(importlib.import_module(module), "__all__", ()):
-            assert f"::: {module}.{name}\n" in told or f"({module}.{name}.md)" in told
+            assert f"::: {module}.{name}\n" in told or f"({module}.{name}.md):" in told
 
 
 def test_the_face_shows_type_checkers_what_it_has() -> None:
