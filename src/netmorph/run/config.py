@@ -148,6 +148,11 @@ class EvolveConfig:
             ("against", against),
         ):
             object.__setattr__(self, name, read(getattr(self, name)))  # JSON has texts alone
+        if self.weights == Inheritance.SHARED and self.mutate_recipe:
+            raise NetmorphError(
+                "networks that share their weights are trained with one recipe; leave out mutate_recipe, or let "
+                "children have a copy (weights inherited)"
+            )
         if self.max_flops is not None and not self.max_flops > 0:
             raise NetmorphError(f"max_flops must be above 0, got {self.max_flops}")
         check_seed(self.seed)
