@@ -30,7 +30,7 @@ from netmorph.data import Dataset, Split
 from netmorph.run.budget import Budget
 from netmorph.run.config import DataConfig, EvolveConfig
 from netmorph.run.final_test import FinalTest
-from netmorph.run.names import ArmName, Inheritance, State
+from netmorph.run.names import ArmName, Inheritance, Selecting, State
 from netmorph.run.ranking import front, ranked
 from netmorph.run.records import FILE_NAME, Records
 from netmorph.run.rows import NetworkRecord
@@ -69,16 +69,17 @@ SETTINGS = {
             data=DataConfig("digits"),
             model="lenet5",
             options={"width": 0.25},
-            recipe=Recipe(epochs=8, batch_size=32, learning_rate=5e-3),
+            recipe=Recipe(epochs=8, batch_size=32, learning_rate=5e-3, schedule="cosine"),
             founders=3,
             start_epochs=24,
             population=3,
-            children=6,
-            max_flops=0.2e6,
+            select=Selecting.BEST,
+            children=4,
+            max_flops=0.06e6,
             smooth=True,
-            budget=Budget(flops=3e10),
+            budget=Budget(flops=2.5e10),
         ),
-        {"width": 1},
+        {"width": 0.6},
         cross_validated=True,
     ),
     "mnist": Setting(
@@ -86,30 +87,32 @@ SETTINGS = {
             data=DataConfig("mnist", train_size=5_000, validation=0.05),
             model="lenet5",
             options={"width": 0.25},
-            recipe=Recipe(epochs=2, batch_size=64, learning_rate=5e-3),
+            recipe=Recipe(epochs=2, batch_size=64, learning_rate=5e-3, schedule="cosine"),
             founders=3,
             start_epochs=6,
             population=3,
-            children=6,
-            max_flops=1.5e6,
-            budget=Budget(flops=2.5e11),
+            select=Selecting.BEST,
+            children=4,
+            max_flops=0.5e6,
+            budget=Budget(flops=1.8e11),
         ),
-        {"width": 1},
+        {"width": 0.7},
     ),
     "cifar10": Setting(
         EvolveConfig(
             data=DataConfig("cifar10", train_size=5_000, validation=0.04),
             model="lenet5",
-            options={"width": 0.5},
-            recipe=Recipe(epochs=2, batch_size=64, learning_rate=3e-3, flip=True),
+            options={"width": 0.25},
+            recipe=Recipe(epochs=2, batch_size=64, learning_rate=3e-3, schedule="cosine", flip=True),
             founders=3,
             start_epochs=6,
             population=3,
-            children=5,
-            max_flops=8e6,
-            budget=Budget(flops=6e11),
+            select=Selecting.BEST,
+            children=4,
+            max_flops=1.2e6,
+            budget=Budget(flops=3e11),
         ),
-        {"width": 1.5},
+        {"width": 0.75},
     ),
 }
 
