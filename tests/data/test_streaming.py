@@ -1,7 +1,9 @@
 import os
 import shutil
 import signal
+import subprocess
 import sys
+import time
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from pathlib import Path
@@ -219,6 +221,32 @@ def test_a_worker_that_is_killed_is_reported_and_replaced(imagenet, tmp_path):
     with pytest.raises(DataError, match=r"worker processes failed.*use fewer workers"):
         pixels(part)
     assert torch.equal(pixels(part), expected)
+
+
+@pytest.mark.slow
+def test_workers_end_when_the_process_that_reads_is_killed(imagenet, tmp_path):
+    program = (
+        "import sys, time\n"
+        "from pathlib import Path\n"
+        "from netmorph.data import stream\n"
+        "if __name__ == '__main__':\n"
+        "    part = stream(sys.argv[1], size=32, workers=1, cache=Path(sys.argv[2])).train\n"
+        "    next(part.cut(4))\n"
+        "    [(_, loader)] = part.workers._idle\n"
+        "    print(loader._iterator._workers[0].pid, flush=True)\n"
+        "    time.sleep(60)\n"
+    )
+    (tmp_path / "reads.py").write_text(program)
+    command = [sys.executable, tmp_path / "reads.py", imagenet, tmp_path / "c"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        worker = Path("/proc", process.stdout.readline().strip())
+        assert worker.exists()
+        process.kill()
+    for _ in range(100):
+        if not worker.exists():
+            return
+        time.sleep(0.1)
+    pytest.fail("the worker lives on")
 
 
 def test_batches_before_a_start_are_not_decoded(imagenet, tmp_path, monkeypatch):

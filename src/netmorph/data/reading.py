@@ -1,6 +1,8 @@
 """Read images in worker processes: decode, shrink, crop, resize, in the asked order and a few chunks ahead."""
 
 import multiprocessing
+import os
+import threading
 import warnings
 from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
@@ -174,11 +176,24 @@ class Workers:
             sampler=sampler,
             num_workers=self._count,
             collate_fn=_as_it_is,
+            worker_init_fn=_end_with_reader,
             multiprocessing_context=context,
             persistent_workers=True,
             generator=torch.Generator(),  # the caller's random state is not used
         )
         return sampler, loader
+
+
+def _end_with_reader(_: int) -> None:
+    """Let this worker end when the process that reads is killed; PyTorch looks at the server's id, which goes on."""
+    reader = multiprocessing.parent_process()
+
+    def wait() -> None:
+        if reader is not None:
+            reader.join()
+        os._exit(1)
+
+    threading.Thread(target=wait, daemon=True).start()
 
 
 def _as_it_is(chunk: Any) -> Any:
