@@ -21,6 +21,7 @@ APART = {
     "growth_images",
     "growth_inception",
     "growth_short",
+    "imagenet_layout",
     "narrowing",
     "rank_study",
     "refit",

@@ -2,8 +2,12 @@
 
 Both read with the same number of workers, give the same kind of batches (random resized crops, float32, normalized),
 and do nothing else with them. The time to the first batch, in which workers are started, stands apart.
+
+    python -m benchmarks.streaming                                  # JPEGs that it makes, as large as ImageNet's
+    python -m benchmarks.streaming --data FOLDER --size 64          # train/ of a folder in ImageNet's layout
 """
 
+import argparse
 import io
 import os
 import tempfile
@@ -34,20 +38,31 @@ MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
 def main() -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        mean_bytes = write_images(Path(folder) / "images")
+        print(f"{IMAGES} JPEGs of {WIDTH}x{HEIGHT}, {mean_bytes / 1000:.0f} kB each")
+        compare(Path(folder) / "images", SIZE)
+
+
+def compare(root: Path, size: int) -> None:
+    """Print images per second of each way to read a folder's train images.
+
+    Args:
+        root: in ImageNet's layout.
+        size: height and width of the crops.
+    """
     warnings.filterwarnings("ignore", message="This DataLoader will create")
     cores = os.cpu_count() or 1
-    with tempfile.TemporaryDirectory() as folder:
-        root = Path(folder)
-        mean_bytes = write_images(root / "images")
-        print(
-            f"torch {torch.__version__}, {cores} cores; {IMAGES} JPEGs of {WIDTH}x{HEIGHT}, {mean_bytes / 1000:.0f} kB "
-            f"each, to crops of {SIZE}x{SIZE}; images per second (ratio to the plain loader's same epoch)"
-        )
-        print(f"{'':<34}" + "".join(f"{f'epoch {epoch + 1}':>18}" for epoch in range(EPOCHS)) + f"{'first batch':>14}")
+    print(
+        f"torch {torch.__version__}, {cores} cores; to crops of {size}x{size}; images per second (ratio to the plain "
+        "loader's same epoch)"
+    )
+    print(f"{'':<34}" + "".join(f"{f'epoch {epoch + 1}':>18}" for epoch in range(EPOCHS)) + f"{'first batch':>14}")
+    with tempfile.TemporaryDirectory() as cache:
         for workers in sorted({0, cores}):
-            plain = plain_loader(root / "images", workers)
-            streamed = streamed_epochs(root / "images", root / str(workers), workers, None)
-            uncached = streamed_epochs(root / "images", root / str(workers), workers, 0)
+            plain = plain_loader(root, size, workers)
+            streamed = streamed_epochs(root, size, Path(cache, str(workers)), workers, None)
+            uncached = streamed_epochs(root, size, Path(cache, str(workers)), workers, 0)
             baseline = [measure(plain) for _ in range(EPOCHS)]
             report(f"plain DataLoader, {workers} workers", baseline, baseline)
             report(f"stream, {workers} workers", [measure(epoch) for epoch in streamed], baseline)
@@ -78,10 +93,10 @@ def measure(epoch: Iterable[tuple[Tensor, Tensor]]) -> Speed:
 
 
 def streamed_epochs(
-    root: Path, cache: Path, workers: int, cache_limit: int | None
+    root: Path, size: int, cache: Path, workers: int, cache_limit: int | None
 ) -> Iterable[Iterable[tuple[Tensor, Tensor]]]:
     dataset = stream(
-        root, size=SIZE, mean=MEAN, std=STD, validation=0, workers=workers, cache=cache, cache_limit=cache_limit
+        root, size=size, mean=MEAN, std=STD, validation=0, workers=workers, cache=cache, cache_limit=cache_limit
     )
     dataset.train.head(1)
     for epoch in range(EPOCHS):
@@ -92,8 +107,10 @@ def streamed_epochs(
 class PlainFolder(MapDataset[tuple[Tensor, int]]):
     """What tutorials do: decode, crop and convert one image after another."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, size: int) -> None:
+        self.size = size
         self.paths = sorted((root / "train").glob("*/*.JPEG"))
+        self.labels = {name: label for label, name in enumerate(sorted({path.parent.name for path in self.paths}))}
         self.generator = np.random.default_rng(0)
 
     def __len__(self) -> int:
@@ -104,14 +121,14 @@ class PlainFolder(MapDataset[tuple[Tensor, int]]):
             image = file.convert("RGB")
         top, left, height, width = random_crop((image.height, image.width), self.generator)
         box = (left, top, left + width, top + height)
-        cropped = image.resize((SIZE, SIZE), Image.Resampling.BILINEAR, box=box)
+        cropped = image.resize((self.size, self.size), Image.Resampling.BILINEAR, box=box)
         scaled = torch.from_numpy(np.array(cropped)).permute(2, 0, 1).contiguous().float().div_(255)
         normalized = scaled.sub_(torch.tensor(MEAN).view(3, 1, 1)).div_(torch.tensor(STD).view(3, 1, 1))
-        return normalized, int(self.paths[index].parent.name)
+        return normalized, self.labels[self.paths[index].parent.name]
 
 
-def plain_loader(root: Path, workers: int) -> DataLoader[tuple[Tensor, int]]:
-    return DataLoader(PlainFolder(root), BATCH, shuffle=True, num_workers=workers, persistent_workers=workers > 0)
+def plain_loader(root: Path, size: int, workers: int) -> DataLoader[tuple[Tensor, int]]:
+    return DataLoader(PlainFolder(root, size), BATCH, shuffle=True, num_workers=workers, persistent_workers=workers > 0)
 
 
 def write_images(root: Path) -> float:
@@ -131,3 +148,14 @@ def write_images(root: Path) -> float:
         for number in range(count):
             (root / part / str(number % CLASSES) / f"{number}.JPEG").write_bytes(contents[number % PICTURES])
     return sum(map(len, contents)) / PICTURES
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path)
+    parser.add_argument("--size", type=int, default=SIZE)
+    given = parser.parse_args()
+    if given.data is None:
+        main()
+    else:
+        compare(given.data, given.size)

@@ -300,11 +300,15 @@ def test_a_folder_is_streamed(netmorph: Program, folder: Path) -> None:
         for number in range(20):
             pillow.new("RGB", (12, 10), (shade + number,) * 3).save(folder / "photos" / name / f"{number}.png")
     common = "--stream --data photos --resize 8x8 --batch-size 8 --model mlp --width 0.25 --threads 1".split()
-    done = netmorph("train", *common, "--epochs", "4", "--lr", "0.02", "--run", "run")
+    named = [option for option in common if option not in ("--data", "photos")]
+    done = netmorph("train", "photos", *named, "--epochs", "4", "--lr", "0.02", "--run", "run")
     assert done.code == 0, done.err
     assert json.loads(netmorph("show", "run", "--json").out)["best"]["test_accuracy"] == 1.0
     assert netmorph("train", "--resume", "run").code == 0
     assert "Suggested learning rate" in netmorph("lr-find", *common, "--steps", "20").out
+    refused = netmorph("train", "--stream", "no/where", "--model", "inception_resnet_small")
+    assert "resized to 64x64, for which inception_resnet_small is made" in refused.err
+    assert "there is no folder no/where" in refused.err
 
 
 def test_a_users_own_module_in_the_current_folder(folder: Path) -> None:
@@ -476,6 +480,9 @@ def test_networks_of_other_libraries(netmorph: Program, monkeypatch: pytest.Monk
         ("train --warmup 1", "warmup must be a share of the run"),
         ("train --clip-norm 0", "--clip-norm must be a finite number above 0"),
         ("train --stream", "digits fits in memory and is not streamed"),
+        ("train --skip-unreadable 2", "--skip-unreadable is for images that are streamed"),
+        ("train digits --data mnist", "the data are given twice, as digits and by --data"),
+        ("train digits --resume run", "DATA cannot be given with --resume"),
         ("train --stream --data one", r"give their size \(--resize 224x224\)"),
         ("train --stream --data some/where --resize 8x8", "there is no folder some/where"),
         ("show nowhere", "no run in nowhere"),

@@ -40,7 +40,7 @@ def _rules_and_modules_put_back() -> Iterator[None]:
 def test_the_pages_for_users_show_python() -> None:
     shown = "README CONTRIBUTING docs/editing docs/narrowing docs/depth docs/carry docs/export docs/exact docs/op-rules"
     shown += " docs/data docs/training docs/testing docs/search docs/networks docs/shrink docs/growth docs/growth-ways"
-    shown += " docs/bank docs/chains docs/plots docs/inception docs/ensembles"
+    shown += " docs/bank docs/chains docs/plots docs/inception docs/ensembles docs/shared-weights"
     assert {f"{page}.md" for page in shown.split()} <= BLOCKS.keys()
 
 
@@ -66,6 +66,14 @@ def test_links_of(page):
         assert target.exists(), path
         if heading:
             assert heading in headings(target.read_text()), f"{path}#{heading}"
+
+
+def test_each_test_that_reviewers_are_led_to_is_there() -> None:
+    told = re.findall(r"`(tests/[\w/]+\.py)(?:::(\w+))?`", PAGES["docs/for-reviewers.md"])
+    assert told
+    for path, function in told:
+        assert not function or f"def {function}(" in (ROOT / path).read_text(), (path, function)
+        assert (ROOT / path).exists(), path
 
 
 def headings(text: str) -> set[str]:

@@ -30,6 +30,7 @@ LEVELS = (
     ("solve",),
     ("edit",),
     ("measure", "scores", "train"),
+    ("sharing",),
     ("policy", "testing", "integrations", "bank", "draw", "look"),
     ("ensemble",),
     ("run", "shrink", "chain"),

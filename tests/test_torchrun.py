@@ -13,6 +13,7 @@ import pytest
 from netmorph import session
 from netmorph.report.summary import summary
 from netmorph.train.checkpoint import load
+from tests.data.written import jpeg
 
 # Tests that run in the background of a shell inherit that Ctrl-C is ignored; a terminal's program does not.
 LAUNCHER = (
@@ -47,7 +48,7 @@ def epochs_told(text: str) -> int:
 
 
 def wait_for_epochs(folder: Path, epochs: int) -> None:
-    for _ in range(1000):
+    for _ in range(3000):
         if (folder / "metrics.csv").exists() and len((folder / "metrics.csv").read_text().splitlines()) > epochs:
             return
         time.sleep(0.1)
@@ -111,3 +112,44 @@ def test_an_error_is_told_once(tmp_path: Path, arguments: list[str], message: st
 
 def children(parent: int) -> list[int]:
     return list(map(int, Path(f"/proc/{parent}/task/{parent}/children").read_text().split()))
+
+
+def test_a_streamed_run_in_imagenets_layout_is_one_run(tmp_path: Path) -> None:
+    """Generated JPEGs, flat validation images, random crops, bfloat16, a small Inception-ResNet; killed and resumed."""
+    write_imagenet(tmp_path / "pictures")
+    options = (
+        "--model inception_resnet_small --option width=0.125 --option stride=1 --resize 24x24 --flip --bf16".split()
+    )
+    options += "--stream pictures --skip-unreadable 1 --batch-size 8 --threads 1 --epochs 3".split()
+    with torchrun(tmp_path, *options, "--run-folder", "whole") as process:
+        out, err = process.communicate(timeout=600)
+    assert (process.returncode, errors(err)) == (0, [])
+    assert err.count("1 of 36 images cannot be read, and are left out") == 1
+    assert epochs_told(out) == 3
+    with torchrun(tmp_path, *options, "--run-folder", "cut") as process:
+        wait_for_epochs(tmp_path / "cut", 1)
+        for child in children(process.pid):
+            os.kill(child, signal.SIGKILL)
+        process.communicate(timeout=60)
+    with torchrun(tmp_path, "--resume", "cut") as process:
+        out, err = process.communicate(timeout=600)
+    assert (process.returncode, errors(err)) == (0, [])
+    assert 0 < epochs_told(out) < 3, "it went on where it was"
+    weights = [path.read_bytes() for path in sorted(tmp_path.glob("*/networks/*"))]
+    assert len(weights) == 2
+    assert weights[0] == weights[1]
+
+
+def write_imagenet(root: Path) -> None:
+    """Two classes in folders for training, and a flat validation folder beside Caffe's list; one image is damaged."""
+    lines = []
+    for label, name in enumerate(("n01440764", "n01443537")):
+        (root / "train" / name).mkdir(parents=True)
+        (root / "val").mkdir(exist_ok=True)
+        for number in range(14):
+            (root / "train" / name / f"{name}_{number}.JPEG").write_bytes(jpeg(number, 50, 60, tint=label))
+        for number in range(4):
+            lines.append(f"ILSVRC2012_val_{2 * number + label:08}.JPEG {label}")
+            (root / "val" / lines[-1].split()[0]).write_bytes(jpeg(90 + number, 60, 50, tint=label))
+    (root / "train" / "n01440764" / "n01440764_5.JPEG").write_bytes(b"no image")
+    (root / "val.txt").write_text("\n".join(lines))

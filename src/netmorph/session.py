@@ -29,7 +29,7 @@ from netmorph.run.machine import machine, versions
 from netmorph.run.names import Status
 from netmorph.run.opening import best_id, run_and_id
 from netmorph.run.records import Records
-from netmorph.run.store import network_file
+from netmorph.run.store import whole_file
 from netmorph.search import tuning
 from netmorph.search.evolution import Progress
 from netmorph.search.evolution import evolve as run_evolution
@@ -219,7 +219,7 @@ def best_network(folder: Path) -> Path:
     Raises:
         LoadError: none is trained yet.
     """
-    return network_file(folder, best_id(folder))
+    return whole_file(folder, best_id(folder))
 
 
 def train(

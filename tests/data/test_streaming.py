@@ -1,7 +1,9 @@
 import os
 import shutil
 import signal
+import subprocess
 import sys
+import time
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from pathlib import Path
@@ -221,6 +223,32 @@ def test_a_worker_that_is_killed_is_reported_and_replaced(imagenet, tmp_path):
     assert torch.equal(pixels(part), expected)
 
 
+@pytest.mark.slow
+def test_workers_end_when_the_process_that_reads_is_killed(imagenet, tmp_path):
+    program = (
+        "import sys, time\n"
+        "from pathlib import Path\n"
+        "from netmorph.data import stream\n"
+        "if __name__ == '__main__':\n"
+        "    part = stream(sys.argv[1], size=32, workers=1, cache=Path(sys.argv[2])).train\n"
+        "    next(part.cut(4))\n"
+        "    [(_, loader)] = part.workers._idle\n"
+        "    print(loader._iterator._workers[0].pid, flush=True)\n"
+        "    time.sleep(60)\n"
+    )
+    (tmp_path / "reads.py").write_text(program)
+    command = [sys.executable, tmp_path / "reads.py", imagenet, tmp_path / "c"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        worker = Path("/proc", process.stdout.readline().strip())
+        assert worker.exists()
+        process.kill()
+    for _ in range(100):
+        if not worker.exists():
+            return
+        time.sleep(0.1)
+    pytest.fail("the worker lives on")
+
+
 def test_batches_before_a_start_are_not_decoded(imagenet, tmp_path, monkeypatch):
     part, decode, decoded = opened(imagenet, tmp_path, cache_limit=0).train, reading.decode_image, []
     monkeypatch.setattr(reading, "decode_image", lambda where, *rest: decoded.append(where) or decode(where, *rest))
@@ -312,7 +340,9 @@ def test_an_image_that_cannot_be_decoded_is_named(tmp_path, workers, content):
     bad.write_bytes(content)
     options = {"mean": (0, 0, 0), "std": (1, 1, 1), "validation": 0, "workers": workers}
     dataset = opened(tmp_path / "data", tmp_path / "c", **options)
-    with pytest.raises(DataError, match=rf"^cannot decode {bad}: .*replace or remove that image$"):
+    with pytest.raises(
+        DataError, match=rf"^cannot decode {bad}: .*remove that image; or leave out what .*--skip-unreadable"
+    ):
         pixels(dataset.train)
     bad.unlink()
     with pytest.raises(DataError, match=rf"^cannot read {bad}: .*put the image back"):
@@ -334,7 +364,7 @@ def test_folders_that_cannot_be_streamed(tmp_path):
     with pytest.raises(DataError, match="empty holds no images"):
         stream(tmp_path / "data", size=8)
     shutil.rmtree(tmp_path / "data" / "train")
-    with pytest.raises(DataError, match=r"no labels: expected .*train/<class>"):
+    with pytest.raises(DataError, match=r"data has val, but no train: expected .*train/<class>"):
         stream(tmp_path / "data", size=8)
     write_imagenet(tmp_path / "one", {"train": 2})
     for name in CLASSES[1:]:
@@ -354,6 +384,7 @@ def test_folders_that_cannot_be_streamed(tmp_path):
         ({"short_side": 0}, "short_side must be at least 1"),
         ({"workers": -1}, "workers must be 0 or more, got -1"),
         ({"cache_limit": -1}, "cache_limit must be 0 or more"),
+        ({"skip_unreadable": -1}, "skip_unreadable must be 0 or more images, got -1"),
         ({"train_size": 2}, "train_size must be between 3"),
     ],
 )

@@ -152,8 +152,8 @@ def test_the_result_has_its_documented_keys(finished: Path) -> None:
         assert told == result
         assert Result.from_json(result).as_json() == result
     assert set(result) == {
-        "best", "arm", "evolved", "ensemble", "members", "baselines", "classification", "values", "text", "constant",
-        "training_flops", "seconds", "front",
+        "best", "arm", "evolved", "ensemble", "members", "baselines", "classification", "values", "text", "calibration",
+        "constant", "training_flops", "seconds", "front",
     }  # fmt: skip
     numbers = {f"{part}_{name}" for part in ("test", "validation") for name in ("loss", "accuracy", "top5")}
     entry = {"id", *numbers, "parameters", "flops"}

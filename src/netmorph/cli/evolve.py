@@ -66,8 +66,8 @@ def evolve(
     weights: Annotated[
         str,
         typer.Option(
-            help="What children have of their parents' weights: a copy (inherited), or nothing (fresh: they are "
-            "trained like founders).",
+            help="What children have of their parents' weights: a copy (inherited), nothing (fresh: they are "
+            "trained like founders), or the same weights (shared: all of a round are trained together).",
             rich_help_panel=SEARCH,
         ),
     ] = "inherited",

@@ -54,6 +54,7 @@ def find(
     bf16: options.Bf16 = False,
     accumulate: options.Accumulate = 1,
     stream: options.Stream = False,
+    skip_unreadable: options.SkipUnreadable = None,
     train_size: options.TrainSize = None,
     resize: options.Resize = None,
     seed: options.Seed = 0,

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from netmorph.cli.app import options
+from netmorph.cli.app import errors, options, tell
 from netmorph.errors import NetmorphError
 
 if TYPE_CHECKING:  # PyTorch is imported when a command needs it
@@ -39,6 +39,7 @@ _SOURCES = (
     ".parquet), arrays (.npz), or a text (.txt)."
 )
 Data = Annotated[str, typer.Option(help=_SOURCES, rich_help_panel=DATA)]
+DataGiven = Annotated[str | None, typer.Argument(metavar="DATA", help="The same as --data DATA.", rich_help_panel=DATA)]
 DataOfTheRun = Annotated[
     str | None,
     typer.Option("--data", help=f"{_SOURCES} If not given: those of the run.", rich_help_panel=DATA),
@@ -48,7 +49,16 @@ Stream = Annotated[
     typer.Option(
         "--stream",
         help="Leave the images on disk and read them as they are needed, cropped at random; for folders larger "
-        "than memory. Needs --resize.",
+        "than memory, such as ImageNet's. Needs --resize, unless the model is an inception_resnet.",
+        rich_help_panel=DATA,
+    ),
+]
+SkipUnreadable = Annotated[
+    int | None,
+    typer.Option(
+        min=0,
+        help="With --stream: read all images once before training, and leave out up to so many that cannot be read, "
+        "which are counted and named; more end the command. If not given: the first one that training meets ends it.",
         rich_help_panel=DATA,
     ),
 ]
@@ -241,11 +251,12 @@ def data_config(context: typer.Context) -> DataConfig:
             "Python: netmorph.data.load(..., task=Task(...)) and netmorph.train.train, see docs/data.md"
         )
     return DataConfig(
-        told["data"],
+        source(context),
         told["seed"],
         train_size=told["train_size"],
-        size=size(told["resize"]),
+        size=size(told["resize"]) or (_own_size(told["model"]) if told.get("stream") else None),
         streamed=told.get("stream", False),
+        skip_unreadable=told.get("skip_unreadable"),
         task=told["task"],
         target=told["target"],
         ignore=tuple(told["ignore"] or ()),
@@ -253,6 +264,25 @@ def data_config(context: typer.Context) -> DataConfig:
         window=told["window"],
         unit=told["unit"],
     )
+
+
+def source(context: typer.Context) -> str:
+    """The data's name, file or folder: the command's argument, or `--data`."""
+    alone: str | None = context.params.get("data_given")
+    if alone is not None and given(context, "data"):
+        raise NetmorphError(f"the data are given twice, as {alone} and by --data; leave one out")
+    return alone or str(context.params["data"])
+
+
+def _own_size(model: str | None) -> tuple[int, int] | None:
+    """Height and width that the zoo's network is made for; None where it takes any."""
+    from netmorph.zoo import TAKES
+
+    if model not in TAKES or len(TAKES[model].shape) != 3:
+        return None
+    _, height, width = TAKES[model].shape
+    tell(f"Images are resized to {height}x{width}, for which {model} is made; --resize sets another size.", errors)
+    return height, width
 
 
 def recipe(context: typer.Context, default: Recipe, **read: Any) -> Recipe:
@@ -310,7 +340,8 @@ def refuse_others(context: typer.Context, allowed: set[str], why: str = RESUMED)
     Args:
         why: with what it cannot be given, the reason, and what to do.
     """
-    others = [f"--{name.replace('_', '-')}" for name in context.params if name not in allowed and given(context, name)]
+    refused = [own for own in context.command.params if own.name not in allowed and given(context, str(own.name))]
+    others = [own.opts[0] if own.param_type_name == "option" else str(own.metavar or own.name) for own in refused]
     if others:
         raise NetmorphError(f"{', '.join(others)} cannot be given with {why}")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -21,6 +22,7 @@ BALANCED = "balanced"
 @app.command()
 def train(
     context: typer.Context,
+    data_given: options.DataGiven = None,
     data: options.Data = "digits",
     task: options.TaskOption = None,
     target: options.Target = None,
@@ -29,6 +31,7 @@ def train(
     window: options.Window = None,
     unit: options.Unit = None,
     stream: options.Stream = False,
+    skip_unreadable: options.SkipUnreadable = None,
     train_size: options.TrainSize = None,
     resize: options.Resize = None,
     pad: options.Pad = 0,
@@ -171,7 +174,7 @@ def train(
 
       netmorph train --data stdlib --option depth=1 --schedule stable --grow "at 50%: depth 4"
 
-      netmorph train --data ~/imagenet --stream --resize 224x224 --flip --model mypackage.nets:build --fast
+      netmorph train --stream ~/imagenet --model inception_resnet_small --flip --fast
 
       torchrun --nproc-per-node 2 -m netmorph train --data cifar10 --model resnet --device cuda
 
@@ -190,12 +193,15 @@ def train(
         require("tensorboard", "tensorboard")
     with joined() as world:
         if world.rank > 0:  # of the processes that torchrun started; the first one tells them, and the user, all
-            with ends_tidily(lambda: None):
+            with ends_tidily(lambda: None), warnings.catch_warnings():
+                warnings.simplefilter("ignore")
                 train_along(world)
             return
         dataset = None
         if resume is None:
             source = options.data_config(context)
+            if stream and skip_unreadable is not None:
+                tell(f"Reading all images in {source.source}, to find those that cannot be read ...")
             dataset = source.load()
             defaults = for_training(dataset)
             faster = {"bf16": bf16 or fast, "channels_last": channels_last or (fast and dataset.has_images)}
@@ -211,7 +217,9 @@ def train(
                 # Part of what decides the numbers, because sums depend on it.
                 threads=threads or own_cores(),
             )
-            folder = session.create(run or session.free_folder(data), config, options.command_line(), world, dataset)
+            folder = session.create(
+                run or session.free_folder(source.source), config, options.command_line(), world, dataset
+            )
         else:
             options.refuse_others(context, {"resume", "tensorboard", "model"})
             folder, config = resume, session.begun_with(resume, TrainConfig, model=start(model, {})[0])

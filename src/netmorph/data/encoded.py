@@ -68,12 +68,7 @@ class Files:
 
     def read(self, row: int) -> bytes:
         """See `Encoded`."""
-        path = self.place(row)
-        try:
-            with open(path, "rb") as file:
-                return file.read()
-        except OSError as error:
-            raise DataError(f"cannot read {path}: {error}; put the image back, or load the data again") from error
+        return image_folder.content(Path(self.place(row)))
 
 
 def list_files(folder: Path) -> Listing:
@@ -93,8 +88,15 @@ def list_files(folder: Path) -> Listing:
     for part, (paths, _) in listed.items():
         rows[part] = torch.arange(len(names), len(names) + len(paths))
         for path in paths:
-            names.append(os.path.relpath(path, folder))
-            stat = path.stat()
-            state.update(f"{names[-1]} {stat.st_size} {stat.st_mtime_ns}\n".encode(errors="surrogateescape"))
+            names.append(str(path)[len(str(folder)) + 1 :])
+            state.update(f"{names[-1]} {_change(path)}\n".encode(errors="surrogateescape"))
     labels = torch.cat([labels for _, labels in listed.values()])
     return Listing(Files(folder, names), rows, labels, classes, state.hexdigest())
+
+
+def _change(path: Path) -> str:
+    try:
+        stat = path.stat()
+    except OSError:  # a link to nothing: told when the image is to be read
+        return "-"
+    return f"{stat.st_size} {stat.st_mtime_ns}"

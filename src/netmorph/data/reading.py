@@ -1,6 +1,8 @@
 """Read images in worker processes: decode, shrink, crop, resize, in the asked order and a few chunks ahead."""
 
 import multiprocessing
+import os
+import threading
 import warnings
 from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
@@ -16,6 +18,9 @@ from netmorph.data.dataset import DataError
 from netmorph.data.encoded import Encoded
 from netmorph.data.image_cache import ImageCache
 from netmorph.data.images import ImageSize, decode_image
+
+# Images that a worker reads at a time: what is read ahead stays small however large a batch is.
+CHUNK = 64
 
 
 class Request(NamedTuple):
@@ -125,10 +130,19 @@ class Workers:
         Raises:
             DataError: an image cannot be read, or a worker died.
         """
+        for images in self.attempts(requests, here=here):
+            if isinstance(images, DataError):
+                raise DataError(f"{images}; or leave out what cannot be read: skip_unreadable (--skip-unreadable)")
+            yield images
+
+    def attempts(self, requests: Iterable[Request], *, here: bool = False) -> Iterator[Tensor | DataError]:
+        """What `read` gives; of a request with images that cannot be read, what is wrong with the first of them.
+
+        Raises:
+            DataError: a worker died.
+        """
         here = here or self._count == 0 or multiprocessing.current_process().daemon
         for images, trouble in map(self._reader.__getitem__, requests) if here else self._pass(requests):
-            if isinstance(images, DataError):
-                raise images
             if trouble is not None and not self._warned:
                 self._warned = True
                 warnings.warn(f"images that are not yet kept are decoded in every epoch: {trouble}", stacklevel=2)
@@ -162,11 +176,24 @@ class Workers:
             sampler=sampler,
             num_workers=self._count,
             collate_fn=_as_it_is,
+            worker_init_fn=_end_with_reader,
             multiprocessing_context=context,
             persistent_workers=True,
             generator=torch.Generator(),  # the caller's random state is not used
         )
         return sampler, loader
+
+
+def _end_with_reader(_: int) -> None:
+    """Let this worker end when the process that reads is killed; PyTorch looks at the server's id, which goes on."""
+    reader = multiprocessing.parent_process()
+
+    def wait() -> None:
+        if reader is not None:
+            reader.join()
+        os._exit(1)
+
+    threading.Thread(target=wait, daemon=True).start()
 
 
 def _as_it_is(chunk: Any) -> Any:

@@ -21,13 +21,12 @@ from netmorph.data.image_cache import ImageCache, room_for
 from netmorph.data.images import ImageSize, check_size, grey_among
 from netmorph.data.named import existing_folder
 from netmorph.data.preparation import Pixels
-from netmorph.data.reading import Reader, Request, Workers
+from netmorph.data.reading import CHUNK, Reader, Request, Workers
 from netmorph.data.source import check_labels
 from netmorph.data.splitting import check_fraction, split_parts
+from netmorph.data.unreadable import without_unreadable
 from netmorph.errors import require
 
-# Images that a worker reads at a time: what is read ahead stays small however large a batch is.
-CHUNK = 64
 # Train images that mean and standard deviation are taken from.
 SAMPLE = 256
 
@@ -45,6 +44,7 @@ def stream(
     workers: int | None = None,
     cache: Path | None = None,
     cache_limit: int | None = None,
+    skip_unreadable: int | None = None,
 ) -> Dataset:
     """Open a data set whose images stay on disk until they are needed; only names and labels are in memory.
 
@@ -53,21 +53,26 @@ def stream(
     so that later epochs decode nothing.
 
     Args:
-        source: a folder of images in ImageNet's layout (train/<class>/*.JPEG, val/<class>/*.JPEG) or with class
-            folders alone, one that the `datasets` library saved, or one of parquet files.
+        source: a folder of images in ImageNet's layout (train/<class>/*.JPEG, val/<class>/*.JPEG, or val/*.JPEG and a
+            list of their labels) or with class folders alone, one that the `datasets` library saved, or one of parquet
+            files.
         size: height and width of the images that a network sees; one number for both.
         seed: of the splits, as for `load`.
         validation: fraction of the train images held out, class by class, where the data brings no validation
             part or no test part: a val/ without a test/ is the test part, which published figures of ImageNet
             are measured on. Data with neither holds a fifth of the train images out for test, like `load`.
         train_size: keep so many train images, evenly over the classes.
-        mean, std: of each channel, pixels in 0..1; None measures both on 256 train images.
+        mean: of each channel, pixels in 0..1; None measures it on 256 train images.
+        std: likewise.
         short_side: in pixels, of the shrunk images; 8/7 of the longer side of `size` by default (256 for 224).
         workers: processes that read, started at the first epoch and kept; 0 reads in this one, None is one a
             core (of those that `torchrun` leaves this process).
         cache: folder for the shrunk images, `$XDG_CACHE_HOME/netmorph/streams` by default.
         cache_limit: bytes they may take on the disk; 0 keeps none, None is half of what is free. What has no room
             is decoded in every epoch; it gives the same pixels.
+        skip_unreadable: read all images once, before anything else, and leave out up to so many that cannot be read,
+            after a warning that counts and names them; more are an error. None reads nothing in advance, and the first
+            such image that training meets is an error.
 
     Raises:
         DataError: the data cannot be found, read or split as asked. An image that cannot be decoded is found when
@@ -77,19 +82,22 @@ def stream(
     size = (size, size) if isinstance(size, int) else size
     check_fraction(validation)
     check_size(size)
-    _check_request(mean, std, short_side, workers, cache_limit)
+    _check_request(mean, std, short_side, workers, cache_limit, skip_unreadable)
     short_side = short_side or default_short_side(size)
     require("PIL.Image", "data")
     folder = existing_folder(source).resolve()
     cache = cache or user_cache() / "streams"
     listing = huggingface.list_rows(folder, cache) if huggingface.matches(folder) else list_files(folder)
-    labels = {part: listing.labels[rows] for part, rows in listing.rows.items()}
-    check_labels(labels, listing.classes, folder)
-    fingerprint = _fingerprint(listing, size, short_side)
-    name = f"{folder.name}-{_hash(f'{folder} {short_side}')[:16]}.images"
-    decoded = None if cache_limit == 0 else _open_cache(cache / name, listing.state, short_side, cache_limit)
+    _labels(listing, folder)  # before anything is read
+    name = f"{folder.name}-{_hash(f'{folder} {short_side}')[:16]}"
+    images = cache / f"{name}.images"
+    decoded = None if cache_limit == 0 else _open_cache(images, listing.state, short_side, cache_limit)
     reader = Reader(listing.images, decoded, size, short_side)
     pool = Workers(reader, own_cores() if workers is None else workers)
+    if skip_unreadable is not None:
+        listing = without_unreadable(listing, pool, cache / f"{name}.unreadable.json", skip_unreadable)
+    labels = _labels(listing, folder)
+    fingerprint = _fingerprint(listing, size, short_side)
     parts = {part: StreamedSplit(rows, labels[part], pool) for part, rows in listing.rows.items()}
     if "test" not in parts and "validation" in parts:
         parts["test"] = parts.pop("validation")
@@ -153,6 +161,13 @@ class StreamedSplit:
         return replace(self, rows=self.rows[indices], targets=self.targets[indices])
 
 
+def _labels(listing: Listing, folder: Path) -> dict[str, Tensor]:
+    """Of each part, checked."""
+    labels = {part: listing.labels[rows] for part, rows in listing.rows.items()}
+    check_labels(labels, listing.classes, folder)
+    return labels
+
+
 def _requests(rows: Tensor, batch_size: int, seed: int | None) -> Iterator[Request]:
     for batch in rows.split(batch_size):
         for chunk in batch.split(CHUNK):
@@ -189,6 +204,7 @@ def _check_request(
     short_side: int | None,
     workers: int | None,
     cache_limit: int | None,
+    skip_unreadable: int | None,
 ) -> None:
     given = [values for values in (mean, std) if values is not None]
     if len(given) == 1 or any(isinstance(values, float | int) or len(values) != 3 for values in given):
@@ -199,3 +215,5 @@ def _check_request(
         raise DataError(f"workers must be 0 or more, got {workers}")
     if cache_limit is not None and cache_limit < 0:
         raise DataError(f"cache_limit must be 0 or more bytes, got {cache_limit}")
+    if skip_unreadable is not None and skip_unreadable < 0:
+        raise DataError(f"skip_unreadable must be 0 or more images, got {skip_unreadable}")

@@ -38,6 +38,7 @@ class DataConfig:
     train_size: int | None = None
     size: tuple[int, int] | None = None
     streamed: bool = False
+    skip_unreadable: int | None = None
     task: str | None = None
     target: str | None = None
     ignore: tuple[str, ...] = ()
@@ -58,6 +59,8 @@ class DataConfig:
         """
         split: dict[str, Any] = {"seed": self.seed, "validation": self.validation, "train_size": self.train_size}
         options: dict[str, Any] = {name: value for name in _OPTIONS if (value := getattr(self, name)) not in (None, ())}
+        if self.skip_unreadable is not None and not self.streamed:
+            raise DataError("skip_unreadable is for images that are streamed; leave it out, or stream (--stream)")
         if not self.streamed:
             return load(self.source, size=self.size, **split, **options)
         if options:
@@ -68,7 +71,7 @@ class DataConfig:
             raise DataError(
                 "streamed images have to be cropped and resized for the network; give their size (--resize 224x224)"
             )
-        return stream(self.source, size=self.size, **split)
+        return stream(self.source, size=self.size, skip_unreadable=self.skip_unreadable, **split)
 
     def absolute(self) -> DataConfig:
         """The same, findable from any folder."""
@@ -148,6 +151,11 @@ class EvolveConfig:
             ("against", against),
         ):
             object.__setattr__(self, name, read(getattr(self, name)))  # JSON has texts alone
+        if self.weights == Inheritance.SHARED and self.mutate_recipe:
+            raise NetmorphError(
+                "networks that share their weights are trained with one recipe; leave out mutate_recipe, or let "
+                "children have a copy (weights inherited)"
+            )
         if self.max_flops is not None and not self.max_flops > 0:
             raise NetmorphError(f"max_flops must be above 0, got {self.max_flops}")
         check_seed(self.seed)

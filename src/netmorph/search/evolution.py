@@ -34,7 +34,7 @@ from netmorph.run.rows import EpochRecord, NetworkRecord
 from netmorph.run.store import NetworkStore
 from netmorph.search import tuning
 from netmorph.search.arms import ARMS, NewArm
-from netmorph.search.jobs import Done, Job, Trained, Training
+from netmorph.search.jobs import Birth, Done, Job, Learning, Trained
 from netmorph.search.networks import START, Networks
 from netmorph.search.pace import Pace
 from netmorph.search.planning import EvolutionError, Planner, Round
@@ -301,19 +301,22 @@ class _Run:
         trained, done = 0.0, 0
         for outcome in self.executor.run(self._jobs(waiting)):
             found = outcome.result if isinstance(outcome.result, Mapping) else {}
-            for id in outcome.job.ids if isinstance(outcome.job, Training) else ():
-                network = self.networks[id]
-                if id in found:
-                    self._record_trained(network, found[id])
-                    trained += found[id].seconds
-                else:
-                    self.networks.put(replace(network, state=State.FAILED, failure=outcome.failure))
+            ids = () if isinstance(outcome.job, Birth) else outcome.job.ids
+            with self.records.transaction():  # all of a job, or it is done again
+                for id in ids:
+                    network = self.networks[id]
+                    if id in found:
+                        self._record_trained(network, found[id])
+                        trained += found[id].seconds
+                    else:
+                        self.networks.put(replace(network, state=State.FAILED, failure=outcome.failure))
+            for id in ids:
                 self.store.drop(id, Stage.BORN)
                 done += 1
             self._progress(number, done, len(waiting))
         self._pace.note_round(trained, perf_counter() - began)
 
-    def _jobs(self, waiting: Sequence[NetworkRecord]) -> list[Training]:
+    def _jobs(self, waiting: Sequence[NetworkRecord]) -> list[Learning]:
         """What trains planned networks of all arms, the longest first: so that no worker idles at the end."""
         by_arm, copies = defaultdict[str, list[NetworkRecord]](list), tuning.copies(self.records)
         for network in waiting:
@@ -324,7 +327,7 @@ class _Run:
         return sorted(jobs, key=lambda job: -sum(self.networks[id].training_flops for id in job.ids))
 
     def _record_trained(self, network: NetworkRecord, result: Trained) -> None:
-        best = result.history.best
+        best = result.chosen or result.history.best
         with self.records.transaction():
             self.networks.put(
                 replace(

@@ -5,7 +5,7 @@ Networks for images and tables return [N, classes] and use PyTorch's default ini
 tokens of a vocabulary, as well.
 """
 
-from netmorph.zoo.building import MODELS, Constructor, Takes, build, example, resolve, takes
+from netmorph.zoo.building import MODELS, TAKES, Constructor, Takes, build, example, resolve, takes
 from netmorph.zoo.inception import inception_resnet_small, inception_resnet_v2
 from netmorph.zoo.inception_weights import load_timm_inception
 from netmorph.zoo.layers import InputShape, ModelError
@@ -15,6 +15,7 @@ from netmorph.zoo.transformer import gpt
 
 __all__ = [
     "MODELS",
+    "TAKES",
     "Constructor",
     "InputShape",
     "ModelError",

@@ -54,7 +54,11 @@ NUMBERS = Takes((3, 32, 32), 10, lambda shape, classes, generator: torch.randn(s
 TOKENS = Takes((64,), 256, lambda shape, classes, generator: torch.randint(classes, shape, generator=generator))
 
 # Of the networks that take something else than `NUMBERS`.
-TAKES = {"gpt": TOKENS, "inception_resnet_v2": Takes((3, 299, 299), 1000, NUMBERS.draw)}
+TAKES = {
+    "gpt": TOKENS,
+    "inception_resnet_v2": Takes((3, 299, 299), 1000, NUMBERS.draw),
+    "inception_resnet_small": Takes((3, 64, 64), 200, NUMBERS.draw),
+}
 
 
 def takes(name: str) -> Takes:
@@ -66,7 +70,9 @@ def example(name: str, input_shape: InputShape, classes: int) -> Tensor:
     """Random inputs on which a network can be traced.
 
     Args:
-        name, input_shape, classes: as for `build`.
+        name: as for `build`.
+        input_shape: as for `build`.
+        classes: as for `build`.
 
     Returns:
         Always the same two inputs [2, *input_shape] (batch norm can be looked at in training mode too): int64 tokens

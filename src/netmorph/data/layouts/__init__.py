@@ -35,6 +35,8 @@ def find_layout(folder: Path) -> Callable[[Path, ImageSize | None], RawData]:
     for layout in LAYOUTS:
         if layout.matches(folder):
             return layout.read
+    if packed := image_folder.explain(folder):
+        raise DataError(packed)
     if not any(folder.iterdir()):
         raise DataError(f"the folder {folder} is empty; {_expected()}")
     if any(path.suffix.lower() in EXTENSIONS for path in folder.iterdir()):
