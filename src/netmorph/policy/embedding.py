@@ -92,7 +92,8 @@ class Learnt:
 
         def placed(asked: Sequence[Wiring]) -> Tensor:
             with torch.no_grad():
-                return network(*stacked(asked)).double()
+                found: Tensor = network(*stacked(asked))
+            return found.double()
 
         known = placed(wirings)
         centre, size = known.mean(0), float(known.std(0).norm()) / self.place**0.5 + 1e-12
