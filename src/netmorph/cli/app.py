@@ -24,6 +24,7 @@ ORDER = (
     "train",
     "evolve",
     "shrink",
+    "neighbours",
     "watch",
     "show",
     "report",

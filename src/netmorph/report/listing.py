@@ -14,7 +14,7 @@ from netmorph.report.numbers import recipe_text
 from netmorph.run.names import State
 from netmorph.run.records import Records
 from netmorph.run.rows import NetworkRecord
-from netmorph.run.store import network_file
+from netmorph.run.store import whole_file
 from netmorph.tasks import Criterion
 from netmorph.wording import compact, ranges
 
@@ -44,7 +44,7 @@ def network_summary(records: Records, id: int) -> dict[str, Any]:
         "ancestors": [network.id for network in chain[:-1]],
         "edits": [{"network": network.id, **asdict(edit)} for network in chain for edit in network.edits],
         "epochs": len(records.epochs(id)),
-        "file": str(network_file(records.path.parent, id)),
+        "file": str(whole_file(records.path.parent, id)),
     }
 
 
@@ -68,7 +68,7 @@ def network_view(records: Records, id: int) -> Table:
         ("validation", numbers),
         ("parameters", compact(network.parameters)),
         ("FLOPs", f"{compact(network.flops)} for a sample, {compact(network.training_flops)} to train it"),
-        ("file", str(network_file(records.path.parent, id))),
+        ("file", str(whole_file(records.path.parent, id))),
     ):
         view.add_row(name, escape(value))
     return view

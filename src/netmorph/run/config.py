@@ -101,8 +101,10 @@ class EvolveConfig:
         mutation: how they differ.
         guide: what draws their edits, among those that the mutation finds.
         mutate_recipe: their learning rate and weight decay differ from their parents', too.
+        tune: epochs that each survivor is trained on after the last round, at a rate that falls to zero, see
+            `netmorph.ensemble.tuning`; 0 is none. They are counted, and baselines get as much.
         max_flops: forward FLOPs per sample that no child may exceed.
-        budget: when it ends.
+        budget: when the rounds end; of time, when all ends.
         seed: of everything but the data's splits.
         device: where networks are trained.
         threads: of each worker; part of what decides the numbers, because sums depend on it.
@@ -125,6 +127,7 @@ class EvolveConfig:
     mutation: Mutation = field(default_factory=Mutation)
     guide: Guidance = Guidance.UNIFORM
     mutate_recipe: bool = False
+    tune: int = 0
     max_flops: float | None = None
     budget: Budget = field(default_factory=Budget)
     seed: int = 0
@@ -136,6 +139,8 @@ class EvolveConfig:
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise NetmorphError(f"{name} must be at least 1, got {getattr(self, name)}")
+        if self.tune < 0:
+            raise NetmorphError(f"tune is a number of epochs, 0 for none; got {self.tune}")
         for name, read in (
             ("weights", inheritance),
             ("guide", guidance),
@@ -143,6 +148,11 @@ class EvolveConfig:
             ("against", against),
         ):
             object.__setattr__(self, name, read(getattr(self, name)))  # JSON has texts alone
+        if self.weights == Inheritance.SHARED and self.mutate_recipe:
+            raise NetmorphError(
+                "networks that share their weights are trained with one recipe; leave out mutate_recipe, or let "
+                "children have a copy (weights inherited)"
+            )
         if self.max_flops is not None and not self.max_flops > 0:
             raise NetmorphError(f"max_flops must be above 0, got {self.max_flops}")
         check_seed(self.seed)

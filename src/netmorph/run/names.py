@@ -30,6 +30,8 @@ class Inheritance(StrEnum):
     """All of them, in a copy."""
     FRESH = "fresh"
     """None: they are drawn anew."""
+    SHARED = "shared"
+    """The very same: parents and children train what they have in common together."""
 
 
 class Guidance(StrEnum):

@@ -5,6 +5,7 @@ from netmorph.search.baselines import LocalSearch, designed
 from netmorph.search.choosing import Choosing, Selection
 from netmorph.search.descent import Evolution
 from netmorph.search.evolution import Progress, evolve
+from netmorph.search.executors import Place, inline, on_ray, processes
 from netmorph.search.jobs import Birth, Training
 from netmorph.search.planning import Planner, Round
 from netmorph.search.weights import Fresh, Inherited
@@ -19,6 +20,7 @@ __all__ = [
     "Inherited",
     "LocalSearch",
     "NewArm",
+    "Place",
     "Planner",
     "Progress",
     "Round",
@@ -26,4 +28,7 @@ __all__ = [
     "Training",
     "designed",
     "evolve",
+    "inline",
+    "on_ray",
+    "processes",
 ]

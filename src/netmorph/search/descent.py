@@ -11,7 +11,7 @@ from netmorph.run.names import ArmName, State
 from netmorph.run.ranking import spent
 from netmorph.run.rows import NetworkRecord
 from netmorph.search.choosing import AS_ASKED, Selection
-from netmorph.search.jobs import Birth, Training
+from netmorph.search.jobs import Birth, Learning
 from netmorph.search.learning import GUIDES, Learner, Recipes, same, stepped, uniform
 from netmorph.search.planning import Planner, Round
 from netmorph.search.weights import WEIGHTS, Weights
@@ -65,18 +65,20 @@ class Evolution:
             made += self._born([birth], round)
         return made
 
-    def jobs(self, planned: Sequence[NetworkRecord]) -> list[Training]:
+    def jobs(self, planned: Sequence[NetworkRecord]) -> list[Learning]:
         """Founders until they have converged; children as their weights ask for."""
         founders = [network for network in planned if network.parent is None]
         children = [network for network in planned if network.parent is not None]
         return [
             *(self.planner.from_scratch(network) for network in founders),
-            *self.weights.jobs(self.planner.config, children),
+            *self.weights.jobs(self.planner, children),
         ]
 
     def choose(self, number: int) -> list[int]:
         """As the selection chooses."""
-        return self.select(self.planner, self.name, number)
+        networks, standing = self.planner.networks, self.select.standing(self.planner, self.name)
+        gone = self.weights.gone(networks, standing, networks.in_round(self.name, number))
+        return self.select(self.planner, self.name, number, gone)
 
     def parents(self) -> Iterable[int]:
         """The population, and who may come back into it."""
