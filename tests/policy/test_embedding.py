@@ -79,6 +79,7 @@ def test_a_cloud_goes_to_where_the_most_is_expected() -> None:
     assert float((places[int(worth(places, costs).argmax())] - 1).norm()) < 0.5
 
 
+@pytest.mark.slow
 def test_it_finds_a_better_best_than_random() -> None:
     table = additive(places=5)
     regrets = []
