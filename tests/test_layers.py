@@ -34,7 +34,7 @@ LEVELS = (
     ("run", "shrink", "chain"),
     ("search", "report"),
     ("session", "shrinking", "chaining", "ranks", "reproduce"),
-    ("watch", "plot", "live", "extending"),
+    ("watch", "plot", "live", "extending", "demo"),
     ("",),  # the face, `netmorph` itself
     ("cli",),
     ("__main__",),
