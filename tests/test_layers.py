@@ -34,8 +34,9 @@ LEVELS = (
     ("run", "shrink", "chain"),
     ("search", "report"),
     ("session", "shrinking", "chaining", "ranks", "reproduce"),
-    ("watch", "plot", "live", "extending", "demo"),
+    ("watch", "plot", "live", "extending"),
     ("",),  # the face, `netmorph` itself
+    ("demo",),  # scripts as users write them
     ("cli",),
     ("__main__",),
 )

@@ -44,9 +44,8 @@ def resnet(dataset: data.Dataset, seed: int) -> torch.nn.Module:
 
 def told(name: str, model: torch.nn.Module) -> None:
     """What it answers of the digits 5 to 9."""
-    print(
-        f"{name}: {evaluate(model, new.test, new)['accuracy']:.1%} of the new test images"
-    )
+    right = evaluate(model, new.test, new)["accuracy"]
+    print(f"{name}: {right:.1%} of the new test images")
 
 
 old, new = only(range(5)), only(range(5, 10))
@@ -59,9 +58,8 @@ bank = Bank("bank")
 for seed in (0, 1):
     bank.add(resnet(old, seed), example, f"network {seed}")
 for entry in bank.entries(network="network 0"):
-    print(
-        f"{entry.origin.path}: {entry.kind}, {entry.input} to {entry.output}"
-    )
+    path, kind = entry.origin.path, entry.kind
+    print(f"{path}: {kind}, {entry.input} to {entry.output}")
 
 # %% An agent chains layers; for each chain a linear head on the new
 # training images is solved in closed form, and judged on the validation
@@ -83,9 +81,8 @@ best = min(
     key=lambda record: record.outcome.loss,
 ).chain
 for link in chain.lineage(problem, best):
-    print(
-        f"  {link.name}: {link.path or 'the head'} of {link.network or 'no network: solved'}"
-    )
+    home = f"{link.path} of {link.network}" if link.network else "solved"
+    print(f"  {link.name}: {home}")
 
 # %% The chain is a network like any other. What has to be beaten: a head on
 # the pixels, and one on a whole old network, the usual transfer. What it

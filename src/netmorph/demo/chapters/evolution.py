@@ -22,7 +22,6 @@ shell(f"netmorph show run:{result.evolved.id}")
 
 # %% It is a network like any other, in Python and in all commands.
 model, journal = netmorph.load(f"run:{result.evolved.id}")
-print(
-    f"{netmorph.measure.parameters(model):,} parameters after {len(journal)} edits"
-)
+size = netmorph.measure.parameters(model)
+print(f"{size:,} parameters after {len(journal)} edits")
 shell(f"netmorph export run:{result.evolved.id} --code plain.py")

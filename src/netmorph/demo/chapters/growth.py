@@ -57,9 +57,8 @@ depths = {
     "1 block": [1, 1, 1, 1, 1, 1],
 }
 for name, course in depths.items():
-    print(
-        f"{name}: {sum(flops[depth] for depth in course):.2e} training FLOPs"
-    )
+    cost = sum(flops[depth] for depth in course)
+    print(f"{name}: {cost:.2e} training FLOPs")
 
 # %% `growing` tells the training loop when and how. On the command line:
 # netmorph train --data stdlib --option depth=1 --schedule stable --grow "at
@@ -81,9 +80,8 @@ for name, course in depths.items():
         for epoch in history
     ]
     curves[name] = spent, [epoch.validation["loss"] for epoch in history]
-    print(
-        f"{name}: loss {evaluate(models[name], text.test, text)['loss']:.3f} on unseen text"
-    )
+    loss = evaluate(models[name], text.test, text)["loss"]
+    print(f"{name}: loss {loss:.3f} on unseen text")
 
 # %% The curves, by what they cost.
 figure, axes = plt.subplots(figsize=(7, 4))

@@ -31,35 +31,24 @@ def perceptron(*hidden: int) -> torch.nn.Module:
 def told(name: str, model: torch.nn.Module) -> None:
     """What it costs, and what it answers."""
     right = evaluate(model, digits.test, digits)["accuracy"]
-    print(
-        f"{name}: {measure.parameters(model):,} parameters, {right:.2%} of the test images"
-    )
+    size = measure.parameters(model)
+    print(f"{name}: {size:,} parameters, {right:.2%} of the test images")
 
 
 wide = perceptron(128, 128, 128)
 train(wide, digits, recipe)
 told("wide", wide)
 
-# %% How many directions does each layer use? Four answers from the same
+# %% How many directions does each layer use? Three answers from the same
 # singular values.
 images = digits.preparation(digits.train.head(1000), like=torch.empty(0))
 graph = netmorph.trace(wide, images[:4])
 samples = netmorph.Samples(graph, [images])
+ranks = ("numerical_rank", "effective_rank", "stable_rank")
 for layer in ("fc1", "fc2", "fc3"):
-    spectrum = activations(graph.group(layer), samples)
-    ranks = (
-        "numerical_rank",
-        "effective_rank",
-        "participation_ratio",
-        "stable_rank",
-    )
-    print(
-        f"{layer}:",
-        ", ".join(
-            f"{name.replace('_', ' ')} {measure.SPECTRAL[name](spectrum):.1f}"
-            for name in ranks
-        ),
-    )
+    values = activations(graph.group(layer), samples)
+    for rank in ranks:
+        print(f"{layer}: {rank} {measure.SPECTRAL[rank](values):.1f}")
 
 # %% Each layer becomes as wide as its effective rank, keeps the units that
 # span most of what it computed, is fitted and learns on; and again, until
@@ -71,8 +60,9 @@ for one in found.rounds:
     before, after = one.untrained["accuracy"], one.numbers["accuracy"]
     ended = "kept" if one.kept else "taken back"
     print(
-        f"round {one.number}: {list(one.widths.values())}, {before:.1%} untrained, {after:.1%} trained, {ended}"
+        f"round {one.number}: widths {list(one.widths.values())},", end=" "
     )
+    print(f"{before:.1%} untrained, {after:.1%} trained, {ended}")
 told("shrunk", found.graph.model)
 
 # %% Would a network of that size have learnt as much from the start? It

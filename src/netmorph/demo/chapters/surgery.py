@@ -25,12 +25,14 @@ train(model, digits, recipe)
 
 def accuracy() -> str:
     """What it answers by now."""
-    return f"{evaluate(model, digits.test, digits)['accuracy']:.2%} of the test images, "
+    right = evaluate(model, digits.test, digits)["accuracy"]
+    return f"{right:.2%} of the test images, "
 
 
 def size() -> str:
     """What it costs by now."""
-    return f"{measure.parameters(model):,} parameters, {measure.flops(model, images[:1]):,} FLOPs an image"
+    flops = measure.flops(model, images[:1])
+    return f"{measure.parameters(model):,} parameters, {flops:,} FLOPs"
 
 
 images = digits.preparation(digits.train.head(256), like=torch.empty(0))
