@@ -6,17 +6,20 @@ import sys
 
 import benchmarks
 
-# They need a GPU, files of weights, or hours.
+# They need a GPU, files of weights, a quiet machine for long, or hours.
 APART = {
     "store",  # which simulate runs
     "chain_agents",
     "chain_speed",
     "chains",
     "draw",
+    "edit_efficientnet",
     "eyes",
+    "faults",
     "gpu",
     "growth_gpt",
     "growth_images",
+    "growth_inception",
     "growth_short",
     "narrowing",
     "rank_study",

@@ -53,7 +53,7 @@ Line = tuple[str, list[Record]]  # what a line of a table is about
 def report(records: Sequence[Record]) -> str:
     """Everything that is there, as Markdown."""
     parts = []
-    for network in (name for name in NETWORKS if any(each["network"] == name for each in records)):
+    for network in networks(records):
         own = [each for each in records if each["network"] == network]
         for kind in RANDOM:
             at_half = [(row, of(own, kind, row)) for row in rows_of(own, kind)]
@@ -69,6 +69,12 @@ def report(records: Sequence[Record]) -> str:
     alone = {(each["network"], each["seed"]): each for each in records if each["row"] == ALONE}
     spent = sum(each["cpu"][-1] - branched(each, alone[each["network"], each["seed"]]) for each in records)
     return "\n".join([*parts, f"\n{len(records)} trainings in {spent / 60:.0f} minutes of the processor\n"])
+
+
+def networks(records: Sequence[Record]) -> list[str]:
+    """Their names: as `NETWORKS` has them, and others behind these."""
+    found = list(dict.fromkeys(each["network"] for each in records))
+    return sorted(found, key=lambda name: [*NETWORKS, *found].index(name))
 
 
 def branched(record: Record, alone: Record) -> float:
@@ -212,9 +218,9 @@ def picture(records: Sequence[Record], path: Path) -> None:
     """Mean validation accuracy of both networks, by epochs and by FLOPs."""
 
     def draw(figure: Figure) -> Mapping[str, str]:
-        networks = [name for name in NETWORKS if any(each["network"] == name for each in records)]
-        grid = figure.subplots(len(networks), 2, squeeze=False, sharey="row")
-        for line, network in zip(grid, networks, strict=True):
+        shown = networks(records)
+        grid = figure.subplots(len(shown), 2, squeeze=False, sharey="row")
+        for line, network in zip(grid, shown, strict=True):
             for row, (colour, style) in SHOWN.items():
                 own = [each for each in of(records, "width", row) if each["network"] == network]
                 if not own:

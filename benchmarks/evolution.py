@@ -30,13 +30,13 @@ from netmorph.data import Dataset, Split
 from netmorph.run.budget import Budget
 from netmorph.run.config import DataConfig, EvolveConfig
 from netmorph.run.final_test import FinalTest
-from netmorph.run.names import Inheritance, State
+from netmorph.run.names import ArmName, Inheritance, Selecting, State
 from netmorph.run.ranking import front, ranked
 from netmorph.run.records import FILE_NAME, Records
 from netmorph.run.rows import NetworkRecord
 from netmorph.run.store import NetworkStore
 from netmorph.search.arms import NewArm
-from netmorph.search.baselines import Alone, RandomSearch
+from netmorph.search.baselines import Alone, LocalSearch, RandomSearch, designed
 from netmorph.search.descent import Evolution
 from netmorph.search.evolution import Progress, evolve
 from netmorph.search.jobs import Worker
@@ -54,10 +54,12 @@ class Setting:
 
     Attributes:
         config: of a run; its seed and that of its data are set for each run.
+        designed: arguments of the same network at the width that people gave it, or about the cap on FLOPs.
         cross_validated: the test set is a fold of all samples, chosen by the seed.
     """
 
     config: EvolveConfig
+    designed: Mapping[str, Any]
     cross_validated: bool = False
 
 
@@ -67,14 +69,17 @@ SETTINGS = {
             data=DataConfig("digits"),
             model="lenet5",
             options={"width": 0.25},
-            recipe=Recipe(epochs=8, batch_size=32, learning_rate=5e-3),
+            recipe=Recipe(epochs=8, batch_size=32, learning_rate=5e-3, schedule="cosine"),
             founders=3,
             start_epochs=24,
             population=3,
-            children=6,
-            max_flops=0.2e6,
-            budget=Budget(flops=5e10),
+            select=Selecting.BEST,
+            children=4,
+            max_flops=0.06e6,
+            smooth=True,
+            budget=Budget(flops=2.5e10),
         ),
+        {"width": 0.6},
         cross_validated=True,
     ),
     "mnist": Setting(
@@ -82,40 +87,50 @@ SETTINGS = {
             data=DataConfig("mnist", train_size=5_000, validation=0.05),
             model="lenet5",
             options={"width": 0.25},
-            recipe=Recipe(epochs=2, batch_size=64, learning_rate=5e-3),
+            recipe=Recipe(epochs=2, batch_size=64, learning_rate=5e-3, schedule="cosine"),
             founders=3,
             start_epochs=6,
             population=3,
-            children=6,
-            max_flops=1.5e6,
-            budget=Budget(flops=4e11),
-        )
+            select=Selecting.BEST,
+            children=4,
+            max_flops=0.5e6,
+            budget=Budget(flops=1.8e11),
+        ),
+        {"width": 0.7},
     ),
     "cifar10": Setting(
         EvolveConfig(
             data=DataConfig("cifar10", train_size=5_000, validation=0.04),
             model="lenet5",
-            options={"width": 0.5},
-            recipe=Recipe(epochs=2, batch_size=64, learning_rate=3e-3, flip=True),
+            options={"width": 0.25},
+            recipe=Recipe(epochs=2, batch_size=64, learning_rate=3e-3, schedule="cosine", flip=True),
             founders=3,
             start_epochs=6,
             population=3,
-            children=5,
-            max_flops=8e6,
-            budget=Budget(flops=9e11),
-        )
+            select=Selecting.BEST,
+            children=4,
+            max_flops=1.2e6,
+            budget=Budget(flops=3e11),
+        ),
+        {"width": 0.75},
     ),
 }
 
 
-def arms() -> dict[str, NewArm]:
+def arms(setting: Setting) -> dict[str, NewArm]:
     """By the names under which they are recorded."""
     others = {
         str(kind): partial(Evolution, weights=WEIGHTS[kind], name=str(kind))
         for kind in Inheritance
         if kind != Inheritance.INHERITED
     }
-    return {"evolve": Evolution.of, "alone": Alone, "random": RandomSearch, **others}
+    baselines = {
+        str(ArmName.ALONE): Alone,
+        str(ArmName.RANDOM): RandomSearch,
+        str(ArmName.LOCAL): LocalSearch,
+        str(ArmName.DESIGNED): designed(setting.config.model, setting.designed),
+    }
+    return {str(ArmName.EVOLVE): Evolution.of, **others, **baselines}
 
 
 # -- data -------------------------------------------------------------------------------------------------------------
@@ -152,29 +167,30 @@ def worker(folder: Path, config: EvolveConfig, cross_validated: bool) -> Worker:
 # -- runs -------------------------------------------------------------------------------------------------------------
 
 
-def run(
-    folder: Path, config: EvolveConfig, cross_validated: bool, workers: int, watch: Callable[[Progress], None]
-) -> None:
+def run(folder: Path, setting: Setting, workers: int, watch: Callable[[Progress], None]) -> None:
     """Make a run, or go on with it, to its end."""
+    config, cross_validated = setting.config, setting.cross_validated
     dataset = load(config, cross_validated)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "networks").mkdir(exist_ok=True)
     opened = Records.resume(folder) if (folder / FILE_NAME).exists() else Records.create(folder)
     make = partial(worker, folder, config, cross_validated)
     with opened as records, Processes(make, workers, 1) as executor:
-        evolve(folder, config, dataset, records, executor, watch, tuple(arms().values()))
+        evolve(folder, config, dataset, records, executor, watch, tuple(arms(setting).values()))
 
 
-def rows(folder: Path, name: str, config: EvolveConfig, cross_validated: bool) -> Iterator[dict[str, Any]]:
+def rows(folder: Path, name: str, setting: Setting) -> Iterator[dict[str, Any]]:
     """What each arm of a finished run has found."""
-    dataset = load(config, cross_validated)
+    config = setting.config
+    dataset = load(config, setting.cross_validated)
     asked = FinalTest(NetworkStore(folder, config.base(dataset), config.recipe), dataset)
     with Records.open(folder) as records:
         networks = [network for network in records.networks() if network.state == State.TRAINED]
     start = networks[0]
     highest = max(network.flops for network in networks)
-    by_arm = {arm: [network for network in networks if network.arm == arm] for arm in arms()}
-    by_arm["alone"] = [start, *by_arm["alone"]]
+    by_arm = {arm: [network for network in networks if network.arm == arm] for arm in arms(setting)}
+    for arm in (ArmName.ALONE, ArmName.LOCAL):  # both go on from the start network
+        by_arm[arm] = [start, *by_arm[arm]]
     for arm, mine in by_arm.items():
         best, survivors = ranked(mine)[0], [network for network in mine if network.survivor]
         tested = [(network.flops, asked.numbers([network])["accuracy"]) for network in front(mine)]
@@ -291,11 +307,11 @@ def main(arguments: Sequence[str] = ()) -> None:
             for name in options.data:
                 if (name, seed) in done:
                     continue
-                setting = SETTINGS[name]
-                config = replace(setting.config, seed=seed, data=replace(setting.config.data, seed=seed))
-                folder = options.folder / f"{name}-{seed}"
-                run(folder, config, setting.cross_validated, options.workers, told(name, seed))
-                new = list(rows(folder, name, config, setting.cross_validated))
+                asked = SETTINGS[name].config
+                config = replace(asked, seed=seed, data=replace(asked.data, seed=seed))
+                setting, folder = replace(SETTINGS[name], config=config), options.folder / f"{name}-{seed}"
+                run(folder, setting, options.workers, told(name, seed))
+                new = list(rows(folder, name, setting))
                 with kept.open("a") as file:
                     file.write("".join(json.dumps(row) + "\n" for row in new))
                 found += new

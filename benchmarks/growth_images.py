@@ -26,7 +26,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from benchmarks._growth_rows import ALONE, EARLY, LATE, MIDDLE, NETWORKS, Row, batches_of, rows
+from benchmarks._growth_rows import ALONE, EARLY, LATE, MIDDLE, NETWORKS, Build, Row, batches_of, rows
 from benchmarks._growth_tables import Record, picture, report
 from benchmarks.engine import machine_line
 from netmorph.data import Dataset, load
@@ -68,7 +68,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         jobs = [(row, network, seed) for seed in range(options.seeds) for network in plan for row in plan[network]]
         for row, network, seed in sorted(jobs, key=lambda job: -job[0].seeds):  # what matters less comes last
             if seed < row.seeds and (not options.rows or f"{row.table}: {row.name}" in options.rows):
-                once(row, network, dataset, recipe, seed, options.folder)
+                once(row, network, NETWORKS[network], dataset, recipe, seed, options.folder)
     told = report(read(options.folder)) + f"\n{machine_line()}"
     print(told)
     write_text(options.folder / "tables.md", told)
@@ -89,21 +89,23 @@ def planned(network: str, dataset: Dataset) -> list[Row]:
     return rows(network, batches_of(dataset), flops)
 
 
-def once(row: Row, network: str, dataset: Dataset, recipe: Recipe, seed: int, folder: Path) -> None:
-    """Train a row, unless there is a file of it."""
+def once(row: Row, network: str, build: Build, dataset: Dataset, recipe: Recipe, seed: int, folder: Path) -> None:
+    """Train a row of the network of this name, unless there is a file of it."""
     file = folder / name_of(network, row.table, row.name, seed)
-    settings = json.loads(json.dumps({"recipe": asdict(recipe), "images": len(dataset.train), "side": SIDE}))
+    settings = json.loads(
+        json.dumps({"recipe": asdict(recipe), "images": len(dataset.train), "side": dataset.input_shape[-1]})
+    )
     if file.exists() and json.loads(file.read_text())["settings"] == settings:
         return
-    record = trained(row, network, dataset, recipe, seed, folder)
+    record = trained(row, network, build, dataset, recipe, seed, folder)
     write_text(file, json.dumps(record | {"settings": settings}))
     print(f"{file.stem}: test {record['test']:.2%}, {record['cpu'][-1]:.1f} s", flush=True)
 
 
-def trained(row: Row, network: str, dataset: Dataset, recipe: Recipe, seed: int, folder: Path) -> Record:
+def trained(row: Row, network: str, build: Build, dataset: Dataset, recipe: Recipe, seed: int, folder: Path) -> Record:
     """One training, with what it had cost after each epoch."""
     torch.manual_seed(seed)
-    model = NETWORKS[network](dataset.input_shape, dataset.outputs, row.width, row.deeper)
+    model = build(dataset.input_shape, dataset.outputs, row.width, row.deeper)
     recipe = replace(recipe, epochs=max(1, round(row.length * recipe.epochs)))
     meter = Meter(model, dataset, recipe)
     shares = tuple(growth.when for growth in row.growths if not isinstance(growth.when, Plateau))

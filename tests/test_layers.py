@@ -30,10 +30,12 @@ LEVELS = (
     ("solve",),
     ("edit",),
     ("measure", "scores", "train"),
+    ("sharing",),
     ("policy", "testing", "integrations", "bank", "draw", "look"),
+    ("ensemble",),
     ("run", "shrink", "chain"),
     ("search", "report"),
-    ("session", "shrinking", "chaining", "ranks", "reproduce"),
+    ("session", "shrinking", "chaining", "ranks", "neighbours", "reproduce"),
     ("watch", "plot", "live", "extending"),
     ("",),  # the face, `netmorph` itself
     ("demo",),  # scripts as users write them

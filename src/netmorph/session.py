@@ -29,11 +29,12 @@ from netmorph.run.machine import machine, versions
 from netmorph.run.names import Status
 from netmorph.run.opening import best_id, run_and_id
 from netmorph.run.records import Records
-from netmorph.run.store import network_file
+from netmorph.run.store import whole_file
+from netmorph.search import tuning
 from netmorph.search.evolution import Progress
 from netmorph.search.evolution import evolve as run_evolution
+from netmorph.search.executors import On, Place, processes
 from netmorph.search.forecast import Forecast, forecast, seconds_per_epoch
-from netmorph.search.jobs import handler
 from netmorph.tasks import Criterion
 from netmorph.train.checks import check_data, check_head, check_output, check_recipe, usable_device
 from netmorph.train.editing import check_moments
@@ -42,8 +43,7 @@ from netmorph.train.inputs import examples
 from netmorph.train.parallel import ONE_PROCESS, World, own_device
 from netmorph.train.recipe import Recipe
 from netmorph.train.schedules import steps_per_epoch
-from netmorph.workers.executor import Processes
-from netmorph.workers.threads import set_threads
+from netmorph.workers.threads import plan_workers, set_threads
 
 Kind = TypeVar("Kind", EvolveConfig, TrainConfig)
 
@@ -149,6 +149,8 @@ def evolve(
     proposals: Sequence[Proposal] = (),
     began: float | None = None,
     model: str | None = None,
+    on: On = processes,
+    timeout: float | None = None,
 ) -> Path:
     """Start or go on with the evolution in a folder, and write its report.
 
@@ -158,6 +160,8 @@ def evolve(
         proposals: the user's own that it began with, whenever it goes on: a run folder names them, and nothing is
             imported because a file names it.
         model: likewise the start network, where it is a function of the user's own (`module:function`).
+        on: where its jobs run, see `netmorph.search`; it may be another place whenever it goes on.
+        timeout: seconds that one job may take; a network whose job takes longer fails. None: as long as it takes.
 
     Raises:
         RunInUse: another process works in the folder.
@@ -165,11 +169,9 @@ def evolve(
     """
     with _working(folder) as records:
         config = config_of(records, EvolveConfig, proposals, model)
-        if workers is None and config.device != "cpu":
-            workers = 1  # one accelerator, one worker: each brings a context of its own
-        with Processes(partial(handler, folder, config), workers, config.threads) as executor:
-            set_threads(executor.plan.threads)
-            dataset = config.data.load() if dataset is None else dataset
+        dataset = config.data.load() if dataset is None else dataset
+        set_threads(plan_workers(workers, config.threads).threads)
+        with on(Place(folder, config, dataset, workers, timeout)) as executor:
             publish = partial(report.write, folder)
             run_evolution(folder, config, dataset, records, executor, on_progress, began=began, publish=publish)
     return report.write(folder)
@@ -201,6 +203,7 @@ def extend(folder: Path, budget: Budget, proposals: Sequence[Proposal] = (), mod
         config = config_of(records, EvolveConfig, proposals, model)
         records.set_meta("config", as_json(replace(config, budget=budget)))
         records.set_meta("result", None)
+        tuning.forget(records)
         records.set_meta("status", Status.INTERRUPTED)
 
 
@@ -216,7 +219,7 @@ def best_network(folder: Path) -> Path:
     Raises:
         LoadError: none is trained yet.
     """
-    return network_file(folder, best_id(folder))
+    return whole_file(folder, best_id(folder))
 
 
 def train(

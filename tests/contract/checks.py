@@ -3,12 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
+import pytest
 import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
+# Of the zoo, it has the blocks of `inception_resnet_small`: what differs is looked at in zoo/test_inception.py.
+SAME_BLOCKS = {"inception_resnet_v2"}
+MANY_LAYERS = {"inception_resnet_small"}  # too slow for every day
 EXACT = {torch.float64: 1e-12, torch.float32: 1e-5}
+
+
+def each(names: Iterable[str]) -> list[Any]:
+    """The networks as parameters of a test; those of many layers are for the slow ones."""
+    return [pytest.param(name, marks=pytest.mark.slow if name in MANY_LAYERS else ()) for name in names]
 
 
 @torch.no_grad()

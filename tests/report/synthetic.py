@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from netmorph.measure.calibration import calibration_report
 from netmorph.measure.classification import classification_report
 from netmorph.measure.values import value_report
 from netmorph.run.ranking import best, front
@@ -203,6 +204,12 @@ def written(window: int = 48) -> dict[str, Any]:
     }
 
 
+def calibrated(sure: float) -> dict[str, Any]:
+    """A calibration report of answers between two classes, of which nine in ten are right."""
+    probabilities = torch.tensor([[sure, 1 - sure]]).expand(10, 2)
+    return calibration_report(probabilities, (torch.arange(10) == 0).long())
+
+
 def losses(accuracy: float) -> dict[str, float]:
     return {"loss": 4 * (1 - accuracy)}
 
@@ -213,6 +220,7 @@ CLASSES = Kind(
     lambda accuracy: {"loss": 2.5 * (1 - accuracy) + 0.02, "accuracy": accuracy},
     {
         "classification": classified(),
+        "calibration": {"best": calibrated(0.9), "ensemble": calibrated(0.8)},
         "constant": {"name": "the most frequent class", "test_loss": 2.3, "test_accuracy": 0.11},
     },
 )
@@ -318,7 +326,7 @@ def write_run(
             "training_flops": budget,
             "seconds": 118.2,
             "front": [network.id for network in front(evolved)],
-            **dict.fromkeys(("classification", "values", "text", "constant")),
+            **dict.fromkeys(("classification", "calibration", "values", "text", "constant")),
             **kind.shown,
         },
     }

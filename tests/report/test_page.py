@@ -29,7 +29,8 @@ from netmorph.report import write, write_figures
 from netmorph.run.records import Records, RecordsError
 from netmorph.run.rows import EditRecord, NetworkRecord
 
-SECTIONS = ["tradeoff", "lineage", "curves", "spending", "edits", "ensemble", "confusion"]
+OF_SEARCHES = ["tradeoff", "lineage", "curves", "spending", "edits", "ensemble"]
+SECTIONS = [*OF_SEARCHES, "confusion", "calibration"]
 
 
 class Elements(HTMLParser):
@@ -129,7 +130,7 @@ def test_a_running_run_shows_what_there_is(running_run: Path, tmp_path: Path) ->
     page = write(running_run, tmp_path / "page.html").read_text("utf-8")
     assert '<span class="status">running</span>' in page
     assert "17 networks trained so far" in page
-    assert list(figures(page)) == SECTIONS[:-2]
+    assert list(figures(page)) == OF_SEARCHES[:-1]
     assert page.count("Nothing to show yet") == 2
 
 
@@ -298,14 +299,14 @@ def test_all_numbers_of_the_test_stand_beside_those_of_a_constant_answer(tmp_pat
 
 
 @pytest.mark.parametrize(
-    ("kind", "section"), [(VALUES, "values"), (TEXT, "positions"), (OWN, None), (CLASSES, "confusion")]
+    ("kind", "last"),
+    [(VALUES, ["values"]), (TEXT, ["positions"]), (OWN, []), (CLASSES, ["confusion", "calibration"])],
 )
-def test_each_task_shows_what_suits_it(kind: Kind, section: str | None, tmp_path: Path) -> None:
+def test_each_task_shows_what_suits_it(kind: Kind, last: list[str], tmp_path: Path) -> None:
     trained = write(write_training(tmp_path / "training", kind=kind)).read_text("utf-8")
     evolved = write(write_run(tmp_path / "run", rounds=2, kind=kind)).read_text("utf-8")
-    last = [] if section is None else [section]
     assert list(figures(trained)) == ["learning", *last]
-    assert list(figures(evolved)) == [*SECTIONS[:-1], *last]
+    assert list(figures(evolved)) == [*OF_SEARCHES, *last]
     for page in (trained, evolved):
         assert "Nothing to show yet" not in page
         assert ("accuracy" in page) == (kind in (CLASSES, TEXT))

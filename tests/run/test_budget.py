@@ -3,7 +3,7 @@ import math
 import pytest
 
 from netmorph.errors import NetmorphError
-from netmorph.run.budget import Budget
+from netmorph.run.budget import Budget, duration
 
 
 @pytest.mark.parametrize(
@@ -49,3 +49,10 @@ def test_what_is_no_budget_is_refused_with_examples(text: str) -> None:
 
 def test_without_a_limit_there_is_no_end() -> None:
     assert min(Budget().seconds, Budget().flops, Budget().rounds) == math.inf
+
+
+def test_a_duration_is_a_time_or_a_number_of_seconds() -> None:
+    assert [duration(text) for text in ("90s", "1h 30m", "0.5", "600")] == [90, 5400, 0.5, 600]
+    for text in ("", "soon", "0", "-1", "nan", "inf", "10 rounds", "0s"):
+        with pytest.raises(NetmorphError, match="give a time above zero"):
+            duration(text)

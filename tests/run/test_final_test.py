@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from netmorph.data import Dataset, load, tensors
 from netmorph.edit import Base
+from netmorph.measure import calibration_report
 from netmorph.run.final_test import WRITTEN, FinalTest
 from netmorph.run.names import Stage
 from netmorph.run.records import Records
@@ -90,6 +91,10 @@ def test_networks_and_ensembles_are_tested_as_by_hand(run) -> None:
     assert classes["accuracy"] == found.ensemble.test["accuracy"]
     assert [entry["name"] for entry in classes["classes"]] == list(CLASSES)
     assert sum(count for *_, count in classes["confusion"]) == len(DATA.test)
+    sure = found.exhibits.calibration
+    own = calibration_report(probabilities(models[5]), DATA.test.targets)
+    assert sure["best"]["ece"] == pytest.approx(own["ece"], rel=1e-5)
+    assert sure["ensemble"]["nll"] == pytest.approx(found.ensemble.test["loss"], rel=1e-5)
     most_frequent = DATA.train.targets.bincount().argmax()
     assert found.constant.name == "the most frequent class"
     assert found.constant.test["accuracy"] == (DATA.test.targets == most_frequent).double().mean().item()
@@ -218,7 +223,8 @@ def test_a_head_wider_than_the_classes_is_told_of(tmp_path: Path) -> None:
         model.fc1.weight.zero_()
         model.fc1.bias.copy_(torch.arange(len(CLASSES) + 2.0))
     store.put(1, Stage.TRAINED, model, (), None)
-    report = FinalTest(store, DATA).exhibits([record(1, "evolve", True)]).classification
+    only = record(1, "evolve", True)
+    report = FinalTest(store, DATA).exhibits([only], only).classification
     names = [*CLASSES, f"output {len(CLASSES)}", f"output {len(CLASSES) + 1}"]
     assert [entry["name"] for entry in report["classes"]] == names
     assert {predicted for _, predicted, _ in report["confusion"]} == {len(CLASSES) + 1}

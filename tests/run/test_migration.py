@@ -43,6 +43,7 @@ def check(records: Records) -> None:
     first, second = records.networks()
     assert (first.score, first.numbers, first.survivor) == (0.875, {"loss": 0.25, "accuracy": 0.875}, True)
     assert (second.score, second.numbers) == (None, {})
+    assert first.recipe == second.recipe == {}
     (epoch,) = records.epochs(1)
     assert epoch.train == {"loss": 0.75, "accuracy": 0.5}
     assert (epoch.validation, epoch.score) == ({"loss": 0.25, "accuracy": 0.875}, 0.875)

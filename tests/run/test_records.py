@@ -271,7 +271,7 @@ def test_records_of_another_version_are_refused(tmp_path: Path) -> None:
     with sqlite3.connect(tmp_path / "run.sqlite") as connection:
         connection.execute("PRAGMA user_version = 99")
     connection.close()
-    with pytest.raises(RecordsError, match=r"version 99; this netmorph reads version 3"):
+    with pytest.raises(RecordsError, match=r"version 99; this netmorph reads version 4"):
         Records.open(tmp_path)
 
 

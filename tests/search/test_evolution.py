@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from netmorph.data import Dataset
+from netmorph.errors import NetmorphError
 from netmorph.files import SaveError
 from netmorph.report.summary import summary
 from netmorph.run import final_test
@@ -17,12 +18,15 @@ from netmorph.run.ranking import front
 from netmorph.run.records import Records
 from netmorph.run.result import Result
 from netmorph.run.rows import NetworkRecord
+from netmorph.run.store import NetworkStore
 from netmorph.search.evolution import EvolutionError, Progress, evolve
+from netmorph.search.executors import far_handler, read_by
 from netmorph.search.jobs import Birth, Job, Training, handler
 from netmorph.train.evaluation import predict
 from netmorph.train.loop import train
 from netmorph.train.nonfinite import NotFinite
 from netmorph.workers.executor import Executor, Inline, Outcome, Processes
+from netmorph.workers.shelf import Carried, Folder
 from tests.train.tiny import CONFIG, open_or_create, run, told, weights
 
 
@@ -148,8 +152,8 @@ def test_the_result_has_its_documented_keys(finished: Path) -> None:
         assert told == result
         assert Result.from_json(result).as_json() == result
     assert set(result) == {
-        "best", "arm", "evolved", "ensemble", "members", "baselines", "classification", "values", "text", "constant",
-        "training_flops", "seconds", "front",
+        "best", "arm", "evolved", "ensemble", "members", "baselines", "classification", "values", "text", "calibration",
+        "constant", "training_flops", "seconds", "front",
     }  # fmt: skip
     numbers = {f"{part}_{name}" for part in ("test", "validation") for name in ("loss", "accuracy", "top5")}
     entry = {"id", *numbers, "parameters", "flops"}
@@ -252,6 +256,17 @@ def test_the_numbers_do_not_depend_on_the_workers(finished: Path, tmp_path: Path
         go(tmp_path, executor)
     assert told(tmp_path) == told(finished)
     assert weights(tmp_path) == weights(finished)
+
+
+def test_the_numbers_do_not_depend_on_whether_workers_see_the_run_folder(finished: Path, tmp_path: Path) -> None:
+    dataset = CONFIG.data.load()
+    store = NetworkStore(tmp_path, CONFIG.base(dataset), CONFIG.recipe)
+    inner = Inline(partial(far_handler, CONFIG, dataset.fingerprint))
+    go(tmp_path, Carried(inner, Folder(store.folder), partial(read_by, store)))
+    assert told(tmp_path) == told(finished)
+    assert weights(tmp_path) == weights(finished)
+    with pytest.raises(NetmorphError, match=r"the data 'digits' on .* is not that of this machine"):
+        far_handler(CONFIG, "of other data")
 
 
 class Stopped(Exception):

@@ -118,6 +118,14 @@ def test_training_keeps_the_best_epoch_and_can_be_repeated(worker: Worker) -> No
     assert handler(worker.run, CONFIG)(job)[1].history == trained.history
 
 
+def test_a_recipe_of_its_own_trains_a_network_that_has_inherited_an_optimizer(worker: Worker) -> None:
+    worker(Birth(2, 1, 3))
+    trained = worker(Training(2, 5, 1, recipe={"learning_rate": 0.002, "weight_decay": 0.25}))[2]
+    assert trained.history[0].learning_rate <= 0.002
+    _, _, optimizer = worker.store.take(2)
+    assert [group["weight_decay"] for group in optimizer.param_groups] == [0.25]
+
+
 def test_what_has_converged_is_not_trained_on(worker: Worker) -> None:
     whole = worker(Training(1, 12, 60))[1].history
     stopped = worker(Training(1, 12, 60, patience=3))[1].history

@@ -1,6 +1,7 @@
 import gc
 import multiprocessing
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -33,6 +34,8 @@ def factory(folder: Path) -> Callable[[str], object]:
                     os._exit(3)
             case "sleep":
                 time.sleep(60)
+            case "greedy":
+                torch.empty(2**60, dtype=torch.uint8)
             case "threads":
                 return torch.get_num_threads()
         return job.upper()
@@ -72,6 +75,11 @@ def test_inline_lets_a_full_disk_through(tmp_path: Path) -> None:
         list(Inline(partial(factory, tmp_path)).run(["a", "full"]))
 
 
+def test_what_no_memory_is_left_for_says_so(tmp_path: Path) -> None:
+    (outcome,) = Inline(partial(factory, tmp_path)).run(["greedy"])
+    assert re.match("out of memory, RuntimeError: .*can't allocate memory", outcome.failure or "")
+
+
 def test_processes_run_all_jobs_whatever_becomes_of_some(tmp_path: Path) -> None:
     with Processes(partial(factory, tmp_path), workers=2) as executor:
         found = {outcome.job: outcome for outcome in executor.run(["a", "die", "raise", "die once", "threads", "b"])}
@@ -91,10 +99,16 @@ def test_processes_run_all_jobs_whatever_becomes_of_some(tmp_path: Path) -> None
     assert multiprocessing.active_children() == []
 
 
+def test_a_job_that_hangs_is_ended_alone(tmp_path: Path) -> None:
+    with Processes(partial(factory, tmp_path), workers=1, timeout=0.5) as executor:
+        assert list(executor.run(["sleep"])) == [Outcome("sleep", None, "timed out after 0.5 s")]
+    assert len(list(tmp_path.glob("sleep.*"))) == 1
+
+
 @pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="needs two workers at once")
 def test_no_process_outlives_the_block_or_works_for_nobody(tmp_path: Path) -> None:
     with Processes(partial(factory, tmp_path), workers=2) as executor:
-        outcomes = executor.run(["a", "sleep", "sleep"])
+        outcomes = executor.run(["sleep", "a"])
         assert next(outcomes) == Outcome("a", "A")
         wait_for(lambda: list(tmp_path.glob("sleep.*")))
         outcomes.close()

@@ -9,7 +9,8 @@ from netmorph import zoo
 from netmorph.zoo import ModelError
 
 DIGITS, MNIST, CIFAR, TABLE = (1, 8, 8), (1, 28, 28), (3, 32, 32), (13,)
-IMAGES = [name for name in zoo.MODELS if name != "gpt"]  # see test_gpt.py
+# See test_transformer.py and test_inception.py.
+IMAGES = [name for name in zoo.MODELS if name != "gpt" and not name.startswith("inception")]
 
 
 def parameters(model: nn.Module) -> int:
@@ -94,7 +95,10 @@ def test_mlp_of_a_table_with_one_target():
     assert model(torch.randn(4, 13)).shape == (4, 1)
 
 
-@pytest.mark.parametrize("name", zoo.MODELS)
+@pytest.mark.parametrize(
+    "name",
+    [*IMAGES, "gpt", pytest.param("inception_resnet_v2", marks=pytest.mark.slow)],  # 299x299 pixels
+)
 def test_examples_are_what_the_network_takes(name):
     takes = zoo.takes(name)
     model = zoo.build(name, takes.shape, takes.classes, width=0.125)

@@ -16,6 +16,7 @@ from netmorph.cli import (  # noqa: F401 (their commands hang on the app)
     evolve,
     find_rate,
     look,
+    neighbours,
     networks,
     plot,
     ranks,

@@ -25,6 +25,7 @@ ORDER = (
     "train",
     "evolve",
     "shrink",
+    "neighbours",
     "watch",
     "show",
     "report",

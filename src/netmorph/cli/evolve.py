@@ -66,8 +66,8 @@ def evolve(
     weights: Annotated[
         str,
         typer.Option(
-            help="What children have of their parents' weights: a copy (inherited), or nothing (fresh: they are "
-            "trained like founders).",
+            help="What children have of their parents' weights: a copy (inherited), nothing (fresh: they are "
+            "trained like founders), or the same weights (shared: all of a round are trained together).",
             rich_help_panel=SEARCH,
         ),
     ] = "inherited",
@@ -116,6 +116,38 @@ def evolve(
             rich_help_panel=SEARCH,
         ),
     ] = None,
+    guide: Annotated[
+        str,
+        typer.Option(
+            help="What draws children's edits among those found: nothing (uniform), what paid before (bandit), where "
+            "the loss asks for it (gradient), where features use all directions (rank), or a model of the run's own "
+            "scores (surrogate).",
+            rich_help_panel=SEARCH,
+        ),
+    ] = "uniform",
+    shrink: Annotated[
+        float,
+        typer.Option(
+            min=0.0,
+            help="How often edits that narrow or take a layer out are asked for; those that grow weigh 1.",
+            rich_help_panel=SEARCH,
+        ),
+    ] = 0.0,
+    mutate_recipe: Annotated[
+        bool,
+        typer.Option(
+            "--mutate-recipe", help="Children's learning rate and weight decay differ, too.", rich_help_panel=SEARCH
+        ),
+    ] = False,
+    tune: Annotated[
+        int,
+        typer.Option(
+            min=0,
+            metavar="EPOCHS",
+            help="Train survivors on after the last round, at a rate that falls to zero; baselines get as much.",
+            rich_help_panel=SEARCH,
+        ),
+    ] = 0,
     max_flops: Annotated[
         float | None, typer.Option(help="Forward FLOPs that no child may exceed.", rich_help_panel=SEARCH)
     ] = None,
@@ -150,6 +182,23 @@ def evolve(
     threads: Annotated[
         int, typer.Option(min=1, help="Threads of each worker; more for large networks.", rich_help_panel=options.SPEED)
     ] = 1,
+    on: Annotated[
+        str,
+        typer.Option(
+            metavar="PLACE",
+            help="Where jobs run: processes (of this machine), inline (one after another in this process), ray (a Ray "
+            "of its own), ray://auto or ray://HOST:PORT (the cluster that this machine is part of).",
+            rich_help_panel=options.SPEED,
+        ),
+    ] = "processes",
+    timeout: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TIME",
+            help="A network whose birth or training takes longer than this (90s, 10m) fails; for ever if not given.",
+            rich_help_panel=options.SPEED,
+        ),
+    ] = None,
     device: options.Device = "cpu",
     seed: options.Seed = 0,
     run: options.RunOption = None,
@@ -189,21 +238,24 @@ def evolve(
     from netmorph import session
     from netmorph.cli.given import check_same_chain, start
     from netmorph.policy import Mutation, exact
-    from netmorph.run.budget import Budget
+    from netmorph.policy.proposals import shrinking
+    from netmorph.run.budget import Budget, duration
     from netmorph.run.config import EvolveConfig
     from netmorph.run.defaults import START_FACTOR, for_evolution
     from netmorph.run.names import against as weighed_against
-    from netmorph.run.names import inheritance, selecting
+    from netmorph.run.names import guidance, inheritance, selecting
+    from netmorph.search.executors import parse
     from netmorph.search.forecast import shortened
     from netmorph.watch import EvolutionWatch
 
+    place, patience = parse(on), None if timeout is None else duration(timeout)
     dataset = None
     own = options.weighted(proposal)
     functions = [function for function, _ in own]
     if resume is None:
         limit, mutation, source = (
             Budget.parse(budget),
-            Mutation(edits, locality, (*exact(), *own)),
+            Mutation(edits, locality, (*exact(), *shrinking(shrink), *own)),
             options.data_config(context),
         )
         dataset = source.load()
@@ -225,6 +277,9 @@ def evolve(
             smooth=len(dataset.validation) < FEW_SAMPLES if smooth is None else smooth,
             max_age=max_age,
             mutation=mutation,
+            guide=guidance(guide),
+            mutate_recipe=mutate_recipe,
+            tune=tune,
             max_flops=max_flops,
             budget=limit,
             seed=seed,
@@ -240,7 +295,7 @@ def evolve(
         )
     else:
         folder = resume
-        options.refuse_others(context, {"resume", "budget", "workers", "proposal", "model", "watch"})
+        options.refuse_others(context, {"resume", "budget", "workers", "proposal", "model", "watch", "on", "timeout"})
         # That it is such a run, before anything is told.
         config = session.begun_with(folder, EvolveConfig, functions, start(model, {})[0])
         check_same_chain(model, config.options)
@@ -255,7 +310,7 @@ def evolve(
         shown(folder) if watch else nullcontext(),
         EvolutionWatch(console, session.criterion(folder)) as progress,
     ):
-        page = session.evolve(folder, workers, progress, dataset, functions, BEGAN, config.model)
+        page = session.evolve(folder, workers, progress, dataset, functions, BEGAN, config.model, place, patience)
     finish(folder, page)
 
 

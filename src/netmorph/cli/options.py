@@ -106,9 +106,9 @@ Flip = Annotated[
 Model = Annotated[
     str | None,
     typer.Option(
-        help="mlp, lenet5, minivgg, resnet, resnet9, gpt (of texts), the folder of a chain, or your own as "
-        "module:function. If not given: lenet5 for images, mlp for tables, gpt for texts. A chain or your own is to be "
-        "given again with --resume.",
+        help="mlp, lenet5, minivgg, resnet, resnet9, inception_resnet_small, inception_resnet_v2, gpt (of texts), the "
+        "folder of a chain, or your own as module:function. If not given: lenet5 for images, mlp for tables, gpt for "
+        "texts. A chain or your own is to be given again with --resume.",
         rich_help_panel=NETWORK,
     ),
 ]

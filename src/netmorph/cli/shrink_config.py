@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import fields, replace
 from pathlib import Path
+from typing import Any, Protocol
 
 import typer
 from torch import nn
@@ -36,24 +37,24 @@ def data(context: typer.Context) -> DataConfig:
         target_of(told["to"])  # before anything is loaded
     if told["data"] is not None:
         return options.data_config(context)
-    of_the_run = _of_the_run(told["model"])
-    if of_the_run is None:
+    its = of_the_run(told["model"])
+    if its is None:
         raise NetmorphError("give --data: what the network is calibrated, trained and tested on")
-    return of_the_run[0]
+    return its[0]
 
 
 def config(context: typer.Context, source: DataConfig, dataset: Dataset, threads: int) -> ShrinkConfig:
     """What the options ask for."""
     told = context.params
     usual = for_training(dataset).recipe
-    of_the_run = _of_the_run(told["model"])
+    its = of_the_run(told["model"])
     target, share = (RANK, 0.5) if told["to"] is None else target_of(told["to"])
     epochs, first = told["epochs"], told["first_epochs"]
     same = ("base", "rank", "explained", "fresh", "decay_factor", "fill", "tolerance", "calibration", "seed", "device")
     return ShrinkConfig(
         model=told["model"],
         data=source,
-        recipe=_recipe(context, usual if of_the_run is None else of_the_run[1]),
+        recipe=recipe(context, usual if its is None else its[1]),
         options=options.arguments(told["option"], None),
         epochs=(usual.epochs + 1) // 2 if epochs is None else epochs,
         first_epochs=(usual.epochs if told["model"] in MODELS else 0) if first is None else first,
@@ -69,7 +70,31 @@ def config(context: typer.Context, source: DataConfig, dataset: Dataset, threads
     )
 
 
-def network(config: ShrinkConfig, dataset: Dataset) -> tuple[nn.Module, Journal, Base | None]:
+class Begun(Protocol):
+    """A config, as far as it tells of the network that was given."""
+
+    @property
+    def model(self) -> str:
+        """In the words of the command line."""
+        ...
+
+    @property
+    def base(self) -> str | None:
+        """For a file: the network before its first edit."""
+        ...
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """Arguments of the constructor."""
+        ...
+
+    @property
+    def seed(self) -> int:
+        """Of the weights of a network that has learnt nothing."""
+        ...
+
+
+def network(config: Begun, dataset: Dataset) -> tuple[nn.Module, Journal, Base | None]:
     """The network, its edits, and what builds it before them, if a file can tell that."""
     with seeded(config.seed):
         name, arguments = start(config.model, config.options)
@@ -82,19 +107,19 @@ def network(config: ShrinkConfig, dataset: Dataset) -> tuple[nn.Module, Journal,
         return model, journal, told_base(file) if file.suffix == SUFFIX else None
 
 
-def named_again(config: ShrinkConfig) -> str:
+def named_again(config: Begun) -> str:
     """What goes with --resume: a function of the user's own is imported only where they name it."""
     return f" {config.model}" if _is_own(config.model) else ""
 
 
-def check_named(config: ShrinkConfig, model: str | None) -> None:
+def check_named(config: Begun, model: str | None) -> None:
     """Refuse to go on with another network, or to import a function because a file names it.
 
     Raises:
         NetmorphError: it is one of these.
     """
     if model is not None and model != config.model:
-        raise NetmorphError(f"the shrinking began with {config.model}, and goes on with it; {model} was given")
+        raise NetmorphError(f"what is in the folder began with {config.model}, and goes on with it; {model} was given")
     if model is None and (_is_own(config.model) or _is_own(config.base or "")):
         raise NetmorphError(
             f"the network is {config.model}, and what builds it is a function of yours. It is imported where you name "
@@ -102,7 +127,7 @@ def check_named(config: ShrinkConfig, model: str | None) -> None:
         )
 
 
-def _of_the_run(model: str) -> tuple[DataConfig, Recipe] | None:
+def of_the_run(model: str) -> tuple[DataConfig, Recipe] | None:
     """Data and recipe of the run that a network is of; a chain was trained by none."""
     return None if is_chain(model) else session.data_and_recipe(model)
 
@@ -112,7 +137,7 @@ def _is_own(model: str) -> bool:
     return bool(colon) and library not in LIBRARIES and not Path(library).exists()
 
 
-def _recipe(context: typer.Context, default: Recipe) -> Recipe:
+def recipe(context: typer.Context, default: Recipe) -> Recipe:
     """The default with what the user wrote."""
     names = [field.name for field in fields(default) if field.name != "epochs"]
     written = {name: context.params[name] for name in names if name in context.params and options.given(context, name)}

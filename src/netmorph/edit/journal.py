@@ -119,12 +119,17 @@ def save(path: str | Path, model: nn.Module, journal: Journal = (), base: Base |
             have no weights yet; an older file is untouched.
     """
     check_sized(model, SaveError)
-    header = {
+    header = header_of(journal, base)
+    atomic_write(Path(path), lambda file: write_sealed(tensors_of(model), file, header))
+
+
+def header_of(journal: Journal, base: Base | None) -> dict[str, Any]:
+    """What a network's file tells beside its tensors: plain values."""
+    return {
         "format": FORMAT,
         "base": asdict(base) if base else None,
         "journal": [entry.as_json() for entry in journal],
     }
-    atomic_write(Path(path), lambda file: write_sealed(tensors_of(model), file, header))
 
 
 def load(path: str | Path, base: Callable[..., nn.Module] | None = None) -> tuple[nn.Module, Journal]:
@@ -132,10 +137,19 @@ def load(path: str | Path, base: Callable[..., nn.Module] | None = None) -> tupl
     if isinstance(base, nn.Module):
         raise LoadError("base= takes a function that builds the network before its first edit, not a network")
     path = Path(path)
-    told, journal, tensors = _read(path)
-    model = _own_base(path, told) if base is None else _built(base, told)
-    check_sized(model, LoadError, built_by("base="))
-    return _filled(path, rebuild(model, journal), tensors), Edits(journal)
+    return _made(path, *_read(path), base)
+
+
+def loaded(
+    path: Path, header: dict[str, Any], tensors: dict[str, Tensor], base: Callable[..., nn.Module] | None
+) -> tuple[nn.Module, Journal]:
+    """A network that lies in a file among others: as `load`, of what a file of its own would hold.
+
+    Args:
+        path: for messages.
+        header: see `header_of`.
+    """
+    return _made(path, base_in(header), _journal_of(header), tensors, base)
 
 
 def load_onto(path: str | Path, model: nn.Module, journal: Journal) -> Journal:
@@ -156,6 +170,18 @@ def load_onto(path: str | Path, model: nn.Module, journal: Journal) -> Journal:
         raise LoadError(f"{path} tells {len(whole)} edits, and the network has {len(journal)}: it is another one")
     _filled(path, rebuild(model, whole[len(journal) :]), tensors)
     return (*journal, *whole[len(journal) :])
+
+
+def _made(
+    path: Path,
+    told: Base | None,
+    journal: Journal,
+    tensors: dict[str, Tensor],
+    base: Callable[..., nn.Module] | None,
+) -> tuple[nn.Module, Journal]:
+    model = _own_base(path, told) if base is None else _built(base, told)
+    check_sized(model, LoadError, built_by("base="))
+    return _filled(path, rebuild(model, journal), tensors), Edits(journal)
 
 
 def _filled(path: Path, model: nn.Module, tensors: dict[str, Tensor]) -> nn.Module:
@@ -232,7 +258,7 @@ def _read(path: Path) -> tuple[Base | None, Journal, dict[str, Tensor]]:
     try:
         tensors, header = read_sealed(path, unsealed=True)
         if header["format"] in READABLE:
-            return _base_of(header), tuple(Entry.from_json(entry) for entry in header["journal"]), tensors
+            return base_in(header), _journal_of(header), tensors
     except FileNotFoundError:
         raise LoadError(f"there is no file {path}") from None
     except (DamagedFile, ForeignFile) as error:
@@ -251,7 +277,7 @@ def told_base(path: Path) -> Base | None:
         LoadError: it is no network that was saved by netmorph.
     """
     try:
-        return _base_of(read_told(path))
+        return base_in(read_told(path))
     except FileNotFoundError:
         raise LoadError(f"there is no file {path}") from None
     except (DamagedFile, ForeignFile) as error:
@@ -262,7 +288,12 @@ def told_base(path: Path) -> Base | None:
         raise LoadError(f"{path} is not a network saved by netmorph, or it is damaged: {error}") from error
 
 
-def _base_of(header: dict[str, Any]) -> Base | None:
+def _journal_of(header: dict[str, Any]) -> Journal:
+    return tuple(Entry.from_json(entry) for entry in header["journal"])
+
+
+def base_in(header: dict[str, Any]) -> Base | None:
+    """What a header says that its network was built from, if anything."""
     told = header["base"]
     if not told:
         return None

@@ -1,5 +1,14 @@
 """What a network costs, singular values and ranks, what growth does, how well classes are recognized and values met."""
 
+from netmorph.measure.calibration import (
+    Reliability,
+    brier,
+    calibration_error,
+    calibration_report,
+    log_loss,
+    reliability,
+    temperature,
+)
 from netmorph.measure.classification import ClassScores, class_scores, classification_report, confusion_matrix
 from netmorph.measure.cost import Cost, parameters, training_flops
 from netmorph.measure.cost import forward_flops as flops
@@ -32,8 +41,12 @@ __all__ = [
     "RankAndNorms",
     "RankMonitor",
     "Reading",
+    "Reliability",
     "Spectrum",
     "SpectrumError",
+    "brier",
+    "calibration_error",
+    "calibration_report",
     "class_scores",
     "classification_report",
     "confusion_matrix",
@@ -47,13 +60,16 @@ __all__ = [
     "layer_ranks",
     "leading",
     "log_effective_rank",
+    "log_loss",
     "matrices_of",
     "narrowest_cut",
     "parameters",
     "predict_flops",
     "predict_parameters",
     "ranks_and_norms",
+    "reliability",
     "spectra",
+    "temperature",
     "training_flops",
     "twin_distances",
     "value_report",

@@ -55,7 +55,7 @@ def cost(model: nn.Module, examples: Any) -> Cost:
         NetmorphError: the model does not take such a batch, or has lazy layers, or there is no tensor in the batch.
     """
     check_sized(model)
-    count = _samples(examples)
+    count = samples_of(examples)
     try:
         forward = forward_flops(model, examples)
         training = training_flops(model, examples)
@@ -67,7 +67,7 @@ def cost(model: nn.Module, examples: Any) -> Cost:
     return Cost(parameters(model), forward // count, training // count)
 
 
-def _samples(examples: Any) -> int:
+def samples_of(examples: Any) -> int:
     """How many inputs a batch holds."""
     if isinstance(examples, list):
         return max(1, len(examples))

@@ -18,10 +18,12 @@ from netmorph.policy.growth_ways import (
     to_depth,
     together,
 )
+from netmorph.policy.guides import Guide
 from netmorph.policy.learning_rate import POLICIES, divide, freeze, parameter_ratio, rise, unchanged, warm_up
+from netmorph.policy.menus import Menu
 from netmorph.policy.mutation import Mutation, mutate
 from netmorph.policy.network_space import Network, Networks
-from netmorph.policy.proposals import Proposal, Weighted, exact
+from netmorph.policy.proposals import Proposal, Weighted, exact, shrinking
 from netmorph.policy.searches import Ageing, Bandit, Best, Mutate, Selected, at_random, front, local_search
 from netmorph.policy.selection import by_cover, by_rank, by_score, by_volume, select
 from netmorph.policy.spaces import Judge, Judged, Move, Policy, Space, explore
@@ -36,8 +38,10 @@ __all__ = [
     "Best",
     "Grow",
     "Growth",
+    "Guide",
     "Judge",
     "Judged",
+    "Menu",
     "Move",
     "Mutate",
     "Mutation",
@@ -78,6 +82,7 @@ __all__ = [
     "rehearse",
     "rise",
     "select",
+    "shrinking",
     "smoothed",
     "stacked",
     "to_depth",

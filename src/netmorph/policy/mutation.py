@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -14,11 +15,15 @@ from netmorph.edit import Edit
 from netmorph.edit.apply import apply
 from netmorph.errors import EditError, NetmorphError
 from netmorph.graph import Allow, Graph
+from netmorph.observe.samples import Samples
 from netmorph.policy import proposals
+from netmorph.policy.guides import Guide
+from netmorph.policy.menus import Menu
 from netmorph.policy.proposals import Proposal, Weighted, ask, exact
 from netmorph.wording import listed
 
 MUTATIONS_TRIED = 8  # of which not one makes an edit, before a network counts as one that cannot be edited
+MENU = 8  # edits that a guide chooses from
 
 
 @dataclass(frozen=True)
@@ -98,12 +103,16 @@ def mutate(
     *,
     optimizer: torch.optim.Optimizer | Sequence[torch.optim.Optimizer] = (),
     on_edit: Callable[[Graph, float], Any] = lambda graph, share: None,
+    guide: Guide | None = None,
+    samples: Callable[[Graph], Samples] = Samples,
 ) -> Graph:
     """Make random edits on the graph's model, in place.
 
     Args:
         optimizer: carried along, see `netmorph.apply`.
         on_edit: called after each edit with the new graph and the share of its parameters that is new.
+        guide: says which of a few edits that were drawn is made, see `netmorph.policy.guides`; None takes the first.
+        samples: batches and a loss, for guides that look at data.
 
     Returns:
         The new graph. Where nothing fits within the locality, fewer edits are made, or none.
@@ -113,20 +122,42 @@ def mutate(
     """
     start = _size(graph)
     for _ in range(int(generator.integers(1, mutation.edits + 1))):
-        for _ in range(mutation.tries):
-            edit = ask(mutation.draw(generator), graph, generator)
-            if edit is None:
-                continue
+        drawn: Iterable[Edit] = _drawn(graph, generator, mutation, start)
+        if guide is not None:
+            drawn = _ordered(graph, generator, [*islice(drawn, MENU)], guide, samples)
+        for edit in drawn:
             before = _size(graph)
             try:
-                if 1 - start / (start + _grown(graph, edit, start)) > mutation.locality:
-                    continue
                 graph = apply(graph, edit, optimizer)
-            except EditError:  # the edit does not fit, or the forward does not follow it; the network is as it was
+            except EditError:  # the forward does not follow it; the network is as it was
                 continue
-            on_edit(graph, 1 - before / _size(graph))
+            on_edit(graph, max(0.0, 1 - before / _size(graph)))
             break
     return graph
+
+
+def _drawn(graph: Graph, generator: np.random.Generator, mutation: Mutation, start: int) -> Iterator[Edit]:
+    """Edits that fit the network and lie within the locality, each drawn when it is asked for."""
+    for _ in range(mutation.tries):
+        edit = ask(mutation.draw(generator), graph, generator)
+        if edit is None:
+            continue
+        try:
+            if 1 - start / (start + _grown(graph, edit, start)) <= mutation.locality:
+                yield edit
+        except EditError:  # it does not fit
+            continue
+
+
+def _ordered(
+    graph: Graph,
+    generator: np.random.Generator,
+    drawn: Sequence[Edit],
+    guide: Guide,
+    samples: Callable[[Graph], Samples],
+) -> list[Edit]:
+    """As a guide wants them tried."""
+    return [drawn[number] for number in guide(Menu(samples(graph), drawn), generator)] if drawn else []
 
 
 def check_editable(graph: Graph, generator: np.random.Generator, mutation: Mutation) -> None:

@@ -12,17 +12,21 @@ import math
 import os
 import sys
 from collections.abc import Callable, Iterable
-from dataclasses import asdict, dataclass, is_dataclass
+from dataclasses import asdict, dataclass, is_dataclass, replace
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from netmorph.edit import Edit, copy_block
 from netmorph.edit.depth import identity, residual
-from netmorph.edit.width import widen
+from netmorph.edit.numbered import numbered
+from netmorph.edit.shallow import shallow
+from netmorph.edit.width import narrow, widen
 from netmorph.errors import EditError, NetmorphError
 from netmorph.graph import Allow, Graph
+from netmorph.observe.samples import Samples
 from netmorph.policy.places import behind_activations
+from netmorph.scores import best, magnitude
 from netmorph.widenings import Widening, r2r, unequal_split
 
 Proposal = Callable[[Graph, np.random.Generator], Edit | None]
@@ -95,6 +99,65 @@ class Deepen:
         return residual(graph, after, seed=int(generator.integers(2**31)))
 
 
+@dataclass(frozen=True)
+class Narrow:
+    """A random group loses the channels with the smallest weights; not exact, and the journal tells by how much.
+
+    Attributes:
+        least: the smallest share of its width that a group keeps; below 1.
+    """
+
+    least: float = 0.5
+
+    def __post_init__(self) -> None:
+        if not 0 < self.least < 1:
+            raise ProposalError(f"least must be a share above 0 and below 1, got {self.least}")
+
+    def __call__(self, graph: Graph, generator: np.random.Generator) -> Edit | None:
+        """See `Proposal`."""
+        groups = [group for group in graph.editable() if group.size > max(1, group.least or 1)]
+        if not groups:
+            return None
+        group = groups[generator.integers(len(groups))]
+        kept = min(group.size - 1, round(group.size * generator.uniform(self.least, 1)))
+        kept = max(kept, group.least or 1)
+        edit = narrow(graph, group.name, best(magnitude(group, Samples(graph)), kept))
+        return replace(edit, method=magnitude.__name__)
+
+
+@dataclass(frozen=True)
+class Shallow:
+    """A random layer or block that keeps its input's shape goes; not exact, unless it passes its input on."""
+
+    def __call__(self, graph: Graph, generator: np.random.Generator) -> Edit | None:
+        """See `Proposal`."""
+        entries = [path for path in graph.modules if path and _may_go(graph, path)]
+        return shallow(graph, entries[generator.integers(len(entries))]) if entries else None
+
+
+def _may_go(graph: Graph, path: str) -> bool:
+    """Whether an entry of a list learns something, and does not change the number of channels as a layer."""
+    module = graph.modules[path]
+    if numbered(graph.model, path) is None or all(weight.dim() < 2 for weight in module.parameters()):
+        return False
+    weight = module._parameters.get("weight")
+    return weight is None or weight.shape[0] == weight.shape[1]
+
+
+def shrinking(weight: float = 1.0, shallow: float = 0.25, least: float = 0.5) -> tuple[Weighted, ...]:
+    """Proposals that take channels or layers away, the latter with a probability; none of weight 0.
+
+    Args:
+        weight: of both together.
+        shallow: the probability that a layer goes.
+        least: see `Narrow`.
+    """
+    if not 0 <= shallow <= 1:
+        raise ProposalError(f"shallow must be a probability from 0 to 1, got {shallow}")
+    both = Weighted(Narrow(least), weight * (1 - shallow)), Weighted(Shallow(), weight * shallow)
+    return both if weight else ()
+
+
 def ask(proposal: Proposal, graph: Graph, generator: np.random.Generator) -> Edit | None:
     """What a proposal draws. One that finds that its edit does not fit (an `EditError`) has found none.
 
@@ -133,7 +196,7 @@ def exact(deepen: float = 0.25, growth: float = 3.0) -> tuple[Weighted, ...]:
 # -- proposals as plain values ----------------------------------------------------------------------------------------
 
 # A run folder names these and they are known; any other has to be given by the user again.
-OWN: dict[str, Callable[..., Proposal]] = {"widen": Widen, "deepen": Deepen}
+OWN: dict[str, Callable[..., Proposal]] = {"widen": Widen, "deepen": Deepen, "narrow": Narrow, "shallow": Shallow}
 
 
 def as_json(proposal: Proposal) -> dict[str, Any]:

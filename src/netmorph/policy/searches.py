@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any, TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from netmorph.errors import require
 from netmorph.policy.selection import Candidate, Order, by_volume, select
@@ -162,9 +163,8 @@ class Bandit:
             parent = judged[parents[int(generator.integers(len(parents)))]]
             moves = [move for move in islice(space.moves(parent.point, generator), self.choice) if move.to not in seen]
             if moves:
-                wins = np.array([paid[move.kind, move.place] for move in moves])
-                losses = np.array([made[move.kind, move.place] for move in moves]) - wins
-                chosen.append(moves[int(generator.beta(1 + wins, 1 + losses).argmax())])
+                drawn = thompson([(move.kind, move.place) for move in moves], made, paid, generator)
+                chosen.append(moves[int(drawn.argmax())])
                 seen.add(chosen[-1].to)
         return chosen or at_random(space, judged, generator)
 
@@ -172,13 +172,31 @@ class Bandit:
 def payoffs(judged: Sequence[Judged[Any]]) -> tuple[Counter[tuple[str, str]], Counter[tuple[str, str]]]:
     """By kind and place: how many moves were made, and how many gave what nothing before it had beaten."""
     made, paid = Counter[tuple[str, str]](), Counter[tuple[str, str]]()
-    scores = np.array([one.score for one in judged])
-    costs = np.array([one.cost for one in judged])
-    for index, one in enumerate(judged):
-        arm = one.kind, one.place
-        made[arm] += 1
-        paid[arm] += not ((scores[:index] >= one.score) & (costs[:index] <= one.cost)).any()
+    for one, good in zip(judged, unbeaten([one.score for one in judged], [one.cost for one in judged]), strict=True):
+        made[one.kind, one.place] += 1
+        paid[one.kind, one.place] += good
     return made, paid
+
+
+def unbeaten(scores: Sequence[float], costs: Sequence[float]) -> list[bool]:
+    """Of each in turn, whether none before it was as good at no higher cost."""
+    told, paid = np.array(scores), np.array(costs)
+    return [
+        not ((told[:index] >= score) & (paid[:index] <= cost)).any()
+        for index, (score, cost) in enumerate(zip(scores, costs, strict=True))
+    ]
+
+
+def thompson(
+    asked: Sequence[tuple[str, str]],
+    made: Mapping[tuple[str, str], int],
+    paid: Mapping[tuple[str, str], int],
+    generator: np.random.Generator,
+) -> NDArray[np.float64]:
+    """For each kind and place a rate of success, drawn from what is known of it after a uniform prior; `[asked]`."""
+    wins = np.array([paid.get(arm, 0) for arm in asked])
+    losses = np.array([made.get(arm, 0) for arm in asked]) - wins
+    return generator.beta(1 + wins, 1 + losses)
 
 
 def _new(space: Space[Point], seen: set[Point], generator: np.random.Generator) -> Point:

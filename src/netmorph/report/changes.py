@@ -14,7 +14,7 @@ from netmorph.errors import NetmorphError
 from netmorph.graph import Graph, trace
 from netmorph.run.opening import load
 from netmorph.run.rows import NetworkRecord
-from netmorph.run.store import network_file
+from netmorph.run.store import whole_file
 
 STEPS, MOST_BYTES = 12, 250_000  # pictures of one child each in a page, the latest ones; and what all may take
 
@@ -46,7 +46,7 @@ def changes(folder: Path, ancestry: Sequence[NetworkRecord]) -> list[Step]:
         ancestry: the networks from the start network on, see `listing.ancestry`.
     """
     last = ancestry[-1].id
-    path = network_file(folder, last)
+    path = whole_file(folder, last)
     try:
         told = told_base(path) if path.is_file() else None
         if told is None or told.name not in zoo.MODELS:

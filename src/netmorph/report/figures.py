@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from netmorph.errors import NetmorphError, require
 from netmorph.files import atomic_write
+from netmorph.report.numbers import recipe_text
 from netmorph.run.rows import NetworkRecord
 from netmorph.tasks import Criterion
 from netmorph.wording import compact, flops_text
@@ -113,6 +114,7 @@ def describe(network: NetworkRecord, criterion: Criterion) -> str:
     lines = [
         f"Network {network.id}, round {network.round}",
         *edits,
+        *filter(None, [recipe_text(network.recipe)]),
         f"validation {criterion.name} {criterion.text(value_of(network, criterion))}",
     ]
     return "\n".join([*lines, numbers, *([network.failure] if network.failure else [])])

@@ -10,10 +10,11 @@ from rich.markup import escape
 from rich.table import Table
 
 from netmorph.report.arms import look
+from netmorph.report.numbers import recipe_text
 from netmorph.run.names import State
 from netmorph.run.records import Records
 from netmorph.run.rows import NetworkRecord
-from netmorph.run.store import network_file
+from netmorph.run.store import whole_file
 from netmorph.tasks import Criterion
 from netmorph.wording import compact, ranges
 
@@ -43,7 +44,7 @@ def network_summary(records: Records, id: int) -> dict[str, Any]:
         "ancestors": [network.id for network in chain[:-1]],
         "edits": [{"network": network.id, **asdict(edit)} for network in chain for edit in network.edits],
         "epochs": len(records.epochs(id)),
-        "file": str(network_file(records.path.parent, id)),
+        "file": str(whole_file(records.path.parent, id)),
     }
 
 
@@ -63,10 +64,11 @@ def network_view(records: Records, id: int) -> Table:
         ("arm", f"{look(network.arm).title}, round {network.round}"),
         ("descends from", ", ".join(str(one.id) for one in chain[:-1]) or "no other"),
         ("edits", "\n".join(edits) or "none"),
+        ("recipe", recipe_text(network.recipe) or "the run's"),
         ("validation", numbers),
         ("parameters", compact(network.parameters)),
         ("FLOPs", f"{compact(network.flops)} for a sample, {compact(network.training_flops)} to train it"),
-        ("file", str(network_file(records.path.parent, id))),
+        ("file", str(whole_file(records.path.parent, id))),
     ):
         view.add_row(name, escape(value))
     return view

@@ -1,6 +1,7 @@
 """Numbers as people read them."""
 
 import math
+from collections.abc import Mapping
 
 
 def percent(share: float | None) -> str:
@@ -23,3 +24,8 @@ def duration(seconds: float | None) -> str:
     if minutes < 60:
         return f"{minutes} min {rest} s"
     return f"{minutes // 60} h {minutes % 60} min"
+
+
+def recipe_text(changes: Mapping[str, float]) -> str:
+    """What a network was trained with in place of the run's recipe: "learning rate 0.00712, weight decay 0.0121"."""
+    return ", ".join(f"{name.replace('_', ' ')} {value:.3g}" for name, value in changes.items())

@@ -6,8 +6,10 @@ import math
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
-from netmorph.report import answers, lineage, plots, training
+from netmorph.measure.calibration import BINS
+from netmorph.report import answers, lineage, plots, reliable, training
 from netmorph.report.figures import Drawing, svg
 from netmorph.report.listing import ancestry
 from netmorph.report.summary import exhibit_of, is_training
@@ -52,7 +54,10 @@ def sections(records: Records, found: Result, linked: Collection[int] = ()) -> l
     else:
         own, answered_by = _of_evolution(records, found, networks, linked), ", by the ensemble of the survivors"
     shown = _OF_THE_TEST.get(exhibit_of(records))
-    return own if shown is None else [*own, shown(found, f"On the test set{answered_by}.")]
+    if shown is not None:
+        own = [*own, shown(found, f"On the test set{answered_by}.")]
+    calibration = found.exhibits.calibration  # which older runs have none of
+    return own if calibration is None else [*own, _calibration(calibration)]
 
 
 def _confusions(found: Result, where: str) -> Section:
@@ -64,6 +69,18 @@ def _confusions(found: Result, where: str) -> Section:
         "errors orange, the darker the larger their share of the true class.",
         None if report is None else partial(training.confusion, report=report),
         0 if report is None else training.confusion_height(report),
+    )
+
+
+def _calibration(calibration: Mapping[str, Any]) -> Section:
+    return Section(
+        "calibration",
+        "Sure and right",
+        "On the test set. Of the answers with a probability of 80%, 80% should be right: a bar should end on the "
+        "diagonal. The darker a bar, the more samples. The calibration error (ECE) is the mean distance from it, over "
+        f"the samples, in {BINS} bins of equal width.",
+        partial(reliable.reliability_diagram, calibration=calibration),
+        reliable.HEIGHT,
     )
 
 

@@ -14,6 +14,7 @@ from netmorph.report.arms import look
 from netmorph.report.listing import ids_by_arm
 from netmorph.report.noise import noise
 from netmorph.report.numbers import percent
+from netmorph.report.reliable import calibration_table
 from netmorph.report.verdict import verdict
 from netmorph.run.lock import in_use
 from netmorph.run.names import ArmName, Status
@@ -163,7 +164,7 @@ def table(records: Records) -> Table:
 
 def view(records: Records) -> Group:
     """What the terminal shows of a run: what it says, its networks and, once they are tested, all numbers of the test,
-    how well classes are recognized, and the ids of all networks.
+    how well classes are recognized, how sure it is of them, and the ids of all networks.
     """
     found, criterion = found_by(records), Criterion.of(records.meta("criterion"))
     said, networks = verdict(found, criterion), records.networks()
@@ -175,6 +176,8 @@ def view(records: Records) -> Group:
         parts += ["", test_table(numbers)]
     if found.exhibits.classification is not None:
         parts += ["", class_table(found.exhibits.classification)]
+    if found.exhibits.calibration is not None:
+        parts += ["", calibration_table(found.exhibits.calibration)]
     if networks:
         parts += ["", f"Networks: {'; '.join(ids_by_arm(networks))} (--all lists them)"]
     return Group(*parts)

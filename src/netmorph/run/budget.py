@@ -1,5 +1,6 @@
 """How long a search may go on."""
 
+import contextlib
 import math
 import re
 from dataclasses import dataclass
@@ -32,10 +33,10 @@ class Budget:
             NetmorphError: the text is none of these, or not above zero.
         """
         compact = text.replace(" ", "").lower()
-        times = _TIME.findall(compact)
+        seconds = _seconds(compact)
         try:
-            if times and "".join(number + unit for number, unit in times) == compact:
-                budget = Budget(seconds=sum(float(number) * _SECONDS[unit] for number, unit in times))
+            if seconds is not None:
+                budget = Budget(seconds=seconds)
             elif compact.endswith("flops"):
                 budget = Budget(flops=float(compact.removesuffix("flops")))
             elif compact.endswith(("rounds", "round")):
@@ -51,3 +52,26 @@ class Budget:
                 "or training FLOPs (3e14flops), above zero"
             ) from None
         return budget
+
+
+def duration(text: str) -> float:
+    """Seconds: of `90s`, `10m`, `1h30m`, or of a number alone.
+
+    Raises:
+        NetmorphError: the text is none of these, or not above zero.
+    """
+    compact = text.replace(" ", "").lower()
+    found = _seconds(compact)
+    with contextlib.suppress(ValueError):
+        found = float(compact) if found is None else found
+    if found is None or not 0 < found < math.inf:
+        raise NetmorphError(f"cannot read the duration {text!r}: give a time above zero (90s, 10m, 1h30m)")
+    return found
+
+
+def _seconds(compact: str) -> float | None:
+    """Of a text that is a time with units and nothing else."""
+    times = _TIME.findall(compact)
+    if not times or "".join(number + unit for number, unit in times) != compact:
+        return None
+    return sum(float(number) * _SECONDS[unit] for number, unit in times)

@@ -15,7 +15,7 @@ from netmorph.errors import NetmorphError, suggest
 from netmorph.policy import POLICIES, Growth, Mutation, Proposal, parse
 from netmorph.policy.growth import check_growths
 from netmorph.run.budget import Budget
-from netmorph.run.names import Against, Inheritance, Selecting, against, inheritance, selecting
+from netmorph.run.names import Against, Guidance, Inheritance, Selecting, against, guidance, inheritance, selecting
 from netmorph.seeds import check_seed
 from netmorph.train.recipe import Recipe
 from netmorph.typed import check_fields
@@ -99,8 +99,12 @@ class EvolveConfig:
             where that is what chooses. With few validation samples the better network is found more often.
         max_age: a network dies so many rounds after it was made, however good it is; None lets the good live on.
         mutation: how they differ.
+        guide: what draws their edits, among those that the mutation finds.
+        mutate_recipe: their learning rate and weight decay differ from their parents', too.
+        tune: epochs that each survivor is trained on after the last round, at a rate that falls to zero, see
+            `netmorph.ensemble.tuning`; 0 is none. They are counted, and baselines get as much.
         max_flops: forward FLOPs per sample that no child may exceed.
-        budget: when it ends.
+        budget: when the rounds end; of time, when all ends.
         seed: of everything but the data's splits.
         device: where networks are trained.
         threads: of each worker; part of what decides the numbers, because sums depend on it.
@@ -121,6 +125,9 @@ class EvolveConfig:
     smooth: bool = False
     max_age: int | None = None
     mutation: Mutation = field(default_factory=Mutation)
+    guide: Guidance = Guidance.UNIFORM
+    mutate_recipe: bool = False
+    tune: int = 0
     max_flops: float | None = None
     budget: Budget = field(default_factory=Budget)
     seed: int = 0
@@ -132,8 +139,20 @@ class EvolveConfig:
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise NetmorphError(f"{name} must be at least 1, got {getattr(self, name)}")
-        for name, read in (("weights", inheritance), ("select", selecting), ("against", against)):
+        if self.tune < 0:
+            raise NetmorphError(f"tune is a number of epochs, 0 for none; got {self.tune}")
+        for name, read in (
+            ("weights", inheritance),
+            ("guide", guidance),
+            ("select", selecting),
+            ("against", against),
+        ):
             object.__setattr__(self, name, read(getattr(self, name)))  # JSON has texts alone
+        if self.weights == Inheritance.SHARED and self.mutate_recipe:
+            raise NetmorphError(
+                "networks that share their weights are trained with one recipe; leave out mutate_recipe, or let "
+                "children have a copy (weights inherited)"
+            )
         if self.max_flops is not None and not self.max_flops > 0:
             raise NetmorphError(f"max_flops must be above 0, got {self.max_flops}")
         check_seed(self.seed)

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from netmorph.data import Dataset, Vocabulary
+from netmorph.measure.calibration import calibration_report
 from netmorph.measure.classification import classification_report
 from netmorph.measure.values import value_report
 from netmorph.run.result import ConstantResult, Exhibits
@@ -46,8 +47,8 @@ class FinalTest:
             self._known[asked] = found.numbers
         return self._known[asked]
 
-    def exhibits(self, networks: Sequence[NetworkRecord]) -> Exhibits:
-        """What the task has to show of the networks together."""
+    def exhibits(self, networks: Sequence[NetworkRecord], best: NetworkRecord) -> Exhibits:
+        """What the task has to show of the networks together, and how sure the best network is beside them."""
         models = self._models(networks)
         match self.dataset.task.exhibit:
             case Exhibit.CLASSES if self.dataset.classes:
@@ -57,7 +58,16 @@ class FinalTest:
                 report = classification_report(
                     self.dataset.test.targets, answers.argmax(1), [*self.dataset.classes, *others]
                 )
-                return Exhibits(classification=report)
+                alone = [network.id for network in networks] == [best.id]
+                sure = {"best": answers if alone else self._answers(self._models([best]))}
+                if len(networks) > 1:
+                    sure["ensemble"] = answers
+                told = {
+                    name: calibration_report(each, self.dataset.test.targets)
+                    for name, each in sure.items()
+                    if each.isfinite().all()  # those of a network that overflows on the test set alone
+                }
+                return Exhibits(report, told or None)
             case Exhibit.VALUES:
                 return Exhibits(values=value_report(self.dataset.test.targets, self._answers(models)))
             case Exhibit.TOKENS:

@@ -25,6 +25,8 @@ _STEPS = {
         ALTER TABLE networks ADD COLUMN latency REAL;
         ALTER TABLE networks ADD COLUMN smoothed REAL;
     """,
+    # All networks were trained by the same recipe.
+    3: "ALTER TABLE networks ADD COLUMN recipe TEXT NOT NULL DEFAULT '{}';",
 }
 OLDEST = min(_STEPS)
 

@@ -30,6 +30,23 @@ class Inheritance(StrEnum):
     """All of them, in a copy."""
     FRESH = "fresh"
     """None: they are drawn anew."""
+    SHARED = "shared"
+    """The very same: parents and children train what they have in common together."""
+
+
+class Guidance(StrEnum):
+    """What draws the edits of children, among those that proposals find."""
+
+    UNIFORM = "uniform"
+    """The first that fits."""
+    BANDIT = "bandit"
+    """What paid before, by kind and place."""
+    GRADIENT = "gradient"
+    """Where the loss asks for it most."""
+    RANK = "rank"
+    """Growth where features use all directions, and the reverse."""
+    SURROGATE = "surrogate"
+    """What a model of the run's own scores expects most of."""
 
 
 class Selecting(StrEnum):
@@ -84,6 +101,11 @@ def inheritance(name: str) -> Inheritance:
         NetmorphError: there is none.
     """
     return _named(Inheritance, name, "weights of children")
+
+
+def guidance(name: str) -> Guidance:
+    """The one of this name. Raises as `inheritance`."""
+    return _named(Guidance, name, "guide")
 
 
 def selecting(name: str) -> Selecting:

@@ -15,7 +15,7 @@ from netmorph.run.ranking import ranked
 from netmorph.run.records import FILE_NAME, Records
 from netmorph.run.result import Result, result_of
 from netmorph.run.rows import NetworkRecord
-from netmorph.run.store import network_file
+from netmorph.run.store import whole_file
 from netmorph.wording import ranges
 
 
@@ -47,7 +47,7 @@ def file_of(path: str | Path) -> Path:
     folder, id = run_and_id(path)
     if folder is None:
         return Path(path)
-    return network_file(folder, best_id(folder) if id is None else network_of(folder, id).id)
+    return whole_file(folder, best_id(folder) if id is None else network_of(folder, id).id)
 
 
 def run_and_id(path: str | Path) -> tuple[Path | None, int | None]:

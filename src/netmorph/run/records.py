@@ -30,7 +30,7 @@ from netmorph.run.rows import EditRecord, EpochRecord, Failures, NetworkRecord, 
 from netmorph.typed import check_fields, fits
 
 FILE_NAME = "run.sqlite"
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 _APPLICATION_ID = 0x6E6D7068  # "nmph": tells a run from any other SQLite file
 # A population, the queue and what failed are found without reading all networks. Runs of before get these indices as
 # they go on.
@@ -50,7 +50,7 @@ CREATE TABLE networks (
     state TEXT NOT NULL CHECK (state IN ('planned', 'trained', 'failed')),
     parameters INTEGER NOT NULL, flops INTEGER NOT NULL, training_flops INTEGER NOT NULL,
     seconds REAL NOT NULL, score REAL, numbers TEXT NOT NULL, survivor INTEGER NOT NULL,
-    edits TEXT NOT NULL, failure TEXT, latency REAL, smoothed REAL
+    edits TEXT NOT NULL, failure TEXT, latency REAL, smoothed REAL, recipe TEXT NOT NULL DEFAULT '{{}}'
 );
 CREATE TABLE epochs (
     network INTEGER NOT NULL REFERENCES networks (id), epoch INTEGER NOT NULL,
@@ -173,7 +173,8 @@ class Records:
         """Add a network, or replace the record with its id. Its parent must be there."""
         edits = json.dumps([astuple(edit) for edit in network.edits])
         row = {field.name: getattr(network, field.name) for field in fields(network)}
-        self._put("networks", "id", [row | {"edits": edits, "numbers": json.dumps(dict(network.numbers))}])
+        told = {name: json.dumps(dict(row[name])) for name in ("numbers", "recipe")}
+        self._put("networks", "id", [row | told | {"edits": edits}])
 
     def add_epochs(self, epochs: Iterable[EpochRecord]) -> None:
         """Add epochs of networks that are there; an epoch recorded before is replaced."""
@@ -323,8 +324,9 @@ def _columns(record: type[NetworkRecord] | type[EpochRecord]) -> str:
 def _network(row: tuple[Any, ...]) -> NetworkRecord:
     told = dict(zip(_NAMES, row, strict=True))
     edits = tuple(EditRecord(*values) for values in json.loads(told["edits"]))
-    numbers, state, survivor = json.loads(told["numbers"]), State(told["state"]), bool(told["survivor"])
-    network = NetworkRecord(**told | {"state": state, "edits": edits, "numbers": numbers, "survivor": survivor})
+    read = {"numbers": json.loads(told["numbers"]), "recipe": json.loads(told["recipe"]), "edits": edits}
+    state, survivor = State(told["state"]), bool(told["survivor"])
+    network = NetworkRecord(**told | read | {"state": state, "survivor": survivor})
     for made in (network, *edits):
         check_fields(made)
     if network.parent is not None and not network.parent < network.id:

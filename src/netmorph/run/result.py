@@ -112,6 +112,8 @@ class Exhibits:
 
     Attributes:
         classification: see `netmorph.measure.classification_report`.
+        calibration: of the best network ("best") and, where there are several, of the survivors together ("ensemble"),
+            see `netmorph.measure.calibration_report`.
         values: see `netmorph.measure.value_report`.
         text: "positions" and "losses", the mean loss by the position in a window, in nats; and, where tokens can be
             decoded, "start", a piece of the test text, "continued", what the networks write next, and the
@@ -119,6 +121,7 @@ class Exhibits:
     """
 
     classification: Mapping[str, Any] | None = None
+    calibration: Mapping[str, Any] | None = None
     values: Mapping[str, Any] | None = None
     text: Mapping[str, Any] | None = None
 
@@ -239,8 +242,8 @@ class Scores(Protocol):
         """What the task tells of the networks together, on the test set."""
         ...
 
-    def exhibits(self, networks: Sequence[NetworkRecord]) -> Exhibits:
-        """What is shown of the networks together."""
+    def exhibits(self, networks: Sequence[NetworkRecord], best: NetworkRecord) -> Exhibits:
+        """What is shown of the networks together, and beside them of the best one of the run."""
         ...
 
     def constant(self) -> ConstantResult | None:
@@ -257,7 +260,7 @@ class Untested:
         """Unknown."""
         return dict.fromkeys(networks[0].numbers)
 
-    def exhibits(self, networks: Sequence[NetworkRecord]) -> Exhibits:
+    def exhibits(self, networks: Sequence[NetworkRecord], best: NetworkRecord) -> Exhibits:
         """Nothing."""
         return Exhibits()
 
@@ -300,7 +303,7 @@ def result_of(records: Records, scores: Scores | None = None, seconds: float | N
         training_flops=spent(evolved),
         seconds=records.meta("seconds") if seconds is None else seconds,
         front=tuple(network.id for network in front(evolved)),
-        exhibits=scores.exhibits(survivors) if survivors else Exhibits(),
+        exhibits=scores.exhibits(survivors, first) if survivors and first else Exhibits(),
         constant=scores.constant(),
     )
 

@@ -1,7 +1,7 @@
 """What a run records of one network, of an edit that made it, and of an epoch that trained it."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from netmorph.run.names import State
@@ -24,7 +24,7 @@ class EditRecord:
     error: float
     """Largest difference between the outputs before and after, relative to the outputs before."""
     jump: float
-    """Score on the validation set after the edit minus before."""
+    """Score after the edit minus before, on the first samples of the validation set (of a small one on all)."""
 
     def __str__(self) -> str:
         return f"{self.kind} {self.layer} {self.before} → {self.after}"
@@ -60,6 +60,8 @@ class NetworkRecord:
     smoothed: float | None = None
     """The mean over the validation set of the probability of the right answer; None where nobody asked. Where it is
     there, networks are compared by it: a small set tells it better than the share that is right."""
+    recipe: Mapping[str, float] = field(default_factory=dict)
+    """What it was trained with in place of what the run's recipe says: its learning rate, say."""
 
 
 class Outline(NamedTuple):

@@ -7,9 +7,11 @@ import torch
 from torch import Tensor, nn
 
 from netmorph.edit import Base, Journal
-from netmorph.edit.journal import load, save, told_base
+from netmorph.edit.journal import base_in, header_of, load, loaded, save, told_base
 from netmorph.files import atomic_write, remove_unfinished
 from netmorph.run.names import Stage
+from netmorph.sharing import Pool, founded, joined, of_these
+from netmorph.sharing.files import Own, load_pool, network_in, networks_in, save_pool
 from netmorph.tensor_files import read_sealed, write_sealed
 from netmorph.train import checkpoint
 from netmorph.train.optimizer_state import pack_optimizer, unpack_optimizer
@@ -24,12 +26,44 @@ def network_file(run: Path, network: int, stage: Stage = Stage.TRAINED) -> Path:
     return run / "networks" / f"{network}.{stage}.safetensors"
 
 
+def whole_file(run: Path, network: int) -> Path:
+    """The file of a trained network; of one that shares its weights with others, it is written now.
+
+    Raises:
+        PoolError: the pool that it is in is damaged.
+        SaveError: the file could not be written.
+    """
+    path = network_file(run, network)
+    pool = None if path.exists() else pool_with(run, network)
+    if pool is not None:
+        header, tensors = network_in(pool, network)
+        atomic_write(path, lambda file: write_sealed(tensors, file, header))
+    return path
+
+
+def pool_file(run: Path, first: int) -> Path:
+    """Where a run keeps the weights that networks share which were trained together.
+
+    Args:
+        first: the lowest id of these.
+    """
+    return run / "networks" / f"{first}.pool.safetensors"
+
+
+def pool_with(run: Path, network: int) -> Path | None:
+    """The pool that a trained network is in; None of one that has weights of its own."""
+    firsts = (int(file.name.partition(".")[0]) for file in (run / "networks").glob("*.pool.safetensors"))
+    files = (pool_file(run, first) for first in sorted(firsts, reverse=True) if first <= network)
+    return next((file for file in files if network in networks_in(file)), None)
+
+
 class NetworkStore:
     """Folder `RUN/networks`: `<id>.<stage>.safetensors`, and `<id>.<stage>.optimizer` where one goes with it;
     `<id>.answers.safetensors` where networks are chosen by their answers.
 
     A network is on the store in up to two stages, as born and as trained: a training that is cut short starts again
-    from the same birth.
+    from the same birth. Networks that share their weights lie together in a pool, `<first id>.pool.safetensors`, with
+    what an optimizer keeps of these; `<id>.born.kept` tells what such a network shares when it is born.
     """
 
     def __init__(self, run: Path, base: Base, recipe: Recipe) -> None:
@@ -41,6 +75,15 @@ class NetworkStore:
     def path(self, network: int, stage: Stage = Stage.TRAINED) -> Path:
         """The file of a network."""
         return network_file(self.run, network, stage)
+
+    def files(self, network: int, stage: Stage = Stage.TRAINED) -> list[Path]:
+        """The files that tell of a network, in the store's folder: its own, and the pool that it is in."""
+        files = [self.path(network, stage), self._optimizer(network, stage)]
+        if stage == Stage.BORN:
+            files.append(self.kept(network))
+        elif (pool := pool_with(self.run, network)) is not None:
+            files.append(pool)
+        return [file for file in files if file.exists()]
 
     def put(
         self,
@@ -76,15 +119,52 @@ class NetworkStore:
         Raises:
             LoadError, CheckpointError: a file is missing or damaged.
         """
-        model, journal = load(self.path(network, stage), self._builder(network, stage))
+        path = self.path(network, stage)
+        pool = self._pool_of(network, stage)
+        if pool is None:
+            model, journal = load(path, self._builder(told_base(path)))
+        else:
+            header, tensors = network_in(pool, network)
+            model, journal = loaded(pool, header, tensors, self._builder(base_in(header)))
         optimizer = build_optimizer(model, self.recipe)
         if self._optimizer(network, stage).exists():
             unpack_optimizer(optimizer, model, *checkpoint.load(self._optimizer(network, stage)))
         return model, journal, optimizer
 
+    def pool(self, networks: Collection[int]) -> Pool:
+        """Trained networks as one pool, with what optimizers keep: those that share weights, and others beside them.
+
+        Raises:
+            LoadError, PoolError, CheckpointError: a file is missing or damaged.
+        """
+        pools: dict[Path, Pool] = {}
+        alone = Pool()
+        for id in networks:
+            path = pool_with(self.run, id)
+            if path is not None:
+                pools.setdefault(path, load_pool(path)[0])
+                continue
+            model, _, optimizer = self.take(id)
+            named = dict(model.named_parameters())
+            alone = founded(alone, id, named, {name: optimizer.state.get(one, {}) for name, one in named.items()})
+        return joined([alone, *(of_these(pool, pool.networks.keys() & networks) for pool in pools.values())])
+
+    def put_pool(self, pool: Pool, networks: Mapping[int, tuple[nn.Module, Journal]]) -> None:
+        """Write networks that were trained together.
+
+        Raises:
+            SaveError: the file could not be written.
+        """
+        own = {
+            id: Own(header_of(journal, self.base_of(id, Stage.BORN)), dict(model.named_buffers()))
+            for id, (model, journal) in networks.items()
+        }
+        save_pool(pool_file(self.run, min(networks)), pool, own)
+
     def drop(self, network: int, stage: Stage) -> None:
         """Remove the files of one stage, if they are there."""
         self.path(network, stage).unlink(missing_ok=True)
+        self.kept(network).unlink(missing_ok=True)
         self.drop_optimizer(network, stage)
 
     def drop_optimizer(self, network: int, stage: Stage = Stage.TRAINED) -> None:
@@ -126,17 +206,28 @@ class NetworkStore:
         for file in self.folder.glob(f"*.{Stage.BORN}.*"):
             file.unlink()
 
+    def kept(self, network: int) -> Path:
+        """What a network shares of its parent when it is born."""
+        return self.folder / f"{network}.{Stage.BORN}.kept"
+
     def base_of(self, network: int, stage: Stage = Stage.TRAINED) -> Base:
         """What a network was built from.
 
         Raises:
             LoadError: its file is missing or damaged.
         """
-        return told_base(self.path(network, stage)) or self.base
+        pool = self._pool_of(network, stage)
+        return (
+            told_base(self.path(network, stage)) if pool is None else base_in(network_in(pool, network)[0])
+        ) or self.base
 
-    def _builder(self, network: int, stage: Stage) -> Callable[[], nn.Module] | None:
+    def _pool_of(self, network: int, stage: Stage) -> Path | None:
+        """Where a network is to be read that has no file of its own."""
+        return pool_with(self.run, network) if stage == Stage.TRAINED and not self.path(network).exists() else None
+
+    def _builder(self, told: Base | None) -> Callable[[], nn.Module] | None:
         """A user's own function is called only if it is the run's, never because a file names it."""
-        told = self.base_of(network, stage)
+        told = told or self.base
         return told.build if told.name == self.base.name else None
 
     def _answers(self, network: int) -> Path:

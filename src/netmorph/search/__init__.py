@@ -5,8 +5,10 @@ from netmorph.search.baselines import LocalSearch, designed
 from netmorph.search.choosing import Choosing, Selection
 from netmorph.search.descent import Evolution
 from netmorph.search.evolution import Progress, evolve
+from netmorph.search.executors import Place, inline, on_ray, processes
 from netmorph.search.jobs import Birth, Training
 from netmorph.search.planning import Planner, Round
+from netmorph.search.weights import Fresh, Inherited
 
 __all__ = [
     "ARMS",
@@ -14,8 +16,11 @@ __all__ = [
     "Birth",
     "Choosing",
     "Evolution",
+    "Fresh",
+    "Inherited",
     "LocalSearch",
     "NewArm",
+    "Place",
     "Planner",
     "Progress",
     "Round",
@@ -23,4 +28,7 @@ __all__ = [
     "Training",
     "designed",
     "evolve",
+    "inline",
+    "on_ray",
+    "processes",
 ]

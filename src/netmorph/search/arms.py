@@ -13,7 +13,7 @@ from typing import Protocol
 from netmorph.run.rows import NetworkRecord
 from netmorph.search.baselines import Alone, RandomSearch
 from netmorph.search.descent import Evolution
-from netmorph.search.jobs import Training
+from netmorph.search.jobs import Learning
 from netmorph.search.planning import Planner, Round
 
 
@@ -32,7 +32,7 @@ class Arm(Protocol):
         """
         ...
 
-    def jobs(self, planned: Sequence[NetworkRecord]) -> list[Training]:
+    def jobs(self, planned: Sequence[NetworkRecord]) -> Sequence[Learning]:
         """What trains planned networks of this arm; each of them is in one job."""
         ...
 

@@ -76,28 +76,48 @@ class RandomSearch:
     name: ClassVar[str] = ArmName.RANDOM
 
     def plan(self, round: Round) -> list[NetworkRecord]:
-        """One after another. What a failed one would have taken is made up for, in the next round at the latest."""
+        """As many as it takes. What a failed one would have taken is made up for, in the next round at the latest.
+
+        Several are born at once, by what those before took; those beyond the target are as if they had never been.
+        """
         earlier = self.planner.networks.totals(self.name)
         missing = round.target - earlier.flops[State.TRAINED]
         made: list[NetworkRecord] = []
         if missing <= 0:
             return made
-        # Of those that converge before their end, it takes more to have had as much.
-        while (
-            missing > self.planner.start_share * spent(made)
-            and sum(network.state == State.FAILED for network in made) < BIRTH_FAILURES
-        ):
-            index = earlier.count + len(made)
-            draw = np.random.default_rng([self.planner.config.seed, index])
-            birth = Birth(
-                round.following + len(made),
-                None,
-                self.planner.seed(0, index),
-                generations=int(draw.integers(1, round.number + 1)),
-                inherit=False,
-            )
-            made += self.planner.bear([birth], self.name, round.number, self.planner.config.start_epochs)
+
+        def wanting() -> bool:
+            # Of those that converge before their end, it takes more to have had as much.
+            failed = sum(network.state == State.FAILED for network in made)
+            return missing > self.planner.start_share * spent(made) and failed < BIRTH_FAILURES
+
+        while wanting():
+            left, each = missing - self.planner.start_share * spent(made), self._typical(made)
+            births = [self._birth(round, len(made) + number) for number in range(max(1, int(left / each)))]
+            for network in self.planner.bear(births, self.name, round.number, self.planner.config.start_epochs):
+                if wanting():
+                    made.append(network)
         return made
+
+    def _birth(self, round: Round, number: int) -> Birth:
+        """The birth of a round's network of this number."""
+        index = self.planner.networks.totals(self.name).count + number
+        draw = np.random.default_rng([self.planner.config.seed, index])
+        return Birth(
+            round.following + number,
+            None,
+            self.planner.seed(0, index),
+            generations=int(draw.integers(1, round.number + 1)),
+            inherit=False,
+        )
+
+    def _typical(self, made: Sequence[NetworkRecord]) -> float:
+        """Training FLOPs of one network, by those that it has made, or by the start network."""
+        totals, planner = self.planner.networks.totals(self.name), self.planner
+        count, taken = totals.count + len(made), totals.spent + planner.start_share * spent(made)
+        if not (count and taken):
+            return planner.start_share * planner.start_epoch * planner.config.start_epochs
+        return taken / count
 
     def jobs(self, planned: Sequence[NetworkRecord]) -> list[Training]:
         """Each from scratch, like a founder."""

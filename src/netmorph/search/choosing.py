@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -30,8 +30,12 @@ ORDERS: Mapping[Selecting, Order] = {
 class Selection(Protocol):
     """Who of an arm lives on. What it does follows from the networks of the run alone."""
 
-    def __call__(self, planner: Planner, arm: str, number: int) -> list[int]:
-        """The ids of the population after round `number`, the best first."""
+    def __call__(self, planner: Planner, arm: str, number: int, gone: Collection[int] = ()) -> list[int]:
+        """The ids of the population after round `number`, the best first.
+
+        Args:
+            gone: those that cannot live on.
+        """
         ...
 
     def standing(self, planner: Planner, arm: str) -> list[int]:
@@ -65,11 +69,11 @@ class Choosing:
         by_example = config.select == Selecting.COVER
         return cls(ORDERS[config.select], COSTS[config.against], config.max_age, by_example)
 
-    def __call__(self, planner: Planner, arm: str, number: int) -> list[int]:
+    def __call__(self, planner: Planner, arm: str, number: int, gone: Collection[int] = ()) -> list[int]:
         """See `Selection`."""
         config, latest = planner.config, trained(planner.networks.in_round(arm, number))
         known = {network.id: network for network in (*self._standing(planner, arm), *latest)}
-        alive = _young([known[id] for id in sorted(known)], number, self.max_age)
+        alive = _young([known[id] for id in sorted(known) if id not in gone], number, self.max_age)
         per_family = math.ceil(config.population / min(2, config.founders))
         return select([self._candidate(planner, one) for one in alive], config.population, per_family, self.order)
 
@@ -104,9 +108,9 @@ class AsAsked:
 
     ageing: bool = True
 
-    def __call__(self, planner: Planner, arm: str, number: int) -> list[int]:
+    def __call__(self, planner: Planner, arm: str, number: int, gone: Collection[int] = ()) -> list[int]:
         """See `Selection`."""
-        return self._of(planner)(planner, arm, number)
+        return self._of(planner)(planner, arm, number, gone)
 
     def standing(self, planner: Planner, arm: str) -> list[int]:
         """See `Selection`."""

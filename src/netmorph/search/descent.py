@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+
+import numpy as np
 
 from netmorph.run.names import ArmName, State
 from netmorph.run.ranking import spent
 from netmorph.run.rows import NetworkRecord
 from netmorph.search.choosing import AS_ASKED, Selection
-from netmorph.search.jobs import Birth, Training
+from netmorph.search.jobs import Birth, Learning
+from netmorph.search.learning import GUIDES, Learner, Recipes, same, stepped, uniform
 from netmorph.search.planning import Planner, Round
 from netmorph.search.weights import WEIGHTS, Weights
 
@@ -25,19 +28,24 @@ class Evolution:
 
     Attributes:
         weights: what children have of their parents' weights, and how they are trained.
+        guide: what it learns about their edits.
+        recipes: how what they are trained with differs from their parents'.
         select: who lives on.
         name: each of a run has another one.
     """
 
     planner: Planner
     weights: Weights
+    guide: Learner = uniform
+    recipes: Recipes = same
     select: Selection = AS_ASKED
     name: str = ArmName.EVOLVE
 
     @classmethod
     def of(cls, planner: Planner) -> Evolution:
         """As the config of the run says."""
-        return cls(planner, WEIGHTS[planner.config.weights])
+        config = planner.config
+        return cls(planner, WEIGHTS[config.weights], GUIDES[config.guide], stepped if config.mutate_recipe else same)
 
     def plan(self, round: Round) -> list[NetworkRecord]:
         """The founders, equal but for their random weights; later children of each survivor in turn."""
@@ -47,27 +55,30 @@ class Evolution:
         if not parents:
             return []
         if round.target == 0:  # it leads
-            return self._born(self.weights.births(self.planner, parents, round), round)
+            return self._born(self._taught(self.weights.births(self.planner, parents, round)), round)
         known, made = self.planner.networks.totals(self.name), list[NetworkRecord]()
         missing = round.target - known.flops[State.TRAINED]
-        for birth in self.weights.births(self.planner, parents, replace(round, children=AT_MOST * round.children)):
+        births = self.weights.births(self.planner, parents, replace(round, children=AT_MOST * round.children))
+        for birth in self._taught(births):
             if spent(made) >= missing:
                 break
             made += self._born([birth], round)
         return made
 
-    def jobs(self, planned: Sequence[NetworkRecord]) -> list[Training]:
+    def jobs(self, planned: Sequence[NetworkRecord]) -> list[Learning]:
         """Founders until they have converged; children as their weights ask for."""
         founders = [network for network in planned if network.parent is None]
         children = [network for network in planned if network.parent is not None]
         return [
             *(self.planner.from_scratch(network) for network in founders),
-            *self.weights.jobs(self.planner.config, children),
+            *self.weights.jobs(self.planner, children),
         ]
 
     def choose(self, number: int) -> list[int]:
         """As the selection chooses."""
-        return self.select(self.planner, self.name, number)
+        networks, standing = self.planner.networks, self.select.standing(self.planner, self.name)
+        gone = self.weights.gone(networks, standing, networks.in_round(self.name, number))
+        return self.select(self.planner, self.name, number, gone)
 
     def parents(self) -> Iterable[int]:
         """The population, and who may come back into it."""
@@ -75,6 +86,17 @@ class Evolution:
 
     def _born(self, births: Sequence[Birth], round: Round) -> list[NetworkRecord]:
         return self.planner.bear(births, self.name, round.number, self.weights.epochs(self.planner.config))
+
+    def _taught(self, births: Iterable[Birth]) -> list[Birth]:
+        """With what was learnt about edits, and what each is trained with in place of the run's recipe."""
+        guide = self.guide(self.planner.networks, self.name)
+        return [replace(birth, guide=guide, recipe=self._recipe(birth)) for birth in births]
+
+    def _recipe(self, birth: Birth) -> Mapping[str, float]:
+        parent = {} if birth.parent is None else self.planner.networks[birth.parent].recipe
+        # Another stream than that of its edits.
+        generator = np.random.default_rng(np.random.SeedSequence(birth.seed, spawn_key=(1,)))
+        return self.recipes(parent, self.planner.config.recipe, generator)
 
     def _founders(self, round: Round) -> list[NetworkRecord]:
         config = self.planner.config

@@ -6,6 +6,7 @@
         children <- exact edits of the parents
         baselines get as many training FLOPs as the children will take
         train them all; population <- the best of population and children
+    survivors are tuned, if that is asked for; baselines get as many training FLOPs again
     test the survivors, once
 
 Each round is planned in one transaction and each network is recorded in one more, with everything random derived from
@@ -30,8 +31,9 @@ from netmorph.run.records import Records
 from netmorph.run.result import Result, result_of
 from netmorph.run.rows import EpochRecord, NetworkRecord
 from netmorph.run.store import NetworkStore
+from netmorph.search import tuning
 from netmorph.search.arms import ARMS, NewArm
-from netmorph.search.jobs import Done, Job, Trained, Training
+from netmorph.search.jobs import Birth, Done, Job, Learning, Trained
 from netmorph.search.networks import START, Networks
 from netmorph.search.pace import Pace
 from netmorph.search.planning import EvolutionError, Planner, Round
@@ -103,6 +105,7 @@ def evolve(
     run.keep_time_for(publish)
     while run.next_round():
         pass
+    run.tune()
     run.even_out()
     return run.finish()
 
@@ -126,14 +129,16 @@ class _Run:
         self.dataset = dataset
         self.store = NetworkStore(folder, config.base(dataset), config.recipe)
         self.networks = Networks(records)
-        self.arms = [
-            new(Planner(config, dataset, records, self.networks, executor, position, self.store))
-            for position, new in enumerate(arms)
+        planners = [
+            Planner(config, dataset, records, self.networks, executor, position, self.store)
+            for position in range(len(arms))
         ]
+        self.arms = [new(planner) for new, planner in zip(arms, planners, strict=True)]
         self.by_name = {arm.name: arm for arm in self.arms}
         if not self.arms or len(self.by_name) < len(self.arms):
             raise EvolutionError(f"a run has arms with different names; got {[arm.name for arm in self.arms]}")
         self.lead, *self.baselines = self.arms
+        self._planner = planners[0]
         self._optimizers = self.store.with_optimizers()
         self._before = float(records.meta("seconds") or 0.0)
         self._started = perf_counter() if began is None else began
@@ -180,6 +185,8 @@ class _Run:
 
     def next_round(self) -> bool:
         """Plan (unless it is planned already), train and select; False when the budget is reached."""
+        if tuning.copies(self.records):
+            return False
         number = int(self.records.meta("round")) + 1
         began = perf_counter()
         if self.networks.latest_round < number:
@@ -208,6 +215,26 @@ class _Run:
             # Each survivor alone, all of them together, what is shown of them, and the baselines.
             asked = 4 * sum(network.flops for network in self.networks.survivors(self.lead.name))
             self._pace.end = perf_counter() - began + self._pace.of_answers(asked * len(self.dataset.test))
+
+    def tune(self) -> None:
+        """Train copies of the survivors on for the last time; of each network and its copy, the better one lives on."""
+        if not self.config.tune or not self.networks.survivors(self.lead.name):
+            return
+        if not tuning.copies(self.records):
+            self._plan_tuning(int(self.records.meta("round")) + 1)
+        number = self.networks[min(tuning.copies(self.records))].round
+        if self.networks.planned():
+            self._train_planned(number)
+        self._end_round(number)
+
+    def _plan_tuning(self, number: int) -> None:
+        following, survivors = self.networks.next_id, self.networks.survivors(self.lead.name)
+        copies = tuning.bear(self._planner, self.lead.name, survivors, number, following)
+        target = self.networks.totals(self.lead.name).spent + spent(copies)
+        planned = [*copies, *self._evened(number, len(copies), following + len(copies), target)]
+        with self.records.transaction():
+            self._plan(planned)
+            tuning.remember(self.records, copies)
 
     def even_out(self) -> None:
         """Make up for what failed networks left the baselines short of in the last round."""
@@ -272,28 +299,33 @@ class _Run:
         trained, done = 0.0, 0
         for outcome in self.executor.run(self._jobs(waiting)):
             found = outcome.result if isinstance(outcome.result, Mapping) else {}
-            for id in outcome.job.ids if isinstance(outcome.job, Training) else ():
-                network = self.networks[id]
-                if id in found:
-                    self._record_trained(network, found[id])
-                    trained += found[id].seconds
-                else:
-                    self.networks.put(replace(network, state=State.FAILED, failure=outcome.failure))
+            ids = () if isinstance(outcome.job, Birth) else outcome.job.ids
+            with self.records.transaction():  # all of a job, or it is done again
+                for id in ids:
+                    network = self.networks[id]
+                    if id in found:
+                        self._record_trained(network, found[id])
+                        trained += found[id].seconds
+                    else:
+                        self.networks.put(replace(network, state=State.FAILED, failure=outcome.failure))
+            for id in ids:
                 self.store.drop(id, Stage.BORN)
                 done += 1
             self._progress(number, done, len(waiting))
         self._pace.note_round(trained, perf_counter() - began)
 
-    def _jobs(self, waiting: Sequence[NetworkRecord]) -> list[Training]:
+    def _jobs(self, waiting: Sequence[NetworkRecord]) -> list[Learning]:
         """What trains planned networks of all arms, the longest first: so that no worker idles at the end."""
-        by_arm = defaultdict[str, list[NetworkRecord]](list)
+        by_arm, copies = defaultdict[str, list[NetworkRecord]](list), tuning.copies(self.records)
         for network in waiting:
-            by_arm[network.arm].append(network)
+            if network.id not in copies:
+                by_arm[network.arm].append(network)
         jobs = [job for arm, planned in by_arm.items() for job in self.by_name[arm].jobs(planned)]
+        jobs += tuning.jobs(self.config, (network for network in waiting if network.id in copies))
         return sorted(jobs, key=lambda job: -sum(self.networks[id].training_flops for id in job.ids))
 
     def _record_trained(self, network: NetworkRecord, result: Trained) -> None:
-        best = result.history.best
+        best = result.chosen or result.history.best
         with self.records.transaction():
             self.networks.put(
                 replace(
@@ -321,6 +353,8 @@ class _Run:
 
     def _end_round(self, number: int) -> None:
         chosen = {arm.name: arm.choose(number) for arm in self.arms}
+        if copies := tuning.copies(self.records):
+            chosen[self.lead.name] = tuning.better(self.networks, copies)
         with self.records.transaction():
             for name, population in chosen.items():
                 self.networks.set_survivors(name, population)
@@ -342,7 +376,7 @@ class _Run:
     @property
     def _time_left(self) -> float:
         """For rounds."""
-        return self.config.budget.seconds - self.seconds - self._pace.end
+        return self.config.budget.seconds - self.seconds - self._pace.end - self._seconds_of_tuning
 
     def _room(self) -> int:
         """Children that the time has room for, by the last round; the first is always made."""
@@ -359,10 +393,22 @@ class _Run:
         work = [(job.epochs, sum(flops[id] for id in job.ids)) for job in self.lead.jobs(born)]
         # The baselines will get as much; in the first round, for the founders, too.
         each = spent(born) + (self.networks.totals(self.lead.name).spent if children[0].round == 1 else 0)
+        seconds = self._seconds_of(work, each)
+        return seconds is not None and seconds > self._time_left
+
+    @property
+    def _seconds_of_tuning(self) -> float:
+        """What the last stage will take, as it looks now."""
+        survivors = self.networks.survivors(self.lead.name) if self.config.tune else []
+        samples = self.config.tune * len(self.dataset.train)
+        work = [(self.config.tune, 3 * samples * network.flops) for network in survivors]  # backward is two forwards
+        return self._seconds_of(work, sum(flops for _, flops in work)) or 0.0 if work else 0.0
+
+    def _seconds_of(self, work: Sequence[tuple[int, int]], each: int) -> float | None:
+        """What trainings of so many epochs and FLOPs take, and baselines beside them that have so many FLOPs each."""
         start = self.networks[START]
         epochs = each * len(self.records.epochs(START)) // max(1, start.training_flops)
-        seconds = self._pace.of([*work, *len(self.baselines) * [(epochs, each)]])
-        return seconds is not None and seconds > self._time_left
+        return self._pace.of([*work, *len(self.baselines) * [(epochs, each)]])
 
     def _left(self, number: int, share: float) -> float | None:
         """Seconds until the end, as it looks when this share of a round is done."""

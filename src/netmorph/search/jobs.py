@@ -3,36 +3,44 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from time import perf_counter
 from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from netmorph.data import Dataset
+from netmorph.data import Dataset, Part, Split, batches
 from netmorph.edit import Base, Journal, rebuild
+from netmorph.ensemble import tuning
 from netmorph.graph import Graph, trace
 from netmorph.measure.cost import Cost, cost
 from netmorph.measure.timing import latency
+from netmorph.observe.samples import Samples
 from netmorph.policy import mutate
+from netmorph.policy.guides import Guide
 from netmorph.run.config import EvolveConfig
 from netmorph.run.names import Against, Selecting, Stage
 from netmorph.run.rows import EditRecord
 from netmorph.run.store import NetworkStore
+from netmorph.sharing import Origins, born, train_together
+from netmorph.sharing.files import load_kept, save_kept
 from netmorph.tasks import LOSS
 from netmorph.train.evaluation import answers, evaluate
-from netmorph.train.history import History
-from netmorph.train.inputs import examples
+from netmorph.train.history import Epoch, History
+from netmorph.train.inputs import examples, prepare, reference
 from netmorph.train.loop import train
 from netmorph.train.seeding import seeded
 from netmorph.workers.executor import Handler
 
 CAP_TRIES = 8
+# Samples on which the jump of an edit is measured, and training samples that a guide looks at.
+JUDGES = 1000
+LOOKED_AT = 256
 
 
 @dataclass(frozen=True)
@@ -43,7 +51,10 @@ class Birth:
         seed: of everything random in it.
         generations: how many times in a row to mutate; 0 makes a copy.
         inherit: keep the parent's weights and optimizer; otherwise all weights are drawn anew.
+        shared: tell what is the parent's still, so that both can train it; no optimizer is taken along.
         base: without a parent, what is built in the place of the start network.
+        guide: which of the edits that were drawn is made; None takes the first.
+        recipe: what it will be trained with in place of the run's recipe, for its record.
     """
 
     id: int
@@ -51,7 +62,15 @@ class Birth:
     seed: int
     generations: int = 1
     inherit: bool = True
+    shared: bool = False
     base: Base | None = None
+    guide: Guide | None = None
+    recipe: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def reads(self) -> tuple[tuple[int, Stage], ...]:
+        """What it takes from the store."""
+        return () if self.parent is None else ((self.parent, Stage.TRAINED),)
 
 
 @dataclass(frozen=True)
@@ -69,6 +88,8 @@ class Training:
 
     Attributes:
         patience: it has converged after so many epochs in which the number that chooses got no better.
+        recipe: what is otherwise than in the run's recipe: learning rate, weight decay.
+        tuning: for the last time, see `netmorph.ensemble.tuning`.
     """
 
     id: int
@@ -76,29 +97,59 @@ class Training:
     epochs: int
     source: int | None = None
     patience: int | None = None
+    recipe: Mapping[str, float] = field(default_factory=dict)
+    tuning: bool = False
 
     @property
     def ids(self) -> tuple[int, ...]:
         """The networks that it trains."""
         return (self.id,)
 
+    @property
+    def reads(self) -> tuple[tuple[int, Stage], ...]:
+        """What it takes from the store."""
+        return ((self.id, Stage.BORN) if self.source is None else (self.source, Stage.TRAINED),)
+
+
+@dataclass(frozen=True)
+class Joint:
+    """Train networks together, that share what they have in common with their parents, from their births.
+
+    Attributes:
+        epochs: of each network, on average: every step trains one that is drawn.
+        parents: of the networks.
+    """
+
+    ids: tuple[int, ...]
+    seed: int
+    epochs: int
+    parents: tuple[int, ...]
+
+    @property
+    def reads(self) -> tuple[tuple[int, Stage], ...]:
+        """What it takes from the store."""
+        return (*((id, Stage.BORN) for id in self.ids), *((id, Stage.TRAINED) for id in self.parents))
+
 
 @dataclass(frozen=True)
 class Trained:
-    """What a training gave. The network on the store is that of the best epoch.
+    """What a training gave.
 
     Attributes:
-        share: of the training that was planned; it may have converged before.
+        share: of the training that was planned; it may have converged before, or others were drawn more often.
         smoothed: the mean probability of the right answers to the validation set, where networks are compared by it.
+        chosen: the epoch whose network is on the store; None is the best.
     """
 
     history: History
     seconds: float
     share: Fraction = Fraction(1)
     smoothed: float | None = None
+    chosen: Epoch | None = None
 
 
-Job = Birth | Training
+Learning = Training | Joint
+Job = Birth | Learning
 Done = Born | Mapping[int, Trained]  # by id, each network that a training trained
 
 
@@ -120,13 +171,17 @@ class Worker:
 
     def __call__(self, job: Job) -> Done:
         """Do one job; the same job gives the same result."""
-        return self.bear(job) if isinstance(job, Birth) else self.train(job)
+        if isinstance(job, Birth):
+            return self.bear(job)
+        return self.train(job) if isinstance(job, Training) else self.train_together(job)
 
     def bear(self, job: Birth) -> Born:
         """Draw edits until the child stays within the cap; after some tries it is its parent's copy."""
         for attempt in range(CAP_TRIES + 1):
             generator = np.random.default_rng([job.seed, attempt])
             model, journal, optimizer = self._parent(job)
+            if job.shared:
+                optimizer = Origins(model)
             drawn = list(model.parameters())
             edits: list[EditRecord] = []
             if job.generations and attempt < CAP_TRIES:
@@ -139,25 +194,25 @@ class Worker:
                 break
         if not job.inherit:
             redraw(model, drawn, job.seed)
-        self.store.put(
-            job.id,
-            Stage.BORN,
-            model,
-            journal,
-            optimizer if job.inherit and job.parent is not None else None,
-            job.base,
-        )
+        if isinstance(optimizer, Origins) and job.parent is not None:
+            save_kept(self.store.kept(job.id), job.parent, optimizer.kept(model))
+        goes_on = job.inherit and job.parent is not None and not job.shared
+        self.store.put(job.id, Stage.BORN, model, journal, optimizer if goes_on else None, job.base)
         return Born(price, tuple(edits), self._latency(model))
 
     def train(self, job: Training) -> dict[int, Trained]:
         """Train on, and put the best epoch's network on the store."""
         started = perf_counter()
-        place = (job.id, Stage.BORN) if job.source is None else (job.source, Stage.TRAINED)
+        (place,) = job.reads
         model, journal, optimizer = self.store.take(*place)
+        changed: dict[str, Any] = dict(job.recipe)
+        recipe = replace(self.config.recipe, epochs=job.epochs, **changed)
+        for group in optimizer.param_groups:  # the state that it has inherited tells its parent's
+            group["weight_decay"] = recipe.decay
         history = train(
             model,
             self.dataset,
-            replace(self.config.recipe, epochs=job.epochs),
+            tuning(recipe, job.epochs) if job.tuning else recipe,
             seed=job.seed,
             device=self.config.device,
             optimizer=optimizer,
@@ -166,6 +221,30 @@ class Worker:
         smoothed = self._asked(job.id, model)
         self.store.put(job.id, Stage.TRAINED, model, journal, optimizer, self.store.base_of(*place))
         return {job.id: Trained(history, perf_counter() - started, Fraction(len(history), job.epochs), smoothed)}
+
+    def train_together(self, job: Joint) -> dict[int, Trained]:
+        """Train on what the networks share, and what each has alone, and put the pool of both on the store."""
+        started = perf_counter()
+        networks = {id: self.store.take(id, Stage.BORN)[:2] for id in job.ids}
+        models = {id: model for id, (model, _) in networks.items()}
+        shares = {id: load_kept(self.store.kept(id)) for id in job.ids}
+        pool = self.store.pool(job.parents)
+        for id, (parent, kept) in shares.items():
+            pool = born(pool, id, parent, kept, dict(models[id].named_parameters()))
+        recipe = replace(self.config.recipe, epochs=job.epochs)
+        learnt = train_together(pool, models, self.dataset, recipe, seed=job.seed, device=self.config.device)
+        self.store.put_pool(learnt.pool, networks)
+        seconds = perf_counter() - started
+        return {
+            id: Trained(
+                history,
+                seconds * float(learnt.shares[id] / len(models)),
+                learnt.shares[id],
+                self._asked(id, models[id]),
+                history[-1],
+            )
+            for id, history in learnt.histories.items()
+        }
 
     def _parent(self, job: Birth) -> tuple[nn.Module, Journal, torch.optim.Optimizer]:
         if job.parent is not None and job.inherit:
@@ -195,7 +274,15 @@ class Worker:
             last = now
 
         for _ in range(job.generations):
-            graph = mutate(graph, generator, self.config.mutation, optimizer=optimizer, on_edit=note)
+            graph = mutate(
+                graph,
+                generator,
+                self.config.mutation,
+                optimizer=optimizer,
+                on_edit=note,
+                guide=job.guide,
+                samples=partial(self._samples, seed=job.seed),
+            )
         return graph
 
     def _asked(self, id: int, model: nn.Module) -> float | None:
@@ -213,7 +300,23 @@ class Worker:
         return latency(model, examples(self.dataset, model, 1)) if self.config.against == Against.LATENCY else None
 
     def _score(self, model: nn.Module) -> float:
-        return self.dataset.task.score(evaluate(model, self.dataset.validation, self.dataset).numbers)
+        return self.dataset.task.score(evaluate(model, self._judges, self.dataset).numbers)
+
+    @cached_property
+    def _judges(self) -> Part:
+        """What edits are scored on: the first samples of the validation part, all of one that is small."""
+        return Split(*next(iter(self.dataset.validation.cut(JUDGES))))
+
+    def _samples(self, graph: Graph, seed: int) -> Samples:
+        """What a guide sees of the training part."""
+        drawn = torch.Generator().manual_seed(seed)
+        stored, targets = next(batches(self.dataset.train, min(LOOKED_AT, len(self.dataset.train)), generator=drawn))
+        inputs = prepare(stored, self.dataset, reference(graph.model))
+        return Samples(graph, [(inputs, targets)], self._loss, seed)
+
+    def _loss(self, model: nn.Module, batch: tuple[Tensor, Tensor]) -> Tensor:
+        inputs, targets = batch
+        return self.dataset.task.loss(model(inputs), targets)
 
 
 def converged(history: History, patience: int) -> bool:

@@ -75,7 +75,13 @@ class Planner:
 
     def from_scratch(self, network: NetworkRecord) -> Training:
         """What trains a network that has learnt nothing yet: until it has converged."""
-        return Training(network.id, network.seed, self.config.start_epochs, patience=self.config.start_patience)
+        return Training(
+            network.id,
+            network.seed,
+            self.config.start_epochs,
+            patience=self.config.start_patience,
+            recipe=network.recipe,
+        )
 
     def trained_on(self, last: NetworkRecord, arm: str, round: Round, seed: int, flops: int) -> NetworkRecord:
         """The next link of a chain: a network planned to be trained on, for so many training FLOPs."""
@@ -129,5 +135,6 @@ class Planner:
             survivor=False,
             edits=born.edits if born else (),
             failure=failure,
+            recipe=job.recipe,
             latency=born.latency if born else None,
         )

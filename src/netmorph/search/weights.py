@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from netmorph.run.config import EvolveConfig
 from netmorph.run.names import Inheritance
+from netmorph.run.ranking import trained
 from netmorph.run.rows import NetworkRecord
-from netmorph.search.jobs import Birth, Training
+from netmorph.search.jobs import Birth, Joint, Learning, Training
+from netmorph.search.networks import Networks
 from netmorph.search.planning import Planner, Round
 
 
@@ -24,8 +26,17 @@ class Weights(Protocol):
         """
         ...
 
-    def jobs(self, config: EvolveConfig, children: Sequence[NetworkRecord]) -> list[Training]:
+    def jobs(self, planner: Planner, children: Sequence[NetworkRecord]) -> Sequence[Learning]:
         """What trains the children of a round; each is in one job."""
+        ...
+
+    def gone(self, networks: Networks, standing: Iterable[int], made: Iterable[NetworkRecord]) -> set[int]:
+        """Those that cannot live on.
+
+        Args:
+            standing: the ids of the population, and of who else may come back.
+            made: what the round has made.
+        """
         ...
 
     def epochs(self, config: EvolveConfig) -> int:
@@ -41,9 +52,14 @@ class Inherited:
         """See `Weights`."""
         return _children(planner, parents, round, inherit=True)
 
-    def jobs(self, config: EvolveConfig, children: Sequence[NetworkRecord]) -> list[Training]:
+    def jobs(self, planner: Planner, children: Sequence[NetworkRecord]) -> Sequence[Learning]:
         """See `Weights`."""
-        return [Training(child.id, child.seed, config.recipe.epochs) for child in children]
+        epochs = planner.config.recipe.epochs
+        return [Training(child.id, child.seed, epochs, recipe=child.recipe) for child in children]
+
+    def gone(self, networks: Networks, standing: Iterable[int], made: Iterable[NetworkRecord]) -> set[int]:
+        """See `Weights`."""
+        return set()
 
     def epochs(self, config: EvolveConfig) -> int:
         """See `Weights`."""
@@ -58,18 +74,71 @@ class Fresh:
         """See `Weights`."""
         return _children(planner, parents, round, inherit=False)
 
-    def jobs(self, config: EvolveConfig, children: Sequence[NetworkRecord]) -> list[Training]:
+    def jobs(self, planner: Planner, children: Sequence[NetworkRecord]) -> Sequence[Learning]:
         """See `Weights`."""
-        return [
-            Training(child.id, child.seed, config.start_epochs, patience=config.start_patience) for child in children
-        ]
+        epochs, patience = planner.config.start_epochs, planner.config.start_patience
+        return [Training(child.id, child.seed, epochs, patience=patience, recipe=child.recipe) for child in children]
+
+    def gone(self, networks: Networks, standing: Iterable[int], made: Iterable[NetworkRecord]) -> set[int]:
+        """See `Weights`."""
+        return set()
 
     def epochs(self, config: EvolveConfig) -> int:
         """See `Weights`."""
         return config.start_epochs
 
 
-WEIGHTS: Mapping[Inheritance, Weights] = {Inheritance.INHERITED: Inherited(), Inheritance.FRESH: Fresh()}
+@dataclass(frozen=True)
+class Shared:
+    """Children and their parents have the very same weights where an edit left them as they were, and train them.
+
+    The population lives on in the round, as copies, so that all of a round is trained together: for each network as
+    many epochs as a child has, on average. Networks of different founders have nothing in common; each family is a job.
+    """
+
+    def births(self, planner: Planner, parents: Sequence[int], round: Round) -> list[Birth]:
+        """See `Weights`: first a copy of each parent, which stands for it from now on."""
+        copies = [
+            Birth(
+                round.following + index,
+                parent,
+                planner.seed(round.number, round.children + index),
+                generations=0,
+                shared=True,
+            )
+            for index, parent in enumerate(parents)
+        ]
+        behind = replace(round, following=round.following + len(copies))
+        return [*copies, *(replace(birth, shared=True) for birth in _children(planner, parents, behind, inherit=True))]
+
+    def jobs(self, planner: Planner, children: Sequence[NetworkRecord]) -> Sequence[Learning]:
+        """See `Weights`: one for each family."""
+        families: dict[int, dict[int, int]] = {}  # ids of children, with their parents'
+        for child in children:
+            if child.parent is not None:
+                families.setdefault(planner.networks.family(child.parent), {})[child.id] = child.parent
+        epochs, networks = planner.config.recipe.epochs, {child.id: child for child in children}
+        return [
+            Joint(tuple(family), networks[min(family)].seed, epochs, tuple(dict.fromkeys(family.values())))
+            for family in families.values()
+        ]
+
+    def gone(self, networks: Networks, standing: Iterable[int], made: Iterable[NetworkRecord]) -> set[int]:
+        """See `Weights`: who left the population, for others train those weights now; and whose copy was trained on."""
+        copied = {network.parent for network in trained(made) if not network.edits}
+        before = {*standing} - {network.id for network in made}
+        return {id for id in before if id in copied or not networks[id].survivor}
+
+    def epochs(self, config: EvolveConfig) -> int:
+        """See `Weights`."""
+        return config.recipe.epochs
+
+
+WEIGHTS: Mapping[Inheritance, Weights] = {
+    Inheritance.INHERITED: Inherited(),
+    Inheritance.FRESH: Fresh(),
+    Inheritance.SHARED: Shared(),
+}
 
 
 def _children(planner: Planner, parents: Sequence[int], round: Round, inherit: bool) -> list[Birth]:

@@ -6,6 +6,8 @@ tokens of a vocabulary, as well.
 """
 
 from netmorph.zoo.building import MODELS, Constructor, Takes, build, example, resolve, takes
+from netmorph.zoo.inception import inception_resnet_small, inception_resnet_v2
+from netmorph.zoo.inception_weights import load_timm_inception
 from netmorph.zoo.layers import InputShape, ModelError
 from netmorph.zoo.plain import lenet5, minivgg, mlp
 from netmorph.zoo.residual import resnet, resnet9
@@ -20,7 +22,10 @@ __all__ = [
     "build",
     "example",
     "gpt",
+    "inception_resnet_small",
+    "inception_resnet_v2",
     "lenet5",
+    "load_timm_inception",
     "minivgg",
     "mlp",
     "resnet",

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from netmorph.errors import suggest
 from netmorph.lazy import built_by, check_sized
 from netmorph.memory import OutOfMemory, check_fits
+from netmorph.zoo.inception import inception_resnet_small, inception_resnet_v2
 from netmorph.zoo.layers import InputShape, ModelError
 from netmorph.zoo.plain import lenet5, minivgg, mlp
 from netmorph.zoo.residual import resnet, resnet9
@@ -28,6 +29,8 @@ MODELS: dict[str, Constructor] = {
     "minivgg": minivgg,
     "resnet": resnet,
     "resnet9": resnet9,
+    "inception_resnet_v2": inception_resnet_v2,
+    "inception_resnet_small": inception_resnet_small,
     "gpt": gpt,
 }
 
@@ -51,7 +54,7 @@ NUMBERS = Takes((3, 32, 32), 10, lambda shape, classes, generator: torch.randn(s
 TOKENS = Takes((64,), 256, lambda shape, classes, generator: torch.randint(classes, shape, generator=generator))
 
 # Of the networks that take something else than `NUMBERS`.
-TAKES = {"gpt": TOKENS}
+TAKES = {"gpt": TOKENS, "inception_resnet_v2": Takes((3, 299, 299), 1000, NUMBERS.draw)}
 
 
 def takes(name: str) -> Takes:

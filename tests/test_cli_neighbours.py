@@ -1,0 +1,118 @@
+"""The command `netmorph neighbours`, from its options to its page."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from netmorph.neighbours import NeighboursConfig, page
+from netmorph.neighbours.trainings import around, jobs_of
+from netmorph.workers import executor
+from tests.program import Program
+
+pytest.importorskip("scipy")
+DATA = ("--data", "digits", "--train-size", "100", "--epochs", "1")
+FEW = (*DATA, "--seeds", "2", "--calibration", "50", "--count", "1")
+NETWORK = ("mlp", "--option", "hidden=[24,16]")
+
+
+@pytest.fixture(autouse=True)
+def _here(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Jobs run in this process: starting one takes seconds."""
+    monkeypatch.chdir(tmp_path)
+
+    class Here(executor.Inline):  # type: ignore[type-arg]
+        def __init__(self, factory: object, workers: int | None, threads: int) -> None:
+            super().__init__(factory)  # type: ignore[arg-type]
+
+        def __enter__(self) -> "Here":
+            return self
+
+        def __exit__(self, *error: object) -> None:
+            pass
+
+    monkeypatch.setattr(executor, "Processes", Here)
+
+
+def test_it_tells_whether_a_network_is_a_peak_and_goes_on_by_resume(
+    netmorph: Program, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(page, "save_pictures", lambda *given: None)  # the page has them
+    run = tmp_path / "run"
+    done = netmorph("neighbours", *NETWORK, *FEW, "--run", str(run))
+    assert done.code == 0, done.err
+    assert done.out.count(": test accuracy") == 2 * 2 * 2
+    told = json.loads((run / "result.json").read_text())
+    assert [verdict.split(" no ")[0] for verdict in told["verdicts"]] == [
+        "With inherited weights",
+        "With fresh weights",
+    ]
+    assert all(verdict in done.out for verdict in told["verdicts"])
+    text = (run / "report.html").read_text()
+    assert text.count("<svg") == 2
+    assert "From inherited weights" in text
+    assert "validation accuracy before training" in text
+
+    monkeypatch.setattr(page, "pictures", lambda *given: [])
+    for name in ("fresh-1-001.json", "inherited-0-000.json"):
+        (run / "rows" / name).unlink()
+    (run / "rows" / ".fresh-1-001.json.x.tmp").mkdir()  # as kill -9 leaves it
+    again = netmorph("neighbours", "--resume", str(run))
+    assert again.code == 0, again.err
+    assert again.out.count(": test accuracy") == 2
+    assert not (run / "rows" / ".fresh-1-001.json.x.tmp").exists()
+    now = json.loads((run / "result.json").read_text())
+    for one, other in zip(told["rows"], now["rows"], strict=True):
+        assert one | {"seconds": 0} == other | {"seconds": 0}  # the same bits
+
+    file = jobs_of(NeighboursConfig.read(run), around(run))[-1].file(run)
+    row = json.loads(file.read_text())
+    file.write_text(json.dumps(row | {"failure": "NotFinite: it diverged"}))
+    failed = netmorph("neighbours", "--resume", str(run))
+    assert failed.code == 1
+    assert "every neighbour failed at some seed from inherited weights" in failed.err
+    file.write_text("{}")
+    broken = netmorph("neighbours", "--resume", str(run))
+    assert broken.code == 1
+    assert f"is damaged ('job'); remove it, and go on with --resume {run}" in " ".join(broken.err.split())
+
+
+def test_a_network_that_comes_with_weights_hands_them_on_at_each_seed(
+    netmorph: Program, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(page, "pictures", lambda *given: [])
+    done = netmorph("neighbours", *NETWORK, *FEW, "--as-given", "--weights", "inherited", "--run", "run")
+    assert done.code == 0, done.err
+    rows = json.loads(Path("run", "result.json").read_text())["rows"]
+    assert [row["job"]["start"] for row in rows] == ["inherited"] * 4
+    own = [row for row in rows if row["job"]["neighbour"] == 0]
+    assert own[0]["untrained"] == own[1]["untrained"]
+    assert own[0]["test"] != own[1]["test"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((), "which network? Give MODEL, or --resume FOLDER"),
+        (("lenet5",), "give --data"),
+        (("lenet5", "--data", "digits", "--tolerance", "2"), "tolerance a share between 0 and 1"),
+        (("lenet5", "--data", "digits", "--step", "3"), "step a factor above 1 and at most 2; got --count"),
+        (("--resume", "nowhere"), "nowhere holds no neighbourhood to go on with"),
+        (("--resume", "nowhere", "--count", "3"), "--count cannot be given with --resume"),
+    ],
+)
+def test_what_cannot_work_is_told_in_a_line(netmorph: Program, arguments: tuple[str, ...], message: str) -> None:
+    done = netmorph("neighbours", *arguments)
+
+    assert done.code == 1
+    assert message in " ".join(done.err.split())
+
+
+@pytest.mark.slow
+def test_worker_processes_find_everything(netmorph: Program, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.undo()
+    monkeypatch.setattr(page, "pictures", lambda *given: [])
+    run = str(tmp_path / "run")
+    done = netmorph("neighbours", *NETWORK, *FEW, "--weights", "fresh", "--workers", "1", "--run", run)
+    assert done.code == 0, done.err
+    assert "failed" not in done.out
