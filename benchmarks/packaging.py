@@ -42,6 +42,7 @@ USES: Mapping[str, str] = {
     "lightning": "importlib.import_module('netmorph.integrations.lightning')",
     "transformers": "importlib.import_module('netmorph.integrations.transformers')",
     "chain": "importlib.import_module('netmorph.chain.environment')",
+    "ray": "netmorph.errors.require('ray', 'ray')",
 }
 PROBE = """
 import importlib, json, sys, warnings

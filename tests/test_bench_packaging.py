@@ -1,5 +1,6 @@
 """What `python -m benchmarks.packaging` finds wrong. The whole of it builds, and installs torch: it is run by hand."""
 
+import tomllib
 import zipfile
 from pathlib import Path
 
@@ -25,3 +26,9 @@ def test_files_that_the_wheel_lacks_are_found(tmp_path: Path) -> None:
     assert {"netmorph/py.typed", "netmorph/report/page.html", "licenses/LICENSE"} <= set(missing)
     assert "netmorph/__init__.py" not in missing
     assert not any(name.endswith("ruff.toml") for name in missing)
+
+
+def test_every_extra_has_a_use() -> None:
+    declared = tomllib.loads((packaging.ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+
+    assert packaging.USES.keys() - {packaging.CORE} == declared.keys() - {"all", "dev"}

@@ -55,7 +55,7 @@ for layer in ("fc1", "fc2", "fc3"):
 # the accuracy falls by more than a point: then half as far. On the command
 # line: netmorph shrink mlp --option hidden=[128,128,128] --data digits --by
 # rank
-found = shrink(wide, digits, recipe, by_rank(), rounds=5, tolerance=0.01)
+found = shrink(wide, digits, recipe, by_rank(), rounds=4, tolerance=0.01)
 for one in found.rounds:
     before, after = one.untrained["accuracy"], one.numbers["accuracy"]
     ended = "kept" if one.kept else "taken back"
