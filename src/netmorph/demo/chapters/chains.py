@@ -25,9 +25,14 @@ def only(labels: range) -> data.Dataset:
     for part in (digits.train, digits.validation, digits.test):
         of = torch.isin(part.targets, torch.tensor(labels))
         parts += [part.inputs[of], part.targets[of] - labels[0]]
-    names = ("x", "y", "x_validation", "y_validation", "x_test", "y_test")
+    x, y, xv, yv, xt, yt = parts
     return data.tensors(
-        **dict(zip(names, parts, strict=True)),
+        x,
+        y,
+        x_validation=xv,
+        y_validation=yv,
+        x_test=xt,
+        y_test=yt,
         classes=[str(label) for label in labels],
     )
 

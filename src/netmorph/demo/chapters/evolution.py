@@ -18,10 +18,12 @@ shell("netmorph evolve --data digits --budget 40s --run run")
 # the edits that made it.
 with Records.open("run") as records:
     result = Result.from_json(records.meta("result"))
-shell(f"netmorph show run:{result.evolved.id}")
+best = result.evolved or result.best
+assert best is not None
+shell(f"netmorph show run:{best.id}")
 
 # %% It is a network like any other, in Python and in all commands.
-model, journal = netmorph.load(f"run:{result.evolved.id}")
+model, journal = netmorph.load(f"run:{best.id}")
 size = netmorph.measure.parameters(model)
 print(f"{size:,} parameters after {len(journal)} edits")
-shell(f"netmorph export run:{result.evolved.id} --code plain.py")
+shell(f"netmorph export run:{best.id} --code plain.py")

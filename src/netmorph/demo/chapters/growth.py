@@ -98,4 +98,10 @@ axes.legend()
 figure.savefig("growth.svg")
 
 # %% What it writes by now.
-print(generate(models["grows from 1 to 4 blocks"], text, "    def ", 120))
+assert isinstance(text.encoder, data.Vocabulary)
+begun = "    def __init__(self, name):\n        "
+start = text.encoder.encode(begun)
+tokens = generate(
+    models["grows from 1 to 4 blocks"], start, text, count=120
+)
+print(begun + text.encoder.decode(tokens))
