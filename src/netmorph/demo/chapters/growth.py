@@ -63,18 +63,15 @@ for name, course in depths.items():
 # %% `growing` tells the training loop when and how. On the command line:
 # netmorph train --data stdlib --option depth=1 --schedule stable --grow "at
 # 50%: depth 4 copied"
+half = growing([Growth(0.5, to_depth(4, WAYS["copied"]))], recipe.epochs)
 models, curves = {}, {}
 for name, course in depths.items():
     models[name] = gpt(course[0])
-    growths = (
-        [Growth(0.5, to_depth(4, WAYS["copied"]))]
-        if course[0] != course[-1]
-        else []
-    )
-    lessons = replace(recipe, epochs=len(course))
-    history = train(
-        models[name], text, lessons, **growing(growths, lessons.epochs)
-    )
+    if course[0] != course[-1]:
+        history = train(models[name], text, recipe, **half)
+    else:
+        lessons = replace(recipe, epochs=len(course))
+        history = train(models[name], text, lessons)
     spent = [
         sum(flops[depth] for depth in course[: epoch.epoch])
         for epoch in history
