@@ -20,7 +20,7 @@ from netmorph.policy import WAYS, Growth, growing, to_depth
 from netmorph.train import Recipe, evaluate, generate, train
 
 torch.set_num_threads(1)
-text = data.load("stdlib", window=64, train_size=1000)
+text = data.load("stdlib", window=64, train_size=1000, validation=0.02)
 window = text.train.head(1)
 recipe = Recipe(
     epochs=6,
