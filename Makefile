@@ -5,9 +5,11 @@ BIN := .venv/bin
 RUN := .venv/.run
 DEV := .venv/.dev
 ZOO_READY := .venv/.zoo
+DOCS := .venv/.docs
 STRANGERS := .venv/strangers
 
-.PHONY: run grow notebooks test test-slow check bench bench-zoo bench-strangers bench-narrowing bench-engine dist packaging clean
+.PHONY: run grow notebooks docs test test-slow check bench bench-zoo bench-strangers bench-narrowing bench-engine \
+	dist packaging clean
 
 run: $(RUN)
 	$(BIN)/netmorph evolve --data digits
@@ -24,6 +26,11 @@ test: $(DEV)
 notebooks: export NETMORPH_DATA ?= $(abspath ../shared/data)
 notebooks: $(DEV)
 	$(BIN)/python -m tests.examples.running
+
+# The documentation as a site in the folder site/, which asks nothing of other hosts: open site/index.html. Half a minute.
+docs: $(DOCS)
+	$(BIN)/python docs/pages.py build/pages
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 test-slow: $(DEV)
 	$(BIN)/python -m pytest -m slow --timeout 3600
@@ -78,6 +85,10 @@ $(DEV): $(RUN)
 	$(BIN)/python -m netmorph.torchvision_operators
 	touch $@
 
+$(DOCS): $(RUN)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[docs]'
+	touch $@
+
 $(RUN): pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt torch
@@ -94,4 +105,4 @@ packaging: $(DEV)
 	$(BIN)/python -m benchmarks.packaging $(OPTIONS)
 
 clean:
-	rm -rf .venv build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv build dist site .pytest_cache .mypy_cache .ruff_cache .hypothesis

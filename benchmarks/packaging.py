@@ -26,6 +26,7 @@ from rich.table import Table
 
 ROOT = Path(__file__).resolve().parents[1]
 NOT_SHIPPED = {"ruff.toml"}  # what only those need who work on the sources
+NOT_FOR_USERS = {"dev", "docs"}  # extras that work needs on netmorph itself
 CORE = "core"
 # By extra, what it is for, in a line of Python that needs nothing of the others. `graph` and `model` are there.
 USES: Mapping[str, str] = {
@@ -177,7 +178,7 @@ def main(arguments: Sequence[str] = ()) -> None:
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
     parser = argparse.ArgumentParser(prog="python -m benchmarks.packaging", description=__doc__.partition("\n")[0])
     parser.add_argument("--torch", default="", help="its version; as in constraints.txt if not given")
-    parser.add_argument("--extras", nargs="*", default=[name for name in extras if name != "dev"])
+    parser.add_argument("--extras", nargs="*", default=[name for name in extras if name not in NOT_FOR_USERS])
     parser.add_argument("--keep", type=Path, help="a folder for the environments, which are deleted if not given")
     options = parser.parse_args(list(arguments))
     console = Console(width=max(Console().width, 150))

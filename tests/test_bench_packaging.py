@@ -31,4 +31,4 @@ def test_files_that_the_wheel_lacks_are_found(tmp_path: Path) -> None:
 def test_every_extra_has_a_use() -> None:
     declared = tomllib.loads((packaging.ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
 
-    assert packaging.USES.keys() - {packaging.CORE} == declared.keys() - {"all", "dev"}
+    assert packaging.USES.keys() - {packaging.CORE} == declared.keys() - {"all", *packaging.NOT_FOR_USERS}

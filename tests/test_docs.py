@@ -68,6 +68,14 @@ def test_links_of(page):
             assert heading in headings(target.read_text()), f"{path}#{heading}"
 
 
+def test_each_test_that_reviewers_are_led_to_is_there() -> None:
+    told = re.findall(r"`(tests/[\w/]+\.py)(?:::(\w+))?`", PAGES["docs/for-reviewers.md"])
+    assert told
+    for path, function in told:
+        assert not function or f"def {function}(" in (ROOT / path).read_text(), (path, function)
+        assert (ROOT / path).exists(), path
+
+
 def headings(text: str) -> set[str]:
     """The names under which a page's headings can be linked to."""
     told = re.findall(r"^#+ (.*)$", prose(text), re.MULTILINE)

@@ -89,6 +89,18 @@ def test_a_package_has_what_it_names_and_hides_no_module_of_its_own(package: str
     assert not functions & {found.name for found in pkgutil.iter_modules(module.__path__)}
 
 
+def test_each_public_name_has_a_place_in_the_reference() -> None:
+    pages = pytest.importorskip("docs.pages", reason="the extra docs is not installed")
+    rooms = {name for name in PACKAGES if hasattr(importlib.import_module(name), "__all__")}
+    modules = {f"netmorph.{name}" for name in netmorph.__all__ if isinstance(getattr(netmorph, name), ModuleType)}
+
+    assert set(pages.public_modules()) == rooms | modules | LIBRARIES
+    for module in rooms | modules:
+        told = pages.page_of(module, pages.public_modules())
+        for name in getattr(importlib.import_module(module), "__all__", ()):
+            assert f"::: {module}.{name}\n" in told or f"({module}.{name}.md):" in told
+
+
 def test_the_face_shows_type_checkers_what_it_has() -> None:
     tree = ast.parse(Path(netmorph.__file__).read_text())
     shown = [

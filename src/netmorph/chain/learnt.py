@@ -239,7 +239,8 @@ def network_of(input_shape: tuple[int, ...], classes: int, folder: str) -> nn.Mo
     """The network of a chain, as a start for a training or an evolution: `--model RUN` of a search's folder.
 
     Args:
-        input_shape, classes: of the data.
+        input_shape: of one sample of the data.
+        classes: how many the data has.
         folder: of the search.
 
     Raises:

@@ -65,7 +65,8 @@ class Trials:
                 same with the same seed goes on where it was.
             states: likewise what was seen of prefixes.
             study: looks closer at each chain that is judged, see `netmorph.chain.lessons`.
-            on_record, on_state: told of each new one.
+            on_record: told of each new one.
+            on_state: likewise.
 
         Raises:
             ChainError: the budget is below 1.

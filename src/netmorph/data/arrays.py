@@ -45,13 +45,18 @@ def tensors(
             channels, which are kept in float32. Both are given mean 0 and variance 1, by feature or channel, when a
             network takes them.
         y: targets: integers [N] are the labels of classes, floating numbers [N] or [N, K] are values.
-        x_validation, y_validation, x_test, y_test: of these parts, where they are given and not held out of x and y.
+        x_validation: inputs of this part, where it is given and not held out of x and y.
+        y_validation: its targets.
+        x_test: likewise.
+        y_test: likewise.
         task: "classification" or "regression" if y is not to decide, or a `Task` of your own: targets [N, ...] stay
             what they are then.
         classes: their names, by label; None numbers them. Every class is in every part.
         outputs: how many numbers a network answers with, for a `Task` of your own without classes.
         name: of the data set.
-        seed, validation, train_size: of the splits, see `netmorph.data.load`.
+        seed: of the splits, see `netmorph.data.load`.
+        validation: fraction that is held out, likewise.
+        train_size: how many samples are kept, likewise.
 
     Raises:
         DataError: inputs or targets of another dtype or shape, that do not fit each other, or are not finite.

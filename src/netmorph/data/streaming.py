@@ -61,7 +61,8 @@ def stream(
             part or no test part: a val/ without a test/ is the test part, which published figures of ImageNet
             are measured on. Data with neither holds a fifth of the train images out for test, like `load`.
         train_size: keep so many train images, evenly over the classes.
-        mean, std: of each channel, pixels in 0..1; None measures both on 256 train images.
+        mean: of each channel, pixels in 0..1; None measures it on 256 train images.
+        std: likewise.
         short_side: in pixels, of the shrunk images; 8/7 of the longer side of `size` by default (256 for 224).
         workers: processes that read, started at the first epoch and kept; 0 reads in this one, None is one a
             core (of those that `torchrun` leaves this process).

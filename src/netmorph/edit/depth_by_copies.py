@@ -96,7 +96,8 @@ def redraw(
     """A block like another one behind it, of weights that are drawn anew. Not exact: the baseline beside copies.
 
     Args:
-        path, after: as for `stack`.
+        path: as for `stack`.
+        after: as for `stack`.
         draw: sets the weights of a block on the CPU, by torch's own random numbers, which are seeded before.
 
     Raises:

@@ -26,10 +26,14 @@ from torch import split as split_tensor
 class Allow(IntEnum):
     """Which changes of width pass through all that acts on a set of channels, from nothing to anything."""
 
-    FROZEN = 0  # the width cannot change
-    INEXACT = 1  # the width can change, but no change is known to keep the function
-    UNIFORM = 2  # exact when every channel is copied equally often (layer norm over the channels)
-    ANY = 3  # each channel is on its own: any copies, twins and unread channels are exact
+    FROZEN = 0
+    """The width cannot change."""
+    INEXACT = 1
+    """The width can change, but no change is known to keep the function."""
+    UNIFORM = 2
+    """Exact when every channel is copied equally often (layer norm over the channels)."""
+    ANY = 3
+    """Each channel is on its own: any copies, twins and unread channels are exact."""
 
 
 @dataclass(frozen=True)

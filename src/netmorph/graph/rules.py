@@ -48,9 +48,12 @@ class UnknownOp(NetmorphError):
 class Role(Enum):
     """What a parameter or buffer does with the channels of an axis."""
 
-    WRITE = "producer"  # computes them: conv out, linear out, embedding dimension
-    CARRY = "carrier"  # acts on each: norm scale and statistics, depthwise filter, PReLU, layer scale
-    READ = "consumer"  # sums over them: conv in, linear in
+    WRITE = "producer"
+    """Computes them: conv out, linear out, embedding dimension."""
+    CARRY = "carrier"
+    """Acts on each: norm scale and statistics, depthwise filter, PReLU, layer scale."""
+    READ = "consumer"
+    """Sums over them: conv in, linear in."""
 
 
 class Fill(Enum):

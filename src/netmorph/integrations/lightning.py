@@ -50,7 +50,8 @@ class EditCallback(Callback):
             propose: `(graph, trainer) -> edit`, or None to leave the network as it is. With several processes, it must
                 propose the same edit in each.
             example_inputs: what the edited module takes, as for `trace`.
-            every_n_epochs, every_n_steps: when to ask; one of the two.
+            every_n_epochs: when to ask; this or the next one.
+            every_n_steps: likewise, in optimizer steps.
             module: the path, inside the Lightning module, of the network to edit; by default all of it.
 
         Raises:

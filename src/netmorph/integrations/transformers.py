@@ -49,7 +49,8 @@ class EditCallback(TrainerCallback):
         Args:
             propose: `(graph, state) -> edit`, or None to leave the network as it is.
             example_inputs: what the model takes, as for `trace`; usually a dict of tensors.
-            every_n_epochs, every_n_steps: when to ask; one of the two.
+            every_n_epochs: when to ask; this or the next one.
+            every_n_steps: likewise, in optimizer steps.
             journal: what `replay` returned, when training is resumed.
 
         Raises:

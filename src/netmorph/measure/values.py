@@ -16,7 +16,8 @@ def value_report(targets: Tensor, predictions: Tensor) -> dict[str, Any]:
     """True and predicted values, and how their differences are distributed, as plain values for JSON.
 
     Args:
-        targets, predictions: floating [N, K].
+        targets: floating [N, K].
+        predictions: floating [N, K].
 
     Returns:
         "samples", N, and "columns", a list of {"true", "predicted", "edges", "counts"} for each of the first `COLUMNS`

@@ -166,7 +166,9 @@ def chart(
         grouping: runs for which it gives the same are one line, their mean.
         band: around means.
         smooth: see `netmorph.plot.lines.smoothed`.
-        log_x, log_y, span: see `Chart`.
+        log_x: see `Chart`.
+        log_y: see `Chart`.
+        span: see `Chart`.
 
     Raises:
         PlotError: no run has such a tag, a curve is not known over the axis, a line has no finite number, or the span

@@ -170,9 +170,10 @@ def by_gradient(factor: float, data: Iterable[Any], loss: BatchLoss, groups: Ite
     Groups that it is not made for (of several producers, say) get a method that is exact on them.
 
     Args:
-        factor, groups: as for `by_width`.
+        factor: as for `by_width`.
         data: batches, gone through several times: a list.
         loss: `(model, batch) -> scalar`.
+        groups: as for `by_width`.
     """
     _check_factor(factor)
     names = None if groups is None else list(groups)

@@ -24,7 +24,8 @@ def regression(mean: Sequence[float] = (0.0,), std: Sequence[float] = (1.0,), na
     variance (in the part that is measured) that is explained; it is NaN where all targets of the part are equal.
 
     Args:
-        mean, std: of each column of the training targets.
+        mean: of each column of the training targets.
+        std: of each column of the training targets.
 
     Raises:
         TaskError: they are no finite numbers, as many of both, or a `std` is not above 0.

@@ -85,7 +85,8 @@ def find_learning_rate(
 
     Args:
         dataset: its training part is read, as often as the steps need.
-        low, high: the first rate, and the last one if the loss never diverges.
+        low: the first rate.
+        high: the last one, if the loss never diverges.
         steps: from one to the other, at least 20.
         device: where to train the copy; None is where the model is.
 

@@ -66,7 +66,9 @@ def example(name: str, input_shape: InputShape, classes: int) -> Tensor:
     """Random inputs on which a network can be traced.
 
     Args:
-        name, input_shape, classes: as for `build`.
+        name: as for `build`.
+        input_shape: as for `build`.
+        classes: as for `build`.
 
     Returns:
         Always the same two inputs [2, *input_shape] (batch norm can be looked at in training mode too): int64 tokens
