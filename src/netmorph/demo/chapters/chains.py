@@ -7,6 +7,8 @@ what did not work.
 """
 
 # %% Two small ResNets know the digits 0 to 4. Those from 5 to 9 are new.
+from collections.abc import Callable
+
 import torch
 
 import netmorph
@@ -23,6 +25,7 @@ def only(labels: range) -> data.Dataset:
     """The digits of these classes, as data of their own."""
     parts = []
     for part in (digits.train, digits.validation, digits.test):
+        assert isinstance(part, data.Split)  # in memory
         of = torch.isin(part.targets, torch.tensor(labels))
         parts += [part.inputs[of], part.targets[of] - labels[0]]
     x, y, xv, yv, xt, yt = parts
@@ -71,7 +74,7 @@ for entry in bank.entries(network="network 0"):
 # images. Beside a beam search, as many random chains. On the command line:
 # netmorph chain --bank bank --data DATA --budget 60
 problem = chain.DetachedLayers(bank, new, longest=6)
-searches = {
+searches: dict[str, Callable[[chain.Trials, int], None]] = {
     "random chains": chain.random_chains,
     "beam search": chain.Beam(),
 }

@@ -9,6 +9,8 @@ To read on: docs/search.md, docs/results.md.
 # training FLOPs: the start network, trained on alone, and random networks
 # from scratch. What searching was worth is told first, whoever wins.
 import netmorph
+from pathlib import Path
+
 from netmorph.demo import shell
 from netmorph.run import Records, Result
 
@@ -16,7 +18,7 @@ shell("netmorph evolve --data digits --budget 40s --run run")
 
 # %% How did the best network of the evolution come about? Its parents, and
 # the edits that made it.
-with Records.open("run") as records:
+with Records.open(Path("run")) as records:
     result = Result.from_json(records.meta("result"))
 best = result.evolved or result.best
 assert best is not None
