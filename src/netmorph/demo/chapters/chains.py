@@ -7,7 +7,6 @@ what did not work.
 """
 
 # %% Two small ResNets know the digits 0 to 4. Those from 5 to 9 are new.
-from collections.abc import Callable
 
 import torch
 
@@ -74,7 +73,7 @@ for entry in bank.entries(network="network 0"):
 # images. Beside a beam search, as many random chains. On the command line:
 # netmorph chain --bank bank --data DATA --budget 60
 problem = chain.DetachedLayers(bank, new, longest=6)
-searches: dict[str, Callable[[chain.Trials, int], None]] = {
+searches: dict[str, chain.Agent] = {
     "random chains": chain.random_chains,
     "beam search": chain.Beam(),
 }

@@ -8,9 +8,9 @@ To read on: docs/search.md, docs/results.md.
 # %% All of it is one command, here for 40 seconds. Two rivals get as many
 # training FLOPs: the start network, trained on alone, and random networks
 # from scratch. What searching was worth is told first, whoever wins.
-import netmorph
 from pathlib import Path
 
+import netmorph
 from netmorph.demo import shell
 from netmorph.run import Records, Result
 
