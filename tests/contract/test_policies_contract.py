@@ -5,7 +5,7 @@ edit and a checkpoint, and leaves nothing behind.
 """
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -32,7 +32,7 @@ from netmorph.train.recipe import Recipe
 
 
 class Policy(NamedTuple):
-    """Edits a graph's model by a random generator, calling back after each edit; and what it keeps to."""
+    """Edits a graph's model by a random generator, calling back after each step; and what it keeps to."""
 
     propose: Callable[..., Graph]
     locality: float
@@ -80,19 +80,20 @@ def assert_kept(policy: Policy, model: nn.Module, x: Tensor, seed: int) -> int:
     """Run a policy once on a model and check each edit; returns how many there were."""
     before, start, count = outputs(model, x), size(model), 0
 
-    def check(graph: Graph, share: float) -> None:
+    def check(graph: Graph, shares: Sequence[float]) -> None:
         nonlocal count
-        count += 1
+        count += len(shares)
         assert graph.model is model
         assert relative(before, outputs(model, x)) <= EXACT[next(model.parameters()).dtype], graph.journal[-1]
-        assert 0 < share <= policy.locality
-        told = graph.journal[-1].edit
-        assert told.after > told.before
-        if told.kind == "widen":
-            doubled = policy.growth < 2 and told.after == 2 * told.before  # where only multiples are exact
-            assert doubled or told.after <= max(told.before + 1, round(policy.growth * told.before))
+        for share, entry in zip(shares, graph.journal[-len(shares) :], strict=True):
+            assert 0 < share <= policy.locality
+            told = entry.edit
+            assert told.after > told.before
+            if told.kind == "widen":
+                doubled = policy.growth < 2 and told.after == 2 * told.before  # where only multiples are exact
+                assert doubled or told.after <= max(told.before + 1, round(policy.growth * told.before))
 
-    graph = policy.propose(trace(model, x), np.random.default_rng(seed), on_edit=check)
+    graph = policy.propose(trace(model, x), np.random.default_rng(seed), on_edits=check)
     assert count == len(graph.journal)
     assert 1 - start / size(model) <= policy.locality
     check_attributes(model)

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 from torch.nn.functional import cross_entropy
 
-from netmorph import widen, zoo
+from netmorph import narrow, widen, zoo
 from netmorph.edit import Edit
 from netmorph.edit.shallow import shallow
 from netmorph.errors import EditError
@@ -16,7 +16,7 @@ from netmorph.graph import Graph, trace
 from netmorph.measure.cost import cost
 from netmorph.observe.samples import Samples
 from netmorph.policy import Menu, Mutation, exact, mutate, proposals, shrinking
-from netmorph.policy.guides import Expected, Guide, Made, Rates, Tried, gradient, rank
+from netmorph.policy.guides import Expected, Guide, Made, Rates, Tried, gradient, rank, trend, trend_of
 from netmorph.policy.proposals import Deepen, Narrow, ProposalError, Shallow, Widen
 
 X = torch.randn(32, 1, 6, 6, generator=torch.Generator().manual_seed(0))
@@ -113,6 +113,21 @@ def test_ranks_widen_what_is_full_and_narrow_what_is_not() -> None:
     drawn = [edit for edit in narrower if edit is not None]
     order = rank(Menu(samples(start), drawn), generator())
     assert drawn[order[0]].describe().layer == "fc2"
+
+
+def test_trends_widen_where_the_last_channels_are_asked_for_and_narrow_where_they_are_not() -> None:
+    assert trend_of(torch.linspace(1.0, 0.0, 9, dtype=torch.float64)) == pytest.approx(-2)
+    assert trend_of(torch.full((5,), 3.0, dtype=torch.float64)) == pytest.approx(0)
+    assert trend_of(torch.zeros(5)) == trend_of(torch.ones(1)) == 0
+    model = zoo.build("mlp", (1, 6, 6), 3, width=0.25)
+    with torch.no_grad():  # what nobody reads has no gradient: the first half of fc1, and the last of fc2
+        model.get_parameter("fc2.weight")[:, :15] = 0
+        model.get_parameter("fc3.weight")[:, 10:] = 0
+    start = trace(model, X[:2])
+    wider = [widen(start, name, start.group(name).size + 8) for name in ("fc2", "fc1")]
+    assert trend(Menu(samples(start), wider), generator()) == [1, 0]
+    narrower = [narrow(start, name, range(8)) for name in ("fc2", "fc1")]
+    assert trend(Menu(samples(start), narrower), generator()) == [0, 1]
 
 
 def tried(place: str, score: float, flops: int, kind: str = "widen") -> Tried:

@@ -1,6 +1,7 @@
 import itertools
 import json
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -9,9 +10,11 @@ import pytest
 import torch
 from torch import nn
 
-from netmorph import narrow, zoo
-from netmorph.edit import Edit
-from netmorph.errors import NetmorphError
+import netmorph.policy.mutation
+from netmorph import apply, narrow, residual, undo, widen, zoo
+from netmorph.edit import Edit, rebuild
+from netmorph.edit.together import Planned
+from netmorph.errors import EditError, NetmorphError
 from netmorph.graph import Graph, trace
 from netmorph.policy import Mutation, Weighted, exact, mutate
 from netmorph.policy.mutation import check_editable
@@ -68,15 +71,72 @@ def test_growth_bounds_each_widening() -> None:
             assert before < after <= max(before + 1, round(1.5 * before))
 
 
-def test_on_edit_is_told_of_each_edit_and_what_is_new() -> None:
+def test_edits_of_different_places_are_one_step_and_the_journal_tells_each() -> None:
+    start, x = graph(), X
+    before, sizes, steps = start.model(x), [size(start.model)], list[int]()
+    wide = Mutation(edits=2, locality=0.95, proposals=exact(0.0))
+    seed = next(seed for seed in range(20) if _one_step(seed, wide))
+
+    def note(edited: Graph, shares: Sequence[float]) -> None:
+        steps.append(len(shares))
+        sizes.append(size(edited.model))
+        assert math.prod(1 - share for share in shares) == pytest.approx(sizes[-2] / sizes[-1])
+
+    optimizer = torch.optim.SGD(start.model.parameters(), lr=0.1, momentum=0.9)
+    made = mutate(start, np.random.default_rng(seed), wide, optimizer=optimizer, on_edits=note)
+    assert steps == [2]
+    assert torch.allclose(made.model(x), before, atol=1e-5)
+    assert len({entry.edit.layer for entry in made.journal}) == 2
+    again = rebuild(zoo.build("mlp", (1, 6, 6), 3, width=0.25), made.journal)
+    assert {name: p.shape for name, p in again.named_parameters()} == {
+        name: p.shape for name, p in made.model.named_parameters()
+    }
+    for _ in range(2):  # by their inverses, the last one first
+        made = apply(made, undo(made), optimizer)
+    assert made.journal == ()
+    assert size(made.model) == sizes[0]
+    assert torch.allclose(made.model(x), before, atol=1e-5)
+
+
+def _one_step(seed: int, mutation: Mutation) -> bool:
+    steps: list[int] = []
+    mutate(graph(), np.random.default_rng(seed), mutation, on_edits=lambda graph, shares: steps.append(len(shares)))
+    return steps == [2]
+
+
+def test_one_bad_edit_does_not_undo_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    def failing(*given: object) -> Graph:
+        raise EditError("not together")
+
+    wide = Mutation(edits=4, locality=0.99, proposals=exact(0.0))
+    together = {seed: len(mutated(seed, wide).journal) for seed in range(4)}
+    monkeypatch.setattr(netmorph.policy.mutation, "apply_together", failing)
+    assert {seed: len(mutated(seed, wide).journal) for seed in range(4)} == together
+
+
+def test_what_goes_with_what() -> None:
+    start = graph()
+
+    def planned(edit: Edit) -> Planned:
+        return Planned(edit, edit.plan(start))
+
+    first, second = (planned(widen(start, name, 2 * start.group(name).size)) for name in ("fc1", "fc2"))
+    assert first.goes_with(start, second)  # they meet in one weight, in different dimensions
+    assert not first.goes_with(start, planned(widen(start, "fc1", start.group("fc1").size + 1)))
+    assert not first.goes_with(start, planned(narrow(start, "fc2", [0, 1])))  # its error and jump are its own
+    assert not first.goes_with(start, planned(residual(start, "fc2")))
+
+
+def test_on_edits_is_told_of_each_edit_and_what_is_new() -> None:
     start, sizes, shares = graph(), [size(graph().model)], []
 
-    def note(edited: Graph, share: float) -> None:
+    def note(edited: Graph, new: Sequence[float]) -> None:
         sizes.append(size(edited.model))
-        shares.append(share)
-        assert len(edited.journal) == len(shares)
+        shares.append(1 - math.prod(1 - share for share in new))
+        assert len(new) > 0
 
-    mutate(start, np.random.default_rng(1), Mutation(locality=0.9), on_edit=note)
+    made = mutate(start, np.random.default_rng(1), Mutation(locality=0.9), on_edits=note)
+    assert len(made.journal) >= len(shares)
     assert shares == pytest.approx([1 - before / after for before, after in itertools.pairwise(sizes)])
 
 

@@ -283,8 +283,11 @@ def test_a_run_stopped_at_any_job_goes_on_to_the_same_end(finished: Path, tmp_pa
             if len(seen) % 2:
                 stops += 1
                 raise Stopped
+        if isinstance(job, Birth):
+            born.append((job.id, job.seed))
 
     seen: list[Job] = []
+    born: list[tuple[int, int]] = []
     while True:
         try:
             go(tmp_path, Faulty(tmp_path, stop_at_every_second_job))
@@ -294,6 +297,7 @@ def test_a_run_stopped_at_any_job_goes_on_to_the_same_end(finished: Path, tmp_pa
                 assert records.meta("result") is None
                 summary(records)
     assert stops > 8
+    assert len(born) == len(set(born)) > 8  # those that were done are not done again
     assert told(tmp_path) == told(finished)
     assert weights(tmp_path) == weights(finished)
 

@@ -18,8 +18,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from netmorph.graph import Role
 from netmorph.graph.journal import Description
 from netmorph.measure.spectrum import Spectrum, effective_rank, of_gram
+from netmorph.observe.samples import channel_sums
 from netmorph.policy.menus import Menu, Slope
 from netmorph.policy.searches import thompson, unbeaten
 from netmorph.policy.surrogate import below_the_best, fit, front_gain
@@ -93,12 +95,20 @@ def rank(menu: Menu, generator: np.random.Generator) -> list[int]:
     The measure is the effective rank of what the readers of a group see, about its mean, as a share of the width. An
     edit of what is no group counts where the last group before it stands.
     """
-    shares = _rank_shares(menu)
+    return _by_group(menu, generator, _rank_shares(menu))
+
+
+def _by_group(menu: Menu, generator: np.random.Generator, asked: Mapping[str, float]) -> list[int]:
+    """Growth first where a number is high, the reverse where it is low; kinds are drawn.
+
+    Args:
+        asked: the number, by group.
+    """
     order = [*menu.samples.graph.modules]
     values = []
     for told in menu.told:
-        share = shares.get(told.layer, _last_before(told.layer, order, shares))
-        values.append(share if told.after > told.before else -share)
+        value = asked.get(told.layer, _last_before(told.layer, order, asked))
+        values.append(value if told.after > told.before else -value)
     return menu.kind_by_kind(generator.permutation(len(values)), values)
 
 
@@ -113,10 +123,37 @@ def _rank_shares(menu: Menu) -> dict[str, float]:
 
 
 def _last_before(path: str, order: Sequence[str], shares: Mapping[str, float]) -> float:
-    """The share of the last group that is named by a module up to this one; the mean of all where there is none."""
+    """The number of the last group that is named by a module up to this one; the mean of all where there is none."""
     reached = order[: order.index(path) + 1] if path in order else []
     found = next((shares[other] for other in reversed(reached) if other in shares), None)
     return math.fsum(shares.values()) / max(1, len(shares)) if found is None else found
+
+
+# -- by the trend of gradients ----------------------------------------------------------------------------------------
+
+
+def trend(menu: Menu, generator: np.random.Generator) -> list[int]:
+    """Grow where gradients are as large in the last channels as in the first, narrow where they die out; kinds are
+    drawn.
+
+    Widening appends channels, so a higher index is a later one: where the last ones are still asked to move as much as
+    the first, the loss asks for more of them. An edit of what is no group counts where the last group before it stands.
+    """
+    trends = dict[str, float]()
+    for group in menu.samples.graph.editable():
+        sites = [site for site in group.where(Role.WRITE) if site.tensor in menu.gradients]
+        squares = torch.zeros(group.size, dtype=torch.float64)
+        for site in sites:
+            squares += channel_sums(menu.gradients[site.tensor].square(), site, group.atom)
+        trends[group.name] = trend_of(squares.sqrt())
+    return _by_group(menu, generator, trends)
+
+
+def trend_of(values: Tensor) -> float:
+    """By how much of their mean values `[n]` change from the first to the last, by least squares; -2 if they come to
+    nothing."""
+    mean, position = values.mean(), torch.linspace(-0.5, 0.5, len(values), dtype=values.dtype)
+    return float(position @ values / position.square().sum() / mean) if len(values) > 1 and mean > 0 else 0.0
 
 
 # -- by what paid before ----------------------------------------------------------------------------------------------

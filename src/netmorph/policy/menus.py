@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from netmorph.edit import Edit
 from netmorph.edit.copies import graph_of
@@ -99,22 +99,35 @@ class Menu:
         Raises:
             EditError: the samples have no loss, or no batches.
         """
+        loss, gradients = self._gradients(model)
+        steepness = math.fsum(float(gradient.square().sum()) for gradient in gradients.values())
+        return Slope(loss, steepness, sum(gradient.numel() for gradient in gradients.values()))
+
+    @cached_property
+    def gradients(self) -> dict[str, Tensor]:
+        """By name, of the weights that are trained: the gradient of the mean loss of the network as it is.
+
+        Raises:
+            EditError: see `slope`.
+        """
+        return self._gradients(self.samples.graph.model)[1]
+
+    def _gradients(self, model: nn.Module) -> tuple[float, dict[str, Tensor]]:
         if self.samples.loss is None:
             raise EditError("a guide that asks for gradients needs a loss: Samples(graph, batches, loss=...)")
-        weights = [weight for weight in model.parameters() if weight.requires_grad]
-        totals, loss, count = [torch.zeros_like(weight) for weight in weights], 0.0, 0
+        weights = {name: weight for name, weight in model.named_parameters() if weight.requires_grad}
+        totals, loss, count = [torch.zeros_like(weight) for weight in weights.values()], 0.0, 0
         with untouched(model), no_fused_attention(), torch.inference_mode(False), torch.enable_grad():
             model.eval()
             for batch in self.samples.batches:
                 value = run_batch(model, batch, self.samples.loss)
-                gradients = torch.autograd.grad(value, weights, allow_unused=True)
-                for total, gradient in zip(totals, gradients, strict=True):
+                found = torch.autograd.grad(value, [*weights.values()], allow_unused=True)
+                for total, gradient in zip(totals, found, strict=True):
                     total += 0 if gradient is None else gradient
                 loss, count = loss + float(value.detach()), count + 1
         if not count:
             raise EditError("there are no batches to look at; pass batches (a list)")
-        steepness = math.fsum(float((total / count).square().sum()) for total in totals)
-        return Slope(loss / count, steepness, sum(weight.numel() for weight in weights))
+        return loss / count, {name: total / count for name, total in zip(weights, totals, strict=True)}
 
     def kind_by_kind(self, turns: Iterable[int], values: Sequence[float]) -> list[int]:
         """The numbers of all edits: of each kind the highest values first, the kinds in the order of their turns.

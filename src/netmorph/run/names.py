@@ -45,6 +45,8 @@ class Guidance(StrEnum):
     """Where the loss asks for it most."""
     RANK = "rank"
     """Growth where features use all directions, and the reverse."""
+    TREND = "trend"
+    """Growth where gradients do not die out towards the last channels, and the reverse."""
     SURROGATE = "surrogate"
     """What a model of the run's own scores expects most of."""
 

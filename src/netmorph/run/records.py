@@ -32,12 +32,13 @@ from netmorph.typed import check_fields, fits
 FILE_NAME = "run.sqlite"
 SCHEMA_VERSION = 4
 _APPLICATION_ID = 0x6E6D7068  # "nmph": tells a run from any other SQLite file
-# A population, the queue and what failed are found without reading all networks. Runs of before get these indices as
-# they go on.
-_INDICES = (
+# A population, the queue and what failed are found without reading all networks; births are kept until their round is
+# planned. Runs of before get these as they go on.
+_ADDED = (
     "CREATE INDEX IF NOT EXISTS survivors ON networks (arm) WHERE survivor = 1",
     "CREATE INDEX IF NOT EXISTS planned ON networks (id) WHERE state = 'planned'",
     "CREATE INDEX IF NOT EXISTS failed ON networks (failure) WHERE state = 'failed'",
+    "CREATE TABLE IF NOT EXISTS births (id INTEGER PRIMARY KEY, job TEXT NOT NULL, network TEXT NOT NULL)",
 )
 _SCHEMA = f"""
 PRAGMA journal_mode = WAL;
@@ -132,8 +133,8 @@ class Records:
         connection.execute("PRAGMA synchronous = NORMAL")
         connection.execute("PRAGMA foreign_keys = ON")
         with _explained(path):
-            for index in _INDICES:
-                connection.execute(index)
+            for statement in _ADDED:
+                connection.execute(statement)
         return cls(path, connection)
 
     def close(self) -> None:
@@ -171,10 +172,26 @@ class Records:
 
     def put_network(self, network: NetworkRecord) -> None:
         """Add a network, or replace the record with its id. Its parent must be there."""
-        edits = json.dumps([astuple(edit) for edit in network.edits])
-        row = {field.name: getattr(network, field.name) for field in fields(network)}
-        told = {name: json.dumps(dict(row[name])) for name in ("numbers", "recipe")}
-        self._put("networks", "id", [row | told | {"edits": edits}])
+        self._put("networks", "id", [_row(network)])
+
+    def remember_birth(self, job: str, network: NetworkRecord) -> None:
+        """Keep a network that was born but is in no planned round yet, and what it was made by."""
+        self._put("births", "id", [{"id": network.id, "job": job, "network": json.dumps([*_row(network).values()])}])
+
+    def birth(self, id: int, job: str) -> NetworkRecord | None:
+        """What this job has made, if it is remembered; what another job made under this id is forgotten."""
+        rows = self._query("SELECT job, network FROM births WHERE id = ?", (id,))
+        if rows and rows[0][0] != job:
+            with self.transaction():
+                self._connection.execute("DELETE FROM births WHERE id = ?", (id,))
+            return None
+        with self._read():
+            return _network(tuple(json.loads(rows[0][1]))) if rows else None
+
+    def forget_births(self) -> None:
+        """The networks are planned, or will not be."""
+        with self.transaction():
+            self._connection.execute("DELETE FROM births")
 
     def add_epochs(self, epochs: Iterable[EpochRecord]) -> None:
         """Add epochs of networks that are there; an epoch recorded before is replaced."""
@@ -319,6 +336,12 @@ _NAMES = [field.name for field in fields(NetworkRecord)]
 
 def _columns(record: type[NetworkRecord] | type[EpochRecord]) -> str:
     return ", ".join(field.name for field in fields(record))
+
+
+def _row(network: NetworkRecord) -> dict[str, Any]:
+    row = {name: getattr(network, name) for name in _NAMES}
+    told = {name: json.dumps(dict(row[name])) for name in ("numbers", "recipe")}
+    return row | told | {"edits": json.dumps([astuple(edit) for edit in network.edits])}
 
 
 def _network(row: tuple[Any, ...]) -> NetworkRecord:

@@ -22,9 +22,11 @@ class EditRecord:
     share_new: float
     """New parameters as a share of the child's parameters."""
     error: float
-    """Largest difference between the outputs before and after, relative to the outputs before."""
+    """Largest difference between the outputs before and after, relative to the outputs before; of exact edits that were
+    made in one step, that of all of them."""
     jump: float
-    """Score after the edit minus before, on the first samples of the validation set (of a small one on all)."""
+    """Score after the edit minus before, on the first samples of the validation set (of a small one on all). Of exact
+    edits at the end of a birth, that of all of them; of exact ones before one that is not, 0: it is in that one's."""
 
     def __str__(self) -> str:
         return f"{self.kind} {self.layer} {self.before} → {self.after}"

@@ -10,7 +10,8 @@
     test the survivors, once
 
 Each round is planned in one transaction and each network is recorded in one more, with everything random derived from
-the run's seed and the network's number. So a run that was killed goes on from what is recorded, to the same end.
+the run's seed and the network's number. Births of a round are remembered until it is planned. So a run that was killed
+goes on from what is recorded, to the same end, and does at most the jobs again that were under way.
 """
 
 from __future__ import annotations
@@ -289,6 +290,7 @@ class _Run:
         with self.records.transaction():
             for network in planned:
                 self.networks.put(network)
+            self.records.forget_births()
 
     # -- training ------------------------------------------------------------------------------------------------
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from fractions import Fraction
 from functools import cached_property, partial
 from pathlib import Path
@@ -16,6 +17,7 @@ from torch import Tensor, nn
 
 from netmorph.data import Dataset, Part, Split, batches
 from netmorph.edit import Base, Journal, rebuild
+from netmorph.edit.snapshot import before_of
 from netmorph.ensemble import tuning
 from netmorph.graph import Graph, trace
 from netmorph.measure.cost import Cost, cost
@@ -71,6 +73,11 @@ class Birth:
     def reads(self) -> tuple[tuple[int, Stage], ...]:
         """What it takes from the store."""
         return () if self.parent is None else ((self.parent, Stage.TRAINED),)
+
+    @property
+    def told(self) -> str:
+        """The same birth, told again when the run goes on, is the same text. The guide follows from the records."""
+        return json.dumps({**vars(self), "base": self.base and asdict(self.base), "guide": None}, default=dict)
 
 
 @dataclass(frozen=True)
@@ -263,15 +270,19 @@ class Worker:
         score = partial(self._score, graph.model)
         # The score is measured where weights are inherited: that is where an edit must not move it.
         last = score() if job.inherit else 0.0
+        kept = 0  # of the last edits, those that keep the outputs: they are scored together, once
 
-        def note(edited: Graph, share: float) -> None:
-            nonlocal last
-            now = score() if job.inherit else 0.0
-            entry = edited.journal[-1]
-            told = entry.edit
-            kind = f"{told.kind} {told.method}"
-            edits.append(EditRecord(kind, told.layer, told.before, told.after, share, entry.error, now - last))
-            last = now
+        def note(edited: Graph, shares: Sequence[float]) -> None:
+            nonlocal last, kept
+            made = edited.journal[-len(shares) :]
+            before = [before_of(entry) for entry in made]
+            is_exact = all(one is None or one.exact for one in before)  # only exact ones are made together
+            now = score() if job.inherit and not is_exact else last
+            for entry, share in zip(made, shares, strict=True):
+                told = entry.edit
+                kind = f"{told.kind} {told.method}"
+                edits.append(EditRecord(kind, told.layer, told.before, told.after, share, entry.error, now - last))
+            last, kept = now, kept + len(made) if is_exact else 0
 
         for _ in range(job.generations):
             graph = mutate(
@@ -279,10 +290,13 @@ class Worker:
                 generator,
                 self.config.mutation,
                 optimizer=optimizer,
-                on_edit=note,
+                on_edits=note,
                 guide=job.guide,
                 samples=partial(self._samples, seed=job.seed),
             )
+        if kept and job.inherit:
+            jump = score() - last
+            edits[-kept:] = [replace(edit, jump=jump) for edit in edits[-kept:]]
         return graph
 
     def _asked(self, id: int, model: nn.Module) -> float | None:

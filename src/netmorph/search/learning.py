@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
-from netmorph.policy.guides import Expected, Guide, Made, Rates, Tried, gradient, rank
+from netmorph.policy.guides import Expected, Guide, Made, Rates, Tried, gradient, rank, trend
 from netmorph.run.names import Guidance
 from netmorph.run.ranking import merit, trained
 from netmorph.run.rows import EditRecord, NetworkRecord
@@ -30,6 +30,7 @@ GUIDES: Mapping[Guidance, Learner] = {
     Guidance.BANDIT: lambda networks, arm: Rates.of(tried(networks, arm)),
     Guidance.GRADIENT: lambda networks, arm: gradient,
     Guidance.RANK: lambda networks, arm: rank,
+    Guidance.TREND: lambda networks, arm: trend,
     Guidance.SURROGATE: lambda networks, arm: Expected.of(tried(networks, arm)),
 }
 

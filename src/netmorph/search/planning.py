@@ -12,7 +12,7 @@ from netmorph.data import Dataset
 from netmorph.errors import NetmorphError
 from netmorph.measure.cost import Cost
 from netmorph.run.config import EvolveConfig
-from netmorph.run.names import State
+from netmorph.run.names import Stage, State
 from netmorph.run.records import Records
 from netmorph.run.rows import NetworkRecord
 from netmorph.run.store import NetworkStore
@@ -61,17 +61,28 @@ class Planner:
     def bear(self, births: Sequence[Birth], arm: str, number: int, epochs: int) -> list[NetworkRecord]:
         """The networks that were born, planned for training, and those that could not be, in the order of their ids.
 
+        Each is remembered as it comes, until its round is planned: so a run that is killed meanwhile bears again only
+        those that were under way.
+
         Args:
             arm: whose they are.
             number: of the round.
             epochs: how long each is to be trained, for its `training_flops`.
         """
-        networks = [
-            self._record(outcome.job, outcome.result, outcome.failure, arm, number, epochs)
-            for outcome in self.executor.run(births)
-            if isinstance(outcome.job, Birth) and (outcome.result is None or isinstance(outcome.result, Born))
-        ]
+        known = {birth.id: self._remembered(birth) for birth in births}
+        networks = [network for network in known.values() if network is not None]
+        for outcome in self.executor.run([birth for birth in births if known[birth.id] is None]):
+            if isinstance(outcome.job, Birth) and (outcome.result is None or isinstance(outcome.result, Born)):
+                made = self._record(outcome.job, outcome.result, outcome.failure, arm, number, epochs)
+                networks.append(made)
+                if made.state == State.PLANNED:  # what failed is tried again
+                    self.records.remember_birth(outcome.job.told, made)
         return sorted(networks, key=lambda network: network.id)
+
+    def _remembered(self, birth: Birth) -> NetworkRecord | None:
+        """The network of a birth that was done before the run was killed, where its file is there."""
+        network = self.records.birth(birth.id, birth.told)
+        return network if self.store.path(birth.id, Stage.BORN).is_file() else None
 
     def from_scratch(self, network: NetworkRecord) -> Training:
         """What trains a network that has learnt nothing yet: until it has converged."""
