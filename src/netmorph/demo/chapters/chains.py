@@ -7,7 +7,6 @@ what did not work.
 """
 
 # %% Two small ResNets know the digits 0 to 4. Those from 5 to 9 are new.
-
 import torch
 
 import netmorph
