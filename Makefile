@@ -8,7 +8,8 @@ ZOO_READY := .venv/.zoo
 DOCS := .venv/.docs
 STRANGERS := .venv/strangers
 
-.PHONY: run grow notebooks docs test test-slow check bench bench-zoo bench-strangers bench-narrowing bench-engine clean
+.PHONY: run grow notebooks docs test test-slow check bench bench-zoo bench-strangers bench-narrowing bench-engine \
+	dist packaging clean
 
 run: $(RUN)
 	$(BIN)/netmorph evolve --data digits
@@ -94,5 +95,14 @@ $(RUN): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[all]'
 	touch $@
 
+# The sdist and, made from it, the wheel, in dist/.
+dist: $(DEV)
+	rm -rf build dist
+	$(BIN)/python -m build
+
+# What is in dist/ installed into empty environments, alone and with each extra, and tried there. A quarter of an hour.
+packaging: $(DEV)
+	$(BIN)/python -m benchmarks.packaging $(OPTIONS)
+
 clean:
-	rm -rf .venv build/pages site .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv build dist site .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -235,59 +235,69 @@ def course(networks: Sequence[NetworkRecord], asked: FinalTest) -> list[tuple[in
 # -- tables -----------------------------------------------------------------------------------------------------------
 
 
+Rows = Mapping[str, Mapping[str, Any]]  # of one run, by arm
+
+
 def tables(found: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     """A table for each data set."""
     for name in dict.fromkeys(row["data"] for row in found):
         mine = [row for row in found if row["data"] == name]
         seeds = sorted({row["seed"] for row in mine})
+        runs: list[Rows] = [{row["arm"]: row for row in mine if row["seed"] == seed} for seed in seeds]
         yield f"\n{name}, {len(seeds)} runs\n"
-        columns = (
-            "arm",
-            "hypervolume",
-            "best network",
-            "its MFLOPs",
-            "ensemble",
-            "ensemble over its best member",
-            "networks",
-            "training TFLOPs",
-        )
-        yield f"| {' | '.join(columns)} |"
-        yield f"|{' --- |' * len(columns)}"
+        yield f"| {' | '.join(COLUMNS)} |"
+        yield f"|{' --- |' * len(COLUMNS)}"
         for arm in dict.fromkeys(row["arm"] for row in mine):
-            yield f"| {' | '.join(cells(arm, [row for row in mine if row['arm'] == arm]))} |"
-        yield from equal_accuracy(mine)
+            yield f"| {' | '.join(cells(arm, runs))} |"
 
 
-def cells(arm: str, found: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Means and 95% intervals over the runs."""
-    joined = [row for row in found if row["ensemble"] is not None]
+COLUMNS = (
+    "arm",
+    "hypervolume",
+    "to random search's",
+    "best network",
+    "to random search's",
+    "its MFLOPs",
+    "ensemble",
+    "over its best member",
+    "networks",
+    "as fresh weights end after",
+)
+
+
+def cells(arm: str, runs: Sequence[Rows]) -> list[str]:
+    """Means and 95% intervals over the runs; differences are paired."""
+    mine, random = [rows_of[arm] for rows_of in runs], [rows_of["random"] for rows_of in runs]
+    joined = [row for row in mine if row["ensemble"] is not None]
+
+    def beside(name: str, form: str, scale: float) -> str:
+        if arm == "random":
+            return ""
+        return interval([scale * (one[name] - other[name]) for one, other in zip(mine, random, strict=True)], form)
+
     return [
         arm,
-        interval([row["hypervolume"] for row in found], "{:.3f}"),
-        interval([100 * row["test"] for row in found], "{:.2f}"),
-        interval([row["flops"] / 1e6 for row in found], "{:.2f}"),
+        interval([row["hypervolume"] for row in mine], "{:.3f}"),
+        beside("hypervolume", "{:+.3f}", 1),
+        interval([100 * row["test"] for row in mine], "{:.2f}"),
+        beside("test", "{:+.2f}", 100),
+        interval([row["flops"] / 1e6 for row in mine], "{:.2f}"),
         interval([100 * row["ensemble"] for row in joined], "{:.2f}") if joined else "",
-        interval([100 * (row["ensemble"] - max(row["members"])) for row in joined], "{:.2f}") if joined else "",
-        interval([row["networks"] for row in found], "{:.0f}"),
-        interval([row["training_flops"] / 1e12 for row in found], "{:.2f}"),
+        interval([100 * (row["ensemble"] - max(row["members"])) for row in joined], "{:+.2f}") if joined else "",
+        interval([row["networks"] for row in mine], "{:.0f}"),
+        equal_accuracy(arm, runs),
     ]
 
 
-def equal_accuracy(found: Sequence[Mapping[str, Any]]) -> Iterator[str]:
-    """The share of the training FLOPs of fresh weights after which the others test as those do in the end."""
-    by_seed = {
-        seed: {row["arm"]: row for row in found if row["seed"] == seed}
-        for seed in sorted({row["seed"] for row in found})
-    }
-    for arm in dict.fromkeys(row["arm"] for row in found):
-        shares = []
-        for rows_of in by_seed.values():
-            goal, paid = rows_of["fresh"]["course"][-1][1], rows_of["fresh"]["training_flops"]
-            reached = [spent for spent, score in rows_of[arm]["course"] if score >= goal]
-            shares.append(min(reached) / paid if reached else None)
-        known = [share for share in shares if share is not None]
-        told = f"after {interval(known, '{:.2f}')} of their FLOPs" if known else "never"
-        yield f"{arm}: as fresh weights test in the end {told} ({len(known)} of {len(shares)} runs)"
+def equal_accuracy(arm: str, runs: Sequence[Rows]) -> str:
+    """The share of the training FLOPs of fresh weights after which an arm tests as those do in the end."""
+    shares = []
+    for rows_of in runs:
+        goal, paid = rows_of["fresh"]["course"][-1][1], rows_of["fresh"]["training_flops"]
+        reached = [spent for spent, score in rows_of[arm]["course"] if score >= goal]
+        shares.append(min(reached) / paid if reached else None)
+    known = [share for share in shares if share is not None]
+    return f"{interval(known, '{:.2f}')} ({len(known)} of {len(shares)})" if known else f"never (0 of {len(shares)})"
 
 
 def main(arguments: Sequence[str] = ()) -> None:

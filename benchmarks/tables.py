@@ -29,6 +29,8 @@ from netmorph.policy import (
     Ageing,
     Bandit,
     Best,
+    Cloud,
+    Embedded,
     Judged,
     Mutate,
     Policy,
@@ -44,6 +46,7 @@ from netmorph.policy import (
     smoothed,
 )
 from netmorph.policy.selection import by_rank
+from netmorph.policy.wiring import EDGES, Wiring, of_blocks, of_cells
 
 AT = (30, 100, 300)  # evaluations
 
@@ -53,6 +56,11 @@ Choice = Callable[[Table, Sequence[Judged[Any]]], Judged[Any]]
 
 def highest(table: Table, judged: Sequence[Judged[Any]]) -> Judged[Any]:
     return max(judged, key=lambda one: one.score)
+
+
+def wired(row: tuple[int, ...]) -> Wiring:
+    """By the places of its table, as the tables have different ones."""
+    return of_cells(row) if len(row) == len(EDGES) else of_blocks(row)
 
 
 BOTH: dict[str, Choice] = {"": highest, ", smoothed": smoothed}
@@ -77,6 +85,10 @@ ROWS = {
     "bandit": Row(Bandit()),
     "surrogate-front": Row(Surrogate()),
     "surrogate-best": Row(Surrogate(Best(5), best_gain), choices=BOTH),
+    "embedded-front": Row(Embedded(wired)),
+    "embedded-best": Row(Embedded(wired, parents=Best(5), gain=best_gain), choices=BOTH),
+    "cma-front": Row(Embedded(wired, Cloud())),
+    "cma-best": Row(Embedded(wired, Cloud(), parents=Best(5), gain=best_gain), choices=BOTH),
 }
 
 

@@ -53,9 +53,14 @@ def test_tables_tell_means_and_when_others_are_as_good_as_fresh_weights() -> Non
     found = [
         row(arm, seed, course)
         for seed in (0, 1)
-        for arm, course in (("evolve", [(40, 0.7), (100, 0.9)]), ("fresh", [(50, 0.6), (200, 0.8)]))
+        for arm, course in (
+            ("evolve", [(40, 0.7), (100, 0.9)]),
+            ("fresh", [(50, 0.6), (200, 0.8)]),
+            ("random", [(90, 0.7), (200, 0.7)]),
+        )
     ]
     told = "\n".join(evolution.tables(found))
-    assert "evolve: as fresh weights test in the end after 0.50 ± 0.00 of their FLOPs (2 of 2 runs)" in told
-    assert "| evolve | 0.500 ± 0.000 | 90.00 ± 0.00 |" in told
-    assert "5.00 ± 0.00" in told
+    assert "| evolve | 0.500 ± 0.000 | +0.000 ± 0.000 | 90.00 ± 0.00 | +20.00 ± 0.00 |" in told
+    assert "+5.00 ± 0.00" in told
+    assert "0.50 ± 0.00 (2 of 2)" in told
+    assert "never (0 of 2)" in told

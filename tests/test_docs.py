@@ -40,7 +40,7 @@ def _rules_and_modules_put_back() -> Iterator[None]:
 def test_the_pages_for_users_show_python() -> None:
     shown = "README CONTRIBUTING docs/editing docs/narrowing docs/depth docs/carry docs/export docs/exact docs/op-rules"
     shown += " docs/data docs/training docs/testing docs/search docs/networks docs/shrink docs/growth docs/growth-ways"
-    shown += " docs/bank docs/chains docs/plots docs/inception docs/ensembles docs/shared-weights"
+    shown += " docs/hypernetworks docs/bank docs/chains docs/plots docs/inception docs/ensembles docs/shared-weights"
     assert {f"{page}.md" for page in shown.split()} <= BLOCKS.keys()
 
 

@@ -38,6 +38,7 @@ LEVELS = (
     ("session", "shrinking", "chaining", "ranks", "neighbours", "reproduce"),
     ("watch", "plot", "live", "extending"),
     ("",),  # the face, `netmorph` itself
+    ("demo",),  # scripts as users write them
     ("cli",),
     ("__main__",),
 )

@@ -59,7 +59,7 @@ if TYPE_CHECKING:  # what `__getattr__` finds, for type checkers and editors
     from netmorph.run.opening import load
     from netmorph.widenings import WidthError
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 __all__ = [
     "Allow",

@@ -11,6 +11,7 @@ from rich.text import Text
 from netmorph.cli import (  # noqa: F401 (their commands hang on the app)
     bank,
     chain,
+    demo,
     draw,
     evolve,
     find_rate,

@@ -17,6 +17,7 @@ from netmorph.errors import NetmorphError
 
 # The commands in the order of a day's work.
 ORDER = (
+    "demo",
     "groups",
     "draw",
     "look",

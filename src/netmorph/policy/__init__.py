@@ -5,6 +5,7 @@ when a network grows while it trains, and how; learning rates after growth. Poli
 next, on networks that are trained and on tables of trained ones alike.
 """
 
+from netmorph.policy.embedding import Cloud, Embedded, Learnt, uphill
 from netmorph.policy.growth import Grow, Growth, Plateau, growing, rehearse
 from netmorph.policy.growth_text import parse
 from netmorph.policy.growth_ways import (
@@ -29,6 +30,7 @@ from netmorph.policy.selection import by_cover, by_rank, by_score, by_volume, se
 from netmorph.policy.spaces import Judge, Judged, Move, Policy, Space, explore
 from netmorph.policy.surrogate import Surrogate, best_gain, front_gain, smoothed
 from netmorph.policy.table import Table, cells, macro
+from netmorph.policy.wiring import Wiring, of_blocks, of_cells, of_network
 
 __all__ = [
     "POLICIES",
@@ -36,11 +38,14 @@ __all__ = [
     "Ageing",
     "Bandit",
     "Best",
+    "Cloud",
+    "Embedded",
     "Grow",
     "Growth",
     "Guide",
     "Judge",
     "Judged",
+    "Learnt",
     "Menu",
     "Move",
     "Mutate",
@@ -56,6 +61,7 @@ __all__ = [
     "Table",
     "Way",
     "Weighted",
+    "Wiring",
     "at_random",
     "best_gain",
     "by_cover",
@@ -77,6 +83,9 @@ __all__ = [
     "local_search",
     "macro",
     "mutate",
+    "of_blocks",
+    "of_cells",
+    "of_network",
     "parameter_ratio",
     "parse",
     "rehearse",
@@ -88,5 +97,6 @@ __all__ = [
     "to_depth",
     "together",
     "unchanged",
+    "uphill",
     "warm_up",
 ]

@@ -1,0 +1,53 @@
+"""The command that shows what there is: demo."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from netmorph.cli.app import app, console, quoted, tell
+from netmorph.cli.interrupt import ends_tidily
+
+
+@app.command()
+def demo(
+    chapter: Annotated[
+        str | None, typer.Argument(help="surgery, growth, rank, chains or evolution.", show_default="all of them")
+    ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option(help="The folder for what it makes, one below it for each chapter; runs/demo-N if not given."),
+    ] = None,
+    list_chapters: Annotated[bool, typer.Option("--list", help="Only name the chapters.")] = False,
+) -> None:
+    """A guided tour in five chapters on data that comes along, each under a minute.
+
+    Each tells what to read, shows the Python that does it, or the command, and runs it. A chapter is a script: it
+    stands in the folder beside what it made, to be changed and run again.
+
+    Examples:
+
+      netmorph demo
+
+      netmorph demo surgery
+
+      netmorph demo rank --output tour
+    """
+    from netmorph import demo as tours
+    from netmorph.errors import require
+    from netmorph.session import free_folder
+
+    chapters = [tours.chapter(name) for name in (tours.CHAPTERS if chapter is None else [chapter])]
+    if list_chapters:
+        for one in chapters:
+            tell(f"{one.name:<10} {one.title}")
+        return
+    for package, extra in (("sklearn", "data"), ("moocore", "evolve"), ("matplotlib", "report"), ("jinja2", "report")):
+        require(package, extra)  # before the first chapter, not before the last
+    folder = output or free_folder("demo")
+    for one in chapters:
+        with ends_tidily(lambda name=one.name: tell(f"Stopped. Again: netmorph demo {name}")):  # type: ignore[misc]
+            tours.tell(one, folder / one.name, console)
+    tell(f"Each script runs by itself: cd {quoted(folder / chapters[0].name)} && python {chapters[0].file.name}")

@@ -1,0 +1,1 @@
+"""The scripts of the tour, which run when they are imported."""

@@ -1,0 +1,68 @@
+"""Chapters told on a terminal: what to read, the Python that does it, and what comes out."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from pathlib import Path
+from time import perf_counter
+
+from rich.console import Console
+from rich.padding import Padding
+from rich.syntax import Syntax
+from rich.text import Text
+
+from netmorph.demo.script import Chapter, read
+from netmorph.errors import NetmorphError, suggest
+from netmorph.files import write_text
+
+# In the order in which they are told: each uses words of those before.
+CHAPTERS = ("surgery", "growth", "rank", "chains", "evolution")
+FOLDER = Path(__file__).parent / "chapters"
+
+
+def chapter(name: str) -> Chapter:
+    """A chapter by its name.
+
+    Raises:
+        NetmorphError: there is none of this name.
+    """
+    if name not in CHAPTERS:
+        raise NetmorphError(f"no chapter {name!r}{suggest(name, CHAPTERS)}; there is {', '.join(CHAPTERS)}")
+    return read(FOLDER / f"{name}.py")
+
+
+def tell(told: Chapter, folder: Path, console: Console) -> None:
+    """Run a chapter step by step, with its text and its code before each.
+
+    Args:
+        folder: where it runs, and so what its files are in; it is made. The script is put there, too: it can be run
+            again, and changed.
+
+    Raises:
+        NetmorphError: what a step of it raises; the folder has files that would be in its way.
+        SaveError: the script cannot be written.
+    """
+    if folder.exists() and any(folder.iterdir()):
+        raise NetmorphError(f"{folder} is not an empty folder; choose another one, or delete it")
+    script = folder / told.file.name
+    write_text(script, told.file.read_text(encoding="utf-8"))
+    began = perf_counter()
+    console.rule(Text(told.title, "bold"))
+    console.print(Text(told.text.partition("\n")[2].strip()))
+    names: dict[str, object] = {"__name__": "__main__", "__file__": str(script)}
+    with contextlib.chdir(folder):
+        for step in told.steps:
+            console.print("\n", Text(step.text), "\n", sep="")
+            code = Syntax(step.code, "python", theme="ansi_dark", background_color="default", word_wrap=True)
+            console.print(Padding(code, (0, 0, 1, 4)))
+            exec(step.compiled(told.file), names)  # a script of netmorph's own
+            sys.stdout.flush()
+    files = sorted(path.name for path in folder.iterdir())
+    console.print()
+    console.print(
+        f"{told.name}: {perf_counter() - began:.0f} s. In {folder}: {', '.join(files)}",
+        markup=False,
+        highlight=False,
+        soft_wrap=True,
+    )
