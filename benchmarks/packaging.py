@@ -44,6 +44,7 @@ USES: Mapping[str, str] = {
     "transformers": "importlib.import_module('netmorph.integrations.transformers')",
     "chain": "importlib.import_module('netmorph.chain.environment')",
     "ray": "netmorph.errors.require('ray', 'ray')",
+    "embed": "netmorph.errors.require('cmaes', 'embed')",
 }
 PROBE = """
 import importlib, json, sys, warnings
