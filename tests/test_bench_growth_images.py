@@ -59,7 +59,7 @@ def test_what_is_there_is_told_and_not_trained_again(
     assert (folder / "growth-images.png").exists()
 
 
-@pytest.mark.parametrize("network", ["resnet", pytest.param("inception", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("network", [pytest.param(name, marks=pytest.mark.slow) for name in ("resnet", "inception")])
 def test_every_growth_can_be_made(network: str) -> None:
     dataset = images("digits", 200)
     for row in planned(network, dataset):

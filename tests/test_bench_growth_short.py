@@ -30,6 +30,7 @@ def test_the_sentence_follows_from_the_losses(equal: float, full: tuple[float, .
     assert re.search(says, growth_short.verdict(found))
 
 
+@pytest.mark.slow
 def test_it_trains_and_draws(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     growth_short.main([str(tmp_path / "growth.png"), "--steps", "20"])
     assert (tmp_path / "growth.png").stat().st_size > 10_000

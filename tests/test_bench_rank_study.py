@@ -10,6 +10,7 @@ from benchmarks.rank_study import Setting
 from netmorph.ranks.rows import read
 
 
+@pytest.mark.slow
 def test_it_alternates_batches_looks_and_goes_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -126,7 +126,7 @@ def test_missing_numbers_have_a_stand_in(netmorph: Program) -> None:
     ("arguments", "number"),
     [
         ("--data diabetes --epochs 2", "rmse"),
-        ("--data prose --task text --window 16 --epochs 1", "loss"),
+        pytest.param("--data prose --task text --window 16 --epochs 1", "loss", marks=pytest.mark.slow),
     ],
 )
 def test_networks_for_tables_and_texts_evolve(netmorph: Program, arguments: str, number: str) -> None:

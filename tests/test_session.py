@@ -210,6 +210,7 @@ def test_an_interruption_is_noted_and_mended(tmp_path: Path) -> None:
     assert state(folder) == "finished"
 
 
+@pytest.mark.slow
 def test_a_training_killed_at_any_moment_goes_on_to_the_same_numbers(tmp_path: Path) -> None:
     whole, cut = (session.create(tmp_path / name, TRAIN, "") for name in ("whole", "cut"))
     session.train(whole, lambda epoch: None)

@@ -27,6 +27,7 @@ def packages(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     return tmp_path
 
 
+@pytest.mark.slow
 def test_libraries_that_import_torchvision_work_in_a_mended_environment() -> None:
     pytest.importorskip("torchvision", reason="torchvision is not installed")
     program = (

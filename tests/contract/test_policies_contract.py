@@ -150,7 +150,7 @@ def test_a_policy_is_decided_by_its_seed_alone(name: str, policy: str) -> None:
     assert any(propose(seed, 0)[0] != edits for seed in (8, 9, 10))
 
 
-@pytest.mark.parametrize("name", ["lenet5", "resnet"])
+@pytest.mark.parametrize("name", ["lenet5", pytest.param("resnet", marks=pytest.mark.slow)])
 def test_no_child_exceeds_the_cap_of_its_run(name: str, tmp_path: Path) -> None:
     config = EvolveConfig(
         DataConfig(train_size=20), name, {"width": 0.0625}, Recipe(epochs=1), mutation=Mutation(edits=4, locality=0.8)

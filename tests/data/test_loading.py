@@ -195,6 +195,7 @@ def test_real_mnist(real_data):
     assert mnist.preparation.std[0] == pytest.approx(0.3081, abs=5e-4)
 
 
+@pytest.mark.slow
 def test_real_cifar10_by_name(real_data, monkeypatch):
     monkeypatch.setenv("NETMORPH_DATA", str(real_data("cifar10").parent))
     cifar = data.load("cifar10", train_size=100)

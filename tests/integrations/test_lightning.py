@@ -167,6 +167,7 @@ def test_a_checkpoint_without_the_callback(tmp_path: Path) -> None:
     assert not module._load_state_dict_pre_hooks
 
 
+@pytest.mark.slow
 def test_a_data_parallel_strategy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """One process of it: the wrapper exchanges the gradients of the new parameters, or it would fail."""
     monkeypatch.setenv("GLOO_SOCKET_IFNAME", "lo")

@@ -75,7 +75,7 @@ def test_a_file_has_every_epoch_after_each(log, name, tmp_path):
     assert len(seen) == 4
 
 
-@pytest.mark.parametrize("when", ["before the log", "after the log"])
+@pytest.mark.parametrize("when", [pytest.param("before the log", marks=pytest.mark.slow), "after the log"])
 def test_an_interrupted_training_leaves_the_rows_of_an_uninterrupted_one(when, tmp_path):
     pytest.importorskip("tensorboard")
     whole = train(network(), dataset(), RECIPE)
