@@ -63,52 +63,45 @@ class Setting:
     cross_validated: bool = False
 
 
+SMALL = EvolveConfig(
+    model="lenet5",
+    options={"width": 0.25},
+    founders=3,
+    start_epochs=6,
+    population=3,
+    select=Selecting.BEST,
+    children=4,
+)
+RECIPE = Recipe(epochs=2, batch_size=64, learning_rate=5e-3, schedule="cosine")
 SETTINGS = {
     "digits": Setting(
-        EvolveConfig(
+        replace(
+            SMALL,
             data=DataConfig("digits"),
-            model="lenet5",
-            options={"width": 0.25},
-            recipe=Recipe(epochs=8, batch_size=32, learning_rate=5e-3, schedule="cosine"),
-            founders=3,
+            recipe=replace(RECIPE, epochs=8, batch_size=32),
             start_epochs=24,
-            population=3,
-            select=Selecting.BEST,
-            children=4,
-            max_flops=0.06e6,
             smooth=True,
+            max_flops=0.06e6,
             budget=Budget(flops=2.5e10),
         ),
         {"width": 0.6},
         cross_validated=True,
     ),
     "mnist": Setting(
-        EvolveConfig(
+        replace(
+            SMALL,
             data=DataConfig("mnist", train_size=5_000, validation=0.05),
-            model="lenet5",
-            options={"width": 0.25},
-            recipe=Recipe(epochs=2, batch_size=64, learning_rate=5e-3, schedule="cosine"),
-            founders=3,
-            start_epochs=6,
-            population=3,
-            select=Selecting.BEST,
-            children=4,
+            recipe=RECIPE,
             max_flops=0.5e6,
             budget=Budget(flops=1.8e11),
         ),
         {"width": 0.7},
     ),
     "cifar10": Setting(
-        EvolveConfig(
+        replace(
+            SMALL,
             data=DataConfig("cifar10", train_size=5_000, validation=0.04),
-            model="lenet5",
-            options={"width": 0.25},
-            recipe=Recipe(epochs=2, batch_size=64, learning_rate=3e-3, schedule="cosine", flip=True),
-            founders=3,
-            start_epochs=6,
-            population=3,
-            select=Selecting.BEST,
-            children=4,
+            recipe=replace(RECIPE, learning_rate=3e-3, flip=True),
             max_flops=1.2e6,
             budget=Budget(flops=3e11),
         ),
