@@ -254,6 +254,7 @@ COLUMNS = (
     "ensemble",
     "over its best member",
     "networks",
+    "training TFLOPs",
     "as fresh weights end after",
 )
 
@@ -278,6 +279,7 @@ def cells(arm: str, runs: Sequence[Rows]) -> list[str]:
         interval([100 * row["ensemble"] for row in joined], "{:.2f}") if joined else "",
         interval([100 * (row["ensemble"] - max(row["members"])) for row in joined], "{:+.2f}") if joined else "",
         interval([row["networks"] for row in mine], "{:.0f}"),
+        interval([row["training_flops"] / 1e12 for row in mine], "{:.3f}"),
         equal_accuracy(arm, runs),
     ]
 

@@ -120,7 +120,8 @@ def evolve(
         str,
         typer.Option(
             help="What draws children's edits among those found: nothing (uniform), what paid before (bandit), where "
-            "the loss asks for it (gradient), where features use all directions (rank), or a model of the run's own "
+            "the loss asks for it (gradient), where gradients do not die out towards the last channels (trend), where "
+            "features use all directions (rank), or a model of the run's own "
             "scores (surrogate).",
             rich_help_panel=SEARCH,
         ),

@@ -12,6 +12,7 @@ import typer
 from netmorph.cli import options
 from netmorph.cli.app import Options, app, errors, quoted, tell
 from netmorph.cli.interrupt import ends_tidily
+from netmorph.cli.networks import BaseOption
 from netmorph.errors import NetmorphError
 
 if TYPE_CHECKING:  # PyTorch is imported when a command needs it
@@ -97,9 +98,7 @@ def neighbours(
     stream: options.Stream = False,
     train_size: options.TrainSize = None,
     resize: options.Resize = None,
-    base: Annotated[
-        str | None, typer.Option("--base", help="For a file: the network before its first edit, as MODEL.")
-    ] = None,
+    base: BaseOption = None,
     option: Options = None,
     epochs: Annotated[
         int | None,

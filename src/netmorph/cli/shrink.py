@@ -14,6 +14,7 @@ from rich.table import Table
 from netmorph.cli import options
 from netmorph.cli.app import Options, app, console, errors, quoted, tell
 from netmorph.cli.interrupt import ends_tidily
+from netmorph.cli.networks import BaseOption
 
 if TYPE_CHECKING:  # PyTorch is imported when a command needs it
     from netmorph.shrink import Round
@@ -66,9 +67,7 @@ def shrink(
     stream: options.Stream = False,
     train_size: options.TrainSize = None,
     resize: options.Resize = None,
-    base: Annotated[
-        str | None, typer.Option("--base", help="For a file: the network before its first edit, as MODEL.")
-    ] = None,
+    base: BaseOption = None,
     option: Options = None,
     epochs: Annotated[
         int | None,

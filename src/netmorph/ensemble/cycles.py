@@ -33,7 +33,7 @@ def snapshots(
     Source: G. Huang et al., Snapshot ensembles: train 1, get M for free, 2017.
 
     Args:
-        recipe: its epochs are those of all cycles together; its schedule and warm-up are not used.
+        recipe: its epochs are those of all cycles together; its schedule, warm-up and patience are not used.
         cycles: how many; each gets as many epochs.
         seed: of the first cycle; the others count on.
 
@@ -46,7 +46,7 @@ def snapshots(
     """
     if cycles < 1 or recipe.epochs % cycles:
         raise EnsembleError(f"{recipe.epochs} epochs cannot be shared equally by {cycles} cycles; give a multiple")
-    cycle = replace(recipe, epochs=recipe.epochs // cycles, schedule="cosine", warmup=0.0)
+    cycle = replace(recipe, epochs=recipe.epochs // cycles, schedule="cosine", warmup=0.0, patience=None)
     optimizer = build_optimizer(model, cycle)
     kept = []
     for number in range(cycles):

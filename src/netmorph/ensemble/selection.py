@@ -115,7 +115,7 @@ def _picked(
     for number in range(1, picks + 1):
         so_far = [outputs[index] for index in chosen]
         losses = [float(judge(task.combined([*so_far, outputs[index]]), targets)) for index in library]
-        lowest = min(losses)
+        lowest = min((loss for loss in losses if math.isfinite(loss)), default=math.nan)  # one may have diverged
         if not math.isfinite(lowest):
             raise EnsembleError(f"what judges the ensembles is {lowest} of each; look at the networks' outputs")
         chosen.append(library[losses.index(lowest)])

@@ -19,7 +19,7 @@ from netmorph.errors import NetmorphError
 from netmorph.live.snapshot import network, snapshot
 from netmorph.run.records import Records
 
-LOOPBACK = "127.0.0.1"
+LOOPBACK, HTTP_PORT = "127.0.0.1", 80
 SCRIPTS = ("page.js", "pictures.js", "charts.js", "run.js", "tree.js")
 HTML, SCRIPT, JSON = "text/html; charset=utf-8", "text/javascript; charset=utf-8", "application/json"
 # The page asks nothing but this server, and a text from a run that slipped into it could do nothing.
@@ -80,8 +80,9 @@ class Server(ThreadingHTTPServer):
         """
         if not _is_loopback(self.server_address[0]):
             return True
-        names = {LOOPBACK, "localhost", self.host}
-        return told in {f"{name}:{self.server_port}" for name in names}
+        names = {LOOPBACK, "localhost", self.host.lower()}
+        usual = names if self.server_port == HTTP_PORT else set()  # which browsers leave out
+        return (told or "").lower() in usual | {f"{name}:{self.server_port}" for name in names}
 
     def answer(self, target: str) -> Answer | None:
         """What is at a path with its query; None if nothing is.
@@ -129,7 +130,7 @@ class Handler(BaseHTTPRequestHandler):
             return
         try:
             answer = self.server.answer(self.path)
-        except NetmorphError as error:
+        except (NetmorphError, ValueError) as error:  # ValueError: a number that has no place in JSON
             answer = _failure(str(error), HTTPStatus.SERVICE_UNAVAILABLE)
         self._send(answer or _failure("there is no such page", HTTPStatus.NOT_FOUND))
 

@@ -19,7 +19,7 @@ from netmorph.report.arms import LOOKS, PURPLE, look
 from netmorph.report.summary import found_by, is_training, rows, status
 from netmorph.report.verdict import verdict
 from netmorph.run.names import State
-from netmorph.run.records import Records, RecordsError
+from netmorph.run.records import FILE_NAME, Records, RecordsError
 from netmorph.run.rows import EpochRecord, NetworkRecord, Outline
 from netmorph.tasks import Criterion
 
@@ -185,7 +185,7 @@ def _finite(value: float | None) -> float | None:
 
 def _age(folder: Path) -> float:
     """Seconds since the run wrote something."""
-    written = max(_written(folder / name) for name in ("run.sqlite", "run.sqlite-wal", METRICS))
+    written = max(_written(folder / name) for name in (FILE_NAME, f"{FILE_NAME}-wal", METRICS))
     return max(0.0, time.time() - written)
 
 

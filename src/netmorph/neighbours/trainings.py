@@ -232,12 +232,12 @@ class Worker:
         untrained = evaluate(model, dataset.validation, dataset).numbers
         history = train(model, dataset, self.config.recipe, seed=job.seed, device=self.config.device)
         test = evaluate(model, dataset.test, dataset).numbers
-        if self._is_parent(job):
-            save(self._parent(job.seed), model, graph.journal)
         row = Row(job, dict(untrained), dict(history.best.validation), dict(test), perf_counter() - began)
         numbers = [*row.untrained.values(), *row.validation.values(), *row.test.values()]
         if not all(map(math.isfinite, numbers)):
             raise NeighbourError(f"a number is NaN or infinite: {numbers}")
+        if self._is_parent(job):  # others start from it: not from one that has diverged
+            save(self._parent(job.seed), model, graph.journal)
         return row
 
     def _start(self, job: Job) -> Graph:
