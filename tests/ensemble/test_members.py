@@ -74,3 +74,11 @@ def test_bags_hold_parts_of_the_library_and_add_up() -> None:
 def test_what_makes_no_ensemble_is_refused(call, told) -> None:
     with pytest.raises(EnsembleError, match=told):
         call()
+
+
+def test_a_network_that_has_diverged_is_never_picked_wherever_it_stands() -> None:
+    targets = torch.tensor([0, 1])
+    good, worse, diverged = 5 * torch.eye(2), 0.1 * torch.eye(2), torch.full((2, 2), torch.nan)
+    for outputs in ([diverged, good, worse], [good, diverged, worse]):
+        counts = greedy(outputs, targets, classification())
+        assert [bool(count) for count in counts] == [output is good for output in outputs]

@@ -21,7 +21,6 @@ if TYPE_CHECKING:  # PyTorch is imported when a command needs it
 SEARCH = "Search"
 # Founders have converged when this part of their epochs brought nothing, and at least so many.
 WAITED, FEWEST_WAITED = 8, 5
-FEW_SAMPLES = 1000  # of a validation set: with fewer, the share of right answers tells networks badly apart
 
 
 @app.command()
@@ -275,7 +274,7 @@ def evolve(
             weights=inheritance(weights),
             select=selecting(select),
             against=weighed_against(against),
-            smooth=len(dataset.validation) < FEW_SAMPLES if smooth is None else smooth,
+            smooth=defaults.smooth if smooth is None else smooth,
             max_age=max_age,
             mutation=mutation,
             guide=guidance(guide),

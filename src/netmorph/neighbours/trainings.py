@@ -7,15 +7,14 @@ import json
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
-from itertools import islice
 from pathlib import Path
 from time import perf_counter
 from typing import Any
 
 import numpy as np
-from torch import Tensor, nn
+from torch import nn
 
-from netmorph.data import Dataset, batches
+from netmorph.data import Dataset
 from netmorph.edit.journal import load_onto, save
 from netmorph.files import remove_unfinished, write_text
 from netmorph.graph import Graph, trace
@@ -27,17 +26,16 @@ from netmorph.neighbours.values import ITSELF, Neighbour, NeighbourError
 from netmorph.run.config import DataConfig, begun_with, parts_of
 from netmorph.run.lock import RunLock
 from netmorph.run.machine import machine, versions
-from netmorph.seeds import check_seed, generator_of
+from netmorph.seeds import check_seed
 from netmorph.train.checks import check_data, check_head, check_output, check_recipe
 from netmorph.train.evaluation import evaluate
-from netmorph.train.inputs import examples, prepare, reference
+from netmorph.train.inputs import calibration, examples
 from netmorph.train.loop import train
 from netmorph.train.parallel import ONE_PROCESS
 from netmorph.train.recipe import Recipe
 from netmorph.workers.executor import Executor, Handler
 
 CONFIG, AROUND, PARENTS = "config.json", "neighbours.json", "parents"
-BATCH = 100  # samples that are looked at together where channels are chosen
 # Builds the network in the middle for a data set, with the edits that it has.
 Given = Callable[[Dataset], tuple[nn.Module, Journal]]
 
@@ -247,16 +245,11 @@ class Worker:
         model.to(self.config.device)
         graph = trace(model, examples(self.dataset, model, 2), journal)
         steps = self.neighbours[job.neighbour].steps
-        return STARTS[job.start](graph, steps, self._calibration(model), job.seed)
+        seen = calibration(self.dataset, model, self.config.calibration, self.config.seed)
+        return STARTS[job.start](graph, steps, seen, job.seed)
 
     def _is_parent(self, job: Job) -> bool:
         return self.config.untaught and job.neighbour == ITSELF and job.start == FRESH
 
     def _parent(self, seed: int) -> Path:
         return self.folder / PARENTS / f"seed-{seed}.safetensors"
-
-    def _calibration(self, model: nn.Module) -> list[Tensor]:
-        """Training inputs as the model takes them, in batches; the same for all."""
-        count, like = self.config.calibration, reference(model)
-        drawn = batches(self.dataset.train, min(BATCH, count), generator=generator_of(self.config.seed))
-        return [prepare(x.to(like.device), self.dataset, like) for x, _ in islice(drawn, max(1, count // BATCH))]

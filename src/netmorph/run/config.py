@@ -67,6 +67,8 @@ class DataConfig:
             raise DataError(f"images that are streamed take no {listed([*options])}; leave out what is not for them")
         if self.source in NAMES:
             raise DataError(f"{self.source} fits in memory and is not streamed; leave stream out, or give a folder")
+        if not Path(self.source).expanduser().exists():
+            raise DataError(f"there is no folder {self.source} to stream images from; give one")
         if self.size is None:
             raise DataError(
                 "streamed images have to be cropped and resized for the network; give their size (--resize 224x224)"

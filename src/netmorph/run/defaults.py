@@ -20,6 +20,7 @@ SMALL = 10_000
 # What a training sees of tables (rows), in so many epochs at least and at most, and of texts (tokens).
 ROWS_SEEN, FEWEST, MOST = 60_000, 10, 200
 TOKENS_SEEN = 6_000_000
+FEW_SAMPLES = 1000  # of a validation set: with fewer, the share of right answers tells networks badly apart
 WINDOWS = 16  # of a text in a step
 # What a child sees of those: rows of tables come again and again before a network has seen as many as images.
 ROWS_OF_A_CHILD, TOKENS_OF_A_CHILD = 10_000, 500_000
@@ -34,12 +35,14 @@ class Defaults:
         options: arguments of its constructor.
         others: arguments of the other networks of the zoo.
         recipe: how it is trained.
+        smooth: whether networks are compared by smoothed scores, see `netmorph.run.EvolveConfig`.
     """
 
     model: str
     options: Mapping[str, Any]
     others: Mapping[str, Any]
     recipe: Recipe
+    smooth: bool = False
 
     def network(self, model: str | None, given: Mapping[str, Any]) -> dict[str, Any]:
         """The fields `model` and `options` of a run's config.
@@ -87,7 +90,8 @@ def for_evolution(dataset: Dataset) -> Defaults:
         case _:
             recipe = Recipe(epochs=_epochs(SAMPLES, samples), batch_size=_batch_size(samples))
             found = Defaults("lenet5", start, start, recipe)
-    return replace(found, recipe=replace(found.recipe, learning_rate=LEARNING_RATE))
+    smooth = dataset.task.chooses.is_share and len(dataset.validation) < FEW_SAMPLES
+    return replace(found, recipe=replace(found.recipe, learning_rate=LEARNING_RATE), smooth=smooth)
 
 
 def _epochs(wanted: int, each: int) -> int:

@@ -11,32 +11,31 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from itertools import islice
 from pathlib import Path
 
-from torch import Tensor, nn
+from torch import nn
 
-from netmorph.data import Dataset, batches
+from netmorph.data import Dataset
 from netmorph.edit.journal import Base
 from netmorph.graph import Graph, trace
 from netmorph.graph.journal import Journal
 from netmorph.measure.cost import cost
 from netmorph.observe.samples import Samples
-from netmorph.seeds import check_seed, generator_of
+from netmorph.seeds import check_seed
 from netmorph.showing import Shows, View
 from netmorph.shrink.progress import Progress, Round
 from netmorph.shrink.ranks import ShrinkError, Widths
 from netmorph.shrink.rebuilding import Rebuild, kept
 from netmorph.train.evaluation import evaluate
 from netmorph.train.history import Epoch, History
-from netmorph.train.inputs import examples, prepare, reference
+from netmorph.train.inputs import calibration as looked_at
+from netmorph.train.inputs import examples
 from netmorph.train.loop import train
 from netmorph.train.recipe import Recipe
 from netmorph.wording import compact
 
 Recipes = Callable[[int], Recipe | None]
 
-CALIBRATION_BATCH = 100
 # Where the accuracy falls too far, the next try goes half as far; after so many in vain the network stays.
 TRIES = 3
 
@@ -154,7 +153,7 @@ def shrink(
             return Shrunk(current, start, progress.rounds, f"all {rounds} rounds are done")
         if failures >= TRIES:
             return Shrunk(current, start, progress.rounds, "what is narrower loses more than the tolerance")
-        samples = Samples(current, _calibration(dataset, current.model, calibration, seed), seed=seed)
+        samples = Samples(current, looked_at(dataset, current.model, calibration, seed), seed=seed)
         wanted = widths(samples)
         changed = _changed(current, wanted.widths, agree, 0.5**failures)
         if not changed:
@@ -239,13 +238,6 @@ def _floor(first: Round, tolerance: float, dataset: Dataset) -> float:
     """The lowest score that a network may have."""
     criterion = dataset.task.chooses
     return first.score - (tolerance if criterion.is_share else tolerance * abs(criterion.value(first.score)))
-
-
-def _calibration(dataset: Dataset, model: nn.Module, count: int, seed: int) -> list[Tensor]:
-    """Training inputs as the model takes them, in batches."""
-    drawn = batches(dataset.train, min(CALIBRATION_BATCH, count), generator=generator_of(seed))
-    like = reference(model)
-    return [prepare(x.to(like.device), dataset, like) for x, _ in islice(drawn, max(1, count // CALIBRATION_BATCH))]
 
 
 def _changed(graph: Graph, wanted: Mapping[str, int], agree: float, step: float) -> dict[str, int]:
