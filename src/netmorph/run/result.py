@@ -331,7 +331,9 @@ def _baseline(
 
 def _standing(networks: Sequence[NetworkRecord], number: int | None) -> Sequence[NetworkRecord]:
     """The survivors of the last round, and those who may yet take their places; all where nobody was selected."""
-    return [network for network in networks if network.survivor or number is None or network.round > number] or networks
+    if number is None or not any(network.survivor for network in networks):
+        return networks
+    return [network for network in networks if network.survivor or network.round > number]
 
 
 def _survivors(networks: Iterable[NetworkRecord]) -> list[NetworkRecord]:

@@ -142,7 +142,8 @@ class NetworkStore:
         for id in networks:
             path = pool_with(self.run, id)
             if path is not None:
-                pools.setdefault(path, load_pool(path)[0])
+                if path not in pools:
+                    pools[path] = load_pool(path)[0]
                 continue
             model, _, optimizer = self.take(id)
             named = dict(model.named_parameters())

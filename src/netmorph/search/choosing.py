@@ -73,6 +73,8 @@ class Choosing:
         """See `Selection`."""
         config, latest = planner.config, trained(planner.networks.in_round(arm, number))
         known = {network.id: network for network in (*self._standing(planner, arm), *latest)}
+        if self.by_example and planner.records.meta("round") == number:  # it ended once: who lost then has no answers
+            known = {id: one for id, one in known.items() if one.survivor or planner.store.answers(id) is not None}
         alive = _young([known[id] for id in sorted(known) if id not in gone], number, self.max_age)
         per_family = math.ceil(config.population / min(2, config.founders))
         return select([self._candidate(planner, one) for one in alive], config.population, per_family, self.order)

@@ -58,7 +58,9 @@ class Evolution:
             return self._born(self._taught(self.weights.births(self.planner, parents, round)), round)
         known, made = self.planner.networks.totals(self.name), list[NetworkRecord]()
         missing = round.target - known.flops[State.TRAINED]
-        births = self.weights.births(self.planner, parents, replace(round, children=AT_MOST * round.children))
+        begun = len(self.planner.networks.in_round(self.name, round.number))  # where failures are made up for
+        many = replace(round, children=AT_MOST * round.children)
+        births = self.weights.births(self.planner, parents, many, begun)
         for birth in self._taught(births):
             if spent(made) >= missing:
                 break

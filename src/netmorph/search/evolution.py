@@ -226,7 +226,8 @@ class _Run:
         number = self.networks[min(tuning.copies(self.records))].round
         if self.networks.planned():
             self._train_planned(number)
-        self._end_round(number)
+        if self.records.meta("round") != number:
+            self._end_round(number)
 
     def _plan_tuning(self, number: int) -> None:
         following, survivors = self.networks.next_id, self.networks.survivors(self.lead.name)
@@ -242,7 +243,8 @@ class _Run:
         number = int(self.records.meta("round"))
         for _ in range(EVENING_TRIES if number else 0):  # there is no baseline to founders
             if not self.networks.planned():
-                planned = self._evened(number, 0, self.networks.next_id, self.networks.totals(self.lead.name).spent)
+                target = self.networks.totals(self.lead.name).spent
+                planned = self._evened(number, self.config.children, self.networks.next_id, target)
                 if not planned:
                     return
                 self._plan(planned)

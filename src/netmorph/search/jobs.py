@@ -184,7 +184,7 @@ class Worker:
 
     def bear(self, job: Birth) -> Born:
         """Draw edits until the child stays within the cap; after some tries it is its parent's copy."""
-        for attempt in range(CAP_TRIES + 1):
+        for attempt in range(CAP_TRIES + 1 if job.generations else 1):
             generator = np.random.default_rng([job.seed, attempt])
             model, journal, optimizer = self._parent(job)
             if job.shared:
@@ -307,7 +307,7 @@ class Worker:
         found = answers(model, self.dataset.validation, self.dataset)
         if self.config.select == Selecting.COVER:
             self.store.put_answers(id, found)
-        return found[LOSS].neg().exp().mean(dtype=torch.float64).item() if smooth else None
+        return found[LOSS].neg().exp().nan_to_num(0.0).mean(dtype=torch.float64).item() if smooth else None
 
     def _latency(self, model: nn.Module) -> float | None:
         """Of one sample, if it is asked for."""

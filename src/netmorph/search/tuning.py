@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 
 from netmorph.run.config import EvolveConfig
+from netmorph.run.names import State
 from netmorph.run.ranking import best
 from netmorph.run.records import Records
 from netmorph.run.rows import NetworkRecord
@@ -26,8 +28,14 @@ def remember(records: Records, born: Iterable[NetworkRecord]) -> None:
 
 
 def forget(records: Records) -> None:
-    """The run gets more rounds; at their end the survivors are tuned again."""
-    records.set_meta(TUNED, None)
+    """The run gets more rounds; at their end the survivors are tuned again, and copies that wait are given up."""
+    given_up = copies(records)
+    with records.transaction():
+        for network in records.networks():
+            if network.id in given_up and network.state == State.PLANNED:
+                told = "given up before it was tuned: the run was given another budget"
+                records.put_network(replace(network, state=State.FAILED, training_flops=0, failure=told))
+        records.set_meta(TUNED, None)
 
 
 def bear(

@@ -18,11 +18,12 @@ from netmorph.search.planning import Planner, Round
 class Weights(Protocol):
     """Where the weights of children come from."""
 
-    def births(self, planner: Planner, parents: Sequence[int], round: Round) -> list[Birth]:
+    def births(self, planner: Planner, parents: Sequence[int], round: Round, begun: int = 0) -> list[Birth]:
         """The networks of a round, with ids from `round.following` on: children of the parents in turn.
 
         Args:
             parents: the population, the best first.
+            begun: how many networks of the arm the round has already, which have had the first seeds.
         """
         ...
 
@@ -48,9 +49,9 @@ class Weights(Protocol):
 class Inherited:
     """Each child keeps what its parent has learnt, in a copy of its own, and is trained for as long as a child is."""
 
-    def births(self, planner: Planner, parents: Sequence[int], round: Round) -> list[Birth]:
+    def births(self, planner: Planner, parents: Sequence[int], round: Round, begun: int = 0) -> list[Birth]:
         """See `Weights`."""
-        return _children(planner, parents, round, inherit=True)
+        return _children(planner, parents, round, begun, inherit=True)
 
     def jobs(self, planner: Planner, children: Sequence[NetworkRecord]) -> Sequence[Learning]:
         """See `Weights`."""
@@ -70,14 +71,13 @@ class Inherited:
 class Fresh:
     """Each child has its parent's structure with an edit, and nothing of its weights; it is trained like a founder."""
 
-    def births(self, planner: Planner, parents: Sequence[int], round: Round) -> list[Birth]:
+    def births(self, planner: Planner, parents: Sequence[int], round: Round, begun: int = 0) -> list[Birth]:
         """See `Weights`."""
-        return _children(planner, parents, round, inherit=False)
+        return _children(planner, parents, round, begun, inherit=False)
 
     def jobs(self, planner: Planner, children: Sequence[NetworkRecord]) -> Sequence[Learning]:
         """See `Weights`."""
-        epochs, patience = planner.config.start_epochs, planner.config.start_patience
-        return [Training(child.id, child.seed, epochs, patience=patience, recipe=child.recipe) for child in children]
+        return [planner.from_scratch(child) for child in children]
 
     def gone(self, networks: Networks, standing: Iterable[int], made: Iterable[NetworkRecord]) -> set[int]:
         """See `Weights`."""
@@ -96,20 +96,23 @@ class Shared:
     many epochs as a child has, on average. Networks of different founders have nothing in common; each family is a job.
     """
 
-    def births(self, planner: Planner, parents: Sequence[int], round: Round) -> list[Birth]:
+    def births(self, planner: Planner, parents: Sequence[int], round: Round, begun: int = 0) -> list[Birth]:
         """See `Weights`: first a copy of each parent, which stands for it from now on."""
         copies = [
             Birth(
                 round.following + index,
                 parent,
-                planner.seed(round.number, round.children + index),
+                planner.seed(round.number, begun + round.children + index),
                 generations=0,
                 shared=True,
             )
             for index, parent in enumerate(parents)
         ]
         behind = replace(round, following=round.following + len(copies))
-        return [*copies, *(replace(birth, shared=True) for birth in _children(planner, parents, behind, inherit=True))]
+        return [
+            *copies,
+            *(replace(birth, shared=True) for birth in _children(planner, parents, behind, begun, inherit=True)),
+        ]
 
     def jobs(self, planner: Planner, children: Sequence[NetworkRecord]) -> Sequence[Learning]:
         """See `Weights`: one for each family."""
@@ -141,12 +144,12 @@ WEIGHTS: Mapping[Inheritance, Weights] = {
 }
 
 
-def _children(planner: Planner, parents: Sequence[int], round: Round, inherit: bool) -> list[Birth]:
+def _children(planner: Planner, parents: Sequence[int], round: Round, begun: int, inherit: bool) -> list[Birth]:
     return [
         Birth(
             round.following + index,
             parents[index % len(parents)],
-            planner.seed(round.number, index),
+            planner.seed(round.number, begun + index),
             inherit=inherit,
         )
         for index in range(round.children)
