@@ -11,17 +11,20 @@ from netmorph.errors import NetmorphError
 from netmorph.measure.timing import latency
 from netmorph.run.budget import Budget
 from netmorph.run.config import EvolveConfig, as_json
-from netmorph.run.names import Against, Selecting
+from netmorph.run.names import Against, Selecting, State
+from netmorph.run.ranking import spent
 from netmorph.run.records import Records
 from netmorph.run.rows import NetworkRecord
 from netmorph.search.choosing import COSTS, latency_of, worths_of
 from netmorph.search.descent import Evolution
 from netmorph.search.evolution import evolve
-from netmorph.search.jobs import handler
+from netmorph.search.jobs import Job, Training, handler
 from netmorph.search.networks import Networks
+from netmorph.search.weights import Fresh
 from netmorph.tasks.criterion import ACCURACY, BY_LOSS
 from netmorph.train.evaluation import answers, evaluate
 from netmorph.workers.executor import Inline
+from tests.search.test_evolution import Faulty
 from tests.train.tiny import CONFIG, run
 
 
@@ -118,3 +121,26 @@ def test_what_is_asked_wrongly_is_told() -> None:
         EvolveConfig(against="watts")  # type: ignore[arg-type]
     with pytest.raises(NetmorphError, match="max_age must be at least 1"):
         EvolveConfig(max_age=0)
+
+
+def test_a_round_that_ends_twice_keeps_its_cover_and_evens_baselines_out(tmp_path: Path) -> None:
+    """A baseline's child fails in the last round: it is made up for, and the round ends once more."""
+    config = replace(CONFIG, budget=Budget(rounds=1), select=Selecting.COVER)
+    fresh, failed = partial(Evolution, weights=Fresh(), name="fresh"), list[int]()
+
+    def fails(job: Job) -> str | None:
+        mine = isinstance(job, Training) and job.epochs == CONFIG.start_epochs and job.id > 2 * CONFIG.founders
+        if mine and not failed:
+            failed.extend(job.ids)
+            return "killed"
+        return None
+
+    with Records.create(tmp_path) as records:
+        executor, dataset = Faulty(tmp_path, fails, config), config.data.load()
+        evolve(tmp_path, config, dataset, records, executor, arms=(Evolution.of, fresh))
+    lead, other = networks(tmp_path), networks(tmp_path, "fresh")
+    trained = [network for network in other if network.state == State.TRAINED]
+    assert [network.id for network in other if network.state == State.FAILED] == failed
+    assert spent(trained) >= spent(lead)
+    assert len({network.seed for network in other}) == len(other)
+    assert sum(network.survivor for network in lead) == CONFIG.population
