@@ -173,3 +173,14 @@ def test_images_beside_the_class_folders_are_counted_and_named(root: Path) -> No
     touch(root / "train", "montage.jpg")
     with pytest.warns(UserWarning, match=r"1 images lie in .*/train outside of the class folders.*montage.jpg"):
         list_images(root)
+
+
+def test_names_with_spaces_stand_beside_a_comma_a_tab_or_nothing(tmp_path: Path) -> None:
+    path, classes = tmp_path / "val.txt", ("cold cat", "hot dog")
+    for lines in (["my cat.jpg,cold cat", "dog.jpg,hot dog"], ["my cat.jpg\tcold cat\t0", "dog.jpg\thot dog\t1"]):
+        path.write_text("\n".join(lines))
+        assert labels_of(path, ["dog.jpg", "my cat.jpg"], classes) == [1, 0]
+    path.write_text("hot dog\ncold cat")
+    assert labels_of(path, ["a.jpg", "b.jpg"], classes) == [1, 0]
+    path.write_text("a.jpg hot dog\nb.jpg cold cat")
+    assert labels_of(path, ["a.jpg", "b.jpg"], classes) == [1, 0]

@@ -1,5 +1,6 @@
 """The last stage of an evolution: survivors are trained on."""
 
+import shutil
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -8,7 +9,7 @@ import pytest
 
 from netmorph.run.budget import Budget
 from netmorph.run.names import State
-from netmorph.run.records import Records
+from netmorph.run.records import FILE_NAME, Records
 from netmorph.search import tuning
 from netmorph.search.evolution import evolve
 from netmorph.search.jobs import Training, handler
@@ -90,3 +91,16 @@ def test_a_survivor_whose_copy_failed_stays(tmp_path: Path) -> None:
         pairs = tuning.copies(records)
     assert all(networks[copy].state == State.FAILED for copy in pairs)
     assert all(networks[network].survivor for network in pairs.values())
+
+
+def test_copies_that_wait_are_given_up_when_the_run_gets_another_budget(tuned: Path, tmp_path: Path) -> None:
+    shutil.copy(tuned / FILE_NAME, tmp_path / FILE_NAME)
+    with Records.resume(tmp_path) as records:
+        first, *others = tuning.copies(records)
+        waiting = next(network for network in records.networks() if network.id == first)
+        records.put_network(replace(waiting, state=State.PLANNED, score=None, numbers={}))
+        tuning.forget(records)
+        states = {network.id: (network.state, network.training_flops > 0) for network in records.networks()}
+        assert not tuning.copies(records)
+    assert states[first] == (State.FAILED, False)
+    assert all(states[other] == (State.TRAINED, True) for other in others)

@@ -161,7 +161,6 @@ def neighbours(
     from netmorph.neighbours import page, trainings
     from netmorph.workers.executor import Processes
 
-    page.check_extras()
     if resume is None:
         config, dataset = _config(context)
         folder = run or session.free_folder(f"{Path(config.model.replace(':', '-')).stem}-neighbours")

@@ -10,7 +10,6 @@ from pathlib import Path
 from statistics import mean
 from typing import Any
 
-from netmorph.errors import require
 from netmorph.files import write_text
 from netmorph.neighbours.answers import Answer, answer
 from netmorph.neighbours.plots import differences, neighbourhood
@@ -65,16 +64,6 @@ def write(folder: Path, config: NeighboursConfig, rows: Sequence[Row], criterion
     tables = [_table(each, other, rows, found, criterion) for each, other in zip(*by_part.values(), strict=True)]
     title = f"Is {config.model} a peak on {Path(config.data.source).name}?"
     return Told(verdicts, write_plain(folder / REPORT, title, paragraphs, tables, shown))
-
-
-def check_extras() -> None:
-    """Refuse before hours of training, not after.
-
-    Raises:
-        MissingExtra: a package that tells the answers is not installed.
-    """
-    for module, extra in (("matplotlib", "report"), ("jinja2", "report"), ("scipy.special", "plot")):
-        require(module, extra)
 
 
 def pictures(

@@ -27,7 +27,6 @@ LAYERS: Mapping[str, Callable[[Graph, str], Edit]] = {
     "copy": copy_block,
     OUT: shallow,
 }
-STEPS = (WIDTHS, *LAYERS)
 # Channels that look at no data: which of them stay is of no account where weights are drawn anew.
 structure: Rebuild = partial(cut, score=magnitude)
 

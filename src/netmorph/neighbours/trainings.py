@@ -16,6 +16,7 @@ from torch import nn
 
 from netmorph.data import Dataset
 from netmorph.edit.journal import load_onto, save
+from netmorph.errors import require
 from netmorph.files import remove_unfinished, write_text
 from netmorph.graph import Graph, trace
 from netmorph.graph.journal import Journal
@@ -109,6 +110,16 @@ class NeighboursConfig:
         return begun_with(folder / CONFIG, made, "neighbourhood", NeighbourError)
 
 
+def check_extras() -> None:
+    """Refuse before hours of training, not after.
+
+    Raises:
+        MissingExtra: a package that tells the answers is not installed.
+    """
+    for module, extra in (("matplotlib", "report"), ("jinja2", "report"), ("scipy.special", "plot")):
+        require(module, extra)
+
+
 def create(folder: Path, config: NeighboursConfig, given: Given, dataset: Dataset, command: str = "") -> None:
     """Start the folder of a neighbourhood: draw the neighbours, once all is known to work together.
 
@@ -117,6 +128,7 @@ def create(folder: Path, config: NeighboursConfig, given: Given, dataset: Datase
     """
     if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
         raise NeighbourError(f"{folder} is not an empty folder; go on with --resume {folder}, or choose another folder")
+    check_extras()
     check_data(dataset)
     check_recipe(config.recipe, dataset, ONE_PROCESS)
     model, journal = given(dataset)
@@ -186,6 +198,7 @@ def train_all(
         NeighbourError: a file of the folder is damaged.
         SaveError: a file cannot be written.
     """
+    check_extras()
     with RunLock(folder):
         for part in (folder, folder / ROWS, folder / PARENTS):
             remove_unfinished(part)

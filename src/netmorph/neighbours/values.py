@@ -21,7 +21,7 @@ class Step:
     """One change of a network's structure.
 
     Attributes:
-        kind: a name of `netmorph.neighbours.steps.STEPS`.
+        kind: `WIDTHS` of `netmorph.neighbours.steps`, or a name of its `LAYERS`.
         layer: the module behind which a layer goes, that is copied or that goes out; empty where widths change.
         widths: the new ones, by group, where these change; before: those of before, to be told.
     """

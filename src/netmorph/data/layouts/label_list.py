@@ -34,7 +34,8 @@ def find_list(root: Path) -> Path | None:
 def labels_of(path: Path, images: Sequence[str], classes: Sequence[str]) -> list[int]:
     """The class of each image, as a list tells it.
 
-    A line is an image and its class, with white space or a comma between them; what follows is ignored (Tiny
+    A line is an image and its class, with white space or a comma between them (a comma or a tab, where their names have
+    spaces); what follows is ignored (Tiny
     ImageNet's and Kaggle's lists tell boxes there). The image may lack its folder and its ending. The class is a
     name, or a number: its place among the names, from 0 (Caffe's val.txt). Lines of a class alone are for the images
     in the order of their names; they have to be names, because such lists of numbers have other orders.
@@ -48,7 +49,7 @@ def labels_of(path: Path, images: Sequence[str], classes: Sequence[str]) -> list
         DataError: a line is not to be understood or tells an unknown class, or lines and images do not belong
             together.
     """
-    lines = list(_lines(path))
+    lines = list(_lines(path, classes))
     alone = [line for line in lines if line.image is None]
     if alone and len(alone) < len(lines):
         raise DataError(f"{path} line {alone[0].number}: expected an image and its class, as on the other lines")
@@ -70,16 +71,26 @@ def labels_of(path: Path, images: Sequence[str], classes: Sequence[str]) -> list
     return [by_image[stem] for stem in stems]
 
 
-def _lines(path: Path) -> Iterator[Line]:
+def _lines(path: Path, classes: Sequence[str]) -> Iterator[Line]:
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, ValueError) as error:
         raise DataError(f"cannot read the list of labels {path}: {error}") from error
+    names = frozenset(classes)
     for number, line in enumerate(text.splitlines(), 1):
-        fields = re.split(r"[\s,]+", line.strip())
-        if not fields[0] or (number == 1 and fields[0] == "ImageId"):  # Kaggle's first line names the columns
+        line = line.strip()
+        if not line or (number == 1 and re.match(r"ImageId\b", line)):  # Kaggle's first line names the columns
             continue
-        yield Line(number, None, fields[0]) if len(fields) == 1 else Line(number, fields[0], fields[1])
+        if line in names:
+            yield Line(number, None, line)
+            continue
+        # Names may have spaces where a comma or a tab stands between them; what comes behind a class (boxes) is none.
+        image, *rest = re.split(r"[,\t]" if re.search(r"[,\t]", line) else r"\s+", line, maxsplit=1)
+        if not rest:
+            yield Line(number, None, image)
+            continue
+        told = re.split(r"[,\t]", rest[0])[0].strip()
+        yield Line(number, image.strip(), told if told in names else told.partition(" ")[0])
 
 
 def _told(path: Path, lines: Sequence[Line], classes: Sequence[str]) -> list[int]:
