@@ -380,6 +380,8 @@ class _Run:
     @property
     def _time_left(self) -> float:
         """For rounds."""
+        if self.config.budget.seconds == math.inf:
+            return math.inf
         return self.config.budget.seconds - self.seconds - self._pace.end - self._seconds_of_tuning
 
     def _room(self) -> int:
@@ -390,7 +392,8 @@ class _Run:
 
     def _too_long(self, children: Sequence[NetworkRecord]) -> bool:
         """Whether the trainings of a round would run over the time there is, by those before."""
-        if self._time_left == math.inf:
+        left = self._time_left
+        if left == math.inf:
             return False
         born = [network for network in children if network.state == State.PLANNED]
         flops = {network.id: network.training_flops for network in born}
@@ -398,7 +401,7 @@ class _Run:
         # The baselines will get as much; in the first round, for the founders, too.
         each = spent(born) + (self.networks.totals(self.lead.name).spent if children[0].round == 1 else 0)
         seconds = self._seconds_of(work, each)
-        return seconds is not None and seconds > self._time_left
+        return seconds is not None and seconds > left
 
     @property
     def _seconds_of_tuning(self) -> float:
@@ -410,8 +413,7 @@ class _Run:
 
     def _seconds_of(self, work: Sequence[tuple[int, int]], each: int) -> float | None:
         """What trainings of so many epochs and FLOPs take, and baselines beside them that have so many FLOPs each."""
-        start = self.networks[START]
-        epochs = each * len(self.records.epochs(START)) // max(1, start.training_flops)
+        epochs = each // max(1, self._planner.start_epoch)
         return self._pace.of([*work, *len(self.baselines) * [(epochs, each)]])
 
     def _left(self, number: int, share: float) -> float | None:
