@@ -73,7 +73,7 @@ def test_a_folder_with_files_is_not_written_into(tmp_path: Path) -> None:
     (tmp_path / "tour").mkdir()
     (tmp_path / "tour/mine.txt").touch()
 
-    with pytest.raises(NetmorphError, match="is not an empty folder; choose another one"):
+    with pytest.raises(NetmorphError, match="is not an empty folder; choose another folder"):
         demo.tell(written(tmp_path), tmp_path / "tour", Console(quiet=True))
 
 

@@ -14,7 +14,7 @@ from rich.text import Text
 
 from netmorph.demo.script import Chapter, read
 from netmorph.errors import NetmorphError, suggest
-from netmorph.files import write_text
+from netmorph.files import check_free, write_text
 
 # In the order in which they are told: each uses words of those before.
 CHAPTERS = ("surgery", "growth", "rank", "chains", "evolution")
@@ -43,8 +43,7 @@ def tell(told: Chapter, folder: Path, console: Console) -> None:
         NetmorphError: what a step of it raises; the folder has files that would be in its way.
         SaveError: the script cannot be written.
     """
-    if folder.exists() and any(folder.iterdir()):
-        raise NetmorphError(f"{folder} is not an empty folder; choose another one, or delete it")
+    check_free(folder, NetmorphError)
     script = folder / told.file.name
     write_text(script, told.file.read_text(encoding="utf-8"))
     began = perf_counter()

@@ -274,6 +274,12 @@ def parts_of(told: dict[str, Any]) -> tuple[DataConfig, Recipe]:
     return data_of(told), _part(Recipe, told["recipe"])
 
 
+def with_parts(kind: Callable[..., Made], told: dict[str, Any]) -> Made:
+    """A config of something other than a run, with its data and its recipe. Raises as `parts_of`."""
+    data, recipe = parts_of(told)
+    return kind(**told | {"data": data, "recipe": recipe})
+
+
 def data_of(told: dict[str, Any]) -> DataConfig:
     """Only the data. Raises as `parts_of`."""
     made: DataConfig = _part(DataConfig, told["data"])
