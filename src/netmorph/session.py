@@ -21,7 +21,7 @@ from netmorph.measure.cost import cost
 from netmorph.policy import Proposal, growing, rehearse
 from netmorph.policy.growth import check_growths
 from netmorph.policy.mutation import check_editable
-from netmorph.report.logs import OnEpoch, TensorBoardLog, csv_log, every, jsonl_log, recorded
+from netmorph.report.logs import METRICS, OnEpoch, TensorBoardLog, csv_log, every, jsonl_log, recorded
 from netmorph.report.templates import PAGE
 from netmorph.run import single
 from netmorph.run.budget import Budget
@@ -284,7 +284,7 @@ def data_and_recipe(network: str | Path) -> tuple[DataConfig, Recipe] | None:
 def _logs(folder: Path, tensorboard: bool, opened: contextlib.ExitStack) -> list[OnEpoch]:
     """What keeps the epochs of a training in its folder; `opened` closes it."""
     history, board = recorded(folder / single.CHECKPOINT), folder / "tensorboard"
-    logs: list[OnEpoch] = [csv_log(folder / "metrics.csv", history), jsonl_log(folder / "metrics.jsonl", history)]
+    logs: list[OnEpoch] = [csv_log(folder / "metrics.csv", history), jsonl_log(folder / METRICS, history)]
     if tensorboard or board.exists():
         logs.append(opened.enter_context(TensorBoardLog(board, history)))
     return logs
