@@ -9,7 +9,7 @@ import pytest
 from netmorph.files import write_text
 from netmorph.neighbours import Job, Neighbour, NeighbourError, NeighboursConfig, Row, page, train_all
 from netmorph.neighbours.rows import write_row
-from netmorph.neighbours.trainings import around, jobs_of
+from netmorph.neighbours.trainings import AROUND, around, jobs_of
 from netmorph.run.config import DataConfig
 from netmorph.train import Recipe
 from netmorph.workers import executor
@@ -116,9 +116,8 @@ def test_what_cannot_work_is_told_in_a_line(netmorph: Program, arguments: tuple[
 
 def test_nothing_inherits_from_a_training_that_failed(tmp_path: Path) -> None:
     config = NeighboursConfig("mlp", DataConfig("digits"), Recipe(), seeds=2, seed=3)
-    write_text(tmp_path / "config.json", json.dumps(asdict(config)))
     around_it = [asdict(Neighbour(number, "trade", str(number), (), 1, 1)) for number in range(2)]
-    write_text(tmp_path / "neighbours.json", json.dumps({"neighbours": around_it}))
+    write_text(tmp_path / AROUND, json.dumps({"neighbours": around_it}))
     asked: list[Job] = []
 
     def fails_at_first(job: Job) -> Row:
@@ -147,7 +146,7 @@ def test_nothing_inherits_from_a_training_that_failed(tmp_path: Path) -> None:
 
 def test_a_folder_that_was_left_before_it_began_is_told(netmorph: Program, tmp_path: Path) -> None:
     (tmp_path / "run").mkdir()
-    (tmp_path / "run" / "neighbours.json").touch()
+    (tmp_path / "run" / AROUND).touch()
     again = netmorph("neighbours", *NETWORK, *FEW, "--run", "run")
     assert again.err.startswith("Error: run is not an empty folder; choose another folder")
     assert "run holds no neighbourhood to go on with" in netmorph("neighbours", "--resume", "run").err
