@@ -13,7 +13,7 @@ from netmorph.measure.cost import cost
 from netmorph.report.summary import summary
 from netmorph.run.budget import Budget
 from netmorph.run.config import DataConfig
-from netmorph.run.names import Inheritance, Selecting
+from netmorph.run.names import Inheritance, Selecting, Stage, State
 from netmorph.run.records import Records
 from netmorph.run.rows import NetworkRecord
 from netmorph.run.store import NetworkStore, pool_with
@@ -21,9 +21,9 @@ from netmorph.search.baselines import Alone
 from netmorph.search.descent import Evolution
 from netmorph.search.evolution import evolve
 from netmorph.search.executors import far_handler, read_by
-from netmorph.search.jobs import Birth, Job, Joint, handler
+from netmorph.search.jobs import Birth, Job, Joint, Worker, handler
 from netmorph.sharing import shared
-from netmorph.sharing.files import load_pool
+from netmorph.sharing.files import load_pool, save_kept
 from netmorph.train.evaluation import evaluate
 from netmorph.workers.executor import Inline
 from netmorph.workers.outcomes import Outcome
@@ -185,6 +185,37 @@ def test_a_round_is_recorded_whole_or_not_at_all(
     go(tmp_path)
     assert told(tmp_path) == told(finished)
     assert weights(tmp_path) == weights(finished)
+
+
+def test_a_network_that_fails_is_left_behind_by_its_family(tmp_path: Path) -> None:
+    """As if it had not been born; the others train what they share with its parent."""
+    data = SHARED.data.load()
+    worker = Worker(tmp_path, SHARED, data)
+    expected: dict[int, Any] = {}
+    poisoned: list[int] = []
+
+    def poison(job: Job) -> None:
+        if isinstance(job, Joint) and not poisoned:
+            *rest, child = job.ids
+            poisoned.append(child)
+            expected.update(worker(replace(job, ids=tuple(rest))))
+            model, journal, _ = worker.store.take(child, Stage.BORN)
+            with torch.no_grad():
+                for parameter in model.parameters():
+                    parameter.fill_(torch.nan)
+            worker.store.put(child, Stage.BORN, model, journal, None)
+            save_kept(worker.store.kept(child), job.parents[0], {})
+
+    go(tmp_path, poison)
+    by_id = {network.id: network for network in evolved(tmp_path)}
+    (child,) = poisoned
+    assert by_id[child].state == State.FAILED
+    assert str(by_id[child].failure).startswith("NotFinite: the loss is nan in epoch 1, training step")
+    assert all(by_id[id].state == State.TRAINED for id in by_id if id != child)
+    assert expected
+    for id, trained in expected.items():
+        assert by_id[id].numbers == trained.history[-1].validation
+        assert by_id[id].training_flops > 0
 
 
 def test_a_family_that_fails_stays_as_it_was(tmp_path: Path) -> None:

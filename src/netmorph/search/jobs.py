@@ -29,7 +29,7 @@ from netmorph.run.config import EvolveConfig
 from netmorph.run.names import Against, Selecting, Stage
 from netmorph.run.rows import EditRecord
 from netmorph.run.store import NetworkStore
-from netmorph.sharing import Origins, born, train_together
+from netmorph.sharing import OneFailed, Origins, born, train_together
 from netmorph.sharing.files import load_kept, save_kept
 from netmorph.tasks import LOSS
 from netmorph.train.evaluation import answers, evaluate
@@ -38,6 +38,7 @@ from netmorph.train.inputs import examples, prepare, reference
 from netmorph.train.loop import train
 from netmorph.train.seeding import seeded
 from netmorph.workers.executor import Handler
+from netmorph.workers.outcomes import reason
 
 CAP_TRIES = 8
 # Samples on which the jump of an edit is measured, and training samples that a guide looks at.
@@ -155,9 +156,16 @@ class Trained:
     chosen: Epoch | None = None
 
 
+@dataclass(frozen=True)
+class Lost:
+    """Why a network of a training was left behind, while others were trained."""
+
+    reason: str
+
+
 Learning = Training | Joint
 Job = Birth | Learning
-Done = Born | Mapping[int, Trained]  # by id, each network that a training trained
+Done = Born | Mapping[int, Trained | Lost]  # by id, each network of a training
 
 
 def handler(run: Path, config: EvolveConfig) -> Handler[Job, Done]:
@@ -229,8 +237,21 @@ class Worker:
         self.store.put(job.id, Stage.TRAINED, model, journal, optimizer, self.store.base_of(*place))
         return {job.id: Trained(history, perf_counter() - started, Fraction(len(history), job.epochs), smoothed)}
 
-    def train_together(self, job: Joint) -> dict[int, Trained]:
-        """Train on what the networks share, and what each has alone, and put the pool of both on the store."""
+    def train_together(self, job: Joint) -> dict[int, Trained | Lost]:
+        """Train on what the networks share, and what each has alone, and put the pool of both on the store.
+
+        Where one fails, the others are trained from their births again, as if it had not been born: what they share
+        with it has learnt from it.
+        """
+        lost: dict[int, Trained | Lost] = {}
+        while len(lost) < len(job.ids):
+            try:
+                return lost | self._together(replace(job, ids=tuple(id for id in job.ids if id not in lost)))
+            except OneFailed as error:
+                lost[error.network] = Lost(reason(error.__cause__ or error))
+        return lost
+
+    def _together(self, job: Joint) -> dict[int, Trained]:
         started = perf_counter()
         networks = {id: self.store.take(id, Stage.BORN)[:2] for id in job.ids}
         models = {id: model for id, (model, _) in networks.items()}
