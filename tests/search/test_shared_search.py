@@ -13,7 +13,7 @@ from netmorph.measure.cost import cost
 from netmorph.report.summary import summary
 from netmorph.run.budget import Budget
 from netmorph.run.config import DataConfig
-from netmorph.run.names import Inheritance, Selecting, Stage, State
+from netmorph.run.names import Drawing, Inheritance, Selecting, Stage, State
 from netmorph.run.records import Records
 from netmorph.run.rows import NetworkRecord
 from netmorph.run.store import NetworkStore, pool_with
@@ -122,6 +122,21 @@ def _flops_of_a_sample(network: NetworkRecord, folder: Path) -> float:
     data = SHARED.data.load()
     model, *_ = NetworkStore(folder, SHARED.base(data), SHARED.recipe).take(network.id)
     return cost(model, torch.randn(2, *data.input_shape)).training_flops
+
+
+def test_survivors_are_trained_more_often_where_rank_draws(tmp_path: Path) -> None:
+    config = replace(SHARED, draw=Drawing.RANK, budget=Budget(rounds=1), founders=1)
+    with open_or_create(tmp_path) as records:
+        executor = Inline(partial(handler, tmp_path, config))
+        evolve(tmp_path, config, config.data.load(), records, executor, arms=(Evolution.of,))
+    first, *others = (network for network in evolved(tmp_path) if network.round == 1)
+    samples = [network.training_flops / _flops_of_a_sample(network, tmp_path) for network in (first, others[-1])]
+    assert not first.edits
+    assert samples[0] > samples[1]
+    with pytest.raises(netmorph.NetmorphError, match=r"draw=rank says which .* these are inherited"):
+        replace(CONFIG, draw=Drawing.RANK)
+    with pytest.raises(netmorph.NetmorphError, match=r"unknown way to draw networks 'ranked' .did you mean 'rank'"):
+        replace(SHARED, draw="ranked")
 
 
 def test_recipes_do_not_differ() -> None:

@@ -26,10 +26,10 @@ from netmorph.observe.samples import Samples
 from netmorph.policy import mutate
 from netmorph.policy.guides import Guide
 from netmorph.run.config import EvolveConfig
-from netmorph.run.names import Against, Selecting, Stage
+from netmorph.run.names import Against, Drawing, Selecting, Stage
 from netmorph.run.rows import EditRecord
 from netmorph.run.store import NetworkStore
-from netmorph.sharing import OneFailed, Origins, born, train_together
+from netmorph.sharing import Choose, OneFailed, Origins, born, by_rank, train_together, uniform
 from netmorph.sharing.files import load_kept, save_kept
 from netmorph.tasks import LOSS
 from netmorph.train.evaluation import answers, evaluate
@@ -44,6 +44,7 @@ CAP_TRIES = 8
 # Samples on which the jump of an edit is measured, and training samples that a guide looks at.
 JUDGES = 1000
 LOOKED_AT = 256
+DRAWS: Mapping[Drawing, Choose] = {Drawing.UNIFORM: uniform, Drawing.RANK: by_rank}
 
 
 @dataclass(frozen=True)
@@ -124,6 +125,7 @@ class Joint:
     """Train networks together, that share what they have in common with their parents, from their births.
 
     Attributes:
+        ids: of the networks: the best survivors' copies first, then the children of the best.
         epochs: of each network, on average: every step trains one that is drawn.
         parents: of the networks.
     """
@@ -260,7 +262,8 @@ class Worker:
         for id, (parent, kept) in shares.items():
             pool = born(pool, id, parent, kept, dict(models[id].named_parameters()))
         recipe = replace(self.config.recipe, epochs=job.epochs)
-        learnt = train_together(pool, models, self.dataset, recipe, seed=job.seed, device=self.config.device)
+        choose, device = DRAWS[self.config.draw], self.config.device
+        learnt = train_together(pool, models, self.dataset, recipe, seed=job.seed, device=device, choose=choose)
         self.store.put_pool(learnt.pool, networks)
         seconds = perf_counter() - started
         return {
