@@ -328,7 +328,7 @@ def test_every_option_of_evolve_is_in_the_config_of_the_run(
     with Records.open(folder / "runs" / "digits-2") as records:
         assert config_of(records, EvolveConfig).draw == Drawing.RANK
     refused = netmorph(*EVOLVE, "--draw", "rank")
-    assert re.match("Error: draw=rank says which network a step trains where they share their weights", refused.err)
+    assert re.match("Error: --draw rank says which network a step trains where they share their weights", refused.err)
 
 
 def test_every_optimizer_can_be_named() -> None:

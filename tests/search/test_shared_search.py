@@ -17,12 +17,13 @@ from netmorph.run.names import Drawing, Inheritance, Selecting, Stage, State
 from netmorph.run.records import Records
 from netmorph.run.rows import NetworkRecord
 from netmorph.run.store import NetworkStore, pool_with
+from netmorph.search import jobs
 from netmorph.search.baselines import Alone
 from netmorph.search.descent import Evolution
 from netmorph.search.evolution import evolve
 from netmorph.search.executors import far_handler, read_by
 from netmorph.search.jobs import Birth, Job, Joint, Worker, handler
-from netmorph.sharing import shared
+from netmorph.sharing import Pool, by_rank, shared
 from netmorph.sharing.files import load_pool, save_kept
 from netmorph.train.evaluation import evaluate
 from netmorph.workers.executor import Inline
@@ -124,15 +125,21 @@ def _flops_of_a_sample(network: NetworkRecord, folder: Path) -> float:
     return cost(model, torch.randn(2, *data.input_shape)).training_flops
 
 
-def test_survivors_are_trained_more_often_where_rank_draws(tmp_path: Path) -> None:
+def test_rank_draws_where_that_is_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`by_rank` itself is tested beside `train_together`; here: it gets the survivors' copies first."""
+    asked: list[tuple[list[int], Any]] = []
+
+    def note(pool: Pool, models: Any, *given: Any, choose: Any, **more: Any) -> None:
+        asked.append(([*models], choose))
+        raise RuntimeError("that is all")
+
+    monkeypatch.setattr(jobs, "train_together", note)
     config = replace(SHARED, draw=Drawing.RANK, budget=Budget(rounds=1), founders=1)
     with open_or_create(tmp_path) as records:
         executor = Inline(partial(handler, tmp_path, config))
         evolve(tmp_path, config, config.data.load(), records, executor, arms=(Evolution.of,))
-    first, *others = (network for network in evolved(tmp_path) if network.round == 1)
-    samples = [network.training_flops / _flops_of_a_sample(network, tmp_path) for network in (first, others[-1])]
-    assert not first.edits
-    assert samples[0] > samples[1]
+    assert asked == [([2, 3, 4], by_rank)]
+    assert evolved(tmp_path)[1].edits == ()
     with pytest.raises(netmorph.NetmorphError, match=r"draw=rank says which .* these are inherited"):
         replace(CONFIG, draw=Drawing.RANK)
     with pytest.raises(netmorph.NetmorphError, match=r"unknown way to draw networks 'ranked' .did you mean 'rank'"):
