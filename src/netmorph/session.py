@@ -29,7 +29,7 @@ from netmorph.run.config import Config, DataConfig, EvolveConfig, TrainConfig, a
 from netmorph.run.lock import RunLock
 from netmorph.run.machine import machine, versions
 from netmorph.run.names import Status
-from netmorph.run.opening import best_id, run_and_id, survivor_ids
+from netmorph.run.opening import best_id, run_and_id
 from netmorph.run.records import FILE_NAME, Records
 from netmorph.run.store import whole_file
 from netmorph.search import tuning
@@ -217,15 +217,6 @@ def best_network(folder: Path) -> Path:
         LoadError: none is trained yet.
     """
     return whole_file(folder, best_id(folder))
-
-
-def survivors(folder: Path) -> list[Path]:
-    """The files of the networks that live on in a run, the best first, for `netmorph.load`.
-
-    Raises:
-        LoadError: there are none.
-    """
-    return [whole_file(folder, id) for id in survivor_ids(folder)]
 
 
 def train(

@@ -84,8 +84,10 @@ def best_id(folder: Path) -> int:
     return found.best.id
 
 
-def survivor_ids(folder: Path) -> list[int]:
-    """The population of a run's evolution, the best first; so far, while it goes on.
+def survivors(folder: Path) -> list[Path]:
+    """The files of the networks that live on in a run's evolution, the best first, for `netmorph.load`.
+
+    While it goes on, those that live on so far.
 
     Raises:
         LoadError: there is none: nobody was selected yet, or the run is of one network.
@@ -95,7 +97,7 @@ def survivor_ids(folder: Path) -> list[int]:
         raise LoadError(
             f"the run in {folder} has no population; one of netmorph evolve has it once the founders are trained"
         )
-    return [member.id for member in found.members]
+    return [whole_file(folder, member.id) for member in found.members]
 
 
 def _found(folder: Path) -> Result | None:
