@@ -177,7 +177,8 @@ class _Run:
             with self.records.transaction():
                 self._plan(founders)
                 self._plan(self._evened(0, 0, self.networks.next_id, 0))
-        self._train_planned(0)
+        if self.records.meta("round") is None:  # what else is planned is trained where its round ends
+            self._train_planned(0)
         start = self.networks[START]
         if start.state != State.TRAINED:
             raise EvolutionError(f"the start network could not be trained: {start.failure}")
