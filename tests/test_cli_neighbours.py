@@ -53,6 +53,8 @@ def test_it_tells_whether_a_network_is_a_peak_and_goes_on_by_resume(
         "With fresh weights",
     ]
     assert all(verdict in done.out for verdict in told["verdicts"])
+    assert min(row["memory"] for row in told["rows"]) > 1e8, "PyTorch alone takes more"
+    assert min(row["processor_seconds"] for row in told["rows"]) > 0
     text = (run / "report.html").read_text()
     assert text.count("<svg") == 2
     assert "From inherited weights" in text
