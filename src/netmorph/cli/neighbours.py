@@ -96,6 +96,7 @@ def neighbours(
     window: options.Window = None,
     unit: options.Unit = None,
     stream: options.Stream = False,
+    skip_unreadable: options.SkipUnreadable = None,
     train_size: options.TrainSize = None,
     resize: options.Resize = None,
     base: BaseOption = None,

@@ -65,6 +65,7 @@ def shrink(
     window: options.Window = None,
     unit: options.Unit = None,
     stream: options.Stream = False,
+    skip_unreadable: options.SkipUnreadable = None,
     train_size: options.TrainSize = None,
     resize: options.Resize = None,
     base: BaseOption = None,

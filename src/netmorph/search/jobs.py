@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -175,6 +176,22 @@ def handler(run: Path, config: EvolveConfig) -> Handler[Job, Done]:
     return Worker(run, config, config.data.load())
 
 
+@dataclass(frozen=True)
+class _Child:
+    """A network that is being born.
+
+    Attributes:
+        optimizer: carried through the edits; what tells what it shares with its parent does likewise.
+        drawn: its parameters before the first edit.
+    """
+
+    model: nn.Module
+    journal: Journal
+    optimizer: Any
+    drawn: list[nn.Parameter]
+    edits: tuple[EditRecord, ...] = ()
+
+
 @dataclass
 class Worker:
     """Does jobs, with the data in memory."""
@@ -193,29 +210,29 @@ class Worker:
         return self.train(job) if isinstance(job, Training) else self.train_together(job)
 
     def bear(self, job: Birth) -> Born:
-        """Draw edits until the child stays within the cap; after some tries it is its parent's copy."""
-        for attempt in range(CAP_TRIES + 1 if job.generations else 1):
-            generator = np.random.default_rng([job.seed, attempt])
-            model, journal, optimizer = self._parent(job)
-            if job.shared:
-                optimizer = Origins(model)
-            drawn = list(model.parameters())
-            edits: list[EditRecord] = []
-            if job.generations and attempt < CAP_TRIES:
-                graph = self._mutate(
-                    job, generator, trace(model, examples(self.dataset, model), journal), optimizer, edits
-                )
-                journal = graph.journal
-            price = cost(model, examples(self.dataset, model, 2))
-            if self.config.max_flops is None or price.flops <= self.config.max_flops:
-                break
+        """Draw edits until the child stays within the cap; after some tries it is its parent's copy.
+
+        So in each of its generations: a walk of many would leave the cap, and begin again, most of the time.
+        """
+        child = self._begun(job)
+        price = self._price(child)
+        for generation in range(job.generations):
+            again = partial(copy.deepcopy, child) if generation else partial(self._begun, job)
+            for attempt in range(CAP_TRIES):
+                draw = np.random.default_rng([job.seed, attempt, *([generation] if generation else [])])
+                tried = self._mutated(job, draw, again())
+                cost_of_it = self._price(tried)
+                if self.config.max_flops is None or cost_of_it.flops <= self.config.max_flops:
+                    child, price = tried, cost_of_it
+                    break
         if not job.inherit:
-            redraw(model, drawn, job.seed)
-        if isinstance(optimizer, Origins) and job.parent is not None:
-            save_kept(self.store.kept(job.id), job.parent, optimizer.kept(model))
+            redraw(child.model, child.drawn, job.seed)
+        if isinstance(child.optimizer, Origins) and job.parent is not None:
+            save_kept(self.store.kept(job.id), job.parent, child.optimizer.kept(child.model))
         goes_on = job.inherit and job.parent is not None and not job.shared
-        self.store.put(job.id, Stage.BORN, model, journal, optimizer if goes_on else None, job.base)
-        return Born(price, tuple(edits), self._latency(model))
+        optimizer = child.optimizer if goes_on else None
+        self.store.put(job.id, Stage.BORN, child.model, child.journal, optimizer, job.base)
+        return Born(price, child.edits, self._latency(child.model))
 
     def train(self, job: Training) -> dict[int, Trained]:
         """Train on, and put the best epoch's network on the store."""
@@ -277,21 +294,26 @@ class Worker:
             for id, history in learnt.histories.items()
         }
 
-    def _parent(self, job: Birth) -> tuple[nn.Module, Journal, torch.optim.Optimizer]:
+    def _begun(self, job: Birth) -> _Child:
+        """The child before its first edit."""
         if job.parent is not None and job.inherit:
-            return self.store.take(job.parent)
-        with seeded(job.seed):
-            model = (job.base or self.store.base).build()
-        journal: Journal = ()
-        if job.parent is not None:
-            parent, journal, _ = self.store.take(job.parent)
-            redraw_like(parent, model, journal, job.seed)
-        return model, journal, torch.optim.SGD(model.parameters())
+            model, journal, optimizer = self.store.take(job.parent)
+        else:
+            with seeded(job.seed):
+                model, journal = (job.base or self.store.base).build(), ()
+            if job.parent is not None:
+                parent, journal, _ = self.store.take(job.parent)
+                redraw_like(parent, model, journal, job.seed)
+            optimizer = torch.optim.SGD(model.parameters())
+        return _Child(model, journal, Origins(model) if job.shared else optimizer, list(model.parameters()))
 
-    def _mutate(
-        self, job: Birth, generator: np.random.Generator, graph: Graph, optimizer: Any, edits: list[EditRecord]
-    ) -> Graph:
-        score = partial(self._score, graph.model)
+    def _price(self, child: _Child) -> Cost:
+        return cost(child.model, examples(self.dataset, child.model, 2))
+
+    def _mutated(self, job: Birth, generator: np.random.Generator, child: _Child) -> _Child:
+        """The same child, edited in place."""
+        model, edits = child.model, list(child.edits)
+        score = partial(self._score, model)
         # The score is measured where weights are inherited: that is where an edit must not move it.
         last = score() if job.inherit else 0.0
         kept = 0  # of the last edits, those that keep the outputs: they are scored together, once
@@ -308,20 +330,19 @@ class Worker:
                 edits.append(EditRecord(kind, told.layer, told.before, told.after, share, entry.error, now - last))
             last, kept = now, kept + len(made) if is_exact else 0
 
-        for _ in range(job.generations):
-            graph = mutate(
-                graph,
-                generator,
-                self.config.mutation,
-                optimizer=optimizer,
-                on_edits=note,
-                guide=job.guide,
-                samples=partial(self._samples, seed=job.seed),
-            )
+        graph = mutate(
+            trace(model, examples(self.dataset, model), child.journal),
+            generator,
+            self.config.mutation,
+            optimizer=child.optimizer,
+            on_edits=note,
+            guide=job.guide,
+            samples=partial(self._samples, seed=job.seed),
+        )
         if kept and job.inherit:
             jump = score() - last
             edits[-kept:] = [replace(edit, jump=jump) for edit in edits[-kept:]]
-        return graph
+        return replace(child, journal=graph.journal, edits=tuple(edits))
 
     def _asked(self, id: int, model: nn.Module) -> float | None:
         """Ask a trained network about each example, if that counts: put its answers on the store, and smooth."""
