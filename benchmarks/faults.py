@@ -1,6 +1,7 @@
 """One long evolution of tiny networks under random faults, beside the same one that nothing disturbs.
 
-    python -m benchmarks.faults [--faults 200] [--seed 0] [--workers 2] [--timeout 6] [--on ray] [--folder FOLDER]
+    python -m benchmarks.faults [--faults 200] [--seed 0] [--workers 2] [--timeout 6] [--on ray] [--weights shared]
+        [--folder FOLDER]
 
 Killed at random moments (SIGKILL) are workers and the driver; a full disk stops the run; a NaN, an allocation that is
 refused and a hanging job end one child each. Whoever stopped is started again. Told is what became of each kind of
@@ -32,9 +33,10 @@ from benchmarks._faulty import DOOMS, HANG, LOG, MEMORY, NAN, PLACES, TOKEN, und
 from netmorph import session
 from netmorph.run.budget import Budget
 from netmorph.run.config import DataConfig, EvolveConfig
-from netmorph.run.names import State
+from netmorph.run.names import Inheritance, State
 from netmorph.run.records import Records
 from netmorph.run.rows import NetworkRecord
+from netmorph.search.jobs import Birth
 from netmorph.train.recipe import Recipe
 
 WORKER, DRIVER, DISK = DISTURBANCES = ("kill -9 of a worker", "kill -9 of the driver", "full disk")
@@ -46,7 +48,7 @@ MOST_KILLS = 2  # of workers at the same job: the third would end it
 GONE_WITHIN = 30.0
 
 
-def config(faults: int, seed: int) -> EvolveConfig:
+def config(faults: int, seed: int, weights: Inheritance = Inheritance.INHERITED) -> EvolveConfig:
     rounds = math.ceil(NETWORKS_A_FAULT * faults / NETWORKS_A_ROUND)
     return EvolveConfig(
         data=DataConfig("digits", train_size=160),
@@ -57,6 +59,7 @@ def config(faults: int, seed: int) -> EvolveConfig:
         start_epochs=2,
         population=2,
         children=4,
+        weights=weights,
         max_flops=2e4,
         budget=Budget(rounds=rounds),
         seed=seed,
@@ -70,11 +73,14 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--timeout", type=float, default=6.0, help="seconds of a job; more on a busy machine")
     parser.add_argument("--on", choices=PLACES, default="processes")
+    parser.add_argument(
+        "--weights", type=Inheritance, choices=[*Inheritance], default=Inheritance.INHERITED, help="of children"
+    )
     parser.add_argument("--folder", type=Path)
     given = parser.parse_args(arguments)
     with tempfile.TemporaryDirectory() as temporary:
         folder = given.folder or Path(temporary)
-        asked = config(given.faults, given.seed)
+        asked = config(given.faults, given.seed, given.weights)
         whole = session.create(folder / "undisturbed", asked, "benchmarks.faults")
         began = time.perf_counter()
         session.evolve(whole, 1, lambda progress: None, on=undisturbed)
@@ -147,7 +153,7 @@ class Storm:
         lines = [line.split() for line in (self.faults / LOG).read_text().splitlines()]
         begun = defaultdict[str, set[str]](set)
         for what, _, session_of, kind, network in lines:
-            if what == "begin" and kind == "Training":
+            if what == "begin" and kind != Birth.__name__:
                 begun[session_of].add(network)
         sessions = [*begun.values()]
         self.again = [len(before & after) for before, after in pairwise(sessions)]

@@ -70,6 +70,14 @@ def evolve(
             rich_help_panel=SEARCH,
         ),
     ] = "inherited",
+    draw: Annotated[
+        str,
+        typer.Option(
+            help="With --weights shared, which network a step trains: each as often (uniform), or survivors and their "
+            "better ones more often (rank).",
+            rich_help_panel=SEARCH,
+        ),
+    ] = "uniform",
     select: Annotated[
         str,
         typer.Option(
@@ -242,7 +250,7 @@ def evolve(
     from netmorph.run.budget import Budget, duration
     from netmorph.run.config import EvolveConfig
     from netmorph.run.defaults import START_FACTOR, for_evolution
-    from netmorph.run.names import Against, Guidance, Inheritance, Selecting, named
+    from netmorph.run.names import Against, Drawing, Guidance, Inheritance, Selecting, named
     from netmorph.search.executors import parse
     from netmorph.search.forecast import shortened
     from netmorph.watch import EvolutionWatch
@@ -271,6 +279,7 @@ def evolve(
             population=population,
             children=children,
             weights=named(Inheritance, weights),
+            draw=named(Drawing, draw),
             select=named(Selecting, select),
             against=named(Against, against),
             smooth=defaults.smooth if smooth is None else smooth,

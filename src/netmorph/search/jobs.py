@@ -27,10 +27,10 @@ from netmorph.observe.samples import Samples
 from netmorph.policy import mutate
 from netmorph.policy.guides import Guide
 from netmorph.run.config import EvolveConfig
-from netmorph.run.names import Against, Selecting, Stage
+from netmorph.run.names import Against, Drawing, Selecting, Stage
 from netmorph.run.rows import EditRecord
 from netmorph.run.store import NetworkStore
-from netmorph.sharing import Origins, born, train_together
+from netmorph.sharing import Choose, OneFailed, Origins, born, by_rank, train_together, uniform
 from netmorph.sharing.files import load_kept, save_kept
 from netmorph.tasks import LOSS
 from netmorph.train.evaluation import answers, evaluate
@@ -39,11 +39,13 @@ from netmorph.train.inputs import examples, prepare, reference
 from netmorph.train.loop import train
 from netmorph.train.seeding import seeded
 from netmorph.workers.executor import Handler
+from netmorph.workers.outcomes import reason
 
 CAP_TRIES = 8
 # Samples on which the jump of an edit is measured, and training samples that a guide looks at.
 JUDGES = 1000
 LOOKED_AT = 256
+DRAWS: Mapping[Drawing, Choose] = {Drawing.UNIFORM: uniform, Drawing.RANK: by_rank}
 
 
 @dataclass(frozen=True)
@@ -124,6 +126,7 @@ class Joint:
     """Train networks together, that share what they have in common with their parents, from their births.
 
     Attributes:
+        ids: of the networks: the best survivors' copies first, then the children of the best.
         epochs: of each network, on average: every step trains one that is drawn.
         parents: of the networks.
     """
@@ -156,9 +159,16 @@ class Trained:
     chosen: Epoch | None = None
 
 
+@dataclass(frozen=True)
+class Lost:
+    """Why a network of a training was left behind, while others were trained."""
+
+    reason: str
+
+
 Learning = Training | Joint
 Job = Birth | Learning
-Done = Born | Mapping[int, Trained]  # by id, each network that a training trained
+Done = Born | Mapping[int, Trained | Lost]  # by id, each network of a training
 
 
 def handler(run: Path, config: EvolveConfig) -> Handler[Job, Done]:
@@ -246,8 +256,21 @@ class Worker:
         self.store.put(job.id, Stage.TRAINED, model, journal, optimizer, self.store.base_of(*place))
         return {job.id: Trained(history, perf_counter() - started, Fraction(len(history), job.epochs), smoothed)}
 
-    def train_together(self, job: Joint) -> dict[int, Trained]:
-        """Train on what the networks share, and what each has alone, and put the pool of both on the store."""
+    def train_together(self, job: Joint) -> dict[int, Trained | Lost]:
+        """Train on what the networks share, and what each has alone, and put the pool of both on the store.
+
+        Where one fails, the others are trained from their births again, as if it had not been born: what they share
+        with it has learnt from it.
+        """
+        lost: dict[int, Trained | Lost] = {}
+        while len(lost) < len(job.ids):
+            try:
+                return lost | self._together(replace(job, ids=tuple(id for id in job.ids if id not in lost)))
+            except OneFailed as error:
+                lost[error.network] = Lost(reason(error.__cause__ or error))
+        return lost
+
+    def _together(self, job: Joint) -> dict[int, Trained]:
         started = perf_counter()
         networks = {id: self.store.take(id, Stage.BORN)[:2] for id in job.ids}
         models = {id: model for id, (model, _) in networks.items()}
@@ -256,7 +279,8 @@ class Worker:
         for id, (parent, kept) in shares.items():
             pool = born(pool, id, parent, kept, dict(models[id].named_parameters()))
         recipe = replace(self.config.recipe, epochs=job.epochs)
-        learnt = train_together(pool, models, self.dataset, recipe, seed=job.seed, device=self.config.device)
+        choose, device = DRAWS[self.config.draw], self.config.device
+        learnt = train_together(pool, models, self.dataset, recipe, seed=job.seed, device=device, choose=choose)
         self.store.put_pool(learnt.pool, networks)
         seconds = perf_counter() - started
         return {
