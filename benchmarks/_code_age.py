@@ -1,7 +1,7 @@
 """Whether code has changed between two commits in anything that it does.
 
-Comments, docstrings, the way it is laid out, what an error says, and in which module an imported name stands are no changes;
-a file that is elsewhere is none either. All else is, a renamed variable too.
+Comments, docstrings, the layout, what an error says, and in which module an imported name stands are no changes; a file
+that is elsewhere now is none either. All else is, a renamed variable too.
 """
 
 from __future__ import annotations
@@ -9,9 +9,12 @@ from __future__ import annotations
 import ast
 import hashlib
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+
+Tree = dict[str, str]
+"""The blobs of files, by their paths."""
 
 
 class HistoryError(Exception):
@@ -27,28 +30,19 @@ class History:
     """
 
     root: Path
-    _trees: dict[str, dict[str, str]] = field(default_factory=dict)
+    _trees: dict[str, Tree] = field(default_factory=dict)
     _digests: dict[str, str] = field(default_factory=dict)
 
-    def changed(self, commit: str, parts: Sequence[str], until: str = "HEAD") -> list[str]:
-        """The files of some files and folders, as they were at a commit, that do something else now or are gone.
+    def changed(self, commit: str, parts: Sequence[str]) -> list[str]:
+        """Those of some files, and of all in some folders, that do something else now than at a commit, or are gone.
 
-        A file that came since is no change: whoever uses it is one.
+        A file that came into a folder since is no change: whoever uses it is one. The names are those of now.
 
         Raises:
-            HistoryError: there is no such commit, or nothing of that name in it or in what is there now.
+            HistoryError: there is no such commit, or no such file or folder now.
         """
-        before, now = self._files(commit, parts), self._files(until, parts)
-        for part in parts:
-            if not _under(before, [part]):
-                raise HistoryError(f"commit {commit} has no {part}")
-        moved = [path for path in before if path not in now]
-        there = {self._digest(path, blob) for path, blob in now.items()} if moved else set[str]()
-        return [
-            path
-            for path, blob in before.items()
-            if (self._digest(path, blob) not in there if path in moved else self._differ(path, blob, now[path]))
-        ]
+        before, now = self._tree(commit), self._tree("HEAD")
+        return [path for part in parts for path in self._changed(part, before, now)]
 
     def last(self, path: str) -> str:
         """The last commit that touched a file, as its hash and its date."""
@@ -59,15 +53,29 @@ class History:
         asked = ["git", "merge-base", "--is-ancestor", commit, "HEAD"]
         return subprocess.run(asked, cwd=self.root, capture_output=True, check=False).returncode == 0
 
-    def _files(self, commit: str, parts: Sequence[str]) -> dict[str, str]:
-        """The blobs of files by path."""
+    def _changed(self, part: str, before: Tree, now: Tree) -> Iterator[str]:
+        old, new = _under(before, part), _under(now, part)
+        if not new:
+            raise HistoryError(f"there is no {part}")
+        for path, blob in new.items():
+            if path in old:
+                if blob != old[path] and self._digest(path, blob) != self._digest(path, old[path]):
+                    yield path
+            elif not old and not self._is_in(before, path, blob):
+                yield path
+        yield from (path for path in old if path not in new and not self._is_in(now, path, old[path]))
+
+    def _is_in(self, tree: Tree, path: str, blob: str) -> bool:
+        """Whether a file is there in some folder, under its name."""
+        same = [other for other in tree if Path(other).name == Path(path).name]
+        return any(self._digest(other, tree[other]) == self._digest(path, blob) for other in same)
+
+    def _tree(self, commit: str) -> Tree:
+        """The blobs of all files of a commit."""
         if commit not in self._trees:
             rows = self._git("ls-tree", "-r", commit).splitlines()
             self._trees[commit] = {path: about.split()[2] for about, path in (row.split("\t") for row in rows)}
-        return _under(self._trees[commit], parts)
-
-    def _differ(self, path: str, one: str, other: str) -> bool:
-        return one != other and self._digest(path, one) != self._digest(path, other)
+        return self._trees[commit]
 
     def _digest(self, path: str, blob: str) -> str:
         if blob not in self._digests:
@@ -114,10 +122,6 @@ def _is_text(line: ast.stmt) -> bool:
     return isinstance(line, ast.Expr) and isinstance(line.value, ast.Constant)
 
 
-def _under(tree: dict[str, str], parts: Sequence[str]) -> dict[str, str]:
-    """The files of a tree that are one of some paths, or in one of them as a folder."""
-    return {
-        path: blob
-        for path, blob in tree.items()
-        if any(path == part or path.startswith(f"{part}/") for part in parts)
-    }
+def _under(tree: Tree, part: str) -> Tree:
+    """Those files of a tree that a path is, or that are in it as a folder."""
+    return {path: blob for path, blob in tree.items() if path == part or path.startswith(f"{part}/")}

@@ -10,8 +10,8 @@ A comment of HTML in a section says so, for it and the sections below it, one `n
     <!-- quoted: docs/results.md#surgery-on-strangers-models docs/shrink.md -->
     <!-- not measured: prices of the publications -->
 
-`measured` is a command, `at` the commit whose code ran and the date, `code` the files and folders that decide the result.
-`accepted`, if it is there, names a later commit up to which somebody has read the changes, and what they found.
+`measured` is a command, `at` the commit whose code ran and its date, `code` the files and folders that decide the
+result. `accepted`, if it is there, names a later commit up to which somebody has read the changes, and what they found.
 Figures that are `quoted` have to stand in one of the sections named.
 """
 
@@ -48,7 +48,7 @@ class Figure:
 
 @dataclass(frozen=True)
 class Trace:
-    """Where figures come from: `kind` is one of `KINDS`, `value` what stands behind it, `more` the lines that follow."""
+    """Where figures come from: `kind` is one of `KINDS`, `value` what is behind it, `more` the lines that follow."""
 
     line: int
     kind: str
@@ -125,14 +125,14 @@ def _lines(text: str) -> Iterator[tuple[int, str, bool]]:
     before = ""
     for number, line in enumerate(text.splitlines(), 1):
         fence = line.lstrip().startswith("```")
-        indented = line.startswith("    ") and (indented or not before.strip()) or (indented and not line.strip())
+        indented = (line.startswith("    ") and (indented or not before.strip())) or (indented and not line.strip())
         yield number, line, fenced or fence or indented
         fenced ^= fence
         before = line
 
 
 def _figures(line: str) -> list[str]:
-    """The numbers of a line that somebody must have measured: cells that begin with one; shares, times and ratios in prose."""
+    """The numbers of a line that somebody must have measured: shares, times, ratios, and cells that begin with one."""
     plain = NO_FIGURES.sub("", line)
     found = [match[1] for match in FIGURE.finditer(plain)]
     if plain.startswith("|"):
@@ -146,9 +146,9 @@ def _trace(document: str, line: int, text: str) -> Trace:
     (kind, value), *rest = [part.split(": ", 1) for part in map(str.strip, text.strip().splitlines())]
     if any(len(part) != 2 for part in rest):
         raise TraceError(f"{where}each line of a trace is `name: value`")
-    more = {name: told for name, told in rest}
+    more = dict(rest)
     if not FIELDS[kind] <= more.keys() or not more.keys() <= FIELDS[kind] | {"accepted"}:
-        raise TraceError(f"{where}{kind} has the lines {sorted(FIELDS[kind]) or 'of its own alone'}, not {sorted(more)}")
+        raise TraceError(f"{where}{kind} has the further lines {sorted(FIELDS[kind])}, not {sorted(more)}")
     return Trace(line, kind, value, more)
 
 

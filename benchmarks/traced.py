@@ -2,9 +2,9 @@
 
     python -m benchmarks.traced [DOCUMENT ...] [--sections]
 
-Reads README.md and docs/*.md, or those named, and the history. What a trace looks like is in `benchmarks/_traces.py`, what
-counts as a change of code in `benchmarks/_code_age.py`. Ends with status 1 where a figure has no trace, is not where it is
-said to be quoted from, or is older than its code.
+Reads README.md and docs/*.md, or those named, and the history. What a trace looks like is in `benchmarks/_traces.py`,
+what counts as a change of code in `benchmarks/_code_age.py`. Ends with status 1 where a figure has no trace, is not
+where it is said to be quoted from, or is older than its code.
 """
 
 from __future__ import annotations
@@ -36,9 +36,8 @@ def main(arguments: list[str] | None = None) -> None:
     if given.sections:
         print(*listed(asked), sep="\n")
     print(*missing, *old, sep="\n")
-    figures = sum(len(section.figures) for section in asked)
-    traces = sum(len(section.traces) for section in asked)
-    print(f"{figures} figures, {traces} traces; {len(missing)} sections without, {len(old)} traces older than their code")
+    figures, traces = sum(len(each.figures) for each in asked), sum(len(each.traces) for each in asked)
+    print(f"{figures} figures, {traces} traces: {len(old)} older than their code; {len(missing)} sections without")
     sys.exit(bool(missing or old))
 
 
@@ -87,8 +86,8 @@ def listed(asked: list[Section]) -> Iterator[str]:
     """Each section that tells figures, with what traces them."""
     for section in asked:
         if section.figures:
-            traces = ", ".join(f"{trace.kind}: {trace.value}" for trace in section.covering())
-            yield f"{section.document}:{section.line}: {section.title}: {len(section.figures)} figures; {traces or 'no trace'}"
+            traces = ", ".join(f"{trace.kind}: {trace.value}" for trace in section.covering()) or "no trace"
+            yield f"{section.document}:{section.line}: {section.title}: {len(section.figures)} figures, {traces}"
 
 
 if __name__ == "__main__":
