@@ -62,7 +62,7 @@ def plant(source: str, place: int) -> Mutant:
 
 
 def drawn(source: str, number: int, seed: str) -> list[int]:
-    """Which faults are tried: so many at random, in order; those of a smaller number are among those of a larger one."""
+    """Which faults are tried: at random, in order; those of a smaller number are among those of a larger one."""
     places = list(range(count(source)))
     random.Random(seed).shuffle(places)
     return sorted(places[:number])
