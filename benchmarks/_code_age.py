@@ -1,7 +1,7 @@
 """Whether code has changed between two commits in anything that it does.
 
-Comments, docstrings, the layout, what an error says, and in which module an imported name stands are no changes; a file
-that is elsewhere now is none either. All else is, a renamed variable too.
+Comments, docstrings, the layout, what an error says, types of arguments and from where a name is imported are no changes;
+a file that is elsewhere now is none either. All else is, a renamed variable too.
 """
 
 from __future__ import annotations
@@ -103,23 +103,25 @@ def does(source: str) -> str:
 class _Plain(ast.NodeTransformer):
     """Takes out what changes no result."""
 
-    def visit_ImportFrom(self, node: ast.ImportFrom) -> ast.AST:
-        names = sorted(node.names, key=lambda alias: alias.name)
-        return ast.ImportFrom(module="", names=names, level=0)
-
     def visit_Raise(self, node: ast.Raise) -> ast.AST:
         error = node.exc.func if isinstance(node.exc, ast.Call) else node.exc
         return ast.Raise(exc=error, cause=None)
 
+    def visit_arg(self, node: ast.arg) -> ast.AST:
+        return ast.arg(node.arg)
+
     def generic_visit(self, node: ast.AST) -> ast.AST:
-        body = getattr(node, "body", None)
-        if isinstance(body, list):
-            node.body = [line for line in body if not _is_text(line)]  # type: ignore[attr-defined]
+        if isinstance(node, ast.FunctionDef):
+            node.returns = None
+        match node:
+            case ast.Module(body=body) | ast.ClassDef(body=body) | ast.FunctionDef(body=body):
+                body[:] = [line for line in body if not _is_silent(line)]
         return super().generic_visit(node)
 
 
-def _is_text(line: ast.stmt) -> bool:
-    return isinstance(line, ast.Expr) and isinstance(line.value, ast.Constant)
+def _is_silent(line: ast.stmt) -> bool:
+    is_text = isinstance(line, ast.Expr) and isinstance(line.value, ast.Constant)
+    return is_text or isinstance(line, ast.Import | ast.ImportFrom)
 
 
 def _under(tree: Tree, part: str) -> Tree:
