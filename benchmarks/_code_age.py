@@ -1,7 +1,7 @@
 """Whether code has changed between two commits in anything that it does.
 
-Comments, docstrings, the layout, what an error says, types of arguments and from where a name is imported are no changes;
-a file that is elsewhere now is none either. All else is, a renamed variable too.
+Comments, docstrings, the layout, what an error says, types of arguments and from where a name is imported are no
+changes; a file that is elsewhere now is none either. All else is, a renamed variable too.
 """
 
 from __future__ import annotations
