@@ -33,12 +33,13 @@ from netmorph.chain.journal import Journal
 from netmorph.chain.learnt import KEPT
 from netmorph.chain.lessons import in_turn, looking, seen_in
 from netmorph.data import Dataset
-from netmorph.errors import require, suggest
+from netmorph.errors import require, require_all, suggest
 from netmorph.export import write_code
-from netmorph.files import atomic_write, write_text
+from netmorph.files import atomic_write, check_free, write_text
 from netmorph.graph import trace
 from netmorph.report.chaining import write_page
 from netmorph.report.searched import Learning, Searched
+from netmorph.report.templates import PAGE
 from netmorph.run.config import DataConfig, begun_with, data_of
 from netmorph.run.lock import RunLock
 from netmorph.run.machine import machine, versions
@@ -170,13 +171,12 @@ def create(folder: Path, config: ChainConfig, dataset: Dataset) -> ChainConfig:
     Raises:
         NetmorphError: they do not, or the folder is not free.
     """
-    check_free(folder)
+    check_free(folder, ChainError, CONFIG)
     names = ((config.agent, AGENTS), (config.reward, REWARDS), (config.state, STATES), (config.learn, MODES))
     for name, known in names:
         if name not in known:
             raise ChainError(f"{name!r} is none of {', '.join(known)}{suggest(name, known)}")
-    for package in ("matplotlib", "jinja2"):  # before minutes of searching, not after
-        require(package, "report")
+    require_all(PAGE)
     if config.agent == "ppo":
         require("sb3_contrib", "chain")
     entries = tuple(entry.id for entry in Bank(config.bank).entries())
@@ -190,17 +190,6 @@ def create(folder: Path, config: ChainConfig, dataset: Dataset) -> ChainConfig:
     problem_of(found, dataset)  # says what does not fit
     write_text(folder / CONFIG, json.dumps(asdict(found), indent=2))
     return found
-
-
-def check_free(folder: Path) -> None:
-    """Refuse a folder that holds something.
-
-    Raises:
-        ChainError: it does.
-    """
-    if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
-        resume = f"go on with --resume {folder}, or " if (folder / CONFIG).exists() else ""
-        raise ChainError(f"{folder} is not an empty folder; {resume}choose another folder")
 
 
 def problem_of(config: ChainConfig, dataset: Dataset) -> DetachedLayers:

@@ -9,10 +9,10 @@ from typing import Any
 
 from netmorph.chain import ChainError, Kept
 from netmorph.chain.learnt import KEPT
-from netmorph.chaining import NETWORK, RESULT, ChainConfig, check_free
+from netmorph.chaining import NETWORK, RESULT, ChainConfig
 from netmorph.data import DataError, Dataset
 from netmorph.export import write_code
-from netmorph.files import write_text
+from netmorph.files import check_free, write_text
 from netmorph.graph import trace
 from netmorph.run.config import DataConfig, begun_with, data_of
 from netmorph.run.machine import machine, versions
@@ -137,7 +137,7 @@ def extend(run: Path, data: DataConfig, dataset: Dataset, folder: Path) -> Exten
             free.
         SolveError, SaveError: see `Kept.extended`, `Kept.save`.
     """
-    check_free(folder)
+    check_free(folder, ChainError)
     kept, before = Kept.load(run / KEPT), _sources(run)
     source = Source(data.absolute(), dataset.fingerprint)
     if source.fingerprint in [one.fingerprint for one in before]:  # in another split, test samples would be learnt

@@ -14,15 +14,16 @@ from torch import nn
 
 from netmorph.data import Dataset
 from netmorph.edit.journal import Base, save
-from netmorph.errors import NetmorphError, require, suggest
-from netmorph.files import write_text
+from netmorph.errors import NetmorphError, require_all, suggest
+from netmorph.files import check_free, write_text
 from netmorph.graph import Graph
 from netmorph.measure import SPECTRAL
 from netmorph.measure.cost import cost
 from netmorph.measure.timing import latency as seconds_of
 from netmorph.observe.samples import Samples
 from netmorph.report.shrinking import Measured, write_page
-from netmorph.run.config import DataConfig, begun_with, parts_of
+from netmorph.report.templates import PAGE
+from netmorph.run.config import DataConfig, begun_with, with_parts
 from netmorph.run.lock import RunLock
 from netmorph.run.machine import machine, versions
 from netmorph.scores import Score, contribution, magnitude
@@ -41,11 +42,10 @@ from netmorph.shrink import (
     shrink,
     to_cost,
 )
-from netmorph.train.checks import check_data, check_head, check_output, check_recipe
+from netmorph.train.checks import check_training
 from netmorph.train.evaluation import evaluate
 from netmorph.train.history import Epoch
 from netmorph.train.inputs import examples
-from netmorph.train.parallel import ONE_PROCESS
 from netmorph.train.recipe import Recipe
 
 CONFIG, RESULT, NETWORK = "shrink.json", "result.json", "network.safetensors"
@@ -149,11 +149,7 @@ class ShrinkConfig:
             ShrinkError: there is none, or it is damaged.
         """
 
-        def made(told: dict[str, Any]) -> ShrinkConfig:
-            data, recipe = parts_of(told)
-            return ShrinkConfig(**told | {"data": data, "recipe": recipe})
-
-        return begun_with(folder / CONFIG, made, "shrinking", ShrinkError)
+        return begun_with(folder / CONFIG, partial(with_parts, ShrinkConfig), "shrinking", ShrinkError)
 
 
 def create(folder: Path, config: ShrinkConfig, graph: Graph, dataset: Dataset) -> Path:
@@ -162,14 +158,9 @@ def create(folder: Path, config: ShrinkConfig, graph: Graph, dataset: Dataset) -
     Raises:
         NetmorphError: they do not, a group is not there, the target cannot be reached, or the folder is not free.
     """
-    if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
-        raise ShrinkError(f"{folder} is not an empty folder; go on with --resume {folder}, or choose another folder")
-    for package in ("matplotlib", "jinja2"):  # before hours of training, not after
-        require(package, "report")
-    check_data(dataset)
-    check_recipe(config.recipe, dataset, ONE_PROCESS)
-    check_output(graph.model, dataset, config.recipe)
-    check_head(graph.model, dataset)
+    check_free(folder, ShrinkError, CONFIG)
+    require_all(PAGE)
+    check_training(graph.model, dataset, config.recipe)
     if not graph.editable():
         raise ShrinkError("there is nothing to shrink: no group of channels may change. netmorph groups tells why")
     for name in config.own:

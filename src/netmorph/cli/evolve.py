@@ -242,8 +242,7 @@ def evolve(
     from netmorph.run.budget import Budget, duration
     from netmorph.run.config import EvolveConfig
     from netmorph.run.defaults import START_FACTOR, for_evolution
-    from netmorph.run.names import against as weighed_against
-    from netmorph.run.names import guidance, inheritance, selecting
+    from netmorph.run.names import Against, Guidance, Inheritance, Selecting, named
     from netmorph.search.executors import parse
     from netmorph.search.forecast import shortened
     from netmorph.watch import EvolutionWatch
@@ -271,13 +270,13 @@ def evolve(
             start_patience=max(FEWEST_WAITED, most // WAITED) if start_epochs is None else None,
             population=population,
             children=children,
-            weights=inheritance(weights),
-            select=selecting(select),
-            against=weighed_against(against),
+            weights=named(Inheritance, weights),
+            select=named(Selecting, select),
+            against=named(Against, against),
             smooth=defaults.smooth if smooth is None else smooth,
             max_age=max_age,
             mutation=mutation,
-            guide=guidance(guide),
+            guide=named(Guidance, guide),
             mutate_recipe=mutate_recipe,
             tune=tune,
             max_flops=max_flops,

@@ -82,14 +82,14 @@ def study(
       netmorph ranks study --resume runs/ranks-mnist-1
     """
     from netmorph.cores import own_cores
-    from netmorph.errors import require
+    from netmorph.errors import require_all
     from netmorph.ranks import StudyConfig, config_of, study, write
+    from netmorph.report.templates import PAGE
     from netmorph.run.config import DataConfig
     from netmorph.session import free_folder
     from netmorph.workers.threads import set_threads
 
-    for module, extra in (("matplotlib", "report"), ("jinja2", "report"), ("sklearn.cluster", "data")):
-        require(module, extra)  # before hours of training, not after
+    require_all(PAGE | {"sklearn.cluster": "data"})
     if resume is not None:
         options.refuse_others(context, {"resume", "threads"})
         config, folder = config_of(resume), resume
