@@ -34,6 +34,7 @@ from typing import NoReturn
 import pytest
 
 from benchmarks._mutations import count, drawn, plant
+from benchmarks._records import read_records
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "src" / "netmorph"
@@ -120,7 +121,7 @@ def main(arguments: list[str] | None = None, tried: Mapping[str, Tried] = TRIED,
     for module in FIRST:
         importlib.import_module(module)
     given.output.parent.mkdir(parents=True, exist_ok=True)
-    known = {outcome.mutant: outcome for outcome in read(given.output)}
+    known = {outcome.mutant: outcome for outcome in (Outcome(**row) for row in read_records(given.output))}
     outcomes = []
     for file in (names[name] for name in given.only):
         asked = replace(tried[file], number=math.ceil(given.share * tried[file].number))
@@ -131,11 +132,6 @@ def main(arguments: list[str] | None = None, tried: Mapping[str, Tried] = TRIED,
                     log.write(json.dumps(asdict(outcome)) + "\n")
     print(table(outcomes, package))
     print(*(f"\n{each.file}:{each.line}\n{each.diff}" for each in outcomes if each.by is None), sep="\n")
-
-
-def read(path: Path) -> list[Outcome]:
-    """What earlier runs have found."""
-    return [Outcome(**json.loads(line)) for line in path.read_text().splitlines()] if path.exists() else []
 
 
 def judged(file: str, path: Path, tried: Tried, seed: int, known: Mapping[str, Outcome]) -> Iterator[Outcome]:

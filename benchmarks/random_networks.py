@@ -34,6 +34,8 @@ from hypothesis import strategies as st
 from hypothesis.errors import HypothesisException
 from torch import Tensor, nn
 
+from benchmarks._records import read_records
+
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.append(str(ROOT / "tests" / "contract"))
 
@@ -86,7 +88,7 @@ def run(wanted: int, base: int, workers: int, output: Path) -> list[Tried]:
     """Batch after batch, each one's rows at once, until so many edits have been tried."""
     output = output.with_stem(f"{output.stem}-{base}")
     output.parent.mkdir(parents=True, exist_ok=True)
-    tried = [Tried(**json.loads(line)) for line in output.read_text().splitlines()] if output.exists() else []
+    tried = [Tried(**row) for row in read_records(output)]
     done = {int(one.number.split(":")[0]) for one in tried}
     began, before = time.monotonic(), _count(tried)
     with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn")) as pool:
