@@ -100,7 +100,7 @@ def run(wanted: int, base: int, workers: int, output: Path) -> list[Tried]:
                 tried += rows
                 for row in filter(failed, rows):
                     print(f"{row.number} {row.edit}, {', '.join(row.parts)}: {row.became}", flush=True)
-            left = (time.monotonic() - began) / (_count(tried) - before + 1) * (wanted - _count(tried)) / 60
+            left = max(0, wanted - _count(tried)) * (time.monotonic() - began) / (_count(tried) - before + 1) / 60
             print(f"{_count(tried)} of {wanted}, about {left:.0f} min left", file=sys.stderr, flush=True)
     return tried
 
