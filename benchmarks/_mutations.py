@@ -72,15 +72,16 @@ class _Planting(ast.NodeTransformer):
     """Counts faults on its way through a program, and plants that which is wanted."""
 
     def __init__(self, wanted: int) -> None:
-        self.wanted, self.met, self.line = wanted, 0, 0
+        self.wanted, self.met, self.line = wanted, 0, 1
 
     def visit(self, node: ast.AST) -> ast.AST:
         if isinstance(node, SPARED) or _is_text(node):
             return node
+        if self.met <= self.wanted:
+            self.line = getattr(node, "lineno", self.line)  # clauses of comprehensions have none of their own
         for fault in _faults(node):
             self.met += 1
             if self.met - 1 == self.wanted:
-                self.line = getattr(node, "lineno", 0)
                 return ast.copy_location(fault, node)
         if isinstance(node, ast.Raise):
             return node
