@@ -164,8 +164,8 @@ def table(storm: Storm, looks: Sequence[Look], lost: Sequence[int], unread: Sequ
         ("processes that outlived their driver", storm.left),
     ]
     lines = ["| | |", "|---|---|", *(f"| {what} | {number} |" for what, number in rows), ""]
-    size = max(1, len(looks) // PARTS)
-    parts = [looks[at : at + size] for at in range(0, size * min(PARTS, len(looks)), size)]
+    count = min(PARTS, len(looks))
+    parts = [looks[len(looks) * part // count : len(looks) * (part + 1) // count] for part in range(count)]
     lines += [
         f"| median of a quarter | {' | '.join(map(str, range(1, len(parts) + 1)))} |",
         "|---" * (len(parts) + 1) + "|",
