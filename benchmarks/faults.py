@@ -141,14 +141,14 @@ class Storm:
     def rage(self) -> None:
         """Until the run is finished."""
         moments = sorted(self.draw.uniform(0.02, 0.95) * self.networks for _ in self.waiting)
-        driver = self._driver()
+        driver = self.start()
         for disturbance, moment in zip(self.waiting, moments, strict=True):
             while driver.poll() is None and self._ended() < moment:
                 time.sleep(0.1)
             time.sleep(self.draw.uniform(0, 0.5))
             if driver.poll() is not None:
                 break
-            driver = {WORKER: self._kill_worker, DRIVER: self._kill_driver, DISK: self._fill_disk}[disturbance](driver)
+            driver = self.disturb(driver, disturbance)
         self._check(driver, finished=True)
         lines = [line.split() for line in (self.faults / LOG).read_text().splitlines()]
         begun = defaultdict[str, set[str]](set)
@@ -158,7 +158,11 @@ class Storm:
         sessions = [*begun.values()]
         self.again = [len(before & after) for before, after in pairwise(sessions)]
 
-    def _driver(self) -> subprocess.Popen[str]:
+    def disturb(self, driver: subprocess.Popen[str], disturbance: str) -> subprocess.Popen[str]:
+        """Let a disturbance come; the driver that goes on afterwards."""
+        return {WORKER: self._kill_worker, DRIVER: self._kill_driver, DISK: self._fill_disk}[disturbance](driver)
+
+    def start(self) -> subprocess.Popen[str]:
         self.drivers += 1
         arguments = [str(self.folder), str(self.faults), str(self.workers), str(self.timeout), self.place]
         return subprocess.Popen(
@@ -185,30 +189,31 @@ class Storm:
         driver.kill()
         driver.communicate()
         self.done[DRIVER] += 1
-        self._wait_until_gone()
-        return self._driver()
+        self.wait_until_gone()
+        return self.start()
 
     def _fill_disk(self, driver: subprocess.Popen[str]) -> subprocess.Popen[str]:
         (self.faults / TOKEN).touch()
         self._check(driver, finished=False)
         self.done[DISK] += 1
-        return self._driver()
+        return self.start()
 
     def _check(self, driver: subprocess.Popen[str], *, finished: bool) -> None:
         _, errors = driver.communicate()
         if finished != (driver.returncode == 0) or (not finished and "SaveError: could not write" not in errors):
             raise RuntimeError(f"a driver ended with {driver.returncode}:\n{errors}")
-        self._wait_until_gone()
+        self.wait_until_gone()
 
-    def _wait_until_gone(self) -> None:
+    def wait_until_gone(self) -> None:
+        """Without a driver none of its processes should live for long; those that do are counted and killed."""
         end = time.monotonic() + GONE_WITHIN
-        while (left := self._processes()) and time.monotonic() < end:
+        while (left := self.processes()) and time.monotonic() < end:
             time.sleep(0.05)
         self.left += len(left)
         for process in left:
             process.kill()
 
-    def _processes(self) -> list[psutil.Process]:
+    def processes(self) -> list[psutil.Process]:
         """All of this run that live."""
         return [process for process in psutil.process_iter() if _environment(process).get(MARK) == self._mark]
 
