@@ -3,6 +3,7 @@
 import json
 import math
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -107,7 +108,7 @@ def steps(folder: Path, count: int) -> dict[str, int]:
     with Records.resume(folder) as records:
         for name, ask in store.questions(records, count).items():
             taken: list[None] = []
-            records._connection.set_progress_handler(lambda taken=taken: taken.append(None), 1)
+            records._connection.set_progress_handler(partial(taken.append, None), 1)
             ask()
             found[name] = len(taken)
         records._connection.set_progress_handler(None, 1)

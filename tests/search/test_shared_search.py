@@ -220,7 +220,7 @@ def test_a_network_that_fails_is_left_behind_by_its_family(tmp_path: Path) -> No
         if isinstance(job, Joint) and not poisoned:
             *rest, child = job.ids
             poisoned.append(child)
-            expected.update(worker(replace(job, ids=tuple(rest))))
+            expected.update(worker.train_together(replace(job, ids=tuple(rest))))
             model, journal, _ = worker.store.take(child, Stage.BORN)
             with torch.no_grad():
                 for parameter in model.parameters():
