@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from fractions import Fraction
 from functools import cached_property, partial
@@ -214,17 +214,12 @@ class Worker:
 
         So in each of its generations: a walk of many would leave the cap, and begin again, most of the time.
         """
-        child = self._begun(job)
-        price = self._price(child)
+        made: tuple[_Child, Cost] | None = None
+        again: Callable[[], _Child] = partial(self._begun, job)
         for generation in range(job.generations):
-            again = partial(copy.deepcopy, child) if generation else partial(self._begun, job)
-            for attempt in range(CAP_TRIES):
-                draw = np.random.default_rng([job.seed, attempt, *([generation] if generation else [])])
-                tried = self._mutated(job, draw, again())
-                cost_of_it = self._price(tried)
-                if self.config.max_flops is None or cost_of_it.flops <= self.config.max_flops:
-                    child, price = tried, cost_of_it
-                    break
+            if (found := self._fitting(job, generation, again)) is not None:
+                made, again = found, partial(copy.deepcopy, found[0])
+        child, price = made or self._priced(again())
         if not job.inherit:
             redraw(child.model, child.drawn, job.seed)
         if isinstance(child.optimizer, Origins) and job.parent is not None:
@@ -307,8 +302,17 @@ class Worker:
             optimizer = torch.optim.SGD(model.parameters())
         return _Child(model, journal, Origins(model) if job.shared else optimizer, list(model.parameters()))
 
-    def _price(self, child: _Child) -> Cost:
-        return cost(child.model, examples(self.dataset, child.model, 2))
+    def _fitting(self, job: Birth, generation: int, again: Callable[[], _Child]) -> tuple[_Child, Cost] | None:
+        """The child after a generation's edits, within the cap, and what it costs; None after some tries."""
+        for attempt in range(CAP_TRIES):
+            generator = np.random.default_rng([job.seed, attempt, generation])
+            found = self._priced(self._mutated(job, generator, again()))
+            if self.config.max_flops is None or found[1].flops <= self.config.max_flops:
+                return found
+        return None
+
+    def _priced(self, child: _Child) -> tuple[_Child, Cost]:
+        return child, cost(child.model, examples(self.dataset, child.model, 2))
 
     def _mutated(self, job: Birth, generator: np.random.Generator, child: _Child) -> _Child:
         """The same child, edited in place."""
