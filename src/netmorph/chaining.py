@@ -28,8 +28,9 @@ from netmorph.chain import (
     lineage,
     search,
 )
-from netmorph.chain.gradients import as_tensors
-from netmorph.chain.journal import Journal
+from netmorph.chain.features import Counts
+from netmorph.chain.gradients import Told, as_tensors
+from netmorph.chain.journal import Journal, read_records
 from netmorph.chain.learnt import KEPT
 from netmorph.chain.lessons import in_turn, looking, seen_in
 from netmorph.data import Dataset
@@ -37,18 +38,19 @@ from netmorph.errors import require, suggest
 from netmorph.export import write_code
 from netmorph.files import atomic_write, write_text
 from netmorph.graph import trace
-from netmorph.report.chaining import write_page
+from netmorph.report.chaining import page
+from netmorph.report.plain_page import Page
 from netmorph.report.searched import Learning, Searched
-from netmorph.run.config import DataConfig, begun_with, data_of
+from netmorph.run.config import DataConfig, data_of
+from netmorph.run.folders import FIGURES, REPORT, RESULT, Kind, begin, check_free, config_of, result_of
 from netmorph.run.lock import RunLock
-from netmorph.run.machine import machine, versions
 from netmorph.showing import Shows, View
 from netmorph.tensor_files import write_sealed
 from netmorph.train.evaluation import evaluate
 from netmorph.train.inputs import examples
 from netmorph.wording import flops_text
 
-CONFIG, RESULT, NETWORK = "chain.json", "result.json", "network.py"
+NETWORK = "network.py"
 GRADIENTS = "gradients.safetensors"
 SHOWN = 8  # good chains whose gradients are kept by index
 RANDOM = "random"
@@ -118,7 +120,7 @@ class ChainConfig:
         def made(told: dict[str, Any]) -> ChainConfig:
             return ChainConfig(**told | {"data": data_of(told), "entries": tuple(told["entries"])})
 
-        return begun_with(folder / CONFIG, made, "search", ChainError)
+        return config_of(folder, Kind.CHAIN, made, ChainError)
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -161,7 +163,7 @@ class Finished(Shows):
         )
 
 
-def create(folder: Path, config: ChainConfig, dataset: Dataset) -> ChainConfig:
+def create(folder: Path, config: ChainConfig, dataset: Dataset, command: str = "") -> ChainConfig:
     """Start the folder of a search, once bank, data and names are known to work together.
 
     Returns:
@@ -171,10 +173,7 @@ def create(folder: Path, config: ChainConfig, dataset: Dataset) -> ChainConfig:
         NetmorphError: they do not, or the folder is not free.
     """
     check_free(folder)
-    names = ((config.agent, AGENTS), (config.reward, REWARDS), (config.state, STATES), (config.learn, MODES))
-    for name, known in names:
-        if name not in known:
-            raise ChainError(f"{name!r} is none of {', '.join(known)}{suggest(name, known)}")
+    check_names(config)
     for package in ("matplotlib", "jinja2"):  # before minutes of searching, not after
         require(package, "report")
     if config.agent == "ppo":
@@ -188,19 +187,25 @@ def create(folder: Path, config: ChainConfig, dataset: Dataset) -> ChainConfig:
         fingerprint=dataset.fingerprint,
     )
     problem_of(found, dataset)  # says what does not fit
-    write_text(folder / CONFIG, json.dumps(asdict(found), indent=2))
+    begin(folder, Kind.CHAIN, asdict(found), command)
     return found
 
 
-def check_free(folder: Path) -> None:
-    """Refuse a folder that holds something.
+def check_names(config: ChainConfig) -> None:
+    """Refuse names that are unknown.
 
     Raises:
-        ChainError: it does.
+        ChainError: one is.
     """
-    if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
-        resume = f"go on with --resume {folder}, or " if (folder / CONFIG).exists() else ""
-        raise ChainError(f"{folder} is not an empty folder; {resume}choose another folder")
+    names = ((config.agent, AGENTS), (config.reward, REWARDS), (config.state, STATES), (config.learn, MODES))
+    for name, known in names:
+        if name not in known:
+            raise ChainError(f"{name!r} is none of {', '.join(known)}{suggest(name, known)}")
+
+
+def left(folder: Path, config: ChainConfig, agent: str) -> int:
+    """How many chains an agent may still judge. Raises as `read_records`."""
+    return config.budget - len(read_records(folder / f"{agent}.jsonl"))
 
 
 def problem_of(config: ChainConfig, dataset: Dataset) -> DetachedLayers:
@@ -269,10 +274,38 @@ def run(
         write_code(trace(network, examples(dataset, network, 2)), code)
         # Moments are of features that are no more, once layers or stitches have learnt.
         not_kept = _kept(folder / KEPT, network, dataset, None if learning else learnt)
-        _write_result(folder / RESULT, config.learn, searched, links, learning, test)
         told = Learning(config.learn, learning, test, {place: one.told for place, one in seen.items()})
-        page = write_page(folder, f"A chain for {dataset.name}", searched, links, problem.entries, config.price, told)
-    return Finished(best, links, network, test, learning, tuple(searched), code, page, not_kept)
+        title = f"A chain for {dataset.name}"
+        _write_result(folder / RESULT, title, searched, links, told, not_kept)
+        made = page_of(folder)
+        made.save_pictures(folder / FIGURES)
+        written = made.write(folder / REPORT)
+    return Finished(best, links, network, test, learning, tuple(searched), code, written, not_kept)
+
+
+def page_of(folder: Path) -> Page:
+    """The page of a search that is finished, from its folder and its bank.
+
+    Raises:
+        ChainError: it is not finished, or a file is damaged.
+        BankError: the bank is gone.
+    """
+    config, told = ChainConfig.read(folder), result_of(folder)
+    if told is None:
+        raise ChainError(f"the search in {folder} is not finished; go on with netmorph chain --resume {folder}")
+    worth, searched = cheap(config.price), []
+    for agent, one in told["searches"].items():
+        records = tuple(read_records(folder / f"{agent}.jsonl"))
+        worths, best = tuple(worth(record.outcome) for record in records), Record.from_json(one["best"])
+        searched.append(Searched(agent, records, worths, best, one["test_accuracy"], Counts(**one["cache"])))
+    links = tuple(Link(**link) for link in told["lineage"])
+    gradients = {(one["id"], one["place"]): Told(**one["told"]) for one in told["gradients"]}
+    learning = Learning(told["learn"], told["learning_flops"], told["test_accuracy"], gradients)
+    entries = {entry.id: entry for entry in Bank(config.bank).entries()}
+    made = page(told["title"], searched, links, entries, config.price, learning)
+    if told["not_kept"] is None:
+        return made
+    return replace(made, paragraphs=[*made.paragraphs, f"Classes cannot be added to it: {told['not_kept']}"])
 
 
 def _searched(
@@ -322,14 +355,23 @@ def _entries(bank: Bank, ids: tuple[str, ...]) -> tuple[Entry, ...]:
 
 
 def _write_result(
-    path: Path, learn: str, searched: list[Searched], links: tuple[Link, ...], learning: int, test: float
+    path: Path,
+    title: str,
+    searched: list[Searched],
+    links: tuple[Link, ...],
+    learning: Learning,
+    not_kept: str | None,
 ) -> None:
     told = {
+        "title": title,
         "chain": asdict(searched[0].best.chain),
         "lineage": [link.as_json() for link in links],
-        "learn": learn,
-        "learning_flops": learning,
-        "test_accuracy": test,
+        "learn": learning.mode,
+        "learning_flops": learning.flops,
+        "test_accuracy": learning.test,
+        "gradients": [
+            {"id": id, "place": place, "told": one._asdict()} for (id, place), one in learning.gradients.items()
+        ],
         "searches": {
             one.agent: {
                 "best": one.best.as_json(),
@@ -340,7 +382,7 @@ def _write_result(
             }
             for one in searched
         },
-        "machine": machine(),
-        "versions": versions(),
+        "network": NETWORK,
+        "not_kept": not_kept,
     }
     write_text(path, json.dumps(told, indent=2))

@@ -24,6 +24,7 @@ from netmorph.report.logs import OnEpoch, TensorBoardLog, csv_log, every, jsonl_
 from netmorph.run import single
 from netmorph.run.budget import Budget
 from netmorph.run.config import Config, DataConfig, EvolveConfig, TrainConfig, as_json, from_json, parts_of
+from netmorph.run.folders import check_free
 from netmorph.run.lock import RunLock
 from netmorph.run.machine import machine, versions
 from netmorph.run.names import Status
@@ -77,8 +78,7 @@ def create(
         NetmorphError: the data cannot be loaded, the recipe does not fit it, the model cannot be built, run on it or
             (to evolve it) traced, the device cannot be used, or the folder is not free.
     """
-    if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
-        raise RunError(f"{folder} is not an empty folder; resume the run in it, or choose another folder")
+    check_free(folder)
     for package in ("matplotlib", "jinja2"):  # before hours of training, not after
         require(package, "report")
     usable_device(own_device(config.device, world))

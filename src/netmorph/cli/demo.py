@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from netmorph.cli.app import app, console, quoted, tell
-from netmorph.cli.interrupt import ends_tidily
+from netmorph.cli.ending import ends_tidily
 
 
 @app.command()

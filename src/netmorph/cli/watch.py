@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from netmorph.cli.app import app, errors, quoted, tell
-from netmorph.cli.interrupt import ends_tidily
+from netmorph.cli.ending import ends_tidily
 from netmorph.cli.show import RunArgument
 
 LOOPBACK = "127.0.0.1"
@@ -35,6 +35,9 @@ def watch(
 
       netmorph watch runs/digits-1 --port 8000            an address that stays, for a bookmark or a tunnel
     """
+    from netmorph.kinds import check_followed
+
+    check_followed(run)
     with ends_tidily(lambda: tell("\nEnded.", errors)), shown(run, host, port):
         tell("Ctrl-C ends it; the run is not touched.")
         while True:

@@ -25,9 +25,10 @@ from netmorph.neighbours.rows import ROWS, Job, Row, read_rows, write_row
 from netmorph.neighbours.steps import FRESH, INHERITED, STARTS
 from netmorph.neighbours.values import ITSELF, Neighbour, NeighbourError
 from netmorph.run.config import DataConfig, begun_with, parts_of
+from netmorph.run.folders import Kind, begin, check_free, config_of
 from netmorph.run.lock import RunLock
-from netmorph.run.machine import machine, versions
 from netmorph.seeds import check_seed
+from netmorph.tasks import Criterion
 from netmorph.train.checks import check_data, check_head, check_output, check_recipe
 from netmorph.train.evaluation import evaluate
 from netmorph.train.inputs import calibration, examples
@@ -36,7 +37,7 @@ from netmorph.train.parallel import ONE_PROCESS
 from netmorph.train.recipe import Recipe
 from netmorph.workers.executor import Executor, Handler
 
-CONFIG, AROUND, PARENTS = "config.json", "neighbours.json", "parents"
+AROUND, PARENTS = "around.json", "parents"
 # Builds the network in the middle for a data set, with the edits that it has.
 Given = Callable[[Dataset], tuple[nn.Module, Journal]]
 
@@ -107,7 +108,7 @@ class NeighboursConfig:
             data, recipe = parts_of(told)
             return NeighboursConfig(**told | {"data": data, "recipe": recipe})
 
-        return begun_with(folder / CONFIG, made, "neighbourhood", NeighbourError)
+        return config_of(folder, Kind.NEIGHBOURS, made, NeighbourError)
 
 
 def check_extras() -> None:
@@ -126,8 +127,7 @@ def create(folder: Path, config: NeighboursConfig, given: Given, dataset: Datase
     Raises:
         NetmorphError: it does not, there is no neighbour, or the folder is not free.
     """
-    if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
-        raise NeighbourError(f"{folder} is not an empty folder; go on with --resume {folder}, or choose another folder")
+    check_free(folder)
     check_extras()
     check_data(dataset)
     check_recipe(config.recipe, dataset, ONE_PROCESS)
@@ -139,9 +139,9 @@ def create(folder: Path, config: NeighboursConfig, given: Given, dataset: Datase
     found = neighbours(graph, config.count, config.tolerance, generator, config.step, config.moves)
     if FRESH in {job.start for job in jobs_of(config, found)}:
         STARTS[FRESH](trace(copy.deepcopy(model), graph.inputs), (), (), 0)  # before hours of training, not after
-    told = {"machine": machine(), "versions": versions(), "command": command}
-    write_text(folder / AROUND, json.dumps({**told, "neighbours": [asdict(each) for each in found]}, indent=2))
-    write_text(folder / CONFIG, json.dumps(asdict(config), indent=2))
+    told = {"criterion": asdict(dataset.task.chooses), "neighbours": [asdict(each) for each in found]}
+    write_text(folder / AROUND, json.dumps(told, indent=2))
+    begin(folder, Kind.NEIGHBOURS, asdict(config), command)
 
 
 def around(folder: Path) -> tuple[Neighbour, ...]:
@@ -153,13 +153,19 @@ def around(folder: Path) -> tuple[Neighbour, ...]:
     return begun_with(folder / AROUND, _around, "neighbourhood", NeighbourError).neighbours
 
 
+def criterion_of(folder: Path) -> Criterion:
+    """The number that compares them. Raises as `around`."""
+    return begun_with(folder / AROUND, _around, "neighbourhood", NeighbourError).criterion
+
+
 @dataclass(frozen=True)
 class _Around:
     neighbours: tuple[Neighbour, ...]
+    criterion: Criterion
 
 
 def _around(told: dict[str, Any]) -> _Around:
-    return _Around(tuple(map(Neighbour.from_json, told["neighbours"])))
+    return _Around(tuple(map(Neighbour.from_json, told["neighbours"])), Criterion.of(told["criterion"]))
 
 
 def jobs_of(config: NeighboursConfig, found: Sequence[Neighbour]) -> list[Job]:
@@ -175,6 +181,12 @@ def jobs_of(config: NeighboursConfig, found: Sequence[Neighbour]) -> list[Job]:
         if start != FRESH or each.number != ITSELF
     ]
     return own + others
+
+
+def left(folder: Path, config: NeighboursConfig) -> int:
+    """How many trainings are not done yet. Raises as `train_all`."""
+    jobs = jobs_of(config, around(folder))
+    return len(jobs) - len(read_rows(folder, jobs))
 
 
 def train_all(

@@ -5,7 +5,6 @@ from collections.abc import Callable
 
 import pytest
 import typer
-
 from netmorph.cli.interrupt import ends_tidily
 
 
