@@ -7,6 +7,7 @@ import pytest
 
 from netmorph.neighbours import NeighboursConfig, page
 from netmorph.neighbours.trainings import around, jobs_of
+from netmorph.report.plain_page import Page
 from netmorph.workers import executor
 from tests.program import Program
 
@@ -37,9 +38,9 @@ def _here(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 def test_it_tells_whether_a_network_is_a_peak_and_goes_on_by_resume(
     netmorph: Program, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(page, "save_pictures", lambda *given: None)  # the page has them
+    monkeypatch.setattr(Page, "save_pictures", lambda *given: [])  # the page has them
     run = tmp_path / "run"
-    done = netmorph("neighbours", *NETWORK, *FEW, "--run", str(run))
+    done = netmorph("neighbours", *NETWORK, *FEW, "--output", str(run))
     assert done.code == 0, done.err
     assert done.out.count(": test accuracy") == 2 * 2 * 2
     told = json.loads((run / "result.json").read_text())
@@ -47,7 +48,9 @@ def test_it_tells_whether_a_network_is_a_peak_and_goes_on_by_resume(
         "With inherited weights",
         "With fresh weights",
     ]
-    assert all(verdict in done.out for verdict in told["verdicts"])
+    out = " ".join(done.out.split())
+    assert all(verdict in out for verdict in told["verdicts"])
+    assert "(8 of 8)" in out
     text = (run / "report.html").read_text()
     assert text.count("<svg") == 2
     assert "From inherited weights" in text
@@ -81,7 +84,7 @@ def test_a_network_that_comes_with_weights_hands_them_on_at_each_seed(
     netmorph: Program, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(page, "pictures", lambda *given: [])
-    done = netmorph("neighbours", *NETWORK, *FEW, "--as-given", "--weights", "inherited", "--run", "run")
+    done = netmorph("neighbours", *NETWORK, *FEW, "--as-given", "--weights", "inherited", "--output", "run")
     assert done.code == 0, done.err
     rows = json.loads(Path("run", "result.json").read_text())["rows"]
     assert [row["job"]["start"] for row in rows] == ["inherited"] * 4
@@ -97,14 +100,14 @@ def test_a_network_that_comes_with_weights_hands_them_on_at_each_seed(
         (("lenet5",), "give --data"),
         (("lenet5", "--data", "digits", "--tolerance", "2"), "tolerance a share between 0 and 1"),
         (("lenet5", "--data", "digits", "--step", "3"), "step a factor above 1 and at most 2; got --count"),
-        (("--resume", "nowhere"), "nowhere holds no neighbourhood to go on with"),
+        (("--resume", "nowhere"), "nowhere holds no run of netmorph neighbours"),
         (("--resume", "nowhere", "--count", "3"), "--count cannot be given with --resume"),
     ],
 )
 def test_what_cannot_work_is_told_in_a_line(netmorph: Program, arguments: tuple[str, ...], message: str) -> None:
     done = netmorph("neighbours", *arguments)
 
-    assert done.code == 1
+    assert done.code in (1, 2)
     assert message in " ".join(done.err.split())
 
 
@@ -113,6 +116,6 @@ def test_worker_processes_find_everything(netmorph: Program, tmp_path: Path, mon
     monkeypatch.undo()
     monkeypatch.setattr(page, "pictures", lambda *given: [])
     run = str(tmp_path / "run")
-    done = netmorph("neighbours", *NETWORK, *FEW, "--weights", "fresh", "--workers", "1", "--run", run)
+    done = netmorph("neighbours", *NETWORK, *FEW, "--weights", "fresh", "--workers", "1", "--output", run)
     assert done.code == 0, done.err
     assert "failed" not in done.out

@@ -29,7 +29,7 @@ def test_it_makes_a_page_and_goes_on_by_resume(
     monkeypatch.setattr(page, "pictures", lambda rows: [])  # tests of the page draw them
     run = str(tmp_path / "study")
 
-    done = netmorph("ranks", "study", *FEW, "--networks", "5", "--one-by-one", "--run", run)
+    done = netmorph("ranks", "study", *FEW, "--networks", "5", "--one-by-one", "--output", run)
     (tmp_path / "study" / "rows" / "true-0001.jsonl").unlink()
     again = netmorph("ranks", "study", "--resume", run, "--threads", "1")
 
@@ -44,7 +44,7 @@ def test_it_makes_a_page_and_goes_on_by_resume(
     ("arguments", "message"),
     [
         (("--networks", "3"), "--networks must be at least 5"),
-        (("--resume", "nowhere"), "there is no study in nowhere"),
+        (("--resume", "nowhere"), "nowhere holds no run of netmorph ranks study"),
         (("--resume", "nowhere", "--networks", "9"), "--networks cannot be given with --resume"),
         (("--narrowest", "9", "--widest", "4"), "got 9 and 4"),
         (("--data", "diabetes", "--train-size", "100"), "no classes"),
@@ -56,6 +56,6 @@ def test_what_cannot_work_is_told_in_a_line(
     monkeypatch.chdir(tmp_path)
     done = netmorph("ranks", "study", *arguments)
 
-    assert done.code == 1
+    assert done.code in (1, 2)
     assert message in " ".join(done.err.split())
     assert "Traceback" not in done.err

@@ -11,6 +11,7 @@ from netmorph.chain import ChainError, Kept
 from netmorph.chain.learnt import KEPT
 from netmorph.chaining import NETWORK, ChainConfig
 from netmorph.data import DataError, Dataset
+from netmorph.errors import require
 from netmorph.export import write_code
 from netmorph.files import write_text
 from netmorph.graph import trace
@@ -139,6 +140,7 @@ def extend(run: Path, data: DataConfig, dataset: Dataset, folder: Path, command:
         SolveError, SaveError: see `Kept.extended`, `Kept.save`.
     """
     check_free(folder)
+    require("jinja2", "report")
     kept, before = Kept.load(run / KEPT), _sources(run)
     source = Source(data.absolute(), dataset.fingerprint)
     if source.fingerprint in [one.fingerprint for one in before]:  # in another split, test samples would be learnt
@@ -173,13 +175,17 @@ def page_of(folder: Path) -> Page:
     if told is None:
         raise ChainError(f"the extension in {folder} was stopped; delete the folder, and extend the chain again")
     tests = [Tested(**one) for one in told["tests"]]
-    added = ", ".join(told["added"]) or "none, but further samples of those that it knew"
-    rows = [[one.data, str(one.classes), str(one.samples), percent(one.accuracy), one.why or ""] for one in tests]
-    return Page(
-        f"A chain of {len(told['classes'])} classes",
-        [f"It answers {percent(told['test_accuracy'])} of all test parts right. New classes: {added}."],
-        [Table("Test parts", ("test part of", "classes", "samples", "accuracy", ""), rows)],
-    )
+    known = [one for one in tests if one.accuracy is not None]
+    rows = [[one.data, str(one.classes), str(one.samples), percent(one.accuracy)] for one in known]
+    samples = sum(one.samples for one in known)
+    total = ["all of them", str(len(told["classes"])), str(samples), percent(told["test_accuracy"])]
+    paragraphs = [
+        f"New classes: {', '.join(told['added']) or 'none'}; {len(told['classes'])} in all. "
+        f"{percent(told['test_accuracy'])} of the test samples are answered right.",
+        *(f"Not tested on {one.data}: {one.why}" for one in tests if one.accuracy is None),
+    ]
+    tables = [Table("Test parts", ("test part of", "classes", "samples", "accuracy"), [*rows, total])]
+    return Page("A chain with further classes", paragraphs, tables)
 
 
 def _sources(run: Path) -> tuple[Source, ...]:

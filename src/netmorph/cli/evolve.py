@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -234,7 +234,7 @@ def evolve(
     if told["resume"] is None:
         with reading_options():
             mutation = Mutation(edits, locality, (*exact(), *shrinking(shrink), *own))
-            chosen = {
+            chosen: dict[str, Any] = {
                 "weights": inheritance(weights),
                 "select": selecting(select),
                 "against": weighed_against(against),

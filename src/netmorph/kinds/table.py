@@ -106,8 +106,8 @@ def check_followed(folder: Path) -> None:
     if kind in (None, Kind.TRAIN, Kind.EVOLVE):  # of no kind: whose reader says so
         return
     raise FolderError(
-        f"the live page is of trainings and evolutions, and {folder} is of {kind.command}; netmorph show {folder} tells "
-        f"how far it is, also while it goes on"
+        f"the live page is of trainings and evolutions, and {folder} is of {kind.command}; netmorph show {folder} "
+        "tells how far it is, also while it goes on"
     )
 
 

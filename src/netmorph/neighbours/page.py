@@ -47,9 +47,10 @@ def write(folder: Path, config: NeighboursConfig, rows: Sequence[Row]) -> Told:
     """
     found, criterion = around(folder), criterion_of(folder)
     by_part = {part: _answers(part, config, rows, found, criterion) for part in PARTS}
+    verdicts = verdicts_of(by_part["test"], found, criterion, config.model)
     result = {
         "criterion": asdict(criterion),
-        "verdicts": verdicts_of(by_part["test"], found, criterion, config.model),
+        "verdicts": verdicts,
         "answers": {part: [asdict(each) for each in told] for part, told in by_part.items()},
         "neighbours": [asdict(each) for each in found],
         "rows": [asdict(row) for row in rows],
@@ -57,7 +58,7 @@ def write(folder: Path, config: NeighboursConfig, rows: Sequence[Row]) -> Told:
     write_text(folder / RESULT, json.dumps(result, indent=2))
     told = page_of(folder, config, rows)
     told.save_pictures(folder / FIGURES)
-    return Told(tuple(result["verdicts"]), told.write(folder / REPORT))
+    return Told(verdicts, told.write(folder / REPORT))
 
 
 def verdicts_of(

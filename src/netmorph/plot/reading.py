@@ -30,9 +30,9 @@ def read(*paths: str | Path) -> list[Run]:
     """The runs in folders, and in the folders below them.
 
     Args:
-        paths: folders of `netmorph train`, `evolve`, `shrink`, `chain`, `ranks study` or `reproduce`, of TensorBoard, or
-            of any number of these; event files; patterns such as "runs/r2r-*". With a name in front, as in "R2R=runs/r2r-*",
-            that is what all its runs are called.
+        paths: folders of `netmorph train`, `evolve`, `shrink`, `chain`, `ranks study` or `reproduce`, of TensorBoard,
+            or of any number of these; event files; patterns such as "runs/r2r-*". With a name in front, as in
+            "R2R=runs/r2r-*", that is what all its runs are called.
 
     Raises:
         PlotError: a path is not there, or nothing that can be drawn is below it.

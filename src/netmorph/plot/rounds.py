@@ -86,22 +86,15 @@ def read_reproduction(folder: Path, name: str) -> list[Run]:
     Raises:
         NetmorphError: a file is damaged.
     """
-    found = outcomes(Asked.read(folder).table.rows, folder)
-    return [
-        Run(
-            f"{name}:{one.row}-{one.seed}",
-            {"row": one.row, "threads": one.threads},
-            one.seed,
-            curves_of(
-                one.history,
-                {
-                    "epoch": [epoch.epoch for epoch in one.history],
-                    "seconds": [*accumulate(epoch.seconds for epoch in one.history)],
-                },
-            ),
-        )
-        for one in found
-    ]
+    found = []
+    for one in outcomes(Asked.read(folder).table.rows, folder):
+        axes: dict[str, Sequence[float]] = {
+            "epoch": [epoch.epoch for epoch in one.history],
+            "seconds": [*accumulate(epoch.seconds for epoch in one.history)],
+        }
+        settings = flat({"row": one.row, "threads": one.threads})
+        found.append(Run(f"{name}:{one.row}-{one.seed}", settings, one.seed, curves_of(one.history, axes)))
+    return found
 
 
 def _epochs(rounds: Sequence[Round]) -> dict[str, Curve]:
