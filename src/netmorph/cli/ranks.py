@@ -91,8 +91,6 @@ def study(
     from netmorph.watch import Countdown
     from netmorph.workers.threads import set_threads
 
-    for module, extra in (("matplotlib", "report"), ("jinja2", "report"), ("sklearn.cluster", "data")):
-        require(module, extra)  # before hours of training, not after
     if context.params["resume"] is not None:
         folder = meaning.resumed(context, Kind.RANKS, "threads")
         config = config_of(folder)
@@ -111,6 +109,8 @@ def study(
                 seed=seed,
             )
         folder = context.params["output"] or free_folder(f"ranks-{Path(data).name}")
+    for module, extra in (("matplotlib", "report"), ("jinja2", "report"), ("sklearn.cluster", "data")):
+        require(module, extra)  # before hours of training, not after
     set_threads(threads or own_cores())
     again = f"netmorph ranks study --resume {quoted(folder)}"
     tell(f"Folder: {folder} (netmorph show {quoted(folder)} tells how far it is)")
