@@ -37,9 +37,9 @@ from torch import nn
 from benchmarks._chain_banks import CASES, LEARNT, Case, accuracy, shortened
 from benchmarks._chain_networks import cut_networks, from_networks
 from benchmarks._chain_rows import COLUMNS, rows_of
+from benchmarks._records import read_records
 from benchmarks._shrinking import write_table
 from benchmarks.engine import machine_line
-from benchmarks.narrowing import read_records
 from netmorph.bank import Bank
 from netmorph.chain import (
     AGENTS,

@@ -25,9 +25,9 @@ from torch import Tensor, nn
 from torch.nn.functional import kl_div, log_softmax
 
 import netmorph
+from benchmarks._records import Record, read_records
 from benchmarks._shrink_tables import table
 from benchmarks._shrinking import spread, where
-from benchmarks.narrowing import Record, read_records
 from benchmarks.shrink_efficientnet import (
     Task,
     agreement,

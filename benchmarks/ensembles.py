@@ -24,6 +24,7 @@ import torch
 from torch import nn
 
 from benchmarks._intervals import interval
+from benchmarks._records import Record, read_records
 from benchmarks.engine import machine_line
 from netmorph import trace, zoo
 from netmorph.data import Dataset, Split, load
@@ -53,19 +54,6 @@ RECIPE = Recipe(
     channels_last=True,
 )
 BASELINE = "the best member"
-ROWS = (
-    BASELINE,
-    "one network, as long",
-    "one network, wider",
-    "average",
-    "greedy",
-    "greedy, in bags",
-    "combiner",
-    "snapshots",
-    "hatched",
-    "distilled",
-)
-Row = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -103,7 +91,7 @@ class Setting:
     def graph(self, model: nn.Module) -> Graph:
         return trace(model, examples(self.dataset, model))
 
-    def row(self, name: str, model: nn.Module, spent: float) -> Row:
+    def row(self, name: str, model: nn.Module, spent: float) -> Record:
         """What a network does on the test part, and what it took."""
         data = self.dataset
         outputs = outputs_of(model, data.test, data)
@@ -123,7 +111,7 @@ class Setting:
         }
 
 
-def of_members(setting: Setting) -> Iterator[Row]:
+def of_members(setting: Setting) -> Iterator[Record]:
     """Networks of their own, and all that is made of these."""
     data, epochs = setting.dataset, setting.recipe.epochs
     members = [setting.network(index=index) for index in range(MEMBERS)]
@@ -143,7 +131,7 @@ def of_members(setting: Setting) -> Iterator[Row]:
     yield setting.row("distilled", student, setting.budget + asked)
 
 
-def of_one(setting: Setting) -> Iterator[Row]:
+def of_one(setting: Setting) -> Iterator[Record]:
     """One network that gets all."""
     long, wide = setting.network(), setting.network(width=2.0)
     setting.trained(long, 0, epochs=MEMBERS * setting.recipe.epochs)
@@ -153,14 +141,14 @@ def of_one(setting: Setting) -> Iterator[Row]:
     yield setting.row("one network, wider", wide, epochs * setting.price(wide))
 
 
-def of_cycles(setting: Setting) -> Iterator[Row]:
+def of_cycles(setting: Setting) -> Iterator[Record]:
     """One training that leaves as many networks."""
     recipe = replace(setting.recipe, epochs=MEMBERS * setting.recipe.epochs)
     kept = snapshots(setting.network(), setting.dataset, recipe, MEMBERS, seed=1000 * setting.seed)
     yield setting.row("snapshots", Ensemble(kept, setting.dataset.task), setting.budget)
 
 
-def of_a_core(setting: Setting) -> Iterator[Row]:
+def of_a_core(setting: Setting) -> Iterator[Record]:
     """A narrow network, widened exactly into as many members, which learn on for what is left."""
     core = setting.network(width=CORE)
     asked = round(CORE_EPOCHS * setting.recipe.epochs / EPOCHS)
@@ -177,11 +165,18 @@ def of_a_core(setting: Setting) -> Iterator[Row]:
     )
 
 
-JOBS: dict[Callable[[Setting], Iterator[Row]], tuple[str, ...]] = {
-    of_members: (BASELINE, "average", "greedy", "greedy, in bags", "combiner", "distilled"),
-    of_one: ("one network, as long", "one network, wider"),
-    of_cycles: ("snapshots",),
-    of_a_core: ("hatched",),
+# In the order of the table, each with what makes it.
+ROWS: dict[str, Callable[[Setting], Iterator[Record]]] = {
+    BASELINE: of_members,
+    "one network, as long": of_one,
+    "one network, wider": of_one,
+    "average": of_members,
+    "greedy": of_members,
+    "greedy, in bags": of_members,
+    "combiner": of_members,
+    "snapshots": of_cycles,
+    "hatched": of_a_core,
+    "distilled": of_members,
 }
 
 
@@ -195,11 +190,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
         dataset = images(options.data, options.images)
         recipe = replace(RECIPE, epochs=options.epochs)
         for seed in range(options.seeds):
-            for job, names in JOBS.items():
-                if {(name, seed) for name in names} - {(row["row"], row["seed"]) for row in read(file)}:
+            for job in dict.fromkeys(ROWS.values()):
+                names = {name for name, made_by in ROWS.items() if made_by is job}
+                if names - {row["row"] for row in read_records(file) if row["seed"] == seed}:
                     for row in job(setting_of(dataset, seed, recipe)):
                         keep(file, row)
-    told = table(read(file)) + f"\n{machine_line()}\n"
+    told = table(read_records(file)) + f"\n{machine_line()}\n"
     print(told)
     write_text(options.folder / "table.md", told)
 
@@ -220,19 +216,15 @@ def price(model: nn.Module, dataset: Dataset) -> int:
     return cost(copy.deepcopy(model), examples(dataset, model, 2)).training_flops * len(dataset.train)
 
 
-def keep(file: Path, row: Row) -> None:
+def keep(file: Path, row: Record) -> None:
     """Write a row behind those that are there, unless it is there."""
-    rows = read(file)
+    rows = read_records(file)
     if (row["row"], row["seed"]) not in {(each["row"], each["seed"]) for each in rows}:
         write_text(file, "".join(json.dumps(each) + "\n" for each in [*rows, row]))
         print(f"{row['row']}, seed {row['seed']}: {row['accuracy']:.2%}, ECE {row['ece']:.2%}", flush=True)
 
 
-def read(file: Path) -> list[Row]:
-    return [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
-
-
-def table(rows: Sequence[Row]) -> str:
+def table(rows: Sequence[Record]) -> str:
     """A line for each row with means and 95% intervals over the seeds; differences are paired by seed."""
     lines = [
         "| | right in test | to the best member | ECE | ECE, scaled | loss | training FLOPs | FLOPs of an answer |",

@@ -25,6 +25,7 @@ import numpy as np
 import torch
 
 from benchmarks._intervals import interval
+from benchmarks._records import read_records
 from benchmarks.engine import machine_line
 from netmorph.data import Dataset, Split
 from netmorph.run.budget import Budget
@@ -304,7 +305,7 @@ def main(arguments: Sequence[str] = ()) -> None:
     parser.add_argument("--tables", action="store_true", help="of what is there, without a run")
     options = parser.parse_args(list(arguments))
     kept = options.folder / "rows.jsonl"
-    found = [json.loads(line) for line in kept.read_text().splitlines()] if kept.exists() else []
+    found = read_records(kept)
     if not options.tables:
         print(machine_line(), flush=True)
         done = {(row["data"], row["seed"]) for row in found}

@@ -24,8 +24,8 @@ from torch import nn
 
 from benchmarks._growing import Options, Row, Setting, Text, branches
 from benchmarks._growing_tables import FULL, THIRD, TWO_THIRDS, Line, picture, table, told
+from benchmarks._records import read_records
 from benchmarks.engine import machine_line
-from benchmarks.narrowing import read_records
 from netmorph import widenings
 from netmorph.edit.depth_by_copies import reset
 from netmorph.files import write_text

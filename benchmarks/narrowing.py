@@ -30,6 +30,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 import netmorph
+from benchmarks._records import Record, read_records
 from netmorph import Samples, recalibrate, reconstruct, zoo
 from netmorph.data import Dataset, Split, batches, load
 from netmorph.measure import flops
@@ -63,7 +64,6 @@ TUNING = replace(TRAINING, epochs=2, learning_rate=0.02, warmup=0.0)
 COLUMNS = ("channels by", "FLOPs", "parameters", "right after", "norms recalibrated", "after tuning")
 PLAIN = ("magnitude", "batch_norm", "taylor", "random")
 Batch = tuple[Tensor, Tensor]
-Record = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -206,11 +206,6 @@ def loss(model: nn.Module, batch: Batch) -> Tensor:
 
 def accuracy(model: nn.Module, dataset: Dataset) -> float:
     return evaluate(model, dataset.test, dataset, bf16=TRAINING.bf16)["accuracy"]
-
-
-def read_records(path: Path) -> list[Record]:
-    lines = path.read_text().splitlines() if path.is_file() else []
-    return [json.loads(line) for line in lines]
 
 
 def rows(records: Sequence[Record]) -> list[list[str]]:

@@ -36,6 +36,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from benchmarks._intervals import interval
+from benchmarks._records import read_records
 from benchmarks.engine import machine_line
 from netmorph.data import Dataset, Split, load
 from netmorph.edit import Journal
@@ -270,7 +271,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     torch.set_num_threads(1)
     options.folder.mkdir(parents=True, exist_ok=True)
     path = options.folder / "rows.jsonl"
-    rows = [Row(**json.loads(line)) for line in path.read_text("utf-8").splitlines()] if path.exists() else []
+    rows = [Row(**told) for told in read_records(path)]
     if not options.report:
         data = load("cifar10")
         assert isinstance(data.validation, Split)

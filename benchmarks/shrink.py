@@ -25,8 +25,8 @@ from rich.console import Console
 from torch import nn
 
 import netmorph
+from benchmarks._records import read_records
 from benchmarks._shrink_tables import ENDS, Line, Record, at_marks, by_round, ends, kept_rounds, picture, table
-from benchmarks.narrowing import read_records
 from netmorph import Samples, zoo
 from netmorph.data import Dataset, load
 from netmorph.files import write_text

@@ -32,8 +32,8 @@ from rich.table import Table
 from torch import Tensor, nn
 
 import netmorph
+from benchmarks._records import Record, read_records
 from benchmarks._shrinking import applied, at_widths, pruned, spread, where, write_table
-from benchmarks.narrowing import Record, read_records
 from netmorph import Samples, recalibrate, reconstruct
 from netmorph.edit import WidthEdit
 from netmorph.graph import Graph

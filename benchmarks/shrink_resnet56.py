@@ -29,8 +29,9 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 import netmorph
+from benchmarks._records import Record, read_records
 from benchmarks._shrinking import Ignored, applied, at_widths, pruned, pruned_at_once, spread, where, write_table
-from benchmarks.narrowing import Batch, Record, loss, read_records
+from benchmarks.narrowing import Batch, loss
 from benchmarks.refit import ResNet
 from netmorph import Samples, recalibrate, reconstruct
 from netmorph.data import Dataset, Split, batches, load

@@ -20,6 +20,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks._records import read_records
 from benchmarks.zoo import ROOT, Record, stages_of
 
 COLUMNS = ("model", "parameters", "groups", "widened", "halved", "saved", "code", "seconds")
@@ -38,7 +39,7 @@ def main(arguments: Sequence[str] = ()) -> None:
         raise SystemExit(f"no model begins with {' or '.join(options.only)}; there are {', '.join(MODELS)}")
     options.output.mkdir(parents=True, exist_ok=True)
     journal = options.output / "results.jsonl"
-    records = _read(journal)
+    records: dict[str, Record] = {record["model"]: record for record in read_records(journal)}
     todo = [name for name in names if options.again or options.only or name not in records]
     console = Console(width=160)
 
@@ -150,11 +151,6 @@ def markdown(records: Sequence[Record]) -> str:
     lines += [f"| {' | '.join(COLUMNS)} |", "|" + "---|" * len(COLUMNS)]
     lines += [f"| {' | '.join(cells(record))} |" for record in records]
     return "\n".join(lines) + "\n"
-
-
-def _read(path: Path) -> dict[str, Record]:
-    lines = path.read_text().splitlines() if path.is_file() else []
-    return {record["model"]: record for record in map(json.loads, lines)}
 
 
 def _options(arguments: Sequence[str]) -> argparse.Namespace:

@@ -24,6 +24,7 @@ from typing import Any
 
 from rich.console import Console
 
+from benchmarks._records import read_records
 from benchmarks._zoo_report import Model, Record, Records, markdown, show
 from benchmarks._zoo_stages import LINE
 
@@ -43,7 +44,7 @@ def main(arguments: Sequence[str] = ()) -> None:
         raise SystemExit(f"no model of {options.zoo} is chosen; see --only and --suite")
     options.output.mkdir(parents=True, exist_ok=True)
     journal = options.output / "results.jsonl"
-    records = read_records(journal)
+    records = by_side(read_records(journal))
     sides = options.sides
     again = {"netmorph", "checks"} if options.again or options.only else set()
     jobs = [(side, model) for side in sides for model in models if side in again or (side, model.key) not in records]
@@ -78,10 +79,8 @@ def read_models(path: Path) -> list[Model]:
     return [Model(row["suite"], row["model"], row["input"]) for row in rows]
 
 
-def read_records(path: Path) -> Records:
+def by_side(found: Sequence[Record]) -> Records:
     """The last record of each side and model."""
-    lines = path.read_text().splitlines() if path.is_file() else []
-    found: list[Record] = [json.loads(line) for line in lines]
     return {(record["side"], f"{record['suite']}/{record['model']}"): record for record in found}
 
 

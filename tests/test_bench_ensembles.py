@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks import ensembles
+from benchmarks._records import read_records
 
 
 def row(name: str, seed: int, accuracy: float) -> dict:
@@ -35,9 +36,7 @@ def test_rows_that_are_there_are_not_written_again(tmp_path: Path) -> None:
 def test_every_way_is_measured(tmp_path: Path) -> None:
     arguments = [str(tmp_path), "--data", "digits", "--images", "100", "--epochs", "2", "--seeds", "1"]
     ensembles.main(arguments)
-    assert [each["row"] for each in sorted(ensembles.read(tmp_path / "rows.jsonl"), key=lambda r: r["row"])] == sorted(
-        ensembles.ROWS
-    )
+    assert {record["row"] for record in read_records(tmp_path / "rows.jsonl")} == {*ensembles.ROWS}
     before = (tmp_path / "rows.jsonl").read_text()
     ensembles.main(arguments)
     assert (tmp_path / "rows.jsonl").read_text() == before

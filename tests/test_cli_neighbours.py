@@ -1,13 +1,19 @@
 """The command `netmorph neighbours`, from its options to its page."""
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 
-from netmorph.neighbours import NeighboursConfig, page
-from netmorph.neighbours.trainings import around, jobs_of
+from netmorph.files import write_text
+from netmorph.neighbours import Job, Neighbour, NeighbourError, NeighboursConfig, Row, page, train_all
+from netmorph.neighbours.rows import write_row
+from netmorph.neighbours.trainings import AROUND, around, jobs_of
 from netmorph.report.plain_page import Page
+from netmorph.run.config import DataConfig
+from netmorph.tasks.criterion import ACCURACY
+from netmorph.train import Recipe
 from netmorph.workers import executor
 from tests.program import Program
 
@@ -97,6 +103,7 @@ def test_a_network_that_comes_with_weights_hands_them_on_at_each_seed(
     ("arguments", "message"),
     [
         ((), "which network? Give MODEL, or --resume FOLDER"),
+        (("nosuch",), "no network 'nosuch'"),
         (("lenet5",), "give --data"),
         (("lenet5", "--data", "digits", "--tolerance", "2"), "tolerance a share between 0 and 1"),
         (("lenet5", "--data", "digits", "--step", "3"), "step a factor above 1 and at most 2; got --count"),
@@ -109,6 +116,44 @@ def test_what_cannot_work_is_told_in_a_line(netmorph: Program, arguments: tuple[
 
     assert done.code in (1, 2)
     assert message in " ".join(done.err.split())
+
+
+def test_nothing_inherits_from_a_training_that_failed(tmp_path: Path) -> None:
+    config = NeighboursConfig("mlp", DataConfig("digits"), Recipe(), seeds=2, seed=3)
+    around_it = [asdict(Neighbour(number, "trade", str(number), (), 1, 1)) for number in range(2)]
+    write_text(tmp_path / AROUND, json.dumps({"criterion": asdict(ACCURACY), "neighbours": around_it}))
+    asked: list[Job] = []
+
+    def fails_at_first(job: Job) -> Row:
+        asked.append(job)
+        if job == Job(0, "fresh", 3):
+            raise NeighbourError("it diverged")
+        return Row(job)
+
+    def trained() -> list[Row]:
+        told: list[Row] = []
+        rows = train_all(tmp_path, config, executor.Inline(lambda: fails_at_first), told.append)
+        assert len(rows) == 8
+        return [row for row in told if row.failure]
+
+    assert [row.job for row in trained()] == [Job(0, "fresh", 3), Job(0, "inherited", 3), Job(1, "inherited", 3)]
+    assert len(asked) == 6
+    assert [row.failure for row in trained()] == 2 * [
+        "not trained: the network itself failed at this seed, and there is nothing to inherit"
+    ]
+    Job(0, "fresh", 3).file(tmp_path).unlink()  # a user who mended what it failed of
+    asked[:] = [Job(0, "fresh", 3)]
+    write_row(tmp_path, Row(asked[0]))
+    assert trained() == []
+    assert asked[1:] == [Job(0, "inherited", 3), Job(1, "inherited", 3)]
+
+
+def test_a_folder_that_was_left_before_it_began_is_told(netmorph: Program, tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / AROUND).touch()
+    again = netmorph("neighbours", *NETWORK, *FEW, "--output", "run")
+    assert again.err.startswith("Error: run is not an empty folder; choose another folder")
+    assert "run holds no run of netmorph neighbours" in netmorph("neighbours", "--resume", "run").err
 
 
 @pytest.mark.slow

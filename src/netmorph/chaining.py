@@ -34,13 +34,14 @@ from netmorph.chain.journal import Journal, read_records
 from netmorph.chain.learnt import KEPT
 from netmorph.chain.lessons import in_turn, looking, seen_in
 from netmorph.data import Dataset
-from netmorph.errors import require, suggest
+from netmorph.errors import require, require_all, suggest
 from netmorph.export import write_code
 from netmorph.files import atomic_write, write_text
 from netmorph.graph import trace
 from netmorph.report.chaining import page
 from netmorph.report.plain_page import Page
 from netmorph.report.searched import Learning, Searched
+from netmorph.report.templates import PAGE
 from netmorph.run.config import DataConfig, data_of
 from netmorph.run.folders import FIGURES, REPORT, RESULT, Kind, begin, check_free, config_of, result_of
 from netmorph.run.lock import RunLock
@@ -174,8 +175,7 @@ def create(folder: Path, config: ChainConfig, dataset: Dataset, command: str = "
     """
     check_free(folder)
     check_names(config)
-    for package in ("matplotlib", "jinja2"):  # before minutes of searching, not after
-        require(package, "report")
+    require_all(PAGE)
     if config.agent == "ppo":
         require("sb3_contrib", "chain")
     entries = tuple(entry.id for entry in Bank(config.bank).entries())

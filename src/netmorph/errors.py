@@ -2,7 +2,7 @@
 
 import difflib
 import importlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from types import ModuleType
 
 
@@ -37,3 +37,16 @@ def require(module: str, extra: str) -> ModuleType:
             f"this needs the package {module.split('.')[0]!r}, which is not installed; "
             f"run: pip install 'netmorph[{extra}]'"
         ) from error
+
+
+def require_all(modules: Mapping[str, str]) -> None:
+    """Refuse before hours of work what would lack at their end.
+
+    Args:
+        modules: optional dependencies, each with the extra of netmorph that installs it.
+
+    Raises:
+        MissingExtra: one is not installed.
+    """
+    for module, extra in modules.items():
+        require(module, extra)

@@ -57,6 +57,20 @@ def write_text(path: Path, text: str) -> None:
     atomic_write(path, write)
 
 
+def check_free(folder: Path, error: type[NetmorphError], otherwise: str = "choose another folder") -> None:
+    """Refuse a folder that holds something, or a file in its place.
+
+    Args:
+        error: what is raised then.
+        otherwise: what can be done then.
+
+    Raises:
+        NetmorphError: of the type `error`.
+    """
+    if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
+        raise error(f"{folder} is not an empty folder; {otherwise}")
+
+
 def remove_unfinished(folder: Path, name: str = "*") -> None:
     """Remove what killed processes left in `folder` when they wrote files there.
 

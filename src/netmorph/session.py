@@ -14,13 +14,14 @@ import numpy as np
 
 from netmorph import report
 from netmorph.data import Dataset
-from netmorph.errors import NetmorphError, require
+from netmorph.errors import NetmorphError, require, require_all
 from netmorph.graph import trace
 from netmorph.measure.cost import cost
 from netmorph.policy import Proposal, growing, rehearse
 from netmorph.policy.growth import check_growths
 from netmorph.policy.mutation import check_editable
-from netmorph.report.logs import OnEpoch, TensorBoardLog, csv_log, every, jsonl_log, recorded
+from netmorph.report.logs import METRICS, OnEpoch, TensorBoardLog, csv_log, every, jsonl_log, recorded
+from netmorph.report.templates import PAGE
 from netmorph.run import single
 from netmorph.run.budget import Budget
 from netmorph.run.config import Config, DataConfig, EvolveConfig, TrainConfig, as_json, from_json, parts_of
@@ -37,7 +38,7 @@ from netmorph.search.evolution import evolve as run_evolution
 from netmorph.search.executors import On, Place, processes
 from netmorph.search.forecast import Forecast, forecast, seconds_per_epoch
 from netmorph.tasks import Criterion
-from netmorph.train.checks import check_data, check_head, check_output, check_recipe, usable_device
+from netmorph.train.checks import check_training, usable_device
 from netmorph.train.editing import check_moments
 from netmorph.train.history import Epoch
 from netmorph.train.inputs import examples
@@ -79,17 +80,13 @@ def create(
             (to evolve it) traced, the device cannot be used, or the folder is not free.
     """
     check_free(folder)
-    for package in ("matplotlib", "jinja2"):  # before hours of training, not after
-        require(package, "report")
+    require_all(PAGE)
     usable_device(own_device(config.device, world))
     config = replace(config, data=config.data.absolute())
     as_json(config)  # that it can be told, before anything is loaded
     dataset = config.data.load() if dataset is None else dataset
-    check_data(dataset)
-    check_recipe(config.recipe, dataset, world)
     model = config.base(dataset).build()
-    check_output(model, dataset, config.recipe)
-    check_head(model, dataset)
+    check_training(model, dataset, config.recipe, world)
     price = cost(model, examples(dataset, model, 2))
     if isinstance(config, EvolveConfig):
         require("moocore", "evolve")
@@ -287,7 +284,7 @@ def data_and_recipe(network: str | Path) -> tuple[DataConfig, Recipe] | None:
 def _logs(folder: Path, tensorboard: bool, opened: contextlib.ExitStack) -> list[OnEpoch]:
     """What keeps the epochs of a training in its folder; `opened` closes it."""
     history, board = recorded(folder / single.CHECKPOINT), folder / "tensorboard"
-    logs: list[OnEpoch] = [csv_log(folder / "metrics.csv", history), jsonl_log(folder / "metrics.jsonl", history)]
+    logs: list[OnEpoch] = [csv_log(folder / "metrics.csv", history), jsonl_log(folder / METRICS, history)]
     if tensorboard or board.exists():
         logs.append(opened.enter_context(TensorBoardLog(board, history)))
     return logs

@@ -14,7 +14,7 @@ from torch import nn
 
 from netmorph.data import Dataset
 from netmorph.edit.journal import Base, save
-from netmorph.errors import NetmorphError, require, suggest
+from netmorph.errors import NetmorphError, require_all, suggest
 from netmorph.files import write_text
 from netmorph.graph import Graph
 from netmorph.measure import SPECTRAL
@@ -23,7 +23,8 @@ from netmorph.measure.timing import latency as seconds_of
 from netmorph.observe.samples import Samples
 from netmorph.report.plain_page import Page
 from netmorph.report.shrinking import Measured, page
-from netmorph.run.config import DataConfig, parts_of
+from netmorph.report.templates import PAGE
+from netmorph.run.config import DataConfig, with_parts
 from netmorph.run.folders import FIGURES, REPORT, RESULT, Kind, begin, check_free, config_of, result_of
 from netmorph.run.lock import RunLock
 from netmorph.scores import Score, contribution, magnitude
@@ -44,11 +45,10 @@ from netmorph.shrink import (
 )
 from netmorph.shrink.progress import read_rounds
 from netmorph.tasks import Criterion
-from netmorph.train.checks import check_data, check_head, check_output, check_recipe
+from netmorph.train.checks import check_training
 from netmorph.train.evaluation import evaluate
 from netmorph.train.history import Epoch
 from netmorph.train.inputs import examples
-from netmorph.train.parallel import ONE_PROCESS
 from netmorph.train.recipe import Recipe
 
 NETWORK = "network.safetensors"
@@ -152,11 +152,7 @@ class ShrinkConfig:
             ShrinkError: there is none, or it is damaged.
         """
 
-        def made(told: dict[str, Any]) -> ShrinkConfig:
-            data, recipe = parts_of(told)
-            return ShrinkConfig(**told | {"data": data, "recipe": recipe})
-
-        return config_of(folder, Kind.SHRINK, made, ShrinkError)
+        return config_of(folder, Kind.SHRINK, partial(with_parts, ShrinkConfig), ShrinkError)
 
 
 def create(folder: Path, config: ShrinkConfig, graph: Graph, dataset: Dataset, command: str = "") -> Path:
@@ -166,12 +162,8 @@ def create(folder: Path, config: ShrinkConfig, graph: Graph, dataset: Dataset, c
         NetmorphError: they do not, a group is not there, the target cannot be reached, or the folder is not free.
     """
     check_free(folder)
-    for package in ("matplotlib", "jinja2"):  # before hours of training, not after
-        require(package, "report")
-    check_data(dataset)
-    check_recipe(config.recipe, dataset, ONE_PROCESS)
-    check_output(graph.model, dataset, config.recipe)
-    check_head(graph.model, dataset)
+    require_all(PAGE)
+    check_training(graph.model, dataset, config.recipe)
     if not graph.editable():
         raise ShrinkError("there is nothing to shrink: no group of channels may change. netmorph groups tells why")
     for name in config.own:

@@ -1,5 +1,6 @@
 """The tour: what is shown is what runs."""
 
+import sys
 import textwrap
 from pathlib import Path
 
@@ -7,7 +8,7 @@ import pytest
 from rich.console import Console
 
 from netmorph import demo
-from netmorph.errors import NetmorphError
+from netmorph.errors import MissingExtra, NetmorphError
 from tests.program import Program
 
 SCRIPT = '''"""A title
@@ -20,6 +21,7 @@ What it is about.
 number = 6
 
 # %% Then a file.
+
 from pathlib import Path
 
 Path("made.txt").write_text(str(number * 7))
@@ -73,7 +75,7 @@ def test_a_folder_with_files_is_not_written_into(tmp_path: Path) -> None:
     (tmp_path / "tour").mkdir()
     (tmp_path / "tour/mine.txt").touch()
 
-    with pytest.raises(NetmorphError, match="is not an empty folder; choose another one"):
+    with pytest.raises(NetmorphError, match="is not an empty folder; choose another folder"):
         demo.tell(written(tmp_path), tmp_path / "tour", Console(quiet=True))
 
 
@@ -110,6 +112,14 @@ def test_a_chapter_that_is_not_there_is_told_with_those_that_are(netmorph: Progr
 
     assert done.code == 1
     assert "no chapter 'surgry' (did you mean 'surgery'?)" in done.err
+
+
+def test_a_chapter_asks_only_for_what_it_needs(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert [*demo.NEEDS] == [*demo.CHAPTERS]
+    monkeypatch.setitem(sys.modules, "moocore", None)  # as if it were not installed
+    demo.check_extras(name for name in demo.CHAPTERS if name != "evolution")
+    with pytest.raises(MissingExtra, match=r"needs the package 'moocore'.*'netmorph\[evolve\]'"):
+        demo.check_extras(demo.CHAPTERS)
 
 
 def test_chapters_are_listed(netmorph: Program) -> None:

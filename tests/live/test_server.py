@@ -24,8 +24,9 @@ def run_(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module", name="address")
 def address_(run: Path) -> Iterator[str]:
-    with serving(run) as url:
-        yield urlsplit(url).netloc
+    with serving(run) as server:
+        assert not server.is_open
+        yield urlsplit(server.url).netloc
 
 
 @pytest.fixture(name="ask")
@@ -85,9 +86,9 @@ def test_it_only_reads(ask: Ask) -> None:
 
 
 def test_a_run_that_is_taken_away_is_told(tmp_path: Path) -> None:
-    with serving(store.write(tmp_path / "run", 30)) as url:
+    with serving(store.write(tmp_path / "run", 30)) as server:
         shutil.rmtree(tmp_path / "run")
-        connection = HTTPConnection(urlsplit(url).netloc, timeout=10)
+        connection = HTTPConnection(urlsplit(server.url).netloc, timeout=10)
         connection.request("GET", "/run.json")
         answer = connection.getresponse()
         assert (answer.status, "no run in" in json.loads(answer.read())["error"]) == (503, True)

@@ -72,7 +72,11 @@ def test_the_stages_of_a_network_are_apart(store: NetworkStore) -> None:
     with pytest.raises(LoadError, match=r"no file .*1\.born"):
         store.take(1, Stage.BORN)
     assert store.take(1)[2].state
+    store.kept(1).touch()  # what the next network of this number shares
+    store.drop(1, Stage.TRAINED)
+    assert store.kept(1).exists()
     store.drop(1, Stage.BORN)
+    assert not store.kept(1).exists()
 
 
 def test_clear_keeps_trained_networks_only(store: NetworkStore) -> None:

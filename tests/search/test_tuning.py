@@ -104,3 +104,15 @@ def test_copies_that_wait_are_given_up_when_the_run_gets_another_budget(tuned: P
         assert not tuning.copies(records)
     assert states[first] == (State.FAILED, False)
     assert all(states[other] == (State.TRAINED, True) for other in others)
+
+
+def test_a_run_that_was_tuned_and_gets_one_more_round_makes_one(tuned: Path, tmp_path: Path) -> None:
+    shutil.copytree(tuned, tmp_path / "run")
+    with Records.resume(tmp_path / "run") as records:
+        records.set_meta("result", None)
+        tuning.forget(records)
+        tuning.forget(records)  # it is extended again, before it went on
+    run(tmp_path / "run", replace(TUNED_CONFIG, budget=Budget(rounds=2), tune=0))
+    with Records.open(tmp_path / "run") as records:
+        children = {network.round for network in records.networks("evolve") if network.edits}
+    assert max(children) == 3  # the second was that of tuning

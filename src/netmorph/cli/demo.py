@@ -36,7 +36,6 @@ def demo(
       netmorph demo rank --output tour
     """
     from netmorph import demo as tours
-    from netmorph.errors import require
     from netmorph.session import free_folder
 
     with reading_options():
@@ -45,8 +44,7 @@ def demo(
         for one in chapters:
             tell(f"{one.name:<10} {one.title}")
         return
-    for package, extra in (("sklearn", "data"), ("moocore", "evolve"), ("matplotlib", "report"), ("jinja2", "report")):
-        require(package, extra)  # before the first chapter, not before the last
+    tours.check_extras(one.name for one in chapters)
     folder = output or free_folder("demo")
     for one in chapters:
         with ends_tidily(lambda name=one.name: tell(f"Stopped. Again: netmorph demo {name}")):  # type: ignore[misc]

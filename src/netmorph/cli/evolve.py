@@ -217,8 +217,7 @@ def evolve(
     from netmorph.run.config import EvolveConfig
     from netmorph.run.defaults import START_FACTOR, for_evolution
     from netmorph.run.folders import Kind
-    from netmorph.run.names import against as weighed_against
-    from netmorph.run.names import guidance, inheritance, selecting
+    from netmorph.run.names import Against, Guidance, Inheritance, Selecting, named
     from netmorph.search.executors import parse
     from netmorph.search.forecast import shortened
     from netmorph.watch import EvolutionWatch
@@ -235,10 +234,10 @@ def evolve(
         with reading_options():
             mutation = Mutation(edits, locality, (*exact(), *shrinking(shrink), *own))
             chosen: dict[str, Any] = {
-                "weights": inheritance(weights),
-                "select": selecting(select),
-                "against": weighed_against(against),
-                "guide": guidance(guide),
+                "weights": named(Inheritance, weights),
+                "select": named(Selecting, select),
+                "against": named(Against, against),
+                "guide": named(Guidance, guide),
             }
         source = meaning.data_config(context)
         dataset = source.load()

@@ -20,7 +20,7 @@ from netmorph.edit import Journal
 from netmorph.edit.journal import LoadError, told_base
 from netmorph.errors import NetmorphError, suggest
 from netmorph.lazy import built_by, check_sized
-from netmorph.run.opening import file_of, load
+from netmorph.run.opening import file_of, load, run_and_id
 from netmorph.zoo import ModelError
 from netmorph.zoo.vision import vision_library
 
@@ -65,6 +65,21 @@ def other_than(wanted: Wanted, against: str | None, base: str | None, options: d
 def is_chain(model: str) -> bool:
     """Whether this is the folder of a chain that was found."""
     return (Path(model) / KEPT).is_file()
+
+
+def check_known(model: str) -> None:
+    """Refuse a network that there is not, before anything else is asked for or loaded.
+
+    Raises:
+        NetmorphError: there is no such name, function, file or run.
+    """
+    library, colon, _ = model.partition(":")
+    if is_chain(model) or run_and_id(model)[0] is not None or (colon and library in LIBRARIES):
+        return
+    if model.endswith(SUFFIX):
+        _check_there(Path(model))
+    else:
+        zoo.resolve(model)
 
 
 def start(model: str | None, options: dict[str, Any]) -> tuple[str | None, dict[str, Any]]:
@@ -130,10 +145,14 @@ def edited(wanted: Wanted) -> tuple[Callable[[], nn.Module], Any, Journal]:
     return lambda: _base_of(wanted, path)[0], inputs, journal
 
 
-def _base_of(wanted: Wanted, path: Path) -> tuple[nn.Module, Any]:
-    """The network that a file's edits began with, and example inputs."""
+def _check_there(path: Path) -> None:
     if not path.is_file():
         raise LoadError(f"there is no file {path}; expected one that netmorph.save wrote, a run's folder, or RUN:ID")
+
+
+def _base_of(wanted: Wanted, path: Path) -> tuple[nn.Module, Any]:
+    """The network that a file's edits began with, and example inputs."""
+    _check_there(path)
     told = told_base(path)
     name, arguments = (told.name, dict(told.arguments)) if told else (None, {})
     if wanted.base is not None:

@@ -168,6 +168,7 @@ def _config(context: typer.Context) -> tuple[NeighboursConfig, Dataset]:
     from dataclasses import replace
 
     from netmorph.cli import shrink_config as asked
+    from netmorph.cli.given import check_known
     from netmorph.neighbours import NeighboursConfig
     from netmorph.neighbours.steps import STARTS
     from netmorph.run.defaults import for_training
@@ -177,6 +178,7 @@ def _config(context: typer.Context) -> tuple[NeighboursConfig, Dataset]:
     model, weights, as_given = told["model"], told["weights"], told["as_given"]
     if model is None:
         raise WrongUse("which network? Give MODEL, or --resume FOLDER")
+    check_known(model)
     its = asked.of_the_run(model)
     if told["data"] is None and its is None:
         raise WrongUse("give --data: what the network and its neighbours are trained and tested on")

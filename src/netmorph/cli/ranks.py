@@ -83,8 +83,9 @@ def study(
       netmorph ranks study --resume runs/ranks-mnist-1
     """
     from netmorph.cores import own_cores
-    from netmorph.errors import require
+    from netmorph.errors import require_all
     from netmorph.ranks import StudyConfig, config_of, read, study, trainings_of, write
+    from netmorph.report.templates import PAGE
     from netmorph.run.config import DataConfig
     from netmorph.run.folders import Kind
     from netmorph.session import free_folder
@@ -109,8 +110,7 @@ def study(
                 seed=seed,
             )
         folder = context.params["output"] or free_folder(f"ranks-{Path(data).name}")
-    for module, extra in (("matplotlib", "report"), ("jinja2", "report"), ("sklearn.cluster", "data")):
-        require(module, extra)  # before hours of training, not after
+    require_all(PAGE | {"sklearn.cluster": "data"})
     set_threads(threads or own_cores())
     again = f"netmorph ranks study --resume {quoted(folder)}"
     tell(f"Folder: {folder} (netmorph show {quoted(folder)} tells how far it is)")

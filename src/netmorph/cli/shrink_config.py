@@ -12,7 +12,7 @@ from torch import nn
 from netmorph import session
 from netmorph.cli import meaning
 from netmorph.cli.ending import WrongUse, reading_options
-from netmorph.cli.given import CHAIN, LIBRARIES, SUFFIX, Wanted, is_chain, start
+from netmorph.cli.given import CHAIN, LIBRARIES, SUFFIX, Wanted, check_known, is_chain, start
 from netmorph.cli.given import network as given
 from netmorph.data import Dataset
 from netmorph.edit.journal import Base, told_base
@@ -32,6 +32,7 @@ def data(context: typer.Context) -> DataConfig:
     told = context.params
     if told["model"] is None:
         raise WrongUse("which network? Give MODEL, or --resume FOLDER")
+    check_known(told["model"])
     if (told["by"] is None) == (told["to"] is None):
         raise WrongUse("give --by rank, or --to a share of flops, params or latency, such as --to 50%flops")
     if told["to"] is not None:

@@ -49,6 +49,11 @@ def shown(run: Path, host: str = LOOPBACK, port: int = 0) -> Iterator[None]:
     """The page of a run is there, and the user knows where, while what is inside goes on."""
     from netmorph.live import serving
 
-    with serving(run, host, port) as url:
-        tell(f"Watch {quoted(run)} in the browser: {url}")
+    with serving(run, host, port) as server:
+        tell(f"Watch {quoted(run)} in the browser: {server.url}")
+        if server.is_open:
+            tell(
+                "It is open to the network: whoever reaches this machine can look, and nothing asks who that is.",
+                errors,
+            )
         yield

@@ -2,6 +2,6 @@
 
 from netmorph.demo.commands import CommandFailed, shell
 from netmorph.demo.script import Chapter, Step, read
-from netmorph.demo.tour import CHAPTERS, chapter, tell
+from netmorph.demo.tour import CHAPTERS, NEEDS, chapter, check_extras, tell
 
-__all__ = ["CHAPTERS", "Chapter", "CommandFailed", "Step", "chapter", "read", "shell", "tell"]
+__all__ = ["CHAPTERS", "NEEDS", "Chapter", "CommandFailed", "Step", "chapter", "check_extras", "read", "shell", "tell"]

@@ -66,5 +66,6 @@ def read(file: Path) -> Chapter:
 def _step(lines: list[str], start: int) -> Step:
     """The step of these lines; the first of them is number `start` of its script, from 0."""
     head = next((number for number, line in enumerate(lines) if not line.startswith("#")), len(lines))
+    first = next((number for number in range(head, len(lines)) if lines[number].strip()), len(lines))
     text = [line.lstrip("#% ") for line in lines[:head]]
-    return Step(" ".join(filter(None, text)), "\n".join(lines[head:]).strip(), start + head + 1)
+    return Step(" ".join(filter(None, text)), "\n".join(lines[first:]).rstrip(), start + first + 1)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import sys
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from time import perf_counter
 
@@ -13,11 +14,21 @@ from rich.syntax import Syntax
 from rich.text import Text
 
 from netmorph.demo.script import Chapter, read
-from netmorph.errors import NetmorphError, suggest
-from netmorph.files import write_text
+from netmorph.errors import NetmorphError, require_all, suggest
+from netmorph.files import check_free, write_text
+from netmorph.report.templates import PAGE
 
 # In the order in which they are told: each uses words of those before.
 CHAPTERS = ("surgery", "growth", "rank", "chains", "evolution")
+DIGITS = {"sklearn": "data"}
+# Optional dependencies of each chapter, with the extra of netmorph that installs them.
+NEEDS: Mapping[str, Mapping[str, str]] = {
+    "surgery": DIGITS,
+    "growth": {"matplotlib": "report"},
+    "rank": DIGITS,
+    "chains": DIGITS,
+    "evolution": DIGITS | PAGE | {"moocore": "evolve"},
+}
 FOLDER = Path(__file__).parent / "chapters"
 
 
@@ -32,6 +43,16 @@ def chapter(name: str) -> Chapter:
     return read(FOLDER / f"{name}.py")
 
 
+def check_extras(names: Iterable[str]) -> None:
+    """Refuse before the first of these chapters begins, not before the last.
+
+    Raises:
+        MissingExtra: one of them needs a package that is not installed.
+    """
+    for name in names:
+        require_all(NEEDS[name])
+
+
 def tell(told: Chapter, folder: Path, console: Console) -> None:
     """Run a chapter step by step, with its text and its code before each.
 
@@ -43,8 +64,7 @@ def tell(told: Chapter, folder: Path, console: Console) -> None:
         NetmorphError: what a step of it raises; the folder has files that would be in its way.
         SaveError: the script cannot be written.
     """
-    if folder.exists() and any(folder.iterdir()):
-        raise NetmorphError(f"{folder} is not an empty folder; choose another one, or delete it")
+    check_free(folder, NetmorphError)
     script = folder / told.file.name
     write_text(script, told.file.read_text(encoding="utf-8"))
     began = perf_counter()

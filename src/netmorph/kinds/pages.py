@@ -13,8 +13,7 @@ from rich.markup import escape
 from netmorph import chaining, extending, neighbours, ranks, reproduce, shrinking
 from netmorph.chain.journal import read_records
 from netmorph.neighbours import page as around_page
-from netmorph.neighbours.rows import read_rows
-from netmorph.neighbours.trainings import around, criterion_of
+from netmorph.neighbours.trainings import around, criterion_of, told_rows
 from netmorph.ranks.page import page_of as study_page
 from netmorph.ranks.rows import trained
 from netmorph.ranks.tables import answered
@@ -108,7 +107,7 @@ def _shrinking(folder: Path) -> Found:
 def _neighbours(folder: Path) -> Found:
     config, found = neighbours.NeighboursConfig.read(folder), around(folder)
     jobs = neighbours.jobs_of(config, found)
-    rows, result = read_rows(folder, jobs), result_of(folder) or {}
+    rows, result = told_rows(folder, config), result_of(folder) or {}
     return Found(
         len(rows),
         len(jobs),

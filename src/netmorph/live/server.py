@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import ipaddress
 import json
+import socket
 import threading
 from collections.abc import Iterator
 from http import HTTPStatus
@@ -69,8 +70,14 @@ class Server(ThreadingHTTPServer):
 
     @property
     def url(self) -> str:
-        """Where the page is."""
-        return f"http://{self.host}:{self.server_port}/"
+        """Where the page is, as a browser takes it: 0.0.0.0 is all of this machine's addresses, and none."""
+        host = socket.gethostname() if _address(self).is_unspecified else self.host
+        return f"http://{host}:{self.server_port}/"
+
+    @property
+    def is_open(self) -> bool:
+        """Whether other machines may reach it; nothing asks who is there."""
+        return not _address(self).is_loopback
 
     def welcomes(self, told: str | None) -> bool:
         """Whether a request's Host header names this server.
@@ -78,7 +85,7 @@ class Server(ThreadingHTTPServer):
         On loopback nothing else is answered: another site's page could else have its own name resolved to this machine
         (DNS rebinding), and read the run through the user's browser.
         """
-        if not _is_loopback(self.server_address[0]):
+        if self.is_open:
             return True
         names = {LOOPBACK, "localhost", self.host.lower()}
         usual = names if self.server_port == HTTP_PORT else set()  # which browsers leave out
@@ -154,8 +161,8 @@ class Handler(BaseHTTPRequestHandler):
 
 
 @contextlib.contextmanager
-def serving(folder: Path, host: str = LOOPBACK, port: int = 0) -> Iterator[str]:
-    """Serve the page of a run beside what happens inside; gives its address.
+def serving(folder: Path, host: str = LOOPBACK, port: int = 0) -> Iterator[Server]:
+    """Serve the page of a run beside what happens inside; gives the server, which tells its address.
 
     Raises:
         RecordsError: there is no run.
@@ -165,7 +172,7 @@ def serving(folder: Path, host: str = LOOPBACK, port: int = 0) -> Iterator[str]:
         thread = threading.Thread(target=server.serve_forever, args=(0.1,), daemon=True)
         thread.start()
         try:
-            yield server.url
+            yield server
         finally:
             server.shutdown()
             thread.join()
@@ -190,5 +197,5 @@ def _own(name: str) -> str:
     return resources.files(__package__).joinpath(name).read_text("utf-8")
 
 
-def _is_loopback(address: object) -> bool:
-    return ipaddress.ip_address(str(address)).is_loopback
+def _address(server: Server) -> ipaddress.IPv4Address:
+    return ipaddress.IPv4Address(str(server.server_address[0]))

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from netmorph.report.arms import LOOKS, PURPLE, look
+from netmorph.report.logs import METRICS, column
 from netmorph.report.summary import found_by, is_training, rows, status
 from netmorph.report.verdict import verdict
 from netmorph.run.names import State
@@ -27,7 +28,6 @@ QUEUED, REASONS = 50, 20  # so many planned networks, and reasons of failures, a
 LINE = 60  # a network is told with so many of its last ancestors
 STATES = tuple(State)
 FURTHER = (PURPLE, "#6b4c9a", "#7f7f7f")
-METRICS = "metrics.jsonl"  # that a training writes epoch by epoch; records have its epochs at the end
 
 
 def snapshot(records: Records, first: int = 0) -> dict[str, Any]:
@@ -76,8 +76,7 @@ def columns(outlines: Sequence[Outline], arms: Sequence[str], criterion: Criteri
     stands the "value" of the criterion, None where it is not known or not finite.
     """
     told: dict[str, list[Any]] = {
-        name: list(values)
-        for name, values in zip(Outline._fields, zip(*outlines, strict=True) if outlines else ((),) * 10, strict=True)
+        name: [outline[at] for outline in outlines] for at, name in enumerate(Outline._fields)
     }
     position, stage = {arm: at for at, arm in enumerate(arms)}, {state: at for at, state in enumerate(STATES)}
     told["arm"] = [position[arm] for arm in told["arm"]]
@@ -104,11 +103,7 @@ def network(records: Records, id: int) -> dict[str, Any] | None:
         "ancestors": [one.id for one in chain[:-1]],
         "edits": [{"network": one.id, "edit": str(edit)} for one in chain for edit in one.edits],
         "numbers": {look.name: look.text(own.numbers[look.name]) for look in looks if look.name in own.numbers},
-        "epochs": [
-            _epoch(one.id, epoch.epoch, epoch.train, epoch.validation, criterion)
-            for one in chain
-            for epoch in records.epochs(one.id)
-        ],
+        "epochs": [_of_record(epoch, criterion) for one in chain for epoch in records.epochs(one.id)],
     }
 
 
@@ -141,9 +136,10 @@ def _found(records: Records, criterion: Criterion) -> dict[str, Any] | None:
 
 
 def _of_training(folder: Path, records: Records, criterion: Criterion) -> list[dict[str, Any]]:
+    """Its epochs so far: records have them at its end, its log one by one."""
     known: list[EpochRecord] = [epoch for outline in records.outlines() for epoch in records.epochs(outline.id)]
     if known:
-        return [_epoch(one.network, one.epoch, one.train, one.validation, criterion) for one in known]
+        return [_of_record(epoch, criterion) for epoch in known]
     try:
         lines = (folder / METRICS).read_text("utf-8").splitlines()
         return [_of_row(json.loads(line), criterion) for line in lines]
@@ -153,26 +149,18 @@ def _of_training(folder: Path, records: Records, criterion: Criterion) -> list[d
         raise RecordsError(f"{folder / METRICS} is no log of a training that netmorph wrote: {error}") from error
 
 
-def _of_row(row: Mapping[str, Any], criterion: Criterion) -> dict[str, Any]:
-    """An epoch from its line in a log, see `netmorph.report.logs.as_row`."""
-    parts: dict[str, dict[str, float]] = {"train": {}, "validation": {}}
-    for key, value in row.items():
-        part, _, name = key.partition("_")
-        if part in parts:
-            parts[part][name] = math.nan if value is None else value
-    return _epoch(1, row["epoch"], parts["train"], parts["validation"], criterion)
-
-
-def _epoch(
-    network: int, epoch: int, train: Mapping[str, float], validation: Mapping[str, float], criterion: Criterion
-) -> dict[str, Any]:
+def _of_record(told: EpochRecord, criterion: Criterion) -> dict[str, Any]:
     """The number that chooses, on both parts; a task may not tell it while it trains."""
-    return {
-        "network": network,
-        "epoch": epoch,
-        "train": _finite(train.get(criterion.name)),
-        "validation": _finite(validation.get(criterion.name)),
-    }
+    return _epoch(told.network, told.epoch, told.train.get(criterion.name), told.validation.get(criterion.name))
+
+
+def _of_row(row: Mapping[str, Any], criterion: Criterion) -> dict[str, Any]:
+    """The same from a line of a log."""
+    return _epoch(1, row["epoch"], *(row.get(column(part, criterion.name)) for part in ("train", "validation")))
+
+
+def _epoch(network: int, epoch: int, train: float | None, validation: float | None) -> dict[str, Any]:
+    return {"network": network, "epoch": epoch, "train": _finite(train), "validation": _finite(validation)}
 
 
 def _value(score: float | None, criterion: Criterion) -> float | None:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import copy
 import json
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -16,7 +17,7 @@ from torch import nn
 
 from netmorph.data import Dataset
 from netmorph.edit.journal import load_onto, save
-from netmorph.errors import require
+from netmorph.errors import require_all
 from netmorph.files import remove_unfinished, write_text
 from netmorph.graph import Graph, trace
 from netmorph.graph.journal import Journal
@@ -24,20 +25,21 @@ from netmorph.neighbours.drawing import neighbours
 from netmorph.neighbours.rows import ROWS, Job, Row, read_rows, write_row
 from netmorph.neighbours.steps import FRESH, INHERITED, STARTS
 from netmorph.neighbours.values import ITSELF, Neighbour, NeighbourError
-from netmorph.run.config import DataConfig, begun_with, parts_of
+from netmorph.report.templates import PAGE
+from netmorph.run.config import DataConfig, begun_with, with_parts
 from netmorph.run.folders import Kind, begin, check_free, config_of
 from netmorph.run.lock import RunLock
 from netmorph.seeds import check_seed
 from netmorph.tasks import Criterion
-from netmorph.train.checks import check_data, check_head, check_output, check_recipe
+from netmorph.train.checks import check_training
 from netmorph.train.evaluation import evaluate
 from netmorph.train.inputs import calibration, examples
 from netmorph.train.loop import train
-from netmorph.train.parallel import ONE_PROCESS
 from netmorph.train.recipe import Recipe
 from netmorph.workers.executor import Executor, Handler
 
 AROUND, PARENTS = "around.json", "parents"
+ANSWERS = PAGE | {"scipy.special": "plot"}  # what telling the answers takes, with its extras
 # Builds the network in the middle for a data set, with the edits that it has.
 Given = Callable[[Dataset], tuple[nn.Module, Journal]]
 
@@ -104,21 +106,7 @@ class NeighboursConfig:
             NeighbourError: there is none, or it is damaged.
         """
 
-        def made(told: dict[str, Any]) -> NeighboursConfig:
-            data, recipe = parts_of(told)
-            return NeighboursConfig(**told | {"data": data, "recipe": recipe})
-
-        return config_of(folder, Kind.NEIGHBOURS, made, NeighbourError)
-
-
-def check_extras() -> None:
-    """Refuse before hours of training, not after.
-
-    Raises:
-        MissingExtra: a package that tells the answers is not installed.
-    """
-    for module, extra in (("matplotlib", "report"), ("jinja2", "report"), ("scipy.special", "plot")):
-        require(module, extra)
+        return config_of(folder, Kind.NEIGHBOURS, partial(with_parts, NeighboursConfig), NeighbourError)
 
 
 def create(folder: Path, config: NeighboursConfig, given: Given, dataset: Dataset, command: str = "") -> None:
@@ -128,12 +116,9 @@ def create(folder: Path, config: NeighboursConfig, given: Given, dataset: Datase
         NetmorphError: it does not, there is no neighbour, or the folder is not free.
     """
     check_free(folder)
-    check_extras()
-    check_data(dataset)
-    check_recipe(config.recipe, dataset, ONE_PROCESS)
+    require_all(ANSWERS)
     model, journal = given(dataset)
-    check_output(model, dataset, config.recipe)
-    check_head(model, dataset)
+    check_training(model, dataset, config.recipe)
     graph = trace(model, examples(dataset, model, 2), journal)
     generator = np.random.default_rng(config.seed)
     found = neighbours(graph, config.count, config.tolerance, generator, config.step, config.moves)
@@ -141,7 +126,7 @@ def create(folder: Path, config: NeighboursConfig, given: Given, dataset: Datase
         STARTS[FRESH](trace(copy.deepcopy(model), graph.inputs), (), (), 0)  # before hours of training, not after
     told = {"criterion": asdict(dataset.task.chooses), "neighbours": [asdict(each) for each in found]}
     write_text(folder / AROUND, json.dumps(told, indent=2))
-    begin(folder, Kind.NEIGHBOURS, asdict(config), command)
+    begin(folder, Kind.NEIGHBOURS, asdict(config), command)  # the last: without it nothing has begun
 
 
 def around(folder: Path) -> tuple[Neighbour, ...]:
@@ -183,10 +168,17 @@ def jobs_of(config: NeighboursConfig, found: Sequence[Neighbour]) -> list[Job]:
     return own + others
 
 
-def left(folder: Path, config: NeighboursConfig) -> int:
-    """How many trainings are not done yet. Raises as `train_all`."""
+def told_rows(folder: Path, config: NeighboursConfig) -> list[Row]:
+    """The trainings that are done, and those that cannot be. Raises as `train_all`."""
     jobs = jobs_of(config, around(folder))
-    return len(jobs) - len(read_rows(folder, jobs))
+    rows = read_rows(folder, jobs)
+    done = {row.job for row in rows}
+    return [*rows, *(row for row in orphans(config, jobs, rows) if row.job not in done)]
+
+
+def left(folder: Path, config: NeighboursConfig) -> int:
+    """How many trainings are still to be told of. Raises as `train_all`."""
+    return len(jobs_of(config, around(folder))) - len(read_rows(folder, jobs_of(config, around(folder))))
 
 
 def train_all(
@@ -210,19 +202,45 @@ def train_all(
         NeighbourError: a file of the folder is damaged.
         SaveError: a file cannot be written.
     """
-    check_extras()
+    require_all(ANSWERS)
     with RunLock(folder):
         for part in (folder, folder / ROWS, folder / PARENTS):
             remove_unfinished(part)
         jobs = jobs_of(config, around(folder))
         done = {row.job for row in read_rows(folder, jobs)}
-        parents = [job for job in jobs if job.neighbour == ITSELF and job.start == FRESH]
-        for stage in (parents, [job for job in jobs if job not in parents]):
+
+        def train_those(stage: Iterable[Job]) -> None:
             for outcome in executor.run([job for job in stage if job not in done]):
                 row = outcome.result or Row(outcome.job, failure=outcome.failure)
                 write_row(folder, row)
                 tell(row)
-        return read_rows(folder, jobs)
+
+        parents = [job for job in jobs if job.neighbour == ITSELF and job.start == FRESH]
+        train_those(parents)
+        dropped = [row for row in orphans(config, jobs, read_rows(folder, parents)) if row.job not in done]
+        left_out = {row.job for row in dropped}
+        train_those(job for job in jobs if job not in parents and job not in left_out)
+        for row in dropped:
+            tell(row)
+        return told_rows(folder, config)
+
+
+def orphans(config: NeighboursConfig, jobs: Iterable[Job], parents: Iterable[Row]) -> list[Row]:
+    """The trainings that would inherit from one that failed, as failed ones; they are not kept, so that they are done
+    once that one is.
+
+    Args:
+        parents: rows, among them those of the network itself from fresh weights.
+    """
+    if not config.untaught:
+        return []
+    lost = {
+        row.job.seed
+        for row in parents
+        if row.failure is not None and row.job.neighbour == ITSELF and row.job.start == FRESH
+    }
+    why = "not trained: the network itself failed at this seed, and there is nothing to inherit"
+    return [Row(job, failure=why) for job in jobs if job.start == INHERITED and job.seed in lost]
 
 
 def handler(folder: Path, config: NeighboursConfig, given: Given) -> Handler[Job, Row]:

@@ -24,6 +24,7 @@ from netmorph.train import checkpoint as checkpoints
 from netmorph.train.history import Epoch, History
 
 OnEpoch = Callable[[Epoch], None]
+METRICS = "metrics.jsonl"  # of a training in a run's folder
 
 
 def as_csv(epochs: Iterable[Epoch]) -> str:
@@ -49,11 +50,16 @@ def as_jsonl(epochs: Iterable[Epoch]) -> str:
 def as_row(epoch: Epoch) -> dict[str, float]:
     """An epoch as a flat row: "epoch", "train_loss", ..., "validation_loss", ..., "learning_rate", "seconds"."""
     numbers = {
-        f"{part}_{name}": value
+        column(part, name): value
         for part, told in (("train", epoch.train), ("validation", epoch.validation))
         for name, value in told.items()
     }
     return {"epoch": epoch.epoch, **numbers, "learning_rate": epoch.learning_rate, "seconds": epoch.seconds}
+
+
+def column(part: str, name: str) -> str:
+    """Where a row has a number of a part, which is "train" or "validation"."""
+    return f"{part}_{name}"
 
 
 def csv_log(path: Path, history: Iterable[Epoch] | None = None) -> FileLog:

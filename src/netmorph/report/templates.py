@@ -9,6 +9,9 @@ from netmorph.errors import require
 from netmorph.report.numbers import percent
 from netmorph.wording import compact, flops_text
 
+# What a page with pictures takes: modules with their extras, for `netmorph.errors.require_all`.
+PAGE = {"matplotlib": "report", "jinja2": "report"}
+
 
 def render(name: str, **values: Any) -> str:
     """A template as text; what it names has to be among the values, and is escaped.

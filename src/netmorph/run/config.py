@@ -15,7 +15,7 @@ from netmorph.errors import NetmorphError, suggest
 from netmorph.policy import POLICIES, Growth, Mutation, Proposal, parse
 from netmorph.policy.growth import check_growths
 from netmorph.run.budget import Budget
-from netmorph.run.names import Against, Guidance, Inheritance, Selecting, against, guidance, inheritance, selecting
+from netmorph.run.names import Against, Guidance, Inheritance, Selecting, named
 from netmorph.seeds import check_seed
 from netmorph.train.recipe import Recipe
 from netmorph.typed import check_fields
@@ -146,13 +146,8 @@ class EvolveConfig:
                 raise NetmorphError(f"{name} must be at least 1, got {getattr(self, name)}")
         if self.tune < 0:
             raise NetmorphError(f"tune is a number of epochs, 0 for none; got {self.tune}")
-        for name, read in (
-            ("weights", inheritance),
-            ("guide", guidance),
-            ("select", selecting),
-            ("against", against),
-        ):
-            object.__setattr__(self, name, read(getattr(self, name)))  # JSON has texts alone
+        for name, kind in (("weights", Inheritance), ("guide", Guidance), ("select", Selecting), ("against", Against)):
+            object.__setattr__(self, name, named(kind, getattr(self, name)))  # JSON has texts alone
         if self.weights == Inheritance.SHARED and self.mutate_recipe:
             raise NetmorphError(
                 "networks that share their weights are trained with one recipe; leave out mutate_recipe, or let "
@@ -272,6 +267,12 @@ def parts_of(told: dict[str, Any]) -> tuple[DataConfig, Recipe]:
         AttributeError, KeyError, TypeError, ValueError: no config is told like this.
     """
     return data_of(told), _part(Recipe, told["recipe"])
+
+
+def with_parts(kind: Callable[..., Made], told: dict[str, Any]) -> Made:
+    """A config of something other than a run, with its data and its recipe. Raises as `parts_of`."""
+    data, recipe = parts_of(told)
+    return kind(**told | {"data": data, "recipe": recipe})
 
 
 def data_of(told: dict[str, Any]) -> DataConfig:

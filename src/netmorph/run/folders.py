@@ -9,6 +9,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any, TypeVar
 
+from netmorph import files
 from netmorph.errors import NetmorphError
 from netmorph.files import write_text
 from netmorph.run.lock import in_use
@@ -86,15 +87,14 @@ def kind_of(folder: Path) -> Kind | None:
 
 
 def check_free(folder: Path) -> None:
-    """Refuse a folder in which something is.
+    """Refuse a folder in which something is, and name the command that goes on with it.
 
     Raises:
         FolderError: there is.
     """
-    if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
-        kind = kind_of(folder) if folder.is_dir() else None
-        resume = f"go on with {kind.command} --resume {folder}, or " if kind not in (None, Kind.EXTENSION) else ""
-        raise FolderError(f"{folder} is not an empty folder; {resume}choose another folder")
+    kind = kind_of(folder)
+    resume = "" if kind in (None, Kind.EXTENSION) else f"go on with {kind.command} --resume {folder}, or "
+    files.check_free(folder, FolderError, f"{resume}choose another folder")
 
 
 def begin(folder: Path, kind: Kind, config: dict[str, Any], command: str = "") -> None:

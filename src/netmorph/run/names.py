@@ -1,5 +1,6 @@
 """The names that a run folder holds, each written in one place; what is stored are these strings."""
 
+from collections.abc import Mapping
 from enum import StrEnum
 from typing import TypeVar
 
@@ -96,31 +97,22 @@ class Stage(StrEnum):
     TRAINED = "trained"
 
 
-def inheritance(name: str) -> Inheritance:
-    """The one of this name.
+# What a name of each is called where a user gave one that there is not.
+_CALLED: Mapping[type[StrEnum], str] = {
+    Inheritance: "weights of children",
+    Guidance: "guide",
+    Selecting: "selection",
+    Against: "cost",
+}
+
+
+def named(kind: type[Name], name: str) -> Name:
+    """The one of this name, as a user gave it.
 
     Raises:
         NetmorphError: there is none.
     """
-    return _named(Inheritance, name, "weights of children")
-
-
-def guidance(name: str) -> Guidance:
-    """The one of this name. Raises as `inheritance`."""
-    return _named(Guidance, name, "guide")
-
-
-def selecting(name: str) -> Selecting:
-    """The one of this name. Raises as `inheritance`."""
-    return _named(Selecting, name, "selection")
-
-
-def against(name: str) -> Against:
-    """The one of this name. Raises as `inheritance`."""
-    return _named(Against, name, "cost")
-
-
-def _named(kind: type[Name], name: str, what: str) -> Name:
     if name not in [*kind]:
-        raise NetmorphError(f"unknown {what} {name!r}{suggest(name, [*map(str, kind)])}; known are {', '.join(kind)}")
+        known = ", ".join(kind)
+        raise NetmorphError(f"unknown {_CALLED[kind]} {name!r}{suggest(name, [*map(str, kind)])}; known are {known}")
     return kind(name)

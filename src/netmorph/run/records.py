@@ -8,8 +8,9 @@ Keys of `meta`: "title" (str), "command" (str), "config", "machine" and "version
 `netmorph.tasks.Criterion`), "validation_samples" (int), "exhibit" (what is shown of the test, a
 `netmorph.tasks.Exhibit`), "fingerprint" (of the data), "epoch_seconds" (of the start network, measured when the run
 was made), "arms" (their names), "status" (a `netmorph.run.names.Status`), "round" (int; tuning survivors counts as
-one), "seconds" (wall time so far), "tuned" (copies of survivors by their ids, and what each is a copy of) and, written
-once at the end, "result" (see `netmorph.run.result`).
+one), "seconds" (wall time so far), "tuned" (copies of survivors by their ids, and what each is a copy of), "tunings"
+(int: how often there were such before, as the run got another budget) and, written once at the end, "result" (see
+`netmorph.run.result`).
 """
 
 import contextlib
@@ -79,6 +80,7 @@ _META: dict[str, Any] = {
     "seconds": float,
     "result": dict[str, Any],
     "tuned": dict[str, int],
+    "tunings": int,
 }
 
 

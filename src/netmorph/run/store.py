@@ -165,7 +165,8 @@ class NetworkStore:
     def drop(self, network: int, stage: Stage) -> None:
         """Remove the files of one stage, if they are there."""
         self.path(network, stage).unlink(missing_ok=True)
-        self.kept(network).unlink(missing_ok=True)
+        if stage == Stage.BORN:
+            self.kept(network).unlink(missing_ok=True)
         self.drop_optimizer(network, stage)
 
     def drop_optimizer(self, network: int, stage: Stage = Stage.TRAINED) -> None:

@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import count
 from typing import Any, ClassVar
 
 import numpy as np
@@ -14,15 +15,13 @@ from netmorph.edit import Base
 from netmorph.measure.cost import cost
 from netmorph.run.config import base
 from netmorph.run.names import ArmName, State
-from netmorph.run.ranking import ranked, spent
+from netmorph.run.ranking import ranked
 from netmorph.run.rows import NetworkRecord
 from netmorph.search.choosing import WITHOUT_AGE, Selection
 from netmorph.search.jobs import Birth, Training
 from netmorph.search.networks import START
 from netmorph.search.planning import Planner, Round
 from netmorph.train.inputs import examples
-
-BIRTH_FAILURES = 8  # of an arm, in one round
 
 
 @dataclass(frozen=True)
@@ -76,32 +75,17 @@ class RandomSearch:
     name: ClassVar[str] = ArmName.RANDOM
 
     def plan(self, round: Round) -> list[NetworkRecord]:
-        """As many as it takes. What a failed one would have taken is made up for, in the next round at the latest.
-
-        Several are born at once, by what those before took; those beyond the target are as if they had never been.
-        """
-        earlier = self.planner.networks.totals(self.name)
+        """As many as it takes: of those that converge before their end, more."""
+        planner, earlier = self.planner, self.planner.networks.totals(self.name)
         missing = round.target - earlier.flops[State.TRAINED]
-        made: list[NetworkRecord] = []
         if missing <= 0:
-            return made
+            return []
+        births = (self._birth(round, number, earlier.count + number) for number in count())
+        epochs, share = planner.config.start_epochs, planner.start_share
+        return planner.bear_until(missing, births, self.name, round.number, epochs, share)
 
-        def wanting() -> bool:
-            # Of those that converge before their end, it takes more to have had as much.
-            failed = sum(network.state == State.FAILED for network in made)
-            return missing > self.planner.start_share * spent(made) and failed < BIRTH_FAILURES
-
-        while wanting():
-            left, each = missing - self.planner.start_share * spent(made), self._typical(made)
-            births = [self._birth(round, len(made) + number) for number in range(max(1, int(left / each)))]
-            for network in self.planner.bear(births, self.name, round.number, self.planner.config.start_epochs):
-                if wanting():
-                    made.append(network)
-        return made
-
-    def _birth(self, round: Round, number: int) -> Birth:
-        """The birth of a round's network of this number."""
-        index = self.planner.networks.totals(self.name).count + number
+    def _birth(self, round: Round, number: int, index: int) -> Birth:
+        """The birth of a round's network of this number, which has this index among all of the arm."""
         draw = np.random.default_rng([self.planner.config.seed, index])
         return Birth(
             round.following + number,
@@ -110,14 +94,6 @@ class RandomSearch:
             generations=int(draw.integers(1, round.number + 1)),
             inherit=False,
         )
-
-    def _typical(self, made: Sequence[NetworkRecord]) -> float:
-        """Training FLOPs of one network, by those that it has made, or by the start network."""
-        totals, planner = self.planner.networks.totals(self.name), self.planner
-        count, taken = totals.count + len(made), totals.spent + planner.start_share * spent(made)
-        if not (count and taken):
-            return planner.start_share * planner.start_epoch * planner.config.start_epochs
-        return taken / count
 
     def jobs(self, planned: Sequence[NetworkRecord]) -> list[Training]:
         """Each from scratch, like a founder."""
@@ -144,15 +120,12 @@ class LocalSearch:
     name: ClassVar[str] = ArmName.LOCAL
 
     def plan(self, round: Round) -> list[NetworkRecord]:
-        """Children one after another, beside the start network's own training."""
+        """As many children as it takes, beside the start network's own training."""
         planner, earlier = self.planner, self.planner.networks.totals(self.name)
         missing = round.target - planner.networks[START].training_flops - earlier.flops[State.TRAINED]
-        parent = self._here.id
-        made: list[NetworkRecord] = []
-        while missing > spent(made) and sum(network.state == State.FAILED for network in made) < BIRTH_FAILURES:
-            birth = Birth(round.following + len(made), parent, planner.seed(0, earlier.count + len(made)))
-            made += planner.bear([birth], self.name, round.number, planner.config.recipe.epochs)
-        return made
+        parent, following = self._here.id, round.following
+        births = (Birth(following + number, parent, planner.seed(0, earlier.count + number)) for number in count())
+        return planner.bear_until(missing, births, self.name, round.number, planner.config.recipe.epochs)
 
     def jobs(self, planned: Sequence[NetworkRecord]) -> list[Training]:
         """Each as long as a child."""

@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from netmorph.run.names import ArmName, State
-from netmorph.run.ranking import spent
 from netmorph.run.rows import NetworkRecord
 from netmorph.search.choosing import AS_ASKED, Selection
 from netmorph.search.jobs import Birth, Learning
@@ -55,17 +54,13 @@ class Evolution:
         if not parents:
             return []
         if round.target == 0:  # it leads
-            return self._born(self._taught(self.weights.births(self.planner, parents, round)), round)
-        known, made = self.planner.networks.totals(self.name), list[NetworkRecord]()
-        missing = round.target - known.flops[State.TRAINED]
+            births = self._taught(self.weights.births(self.planner, parents, round))
+            return self.planner.bear(births, self.name, round.number, self._epochs)
+        missing = round.target - self.planner.networks.totals(self.name).flops[State.TRAINED]
         begun = len(self.planner.networks.in_round(self.name, round.number))  # where failures are made up for
         many = replace(round, children=AT_MOST * round.children)
-        births = self.weights.births(self.planner, parents, many, begun)
-        for birth in self._taught(births):
-            if spent(made) >= missing:
-                break
-            made += self._born([birth], round)
-        return made
+        births = self._taught(self.weights.births(self.planner, parents, many, begun))
+        return self.planner.bear_until(missing, births, self.name, round.number, self._epochs)
 
     def jobs(self, planned: Sequence[NetworkRecord]) -> list[Learning]:
         """Founders until they have converged; children as their weights ask for."""
@@ -86,8 +81,10 @@ class Evolution:
         """The population, and who may come back into it."""
         return self.select.standing(self.planner, self.name)
 
-    def _born(self, births: Sequence[Birth], round: Round) -> list[NetworkRecord]:
-        return self.planner.bear(births, self.name, round.number, self.weights.epochs(self.planner.config))
+    @property
+    def _epochs(self) -> int:
+        """How long a child is trained, at most."""
+        return self.weights.epochs(self.planner.config)
 
     def _taught(self, births: Iterable[Birth]) -> list[Birth]:
         """With what was learnt about edits, and what each is trained with in place of the run's recipe."""

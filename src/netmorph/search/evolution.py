@@ -375,7 +375,12 @@ class _Run:
 
     def _budget_reached(self, number: int) -> bool:
         budget, flops = self.config.budget, self.networks.totals(self.lead.name).spent
-        return self._time_left <= 0 or flops >= budget.flops or number > budget.rounds
+        return self._time_left <= 0 or flops >= budget.flops or number > self._last_round
+
+    @property
+    def _last_round(self) -> float:
+        """The number of the last round that the budget allows: the stages that tuned survivors before it were none."""
+        return self.config.budget.rounds + tuning.stages(self.records)
 
     @property
     def _time_left(self) -> float:
@@ -421,7 +426,8 @@ class _Run:
         budget, spent_flops = self.config.budget, self.networks.totals(self.lead.name).spent
         ends = [budget.seconds - self.seconds] if budget.seconds < math.inf else []
         if self._pace.round is not None and budget.rounds < math.inf:
-            ends.append((budget.rounds - number + 1 - share) * self._pace.round * self.config.children + self._pace.end)
+            rounds = self._last_round - number + 1 - share
+            ends.append(rounds * self._pace.round * self.config.children + self._pace.end)
         if number and spent_flops and budget.flops < math.inf:
             ends.append(self.seconds * max(0.0, budget.flops / spent_flops - 1))
         return max(0.0, min(ends)) if ends else None

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import islice
 
 import numpy as np
 
@@ -13,12 +14,15 @@ from netmorph.errors import NetmorphError
 from netmorph.measure.cost import Cost
 from netmorph.run.config import EvolveConfig
 from netmorph.run.names import Stage, State
+from netmorph.run.ranking import spent
 from netmorph.run.records import Records
 from netmorph.run.rows import NetworkRecord
 from netmorph.run.store import NetworkStore
 from netmorph.search.jobs import Birth, Born, Done, Job, Training
 from netmorph.search.networks import START, Networks
 from netmorph.workers.executor import Executor
+
+BIRTH_FAILURES = 8  # of a baseline, in one round
 
 
 class EvolutionError(NetmorphError):
@@ -78,6 +82,43 @@ class Planner:
                 if made.state == State.PLANNED:  # what failed is tried again
                     self.records.remember_birth(outcome.job.told, made)
         return sorted(networks, key=lambda network: network.id)
+
+    def bear_until(
+        self, missing: float, births: Iterable[Birth], arm: str, number: int, epochs: int, share: float = 1.0
+    ) -> list[NetworkRecord]:
+        """One network after another, until their trainings take what a baseline is short of.
+
+        Several are born at once, by what those before took; those beyond are as if they had never been. What a failed
+        one would have taken is made up for, in the next round at the latest: after some failures no more are born.
+
+        Args:
+            missing: training FLOPs.
+            births: with ids in a row; they may go on without end.
+            arm, number, epochs: see `bear`.
+            share: of these epochs that such networks take until they have converged.
+        """
+        made: list[NetworkRecord] = []
+        waiting = iter(births)
+
+        def left() -> float:
+            failed = sum(network.state == State.FAILED for network in made)
+            return missing - share * spent(made) if failed < BIRTH_FAILURES else 0.0
+
+        while left() > 0:
+            at_once = max(1, int(left() / self._typical(arm, made, epochs, share)))
+            batch = [*islice(waiting, at_once)]
+            if not batch:
+                break
+            for network in self.bear(batch, arm, number, epochs):
+                if left() > 0:
+                    made.append(network)
+        return made
+
+    def _typical(self, arm: str, made: Sequence[NetworkRecord], epochs: int, share: float) -> float:
+        """Training FLOPs of one network of an arm, by those that it has made, or by the start network."""
+        totals = self.networks.totals(arm)
+        count, taken = totals.count + len(made), totals.spent + share * spent(made)
+        return taken / count if taken else share * self.start_epoch * epochs
 
     def _remembered(self, birth: Birth) -> NetworkRecord | None:
         """The network of a birth that was done before the run was killed, where its file is there."""

@@ -14,7 +14,8 @@ from netmorph.search.jobs import Birth, Training
 from netmorph.search.networks import Networks
 from netmorph.search.planning import Planner
 
-TUNED = "tuned"  # in the records: the copies by their ids, and what each is a copy of
+# In the records: the copies by their ids, and what each is a copy of; and how often there were such before.
+TUNED, TUNINGS = "tuned", "tunings"
 
 
 def copies(records: Records) -> dict[int, int]:
@@ -27,15 +28,23 @@ def remember(records: Records, born: Iterable[NetworkRecord]) -> None:
     records.set_meta(TUNED, {str(copy.id): copy.parent for copy in born})
 
 
+def stages(records: Records) -> int:
+    """How often there was a last stage, after which the run got more rounds; each counts as a round, and is none."""
+    return int(records.meta(TUNINGS) or 0)
+
+
 def forget(records: Records) -> None:
     """The run gets more rounds; at their end the survivors are tuned again, and copies that wait are given up."""
     given_up = copies(records)
+    if not given_up:
+        return
     with records.transaction():
         for network in records.networks():
             if network.id in given_up and network.state == State.PLANNED:
                 told = "given up before it was tuned: the run was given another budget"
                 records.put_network(replace(network, state=State.FAILED, training_flops=0, failure=told))
         records.set_meta(TUNED, None)
+        records.set_meta(TUNINGS, stages(records) + 1)
 
 
 def bear(

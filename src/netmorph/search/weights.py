@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol
 
 from netmorph.run.config import EvolveConfig
 from netmorph.run.names import Inheritance
@@ -15,9 +15,10 @@ from netmorph.search.networks import Networks
 from netmorph.search.planning import Planner, Round
 
 
-class Weights(Protocol):
+class Weights(ABC):
     """Where the weights of children come from."""
 
+    @abstractmethod
     def births(self, planner: Planner, parents: Sequence[int], round: Round, begun: int = 0) -> list[Birth]:
         """The networks of a round, with ids from `round.following` on: children of the parents in turn.
 
@@ -25,28 +26,27 @@ class Weights(Protocol):
             parents: the population, the best first.
             begun: how many networks of the arm the round has already, which have had the first seeds.
         """
-        ...
 
+    @abstractmethod
     def jobs(self, planner: Planner, children: Sequence[NetworkRecord]) -> Sequence[Learning]:
         """What trains the children of a round; each is in one job."""
-        ...
 
     def gone(self, networks: Networks, standing: Iterable[int], made: Iterable[NetworkRecord]) -> set[int]:
-        """Those that cannot live on.
+        """Those that cannot live on: nobody, if not told otherwise.
 
         Args:
             standing: the ids of the population, and of who else may come back.
             made: what the round has made.
         """
-        ...
+        return set()
 
     def epochs(self, config: EvolveConfig) -> int:
-        """How long each child is trained, at most."""
-        ...
+        """How long each child is trained, at most: as the recipe says, if not told otherwise."""
+        return config.recipe.epochs
 
 
 @dataclass(frozen=True)
-class Inherited:
+class Inherited(Weights):
     """Each child keeps what its parent has learnt, in a copy of its own, and is trained for as long as a child is."""
 
     def births(self, planner: Planner, parents: Sequence[int], round: Round, begun: int = 0) -> list[Birth]:
@@ -58,17 +58,9 @@ class Inherited:
         epochs = planner.config.recipe.epochs
         return [Training(child.id, child.seed, epochs, recipe=child.recipe) for child in children]
 
-    def gone(self, networks: Networks, standing: Iterable[int], made: Iterable[NetworkRecord]) -> set[int]:
-        """See `Weights`."""
-        return set()
-
-    def epochs(self, config: EvolveConfig) -> int:
-        """See `Weights`."""
-        return config.recipe.epochs
-
 
 @dataclass(frozen=True)
-class Fresh:
+class Fresh(Weights):
     """Each child has its parent's structure with an edit, and nothing of its weights; it is trained like a founder."""
 
     def births(self, planner: Planner, parents: Sequence[int], round: Round, begun: int = 0) -> list[Birth]:
@@ -79,17 +71,13 @@ class Fresh:
         """See `Weights`."""
         return [planner.from_scratch(child) for child in children]
 
-    def gone(self, networks: Networks, standing: Iterable[int], made: Iterable[NetworkRecord]) -> set[int]:
-        """See `Weights`."""
-        return set()
-
     def epochs(self, config: EvolveConfig) -> int:
         """See `Weights`."""
         return config.start_epochs
 
 
 @dataclass(frozen=True)
-class Shared:
+class Shared(Weights):
     """Children and their parents have the very same weights where an edit left them as they were, and train them.
 
     The population lives on in the round, as copies, so that all of a round is trained together: for each network as
@@ -131,10 +119,6 @@ class Shared:
         copied = {network.parent for network in trained(made) if not network.edits}
         before = {*standing} - {network.id for network in made}
         return {id for id in before if id in copied or not networks[id].survivor}
-
-    def epochs(self, config: EvolveConfig) -> int:
-        """See `Weights`."""
-        return config.recipe.epochs
 
 
 WEIGHTS: Mapping[Inheritance, Weights] = {

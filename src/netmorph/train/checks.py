@@ -16,7 +16,7 @@ from netmorph.train.fit import LR_SCALE, shrink
 from netmorph.train.inputs import prepare, reference
 from netmorph.train.modes import mode, stays_in_eval
 from netmorph.train.optimizers import check_held, check_trainable
-from netmorph.train.parallel import World, from_first
+from netmorph.train.parallel import ONE_PROCESS, World, from_first
 from netmorph.train.recipe import Recipe
 from netmorph.train.schedules import image_scale_at
 from netmorph.wording import listed
@@ -48,6 +48,18 @@ def usable_device(name: str | torch.device) -> torch.device:
     if device.type == "meta":
         raise NetmorphError("the device 'meta' holds no numbers, so nothing can train there; give 'cpu' or another")
     return device
+
+
+def check_training(model: nn.Module, dataset: Dataset, recipe: Recipe, world: World = ONE_PROCESS) -> None:
+    """Refuse at once what a training that starts later would refuse, and what could not be told of it at its end.
+
+    Raises:
+        NetmorphError: see `check_data`, `check_recipe`, `check_output` and `check_head`.
+    """
+    check_data(dataset)
+    check_recipe(recipe, dataset, world)
+    check_output(model, dataset, recipe)
+    check_head(model, dataset)
 
 
 def check_data(dataset: Dataset) -> None:

@@ -6,7 +6,7 @@ import math
 import os
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -56,8 +56,8 @@ TOKENS = Takes((64,), 256, lambda shape, classes, generator: torch.randint(class
 # Of the networks that take something else than `NUMBERS`.
 TAKES = {
     "gpt": TOKENS,
-    "inception_resnet_v2": Takes((3, 299, 299), 1000, NUMBERS.draw),
-    "inception_resnet_small": Takes((3, 64, 64), 200, NUMBERS.draw),
+    "inception_resnet_v2": replace(NUMBERS, shape=(3, 299, 299), classes=1000),
+    "inception_resnet_small": replace(NUMBERS, shape=(3, 64, 64), classes=200),
 }
 
 
