@@ -229,7 +229,9 @@ def test_train_and_resume(netmorph: Program) -> None:
     found = json.loads(netmorph("show", "first", "--json").out)
     assert found["status"] == "finished"
     assert found["best"]["test_accuracy"] is not None
-    assert netmorph("train", "--resume", "first").code == 0
+    again = netmorph("train", "--resume", "first", "--json")
+    assert (again.code, json.loads(again.out)) == (0, found)
+    assert "Folder: first" in again.err
     assert netmorph(*TRAIN).code == 0
     assert netmorph(*TRAIN).code == 0
     assert sorted(os.listdir("runs")) == ["digits-1", "digits-2"]

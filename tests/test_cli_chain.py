@@ -42,6 +42,12 @@ def test_a_chain_is_found_and_becomes_a_network(program: Program, tmp_path: Path
     page = (tmp_path / "found" / "report.html").read_text()
     assert all(title in page for title in ("The chain", "The search", "Which layers stand where", "Values of states"))
 
+    shown = json.loads(program("show", "found", "--json").out)
+    assert (shown["status"], shown["searches"]) == ("finished", told["searches"])
+    (tmp_path / "found" / "report.html").unlink()
+    assert program("report", "found").code == 0
+    assert (tmp_path / "found" / "report.html").read_text() == page
+
     spec = importlib.util.spec_from_file_location("found_network", tmp_path / "found" / "network.py")
     assert spec is not None
     assert spec.loader is not None

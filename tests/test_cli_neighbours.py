@@ -59,6 +59,8 @@ def test_it_tells_whether_a_network_is_a_peak_and_goes_on_by_resume(
     assert "(8 of 8)" in out
     text = (run / "report.html").read_text()
     assert text.count("<svg") == 2
+    shown = json.loads(netmorph("show", str(run), "--json").out)
+    assert (shown["status"], shown["verdicts"], len(shown["rows"])) == ("finished", told["verdicts"], 8)
     assert "From inherited weights" in text
     assert "validation accuracy before training" in text
 

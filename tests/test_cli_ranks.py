@@ -38,6 +38,7 @@ def test_it_makes_a_page_and_goes_on_by_resume(
     assert [line.split(":")[0] for line in again.out.splitlines() if "test accuracy" in line] == ["true 1"]
     assert f"Report: {run}/report.html" in again.out
     assert (tmp_path / "study" / "report.html").exists()
+    assert "study: finished, 20 of 20 trainings" in netmorph("show", run).out
 
 
 @pytest.mark.parametrize(

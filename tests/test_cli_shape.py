@@ -115,13 +115,20 @@ def test_other_commands_say_what_to_do_with_a_folder(folder: Path, netmorph: Pro
     assert goes_on in refused.err
     taken = netmorph("reproduce", "cnn-tutorial", "--output", str(folder))
     assert (taken.code, "run is not an empty folder" in taken.err) == (ExitCode.FAILED, True)
-    if kind not in (Kind.TRAIN, Kind.EVOLVE):
-        watched, listed = netmorph("watch", str(folder)), netmorph("show", str(folder), "--all")
-        assert (watched.code, "netmorph show run tells how far it is" in watched.err) == (ExitCode.FAILED, True)
-        assert (listed.code, f"run is of {kind.command}" in listed.err) == (ExitCode.WRONG_USE, True)
 
 
-@pytest.mark.parametrize("folder", [Kind.SHRINK, Kind.EXTENSION], indirect=True)
+@pytest.mark.parametrize("folder", [Kind.SHRINK], ids=str, indirect=True)
+def test_what_is_for_evolutions_alone(folder: Path, netmorph: Program) -> None:
+    listed = netmorph("show", str(folder), "--all")
+    watched = netmorph("watch", str(folder))
+    served = netmorph("watch", str(folder), "--port", "8000")
+
+    assert (watched.code, watched.err, watched.out.count("run: finished")) == (0, "", 1)
+    assert (served.code, "--port cannot be given with run: it is shown" in served.err) == (ExitCode.WRONG_USE, True)
+    assert (listed.code, "run is of netmorph shrink" in listed.err) == (ExitCode.WRONG_USE, True)
+
+
+@pytest.mark.parametrize("folder", [Kind.EXTENSION], ids=str, indirect=True)
 def test_a_page_is_written_again(folder: Path, netmorph: Program) -> None:
     written = netmorph("report", str(folder), "--output", "again.html", "--json")
 

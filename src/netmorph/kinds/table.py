@@ -96,21 +96,6 @@ def check_kind(folder: Path, *wanted: Kind) -> None:
     raise FolderError(f"{folder} is of {kind.command}; {on}: {kind.command}{option} {folder}")
 
 
-def check_followed(folder: Path) -> None:
-    """Refuse a folder that the live page cannot show.
-
-    Raises:
-        FolderError: it is one; the message says how to look at it.
-    """
-    kind = kind_of(folder)
-    if kind in (None, Kind.TRAIN, Kind.EVOLVE):  # of no kind: whose reader says so
-        return
-    raise FolderError(
-        f"the live page is of trainings and evolutions, and {folder} is of {kind.command}; netmorph show {folder} "
-        "tells how far it is, also while it goes on"
-    )
-
-
 def _kind(folder: Path) -> Kind:
     kind = kind_of(folder)
     if kind is None:
