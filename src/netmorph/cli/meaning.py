@@ -125,7 +125,7 @@ def resumed(context: typer.Context, kind: Kind, *may: str) -> Path:
         WrongUse: another option is given.
         FolderError: the folder is of another command.
     """
-    from netmorph.kinds import check_kind
+    from netmorph.run.folders import check_kind
 
     refuse_others(context, {"resume", "as_json", *may})
     folder: Path = context.params["resume"]

@@ -77,7 +77,7 @@ def page(folder: Path, kind: Kind, found: Found) -> Page:
     if found.page is None:
         raise FolderError(
             f"{folder} has {found.done} of {found.of} {found.what}, which is no report yet; go on with "
-            f"{kind.command} --resume {folder}, or see {' '.join(('netmorph show', str(folder)))}"
+            f"{kind.command} --resume {folder}, or see netmorph show {folder}"
         )
     return found.page()
 

@@ -82,20 +82,6 @@ def figures(folder: Path, suffix: str) -> list[Path]:
     return VIEWS[_kind(folder)].figures(folder, suffix, folder / FIGURES)
 
 
-def check_kind(folder: Path, *wanted: Kind) -> None:
-    """Refuse the folder of another command.
-
-    Raises:
-        FolderError: it is one; the message names the command that goes on with it.
-    """
-    kind = kind_of(folder)
-    if kind is None or kind in wanted:  # whose own reader says what is missing
-        return
-    on = "extend it by" if kind is Kind.EXTENSION else "go on with"
-    option = "" if kind is Kind.EXTENSION else " --resume"
-    raise FolderError(f"{folder} is of {kind.command}; {on}: {kind.command}{option} {folder}")
-
-
 def _kind(folder: Path) -> Kind:
     kind = kind_of(folder)
     if kind is None:

@@ -82,7 +82,8 @@ def kind_of(folder: Path) -> Kind | None:
     """
     if (folder / FILE_NAME).is_file():
         with Records.open(folder) as records:
-            return Kind((records.meta("config") or {}).get("task", Kind.TRAIN))
+            task = (records.meta("config") or {}).get("task")
+        return Kind.EVOLVE if task == Kind.EVOLVE else Kind.TRAIN
     return next((kind for kind, name in FILES.items() if (folder / name).is_file()), None)
 
 
@@ -95,6 +96,20 @@ def check_free(folder: Path) -> None:
     kind = kind_of(folder)
     resume = "" if kind in (None, Kind.EXTENSION) else f"go on with {kind.command} --resume {folder}, or "
     files.check_free(folder, FolderError, f"{resume}choose another folder")
+
+
+def check_kind(folder: Path, wanted: Kind) -> None:
+    """Refuse the folder of another command.
+
+    Raises:
+        FolderError: it is one; the message names the command that goes on with it.
+    """
+    kind = kind_of(folder)
+    if kind in (None, wanted):  # whose own reader says what is missing
+        return
+    on = "extend it by" if kind is Kind.EXTENSION else "go on with"
+    option = "" if kind is Kind.EXTENSION else " --resume"
+    raise FolderError(f"{folder} is of {kind.command}; {on}: {kind.command}{option} {folder}")
 
 
 def begin(folder: Path, kind: Kind, config: dict[str, Any], command: str = "") -> None:
