@@ -28,8 +28,7 @@ from netmorph.chain import (
     lineage,
     search,
 )
-from netmorph.chain.features import Counts
-from netmorph.chain.gradients import Told, as_tensors
+from netmorph.chain.gradients import as_tensors
 from netmorph.chain.journal import Journal, read_records
 from netmorph.chain.learnt import KEPT
 from netmorph.chain.lessons import in_turn, looking, seen_in
@@ -38,7 +37,8 @@ from netmorph.errors import require, require_all, suggest
 from netmorph.export import write_code
 from netmorph.files import atomic_write, write_text
 from netmorph.graph import trace
-from netmorph.report.chaining import page
+from netmorph.report.chain_result import as_json
+from netmorph.report.chain_result import page_of as told_page
 from netmorph.report.plain_page import Page
 from netmorph.report.searched import Learning, Searched
 from netmorph.report.templates import PAGE
@@ -276,7 +276,8 @@ def run(
         not_kept = _kept(folder / KEPT, network, dataset, None if learning else learnt)
         told = Learning(config.learn, learning, test, {place: one.told for place, one in seen.items()})
         title = f"A chain for {dataset.name}"
-        _write_result(folder / RESULT, title, searched, links, told, not_kept)
+        found = as_json(title, searched, links, told, NETWORK, not_kept)
+        write_text(folder / RESULT, json.dumps(found, indent=2))
         made = page_of(folder)
         made.save_pictures(folder / FIGURES)
         written = made.write(folder / REPORT)
@@ -293,19 +294,7 @@ def page_of(folder: Path) -> Page:
     config, told = ChainConfig.read(folder), result_of(folder)
     if told is None:
         raise ChainError(f"the search in {folder} is not finished; go on with netmorph chain --resume {folder}")
-    worth, searched = cheap(config.price), []
-    for agent, one in told["searches"].items():
-        records = tuple(read_records(folder / f"{agent}.jsonl"))
-        worths, best = tuple(worth(record.outcome) for record in records), Record.from_json(one["best"])
-        searched.append(Searched(agent, records, worths, best, one["test_accuracy"], Counts(**one["cache"])))
-    links = tuple(Link(**link) for link in told["lineage"])
-    gradients = {(one["id"], one["place"]): Told(**one["told"]) for one in told["gradients"]}
-    learning = Learning(told["learn"], told["learning_flops"], told["test_accuracy"], gradients)
-    entries = {entry.id: entry for entry in Bank(config.bank).entries()}
-    made = page(told["title"], searched, links, entries, config.price, learning)
-    if told["not_kept"] is None:
-        return made
-    return replace(made, paragraphs=[*made.paragraphs, f"Classes cannot be added to it: {told['not_kept']}"])
+    return told_page(folder, told, Bank(config.bank).entries(), config.price)
 
 
 def _searched(
@@ -352,37 +341,3 @@ def _entries(bank: Bank, ids: tuple[str, ...]) -> tuple[Entry, ...]:
             f"the search began with layers that are no longer in the bank {bank.folder}: {', '.join(gone)}"
         )
     return tuple(known[id] for id in ids)
-
-
-def _write_result(
-    path: Path,
-    title: str,
-    searched: list[Searched],
-    links: tuple[Link, ...],
-    learning: Learning,
-    not_kept: str | None,
-) -> None:
-    told = {
-        "title": title,
-        "chain": asdict(searched[0].best.chain),
-        "lineage": [link.as_json() for link in links],
-        "learn": learning.mode,
-        "learning_flops": learning.flops,
-        "test_accuracy": learning.test,
-        "gradients": [
-            {"id": id, "place": place, "told": one._asdict()} for (id, place), one in learning.gradients.items()
-        ],
-        "searches": {
-            one.agent: {
-                "best": one.best.as_json(),
-                "test_accuracy": one.test,
-                "distinct_chains": len(one.records),
-                "lessons": one.lessons,
-                "cache": asdict(one.cache),
-            }
-            for one in searched
-        },
-        "network": NETWORK,
-        "not_kept": not_kept,
-    }
-    write_text(path, json.dumps(told, indent=2))
