@@ -67,11 +67,11 @@ class Setting:
 SMALL = EvolveConfig(
     model="lenet5",
     options={"width": 0.25},
-    founders=3,
+    founders=2,
     start_epochs=6,
     population=3,
     select=Selecting.BEST,
-    children=4,
+    children=2,  # few, so that lines of descent are long
 )
 RECIPE = Recipe(epochs=2, batch_size=64, learning_rate=5e-3, schedule="cosine")
 SETTINGS = {
@@ -80,7 +80,9 @@ SETTINGS = {
             SMALL,
             data=DataConfig("digits"),
             recipe=replace(RECIPE, epochs=8, batch_size=32),
+            founders=3,
             start_epochs=24,
+            children=4,
             smooth=True,
             max_flops=0.06e6,
             budget=Budget(flops=2.5e10),
@@ -92,21 +94,23 @@ SETTINGS = {
         replace(
             SMALL,
             data=DataConfig("mnist", train_size=5_000, validation=0.05),
-            recipe=RECIPE,
-            max_flops=0.5e6,
+            recipe=replace(RECIPE, pad=2),
+            max_flops=0.3e6,
             budget=Budget(flops=1.8e11),
         ),
-        {"width": 0.7},
+        {"width": 0.58},
     ),
     "cifar10": Setting(
         replace(
             SMALL,
-            data=DataConfig("cifar10", train_size=5_000, validation=0.04),
-            recipe=replace(RECIPE, learning_rate=3e-3, flip=True),
-            max_flops=1.2e6,
-            budget=Budget(flops=3e11),
+            options={"width": 0.5},
+            data=DataConfig("cifar10", train_size=2_000, validation=0.04),
+            recipe=replace(RECIPE, learning_rate=3e-3, pad=2, flip=True),
+            start_epochs=8,
+            max_flops=1.3e6,
+            budget=Budget(flops=5e11),
         ),
-        {"width": 0.75},
+        {"width": 0.8},
     ),
 }
 
@@ -286,14 +290,27 @@ def cells(arm: str, runs: Sequence[Rows]) -> list[str]:
 
 
 def equal_accuracy(arm: str, runs: Sequence[Rows]) -> str:
-    """The share of the training FLOPs of fresh weights after which an arm tests as those do in the end."""
-    shares = []
-    for rows_of in runs:
-        goal, paid = rows_of["fresh"]["course"][-1][1], rows_of["fresh"]["training_flops"]
-        reached = [spent for spent, score in rows_of[arm]["course"] if score >= goal]
-        shares.append(min(reached) / paid if reached else None)
-    known = [share for share in shares if share is not None]
-    return f"{interval(known, '{:.2f}')} ({len(known)} of {len(shares)})" if known else f"never (0 of {len(shares)})"
+    """The share of the training FLOPs of fresh weights after which an arm tests as those do in the end.
+
+    On average over the runs, in each of which the FLOPs of fresh weights are 1; and in how many runs the arm is as far
+    as they after half of them.
+    """
+    shares = np.linspace(0, 1, 201)
+    courses = np.array(
+        [at_shares(rows_of[arm]["course"], rows_of["fresh"]["training_flops"], shares) for rows_of in runs]
+    )
+    goals = np.array([rows_of["fresh"]["course"][-1][1] for rows_of in runs])
+    reached = shares[courses.mean(axis=0) >= goals.mean()]
+    by_half = int((courses[:, shares <= 0.5].max(axis=1) >= goals).sum())
+    return f"{f'{reached[0]:.2f}' if len(reached) else 'never'} ({by_half} of {len(runs)} by half)"
+
+
+def at_shares(course: Sequence[tuple[float, float]], whole: float, shares: Sequence[float]) -> list[float]:
+    """The test accuracy of an arm when so much of `whole`, in training FLOPs, was spent; before its first network 0."""
+    return [
+        max((spent, score) for spent, score in [(0.0, 0.0), *map(tuple, course)] if spent <= share * whole)[1]
+        for share in shares
+    ]
 
 
 def main(arguments: Sequence[str] = ()) -> None:
