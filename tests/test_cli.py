@@ -22,6 +22,7 @@ from netmorph.run.records import Records
 from netmorph.session import config_of
 from netmorph.train.optimizers import OPTIMIZERS
 from netmorph.train.recipe import Recipe
+from tests.documented import check_documented
 from tests.program import Program
 
 QUICK = ["--train-size", "160", "--model", "mlp", "--width", "0.125", "--epochs", "1", "--batch-size", "32"]
@@ -342,9 +343,9 @@ def test_groups_are_listed_with_what_they_allow(netmorph: Program, folder: Path)
     assert "group channels producers carriers consumers" in listed
     assert "yes, exactly" in listed
     assert "the model's input" in listed
-    told = json.loads(netmorph("groups", "resnet", "--option", "width=0.25", "--input", "3x8x8", "--json").out)[
-        "groups"
-    ]
+    answer = json.loads(netmorph("groups", "resnet", "--option", "width=0.25", "--input", "3x8x8", "--json").out)
+    check_documented(answer)
+    told = answer["groups"]
     assert f"{len(told)} groups, {sum(group['allows'] == 'ANY' for group in told)} of them may change" in listed
     assert [group["name"] for group in told if group["reasons"] == ["the model's output"]] != []
     assert all(len(group["producers"] + group["consumers"]) for group in told)

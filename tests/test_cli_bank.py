@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.documented import check_documented
 from tests.program import Program
 
 
@@ -20,7 +21,9 @@ def folder(netmorph: Program, tmp_path: Path) -> str:
 def listed(netmorph: Program, folder: str, *more: str) -> list[dict]:
     done = netmorph("bank", "list", "--json", "--bank", folder, *more)
     assert done.code == 0, done.err
-    return json.loads(done.out)["entries"]
+    told = json.loads(done.out)
+    check_documented(told)
+    return told["entries"]
 
 
 def test_a_network_goes_in_and_its_layers_are_told(netmorph: Program, folder: str) -> None:

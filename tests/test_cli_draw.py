@@ -6,6 +6,7 @@ import torch
 
 from netmorph import apply, save, trace, widen
 from netmorph.edit import Base
+from tests.documented import check_documented
 from tests.program import Program
 
 
@@ -20,7 +21,9 @@ def test_a_picture_a_page_and_numbers(program, tmp_path):
     assert "conv1" in (tmp_path / "lenet5.svg").read_text()
     assert program("draw", "resnet", "--output", "net.html", "--option", "width=0.5").code == 0
     assert "<summary>" in (tmp_path / "net.html").read_text()
-    assert json.loads(program("draw", "lenet5", "--json").out)["network"]["kind"] == "Sequential"
+    told = json.loads(program("draw", "lenet5", "--json").out)
+    assert told["network"]["kind"] == "Sequential"
+    check_documented(told)
 
 
 def test_against_another_network(program, tmp_path):

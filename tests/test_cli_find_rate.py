@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from netmorph import cli
+from tests.documented import check_documented
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -42,6 +43,7 @@ def test_json_holds_every_step_and_the_same_command_prints_the_same(lr_find: Run
     one, other = (lr_find("--steps", "50", "--seed", "3", "--json")[1] for _ in range(2))
     found = json.loads(one)
     assert one == other
+    check_documented(found)
     assert len(found["rates"]) == len(found["losses"]) == len(found["smoothed"]) <= 50
     assert found["rates"][0] < found["suggestion"] < found["rates"][-1]
 
