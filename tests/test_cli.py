@@ -177,8 +177,9 @@ def test_evolve_show_report_and_resume(netmorph: Program, folder: Path) -> None:
     assert "networks/4.trained.safetensors" in netmorph("show", "runs/digits-1:4").out
     assert "Error: the run in runs/digits-1 has no network 99; it has 1-" in netmorph("show", "runs/digits-1:99").err
     assert netmorph("groups", "runs/digits-1:4").code == 0
-    written = netmorph("export", "runs/digits-1", "--code", "best.py")
-    assert (written.code, written.err) == (0, "")
+    written = netmorph("export", "runs/digits-1", "--code", "best.py", "--json")
+    assert (written.code, json.loads(written.out)["code"]) == (0, "best.py")
+    check_documented(json.loads(written.out))
 
     Path("runs/digits-1/report.html").unlink()
     done = netmorph("report", "runs/digits-1", "--output", "page.html")

@@ -130,11 +130,10 @@ def test_a_folder_without_curves_says_so(folder: Path, netmorph: Program) -> Non
     assert (refused.code, "and has no curves; netmorph report run" in refused.err) == (ExitCode.FAILED, True)
 
 
-@pytest.mark.parametrize("line", ["look filters mlp --layer fc1", "export mlp --code network.py"])
-def test_json_is_as_documented(line: str, netmorph: Program, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_json_is_as_documented(netmorph: Program, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
 
-    done = netmorph(*line.split(), "--input", "1x2x2", "--json")
+    done = netmorph(*"look filters mlp --layer fc1 --input 1x2x2 --json".split())
 
     assert done.code == 0, done.err
     told = json.loads(done.out)
@@ -151,7 +150,6 @@ def test_json_is_as_documented(line: str, netmorph: Program, tmp_path: Path, mon
         ("evolve --weights borrowed", ExitCode.WRONG_USE),
         ("train --task mine:own", ExitCode.WRONG_USE),
         ("train --data nowhere.csv", ExitCode.FAILED),
-        ("lr-find --output rates.doc", ExitCode.WRONG_USE),
         ("shrink", ExitCode.WRONG_USE),
         ("shrink mlp --to 50", ExitCode.WRONG_USE),
         ("shrink --resume nowhere", ExitCode.FAILED),
