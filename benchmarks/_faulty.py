@@ -22,8 +22,10 @@ import torch
 
 from netmorph import session
 from netmorph.run.config import EvolveConfig
+from netmorph.run.names import Stage
 from netmorph.search.executors import Place, far_handler, on_ray
-from netmorph.search.jobs import Done, Job, Training, Worker
+from netmorph.search.jobs import Birth, Born, Done, Job, Joint, Learning, Lost, Training, Worker
+from netmorph.sharing.files import load_kept, save_kept
 from netmorph.workers.executor import Executor, Handler, Inline, Processes
 from netmorph.workers.shelf import Unpacked
 
@@ -32,17 +34,31 @@ TOKEN, LOG = "the-next-job-finds-a-full-disk", "jobs.log"
 
 
 def doom(job: Job) -> str | None:
-    """What ends the job's child, of a training from a birth (but the first, without which there is no run)."""
-    if not isinstance(job, Training) or job.source is not None or job.id == 1 or job.seed % 4:
+    """What ends the job's child, of a training from a birth (but the first, without which there is no run).
+
+    Networks that are trained together lose one of them to a NaN, and all to the rest.
+    """
+    if isinstance(job, Birth) or job.seed % 4 or (isinstance(job, Training) and (job.source or job.id == 1)):
         return None
     return DOOMS[job.seed // 4 % len(DOOMS)]
 
 
 def quiet(job: Job, handle: Handler[Job, Done]) -> Done:
     """Do a job, or lose its child without any harm to the process: what happens where nothing disturbs a run."""
-    if (fault := doom(job)) is not None:
+    fault = doom(job)
+    if isinstance(job, Joint) and fault == NAN and len(job.ids) > 1:
+        rest = tuple(id for id in job.ids if id != victim(job))
+        done = handle(replace(job, ids=rest))
+        assert not isinstance(done, Born)
+        return {**done, victim(job): Lost(f"{RuntimeError.__name__}: {fault}")}
+    if fault is not None:
         raise RuntimeError(fault)
     return handle(job)
+
+
+def victim(job: Learning) -> int:
+    """The network of a training that a NaN ends."""
+    return job.ids[job.seed // 16 % len(job.ids)]
 
 
 @dataclass(frozen=True)
@@ -69,12 +85,17 @@ class Faulty:
         return done
 
     def _poison(self, job: Job) -> None:
-        """Put a NaN into the network before it is trained."""
-        ((network, stage),) = job.reads
-        model, journal, optimizer = self.worker.store.take(network, stage)
+        """Put NaNs into a network before it is trained; where it shares weights, into what it does not share then."""
+        assert not isinstance(job, Birth)
+        network, store = victim(job), self.worker.store
+        model, journal, optimizer = store.take(network, Stage.BORN)
         with torch.no_grad():
-            next(model.parameters()).fill_(math.nan)
-        self.worker.store.put(network, stage, model, journal, optimizer)
+            for parameter in model.parameters():
+                parameter.fill_(math.nan)
+        if isinstance(job, Joint):
+            parent, _ = load_kept(store.kept(network))
+            save_kept(store.kept(network), parent, {})
+        store.put(network, Stage.BORN, model, journal, None if isinstance(job, Joint) else optimizer)
 
     def _finds_a_full_disk(self) -> bool:
         try:
@@ -84,7 +105,8 @@ class Faulty:
         return True
 
     def _log(self, what: str, job: Job) -> None:
-        line = f"{what} {os.getpid()} {self.driver} {type(job).__name__} {job.id}\n"
+        first = job.id if isinstance(job, Birth) else job.ids[0]
+        line = f"{what} {os.getpid()} {self.driver} {type(job).__name__} {first}\n"
         with open(self.faults / LOG, "a") as file:
             file.write(line)
 

@@ -28,6 +28,7 @@ import netmorph
 from benchmarks._records import Record, read_records
 from benchmarks._shrink_tables import table
 from benchmarks._shrinking import spread, where
+from benchmarks.engine import used
 from benchmarks.shrink_efficientnet import (
     Task,
     agreement,
@@ -188,7 +189,7 @@ def main(arguments: Sequence[str] = ()) -> None:
         start = halved(task) if waiting else model
         for way in waiting:
             add({"seed": seed, "way": way} | tunings(task, start, seed, way, options.epochs))
-    told = f"{exact_table(records)}\n{tuned_table(records)}\n{where()}\n"
+    told = f"{exact_table(records)}\n{tuned_table(records)}\n{where()}; {used()}\n"
     Console(width=160, highlight=False).print(told)
     write_text(options.output / "results.md", told)
 

@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import statistics
 import sys
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
@@ -28,6 +29,7 @@ from torch import nn
 from benchmarks._loops import COMPARED, LOOPS, Loop, Trained, bare, netmorph_compiled, netmorph_fast, netmorph_plain
 from netmorph import zoo
 from netmorph.data import Dataset, Part, Split, load
+from netmorph.memory import highest
 from netmorph.run.machine import machine, versions
 from netmorph.train.recipe import Recipe
 from netmorph.workers.allocator import keep_freed_memory
@@ -85,6 +87,11 @@ def machine_line() -> str:
     """What the figures depend on."""
     told = versions() | machine() | {"CPU capability": torch.backends.cpu.get_cpu_capability()}
     return ", ".join(f"{name} {value}" for name, value in told.items()) + f", {torch.get_num_threads()} threads"
+
+
+def used() -> str:
+    """What this process has taken until now."""
+    return f"{time.process_time():.0f} s of a processor, at most {highest() / 1e9:.2f} GB of memory, in this process"
 
 
 def shortened(dataset: Dataset, images: int) -> Dataset:

@@ -1,6 +1,7 @@
 """One long evolution of tiny networks under random faults, beside the same one that nothing disturbs.
 
-    python -m benchmarks.faults [--faults 200] [--seed 0] [--workers 2] [--timeout 6] [--on ray] [--folder FOLDER]
+    python -m benchmarks.faults [--faults 200] [--seed 0] [--workers 2] [--timeout 6] [--on ray] [--weights shared]
+        [--folder FOLDER]
 
 Killed at random moments (SIGKILL) are workers and the driver; a full disk stops the run; a NaN, an allocation that is
 refused and a hanging job end one child each. Whoever stopped is started again. Told is what became of each kind of
@@ -32,9 +33,10 @@ from benchmarks._faulty import DOOMS, HANG, LOG, MEMORY, NAN, PLACES, TOKEN, und
 from netmorph import session
 from netmorph.run.budget import Budget
 from netmorph.run.config import DataConfig, EvolveConfig
-from netmorph.run.names import State
+from netmorph.run.names import Inheritance, State
 from netmorph.run.records import Records
 from netmorph.run.rows import NetworkRecord
+from netmorph.search.jobs import Birth
 from netmorph.train.recipe import Recipe
 
 WORKER, DRIVER, DISK = DISTURBANCES = ("kill -9 of a worker", "kill -9 of the driver", "full disk")
@@ -46,7 +48,7 @@ MOST_KILLS = 2  # of workers at the same job: the third would end it
 GONE_WITHIN = 30.0
 
 
-def config(faults: int, seed: int) -> EvolveConfig:
+def config(faults: int, seed: int, weights: Inheritance = Inheritance.INHERITED) -> EvolveConfig:
     rounds = math.ceil(NETWORKS_A_FAULT * faults / NETWORKS_A_ROUND)
     return EvolveConfig(
         data=DataConfig("digits", train_size=160),
@@ -57,6 +59,7 @@ def config(faults: int, seed: int) -> EvolveConfig:
         start_epochs=2,
         population=2,
         children=4,
+        weights=weights,
         max_flops=2e4,
         budget=Budget(rounds=rounds),
         seed=seed,
@@ -70,11 +73,14 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--timeout", type=float, default=6.0, help="seconds of a job; more on a busy machine")
     parser.add_argument("--on", choices=PLACES, default="processes")
+    parser.add_argument(
+        "--weights", type=Inheritance, choices=[*Inheritance], default=Inheritance.INHERITED, help="of children"
+    )
     parser.add_argument("--folder", type=Path)
     given = parser.parse_args(arguments)
     with tempfile.TemporaryDirectory() as temporary:
         folder = given.folder or Path(temporary)
-        asked = config(given.faults, given.seed)
+        asked = config(given.faults, given.seed, given.weights)
         whole = session.create(folder / "undisturbed", asked, "benchmarks.faults")
         began = time.perf_counter()
         session.evolve(whole, 1, lambda progress: None, on=undisturbed)
@@ -135,24 +141,28 @@ class Storm:
     def rage(self) -> None:
         """Until the run is finished."""
         moments = sorted(self.draw.uniform(0.02, 0.95) * self.networks for _ in self.waiting)
-        driver = self._driver()
+        driver = self.start()
         for disturbance, moment in zip(self.waiting, moments, strict=True):
             while driver.poll() is None and self._ended() < moment:
                 time.sleep(0.1)
             time.sleep(self.draw.uniform(0, 0.5))
             if driver.poll() is not None:
                 break
-            driver = {WORKER: self._kill_worker, DRIVER: self._kill_driver, DISK: self._fill_disk}[disturbance](driver)
+            driver = self.disturb(driver, disturbance)
         self._check(driver, finished=True)
         lines = [line.split() for line in (self.faults / LOG).read_text().splitlines()]
         begun = defaultdict[str, set[str]](set)
         for what, _, session_of, kind, network in lines:
-            if what == "begin" and kind == "Training":
+            if what == "begin" and kind != Birth.__name__:
                 begun[session_of].add(network)
         sessions = [*begun.values()]
         self.again = [len(before & after) for before, after in pairwise(sessions)]
 
-    def _driver(self) -> subprocess.Popen[str]:
+    def disturb(self, driver: subprocess.Popen[str], disturbance: str) -> subprocess.Popen[str]:
+        """Let a disturbance come; the driver that goes on afterwards."""
+        return {WORKER: self._kill_worker, DRIVER: self._kill_driver, DISK: self._fill_disk}[disturbance](driver)
+
+    def start(self) -> subprocess.Popen[str]:
         self.drivers += 1
         arguments = [str(self.folder), str(self.faults), str(self.workers), str(self.timeout), self.place]
         return subprocess.Popen(
@@ -179,30 +189,31 @@ class Storm:
         driver.kill()
         driver.communicate()
         self.done[DRIVER] += 1
-        self._wait_until_gone()
-        return self._driver()
+        self.wait_until_gone()
+        return self.start()
 
     def _fill_disk(self, driver: subprocess.Popen[str]) -> subprocess.Popen[str]:
         (self.faults / TOKEN).touch()
         self._check(driver, finished=False)
         self.done[DISK] += 1
-        return self._driver()
+        return self.start()
 
     def _check(self, driver: subprocess.Popen[str], *, finished: bool) -> None:
         _, errors = driver.communicate()
         if finished != (driver.returncode == 0) or (not finished and "SaveError: could not write" not in errors):
             raise RuntimeError(f"a driver ended with {driver.returncode}:\n{errors}")
-        self._wait_until_gone()
+        self.wait_until_gone()
 
-    def _wait_until_gone(self) -> None:
+    def wait_until_gone(self) -> None:
+        """Without a driver none of its processes should live for long; those that do are counted and killed."""
         end = time.monotonic() + GONE_WITHIN
-        while (left := self._processes()) and time.monotonic() < end:
+        while (left := self.processes()) and time.monotonic() < end:
             time.sleep(0.05)
         self.left += len(left)
         for process in left:
             process.kill()
 
-    def _processes(self) -> list[psutil.Process]:
+    def processes(self) -> list[psutil.Process]:
         """All of this run that live."""
         return [process for process in psutil.process_iter() if _environment(process).get(MARK) == self._mark]
 

@@ -23,7 +23,7 @@ from torch import nn
 
 from benchmarks._growth_rows import ALONE, LONGER, MIDDLE, Row, batches_of, grown, identities, scaled_by, scratch
 from benchmarks._growth_tables import picture, report
-from benchmarks.engine import machine_line
+from benchmarks.engine import machine_line, used
 from benchmarks.growth_images import RECIPE, once, read, size
 from netmorph import edit, residual, widenings, zoo
 from netmorph.data import Dataset, load
@@ -54,7 +54,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             for seed in range(options.seeds):
                 once(row, NETWORK, build, dataset, recipe, seed, options.folder)
     records = read(options.folder)
-    told = report(records) + f"\n{machine_line()}"
+    told = report(records) + f"\n{machine_line()}" + ("" if options.report else f"; {used()}")
     print(told)
     write_text(options.folder / "rows.jsonl", "".join(json.dumps(record) + "\n" for record in records))
     write_text(options.folder / "tables.md", told)

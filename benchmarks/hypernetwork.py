@@ -32,7 +32,7 @@ from torch.optim import SGD, Adam
 import netmorph
 from benchmarks._hypernetwork import Hypernetwork
 from benchmarks._intervals import interval
-from benchmarks.engine import machine_line
+from benchmarks.engine import machine_line, used
 from netmorph.data import Part, load
 from netmorph.draws import Draw, fan_in, layer_spread, quiet
 from netmorph.edit import Edit, gradmax, redraw, stack
@@ -277,7 +277,7 @@ def main(arguments: Sequence[str] = ()) -> None:
     }
     print(*lines(channels, unseen, held_out, options.seed), "", sep="\n", flush=True)
     layers = LAYERS | {"hypernetwork": layer_by(teach(deeper))}
-    print(*lines(layers, unseen, held_out, options.seed), sep="\n", flush=True)
+    print(*lines(layers, unseen, held_out, options.seed), "", used(), sep="\n", flush=True)
 
 
 if __name__ == "__main__":

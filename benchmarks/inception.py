@@ -10,7 +10,6 @@ memory is the highest of the process until then.
 from __future__ import annotations
 
 import argparse
-import resource
 import tempfile
 import time
 from collections.abc import Callable, Sequence
@@ -22,10 +21,12 @@ from rich.table import Table
 from torch import Tensor, nn
 
 import netmorph
+from benchmarks.engine import machine_line, used
 from netmorph import zoo
 from netmorph.edit import narrow_all, widen_all
 from netmorph.export import write_code
 from netmorph.graph import Graph
+from netmorph.memory import highest
 from netmorph.policy import WAYS, to_depth
 from netmorph.zoo.vision import vision_library
 
@@ -80,10 +81,9 @@ def main(arguments: Sequence[str] | None = ()) -> None:
 
     def told(name: str, started: float, expected: Tensor | None = None) -> None:
         seconds = time.perf_counter() - started
-        memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
         change = "" if expected is None else f"{gap(expected, answer(model, images)):.0e}"
         count = sum(parameter.numel() for parameter in model.parameters())
-        table.add_row(name, f"{seconds:.1f}", f"{memory:.2f}", change, f"{count:,}")
+        table.add_row(name, f"{seconds:.1f}", f"{highest() / 1e9:.2f}", change, f"{count:,}")
 
     started = time.perf_counter()
     model = zoo.build(NAME, shape, 1000, width=options.width, blocks=options.blocks).double().eval()
@@ -106,7 +106,7 @@ def main(arguments: Sequence[str] | None = ()) -> None:
     with tempfile.TemporaryDirectory() as folder:
         write_code(graph, Path(folder, "inception.py"))
     told("write as plain PyTorch", started)
-    Console(width=120).print(table)
+    Console(width=120, highlight=False).print(table, machine_line(), used())
 
 
 @torch.no_grad()

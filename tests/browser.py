@@ -16,20 +16,22 @@ needs_browser = pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromiu
 # The page lies in a frame, as no window is that narrow. It says in its title what came of it.
 _WRAPPER = """<!doctype html><meta charset="utf-8"><link rel="icon" href="data:,"><title></title>
 <body style="margin:0"><iframe style="width:{width}px;height:2000px;border:0" {page}></iframe><script>
-onload = () => setTimeout(() => {{
+const look = () => {{
   const frame = document.querySelector("iframe"), page = frame.contentDocument, root = page.documentElement
+  if (!page.querySelector('{until}')) return setTimeout(look, 50)
   for (const entry of page.querySelectorAll("details")) entry.open = true
-  const look = frame.contentWindow.getComputedStyle(page.body)
+  const body = frame.contentWindow.getComputedStyle(page.body)
   const texts = [...page.querySelectorAll("svg.nm text")].slice(0, 1)
   document.title = JSON.stringify({{
     overflow: root.scrollWidth - root.clientWidth,
-    paper: look.backgroundColor,
-    ink: [look.color, ...texts.map(text => frame.contentWindow.getComputedStyle(text).fill)],
+    paper: body.backgroundColor,
+    ink: [body.color, ...texts.map(text => frame.contentWindow.getComputedStyle(text).fill)],
     nameless: page.querySelectorAll("svg[role=img]:not(:has(title)), svg:not([role]), img:not([alt])").length,
     pictures: page.querySelectorAll("svg[role=img], canvas[aria-label]").length,
     text: page.body.innerText,
   }})
-}}, {wait})
+}}
+onload = () => setTimeout(look, {wait})
 </script>"""
 
 
@@ -45,14 +47,15 @@ def looked_at(page: Path, folder: Path, *, dark: bool, width: int = 390) -> dict
     return told_by(wrapper.as_uri(), folder, dark=dark)
 
 
-def framed(page: str, width: int, wait: int = 200) -> str:
+def framed(page: str, width: int, wait: int = 200, until: str = "html") -> str:
     """A page around a page, which says what that is like.
 
     Args:
         page: where the inner one is, as an attribute of an `iframe`.
         wait: ms from when it is loaded until it is looked at.
+        until: not before there is an element of this CSS selector.
     """
-    return _WRAPPER.format(width=width, page=page, wait=wait)
+    return _WRAPPER.format(width=width, page=page, wait=wait, until=until)
 
 
 def told_by(address: str, folder: Path, *, dark: bool) -> dict[str, Any]:

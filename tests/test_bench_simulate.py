@@ -1,5 +1,6 @@
 """Workers in simulated time: what the clock says, and the tables."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -49,6 +50,15 @@ def test_costs_are_those_of_a_run(tmp_path: Path) -> None:
         assert costs == [Recorded(one.parameters, one.flops, one.seconds) for one in records.networks() if one.score]
     made_up = recorded(None)
     assert sum(cost.seconds for cost in made_up) / len(made_up) == pytest.approx(simulate.MEAN)
+
+
+def test_the_document_tells_of_these_costs() -> None:
+    costs = recorded(None)
+    text = (Path(__file__).parents[1] / "docs" / "watch.md").read_text("utf-8").replace("\n", " ")
+    told = re.search(r"those of (\d+) networks .* at (\d+) s of training on average and (\d+) s for the longest", text)
+    assert told is not None
+    longest = max(cost.seconds for cost in costs)
+    assert [*map(int, told.groups())] == [len(costs), simulate.MEAN, round(longest)]
 
 
 def test_it_tells_tables(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,16 +9,23 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
-from netmorph import apply, save, trace, widen
+from netmorph import apply, save, session, trace, widen
 from netmorph.cli.options import OptimizerName
 from netmorph.edit import Base
+from netmorph.errors import NetmorphError
+from netmorph.policy import Mutation, exact
+from netmorph.policy.proposals import shrinking
 from netmorph.report.summary import summary
-from netmorph.run.config import DataConfig, TrainConfig
+from netmorph.run.budget import Budget
+from netmorph.run.config import DataConfig, EvolveConfig, TrainConfig
+from netmorph.run.names import Against, Drawing, Guidance, Inheritance, Selecting
 from netmorph.run.records import Records
+from netmorph.search import on_ray
 from netmorph.session import config_of
 from netmorph.train.optimizers import OPTIMIZERS
 from netmorph.train.recipe import Recipe
@@ -283,6 +290,51 @@ def test_every_option_of_train_is_in_the_recipe_of_the_run(netmorph: Program, fo
         assert config_of(records, TrainConfig, model="mynet:build").recipe == told
     refused = netmorph("train", "--resume", "runs/digits-1", "--ema", "0.5")
     assert re.match("Error: --ema cannot be given with --resume: a run goes on as it began", refused.err)
+
+
+def test_every_option_of_evolve_is_in_the_config_of_the_run(
+    netmorph: Program, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And where and how long jobs run is told to who runs them; nothing is trained here."""
+    asked: list[Any] = []
+
+    def stop(*given: Any) -> None:
+        asked.append(given[-2:])
+        raise NetmorphError("that is all")
+
+    monkeypatch.setattr(session, "evolve", stop)
+    options = (
+        "--weights fresh --select cover --against parameters --smooth --max-age 3 --edits 2 --locality 0.5 "
+        "--guide bandit --shrink 0.5 --mutate-recipe --tune 2 --max-flops 1e5 --on ray --timeout 10m"
+    )
+    done = netmorph(*EVOLVE, *options.split())
+    assert done.err == "Error: that is all\n"
+    assert asked == [(on_ray, 600.0)]
+    told = {
+        "weights": Inheritance.FRESH,
+        "select": Selecting.COVER,
+        "against": Against.PARAMETERS,
+        "smooth": True,
+        "max_age": 3,
+        "mutation": Mutation(2, 0.5, (*exact(), *shrinking(0.5))),
+        "guide": Guidance.BANDIT,
+        "mutate_recipe": True,
+        "tune": 2,
+        "max_flops": 1e5,
+        "population": 2,
+        "founders": 1,
+        "children": 2,
+        "start_epochs": 1,
+        "budget": Budget(rounds=1),
+    }
+    with Records.open(folder / "runs" / "digits-1") as records:
+        config = config_of(records, EvolveConfig)
+    assert {name: getattr(config, name) for name in told} == told
+    assert netmorph(*EVOLVE, "--weights", "shared", "--draw", "rank").err == done.err
+    with Records.open(folder / "runs" / "digits-2") as records:
+        assert config_of(records, EvolveConfig).draw == Drawing.RANK
+    refused = netmorph(*EVOLVE, "--draw", "rank")
+    assert re.match("Error: --draw rank says which network a step trains where they share their weights", refused.err)
 
 
 def test_every_optimizer_can_be_named() -> None:

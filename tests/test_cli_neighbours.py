@@ -57,12 +57,15 @@ def test_it_tells_whether_a_network_is_a_peak_and_goes_on_by_resume(
     out = " ".join(done.out.split())
     assert all(verdict in out for verdict in told["verdicts"])
     assert "(8 of 8)" in out
+    assert min(row["memory"] for row in told["rows"]) > 1e8, "PyTorch alone takes more"
+    assert min(row["processor_seconds"] for row in told["rows"]) > 0
     text = (run / "report.html").read_text()
     assert text.count("<svg") == 2
     shown = json.loads(netmorph("show", str(run), "--json").out)
     assert (shown["status"], shown["verdicts"], len(shown["rows"])) == ("finished", told["verdicts"], 8)
     assert "From inherited weights" in text
     assert "validation accuracy before training" in text
+    assert "GB of memory" in text
 
     monkeypatch.setattr(page, "pictures", lambda *given: [])
     for name in ("fresh-1-001.json", "inherited-0-000.json"):
@@ -72,9 +75,9 @@ def test_it_tells_whether_a_network_is_a_peak_and_goes_on_by_resume(
     assert again.code == 0, again.err
     assert again.out.count(": test accuracy") == 2
     assert not (run / "rows" / ".fresh-1-001.json.x.tmp").exists()
-    now = json.loads((run / "result.json").read_text())
+    now, spent = json.loads((run / "result.json").read_text()), {"seconds": 0, "processor_seconds": 0, "memory": 0}
     for one, other in zip(told["rows"], now["rows"], strict=True):
-        assert one | {"seconds": 0} == other | {"seconds": 0}  # the same bits
+        assert one | spent == other | spent  # the same bits
 
     file = jobs_of(NeighboursConfig.read(run), around(run))[-1].file(run)
     row = json.loads(file.read_text())
@@ -107,6 +110,7 @@ def test_a_network_that_comes_with_weights_hands_them_on_at_each_seed(
         ((), "which network? Give MODEL, or --resume FOLDER"),
         (("nosuch",), "no network 'nosuch'"),
         (("lenet5",), "give --data"),
+        (("lenet5", "--data", "digits", "--skip-unreadable", "1"), "is for images that are streamed"),
         (("lenet5", "--data", "digits", "--tolerance", "2"), "tolerance a share between 0 and 1"),
         (("lenet5", "--data", "digits", "--step", "3"), "step a factor above 1 and at most 2; got --count"),
         (("--resume", "nowhere"), "nowhere holds no run of netmorph neighbours"),

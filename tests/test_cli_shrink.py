@@ -144,6 +144,7 @@ def test_an_edited_file_and_a_function_of_ones_own(
         (["mlp", "--to", "50%"], "--to takes a share of flops, params or latency, such as 50%flops; got '50%'"),
         (["mlp", "--to", "120%flops"], "got '120%flops'"),
         (["mlp", "--to", "50%flops"], "give --data"),
+        (["mlp", "--to", "50%flops", "--skip-unreadable", "1", *QUICK], "is for images that are streamed"),
         (["mlp", "--to", "1%flops", *QUICK], "flops=0.01 cannot be reached"),
         (["mlp", "--by", "rank", "--rank", "efective_rank", *QUICK], "did you mean 'effective_rank'?"),
         (["mlp", "--by", "rank", "--own", "fc1", *QUICK], "--own takes NAME=SHARE"),

@@ -18,6 +18,8 @@ import torch
 from torch import nn
 
 from netmorph import load, session
+from netmorph.edit.journal import LoadError
+from netmorph.ensemble import Ensemble, distilled
 from netmorph.errors import NetmorphError
 from netmorph.files import SaveError
 from netmorph.report.summary import status
@@ -25,7 +27,10 @@ from netmorph.run.budget import Budget
 from netmorph.run.config import DataConfig, EvolveConfig, TrainConfig
 from netmorph.run.folders import FolderError
 from netmorph.run.lock import RunInUse, RunLock
+from netmorph.run.opening import survivors
 from netmorph.run.records import Records, RecordsError
+from netmorph.run.result import Result
+from netmorph.train import evaluate, train
 from tests.train.tiny import CONFIG as EVOLVE
 
 TRAIN = TrainConfig(EVOLVE.data, EVOLVE.model, EVOLVE.options, replace(EVOLVE.recipe, epochs=5), threads=1)
@@ -297,6 +302,28 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = session.create(tmp_path_factory.mktemp("evolve") / "whole", EVOLVE, "")
     session.evolve(folder, 1, lambda progress: None)
     return folder
+
+
+def test_survivors_become_an_ensemble_and_that_one_network(whole: Path) -> None:
+    """The lines of docs/ensembles.md."""
+    dataset = EVOLVE.data.load()
+    members = [load(path)[0] for path in survivors(whole)]
+    ensemble = Ensemble(members, dataset.task)
+    with Records.open(whole) as records:
+        told = Result.from_json(records.meta("result"))
+    assert told.ensemble is not None
+    assert len(members) == len(told.ensemble.members) == EVOLVE.population
+    assert evaluate(ensemble, dataset.test, dataset)["accuracy"] == pytest.approx(told.ensemble.test["accuracy"])
+    student = load(whole)[0]
+    history = train(student, distilled(dataset, ensemble), EVOLVE.recipe)
+    assert len(history) == EVOLVE.recipe.epochs
+
+
+def test_survivors_that_are_not_there_are_told(tmp_path: Path) -> None:
+    with Records.create(tmp_path / "run"):
+        pass
+    with pytest.raises(LoadError, match=r"run has no population; one of netmorph evolve has it once the founders are"):
+        survivors(tmp_path / "run")
 
 
 def test_an_evolution_whose_processes_are_killed_ends_the_same(whole: Path, tmp_path: Path) -> None:

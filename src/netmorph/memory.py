@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 
 import torch
@@ -56,6 +57,16 @@ def total(device: torch.device) -> int | None:
     except (AttributeError, OSError, ValueError):  # Windows, say
         return None
     return min([found, *filter(None, map(_limit, _LIMITS))]) if found > 0 else None
+
+
+def highest() -> int:
+    """Bytes that this process had in use at most until now; 0 where nobody tells (Windows)."""
+    try:
+        import resource
+    except ImportError:
+        return 0
+    unit = 1 if sys.platform == "darwin" else 1024
+    return unit * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
 def _limit(path: Path) -> int | None:

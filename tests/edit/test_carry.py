@@ -158,6 +158,23 @@ def test_frozen_parameters_outside_the_optimizer_stay_outside() -> None:
     assert len(optimizer.param_groups[0]["params"]) == 6
 
 
+def test_what_an_optimizer_holds_of_something_else_stays_as_it_is() -> None:
+    torch.manual_seed(0)
+    model, x = nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 2)), torch.randn(5, 3)
+    temperature = nn.Parameter(torch.ones(()))
+    optimizer = torch.optim.Adam([temperature, *model.parameters()])
+    (model(x) * temperature).square().mean().backward()
+    optimizer.step()
+    state = dict(optimizer.state[temperature])
+
+    graph = trace(model, x)
+    graph = apply(graph, widen(graph, "0", 6), optimizer)
+    apply(graph, residual(graph, after="1"), optimizer)
+    assert optimizer.param_groups[0]["params"][0] is temperature
+    assert same(optimizer.state[temperature], state)
+    assert {*optimizer.param_groups[0]["params"]} == {temperature, *model.parameters()}
+
+
 def test_parameters_that_are_not_trained_stay_untrained() -> None:
     model, x = small()
     optimizer = trained(model, x, torch.optim.Adam(model[3:].parameters(), lr=0.01))

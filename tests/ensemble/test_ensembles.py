@@ -80,6 +80,13 @@ def test_a_combiner_reads_all_features_and_learns_from_there(members) -> None:
     )
 
 
+def test_a_combiner_can_be_a_member_of_another(members) -> None:
+    below = combine([traced(model) for model in members], DATA, penalty=1e-2)
+    above = combine([traced(below), traced(members[0])], DATA, penalty=1e-2)
+    assert above.head.in_features == below.head.in_features + 4 * 36
+    assert evaluate(above, DATA.test, DATA)["accuracy"] >= 0.8
+
+
 def test_features_of_relatives_can_be_summed(members) -> None:
     combiner = combine([traced(model) for model in members], DATA, join=summed, part=DATA.validation, penalty=1.0)
     assert combiner.head.in_features == 4 * 36

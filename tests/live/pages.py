@@ -8,17 +8,21 @@ from threading import Thread
 from netmorph.live.server import HTML, Answer, Server
 from tests.browser import framed
 
-WAIT = 2500  # ms in which the page asks, draws, and asks again
+SHOWN = "html[data-shown]"  # the page says how often it has shown what the server told
 
 
 class Framed(Server):
-    """Serves the page of a run, and a page around it at /frame-WIDTH."""
+    """Serves the page of a run, and a page around it at /frame-WIDTH, which looks at it once it is `until`."""
+
+    until = SHOWN
 
     def answer(self, target: str) -> Answer | None:
         if target.startswith("/frame-"):
             width = int(target.removeprefix("/frame-"))
             return Answer(
-                framed('src="/"', width, WAIT).encode(), HTML, policy="default-src 'self' 'unsafe-inline' data:"
+                framed('src="/"', width, 0, self.until).encode(),
+                HTML,
+                policy="default-src 'self' 'unsafe-inline' data:",
             )
         return super().answer(target)
 

@@ -75,6 +75,7 @@ def test_it_follows_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
         return found
 
     monkeypatch.setattr(pages.Framed, "answer", going_on)
+    monkeypatch.setattr(pages.Framed, "until", 'html[data-shown="2"]')
     monkeypatch.setattr("netmorph.live.snapshot.status", lambda records: "running")
     text = seen(folder, tmp_path)["text"]
     assert asked[:2] == ["/run.json?from=0", "/run.json?from=55"]

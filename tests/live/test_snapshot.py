@@ -3,6 +3,7 @@
 import json
 import math
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -98,3 +99,34 @@ def test_a_training_is_told_while_it_has_no_records(tmp_path: Path) -> None:
         {"network": 1, "epoch": 1, "train": 0.75, "validation": 0.75},
         {"network": 1, "epoch": 2, "train": None, "validation": 0.75},
     ]
+
+
+def steps(folder: Path, count: int) -> dict[str, int]:
+    """What SQLite does for each question to a run of so many networks."""
+    found: dict[str, int] = {}
+    store.write(folder, count)
+    with Records.resume(folder) as records:
+        for name, ask in store.questions(records, count).items():
+            taken: list[None] = []
+            records._connection.set_progress_handler(partial(taken.append, None), 1)
+            ask()
+            found[name] = len(taken)
+        records._connection.set_progress_handler(None, 1)
+    return found
+
+
+@pytest.mark.slow
+def test_questions_to_a_hundred_thousand_networks_do_not_read_the_others(tmp_path: Path) -> None:
+    """Those of docs/watch.md: after each child, of one network, of the queue, of what has changed."""
+    few, many = (steps(tmp_path / str(count), count) for count in (2_000, 100_000))
+    for question in (
+        "a trained network is recorded",
+        "the population is set",
+        "one network",
+        "its epochs",
+        "the queue",
+    ):
+        assert 0 < many[question] < 1.5 * few[question], question
+    for question in ("failures by reason", "watch: what has changed"):  # all that failed, a fiftieth
+        assert 0 < many[question] < 100_000, question
+    assert many["watch: all networks"] > 100_000

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from netmorph import trace
+from netmorph import trace, zoo
 from netmorph.graph import Graph
 from netmorph.measure.cost import cost
 from netmorph.measure.prediction import predict_flops
@@ -82,6 +82,25 @@ def test_both_starts_build_what_was_drawn(found: tuple[Neighbour, ...]) -> None:
         for start in (inherited, fresh):
             made = start(trace(network(), inputs()), each.steps, [inputs()], 3)
             price = cost(made.model, inputs())
+            assert (price.flops, price.parameters) == (each.flops, each.parameters)
+
+
+@pytest.mark.slow
+def test_an_inception_resnet_has_neighbours_of_all_kinds() -> None:
+    torch.manual_seed(0)
+    images = torch.randn(4, 3, 8, 8)
+
+    def made() -> Graph:
+        torch.manual_seed(0)
+        return trace(zoo.inception_resnet_small((3, 8, 8), 4, width=0.125, stride=1), images)
+
+    found = neighbours(made(), COUNT, TOLERANCE, np.random.default_rng(0))
+    assert {each.kind for each in found} == {"itself", "trade", "deeper", "shallower", "wider", "narrower"}
+    for each in found:
+        if each.kind not in ("wider", "narrower"):
+            assert abs(each.flops / found[0].flops - 1) <= TOLERANCE
+        for start in (inherited, fresh):
+            price = cost(start(made(), each.steps, [images], 3).model, images)
             assert (price.flops, price.parameters) == (each.flops, each.parameters)
 
 

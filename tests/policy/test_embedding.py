@@ -1,6 +1,7 @@
 """Search in a learnt space: what a graph network places, what is climbed, and what comes out."""
 
 import itertools
+import sys
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ import torch
 from torch import Tensor
 
 import netmorph
+from netmorph.errors import MissingExtra
 from netmorph.policy import (
     Best,
     Cloud,
@@ -77,6 +79,12 @@ def test_a_cloud_goes_to_where_the_most_is_expected() -> None:
     landscape = Landscape(fit(places, values), fit(places, costs), by_mean, values, costs)
     worth = Cloud()(landscape, torch.zeros(2, dtype=torch.float64), np.random.default_rng(0))
     assert float((places[int(worth(places, costs).argmax())] - 1).norm()) < 0.5
+
+
+def test_the_package_that_is_missing_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "cmaes", None)
+    with pytest.raises(MissingExtra, match=r"needs the package 'cmaes'.*'netmorph\[embed\]'"):
+        explore(TABLE, TABLE.mean, POLICIES[1], 5, np.random.default_rng(0), 4)
 
 
 @pytest.mark.slow

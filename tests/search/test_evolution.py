@@ -329,6 +329,26 @@ def test_a_run_stopped_at_any_commit_goes_on_to_the_same_end(
     assert weights(tmp_path) == weights(finished)
 
 
+def test_a_run_stopped_while_it_makes_up_for_failures_goes_on_to_the_same_end(tmp_path: Path) -> None:
+    config = replace(CONFIG, budget=Budget(rounds=1))
+    random, stop_at = CONFIG.founders + CONFIG.children + 2, [0]  # the first random network, after the one of "alone"
+
+    def fails(job: Job) -> str | None:
+        if isinstance(job, Training) and job.id == stop_at[0]:
+            stop_at[0] = 0
+            raise Stopped
+        return "no luck" if isinstance(job, Training) and job.id == random else None
+
+    go(tmp_path / "whole", Faulty(tmp_path / "whole", fails, config), config)
+    last = networks(tmp_path / "whole")[-1]
+    assert (last.arm, last.survivor) == ("random", True)
+    stop_at[0] = last.id
+    with pytest.raises(Stopped):
+        go(tmp_path / "cut", Faulty(tmp_path / "cut", fails, config), config)
+    go(tmp_path / "cut", Faulty(tmp_path / "cut", fails, config), config)
+    assert told(tmp_path / "cut") == told(tmp_path / "whole")
+
+
 def test_a_finished_run_stays_as_it_is(finished: Path) -> None:
     before, files = told(finished), weights(finished)
     assert run(finished).as_json()["best"] == (before[2] or {})["best"]

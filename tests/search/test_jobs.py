@@ -70,6 +70,15 @@ def test_the_same_birth_makes_the_same_network(worker: Worker, job: Birth) -> No
     assert path.read_bytes() != content
 
 
+def test_a_walk_of_many_generations_stays_within_the_cap(tmp_path: Path) -> None:
+    start = Worker(tmp_path, CONFIG, DATA)(START).cost.flops
+    config = replace(CONFIG, max_flops=1.5 * start)
+    born = Worker(tmp_path, config, DATA)(Birth(2, None, 5, 12, inherit=False))
+    assert isinstance(born, Born)
+    assert len(born.edits) >= 3  # a walk that left the cap once would be a copy of the start network
+    assert start < born.cost.flops <= config.max_flops
+
+
 def test_random_networks_begin_anew(worker: Worker) -> None:
     born = worker(Birth(2, None, 5, 3, inherit=False))
     assert len(born.edits) >= 3  # at least one in each generation

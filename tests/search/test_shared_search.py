@@ -13,17 +13,18 @@ from netmorph.measure.cost import cost
 from netmorph.report.summary import summary
 from netmorph.run.budget import Budget
 from netmorph.run.config import DataConfig
-from netmorph.run.names import Inheritance, Selecting
+from netmorph.run.names import Drawing, Inheritance, Selecting, Stage, State
 from netmorph.run.records import Records
 from netmorph.run.rows import NetworkRecord
 from netmorph.run.store import NetworkStore, pool_with
+from netmorph.search import jobs
 from netmorph.search.baselines import Alone
 from netmorph.search.descent import Evolution
 from netmorph.search.evolution import evolve
 from netmorph.search.executors import far_handler, read_by
-from netmorph.search.jobs import Birth, Job, Joint, handler
-from netmorph.sharing import shared
-from netmorph.sharing.files import load_pool
+from netmorph.search.jobs import Birth, Job, Joint, Worker, handler
+from netmorph.sharing import Pool, by_rank, shared
+from netmorph.sharing.files import load_pool, save_kept
 from netmorph.train.evaluation import evaluate
 from netmorph.workers.executor import Inline
 from netmorph.workers.outcomes import Outcome
@@ -124,6 +125,27 @@ def _flops_of_a_sample(network: NetworkRecord, folder: Path) -> float:
     return cost(model, torch.randn(2, *data.input_shape)).training_flops
 
 
+def test_rank_draws_where_that_is_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`by_rank` itself is tested beside `train_together`; here: it gets the survivors' copies first."""
+    asked: list[tuple[list[int], Any]] = []
+
+    def note(pool: Pool, models: Any, *given: Any, choose: Any, **more: Any) -> None:
+        asked.append(([*models], choose))
+        raise RuntimeError("that is all")
+
+    monkeypatch.setattr(jobs, "train_together", note)
+    config = replace(SHARED, draw=Drawing.RANK, budget=Budget(rounds=1), founders=1)
+    with open_or_create(tmp_path) as records:
+        executor = Inline(partial(handler, tmp_path, config))
+        evolve(tmp_path, config, config.data.load(), records, executor, arms=(Evolution.of,))
+    assert asked == [([2, 3, 4], by_rank)]
+    assert evolved(tmp_path)[1].edits == ()
+    with pytest.raises(netmorph.NetmorphError, match=r"draw=rank says which .* these are inherited"):
+        replace(CONFIG, draw=Drawing.RANK)
+    with pytest.raises(netmorph.NetmorphError, match=r"unknown way to draw networks 'ranked' .did you mean 'rank'"):
+        replace(SHARED, draw="ranked")
+
+
 def test_recipes_do_not_differ() -> None:
     with pytest.raises(netmorph.NetmorphError, match="with one recipe"):
         replace(SHARED, mutate_recipe=True)
@@ -185,6 +207,37 @@ def test_a_round_is_recorded_whole_or_not_at_all(
     go(tmp_path)
     assert told(tmp_path) == told(finished)
     assert weights(tmp_path) == weights(finished)
+
+
+def test_a_network_that_fails_is_left_behind_by_its_family(tmp_path: Path) -> None:
+    """As if it had not been born; the others train what they share with its parent."""
+    data = SHARED.data.load()
+    worker = Worker(tmp_path, SHARED, data)
+    expected: dict[int, Any] = {}
+    poisoned: list[int] = []
+
+    def poison(job: Job) -> None:
+        if isinstance(job, Joint) and not poisoned:
+            *rest, child = job.ids
+            poisoned.append(child)
+            expected.update(worker.train_together(replace(job, ids=tuple(rest))))
+            model, journal, _ = worker.store.take(child, Stage.BORN)
+            with torch.no_grad():
+                for parameter in model.parameters():
+                    parameter.fill_(torch.nan)
+            worker.store.put(child, Stage.BORN, model, journal, None)
+            save_kept(worker.store.kept(child), job.parents[0], {})
+
+    go(tmp_path, poison)
+    by_id = {network.id: network for network in evolved(tmp_path)}
+    (child,) = poisoned
+    assert by_id[child].state == State.FAILED
+    assert str(by_id[child].failure).startswith("NotFinite: the loss is nan in epoch 1, training step")
+    assert all(by_id[id].state == State.TRAINED for id in by_id if id != child)
+    assert expected
+    for id, trained in expected.items():
+        assert by_id[id].numbers == trained.history[-1].validation
+        assert by_id[id].training_flops > 0
 
 
 def test_a_family_that_fails_stays_as_it_was(tmp_path: Path) -> None:

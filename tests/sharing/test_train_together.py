@@ -10,8 +10,20 @@ import netmorph
 from netmorph import zoo
 from netmorph.data import Dataset, load
 from netmorph.errors import NetmorphError
-from netmorph.sharing import Learnt, Origins, Pool, assembled, born, by_rank, founded, train_together, uniform
+from netmorph.sharing import (
+    Learnt,
+    OneFailed,
+    Origins,
+    Pool,
+    assembled,
+    born,
+    by_rank,
+    founded,
+    train_together,
+    uniform,
+)
 from netmorph.train import Recipe, train
+from netmorph.train.nonfinite import NotFinite
 
 RECIPE = Recipe(epochs=2, batch_size=32)
 
@@ -110,3 +122,23 @@ def test_what_cannot_be_is_told(family: tuple[Pool, dict[int, nn.Module]], digit
         learnt(family, digits, Recipe(ema=0.9))
     with pytest.raises(NetmorphError, match="multiple of 2, got 3"):
         learnt(family, digits, passes=3)
+
+
+def test_who_fails_is_told(family: tuple[Pool, dict[int, nn.Module]], digits: Dataset) -> None:
+    pool, models = family
+    own = {piece.segment for whole in pool.networks[1].values() for piece in whole.pieces}
+    spoilt = {number: value if number in own else value * torch.nan for number, value in pool.segments.items()}
+    with pytest.raises(OneFailed, match="network 2: the loss is nan in epoch 1, training step") as failed:
+        learnt((Pool(spoilt, pool.states, pool.networks), models), digits)
+    assert (failed.value.network, type(failed.value.__cause__)) == (2, NotFinite)
+    # A network that is never drawn fails where it is validated.
+    with pytest.raises(OneFailed, match="network 2: the loss is nan in the validation of epoch 1"):
+        learnt((Pool(spoilt, pool.states, pool.networks), models), digits, choose=lambda count, generator: 0)
+
+    def refuse(module: nn.Module, inputs: object) -> None:
+        raise RuntimeError("no forward today")
+
+    broken = copy.deepcopy(models)
+    broken[1].register_forward_pre_hook(refuse)
+    with pytest.raises(OneFailed, match="network 1: no forward today"):
+        learnt((pool, broken), digits)

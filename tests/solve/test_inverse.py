@@ -51,6 +51,16 @@ def test_a_singular_layer_tells_rank_and_residual() -> None:
     assert found.input.tolist() == [[1, 1, 0], [2, 0, 0]]
 
 
+def test_a_direction_below_rounding_of_the_longer_side_is_none() -> None:
+    layer = nn.Linear(64, 2, bias=False).double()
+    with torch.no_grad():
+        layer.weight.zero_()[0, 0] = 1.0
+        layer.weight[1, 1] = (
+            8 * torch.finfo(torch.float64).eps
+        )  # rounding of 64 products may be as large, not that of 2
+    assert required_input(layer, torch.ones(1, 2)).rank == 1
+
+
 def test_what_has_no_inverse() -> None:
     with pytest.raises(SolveError, match=r"ReLU\(\) has no inverse here.*Layers that have one: Linear, Identity"):
         required_input(nn.Sequential(nn.Linear(2, 2), nn.ReLU()), torch.ones(1, 2))

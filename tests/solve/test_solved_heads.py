@@ -89,15 +89,18 @@ def test_forward_projection_beats_random_layers_of_its_widths(digits: tuple[Tens
     assert projected > 0.85 > 0.8 > drawn
 
 
-def test_a_hidden_layer_is_fitted_to_both_codes(digits: tuple[Tensor, ...]) -> None:
+@pytest.mark.parametrize(("given", "penalty"), [({}, 10.0), ({"penalty": 3.0}, 3.0)])
+def test_a_hidden_layer_is_fitted_to_both_codes(
+    digits: tuple[Tensor, ...], given: dict[str, float], penalty: float
+) -> None:
     x, labels, _, _ = digits
     x, y = x.flatten(1)[:300], one_hot(labels, 10)[:300]
-    network = project_forward([(x, y)], [40], penalty=3.0, seed=4)
+    network = project_forward([(x, y)], [40], seed=4, **given)
     generator = torch.Generator().manual_seed(4)
     q = torch.randn(64, 40, generator=generator, dtype=torch.float64)
     u = torch.randn(10, 40, generator=generator, dtype=torch.float64)
-    expected = ridge(Moments.of([(x, (x @ q).sign() + (y.double() @ u).sign())]), 3.0)
-    assert torch.allclose(network[0].weight.double(), expected.weight, atol=1e-3)
+    expected = ridge(Moments.of([(x, (x @ q).sign() + (y.double() @ u).sign())]), penalty)
+    assert torch.allclose(network[0].weight.double(), expected.weight, atol=1e-5)
 
 
 def test_what_cannot_be_projected() -> None:

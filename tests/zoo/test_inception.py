@@ -78,6 +78,12 @@ def test_the_small_one_is_a_quarter_as_wide(full: nn.Sequential) -> None:
     assert [block[0].linear.out_channels for block in (small.a, small.b, small.c)] == [80, 272, 520]
 
 
+def test_all_groups_are_free_but_images_and_classes(small: Graph) -> None:
+    free = {group.name for group in small.editable()}
+    assert (len(free), len(small.groups)) == (50, 52)
+    assert small.groups.keys() - free == {"stem.conv1.conv.in", "fc"}
+
+
 @pytest.mark.parametrize(("shape", "stride"), [((2, 33, 20), 2), ((1, 8, 8), 1)])
 def test_logits(shape: tuple[int, ...], stride: int) -> None:
     model = zoo.build("inception_resnet_small", shape, 7, width=0.125, stride=stride)
@@ -129,6 +135,10 @@ def test_a_checkpoint_of_something_else_is_refused(
     spoil(state)
     with pytest.raises(ModelError, match=re.escape(message)):
         load_timm_inception(full, state)
+
+
+def test_a_checkpoint_that_counts_no_batches_loads(full: nn.Sequential, timm_state: dict[str, Tensor]) -> None:
+    load_timm_inception(full, {name: tensor for name, tensor in timm_state.items() if "num_batches" not in name})
 
 
 @pytest.mark.slow

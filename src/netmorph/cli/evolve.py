@@ -61,6 +61,14 @@ def evolve(
             rich_help_panel=SEARCH,
         ),
     ] = "inherited",
+    draw: Annotated[
+        str,
+        typer.Option(
+            help="With --weights shared, which network a step trains: each as often (uniform), or survivors and their "
+            "better ones more often (rank).",
+            rich_help_panel=SEARCH,
+        ),
+    ] = "uniform",
     select: Annotated[
         str,
         typer.Option(
@@ -217,7 +225,7 @@ def evolve(
     from netmorph.run.config import EvolveConfig
     from netmorph.run.defaults import START_FACTOR, for_evolution
     from netmorph.run.folders import Kind
-    from netmorph.run.names import Against, Guidance, Inheritance, Selecting, named
+    from netmorph.run.names import Against, Drawing, Guidance, Inheritance, Selecting, named
     from netmorph.search.executors import parse
     from netmorph.search.forecast import shortened
     from netmorph.watch import EvolutionWatch
@@ -235,6 +243,7 @@ def evolve(
             mutation = Mutation(edits, locality, (*exact(), *shrinking(shrink), *own))
             chosen: dict[str, Any] = {
                 "weights": named(Inheritance, weights),
+                "draw": named(Drawing, draw),
                 "select": named(Selecting, select),
                 "against": named(Against, against),
                 "guide": named(Guidance, guide),

@@ -17,6 +17,7 @@ let told = null // the last snapshot
 let last = "" // its text, to know whether anything has changed
 let state = null // what pictures are drawn from
 let picked = null // the network that the user chose; without one, the best is shown
+let times = 0 // that a snapshot was shown
 let shown = {asked: "", network: null} // the network whose curves are shown
 
 async function ask(path) {
@@ -45,7 +46,7 @@ async function follow() {
       last = text
       told = found
       take(networks, arms, found)
-      show()
+      await show()
     }
     again = found.status === "running" ? AGAIN.running : AGAIN.other
   } catch (error) {
@@ -56,7 +57,7 @@ async function follow() {
   return setTimeout(follow, again)
 }
 
-function show() {
+async function show() {
   const {criterion} = told
   state = {
     networks, criterion, arms,
@@ -81,7 +82,8 @@ function show() {
   showQueue()
   showFailures()
   draw()
-  showNetwork()
+  await showNetwork()
+  document.documentElement.dataset.shown = ++times // for whoever waits until it is there
 }
 
 function headline() {

@@ -164,8 +164,12 @@ def _how(folder: Path, config: NeighboursConfig, rows: Sequence[Row]) -> str:
         ", ".join(f"{name} {value}" for name, value in part.items()) for part in (told.machine, told.versions)
     )
     failed = sum(row.failure is not None for row in rows)
+    seconds, worked = (
+        duration(sum(each)) for each in zip(*((r.seconds, r.processor_seconds) for r in rows), strict=True)
+    )
     return (
         f"{len(rows)} trainings of {config.recipe.epochs} epochs each, {failed} of them failed, in "
-        f"{duration(sum(row.seconds for row in rows))} added up. {told.command} ({FILES[Kind.NEIGHBOURS]} has all "
-        f"settings; {machine}; {versions})."
+        f"{seconds} added up ({worked} of a processor); a process had at most "
+        f"{max(row.memory for row in rows) / 1e9:.2f} GB of memory. "
+        f"{told.command} ({FILES[Kind.NEIGHBOURS]} has all settings; {machine}; {versions})."
     )

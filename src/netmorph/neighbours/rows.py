@@ -41,7 +41,8 @@ class Row:
     Attributes:
         untrained: the task's numbers on the validation part before the first step.
         validation, test: those of its best epoch, which the validation part chose.
-        seconds: it took.
+        seconds: it took; processor_seconds: of all of its threads.
+        memory: bytes that its process had in use at most until its end; 0 where nobody tells.
         failure: why there are no numbers: the training diverged, or a step was not possible.
     """
 
@@ -50,6 +51,8 @@ class Row:
     validation: Numbers = field(default_factory=dict)
     test: Numbers = field(default_factory=dict)
     seconds: float = 0.0
+    processor_seconds: float = 0.0
+    memory: int = 0
     failure: str | None = None
 
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
-from time import perf_counter
+from time import perf_counter, process_time
 from typing import Any
 
 import numpy as np
@@ -21,6 +21,7 @@ from netmorph.errors import require_all
 from netmorph.files import remove_unfinished, write_text
 from netmorph.graph import Graph, trace
 from netmorph.graph.journal import Journal
+from netmorph.memory import highest
 from netmorph.neighbours.drawing import neighbours
 from netmorph.neighbours.rows import ROWS, Job, Row, read_rows, write_row
 from netmorph.neighbours.steps import FRESH, INHERITED, STARTS
@@ -267,13 +268,21 @@ class Worker:
 
     def __call__(self, job: Job) -> Row:
         """Do one job; the same job gives the same numbers."""
-        began = perf_counter()
+        began, worked = perf_counter(), process_time()
         graph = self._start(job)
         model, dataset = graph.model, self.dataset
         untrained = evaluate(model, dataset.validation, dataset).numbers
         history = train(model, dataset, self.config.recipe, seed=job.seed, device=self.config.device)
         test = evaluate(model, dataset.test, dataset).numbers
-        row = Row(job, dict(untrained), dict(history.best.validation), dict(test), perf_counter() - began)
+        row = Row(
+            job,
+            dict(untrained),
+            dict(history.best.validation),
+            dict(test),
+            seconds=perf_counter() - began,
+            processor_seconds=process_time() - worked,
+            memory=highest(),
+        )
         numbers = [*row.untrained.values(), *row.validation.values(), *row.test.values()]
         if not all(map(math.isfinite, numbers)):
             raise NeighbourError(f"a number is NaN or infinite: {numbers}")

@@ -3,6 +3,7 @@
 from netmorph.run.budget import Budget
 from netmorph.run.config import DataConfig, EvolveConfig, TrainConfig
 from netmorph.run.names import ArmName, Stage, State, Status
+from netmorph.run.opening import survivors
 from netmorph.run.ranking import spent
 from netmorph.run.records import Records
 from netmorph.run.result import Result
@@ -24,4 +25,5 @@ __all__ = [
     "Status",
     "TrainConfig",
     "spent",
+    "survivors",
 ]

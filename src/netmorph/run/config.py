@@ -15,7 +15,7 @@ from netmorph.errors import NetmorphError, suggest
 from netmorph.policy import POLICIES, Growth, Mutation, Proposal, parse
 from netmorph.policy.growth import check_growths
 from netmorph.run.budget import Budget
-from netmorph.run.names import Against, Guidance, Inheritance, Selecting, named
+from netmorph.run.names import Against, Drawing, Guidance, Inheritance, Selecting, named
 from netmorph.seeds import check_seed
 from netmorph.train.recipe import Recipe
 from netmorph.typed import check_fields
@@ -81,6 +81,10 @@ class DataConfig:
         return replace(self, source=self.source if found else str(Path(self.source).expanduser().resolve()))
 
 
+# Fields of an evolution that are one of some names.
+_NAMED = {"weights": Inheritance, "draw": Drawing, "guide": Guidance, "select": Selecting, "against": Against}
+
+
 @dataclass(frozen=True)
 class EvolveConfig:
     """An evolution of networks.
@@ -98,6 +102,7 @@ class EvolveConfig:
         population: how many networks live on after each round.
         children: how many are made in each round.
         weights: what they have of their parents' weights.
+        draw: where they share them, which network a step trains.
         select: which networks live on.
         against: what their score is weighed against.
         smooth: compare networks by the mean probability of the right answer and not by the share of right answers,
@@ -125,6 +130,7 @@ class EvolveConfig:
     population: int = 4
     children: int = 6
     weights: Inheritance = Inheritance.INHERITED
+    draw: Drawing = Drawing.UNIFORM
     select: Selecting = Selecting.FRONT
     against: Against = Against.FLOPS
     smooth: bool = False
@@ -146,8 +152,13 @@ class EvolveConfig:
                 raise NetmorphError(f"{name} must be at least 1, got {getattr(self, name)}")
         if self.tune < 0:
             raise NetmorphError(f"tune is a number of epochs, 0 for none; got {self.tune}")
-        for name, kind in (("weights", Inheritance), ("guide", Guidance), ("select", Selecting), ("against", Against)):
+        for name, kind in _NAMED.items():
             object.__setattr__(self, name, named(kind, getattr(self, name)))  # JSON has texts alone
+        if self.draw != Drawing.UNIFORM and self.weights != Inheritance.SHARED:
+            raise NetmorphError(
+                f"draw={self.draw} says which network a step trains where they share their weights, and these are "
+                f"{self.weights}; leave it out, or let children share them (weights shared)"
+            )
         if self.weights == Inheritance.SHARED and self.mutate_recipe:
             raise NetmorphError(
                 "networks that share their weights are trained with one recipe; leave out mutate_recipe, or let "

@@ -35,6 +35,15 @@ class Inheritance(StrEnum):
     """The very same: parents and children train what they have in common together."""
 
 
+class Drawing(StrEnum):
+    """Which network a step trains where they share their weights."""
+
+    UNIFORM = "uniform"
+    """Each as often as any other."""
+    RANK = "rank"
+    """Survivors more often than children, better ones more often than others."""
+
+
 class Guidance(StrEnum):
     """What draws the edits of children, among those that proposals find."""
 
@@ -100,6 +109,7 @@ class Stage(StrEnum):
 # What a name of each is called where a user gave one that there is not.
 _CALLED: Mapping[type[StrEnum], str] = {
     Inheritance: "weights of children",
+    Drawing: "way to draw networks",
     Guidance: "guide",
     Selecting: "selection",
     Against: "cost",

@@ -90,15 +90,34 @@ def best_id(folder: Path) -> int:
     Raises:
         LoadError: none is trained yet.
     """
+    found = _found(folder)
+    if found is None or found.best is None:
+        raise LoadError(f"the run in {folder} has trained no network yet; go on with it first")
+    return found.best.id
+
+
+def survivors(folder: Path) -> list[Path]:
+    """The files of the networks that live on in a run's evolution, the best first, for `netmorph.load`.
+
+    While it goes on, those that live on so far.
+
+    Raises:
+        LoadError: there is none: nobody was selected yet, or the run is of one network.
+    """
+    found = _found(folder)
+    if found is None or not found.members:
+        raise LoadError(
+            f"the run in {folder} has no population; one of netmorph evolve has it once the founders are trained"
+        )
+    return [whole_file(folder, member.id) for member in found.members]
+
+
+def _found(folder: Path) -> Result | None:
     with Records.open(folder) as records:
         told = records.meta("result")
         if told is not None:
-            best = Result.from_json(told).best
-        else:
-            best = result_of(records).best if records.outlines() else None
-    if best is None:
-        raise LoadError(f"the run in {folder} has trained no network yet; go on with it first")
-    return best.id
+            return Result.from_json(told)
+        return result_of(records) if records.outlines() else None
 
 
 def best_of_the_population(folder: Path, count: int) -> tuple[int, ...]:

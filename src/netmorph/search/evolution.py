@@ -34,7 +34,7 @@ from netmorph.run.rows import EpochRecord, NetworkRecord
 from netmorph.run.store import NetworkStore
 from netmorph.search import tuning
 from netmorph.search.arms import ARMS, NewArm
-from netmorph.search.jobs import Birth, Done, Job, Learning, Trained
+from netmorph.search.jobs import Birth, Done, Job, Learning, Lost, Trained
 from netmorph.search.networks import START, Networks
 from netmorph.search.pace import Pace
 from netmorph.search.planning import EvolutionError, Planner, Round
@@ -177,7 +177,8 @@ class _Run:
             with self.records.transaction():
                 self._plan(founders)
                 self._plan(self._evened(0, 0, self.networks.next_id, 0))
-        self._train_planned(0)
+        if self.records.meta("round") is None:  # what else is planned is trained where its round ends
+            self._train_planned(0)
         start = self.networks[START]
         if start.state != State.TRAINED:
             raise EvolutionError(f"the start network could not be trained: {start.failure}")
@@ -306,12 +307,13 @@ class _Run:
             ids = () if isinstance(outcome.job, Birth) else outcome.job.ids
             with self.records.transaction():  # all of a job, or it is done again
                 for id in ids:
-                    network = self.networks[id]
-                    if id in found:
-                        self._record_trained(network, found[id])
-                        trained += found[id].seconds
+                    network, made = self.networks[id], found.get(id)
+                    if isinstance(made, Trained):
+                        self._record_trained(network, made)
+                        trained += made.seconds
                     else:
-                        self.networks.put(replace(network, state=State.FAILED, failure=outcome.failure))
+                        failure = made.reason if isinstance(made, Lost) else outcome.failure
+                        self.networks.put(replace(network, state=State.FAILED, failure=failure))
             for id in ids:
                 self.store.drop(id, Stage.BORN)
                 done += 1

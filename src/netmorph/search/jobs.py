@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -26,10 +27,10 @@ from netmorph.observe.samples import Samples
 from netmorph.policy import mutate
 from netmorph.policy.guides import Guide
 from netmorph.run.config import EvolveConfig
-from netmorph.run.names import Against, Selecting, Stage
+from netmorph.run.names import Against, Drawing, Selecting, Stage
 from netmorph.run.rows import EditRecord
 from netmorph.run.store import NetworkStore
-from netmorph.sharing import Origins, born, train_together
+from netmorph.sharing import Choose, OneFailed, Origins, born, by_rank, train_together, uniform
 from netmorph.sharing.files import load_kept, save_kept
 from netmorph.tasks import LOSS
 from netmorph.train.evaluation import answers, evaluate
@@ -38,11 +39,13 @@ from netmorph.train.inputs import examples, prepare, reference
 from netmorph.train.loop import train
 from netmorph.train.seeding import seeded
 from netmorph.workers.executor import Handler
+from netmorph.workers.outcomes import reason
 
 CAP_TRIES = 8
 # Samples on which the jump of an edit is measured, and training samples that a guide looks at.
 JUDGES = 1000
 LOOKED_AT = 256
+DRAWS: Mapping[Drawing, Choose] = {Drawing.UNIFORM: uniform, Drawing.RANK: by_rank}
 
 
 @dataclass(frozen=True)
@@ -123,6 +126,7 @@ class Joint:
     """Train networks together, that share what they have in common with their parents, from their births.
 
     Attributes:
+        ids: of the networks: the best survivors' copies first, then the children of the best.
         epochs: of each network, on average: every step trains one that is drawn.
         parents: of the networks.
     """
@@ -155,14 +159,37 @@ class Trained:
     chosen: Epoch | None = None
 
 
+@dataclass(frozen=True)
+class Lost:
+    """Why a network of a training was left behind, while others were trained."""
+
+    reason: str
+
+
 Learning = Training | Joint
 Job = Birth | Learning
-Done = Born | Mapping[int, Trained]  # by id, each network that a training trained
+Done = Born | Mapping[int, Trained | Lost]  # by id, each network of a training
 
 
 def handler(run: Path, config: EvolveConfig) -> Handler[Job, Done]:
     """What does the jobs of a run in a process of its own, which loads the data once."""
     return Worker(run, config, config.data.load())
+
+
+@dataclass(frozen=True)
+class _Child:
+    """A network that is being born.
+
+    Attributes:
+        optimizer: carried through the edits; what tells what it shares with its parent does likewise.
+        drawn: its parameters before the first edit.
+    """
+
+    model: nn.Module
+    journal: Journal
+    optimizer: Any
+    drawn: list[nn.Parameter]
+    edits: tuple[EditRecord, ...] = ()
 
 
 @dataclass
@@ -183,29 +210,29 @@ class Worker:
         return self.train(job) if isinstance(job, Training) else self.train_together(job)
 
     def bear(self, job: Birth) -> Born:
-        """Draw edits until the child stays within the cap; after some tries it is its parent's copy."""
-        for attempt in range(CAP_TRIES + 1 if job.generations else 1):
-            generator = np.random.default_rng([job.seed, attempt])
-            model, journal, optimizer = self._parent(job)
-            if job.shared:
-                optimizer = Origins(model)
-            drawn = list(model.parameters())
-            edits: list[EditRecord] = []
-            if job.generations and attempt < CAP_TRIES:
-                graph = self._mutate(
-                    job, generator, trace(model, examples(self.dataset, model), journal), optimizer, edits
-                )
-                journal = graph.journal
-            price = cost(model, examples(self.dataset, model, 2))
-            if self.config.max_flops is None or price.flops <= self.config.max_flops:
-                break
+        """Draw edits until the child stays within the cap; after some tries it is its parent's copy.
+
+        So in each of its generations: a walk of many would leave the cap, and begin again, most of the time.
+        """
+        child = self._begun(job)
+        price = self._price(child)
+        for generation in range(job.generations):
+            again = partial(copy.deepcopy, child) if generation else partial(self._begun, job)
+            for attempt in range(CAP_TRIES):
+                draw = np.random.default_rng([job.seed, attempt, *([generation] if generation else [])])
+                tried = self._mutated(job, draw, again())
+                cost_of_it = self._price(tried)
+                if self.config.max_flops is None or cost_of_it.flops <= self.config.max_flops:
+                    child, price = tried, cost_of_it
+                    break
         if not job.inherit:
-            redraw(model, drawn, job.seed)
-        if isinstance(optimizer, Origins) and job.parent is not None:
-            save_kept(self.store.kept(job.id), job.parent, optimizer.kept(model))
+            redraw(child.model, child.drawn, job.seed)
+        if isinstance(child.optimizer, Origins) and job.parent is not None:
+            save_kept(self.store.kept(job.id), job.parent, child.optimizer.kept(child.model))
         goes_on = job.inherit and job.parent is not None and not job.shared
-        self.store.put(job.id, Stage.BORN, model, journal, optimizer if goes_on else None, job.base)
-        return Born(price, tuple(edits), self._latency(model))
+        optimizer = child.optimizer if goes_on else None
+        self.store.put(job.id, Stage.BORN, child.model, child.journal, optimizer, job.base)
+        return Born(price, child.edits, self._latency(child.model))
 
     def train(self, job: Training) -> dict[int, Trained]:
         """Train on, and put the best epoch's network on the store."""
@@ -229,8 +256,21 @@ class Worker:
         self.store.put(job.id, Stage.TRAINED, model, journal, optimizer, self.store.base_of(*place))
         return {job.id: Trained(history, perf_counter() - started, Fraction(len(history), job.epochs), smoothed)}
 
-    def train_together(self, job: Joint) -> dict[int, Trained]:
-        """Train on what the networks share, and what each has alone, and put the pool of both on the store."""
+    def train_together(self, job: Joint) -> dict[int, Trained | Lost]:
+        """Train on what the networks share, and what each has alone, and put the pool of both on the store.
+
+        Where one fails, the others are trained from their births again, as if it had not been born: what they share
+        with it has learnt from it.
+        """
+        lost: dict[int, Trained | Lost] = {}
+        while len(lost) < len(job.ids):
+            try:
+                return lost | self._together(replace(job, ids=tuple(id for id in job.ids if id not in lost)))
+            except OneFailed as error:
+                lost[error.network] = Lost(reason(error.__cause__ or error))
+        return lost
+
+    def _together(self, job: Joint) -> dict[int, Trained]:
         started = perf_counter()
         networks = {id: self.store.take(id, Stage.BORN)[:2] for id in job.ids}
         models = {id: model for id, (model, _) in networks.items()}
@@ -239,7 +279,8 @@ class Worker:
         for id, (parent, kept) in shares.items():
             pool = born(pool, id, parent, kept, dict(models[id].named_parameters()))
         recipe = replace(self.config.recipe, epochs=job.epochs)
-        learnt = train_together(pool, models, self.dataset, recipe, seed=job.seed, device=self.config.device)
+        choose, device = DRAWS[self.config.draw], self.config.device
+        learnt = train_together(pool, models, self.dataset, recipe, seed=job.seed, device=device, choose=choose)
         self.store.put_pool(learnt.pool, networks)
         seconds = perf_counter() - started
         return {
@@ -253,21 +294,26 @@ class Worker:
             for id, history in learnt.histories.items()
         }
 
-    def _parent(self, job: Birth) -> tuple[nn.Module, Journal, torch.optim.Optimizer]:
+    def _begun(self, job: Birth) -> _Child:
+        """The child before its first edit."""
         if job.parent is not None and job.inherit:
-            return self.store.take(job.parent)
-        with seeded(job.seed):
-            model = (job.base or self.store.base).build()
-        journal: Journal = ()
-        if job.parent is not None:
-            parent, journal, _ = self.store.take(job.parent)
-            redraw_like(parent, model, journal, job.seed)
-        return model, journal, torch.optim.SGD(model.parameters())
+            model, journal, optimizer = self.store.take(job.parent)
+        else:
+            with seeded(job.seed):
+                model, journal = (job.base or self.store.base).build(), ()
+            if job.parent is not None:
+                parent, journal, _ = self.store.take(job.parent)
+                redraw_like(parent, model, journal, job.seed)
+            optimizer = torch.optim.SGD(model.parameters())
+        return _Child(model, journal, Origins(model) if job.shared else optimizer, list(model.parameters()))
 
-    def _mutate(
-        self, job: Birth, generator: np.random.Generator, graph: Graph, optimizer: Any, edits: list[EditRecord]
-    ) -> Graph:
-        score = partial(self._score, graph.model)
+    def _price(self, child: _Child) -> Cost:
+        return cost(child.model, examples(self.dataset, child.model, 2))
+
+    def _mutated(self, job: Birth, generator: np.random.Generator, child: _Child) -> _Child:
+        """The same child, edited in place."""
+        model, edits = child.model, list(child.edits)
+        score = partial(self._score, model)
         # The score is measured where weights are inherited: that is where an edit must not move it.
         last = score() if job.inherit else 0.0
         kept = 0  # of the last edits, those that keep the outputs: they are scored together, once
@@ -284,20 +330,19 @@ class Worker:
                 edits.append(EditRecord(kind, told.layer, told.before, told.after, share, entry.error, now - last))
             last, kept = now, kept + len(made) if is_exact else 0
 
-        for _ in range(job.generations):
-            graph = mutate(
-                graph,
-                generator,
-                self.config.mutation,
-                optimizer=optimizer,
-                on_edits=note,
-                guide=job.guide,
-                samples=partial(self._samples, seed=job.seed),
-            )
+        graph = mutate(
+            trace(model, examples(self.dataset, model), child.journal),
+            generator,
+            self.config.mutation,
+            optimizer=child.optimizer,
+            on_edits=note,
+            guide=job.guide,
+            samples=partial(self._samples, seed=job.seed),
+        )
         if kept and job.inherit:
             jump = score() - last
             edits[-kept:] = [replace(edit, jump=jump) for edit in edits[-kept:]]
-        return graph
+        return replace(child, journal=graph.journal, edits=tuple(edits))
 
     def _asked(self, id: int, model: nn.Module) -> float | None:
         """Ask a trained network about each example, if that counts: put its answers on the store, and smooth."""

@@ -20,13 +20,14 @@ from netmorph.sharing.pool import (
     shared,
     size,
 )
-from netmorph.sharing.training import Choose, Learnt, by_rank, train_together, uniform
+from netmorph.sharing.training import Choose, Learnt, OneFailed, by_rank, train_together, uniform
 
 __all__ = [
     "Choose",
     "Composition",
     "Kept",
     "Learnt",
+    "OneFailed",
     "Origins",
     "Piece",
     "Pool",

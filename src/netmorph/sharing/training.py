@@ -6,6 +6,7 @@ network does not have stays as it is: its weights, its moments, and the count of
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -26,6 +27,7 @@ from netmorph.train.evaluation import evaluate
 from netmorph.train.fit import TrainState, fit
 from netmorph.train.history import Epoch, History
 from netmorph.train.modes import mode
+from netmorph.train.nonfinite import REMEDY, NotFinite
 from netmorph.train.optimizers import build_optimizer
 from netmorph.train.parallel import ONE_PROCESS
 from netmorph.train.place import resident
@@ -45,6 +47,18 @@ def by_rank(count: int, generator: np.random.Generator) -> int:
     """Earlier ones more often: the first `count` times as often as the last, the others evenly between them."""
     weights = np.arange(count, 0, -1)
     return int(generator.choice(count, p=weights / weights.sum()))
+
+
+class OneFailed(NetmorphError):
+    """One of several networks cannot be trained; `__cause__` says why, and the others can be without it.
+
+    Attributes:
+        network: its id.
+    """
+
+    def __init__(self, network: int, cause: Exception) -> None:
+        super().__init__(f"network {network}: {cause}")
+        self.network = network
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,7 +108,8 @@ def train_together(
 
     Raises:
         NetmorphError: the recipe or the data does not fit, or passes cannot be told apart into so many epochs.
-        NotFinite: a loss is NaN or infinite.
+        OneFailed: a network's loss is NaN or infinite, or it raises an error when it is called; the weights of `models`
+            are undefined then.
     """
     passes = len(models) * recipe.epochs if passes is None else passes
     _check(recipe, dataset, seed, passes)
@@ -111,15 +126,18 @@ def train_together(
     for epoch in range(1, recipe.epochs + 1):
         started = perf_counter()
         told = [
-            fit(state, dataset, whole, seed=seed, epoch=number, watch=device.type == "cpu").numbers
+            joint.passed(state, dataset, whole, seed, number)
             for number in range((epoch - 1) * each + 1, epoch * each + 1)
         ]
         numbers = {name: sum(one[name] for one in told) / each for name in told[0]}
         seconds = (perf_counter() - started) / len(models)
         for id in models:
             began = perf_counter()
-            with joint.whole(id) as model:
-                found = evaluate(model, dataset.validation, dataset, bf16=recipe.bf16).numbers
+            with joint.whole(id) as model, _failing(id):
+                measured = evaluate(model, dataset.validation, dataset, bf16=recipe.bf16)
+                if not math.isfinite(measured.loss):
+                    raise NotFinite(f"the loss is {measured.loss} in the validation of epoch {epoch}. {REMEDY}")
+            found = measured.numbers
             rate = learning_rate_of(whole, epoch * each, steps - 1, steps)
             score = dataset.task.score(found)
             histories[id].append(Epoch(epoch, numbers, found, score, rate, seconds + perf_counter() - began))
@@ -134,10 +152,12 @@ def train_together(
 class Joint(nn.Module):
     """The segments of a pool as parameters; in train mode, each call draws the network that answers.
 
-    The networks hold no weights of their own meanwhile: they are called with those composed of the segments.
+    The networks hold no weights of their own meanwhile: they are called with those composed of the segments. Without
+    gradients, who was drawn last answers once more, for a look at it.
 
     Attributes:
         samples: by id, how many each was trained on.
+        drawn: the id of the network that was drawn last.
     """
 
     def __init__(
@@ -168,6 +188,7 @@ class Joint(nn.Module):
         self._networks: Mapping[int, Composition] = pool.networks
         self._models = dict(models)  # in a dict of Python's: their parameters are not this module's
         self._order = [*models]
+        self.drawn = self._order[0]
         self._choose, self._generator = choose, generator
         for model in models.values():
             model.to(device)
@@ -176,11 +197,26 @@ class Joint(nn.Module):
 
     def forward(self, inputs: Tensor) -> Any:
         """What a network that is drawn answers."""
-        id = self._order[self._choose(len(self._order), self._generator)]
-        self.samples[id] += len(inputs)
+        if torch.is_grad_enabled():
+            self.drawn = self._order[self._choose(len(self._order), self._generator)]
+            self.samples[self.drawn] += len(inputs)
+        id = self.drawn
         model = self._models[id]
-        with mode(model, training=self.training):
+        with _failing(id), mode(model, training=self.training):
             return torch.func.functional_call(model, assembled(self._values, self._networks[id]), (inputs,))
+
+    def passed(
+        self, state: TrainState, dataset: Dataset, recipe: Recipe, seed: int, number: int
+    ) -> Mapping[str, float]:
+        """One pass over the data; the numbers on it.
+
+        Each loss is looked at before the weights move, on an accelerator, too: a NaN in what networks share would be
+        everybody's, and nobody could tell whose it was.
+        """
+        try:
+            return fit(state, dataset, recipe, seed=seed, epoch=number, watch=True).numbers
+        except NotFinite as error:
+            raise OneFailed(self.drawn, error) from error
 
     def optimizer(self, pool: Pool, recipe: Recipe) -> torch.optim.Optimizer:
         """The recipe's, over all segments, going on from the states of the pool."""
@@ -227,6 +263,15 @@ class Joint(nn.Module):
         yield self.fill(id)
         for parameter in self._models[id].parameters():
             parameter.data = parameter.new_empty(0)
+
+
+@contextmanager
+def _failing(id: int) -> Iterator[None]:
+    """What goes wrong in here is this network's."""
+    try:
+        yield
+    except Exception as error:
+        raise OneFailed(id, error) from error
 
 
 def _check(recipe: Recipe, dataset: Dataset, seed: int, passes: int) -> None:

@@ -36,11 +36,16 @@ def attempt(handle: Handler[Job, Result], job: Job) -> Outcome[Job, Result]:
     except SaveError:
         raise
     except Exception as error:
-        memory = "out of memory, " if is_out_of_memory(error) else ""
-        return Outcome(job, None, f"{memory}{type(error).__name__}: {error}")
+        return Outcome(job, None, reason(error))
 
 
-def is_out_of_memory(error: Exception) -> bool:
+def reason(error: BaseException) -> str:
+    """An error as records tell it."""
+    memory = "out of memory, " if is_out_of_memory(error) else ""
+    return f"{memory}{type(error).__name__}: {error}"
+
+
+def is_out_of_memory(error: BaseException) -> bool:
     """Whether an allocation was refused, by Python, a GPU or PyTorch's own allocator, which has no error of its own."""
     if isinstance(error, RuntimeError) and "can't allocate memory" in str(error):
         return True

@@ -10,6 +10,7 @@ pretrained=True)`. Its images have 299x299 pixels, scaled to -1 to 1.
 import re
 from collections.abc import Mapping
 
+import torch
 from torch import Tensor, nn
 
 from netmorph.wording import listed
@@ -39,6 +40,7 @@ WITHIN = (
     (r"mixed\.conv2d\.", "linear."),
 )
 SHOWN = 3  # names in a message
+BATCHES = ".num_batches_tracked"  # of a norm: files of before PyTorch 0.4.1 have none, and count as zero as in PyTorch
 
 
 def load_timm_inception(model: nn.Module, state: Mapping[str, Tensor]) -> None:
@@ -46,7 +48,7 @@ def load_timm_inception(model: nn.Module, state: Mapping[str, Tensor]) -> None:
 
     Args:
         model: as `zoo.build("inception_resnet_v2", ...)` makes it, with as many classes as the weights have (1000).
-        state: the state dict of timm's network.
+        state: the state dict of timm's network; the number of batches that norms have seen may be missing.
 
     Raises:
         ModelError: the names or the shapes are those of another network; the message tells the first of them.
@@ -54,6 +56,8 @@ def load_timm_inception(model: nn.Module, state: Mapping[str, Tensor]) -> None:
     renamed = {ours_of(name): tensor for name, tensor in state.items()}
     theirs = {ours_of(name): name for name in state}
     wanted = model.state_dict()
+    uncounted = [name for name in wanted if name.endswith(BATCHES) and name not in renamed]
+    renamed |= {name: torch.zeros_like(wanted[name]) for name in uncounted}
     missing = [name for name in wanted if name not in renamed]
     unknown = [theirs[name] for name in renamed if name not in wanted]
     if missing or unknown:
