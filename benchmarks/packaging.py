@@ -33,7 +33,7 @@ USES: Mapping[str, str] = {
     CORE: "netmorph.save('n.safetensors', model, graph.journal); write_code(graph, 'plain.py')",
     "data": "netmorph.data.load('digits')",
     "evolve": "netmorph.policy.by_rank([Candidate(1, 0.5, 0.1, 1.0, 1)])",
-    "report": "write_plain(Path('page.html'), 'a page', ['text'])",
+    "report": "Page('a page', ['text']).write(Path('page.html'))",
     "huggingface": "listed()",
     "tensorboard": "TensorBoardLog(Path('logs')).close()",
     "look": "netmorph.look.saliency(model, torch.randn(2, 3, 8, 8), torch.tensor([0, 1]))",
@@ -59,7 +59,7 @@ from netmorph.errors import MissingExtra
 from netmorph.export import write_code
 from netmorph.policy.selection import Candidate
 from netmorph.report.logs import TensorBoardLog
-from netmorph.report.plain_page import write_plain
+from netmorph.report.plain_page import Page
 from netmorph.zoo.vision import vision_library
 
 warnings.simplefilter("ignore")

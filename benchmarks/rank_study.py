@@ -30,7 +30,7 @@ from netmorph.ranks.looks import look
 from netmorph.ranks.rows import ROWS, Row, read, write_rows
 from netmorph.ranks.trainings import saturated
 from netmorph.report.numbers import duration, percent
-from netmorph.report.plain_page import Picture, Table, save_pictures, write_plain
+from netmorph.report.plain_page import Page, Picture, Table
 from netmorph.run.machine import machine, versions
 from netmorph.tasks import LOSS
 from netmorph.train import History, build_optimizer, evaluate, train
@@ -84,8 +84,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     total = f"{duration(sum(row.seconds for row in rows))} of the processor; {machine()}; {versions()}"
     print(total)
     shown = list(pictures(rows))
-    save_pictures(shown, told.output / "figures")
-    print(write_plain(told.output / "report.html", "Ranks of wide perceptrons", [total], tables, shown))
+    page = Page("Ranks of wide perceptrons", [total], tables, shown)
+    page.save_pictures(told.output / "figures")
+    print(page.write(told.output / "report.html"))
 
 
 def trained(setting: Setting, depth: int, dataset: Dataset, width: int, most: int) -> Row:

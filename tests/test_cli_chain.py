@@ -21,7 +21,7 @@ from netmorph.tensor_files import read_sealed
 from tests.chain.small_bank import bank_of_digits, digits
 from tests.program import Program
 
-QUICK = "--data digits --budget 12 --longest 3 --samples 200 --choice 100 --threads 1".split()
+QUICK = "--data digits --budget 12chains --longest 3 --samples 200 --choice 100 --threads 1".split()
 
 
 @pytest.fixture(name="program")
@@ -32,7 +32,7 @@ def program_(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 
 
 def test_a_chain_is_found_and_becomes_a_network(program: Program, tmp_path: Path) -> None:
-    done = program("chain", *QUICK, "--agent", "tree", "--run", "found")
+    done = program("chain", *QUICK, "--agent", "tree", "--output", "found")
 
     assert done.code == 0, done.err
     told = json.loads((tmp_path / "found" / "result.json").read_text())
@@ -41,6 +41,12 @@ def test_a_chain_is_found_and_becomes_a_network(program: Program, tmp_path: Path
     assert told["searches"]["tree"]["test_accuracy"] > 0.9
     page = (tmp_path / "found" / "report.html").read_text()
     assert all(title in page for title in ("The chain", "The search", "Which layers stand where", "Values of states"))
+
+    shown = json.loads(program("show", "found", "--json").out)
+    assert (shown["status"], shown["searches"]) == ("finished", told["searches"])
+    (tmp_path / "found" / "report.html").unlink()
+    assert program("report", "found").code == 0
+    assert (tmp_path / "found" / "report.html").read_text() == page
 
     spec = importlib.util.spec_from_file_location("found_network", tmp_path / "found" / "network.py")
     assert spec is not None
@@ -57,11 +63,11 @@ def test_a_chain_is_found_and_becomes_a_network(program: Program, tmp_path: Path
 
 def test_it_goes_on_after_kill_9(program: Program, tmp_path: Path) -> None:
     learning = ["--learn", "searching", "--gradients"]
-    line = [*QUICK, "--budget", "28", "--agent", "actor-critic", "--alone", *learning]
+    line = [*QUICK, "--budget", "28chains", "--agent", "actor-critic", "--alone", *learning]
     shutil.copytree(tmp_path / "bank", tmp_path / "other")  # copies go into the bank
-    assert program("chain", *line, "--bank", "other", "--run", "whole").code == 0
+    assert program("chain", *line, "--bank", "other", "--output", "whole").code == 0
     started = subprocess.Popen(
-        [sys.executable, "-m", "netmorph", "chain", *line, "--run", "killed"], cwd=tmp_path, env=os.environ
+        [sys.executable, "-m", "netmorph", "chain", *line, "--output", "killed"], cwd=tmp_path, env=os.environ
     )
     journal = tmp_path / "killed" / "actor-critic.jsonl"
     while started.poll() is None and not (journal.exists() and journal.read_text().count('"spent"') > 9):
@@ -80,7 +86,7 @@ def test_it_goes_on_after_kill_9(program: Program, tmp_path: Path) -> None:
 
 
 def test_the_chosen_network_learns(program: Program, tmp_path: Path) -> None:
-    line = [*QUICK, "--budget", "4", "--alone", "--learn", "after-stitches", "--gradients", "--run", "found"]
+    line = [*QUICK, "--budget", "4chains", "--alone", "--learn", "after-stitches", "--gradients", "--output", "found"]
     done = program("chain", *line)
 
     assert done.code == 0, done.err
@@ -114,16 +120,16 @@ def test_what_cannot_be_is_told_before_a_folder_is_made(program: Program, tmp_pa
         (["chain", *QUICK, "--agent", "three"], "(did you mean 'tree'?)"),
         (["chain", *QUICK, "--learn", "searhing"], "(did you mean 'searching'?)"),
         (["chain", *QUICK, "--data", "diabetes"], "choose data whose samples have one class each"),
-        (["chain", "--resume", "found"], "holds no search to go on with"),
+        (["chain", "--resume", "found"], "holds no run of netmorph chain"),
     ):
-        done = program(*line, *(["--run", "new"] if "--resume" not in line else []))
+        done = program(*line, *(["--output", "new"] if "--resume" not in line else []))
         assert done.code != 0, line
         assert reason in done.err, (line, done.err)
         assert not (tmp_path / "new").exists()
 
 
 def test_a_search_goes_on_with_the_layers_of_its_beginning(program: Program, tmp_path: Path) -> None:
-    assert program("chain", *QUICK, "--alone", "--run", "found").code == 0
+    assert program("chain", *QUICK, "--alone", "--output", "found").code == 0
     config = ChainConfig.read(tmp_path / "found")
     bank = Bank(tmp_path / "bank")
     bank.add_random(bank.entry(config.entries[-1]).input, 1, seed=7)

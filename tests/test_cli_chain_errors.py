@@ -63,9 +63,9 @@ def test_it_is_told_in_a_line(
     root: Path, netmorph: Program, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, line: str, reasons: list[str]
 ) -> None:
     monkeypatch.chdir(root)
-    quick = "--budget 2 --longest 1 --samples 1200 --choice 20 --threads 1 --alone"
+    quick = "--budget 2chains --longest 1 --samples 1200 --choice 20 --threads 1 --alone"
 
-    done = netmorph("chain", *line.split(), *quick.split(), "--run", str(tmp_path / "run"))
+    done = netmorph("chain", *line.split(), *quick.split(), "--output", str(tmp_path / "run"))
 
     told = " ".join(done.err.split())
     assert done.code == 1, done.out
@@ -80,10 +80,9 @@ def test_a_search_goes_on_once_the_layers_are_there(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     shutil.copytree(root / "gone", "layers")
-    line = (
-        "--bank layers --data digits --budget 2 --longest 1 --samples 200 --choice 20 --threads 1 --alone --run found"
-    )
-    assert "is gone" in netmorph("chain", *line.split()).err
+    found = "--bank layers --data digits --output found".split()
+    quick = "--budget 2chains --longest 1 --samples 200 --choice 20 --threads 1 --alone".split()
+    assert "is gone" in netmorph("chain", *found, *quick).err
 
     bank_of_digits(Path("layers"))  # the same networks, so the same layers
 

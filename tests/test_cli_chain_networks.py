@@ -65,7 +65,7 @@ def ask(root: Path, netmorph: Program, monkeypatch: pytest.MonkeyPatch) -> Calla
 
 
 def test_a_chain_learns_further_classes(root: Path, ask: Callable[[str], str]) -> None:
-    told = ask("chain --extend low --data high.npz --run both --threads 1")
+    told = ask("chain --extend low --data high.npz --output both --threads 1")
 
     assert "New classes: 5, 6, 7, 8, 9; 10 in all" in told
     found = json.loads((root / "both" / "result.json").read_text())
@@ -77,7 +77,7 @@ def test_a_chain_learns_further_classes(root: Path, ask: Callable[[str], str]) -
     again = ask("chain --extend both --data high.npz --seed 1")
     assert "was solved from the data high.npz already" in again, "another split would learn samples of the test"
     (root / "low.npz").rename(root / "elsewhere.npz")
-    told = ask("chain --extend both --data digits --run more --threads 1")
+    told = ask("chain --extend both --data digits --output more --threads 1")
     (root / "elsewhere.npz").rename(root / "low.npz")
     assert "New classes: none; 10 in all" in told
     assert "Not tested on" in told
@@ -91,7 +91,7 @@ def test_a_chain_learns_further_classes(root: Path, ask: Callable[[str], str]) -
         ("--extend nothing --data digits", "nothing keeps no chain"),
         ("--extend low --data digits --resize 6x6", "takes inputs of shape 1x8x8, and those of digits are 1x6x6"),
         ("--extend low --data diabetes", "choose data whose samples have one class each"),
-        ("--extend low --data high.npz --run low", "low is not an empty folder"),
+        ("--extend low --data high.npz --output low", "low is not an empty folder"),
         ("--extend low --data high.npz --agent tree", "--agent cannot be given with --extend"),
         ("--extend old --data high.npz", "there is no chain.safetensors; give the folder of a search that came to its"),
     ],

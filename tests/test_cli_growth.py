@@ -23,7 +23,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 
 SMALL = ["--data", "rhyme.txt", "--window", "8", "--width", "0.0625", "--option", "depth=1", "--option", "heads=1"]
-SMALL += ["--epochs", "4", "--lr", "0.01", "--threads", "1", "--run", "run"]
+SMALL += ["--epochs", "4", "--lr", "0.01", "--threads", "1", "--output", "run"]
 
 
 def test_it_grows_as_it_is_told_and_the_page_shows_it(netmorph: Program) -> None:

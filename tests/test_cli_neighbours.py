@@ -10,7 +10,9 @@ from netmorph.files import write_text
 from netmorph.neighbours import Job, Neighbour, NeighbourError, NeighboursConfig, Row, page, train_all
 from netmorph.neighbours.rows import write_row
 from netmorph.neighbours.trainings import AROUND, around, jobs_of
+from netmorph.report.plain_page import Page
 from netmorph.run.config import DataConfig
+from netmorph.tasks.criterion import ACCURACY
 from netmorph.train import Recipe
 from netmorph.workers import executor
 from tests.program import Program
@@ -42,9 +44,9 @@ def _here(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 def test_it_tells_whether_a_network_is_a_peak_and_goes_on_by_resume(
     netmorph: Program, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(page, "save_pictures", lambda *given: None)  # the page has them
+    monkeypatch.setattr(Page, "save_pictures", lambda *given: [])  # the page has them
     run = tmp_path / "run"
-    done = netmorph("neighbours", *NETWORK, *FEW, "--run", str(run))
+    done = netmorph("neighbours", *NETWORK, *FEW, "--output", str(run))
     assert done.code == 0, done.err
     assert done.out.count(": test accuracy") == 2 * 2 * 2
     told = json.loads((run / "result.json").read_text())
@@ -52,11 +54,15 @@ def test_it_tells_whether_a_network_is_a_peak_and_goes_on_by_resume(
         "With inherited weights",
         "With fresh weights",
     ]
-    assert all(verdict in done.out for verdict in told["verdicts"])
+    out = " ".join(done.out.split())
+    assert all(verdict in out for verdict in told["verdicts"])
+    assert "(8 of 8)" in out
     assert min(row["memory"] for row in told["rows"]) > 1e8, "PyTorch alone takes more"
     assert min(row["processor_seconds"] for row in told["rows"]) > 0
     text = (run / "report.html").read_text()
     assert text.count("<svg") == 2
+    shown = json.loads(netmorph("show", str(run), "--json").out)
+    assert (shown["status"], shown["verdicts"], len(shown["rows"])) == ("finished", told["verdicts"], 8)
     assert "From inherited weights" in text
     assert "validation accuracy before training" in text
     assert "GB of memory" in text
@@ -89,7 +95,7 @@ def test_a_network_that_comes_with_weights_hands_them_on_at_each_seed(
     netmorph: Program, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(page, "pictures", lambda *given: [])
-    done = netmorph("neighbours", *NETWORK, *FEW, "--as-given", "--weights", "inherited", "--run", "run")
+    done = netmorph("neighbours", *NETWORK, *FEW, "--as-given", "--weights", "inherited", "--output", "run")
     assert done.code == 0, done.err
     rows = json.loads(Path("run", "result.json").read_text())["rows"]
     assert [row["job"]["start"] for row in rows] == ["inherited"] * 4
@@ -107,21 +113,21 @@ def test_a_network_that_comes_with_weights_hands_them_on_at_each_seed(
         (("lenet5", "--data", "digits", "--skip-unreadable", "1"), "is for images that are streamed"),
         (("lenet5", "--data", "digits", "--tolerance", "2"), "tolerance a share between 0 and 1"),
         (("lenet5", "--data", "digits", "--step", "3"), "step a factor above 1 and at most 2; got --count"),
-        (("--resume", "nowhere"), "nowhere holds no neighbourhood to go on with"),
+        (("--resume", "nowhere"), "nowhere holds no run of netmorph neighbours"),
         (("--resume", "nowhere", "--count", "3"), "--count cannot be given with --resume"),
     ],
 )
 def test_what_cannot_work_is_told_in_a_line(netmorph: Program, arguments: tuple[str, ...], message: str) -> None:
     done = netmorph("neighbours", *arguments)
 
-    assert done.code == 1
+    assert done.code in (1, 2)
     assert message in " ".join(done.err.split())
 
 
 def test_nothing_inherits_from_a_training_that_failed(tmp_path: Path) -> None:
     config = NeighboursConfig("mlp", DataConfig("digits"), Recipe(), seeds=2, seed=3)
     around_it = [asdict(Neighbour(number, "trade", str(number), (), 1, 1)) for number in range(2)]
-    write_text(tmp_path / AROUND, json.dumps({"neighbours": around_it}))
+    write_text(tmp_path / AROUND, json.dumps({"criterion": asdict(ACCURACY), "neighbours": around_it}))
     asked: list[Job] = []
 
     def fails_at_first(job: Job) -> Row:
@@ -151,9 +157,9 @@ def test_nothing_inherits_from_a_training_that_failed(tmp_path: Path) -> None:
 def test_a_folder_that_was_left_before_it_began_is_told(netmorph: Program, tmp_path: Path) -> None:
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / AROUND).touch()
-    again = netmorph("neighbours", *NETWORK, *FEW, "--run", "run")
+    again = netmorph("neighbours", *NETWORK, *FEW, "--output", "run")
     assert again.err.startswith("Error: run is not an empty folder; choose another folder")
-    assert "run holds no neighbourhood to go on with" in netmorph("neighbours", "--resume", "run").err
+    assert "run holds no run of netmorph neighbours" in netmorph("neighbours", "--resume", "run").err
 
 
 @pytest.mark.slow
@@ -161,6 +167,6 @@ def test_worker_processes_find_everything(netmorph: Program, tmp_path: Path, mon
     monkeypatch.undo()
     monkeypatch.setattr(page, "pictures", lambda *given: [])
     run = str(tmp_path / "run")
-    done = netmorph("neighbours", *NETWORK, *FEW, "--weights", "fresh", "--workers", "1", "--run", run)
+    done = netmorph("neighbours", *NETWORK, *FEW, "--weights", "fresh", "--workers", "1", "--output", run)
     assert done.code == 0, done.err
     assert "failed" not in done.out

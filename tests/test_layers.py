@@ -37,6 +37,7 @@ LEVELS = (
     ("search", "report"),
     ("session", "shrinking", "chaining", "ranks", "neighbours", "reproduce"),
     ("watch", "plot", "live", "extending"),
+    ("kinds",),
     ("",),  # the face, `netmorph` itself
     ("demo",),  # scripts as users write them
     ("cli",),

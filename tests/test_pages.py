@@ -9,8 +9,9 @@ import torch
 from netmorph import draw, trace
 from netmorph.report import page
 from netmorph.report.changes import Step
-from netmorph.report.shrinking import Measured, write_page
-from netmorph.shrink import Round, Shrunk
+from netmorph.report.shrinking import Measured
+from netmorph.report.shrinking import page as shrinking_page
+from netmorph.shrink import Round
 from netmorph.tasks.criterion import ACCURACY
 from tests.browser import contrast, looked_at, needs_browser
 from tests.chain.small_bank import bank_of_digits
@@ -57,14 +58,14 @@ def test_the_report_of_an_evolution(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 
 def test_the_report_of_a_training(program: Program, tmp_path: Path) -> None:
-    assert program("train", "--data", "digits", "--epochs", "2", "--run", "run").code == 0
+    assert program("train", "--data", "digits", "--epochs", "2", "--output", "run").code == 0
     check(tmp_path / "run" / "report.html", tmp_path)
 
 
 def test_the_report_of_a_chain(program: Program, tmp_path: Path) -> None:
     bank_of_digits(tmp_path / "bank")
-    line = "--data digits --budget 12 --longest 3 --samples 200 --choice 100 --threads 1".split()
-    assert program("chain", *line, "--agent", "tree", "--run", "run").code == 0
+    line = "--data digits --budget 12chains --longest 3 --samples 200 --choice 100 --threads 1".split()
+    assert program("chain", *line, "--agent", "tree", "--output", "run").code == 0
     check(tmp_path / "run" / "report.html", tmp_path)
 
 
@@ -77,5 +78,5 @@ def test_the_report_of_a_shrinking(tmp_path: Path) -> None:
     first = Round(0, True, widths, {}, **costly, **judged)
     rounds = [first, replace(first, number=1, ranks=dict(widths))]
     costs = Measured(3000, 500_000, 1e-3, 0.75)
-    shrunk = Shrunk(graph, graph, rounds, "a reason " * 20)
-    check(write_page(tmp_path, "a title " * 20, shrunk, costs, costs, ACCURACY), tmp_path)
+    told = shrinking_page("a title " * 20, rounds, "a reason " * 20, costs, costs, ACCURACY)
+    check(told.write(tmp_path / "report.html"), tmp_path)

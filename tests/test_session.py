@@ -25,6 +25,7 @@ from netmorph.files import SaveError
 from netmorph.report.summary import status
 from netmorph.run.budget import Budget
 from netmorph.run.config import DataConfig, EvolveConfig, TrainConfig
+from netmorph.run.folders import FolderError
 from netmorph.run.lock import RunInUse, RunLock
 from netmorph.run.opening import survivors
 from netmorph.run.records import Records, RecordsError
@@ -152,7 +153,7 @@ def test_what_cannot_work_leaves_no_folder(tmp_path: Path, changes: dict[str, An
 def test_a_folder_that_is_not_free_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "mine.txt").write_text("mine")
     for path in (tmp_path, tmp_path / "mine.txt"):
-        with pytest.raises(session.RunError, match="is not an empty folder"):
+        with pytest.raises(FolderError, match="is not an empty folder"):
             session.create(path, EVOLVE, "")
     assert [file.name for file in tmp_path.iterdir()] == ["mine.txt"]
     (tmp_path / "empty").mkdir()

@@ -58,14 +58,14 @@ def wait_for_epochs(folder: Path, epochs: int) -> None:
 def test_a_run_of_two_processes_is_one_run(tmp_path: Path) -> None:
     """Interrupted, killed, and resumed, it ends with the bits of one that nobody disturbed."""
     epochs = ["--epochs", "60", "--pad", "1"]
-    with torchrun(tmp_path, *OPTIONS, *epochs, "--run-folder", "whole") as process:
+    with torchrun(tmp_path, *OPTIONS, *epochs, "--output", "whole") as process:
         out, err = process.communicate(timeout=200)
     assert (process.returncode, errors(err)) == (0, [])
-    assert out.count("Run folder: whole") == out.count("Report: ") == 1
+    assert out.count("Folder: whole") == out.count("Report: ") == 1
     assert epochs_told(out) == 60
     assert [path.name for path in tmp_path.iterdir()] == ["whole"]
 
-    with torchrun(tmp_path, *OPTIONS, *epochs, "--run-folder", "cut") as process:
+    with torchrun(tmp_path, *OPTIONS, *epochs, "--output", "cut") as process:
         wait_for_epochs(tmp_path / "cut", 5)
         os.killpg(process.pid, signal.SIGINT)
         _, err = process.communicate(timeout=60)
@@ -121,12 +121,12 @@ def test_a_streamed_run_in_imagenets_layout_is_one_run(tmp_path: Path) -> None:
         "--model inception_resnet_small --option width=0.125 --option stride=1 --resize 24x24 --flip --bf16".split()
     )
     options += "--stream pictures --skip-unreadable 1 --batch-size 8 --threads 1 --epochs 3".split()
-    with torchrun(tmp_path, *options, "--run-folder", "whole") as process:
+    with torchrun(tmp_path, *options, "--output", "whole") as process:
         out, err = process.communicate(timeout=600)
     assert (process.returncode, errors(err)) == (0, [])
     assert err.count("1 of 36 images cannot be read, and are left out") == 1
     assert epochs_told(out) == 3
-    with torchrun(tmp_path, *options, "--run-folder", "cut") as process:
+    with torchrun(tmp_path, *options, "--output", "cut") as process:
         wait_for_epochs(tmp_path / "cut", 1)
         for child in children(process.pid):
             os.kill(child, signal.SIGKILL)

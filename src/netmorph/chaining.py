@@ -29,27 +29,29 @@ from netmorph.chain import (
     search,
 )
 from netmorph.chain.gradients import as_tensors
-from netmorph.chain.journal import Journal
+from netmorph.chain.journal import Journal, read_records
 from netmorph.chain.learnt import KEPT
 from netmorph.chain.lessons import in_turn, looking, seen_in
 from netmorph.data import Dataset
 from netmorph.errors import require, require_all, suggest
 from netmorph.export import write_code
-from netmorph.files import atomic_write, check_free, write_text
+from netmorph.files import atomic_write, write_text
 from netmorph.graph import trace
-from netmorph.report.chaining import write_page
+from netmorph.report.chain_result import as_json
+from netmorph.report.chain_result import page_of as told_page
+from netmorph.report.plain_page import Page
 from netmorph.report.searched import Learning, Searched
 from netmorph.report.templates import PAGE
-from netmorph.run.config import DataConfig, begun_with, data_of
+from netmorph.run.config import DataConfig, data_of
+from netmorph.run.folders import FIGURES, REPORT, RESULT, Kind, begin, check_free, config_of, result_of
 from netmorph.run.lock import RunLock
-from netmorph.run.machine import machine, versions
 from netmorph.showing import Shows, View
 from netmorph.tensor_files import write_sealed
 from netmorph.train.evaluation import evaluate
 from netmorph.train.inputs import examples
 from netmorph.wording import flops_text
 
-CONFIG, RESULT, NETWORK = "chain.json", "result.json", "network.py"
+NETWORK = "network.py"
 GRADIENTS = "gradients.safetensors"
 SHOWN = 8  # good chains whose gradients are kept by index
 RANDOM = "random"
@@ -119,7 +121,7 @@ class ChainConfig:
         def made(told: dict[str, Any]) -> ChainConfig:
             return ChainConfig(**told | {"data": data_of(told), "entries": tuple(told["entries"])})
 
-        return begun_with(folder / CONFIG, made, "search", ChainError)
+        return config_of(folder, Kind.CHAIN, made, ChainError)
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -162,7 +164,7 @@ class Finished(Shows):
         )
 
 
-def create(folder: Path, config: ChainConfig, dataset: Dataset) -> ChainConfig:
+def create(folder: Path, config: ChainConfig, dataset: Dataset, command: str = "") -> ChainConfig:
     """Start the folder of a search, once bank, data and names are known to work together.
 
     Returns:
@@ -171,11 +173,8 @@ def create(folder: Path, config: ChainConfig, dataset: Dataset) -> ChainConfig:
     Raises:
         NetmorphError: they do not, or the folder is not free.
     """
-    check_free(folder, ChainError, CONFIG)
-    names = ((config.agent, AGENTS), (config.reward, REWARDS), (config.state, STATES), (config.learn, MODES))
-    for name, known in names:
-        if name not in known:
-            raise ChainError(f"{name!r} is none of {', '.join(known)}{suggest(name, known)}")
+    check_free(folder)
+    check_names(config)
     require_all(PAGE)
     if config.agent == "ppo":
         require("sb3_contrib", "chain")
@@ -188,8 +187,25 @@ def create(folder: Path, config: ChainConfig, dataset: Dataset) -> ChainConfig:
         fingerprint=dataset.fingerprint,
     )
     problem_of(found, dataset)  # says what does not fit
-    write_text(folder / CONFIG, json.dumps(asdict(found), indent=2))
+    begin(folder, Kind.CHAIN, asdict(found), command)
     return found
+
+
+def check_names(config: ChainConfig) -> None:
+    """Refuse names that are unknown.
+
+    Raises:
+        ChainError: one is.
+    """
+    names = ((config.agent, AGENTS), (config.reward, REWARDS), (config.state, STATES), (config.learn, MODES))
+    for name, known in names:
+        if name not in known:
+            raise ChainError(f"{name!r} is none of {', '.join(known)}{suggest(name, known)}")
+
+
+def left(folder: Path, config: ChainConfig, agent: str) -> int:
+    """How many chains an agent may still judge. Raises as `read_records`."""
+    return config.budget - len(read_records(folder / f"{agent}.jsonl"))
 
 
 def problem_of(config: ChainConfig, dataset: Dataset) -> DetachedLayers:
@@ -258,10 +274,27 @@ def run(
         write_code(trace(network, examples(dataset, network, 2)), code)
         # Moments are of features that are no more, once layers or stitches have learnt.
         not_kept = _kept(folder / KEPT, network, dataset, None if learning else learnt)
-        _write_result(folder / RESULT, config.learn, searched, links, learning, test)
         told = Learning(config.learn, learning, test, {place: one.told for place, one in seen.items()})
-        page = write_page(folder, f"A chain for {dataset.name}", searched, links, problem.entries, config.price, told)
-    return Finished(best, links, network, test, learning, tuple(searched), code, page, not_kept)
+        title = f"A chain for {dataset.name}"
+        found = as_json(title, searched, links, told, NETWORK, not_kept)
+        write_text(folder / RESULT, json.dumps(found, indent=2))
+        made = page_of(folder)
+        made.save_pictures(folder / FIGURES)
+        written = made.write(folder / REPORT)
+    return Finished(best, links, network, test, learning, tuple(searched), code, written, not_kept)
+
+
+def page_of(folder: Path) -> Page:
+    """The page of a search that is finished, from its folder and its bank.
+
+    Raises:
+        ChainError: it is not finished, or a file is damaged.
+        BankError: the bank is gone.
+    """
+    config, told = ChainConfig.read(folder), result_of(folder)
+    if told is None:
+        raise ChainError(f"the search in {folder} is not finished; go on with netmorph chain --resume {folder}")
+    return told_page(folder, told, Bank(config.bank).entries(), config.price)
 
 
 def _searched(
@@ -308,28 +341,3 @@ def _entries(bank: Bank, ids: tuple[str, ...]) -> tuple[Entry, ...]:
             f"the search began with layers that are no longer in the bank {bank.folder}: {', '.join(gone)}"
         )
     return tuple(known[id] for id in ids)
-
-
-def _write_result(
-    path: Path, learn: str, searched: list[Searched], links: tuple[Link, ...], learning: int, test: float
-) -> None:
-    told = {
-        "chain": asdict(searched[0].best.chain),
-        "lineage": [link.as_json() for link in links],
-        "learn": learn,
-        "learning_flops": learning,
-        "test_accuracy": test,
-        "searches": {
-            one.agent: {
-                "best": one.best.as_json(),
-                "test_accuracy": one.test,
-                "distinct_chains": len(one.records),
-                "lessons": one.lessons,
-                "cache": asdict(one.cache),
-            }
-            for one in searched
-        },
-        "machine": machine(),
-        "versions": versions(),
-    }
-    write_text(path, json.dumps(told, indent=2))

@@ -9,17 +9,18 @@ from typing import Any
 
 from netmorph.chain import ChainError, Kept
 from netmorph.chain.learnt import KEPT
-from netmorph.chaining import NETWORK, RESULT, ChainConfig
+from netmorph.chaining import NETWORK, ChainConfig
 from netmorph.data import DataError, Dataset
+from netmorph.errors import require
 from netmorph.export import write_code
-from netmorph.files import check_free, write_text
+from netmorph.files import write_text
 from netmorph.graph import trace
-from netmorph.run.config import DataConfig, begun_with, data_of
-from netmorph.run.machine import machine, versions
+from netmorph.report.numbers import percent
+from netmorph.report.plain_page import Page, Table
+from netmorph.run.config import DataConfig, data_of
+from netmorph.run.folders import REPORT, RESULT, Kind, begin, check_free, config_of, kind_of, result_of
 from netmorph.showing import Shows, View
 from netmorph.typed import check_fields
-
-CONFIG = "extended.json"
 
 
 @dataclass(frozen=True)
@@ -63,7 +64,7 @@ class Extension:
         def made(told: dict[str, Any]) -> Extension:
             return Extension(told["chain"], tuple(map(source, told["sources"])))
 
-        return begun_with(folder / CONFIG, made, "extended chain", ChainError)
+        return config_of(folder, Kind.EXTENSION, made, ChainError)
 
 
 @dataclass(frozen=True)
@@ -122,7 +123,7 @@ class Extended(Shows):
         )
 
 
-def extend(run: Path, data: DataConfig, dataset: Dataset, folder: Path) -> Extended:
+def extend(run: Path, data: DataConfig, dataset: Dataset, folder: Path, command: str = "") -> Extended:
     """Solve the head of a chain for further classes, or from more samples, and write it into a folder of its own.
 
     No old sample is read but those of the old test parts, where these data are still found.
@@ -131,13 +132,15 @@ def extend(run: Path, data: DataConfig, dataset: Dataset, folder: Path) -> Exten
         run: the folder of a search that came to its end, or of an earlier extension.
         data, dataset: those that come, as told and loaded.
         folder: where the result goes; it can be extended again.
+        command: what the user typed.
 
     Raises:
         ChainError: the run keeps no moments, these data were learnt already or are unlike its own, or the folder is not
             free.
         SolveError, SaveError: see `Kept.extended`, `Kept.save`.
     """
-    check_free(folder, ChainError)
+    check_free(folder)
+    require("jinja2", "report")
     kept, before = Kept.load(run / KEPT), _sources(run)
     source = Source(data.absolute(), dataset.fingerprint)
     if source.fingerprint in [one.fingerprint for one in before]:  # in another split, test samples would be learnt
@@ -148,23 +151,46 @@ def extend(run: Path, data: DataConfig, dataset: Dataset, folder: Path) -> Exten
     write_code(trace(extended.network, extended.input.example()), code)
     extended.save(folder / KEPT)
     config = Extension(str(run.expanduser().resolve()), (*before, source))
-    write_text(folder / CONFIG, json.dumps(asdict(config), indent=2))
+    begin(folder, Kind.EXTENSION, asdict(config), command)
     found = Extended(extended, extended.classes[len(kept.classes) :], tests, code)
     told = {
         "classes": extended.classes,
         "added": found.added,
         "test_accuracy": found.accuracy,
         "tests": [asdict(test) for test in tests],
-        "machine": machine(),
-        "versions": versions(),
+        "network": NETWORK,
     }
     write_text(folder / RESULT, json.dumps(told, indent=2))
+    page_of(folder).write(folder / REPORT)
     return found
+
+
+def page_of(folder: Path) -> Page:
+    """The page of an extension, from its folder.
+
+    Raises:
+        ChainError: it is not finished.
+    """
+    told = result_of(folder)
+    if told is None:
+        raise ChainError(f"the extension in {folder} was stopped; delete the folder, and extend the chain again")
+    tests = [Tested(**one) for one in told["tests"]]
+    known = [one for one in tests if one.accuracy is not None]
+    rows = [[one.data, str(one.classes), str(one.samples), percent(one.accuracy)] for one in known]
+    samples = sum(one.samples for one in known)
+    total = ["all of them", str(len(told["classes"])), str(samples), percent(told["test_accuracy"])]
+    paragraphs = [
+        f"New classes: {', '.join(told['added']) or 'none'}; {len(told['classes'])} in all. "
+        f"{percent(told['test_accuracy'])} of the test samples are answered right.",
+        *(f"Not tested on {one.data}: {one.why}" for one in tests if one.accuracy is None),
+    ]
+    tables = [Table("Test parts", ("test part of", "classes", "samples", "accuracy"), [*rows, total])]
+    return Page("A chain with further classes", paragraphs, tables)
 
 
 def _sources(run: Path) -> tuple[Source, ...]:
     """The data that the head in a folder was solved from."""
-    if (run / CONFIG).exists():
+    if kind_of(run) is Kind.EXTENSION:
         return Extension.read(run).sources
     config = ChainConfig.read(run)
     return (Source(config.data, config.fingerprint),)

@@ -57,19 +57,18 @@ def write_text(path: Path, text: str) -> None:
     atomic_write(path, write)
 
 
-def check_free(folder: Path, error: type[NetmorphError], begun: str | None = None) -> None:
+def check_free(folder: Path, error: type[NetmorphError], otherwise: str = "choose another folder") -> None:
     """Refuse a folder that holds something, or a file in its place.
 
     Args:
         error: what is raised then.
-        begun: the file in it without which there is nothing to go on with.
+        otherwise: what can be done then.
 
     Raises:
         NetmorphError: of the type `error`.
     """
     if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
-        resume = f"go on with --resume {folder}, or " if begun is not None and (folder / begun).exists() else ""
-        raise error(f"{folder} is not an empty folder; {resume}choose another folder")
+        raise error(f"{folder} is not an empty folder; {otherwise}")
 
 
 def remove_unfinished(folder: Path, name: str = "*") -> None:

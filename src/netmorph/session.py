@@ -15,7 +15,6 @@ import numpy as np
 from netmorph import report
 from netmorph.data import Dataset
 from netmorph.errors import NetmorphError, require, require_all
-from netmorph.files import check_free
 from netmorph.graph import trace
 from netmorph.measure.cost import cost
 from netmorph.policy import Proposal, growing, rehearse
@@ -26,11 +25,12 @@ from netmorph.report.templates import PAGE
 from netmorph.run import single
 from netmorph.run.budget import Budget
 from netmorph.run.config import Config, DataConfig, EvolveConfig, TrainConfig, as_json, from_json, parts_of
+from netmorph.run.folders import check_free
 from netmorph.run.lock import RunLock
 from netmorph.run.machine import machine, versions
 from netmorph.run.names import Status
 from netmorph.run.opening import best_id, run_and_id
-from netmorph.run.records import FILE_NAME, Records
+from netmorph.run.records import Records
 from netmorph.run.store import whole_file
 from netmorph.search import tuning
 from netmorph.search.evolution import Progress
@@ -79,7 +79,7 @@ def create(
         NetmorphError: the data cannot be loaded, the recipe does not fit it, the model cannot be built, run on it or
             (to evolve it) traced, the device cannot be used, or the folder is not free.
     """
-    check_free(folder, RunError, FILE_NAME)
+    check_free(folder)
     require_all(PAGE)
     usable_device(own_device(config.device, world))
     config = replace(config, data=config.data.absolute())

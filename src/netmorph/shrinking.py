@@ -15,17 +15,18 @@ from torch import nn
 from netmorph.data import Dataset
 from netmorph.edit.journal import Base, save
 from netmorph.errors import NetmorphError, require_all, suggest
-from netmorph.files import check_free, write_text
+from netmorph.files import write_text
 from netmorph.graph import Graph
 from netmorph.measure import SPECTRAL
 from netmorph.measure.cost import cost
 from netmorph.measure.timing import latency as seconds_of
 from netmorph.observe.samples import Samples
-from netmorph.report.shrinking import Measured, write_page
+from netmorph.report.plain_page import Page
+from netmorph.report.shrinking import Measured, page
 from netmorph.report.templates import PAGE
-from netmorph.run.config import DataConfig, begun_with, with_parts
+from netmorph.run.config import DataConfig, with_parts
+from netmorph.run.folders import FIGURES, REPORT, RESULT, Kind, begin, check_free, config_of, result_of
 from netmorph.run.lock import RunLock
-from netmorph.run.machine import machine, versions
 from netmorph.scores import Score, contribution, magnitude
 from netmorph.shrink import (
     SPECTRA,
@@ -42,13 +43,15 @@ from netmorph.shrink import (
     shrink,
     to_cost,
 )
+from netmorph.shrink.progress import read_rounds
+from netmorph.tasks import Criterion
 from netmorph.train.checks import check_training
 from netmorph.train.evaluation import evaluate
 from netmorph.train.history import Epoch
 from netmorph.train.inputs import examples
 from netmorph.train.recipe import Recipe
 
-CONFIG, RESULT, NETWORK = "shrink.json", "result.json", "network.safetensors"
+NETWORK = "network.safetensors"
 RANK = "rank"
 KINDS = ("flops", "params", "latency")
 
@@ -149,16 +152,16 @@ class ShrinkConfig:
             ShrinkError: there is none, or it is damaged.
         """
 
-        return begun_with(folder / CONFIG, partial(with_parts, ShrinkConfig), "shrinking", ShrinkError)
+        return config_of(folder, Kind.SHRINK, partial(with_parts, ShrinkConfig), ShrinkError)
 
 
-def create(folder: Path, config: ShrinkConfig, graph: Graph, dataset: Dataset) -> Path:
+def create(folder: Path, config: ShrinkConfig, graph: Graph, dataset: Dataset, command: str = "") -> Path:
     """Start the folder of a shrinking, once data, recipe and network are known to work together.
 
     Raises:
         NetmorphError: they do not, a group is not there, the target cannot be reached, or the folder is not free.
     """
-    check_free(folder, ShrinkError, CONFIG)
+    check_free(folder)
     require_all(PAGE)
     check_training(graph.model, dataset, config.recipe)
     if not graph.editable():
@@ -169,8 +172,7 @@ def create(folder: Path, config: ShrinkConfig, graph: Graph, dataset: Dataset) -
         config.widths()
     elif config.target != "latency":  # which would be measured twice
         config.widths(magnitude)(Samples(graph))  # the smallest widths are the same by any score
-    told = replace(config, data=config.data.absolute()).as_json()
-    write_text(folder / CONFIG, json.dumps(told, indent=2))
+    begin(folder, Kind.SHRINK, replace(config, data=config.data.absolute()).as_json(), command)
     return folder
 
 
@@ -229,11 +231,32 @@ def run(
         )
         before, after = (measured(network.model, dataset) for network in (shrunk.start, shrunk.graph))
         save(folder / NETWORK, shrunk.graph.model, shrunk.graph.journal, base)
-        found = {"before": asdict(before), "after": asdict(after), "stopped": shrunk.stopped}
-        told = {**found, "machine": machine(), "versions": versions()}
+        told = {
+            "title": f"{config.model} on {dataset.name}",
+            "criterion": asdict(dataset.task.chooses),
+            "before": asdict(before),
+            "after": asdict(after),
+            "stopped": shrunk.stopped,
+            "network": NETWORK,
+        }
         write_text(folder / RESULT, json.dumps(told, indent=2))
-        page = write_page(folder, f"{config.model} on {dataset.name}", shrunk, before, after, dataset.task.chooses)
-    return Finished(shrunk, before, after, folder / NETWORK, page)
+        told_page = page_of(folder)
+        told_page.save_pictures(folder / FIGURES)
+        written = told_page.write(folder / REPORT)
+    return Finished(shrunk, before, after, folder / NETWORK, written)
+
+
+def page_of(folder: Path) -> Page:
+    """The page of a shrinking that is finished, from its folder.
+
+    Raises:
+        ShrinkError: it is not finished, or a file is damaged.
+    """
+    told, rounds = result_of(folder), read_rounds(folder)
+    if told is None:
+        raise ShrinkError(f"the shrinking in {folder} is not finished; go on with netmorph shrink --resume {folder}")
+    before, after = (Measured(**told[part]) for part in ("before", "after"))
+    return page(told["title"], rounds, told["stopped"], before, after, Criterion.of(told["criterion"]))
 
 
 def measured(model: nn.Module, dataset: Dataset) -> Measured:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from html import escape
 from importlib import import_module
 from time import perf_counter
@@ -17,7 +18,7 @@ from netmorph.search.evolution import Progress
 from netmorph.tasks import LOSS, Criterion, Numbers
 from netmorph.train.history import Epoch
 
-__all__ = ["EpochProgress", "EvolutionWatch"]
+__all__ = ["Countdown", "EpochProgress", "EvolutionWatch"]
 
 EVERY = 15.0  # seconds between two lines within a round, where nothing can be drawn
 
@@ -177,3 +178,22 @@ NUMBER, NAME = 10, 16  # columns of a number, and the most that the name of one 
 
 def _clipped(name: str) -> str:
     return name if len(name) <= NAME else f"{name[: NAME - 1]}…"
+
+
+class Countdown:
+    """How many of a known number are done, and about how long the others will take.
+
+    Args:
+        of: how many there are to do from now on.
+        clock: seconds.
+    """
+
+    def __init__(self, of: int, clock: Callable[[], float] = perf_counter) -> None:
+        self._of, self._clock, self._began, self._done = of, clock, clock(), 0
+
+    def __call__(self) -> str:
+        """One more is done: "3 of 24, about 4 min left"."""
+        self._done += 1
+        left = (self._clock() - self._began) / self._done * (self._of - self._done)
+        rest = f", about {duration(rounded(left))} left" if left > 0 else ""
+        return f"{self._done} of {self._of}{rest}"

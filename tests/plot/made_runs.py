@@ -15,6 +15,7 @@ from netmorph.chaining import ChainConfig
 from netmorph.ranks import StudyConfig
 from netmorph.ranks.rows import write_rows
 from netmorph.ranks.trainings import begin
+from netmorph.run import folders
 from netmorph.run.config import DataConfig
 from netmorph.run.names import State, Status
 from netmorph.run.records import Records
@@ -115,7 +116,7 @@ def study(folder: Path) -> Path:
 def chains(folder: Path) -> Path:
     folder.mkdir(parents=True)
     config = ChainConfig("bank", DataConfig("digits"), seed=4)
-    (folder / "chain.json").write_text(json.dumps(asdict(config)))
+    folders.begin(folder, folders.Kind.CHAIN, asdict(config))
     for agent, losses in (("beam", (0.5, 0.7, 0.3)), ("random", (0.9, 0.6))):
         journal = Journal(folder / f"{agent}.jsonl")
         for number, loss in enumerate(losses, 1):

@@ -179,7 +179,7 @@ def test_the_folder_of_another_study_is_left_alone(finished: Path, tmp_path: Pat
 
 def test_what_a_folder_holds_is_told(finished: Path, tmp_path: Path) -> None:
     assert config_of(finished) == SMALL
-    with pytest.raises(StudyError, match="there is no study in"):
+    with pytest.raises(StudyError, match="holds no run of netmorph ranks study"):
         config_of(tmp_path)
     (tmp_path / "study.json").write_text('{"config": {"networks": "many"}}')
     with pytest.raises(StudyError, match=r"study\.json is damaged"):
@@ -244,7 +244,7 @@ def test_the_page_tells_of_a_finished_study(finished: Path, monkeypatch: pytest.
 
 
 def test_too_few_networks_make_no_page(tmp_path: Path) -> None:
-    (tmp_path / "study.json").write_text(json.dumps({"command": "", "machine": {}, "versions": {}}))
+    (tmp_path / "study.json").write_text(json.dumps({"config": {}, "command": "", "machine": {}, "versions": {}}))
     write_rows(tmp_path / "rows" / "true-0000.jsonl", [row(number, (4.0,)) for number in range(4)])
 
     with pytest.raises(StudyError, match="has 4 networks that were trained"):

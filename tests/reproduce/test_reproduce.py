@@ -127,7 +127,7 @@ def test_the_command_lists_rows_and_refuses_unknown_ones() -> None:
 def test_a_page_without_marks_is_refused_before_anything_is_run(tmp_path: Path) -> None:
     folder = tmp_path / "runs"
     wrong = CliRunner().invoke(
-        app, ["reproduce", "cnn-tutorial", "--into", str(tmp_path / "missing.md"), "--folder", str(folder)]
+        app, ["reproduce", "cnn-tutorial", "--into", str(tmp_path / "missing.md"), "--output", str(folder)]
     )
     assert isinstance(wrong.exception, NetmorphError)
     assert "cannot read" in str(wrong.exception)

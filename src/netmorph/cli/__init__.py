@@ -27,6 +27,7 @@ from netmorph.cli import (  # noqa: F401 (their commands hang on the app)
     watch,
 )
 from netmorph.cli.app import app, errors
+from netmorph.cli.ending import ExitCode, WrongUse
 from netmorph.cli.wording import in_options
 from netmorph.errors import NetmorphError
 from netmorph.workers.allocator import keep_freed_memory
@@ -41,7 +42,7 @@ def main() -> None:
             app()
         except NetmorphError as error:
             errors.print(Text.assemble(("Error:", "bold red"), f" {in_options(str(error))}"), soft_wrap=True)
-            sys.exit(1)
+            sys.exit(ExitCode.WRONG_USE if isinstance(error, WrongUse) else ExitCode.FAILED)
 
 
 def _note(message: Warning | str, *where: object, **more: object) -> None:

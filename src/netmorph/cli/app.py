@@ -13,7 +13,7 @@ import typer.core
 from rich.console import Console
 
 from netmorph import __version__
-from netmorph.errors import NetmorphError
+from netmorph.cli.ending import WrongUse, ends_tidily
 
 # The commands in the order of a day's work.
 ORDER = (
@@ -39,7 +39,11 @@ ORDER = (
 
 
 class _InOrder(typer.core.TyperGroup):
-    """Lists the commands in the order in which they are used."""
+    """Lists the commands in the order in which they are used, and ends all of them alike on Ctrl-C."""
+
+    def invoke(self, ctx: Any) -> Any:
+        with ends_tidily(lambda: tell("\nInterrupted.", errors)):
+            return super().invoke(ctx)
 
     def list_commands(self, ctx: Any) -> list[str]:
         return sorted(self.commands, key=ORDER.index)
@@ -102,7 +106,7 @@ def options(given: list[str] | None) -> dict[str, Any]:
 def _option(text: str) -> tuple[str, Any]:
     name, equals, value = text.partition("=")
     if not equals:
-        raise NetmorphError(f"--option takes name=value, such as width=0.5; got {text!r}")
+        raise WrongUse(f"--option takes name=value, such as width=0.5; got {text!r}")
     try:
         return name, json.loads(value)
     except ValueError:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from enum import StrEnum
@@ -16,8 +14,10 @@ from rich.markup import escape
 from rich.table import Table
 
 from netmorph.cli import options
+from netmorph.cli.answers import answer
 from netmorph.cli.app import Options, app, console, quoted, tell
 from netmorph.cli.app import options as arguments
+from netmorph.cli.ending import WrongUse
 from netmorph.cli.networks import BaseOption, Classes, Input, Network
 from netmorph.errors import NetmorphError
 
@@ -37,7 +37,6 @@ Id = Annotated[str, typer.Argument(help="Of an entry, or how it begins; netmorph
 SameShape = Annotated[
     bool, typer.Option("--same-shape", help="Only layers that keep the shape of the data, dense ones aside.")
 ]
-AsJson = Annotated[bool, typer.Option("--json", help="Print everything as JSON.")]
 
 
 class Of(StrEnum):
@@ -69,6 +68,7 @@ def add(
     option: Options = None,
     classes: Classes = None,
     base: BaseOption = None,
+    as_json: options.AsJson = False,
 ) -> None:
     """Cut a network into layers and blocks, and put each into a bank.
 
@@ -93,17 +93,21 @@ def add(
     outputs = classes or (None if dataset is None else dataset.outputs)
     wanted = Wanted(model, base, shape, outputs, arguments(option))
     networks = [wanted] if best is None else [replace(wanted, model=one) for one in _best(model, best)]
-    ids: set[str] = set()
+    entries: dict[str, Entry] = {}
+    left_out: dict[str, str] = {}
     for one in networks:
         built, inputs, _ = network(one)
         batches = () if dataset is None else _probes(dataset, built, inputs, probes)
         called = one.model if name is None else name + one.model.removeprefix(model)
         added = Bank(folder).add(built, inputs, called, batches, keeping_shape=same_shape)
-        Console(width=1000).print(_table(added.entries))
+        _print(added.entries)
         for what, why in added.left_out.items():
             tell(f"Left out: {what}: {why}")
-        ids |= {entry.id for entry in added.entries}
-    tell(f"{len(ids)} layers in the bank {quoted(folder)}")
+        entries |= {entry.id: entry for entry in added.entries}
+        left_out |= added.left_out
+    tell(f"{len(entries)} layers in the bank {quoted(folder)}")
+    if as_json:
+        _answer(entries.values(), left_out=left_out)
 
 
 @bank.command(name="random")
@@ -112,6 +116,7 @@ def draw(
     folder: Folder = Path("bank"),
     count: Annotated[int, typer.Option(min=1, help="How many.")] = 12,
     seed: options.Seed = 0,
+    as_json: options.AsJson = False,
 ) -> None:
     """Put fresh random layers into a bank, which keep the shape of the data and have learnt nothing.
 
@@ -122,7 +127,10 @@ def draw(
     from netmorph.bank import Bank
 
     held = Bank(folder)
-    Console(width=1000).print(_table(held.add_random(held.entry(like).input, count, seed)))
+    entries = held.add_random(held.entry(like).input, count, seed)
+    _print(entries)
+    if as_json:
+        _answer(entries)
 
 
 @bank.command(name="list")
@@ -131,7 +139,7 @@ def listing(
     kind: Annotated[Of | None, typer.Option(help="Only layers of this kind.")] = None,
     network: Annotated[str | None, typer.Option(help="Only layers of this network.")] = None,
     same_shape: SameShape = False,
-    as_json: AsJson = False,
+    as_json: options.AsJson = False,
 ) -> None:
     """The layers of a bank: what they take and give (* marks sizes that are free), what they cost, where they are from.
 
@@ -145,14 +153,14 @@ def listing(
         kind=None if kind is None else Kind(kind.value), network=network, keeping_shape=same_shape
     )
     if as_json:
-        sys.stdout.write(json.dumps([entry.as_json() for entry in entries], indent=2) + "\n")
+        _answer(entries)
         return
-    Console(width=1000).print(_table(entries))  # one line an entry, so that it can be searched
+    _print(entries)
     tell(f"{len(entries)} layers")
 
 
 @bank.command(name="show")
-def detail(id: Id, folder: Folder = Path("bank"), as_json: AsJson = False) -> None:
+def detail(id: Id, folder: Folder = Path("bank"), as_json: options.AsJson = False) -> None:
     """One layer of a bank: where it comes from, what it costs, what it saw, and its modules."""
     from netmorph.bank import Bank
     from netmorph.wording import compact
@@ -160,7 +168,7 @@ def detail(id: Id, folder: Folder = Path("bank"), as_json: AsJson = False) -> No
     held = Bank(folder)
     entry = held.entry(id)
     if as_json:
-        sys.stdout.write(json.dumps(entry.as_json(), indent=2) + "\n")
+        _answer([entry])
         return
     view = Table(box=None, show_header=False, padding=(0, 2, 0, 0), pad_edge=False)
     view.add_column(style="bold")
@@ -189,15 +197,29 @@ def detail(id: Id, folder: Folder = Path("bank"), as_json: AsJson = False) -> No
 
 @bank.command()
 def remove(
-    ids: Annotated[list[str], typer.Argument(help="Of entries, or how they begin.")], folder: Folder = Path("bank")
+    ids: Annotated[list[str], typer.Argument(help="Of entries, or how they begin.")],
+    folder: Folder = Path("bank"),
+    as_json: options.AsJson = False,
 ) -> None:
     """Take layers out of a bank, with their files."""
     from netmorph.bank import Bank
 
     held = Bank(folder)
-    for id in [held.entry(id).id for id in ids]:  # all are there, or nothing goes
-        held.remove(id)
-        tell(f"Removed: {id}")
+    entries = [held.entry(id) for id in ids]  # all are there, or nothing goes
+    for entry in entries:
+        held.remove(entry.id)
+        tell(f"Removed: {entry.id}")
+    if as_json:
+        _answer(entries)
+
+
+def _answer(entries: Iterable[Entry], **more: object) -> None:
+    answer("bank", {"entries": [entry.as_json() for entry in entries], **more})
+
+
+def _print(entries: Sequence[Entry]) -> None:
+    """One line an entry, so that it can be searched."""
+    Console(width=1000, stderr=console.stderr).print(_table(entries))
 
 
 def _best(model: str, count: int) -> list[str]:
@@ -206,7 +228,7 @@ def _best(model: str, count: int) -> list[str]:
 
     folder, id = run_and_id(model)
     if folder is None or id is not None:
-        raise NetmorphError(f"--best chooses among the networks of a run; {model} is no folder of one")
+        raise WrongUse(f"--best chooses among the networks of a run; {model} is no folder of one")
     return [f"{model}:{id}" for id in best_of_the_population(folder, count)]
 
 

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from netmorph.cli.app import app, console, quoted, tell
-from netmorph.cli.interrupt import ends_tidily
+from netmorph.cli.ending import ends_tidily, reading_options
 
 
 @app.command()
@@ -38,7 +38,8 @@ def demo(
     from netmorph import demo as tours
     from netmorph.session import free_folder
 
-    chapters = [tours.chapter(name) for name in (tours.CHAPTERS if chapter is None else [chapter])]
+    with reading_options():
+        chapters = [tours.chapter(name) for name in (tours.CHAPTERS if chapter is None else [chapter])]
     if list_chapters:
         for one in chapters:
             tell(f"{one.name:<10} {one.title}")

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import re
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from netmorph.cli.answers import answer
 from netmorph.cli.app import Options, app, options, tell
+from netmorph.cli.ending import WrongUse
 from netmorph.cli.networks import Against, AgainstBase, AgainstOption, BaseOption, Classes, Input, Network
-from netmorph.errors import NetmorphError
+from netmorph.cli.options import AsJson
 
 if TYPE_CHECKING:  # PyTorch is imported when a command needs it
     from netmorph.cli.given import Wanted
@@ -36,7 +36,7 @@ def draw(
     edit: Annotated[
         int | None, typer.Option(min=1, help="Of an edited network: draw what its first, second ... edit changed.")
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the numbers as JSON instead.")] = False,
+    as_json: AsJson = False,
     input_shape: Input = None,
     option: Options = None,
     classes: Classes = None,
@@ -63,7 +63,7 @@ def draw(
     from netmorph.cli.given import Wanted, other_than, shape_of
 
     if against is not None and edit is not None:
-        raise NetmorphError("--against and --edit are two differences; give one of them")
+        raise WrongUse("--against and --edit are two differences; give one of them")
     wanted = Wanted(model, base, shape_of(input_shape), classes, options(option))
     other = other_than(wanted, against, against_base, options(against_option))
     if other is not None:
@@ -71,7 +71,7 @@ def draw(
     else:
         diagram = _architecture(wanted) if edit is None else _edited(wanted, edit)
     if as_json:
-        sys.stdout.write(json.dumps(diagram.as_json(), indent=1) + "\n")
+        answer("drawing", diagram.as_json())
         return
     path = output or Path(re.sub(r"\W+", "-", diagram.title).strip("-") + ".svg")
     tell(f"Picture: {diagram.save(path, depth)}")
@@ -107,5 +107,5 @@ def _edited(wanted: Wanted, number: int) -> Diagram:
 
     build, inputs, journal = edited(wanted)
     if number > len(journal):
-        raise NetmorphError(f"{wanted.model} has {len(journal) or 'no'} edits; --edit {number} is none of them")
+        raise WrongUse(f"{wanted.model} has {len(journal) or 'no'} edits; --edit {number} is none of them")
     return edits(build, inputs, journal, number, title=f"{wanted.model}, edit {number}: {journal[number - 1].edit}")

@@ -5,13 +5,14 @@ from __future__ import annotations
 from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from netmorph.cli import options
+from netmorph.cli import meaning, options
 from netmorph.cli.app import BEGAN, Options, app, console, errors, quoted, tell
-from netmorph.cli.interrupt import ends_tidily
+from netmorph.cli.ending import ends_tidily, reading_options
+from netmorph.cli.grouped import Augmenting, Machine, OfData, Run, Stepping, Working, also
 from netmorph.cli.show import finish
 from netmorph.cli.watch import shown
 
@@ -24,20 +25,10 @@ WAITED, FEWEST_WAITED = 8, 5
 
 
 @app.command()
+@also(OfData, Augmenting, Stepping, Working, Machine, Run)
 def evolve(
     context: typer.Context,
     data: options.Data = "digits",
-    task: options.TaskOption = None,
-    target: options.Target = None,
-    ignore: options.Ignore = None,
-    missing: options.Missing = None,
-    window: options.Window = None,
-    unit: options.Unit = None,
-    train_size: options.TrainSize = None,
-    resize: options.Resize = None,
-    pad: options.Pad = 0,
-    reflect: options.Reflect = False,
-    flip: options.Flip = False,
     model: options.Model = None,
     width: options.Width = None,
     option: Options = None,
@@ -176,20 +167,7 @@ def evolve(
             rich_help_panel=options.OPTIMIZATION,
         ),
     ] = None,
-    batch_size: options.BatchSize = None,
     learning_rate: options.Rate = None,
-    optimizer: options.Optimizer = options.OptimizerName.adamw,
-    weight_decay: options.Decay = None,
-    bf16: options.Bf16 = False,
-    workers: Annotated[
-        int | None,
-        typer.Option(
-            min=1, help="Worker processes; as many as the cores allow if not given.", rich_help_panel=options.SPEED
-        ),
-    ] = None,
-    threads: Annotated[
-        int, typer.Option(min=1, help="Threads of each worker; more for large networks.", rich_help_panel=options.SPEED)
-    ] = 1,
     on: Annotated[
         str,
         typer.Option(
@@ -207,10 +185,6 @@ def evolve(
             rich_help_panel=options.SPEED,
         ),
     ] = None,
-    device: options.Device = "cpu",
-    seed: options.Seed = 0,
-    run: options.RunOption = None,
-    resume: options.Resume = None,
     watch: Annotated[
         bool,
         typer.Option(
@@ -250,76 +224,81 @@ def evolve(
     from netmorph.run.budget import Budget, duration
     from netmorph.run.config import EvolveConfig
     from netmorph.run.defaults import START_FACTOR, for_evolution
+    from netmorph.run.folders import Kind
     from netmorph.run.names import Against, Drawing, Guidance, Inheritance, Selecting, named
     from netmorph.search.executors import parse
     from netmorph.search.forecast import shortened
     from netmorph.watch import EvolutionWatch
 
-    place, patience = parse(on), None if timeout is None else duration(timeout)
+    told = context.params
+    workers = told["workers"]
+    with reading_options():
+        place, patience = parse(on), None if timeout is None else duration(timeout)
+        limit = Budget.parse(budget)
     dataset = None
-    own = options.weighted(proposal)
+    own = meaning.weighted(proposal)
     functions = [function for function, _ in own]
-    if resume is None:
-        limit, mutation, source = (
-            Budget.parse(budget),
-            Mutation(edits, locality, (*exact(), *shrinking(shrink), *own)),
-            options.data_config(context),
-        )
+    if told["resume"] is None:
+        with reading_options():
+            mutation = Mutation(edits, locality, (*exact(), *shrinking(shrink), *own))
+            chosen: dict[str, Any] = {
+                "weights": named(Inheritance, weights),
+                "draw": named(Drawing, draw),
+                "select": named(Selecting, select),
+                "against": named(Against, against),
+                "guide": named(Guidance, guide),
+            }
+        source = meaning.data_config(context)
         dataset = source.load()
         defaults = for_evolution(dataset)
-        settled = options.recipe(context, defaults.recipe)
+        settled = meaning.recipe(context, defaults.recipe)
         most = START_FACTOR * settled.epochs
         config = EvolveConfig(
             data=source,
-            **defaults.network(*start(model, options.arguments(option, width))),
+            **defaults.network(*start(model, meaning.arguments(option, width))),
             recipe=settled,
             founders=founders,
             start_epochs=start_epochs or most,
             start_patience=max(FEWEST_WAITED, most // WAITED) if start_epochs is None else None,
             population=population,
             children=children,
-            weights=named(Inheritance, weights),
-            draw=named(Drawing, draw),
-            select=named(Selecting, select),
-            against=named(Against, against),
             smooth=defaults.smooth if smooth is None else smooth,
             max_age=max_age,
             mutation=mutation,
-            guide=named(Guidance, guide),
             mutate_recipe=mutate_recipe,
             tune=tune,
             max_flops=max_flops,
             budget=limit,
-            seed=seed,
-            device=device,
-            threads=threads,
+            **chosen,
+            **{name: told[name] for name in ("seed", "device", "threads")},
         )
         folder = session.create(
-            run or session.free_folder(data),
+            told["output"] or session.free_folder(data),
             config,
-            options.command_line(),
+            meaning.command_line(),
             dataset=dataset,
             settle=partial(shortened, workers=workers, children=epochs is None, founders=start_epochs is None),
         )
     else:
-        folder = resume
-        options.refuse_others(context, {"resume", "budget", "workers", "proposal", "model", "watch", "on", "timeout"})
+        folder = meaning.resumed(
+            context, Kind.EVOLVE, "budget", "workers", "proposal", "model", "watch", "on", "timeout"
+        )
         # That it is such a run, before anything is told.
         config = session.begun_with(folder, EvolveConfig, functions, start(model, {})[0])
         check_same_chain(model, config.options)
-        if options.given(context, "budget"):
-            session.extend(folder, Budget.parse(budget), functions, config.model)
-    tell(f"Run folder: {folder} (netmorph show {quoted(folder)} tells how far it is)")
-    if resume is None:
+        if meaning.given(context, "budget"):
+            session.extend(folder, limit, functions, config.model)
+    tell(f"Folder: {folder} (netmorph show {quoted(folder)} tells how far it is)")
+    if told["resume"] is None:
         _tell_how_long(folder, workers, functions, config.model)
-    go_on = f"\nInterrupted. Go on with: netmorph evolve --resume {quoted(folder)}{options.named_again(config.model)}"
+    go_on = f"\nInterrupted. Go on with: netmorph evolve --resume {quoted(folder)}{meaning.named_again(config.model)}"
     with (
         ends_tidily(lambda: tell(go_on, errors)),
         shown(folder) if watch else nullcontext(),
         EvolutionWatch(console, session.criterion(folder)) as progress,
     ):
-        page = session.evolve(folder, workers, progress, dataset, functions, BEGAN, config.model, place, patience)
-    finish(folder, page)
+        session.evolve(folder, workers, progress, dataset, functions, BEGAN, config.model, place, patience)
+    finish(context, folder)
 
 
 def _tell_how_long(folder: Path, workers: int | None, proposals: list[Proposal], model: str) -> None:

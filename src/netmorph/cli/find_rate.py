@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import math
-import sys
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -13,8 +11,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.table import Table
 
-from netmorph.cli import options
-from netmorph.cli.app import Options, app, console, errors, tell
+from netmorph.cli import meaning, options
+from netmorph.cli.answers import answer
+from netmorph.cli.app import Options, app, console, tell
+from netmorph.cli.ending import reading_options
+from netmorph.cli.grouped import Augmenting, Finer, Machine, OfData, Stepping, Streaming, also
 
 if TYPE_CHECKING:  # PyTorch is imported when a command needs it
     from netmorph.train.lr_finder import RangeTest
@@ -24,46 +25,22 @@ HEIGHT = 420
 
 
 @app.command("lr-find")
+@also(OfData, Streaming, Augmenting, Stepping, Finer, Machine)
 def find(
     context: typer.Context,
     data: options.Data = "digits",
-    task: options.TaskOption = None,
-    target: options.Target = None,
-    ignore: options.Ignore = None,
-    missing: options.Missing = None,
-    window: options.Window = None,
-    unit: options.Unit = None,
     model: options.Model = None,
     option: Options = None,
     width: options.Width = None,
     low: Annotated[float, typer.Option(help="The first learning rate.")] = 1e-6,
     high: Annotated[float, typer.Option(help="The last one, unless the loss diverges before.")] = 10.0,
     steps: Annotated[int, typer.Option(help="Training steps from one to the other.")] = 100,
-    batch_size: options.BatchSize = None,
-    optimizer: options.Optimizer = options.OptimizerName.adamw,
-    momentum: options.Momentum = 0.9,
-    nesterov: options.Nesterov = True,
-    clip_norm: options.ClipNorm = None,
-    weight_decay: options.Decay = None,
     label_smoothing: options.Smoothing = 0.0,
-    mixup: options.Mixup = 0.0,
-    cutmix: options.Cutmix = 0.0,
-    pad: options.Pad = 0,
-    reflect: options.Reflect = False,
-    flip: options.Flip = False,
-    bf16: options.Bf16 = False,
-    accumulate: options.Accumulate = 1,
-    stream: options.Stream = False,
-    skip_unreadable: options.SkipUnreadable = None,
-    train_size: options.TrainSize = None,
-    resize: options.Resize = None,
-    seed: options.Seed = 0,
     threads: options.Threads = None,
-    device: options.Device = "cpu",
-    figure: Annotated[
+    output: Annotated[
         Path | None, typer.Option(help="Draw the loss by the learning rate here: a png, svg or pdf.")
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print every step as JSON.")] = False,
+    as_json: options.AsJson = False,
 ) -> None:
     """Suggest a learning rate, by a range test of some seconds.
 
@@ -75,7 +52,7 @@ def find(
 
       netmorph lr-find --optimizer sgd
 
-      netmorph lr-find --data ~/cifar10 --model resnet --pad 4 --flip --figure rates.png
+      netmorph lr-find --data ~/cifar10 --model resnet --pad 4 --flip --output rates.png
     """
     from netmorph.cli.given import start
     from netmorph.cores import own_cores
@@ -87,20 +64,22 @@ def find(
     from netmorph.train.seeding import seeded
     from netmorph.workers.threads import set_threads
 
-    if figure is not None:
-        image_format(figure.suffix)  # before the work, not after
+    if output is not None:
+        with reading_options():
+            image_format(output.suffix)  # before the work, not after
     set_threads(threads or own_cores())
-    dataset = options.data_config(context).load()
+    dataset = meaning.data_config(context).load()
     defaults = for_training(dataset)
-    told = options.recipe(context, defaults.recipe)
+    told = meaning.recipe(context, defaults.recipe)
+    seed, device = context.params["seed"], context.params["device"]
     with seeded(seed):
-        network = base(**defaults.network(*start(model, options.arguments(option, width))), dataset=dataset).build()
+        network = base(**defaults.network(*start(model, meaning.arguments(option, width))), dataset=dataset).build()
     found = find_learning_rate(network, dataset, told, low=low, high=high, steps=steps, seed=seed, device=device)
-    if figure is not None:
-        save(partial(range_test, found=found), figure, HEIGHT)
-        tell(f"Figure: {figure}", errors)
+    if output is not None:
+        save(partial(range_test, found=found), output, HEIGHT)
+        tell(f"Figure: {output}")
     if as_json:
-        sys.stdout.write(json.dumps(asdict(found), indent=2) + "\n")
+        answer("lr-find", asdict(found))
         return
     console.print(_table(found))
     if found.at_the_end:

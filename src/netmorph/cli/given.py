@@ -15,6 +15,7 @@ from torch import nn
 
 from netmorph import zoo
 from netmorph.chain.learnt import KEPT, Kept
+from netmorph.cli.ending import WrongUse
 from netmorph.edit import Journal
 from netmorph.edit.journal import LoadError, told_base
 from netmorph.errors import NetmorphError, suggest
@@ -57,7 +58,7 @@ def other_than(wanted: Wanted, against: str | None, base: str | None, options: d
     if against is not None:
         return replace(wanted, model=against, base=base, options=options)
     if base or options:
-        raise NetmorphError("--against-option and --against-base are of the other network; name it with --against")
+        raise WrongUse("--against-option and --against-base are of the other network; name it with --against")
     return None
 
 
@@ -112,7 +113,7 @@ def shape_of(text: str | None) -> tuple[int, ...] | None:
     except ValueError:
         shape = (0,)
     if min(shape) < 1:
-        raise NetmorphError(f"--input takes the sizes of one input without the batch, such as 3x224x224; got {text!r}")
+        raise WrongUse(f"--input takes the sizes of one input without the batch, such as 3x224x224; got {text!r}")
     return shape
 
 
@@ -125,7 +126,7 @@ def network(wanted: Wanted) -> tuple[nn.Module, Any, Journal]:
     path = Path(wanted.model) if is_chain(wanted.model) else file_of(wanted.model)
     if path.suffix != SUFFIX:
         if wanted.base is not None:
-            raise NetmorphError(f"--base is for networks in a file, *{SUFFIX}, or of a run; got {wanted.model}")
+            raise WrongUse(f"--base is for networks in a file, *{SUFFIX}, or of a run; got {wanted.model}")
         model, inputs = _built(wanted, wanted.model)
         return model, inputs, ()
     base, inputs = _base_of(wanted, path)

@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from netmorph.cli.answers import answer
 from netmorph.cli.app import Options, app, options, tell
+from netmorph.cli.meaning import size
 from netmorph.cli.networks import Against, AgainstBase, AgainstOption, BaseOption, Classes, Input, Network
-from netmorph.cli.options import DATA, Resize, size
+from netmorph.cli.options import DATA, AsJson, Resize, Seed
 
 if TYPE_CHECKING:  # PyTorch is imported when a command needs it
     from torch import Tensor, nn
@@ -67,6 +69,7 @@ def filters(
         bool, typer.Option("--matrix", help="Draw the weights of the layer as one matrix, deep layers for instance.")
     ] = False,
     output: Output = None,
+    as_json: AsJson = False,
     input_shape: Input = None,
     option: Options = None,
     classes: Classes = None,
@@ -103,7 +106,7 @@ def filters(
         sheet = matrix_sheet({name: as_matrix(kernels) for name, kernels in zip(names, found, strict=True)}, title)
     else:
         sheet = filter_sheet(found[0], title, found[1] if len(found) > 1 else None)
-    _write(sheet, output, "filters")
+    _write(sheet, output, "filters", as_json)
 
 
 @look.command()
@@ -121,6 +124,7 @@ def saliency(
     against: Against = None,
     random: Random = True,
     output: Output = None,
+    as_json: AsJson = False,
     resize: Resize = None,
     option: Options = None,
     base: BaseOption = None,
@@ -154,7 +158,7 @@ def saliency(
         maps[name] = saliency_of(network, inputs, labels, _method(method, layer, network, inputs))
     names = [loaded.classes[label] for label in labels.tolist()]
     title = f"{model}: what answers hang on, by {method.replace('-', ' ')}"
-    _write(saliency_sheet(stored.double() / 255, maps, title, names), output, "saliency")
+    _write(saliency_sheet(stored.double() / 255, maps, title, names), output, "saliency", as_json)
 
 
 @look.command("classes")
@@ -166,10 +170,11 @@ def excited(
         str | None, typer.Option(help="Excite the first channels of this layer, in place of classes.")
     ] = None,
     steps: Annotated[int, typer.Option(min=1, help="Of Adam.")] = 128,
-    seed: Annotated[int, typer.Option(min=0, help="Of the first image and the shifts.")] = 0,
+    seed: Seed = 0,
     against: Against = None,
     random: Random = True,
     output: Output = None,
+    as_json: AsJson = False,
     resize: Resize = None,
     option: Options = None,
     base: BaseOption = None,
@@ -211,7 +216,7 @@ def excited(
     }
     names = [f"{layer} {channel + 1}" for channel in range(count)] if layer else loaded.classes[:count]
     what = f"channels of {layer}" if layer else "classes"
-    _write(excited_sheet(found, f"{model}: what excites {what}", names), output, "classes")
+    _write(excited_sheet(found, f"{model}: what excites {what}", names), output, "classes", as_json)
 
 
 def _with(wanted: Wanted, other: Wanted | None) -> list[Wanted]:
@@ -278,10 +283,12 @@ def _method(name: MethodName, layer: str | None, network: nn.Module, inputs: Ten
     return gradients if name is MethodName.gradients else integrated_gradients
 
 
-def _write(sheet: Sheet, output: Path | None, name: str) -> None:
+def _write(sheet: Sheet, output: Path | None, name: str, as_json: bool) -> None:
     path = sheet.save(output or Path(f"{name}.svg"))
     tell(f"Pictures: {path}")
     if path.suffix != ".json":
         tell(f"Numbers: {path.with_suffix('.json')}")
     for note in sheet.notes:
         tell(f"  {note}")
+    if as_json:
+        answer("look", {"pictures": str(path), **sheet.as_json(values=False)})

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from netmorph.cli import options
+from netmorph.cli import meaning, options
 from netmorph.cli.app import Options, app, errors, quoted, tell
-from netmorph.cli.interrupt import ends_tidily
+from netmorph.cli.ending import WrongUse, ends_tidily, reading_options
+from netmorph.cli.grouped import Augmenting, Course, Machine, OfData, Run, Stepping, Streaming, Working, also
 from netmorph.cli.networks import BaseOption
-from netmorph.errors import NetmorphError
+from netmorph.cli.show import finish
 
 if TYPE_CHECKING:  # PyTorch is imported when a command needs it
     from torch import nn
@@ -35,6 +36,7 @@ class Weights(StrEnum):
 
 
 @app.command()
+@also(OfData, Streaming, Augmenting, Stepping, Course, Working, Machine, Run)
 def neighbours(
     context: typer.Context,
     model: Annotated[
@@ -89,16 +91,6 @@ def neighbours(
         ),
     ] = 1000,
     data: options.DataOfTheRun = None,
-    task: options.TaskOption = None,
-    target: options.Target = None,
-    ignore: options.Ignore = None,
-    missing: options.Missing = None,
-    window: options.Window = None,
-    unit: options.Unit = None,
-    stream: options.Stream = False,
-    skip_unreadable: options.SkipUnreadable = None,
-    train_size: options.TrainSize = None,
-    resize: options.Resize = None,
     base: BaseOption = None,
     option: Options = None,
     epochs: Annotated[
@@ -109,36 +101,6 @@ def neighbours(
             rich_help_panel=options.OPTIMIZATION,
         ),
     ] = None,
-    batch_size: options.BatchSize = None,
-    optimizer: options.Optimizer = options.OptimizerName.adamw,
-    learning_rate: options.Rate = None,
-    schedule: options.Schedule = "cosine",
-    warmup: options.Warmup = 0.0,
-    decay_share: options.DecayShare = 0.2,
-    weight_decay: options.Decay = None,
-    label_smoothing: options.Smoothing = 0.0,
-    pad: options.Pad = 0,
-    reflect: options.Reflect = False,
-    flip: options.Flip = False,
-    bf16: options.Bf16 = False,
-    device: options.Device = "cpu",
-    threads: Annotated[
-        int,
-        typer.Option(
-            min=1, help="Threads of each training; part of what decides the numbers.", rich_help_panel=options.SPEED
-        ),
-    ] = 1,
-    workers: Annotated[
-        int | None,
-        typer.Option(
-            min=1,
-            help="Trainings at a time, each in a process of its own; what the cores allow if not given.",
-            rich_help_panel=options.SPEED,
-        ),
-    ] = None,
-    seed: options.Seed = 0,
-    run: options.RunOption = None,
-    resume: options.Resume = None,
 ) -> None:
     """Ask whether a network is a peak of the space around it.
 
@@ -160,30 +122,37 @@ def neighbours(
     from netmorph import session
     from netmorph.cli import shrink_config as asked
     from netmorph.neighbours import page, trainings
+    from netmorph.run.folders import Kind
+    from netmorph.watch import Countdown
     from netmorph.workers.executor import Processes
 
-    if resume is None:
+    told = context.params
+    if told["resume"] is None:
         config, dataset = _config(context)
-        folder = run or session.free_folder(f"{Path(config.model.replace(':', '-')).stem}-neighbours")
-        trainings.create(folder, config, partial(given, config), dataset, options.command_line())
+        folder = told["output"] or session.free_folder(f"{Path(config.model.replace(':', '-')).stem}-neighbours")
+        trainings.create(folder, config, partial(given, config), dataset, meaning.command_line())
     else:
-        options.refuse_others(context, {"resume", "model", "workers"})
-        config, folder = around.NeighboursConfig.read(resume), resume
+        folder = meaning.resumed(context, Kind.NEIGHBOURS, "model", "workers")
+        config = around.NeighboursConfig.read(folder)
         asked.check_named(config, model)
         dataset = config.data.load()
     found = trainings.around(folder)
-    tell(f"Folder: {folder}")
+    tell(f"Folder: {folder} (netmorph show {quoted(folder)} tells how far it is)")
     _tell_neighbours(config, found)
     again = f"netmorph neighbours{asked.named_again(config)} --resume {quoted(folder)}"
+    left = Countdown(trainings.left(folder, config))
+
+    def tell_row(row: Row) -> None:
+        _tell_row(row, found, dataset.task.chooses, left())
+
     with (
         ends_tidily(lambda: tell(f"\nInterrupted. Go on with: {again}", errors)),
-        Processes(partial(around.handler, folder, config, partial(given, config)), workers, config.threads) as executor,
+        Processes(
+            partial(around.handler, folder, config, partial(given, config)), told["workers"], config.threads
+        ) as executor,
     ):
-        rows = around.train_all(folder, config, executor, lambda row: _tell_row(row, found, dataset.task.chooses))
-        told = page.write(folder, config, rows, dataset.task.chooses)
-    for verdict in told.verdicts:
-        tell(verdict)
-    tell(f"Report: {told.page}")
+        page.write(folder, config, around.train_all(folder, config, executor, tell_row))
+    finish(context, folder)
 
 
 def given(config: NeighboursConfig, dataset: Dataset) -> tuple[nn.Module, Journal]:
@@ -208,24 +177,26 @@ def _config(context: typer.Context) -> tuple[NeighboursConfig, Dataset]:
     told = context.params
     model, weights, as_given = told["model"], told["weights"], told["as_given"]
     if model is None:
-        raise NetmorphError("which network? Give MODEL, or --resume FOLDER")
+        raise WrongUse("which network? Give MODEL, or --resume FOLDER")
     check_known(model)
     its = asked.of_the_run(model)
     if told["data"] is None and its is None:
-        raise NetmorphError("give --data: what the network and its neighbours are trained and tested on")
-    source = (options.data_config(context) if told["data"] is not None or its is None else its[0]).absolute()
+        raise WrongUse("give --data: what the network and its neighbours are trained and tested on")
+    source = (meaning.data_config(context) if told["data"] is not None or its is None else its[0]).absolute()
     dataset = source.load()
     usual = for_training(dataset).recipe if its is None else its[1]
     same = ("base", "count", "tolerance", "step", "moves", "seeds", "calibration", "seed", "device", "threads")
-    config = NeighboursConfig(
-        model=model,
-        data=source,
-        recipe=replace(asked.recipe(context, usual), epochs=told["epochs"] or usual.epochs),
-        options=options.arguments(told["option"], None),
-        starts=tuple(STARTS) if weights is Weights.both else (weights.value,),
-        untaught=model in MODELS if as_given is None else not as_given,
-        **{name: told[name] for name in same},
-    )
+    recipe = replace(asked.recipe(context, usual), epochs=told["epochs"] or usual.epochs)
+    with reading_options():
+        config = NeighboursConfig(
+            model=model,
+            data=source,
+            recipe=recipe,
+            options=meaning.arguments(told["option"], None),
+            starts=tuple(STARTS) if weights is Weights.both else (weights.value,),
+            untaught=model in MODELS if as_given is None else not as_given,
+            **{name: told[name] for name in same},
+        )
     return config, dataset
 
 
@@ -237,10 +208,10 @@ def _tell_neighbours(config: NeighboursConfig, found: tuple[Neighbour, ...]) -> 
         tell(f"{len(found) - 1} of {config.count} neighbours were found; a larger --tolerance or --step gives more")
 
 
-def _tell_row(row: Row, found: tuple[Neighbour, ...], criterion: Criterion) -> None:
+def _tell_row(row: Row, found: tuple[Neighbour, ...], criterion: Criterion, left: str) -> None:
     where = f"{row.job.start} weights, seed {row.job.seed}: {row.job.neighbour} {found[row.job.neighbour].name}"
     if row.failure is not None:
-        tell(f"{where}: failed, {row.failure}")
+        tell(f"{where}: failed, {row.failure} ({left})")
     else:
         value = criterion.text(row.test[criterion.name])
-        tell(f"{where}: test {criterion.name} {value}, {row.seconds:.1f} s")
+        tell(f"{where}: test {criterion.name} {value}, {row.seconds:.1f} s ({left})")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -12,8 +10,10 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from netmorph.cli.answers import answer
 from netmorph.cli.app import Options, app, options, tell
-from netmorph.errors import NetmorphError
+from netmorph.cli.ending import WrongUse
+from netmorph.cli.options import AsJson
 
 if TYPE_CHECKING:  # PyTorch is imported when a command needs it
     from netmorph.graph import Graph, Group
@@ -60,7 +60,7 @@ def groups(
     classes: Classes = None,
     base: BaseOption = None,
     every: Annotated[bool, typer.Option("--all", help="List each tensor and dimension of every group too.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print everything as JSON.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Which channels of a network must change together, and which may change.
 
@@ -91,7 +91,7 @@ def groups(
     graph = _traced(model, input_shape, option, classes, base)
     told = [_told(group) for group in graph.groups.values()]
     if as_json:
-        sys.stdout.write(json.dumps(told, indent=2) + "\n")
+        answer("groups", {"groups": told})
         return
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
     table.add_column("group", no_wrap=True)
@@ -129,6 +129,7 @@ def export(
     option: Options = None,
     classes: Classes = None,
     base: BaseOption = None,
+    as_json: AsJson = False,
 ) -> None:
     """Write a network in a form that needs no netmorph.
 
@@ -148,11 +149,12 @@ def export(
     from netmorph import export as exports
 
     if code is None and onnx is None and torch is None:
-        raise NetmorphError("nothing to write; give --code FILE.py, --onnx FILE.onnx or --torch FILE.pt2")
+        raise WrongUse("nothing to write; give --code FILE.py, --onnx FILE.onnx or --torch FILE.pt2")
     targets = [path.absolute() for path in (code, code and code.with_suffix(".safetensors"), onnx, torch) if path]
     if len(set(targets)) < len(targets):
-        raise NetmorphError("two of the files have the same name; give each another one")
+        raise WrongUse("two of the files have the same name; give each another one")
     graph = _traced(model, input_shape, option, classes, base)
+    weights = None
     if code is not None:
         weights = exports.write_code(graph, code)
         tell(f"Code: {code} (import load from it), weights: {weights}")
@@ -162,6 +164,9 @@ def export(
     if onnx is not None:
         exports.onnx(graph, onnx, free_batch=not fixed_batch)
         tell(f"ONNX: {onnx}")
+    if as_json:
+        files = {"code": code, "weights": weights, "torch": torch, "onnx": onnx}
+        answer("export", {name: path and str(path) for name, path in files.items()})
 
 
 def _traced(model: str, shape: str | None, option: list[str] | None, classes: int | None, base: str | None) -> Graph:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import sys
 from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
@@ -11,9 +9,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from netmorph.cli import options
+from netmorph.cli.answers import answer
 from netmorph.cli.app import app, errors, tell
-from netmorph.errors import NetmorphError
+from netmorph.cli.ending import WrongUse
+from netmorph.cli.meaning import refuse_others
+from netmorph.cli.options import AsJson
 
 if TYPE_CHECKING:  # what takes long is imported when the command runs
     from netmorph.plot import Grouping, Run
@@ -90,7 +90,7 @@ def plot(
         typer.Option(help="All numbers of all runs: *.csv, a row for each point; *.tex, the last, lowest and highest."),
     ] = None,
     listing: Annotated[bool, typer.Option("--list", help="Tell which runs and tags are there; draw nothing.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="The same as JSON.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Curves of runs, as a picture for a paper, or as a table.
 
@@ -109,12 +109,12 @@ def plot(
     from netmorph.plot import BANDS, SIZES, by_seed, by_settings, chart, read, save_table
 
     if listing or as_json:
-        options.refuse_others(context, LISTING, "--list or --json: nothing is drawn or written. Leave it out")
+        refuse_others(context, LISTING, "--list or --json: nothing is drawn or written. Leave it out")
     elif table is not None:
         if output is None:
-            options.refuse_others(context, TABLE, "--table alone: nothing is drawn. Leave it out, or add --output")
+            refuse_others(context, TABLE, "--table alone: nothing is drawn. Leave it out, or add --output")
         elif table in [path.with_suffix(".csv") for path in output]:
-            raise NetmorphError(f"{table} is where the data of the picture stand; choose another name for the table")
+            raise WrongUse(f"{table} is where the data of the picture stand; choose another name for the table")
     found = read(*runs)
     grouping = by_seed if group is None else by_settings(*(name.strip() for name in group.split(",")))
     if listing or as_json:
@@ -151,7 +151,7 @@ def _list(runs: list[Run], grouping: Grouping, as_json: bool) -> None:
 
     told = described(runs, grouping)
     if as_json:
-        sys.stdout.write(json.dumps(told, indent=1) + "\n")
+        answer("curves", {"lines": told})
         return
     for line in told:
         word = "seed" if len(line["seeds"]) == 1 else "seeds"

@@ -7,15 +7,18 @@ from typing import Annotated
 
 import typer
 
-from netmorph.cli import options
+from netmorph.cli import meaning, options
 from netmorph.cli.app import app, errors, quoted, tell
-from netmorph.cli.interrupt import ends_tidily
+from netmorph.cli.ending import ends_tidily, reading_options
+from netmorph.cli.grouped import Run, also
+from netmorph.cli.show import finish
 
 ranks = typer.Typer(name="ranks", help="Ranks of layers: the study of where they converge.", no_args_is_help=True)
 app.add_typer(ranks)
 
 
 @ranks.command()
+@also(Run)
 def study(
     context: typer.Context,
     networks: Annotated[int, typer.Option(help="Random networks, at least 5.", rich_help_panel=options.NETWORK)] = 64,
@@ -63,8 +66,6 @@ def study(
     ] = None,
     threads: options.Threads = None,
     seed: options.Seed = 0,
-    run: options.RunOption = None,
-    resume: options.Resume = None,
 ) -> None:
     """Study where the ranks of random networks converge.
 
@@ -83,33 +84,38 @@ def study(
     """
     from netmorph.cores import own_cores
     from netmorph.errors import require_all
-    from netmorph.ranks import StudyConfig, config_of, study, write
+    from netmorph.ranks import StudyConfig, config_of, read, study, trainings_of, write
     from netmorph.report.templates import PAGE
     from netmorph.run.config import DataConfig
+    from netmorph.run.folders import Kind
     from netmorph.session import free_folder
+    from netmorph.watch import Countdown
     from netmorph.workers.threads import set_threads
 
-    require_all(PAGE | {"sklearn.cluster": "data"})
-    if resume is not None:
-        options.refuse_others(context, {"resume", "threads"})
-        config, folder = config_of(resume), resume
+    if context.params["resume"] is not None:
+        folder = meaning.resumed(context, Kind.RANKS, "threads")
+        config = config_of(folder)
     else:
-        config = StudyConfig(
-            DataConfig(data, seed, train_size=train_size, size=options.size(resize)).absolute(),
-            networks=networks,
-            repeated=min(repeated, networks),
-            small=small,
-            widths=(narrowest, widest),
-            depths=(2, deepest),
-            epochs=epochs,
-            every=every,
-            stacked=stacked,
-            seed=seed,
-        )
-        folder = run or free_folder(f"ranks-{Path(data).name}")
+        with reading_options():
+            config = StudyConfig(
+                DataConfig(data, seed, train_size=train_size, size=meaning.size(resize)).absolute(),
+                networks=networks,
+                repeated=min(repeated, networks),
+                small=small,
+                widths=(narrowest, widest),
+                depths=(2, deepest),
+                epochs=epochs,
+                every=every,
+                stacked=stacked,
+                seed=seed,
+            )
+        folder = context.params["output"] or free_folder(f"ranks-{Path(data).name}")
+    require_all(PAGE | {"sklearn.cluster": "data"})
     set_threads(threads or own_cores())
     again = f"netmorph ranks study --resume {quoted(folder)}"
-    tell(f"Study: {folder}")
+    tell(f"Folder: {folder} (netmorph show {quoted(folder)} tells how far it is)")
+    left = Countdown(trainings_of(config) - len(read(folder)))
     with ends_tidily(lambda: tell(f"\nInterrupted. Go on with: {again}", errors)):
-        study(folder, config, command=options.command_line(), tell=tell)
-        tell(f"Report: {write(folder)}")
+        study(folder, config, command=meaning.command_line(), tell=lambda line: tell(f"{line} ({left()})"))
+        write(folder)
+    finish(context, folder)

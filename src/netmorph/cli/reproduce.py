@@ -7,20 +7,22 @@ from typing import Annotated
 
 import typer
 
-from netmorph.cli.app import app, tell
+from netmorph.cli import meaning
+from netmorph.cli.app import app, errors, quoted, tell
+from netmorph.cli.ending import WrongUse, ends_tidily, reading_options
+from netmorph.cli.grouped import Run, also
 from netmorph.cli.options import Threads
-from netmorph.errors import NetmorphError, suggest
+from netmorph.cli.show import finish
 
 
 @app.command()
+@also(Run)
 def reproduce(
-    study: Annotated[str, typer.Argument(help="Which table: cnn-tutorial.")],
+    context: typer.Context,
+    study: Annotated[str | None, typer.Argument(help="Which table: cnn-tutorial.", show_default=False)] = None,
     row: Annotated[list[str] | None, typer.Option(help="Run this row only. May be repeated.")] = None,
     seeds: Annotated[
         int | None, typer.Option(min=1, help="Runs of each row; 3 if not given, or 1 where a run is long.")
-    ] = None,
-    folder: Annotated[
-        Path | None, typer.Option(help="Keeps what is done, so that nothing is done twice; runs/STUDY by default.")
     ] = None,
     into: Annotated[
         Path | None,
@@ -31,7 +33,7 @@ def reproduce(
 ) -> None:
     """Run a published table again, our figures beside the published ones.
 
-    Stopped, it goes on where it was. The data is looked for in NETMORPH_DATA, else downloaded.
+    The data is looked for in NETMORPH_DATA, else downloaded. What is stopped goes on by --resume.
 
     Examples:
 
@@ -39,36 +41,50 @@ def reproduce(
 
       netmorph reproduce cnn-tutorial --row mnist-lenet5 --row mnist-lenet5-5-epochs
 
-      netmorph reproduce cnn-tutorial --into docs/results.md
+      netmorph reproduce --resume runs/cnn-tutorial-1 --into docs/results.md
     """
+    from netmorph import reproduce as tables
     from netmorph.cores import own_cores
-    from netmorph.reproduce import STUDIES, around, insert, outcomes, page, run
+    from netmorph.run.folders import Kind
     from netmorph.run.lock import RunLock
+    from netmorph.session import free_folder
+    from netmorph.watch import Countdown
     from netmorph.workers.threads import set_threads
 
-    if study not in STUDIES:
-        raise NetmorphError(f"no table {study!r}{suggest(study, STUDIES)}; there is {', '.join(STUDIES)}")
-    table = STUDIES[study]
-    rows = table.pick(row or [])
+    if (folder := context.params["resume"]) is not None:
+        folder = meaning.resumed(context, Kind.REPRODUCE, "into", "threads")
+        asked = tables.Asked.read(folder)
+    elif study is None:
+        raise WrongUse(f"which table? Give one of {', '.join(tables.STUDIES)}, or --resume FOLDER")
+    else:
+        asked = tables.Asked(study, tuple(row or ()), seeds)
+    with reading_options():
+        table, rows = asked.table, asked.picked
     if list_rows:
         for one in rows:
             was = one.published
             tell(f"{one.name:<28} {one.recipe.epochs:>3} epochs; published: {was.accuracy:.2%} after {was.epochs}")
         return
+    if into is not None:
+        tables.around(table.name, into)  # before hours of training, not after
+    if folder is None:
+        folder = context.params["output"] or free_folder(table.name)
+        tables.begin(folder, asked, meaning.command_line())
     set_threads(threads or own_cores())
+    tell(f"Folder: {folder} (netmorph show {quoted(folder)} tells how far it is)")
+    again = f"netmorph reproduce --resume {quoted(folder)}"
+    with ends_tidily(lambda: tell(f"\nInterrupted. Go on with: {again}", errors)), RunLock(folder):
+        todo = asked.left(folder)
+        left = Countdown(len(todo))
+        for one, seed in todo:
+            outcome = tables.run(one, seed, folder)
+            tell(
+                f"{one.name}, seed {seed}: {outcome.accuracy:.2%} in {outcome.seconds:.0f} s "
+                f"(published: {one.published.accuracy:.2%} in {one.published.time}; {left()})"
+            )
+        found = list(tables.outcomes(table.rows, folder))
+        tables.write(folder, table, found)
     if into is not None:
-        around(study, into)  # before hours of training, not after
-    home = folder or Path("runs") / study
-    with RunLock(home):
-        list(outcomes(table.rows, home))  # a file that is damaged, or of another recipe, is told now
-        for one in rows:
-            for seed in range(seeds or one.seeds):
-                outcome = run(one, seed, home)
-                tell(
-                    f"{one.name}, seed {seed}: {outcome.accuracy:.2%} in {outcome.seconds:.0f} s "
-                    f"(published: {one.published.accuracy:.2%} in {one.published.time})"
-                )
-    text = page(table, list(outcomes(table.rows, home)))
-    if into is not None:
-        insert(text, study, into)
-    tell(text)
+        tables.insert(tables.page(table, found), table.name, into)
+        tell(f"Tables: {into}")
+    finish(context, folder)

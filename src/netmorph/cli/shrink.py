@@ -8,17 +8,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich import box
-from rich.table import Table
 
-from netmorph.cli import options
+from netmorph.cli import meaning, options
 from netmorph.cli.app import Options, app, console, errors, quoted, tell
-from netmorph.cli.interrupt import ends_tidily
+from netmorph.cli.ending import ends_tidily
+from netmorph.cli.grouped import Augmenting, Course, Machine, OfData, Run, Stepping, Streaming, also
 from netmorph.cli.networks import BaseOption
+from netmorph.cli.show import finish
 
 if TYPE_CHECKING:  # PyTorch is imported when a command needs it
     from netmorph.shrink import Round
-    from netmorph.shrinking import Finished
     from netmorph.tasks import Criterion
 
 SHRINKING = "Shrinking"
@@ -38,6 +37,7 @@ class Of(StrEnum):
 
 
 @app.command()
+@also(OfData, Streaming, Augmenting, Stepping, Course, Machine, Run)
 def shrink(
     context: typer.Context,
     model: Annotated[
@@ -58,16 +58,6 @@ def shrink(
         typer.Option(help="In one step to a share of flops, params or latency: 50%flops.", rich_help_panel=SHRINKING),
     ] = None,
     data: options.DataOfTheRun = None,
-    task: options.TaskOption = None,
-    target: options.Target = None,
-    ignore: options.Ignore = None,
-    missing: options.Missing = None,
-    window: options.Window = None,
-    unit: options.Unit = None,
-    stream: options.Stream = False,
-    skip_unreadable: options.SkipUnreadable = None,
-    train_size: options.TrainSize = None,
-    resize: options.Resize = None,
     base: BaseOption = None,
     option: Options = None,
     epochs: Annotated[
@@ -154,27 +144,11 @@ def shrink(
         int,
         typer.Option(min=2, help="Training samples that tell ranks and rebuild layers.", rich_help_panel=SHRINKING),
     ] = 1000,
-    batch_size: options.BatchSize = None,
-    optimizer: options.Optimizer = options.OptimizerName.adamw,
-    learning_rate: options.Rate = None,
-    schedule: options.Schedule = "cosine",
-    warmup: options.Warmup = 0.0,
-    decay_share: options.DecayShare = 0.2,
-    weight_decay: options.Decay = None,
-    label_smoothing: options.Smoothing = 0.0,
-    pad: options.Pad = 0,
-    reflect: options.Reflect = False,
-    flip: options.Flip = False,
-    bf16: options.Bf16 = False,
-    device: options.Device = "cpu",
     threads: options.Threads = None,
-    seed: options.Seed = 0,
     code: Annotated[
         Path | None, typer.Option(help="Write plain Python here, too (*.py), and the weights beside it.")
     ] = None,
     onnx: Annotated[Path | None, typer.Option(help="Write ONNX here, too.")] = None,
-    run: options.RunOption = None,
-    resume: options.Resume = None,
 ) -> None:
     """Make a trained network smaller: to a share of what it costs, or to the ranks that it uses.
 
@@ -202,26 +176,28 @@ def shrink(
     from netmorph.cli import shrink_config as asked
     from netmorph.cores import own_cores
     from netmorph.graph import trace
+    from netmorph.run.folders import Kind
     from netmorph.train.inputs import examples
     from netmorph.workers.threads import set_threads
 
-    if resume is None:
+    given = context.params
+    if given["resume"] is None:
         source = asked.data(context)
         dataset = source.load()
         config = asked.config(context, source, dataset, threads or own_cores())
     else:
-        options.refuse_others(context, {"resume", "model", "code", "onnx"})
-        config = shrinking.ShrinkConfig.read(resume)
+        folder = meaning.resumed(context, Kind.SHRINK, "model", "code", "onnx")
+        config = shrinking.ShrinkConfig.read(folder)
         asked.check_named(config, model)
         dataset = config.data.load()
     set_threads(config.threads)
     network, journal, origin = asked.network(config, dataset)
     network.to(config.device)
     graph = trace(network, examples(dataset, network), journal)
-    folder = resume or run or session.free_folder(f"{Path(config.model.replace(':', '-')).stem}-shrunk")
-    if resume is None:
-        shrinking.create(folder, config, graph, dataset)
-    tell(f"Folder: {folder}")
+    if given["resume"] is None:
+        folder = given["output"] or session.free_folder(f"{Path(config.model.replace(':', '-')).stem}-shrunk")
+        shrinking.create(folder, config, graph, dataset, meaning.command_line())
+    tell(f"Folder: {folder} (netmorph show {quoted(folder)} tells how far it is)")
     again = f"netmorph shrink{asked.named_again(config)} --resume {quoted(folder)}"
     chooses = dataset.task.chooses
     with (
@@ -237,13 +213,13 @@ def shrink(
             lambda told: _tell_round(told, chooses),
             lambda epoch: status.update(f"epoch {epoch.epoch}: validation {_numbers(epoch.validation, chooses)}"),
         )
-    _tell_end(found, chooses)
-    graph = found.shrunk.graph
     if code is not None:
-        tell(f"Code: {code} (import load from it), weights: {export.write_code(graph, code)}")
+        weights = export.write_code(found.shrunk.graph, code)
+        tell(f"Code: {code} (import load from it), weights: {weights}")
     if onnx is not None:
-        export.onnx(graph, onnx)
+        export.onnx(found.shrunk.graph, onnx)
         tell(f"ONNX: {onnx}")
+    finish(context, folder)
 
 
 def _tell_round(told: Round, criterion: Criterion) -> None:
@@ -257,21 +233,6 @@ def _tell_round(told: Round, criterion: Criterion) -> None:
         highlight=False,
         soft_wrap=True,
     )
-
-
-def _tell_end(found: Finished, criterion: Criterion) -> None:
-    from netmorph.report.shrinking import rows_of
-
-    tell(f"Done: {found.shrunk.stopped}.")
-    view = Table(box=box.SIMPLE_HEAD, padding=(0, 2, 0, 0), pad_edge=False)
-    view.add_column("")
-    for name in ("before", "after", ""):
-        view.add_column(name, justify="right")
-    for row in rows_of(found.before, found.after, criterion):
-        view.add_row(*row)
-    console.print(view)
-    tell(f"Network: {found.network}")
-    tell(f"Report: {found.page}")
 
 
 def _numbers(told: Mapping[str, float], criterion: Criterion) -> str:

@@ -10,7 +10,8 @@ import typer
 from torch import nn
 
 from netmorph import session
-from netmorph.cli import options
+from netmorph.cli import meaning
+from netmorph.cli.ending import WrongUse, reading_options
 from netmorph.cli.given import CHAIN, LIBRARIES, SUFFIX, Wanted, check_known, is_chain, start
 from netmorph.cli.given import network as given
 from netmorph.data import Dataset
@@ -30,17 +31,18 @@ def data(context: typer.Context) -> DataConfig:
     """The data that was given, or that of the run that the network is of."""
     told = context.params
     if told["model"] is None:
-        raise NetmorphError("which network? Give MODEL, or --resume FOLDER")
+        raise WrongUse("which network? Give MODEL, or --resume FOLDER")
     check_known(told["model"])
     if (told["by"] is None) == (told["to"] is None):
-        raise NetmorphError("give --by rank, or --to a share of flops, params or latency, such as --to 50%flops")
+        raise WrongUse("give --by rank, or --to a share of flops, params or latency, such as --to 50%flops")
     if told["to"] is not None:
-        target_of(told["to"])  # before anything is loaded
+        with reading_options():
+            target_of(told["to"])  # before anything is loaded
     if told["data"] is not None:
-        return options.data_config(context)
+        return meaning.data_config(context)
     its = of_the_run(told["model"])
     if its is None:
-        raise NetmorphError("give --data: what the network is calibrated, trained and tested on")
+        raise WrongUse("give --data: what the network is calibrated, trained and tested on")
     return its[0]
 
 
@@ -56,7 +58,7 @@ def config(context: typer.Context, source: DataConfig, dataset: Dataset, threads
         model=told["model"],
         data=source,
         recipe=recipe(context, usual if its is None else its[1]),
-        options=options.arguments(told["option"], None),
+        options=meaning.arguments(told["option"], None),
         epochs=(usual.epochs + 1) // 2 if epochs is None else epochs,
         first_epochs=(usual.epochs if told["model"] in MODELS else 0) if first is None else first,
         target=target,
@@ -141,8 +143,9 @@ def _is_own(model: str) -> bool:
 def recipe(context: typer.Context, default: Recipe) -> Recipe:
     """The default with what the user wrote."""
     names = [field.name for field in fields(default) if field.name != "epochs"]
-    written = {name: context.params[name] for name in names if name in context.params and options.given(context, name)}
-    return replace(default, **written)
+    written = {name: context.params[name] for name in names if name in context.params and meaning.given(context, name)}
+    with reading_options():
+        return replace(default, **written)
 
 
 def _shares(given: list[str] | None) -> dict[str, float]:
@@ -150,4 +153,4 @@ def _shares(given: list[str] | None) -> dict[str, float]:
     try:
         return {name: float(share) for name, _, share in told}
     except ValueError:
-        raise NetmorphError(f"--own takes NAME=SHARE, such as fc1=0.95; got {given}") from None
+        raise WrongUse(f"--own takes NAME=SHARE, such as fc1=0.95; got {given}") from None

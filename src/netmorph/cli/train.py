@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from netmorph.cli import options
+from netmorph.cli import meaning, options
 from netmorph.cli.app import Options, app, console, errors, quoted, tell
-from netmorph.cli.interrupt import ends_tidily
+from netmorph.cli.ending import WrongUse, ends_tidily
+from netmorph.cli.grouped import Augmenting, Course, Finer, Machine, OfData, Run, Stepping, Streaming, also
 from netmorph.cli.show import finish
-from netmorph.errors import NetmorphError, require
+from netmorph.errors import require
 
 if TYPE_CHECKING:  # PyTorch is imported when a command needs it
     from netmorph.data import Dataset
@@ -20,23 +21,11 @@ BALANCED = "balanced"
 
 
 @app.command()
+@also(OfData, Streaming, Augmenting, Stepping, Course, Finer, Machine, Run)
 def train(
     context: typer.Context,
     data_given: options.DataGiven = None,
     data: options.Data = "digits",
-    task: options.TaskOption = None,
-    target: options.Target = None,
-    ignore: options.Ignore = None,
-    missing: options.Missing = None,
-    window: options.Window = None,
-    unit: options.Unit = None,
-    stream: options.Stream = False,
-    skip_unreadable: options.SkipUnreadable = None,
-    train_size: options.TrainSize = None,
-    resize: options.Resize = None,
-    pad: options.Pad = 0,
-    reflect: options.Reflect = False,
-    flip: options.Flip = False,
     model: options.Model = None,
     width: options.Width = None,
     option: Options = None,
@@ -49,12 +38,6 @@ def train(
             rich_help_panel=options.OPTIMIZATION,
         ),
     ] = None,
-    batch_size: options.BatchSize = None,
-    optimizer: options.Optimizer = options.OptimizerName.adamw,
-    learning_rate: options.Rate = None,
-    schedule: options.Schedule = "cosine",
-    warmup: options.Warmup = 0.0,
-    decay_share: options.DecayShare = 0.2,
     grow: Annotated[
         list[str] | None,
         typer.Option(
@@ -72,17 +55,10 @@ def train(
             rich_help_panel=options.NETWORK,
         ),
     ] = "unchanged",
-    momentum: options.Momentum = 0.9,
-    nesterov: options.Nesterov = True,
-    clip_norm: options.ClipNorm = None,
     patience: Annotated[
         int | None,
         typer.Option(help="Stop after so many epochs without a better one.", rich_help_panel=options.OPTIMIZATION),
     ] = None,
-    weight_decay: options.Decay = None,
-    label_smoothing: options.Smoothing = 0.0,
-    mixup: options.Mixup = 0.0,
-    cutmix: options.Cutmix = 0.0,
     ema: Annotated[
         float | None,
         typer.Option(
@@ -107,7 +83,6 @@ def train(
             rich_help_panel=options.REGULARIZATION,
         ),
     ] = None,
-    device: options.Device = "cpu",
     threads: options.Threads = None,
     fast: Annotated[
         bool,
@@ -118,7 +93,6 @@ def train(
             rich_help_panel=options.SPEED,
         ),
     ] = False,
-    bf16: options.Bf16 = False,
     channels_last: Annotated[
         bool,
         typer.Option(
@@ -143,10 +117,6 @@ def train(
             rich_help_panel=options.SPEED,
         ),
     ] = 1.0,
-    accumulate: options.Accumulate = 1,
-    seed: options.Seed = 0,
-    run: options.RunOption = None,
-    resume: options.Resume = None,
     tensorboard: Annotated[
         bool,
         typer.Option("--tensorboard", help="Log for TensorBoard, to RUN/tensorboard.", rich_help_panel=options.RUN),
@@ -158,8 +128,7 @@ def train(
     as if nothing had happened, also after Ctrl-C or kill -9. The run's folder gets metrics.csv, metrics.jsonl and
     report.html.
 
-    torchrun trains with several processes, each with its share of every batch. (It takes --run for an option of its
-    own: write --run-folder there.)
+    torchrun trains with several processes, each with its share of every batch.
 
     Examples:
 
@@ -185,6 +154,7 @@ def train(
     from netmorph.cores import own_cores
     from netmorph.run.config import TrainConfig
     from netmorph.run.defaults import for_training
+    from netmorph.run.folders import Kind
     from netmorph.run.single import train_along
     from netmorph.train.parallel import joined
     from netmorph.watch import EpochProgress
@@ -197,43 +167,43 @@ def train(
                 warnings.simplefilter("ignore")
                 train_along(world)
             return
-        dataset = None
-        if resume is None:
-            source = options.data_config(context)
-            if stream and skip_unreadable is not None:
+        told, dataset = context.params, None
+        if told["resume"] is None:
+            source = meaning.data_config(context)
+            if source.streamed and source.skip_unreadable is not None:
                 tell(f"Reading all images in {source.source}, to find those that cannot be read ...")
             dataset = source.load()
             defaults = for_training(dataset)
-            faster = {"bf16": bf16 or fast, "channels_last": channels_last or (fast and dataset.has_images)}
+            faster = {"bf16": told["bf16"] or fast, "channels_last": channels_last or (fast and dataset.has_images)}
             weights = _class_weights(class_weights, dataset)
             config = TrainConfig(
                 data=source,
-                **defaults.network(*start(model, options.arguments(option, width))),
-                recipe=options.recipe(context, defaults.recipe, **faster, class_weights=weights),
+                **defaults.network(*start(model, meaning.arguments(option, width))),
+                recipe=meaning.recipe(context, defaults.recipe, **faster, class_weights=weights),
                 grow=tuple(grow or ()),
                 after_growth=after_growth,
-                seed=seed,
-                device=device,
+                seed=told["seed"],
+                device=told["device"],
                 # Part of what decides the numbers, because sums depend on it.
                 threads=threads or own_cores(),
             )
             folder = session.create(
-                run or session.free_folder(source.source), config, options.command_line(), world, dataset
+                told["output"] or session.free_folder(source.source), config, meaning.command_line(), world, dataset
             )
         else:
-            options.refuse_others(context, {"resume", "tensorboard", "model"})
-            folder, config = resume, session.begun_with(resume, TrainConfig, model=start(model, {})[0])
+            folder = meaning.resumed(context, Kind.TRAIN, "tensorboard", "model")
+            config = session.begun_with(folder, TrainConfig, model=start(model, {})[0])
             check_same_chain(model, config.options)
-        tell(f"Run folder: {folder}")
+        tell(f"Folder: {folder} (netmorph show {quoted(folder)} tells how far it is)")
         program = "netmorph" if world.size == 1 else f"torchrun --nproc-per-node {world.local_size} -m netmorph"
-        again = f"{program} train --resume {quoted(folder)}{options.named_again(config.model)}"
+        again = f"{program} train --resume {quoted(folder)}{meaning.named_again(config.model)}"
         go_on = f"\nInterrupted. Go on with: {again}"
         with (
             ends_tidily(lambda: tell(go_on, errors)),
             EpochProgress(config.recipe.epochs, session.criterion(folder), console) as progress,
         ):
-            page = session.train(folder, progress, tensorboard, world, dataset, config.model)
-        finish(folder, page)
+            session.train(folder, progress, tensorboard, world, dataset, config.model)
+        finish(context, folder)
 
 
 def _class_weights(text: str | None, dataset: Dataset) -> tuple[float, ...] | None:
@@ -243,12 +213,12 @@ def _class_weights(text: str | None, dataset: Dataset) -> tuple[float, ...] | No
     if text is None:
         return None
     if not dataset.classes:
-        raise NetmorphError(f"--class-weights is for classes, and {dataset.name!r} has none; leave it out")
+        raise WrongUse(f"--class-weights is for classes, and {dataset.name!r} has none; leave it out")
     if text == BALANCED:
         return balanced_weights(dataset.train.targets, len(dataset.classes))
     try:
         return tuple(map(float, text.split(",")))
     except ValueError:
-        raise NetmorphError(
+        raise WrongUse(
             f"--class-weights takes {BALANCED}, or a number for each class, such as 1,2,0.5; got {text!r}"
         ) from None

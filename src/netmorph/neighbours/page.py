@@ -8,20 +8,19 @@ from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from statistics import mean
-from typing import Any
 
 from netmorph.files import write_text
 from netmorph.neighbours.answers import Answer, answer
 from netmorph.neighbours.plots import differences, neighbourhood
 from netmorph.neighbours.rows import Row
-from netmorph.neighbours.trainings import AROUND, CONFIG, NeighboursConfig, around
+from netmorph.neighbours.trainings import NeighboursConfig, around, criterion_of
 from netmorph.neighbours.values import ITSELF, Neighbour
 from netmorph.neighbours.words import amount, asides, interval, verdict
 from netmorph.report.numbers import duration
-from netmorph.report.plain_page import Picture, Table, save_pictures, write_plain
+from netmorph.report.plain_page import Page, Picture, Table
+from netmorph.run.folders import FIGURES, FILES, REPORT, RESULT, Kind, begun
 from netmorph.tasks import Criterion, Numbers
 
-RESULT, REPORT, FIGURES = "result.json", "report.html", "figures"
 PARTS: Mapping[str, Callable[[Row], Numbers]] = {"test": lambda row: row.test, "validation": lambda row: row.validation}
 
 
@@ -38,7 +37,7 @@ class Told:
     page: Path
 
 
-def write(folder: Path, config: NeighboursConfig, rows: Sequence[Row], criterion: Criterion) -> Told:
+def write(folder: Path, config: NeighboursConfig, rows: Sequence[Row]) -> Told:
     """Write result.json, report.html and figures/ into the folder of a neighbourhood that is trained.
 
     Raises:
@@ -46,10 +45,9 @@ def write(folder: Path, config: NeighboursConfig, rows: Sequence[Row], criterion
         MissingExtra: SciPy, matplotlib or jinja2 is not installed.
         SaveError: a file could not be written.
     """
-    found = around(folder)
+    found, criterion = around(folder), criterion_of(folder)
     by_part = {part: _answers(part, config, rows, found, criterion) for part in PARTS}
-    tested = by_part["test"]
-    verdicts = tuple(verdict(each, found, criterion, config.model) for each in tested)
+    verdicts = verdicts_of(by_part["test"], found, criterion, config.model)
     result = {
         "criterion": asdict(criterion),
         "verdicts": verdicts,
@@ -58,12 +56,30 @@ def write(folder: Path, config: NeighboursConfig, rows: Sequence[Row], criterion
         "rows": [asdict(row) for row in rows],
     }
     write_text(folder / RESULT, json.dumps(result, indent=2))
-    shown = pictures(tested, found, config.tolerance, criterion)
-    save_pictures(shown, folder / FIGURES)
-    paragraphs = [*verdicts, *(text for each in tested for text in asides(each, found)), _how(folder, config, rows)]
-    tables = [_table(each, other, rows, found, criterion) for each, other in zip(*by_part.values(), strict=True)]
+    told = page_of(folder, config, rows)
+    told.save_pictures(folder / FIGURES)
+    return Told(verdicts, told.write(folder / REPORT))
+
+
+def verdicts_of(
+    tested: Sequence[Answer], around: Sequence[Neighbour], criterion: Criterion, model: str
+) -> tuple[str, ...]:
+    """In words, one for each start."""
+    return tuple(verdict(each, around, criterion, model) for each in tested)
+
+
+def page_of(folder: Path, config: NeighboursConfig, rows: Sequence[Row]) -> Page:
+    """The page of a neighbourhood that is trained. Raises as `write`."""
+    found, criterion = around(folder), criterion_of(folder)
+    tested, validated = (_answers(part, config, rows, found, criterion) for part in PARTS)
+    paragraphs = [
+        *verdicts_of(tested, found, criterion, config.model),
+        *(text for each in tested for text in asides(each, found)),
+        _how(folder, config, rows),
+    ]
+    tables = [_table(each, other, rows, found, criterion) for each, other in zip(tested, validated, strict=True)]
     title = f"Is {config.model} a peak on {Path(config.data.source).name}?"
-    return Told(verdicts, write_plain(folder / REPORT, title, paragraphs, tables, shown))
+    return Page(title, paragraphs, tables, pictures(tested, found, config.tolerance, criterion))
 
 
 def pictures(
@@ -143,9 +159,9 @@ def _untrained(rows: Sequence[Row], start: str, neighbour: int, criterion: Crite
 
 
 def _how(folder: Path, config: NeighboursConfig, rows: Sequence[Row]) -> str:
-    told: dict[str, Any] = json.loads((folder / AROUND).read_text("utf-8"))
+    told = begun(folder, Kind.NEIGHBOURS)
     machine, versions = (
-        ", ".join(f"{name} {value}" for name, value in told[part].items()) for part in ("machine", "versions")
+        ", ".join(f"{name} {value}" for name, value in part.items()) for part in (told.machine, told.versions)
     )
     failed = sum(row.failure is not None for row in rows)
     seconds, worked = (
@@ -155,6 +171,5 @@ def _how(folder: Path, config: NeighboursConfig, rows: Sequence[Row]) -> str:
         f"{len(rows)} trainings of {config.recipe.epochs} epochs each, {failed} of them failed, in "
         f"{seconds} added up ({worked} of a processor); a process had at most "
         f"{max(row.memory for row in rows) / 1e9:.2f} GB of memory. "
-        f"{told['command']} ({CONFIG} has all settings; "
-        f"{machine}; {versions})."
+        f"{told.command} ({FILES[Kind.NEIGHBOURS]} has all settings; {machine}; {versions})."
     )

@@ -18,7 +18,7 @@ from torch import nn
 from netmorph.data import Dataset
 from netmorph.edit.journal import load_onto, save
 from netmorph.errors import require_all
-from netmorph.files import check_free, remove_unfinished, write_text
+from netmorph.files import remove_unfinished, write_text
 from netmorph.graph import Graph, trace
 from netmorph.graph.journal import Journal
 from netmorph.memory import highest
@@ -28,9 +28,10 @@ from netmorph.neighbours.steps import FRESH, INHERITED, STARTS
 from netmorph.neighbours.values import ITSELF, Neighbour, NeighbourError
 from netmorph.report.templates import PAGE
 from netmorph.run.config import DataConfig, begun_with, with_parts
+from netmorph.run.folders import Kind, begin, check_free, config_of
 from netmorph.run.lock import RunLock
-from netmorph.run.machine import machine, versions
 from netmorph.seeds import check_seed
+from netmorph.tasks import Criterion
 from netmorph.train.checks import check_training
 from netmorph.train.evaluation import evaluate
 from netmorph.train.inputs import calibration, examples
@@ -38,7 +39,7 @@ from netmorph.train.loop import train
 from netmorph.train.recipe import Recipe
 from netmorph.workers.executor import Executor, Handler
 
-CONFIG, AROUND, PARENTS = "config.json", "neighbours.json", "parents"
+AROUND, PARENTS = "around.json", "parents"
 ANSWERS = PAGE | {"scipy.special": "plot"}  # what telling the answers takes, with its extras
 # Builds the network in the middle for a data set, with the edits that it has.
 Given = Callable[[Dataset], tuple[nn.Module, Journal]]
@@ -106,7 +107,7 @@ class NeighboursConfig:
             NeighbourError: there is none, or it is damaged.
         """
 
-        return begun_with(folder / CONFIG, partial(with_parts, NeighboursConfig), "neighbourhood", NeighbourError)
+        return config_of(folder, Kind.NEIGHBOURS, partial(with_parts, NeighboursConfig), NeighbourError)
 
 
 def create(folder: Path, config: NeighboursConfig, given: Given, dataset: Dataset, command: str = "") -> None:
@@ -115,7 +116,7 @@ def create(folder: Path, config: NeighboursConfig, given: Given, dataset: Datase
     Raises:
         NetmorphError: it does not, there is no neighbour, or the folder is not free.
     """
-    check_free(folder, NeighbourError, CONFIG)
+    check_free(folder)
     require_all(ANSWERS)
     model, journal = given(dataset)
     check_training(model, dataset, config.recipe)
@@ -124,9 +125,9 @@ def create(folder: Path, config: NeighboursConfig, given: Given, dataset: Datase
     found = neighbours(graph, config.count, config.tolerance, generator, config.step, config.moves)
     if FRESH in {job.start for job in jobs_of(config, found)}:
         STARTS[FRESH](trace(copy.deepcopy(model), graph.inputs), (), (), 0)  # before hours of training, not after
-    told = {"machine": machine(), "versions": versions(), "command": command}
-    write_text(folder / AROUND, json.dumps({**told, "neighbours": [asdict(each) for each in found]}, indent=2))
-    write_text(folder / CONFIG, json.dumps(asdict(config), indent=2))  # the last: without it nothing has begun
+    told = {"criterion": asdict(dataset.task.chooses), "neighbours": [asdict(each) for each in found]}
+    write_text(folder / AROUND, json.dumps(told, indent=2))
+    begin(folder, Kind.NEIGHBOURS, asdict(config), command)  # the last: without it nothing has begun
 
 
 def around(folder: Path) -> tuple[Neighbour, ...]:
@@ -138,13 +139,19 @@ def around(folder: Path) -> tuple[Neighbour, ...]:
     return begun_with(folder / AROUND, _around, "neighbourhood", NeighbourError).neighbours
 
 
+def criterion_of(folder: Path) -> Criterion:
+    """The number that compares them. Raises as `around`."""
+    return begun_with(folder / AROUND, _around, "neighbourhood", NeighbourError).criterion
+
+
 @dataclass(frozen=True)
 class _Around:
     neighbours: tuple[Neighbour, ...]
+    criterion: Criterion
 
 
 def _around(told: dict[str, Any]) -> _Around:
-    return _Around(tuple(map(Neighbour.from_json, told["neighbours"])))
+    return _Around(tuple(map(Neighbour.from_json, told["neighbours"])), Criterion.of(told["criterion"]))
 
 
 def jobs_of(config: NeighboursConfig, found: Sequence[Neighbour]) -> list[Job]:
@@ -160,6 +167,19 @@ def jobs_of(config: NeighboursConfig, found: Sequence[Neighbour]) -> list[Job]:
         if start != FRESH or each.number != ITSELF
     ]
     return own + others
+
+
+def told_rows(folder: Path, config: NeighboursConfig) -> list[Row]:
+    """The trainings that are done, and those that cannot be. Raises as `train_all`."""
+    jobs = jobs_of(config, around(folder))
+    rows = read_rows(folder, jobs)
+    done = {row.job for row in rows}
+    return [*rows, *(row for row in orphans(config, jobs, rows) if row.job not in done)]
+
+
+def left(folder: Path, config: NeighboursConfig) -> int:
+    """How many trainings are still to be told of. Raises as `train_all`."""
+    return len(jobs_of(config, around(folder))) - len(read_rows(folder, jobs_of(config, around(folder))))
 
 
 def train_all(
@@ -203,7 +223,7 @@ def train_all(
         train_those(job for job in jobs if job not in parents and job not in left_out)
         for row in dropped:
             tell(row)
-        return [*read_rows(folder, jobs), *dropped]
+        return told_rows(folder, config)
 
 
 def orphans(config: NeighboursConfig, jobs: Iterable[Job], parents: Iterable[Row]) -> list[Row]:
@@ -211,11 +231,15 @@ def orphans(config: NeighboursConfig, jobs: Iterable[Job], parents: Iterable[Row
     once that one is.
 
     Args:
-        parents: what the trainings of the network itself came to, from fresh weights.
+        parents: rows, among them those of the network itself from fresh weights.
     """
     if not config.untaught:
         return []
-    lost = {row.job.seed for row in parents if row.failure is not None}
+    lost = {
+        row.job.seed
+        for row in parents
+        if row.failure is not None and row.job.neighbour == ITSELF and row.job.start == FRESH
+    }
     why = "not trained: the network itself failed at this seed, and there is nothing to inherit"
     return [Row(job, failure=why) for job in jobs if job.start == INHERITED and job.seed in lost]
 

@@ -8,12 +8,11 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from netmorph.chaining import CONFIG as CHAIN
 from netmorph.plot.events import PATTERN, read_events
-from netmorph.plot.rounds import read_chains, read_shrinking, read_study
+from netmorph.plot.rounds import read_chains, read_reproduction, read_shrinking, read_study
 from netmorph.plot.trainings import read_run
 from netmorph.plot.values import PlotError, Run
-from netmorph.ranks.trainings import FILE_NAME as STUDY
+from netmorph.run.folders import FILES, Kind, kind_of
 from netmorph.run.records import FILE_NAME as RECORDS
 from netmorph.shrink.progress import FILE as ROUNDS
 
@@ -21,8 +20,9 @@ from netmorph.shrink.progress import FILE as ROUNDS
 READERS: dict[str, Callable[[Path, str], list[Run]]] = {
     RECORDS: read_run,
     ROUNDS: read_shrinking,
-    STUDY: read_study,
-    CHAIN: read_chains,
+    FILES[Kind.RANKS]: read_study,
+    FILES[Kind.CHAIN]: read_chains,
+    FILES[Kind.REPRODUCE]: read_reproduction,
 }
 
 
@@ -30,9 +30,9 @@ def read(*paths: str | Path) -> list[Run]:
     """The runs in folders, and in the folders below them.
 
     Args:
-        paths: folders of `netmorph train`, `evolve`, `shrink`, `chain` or `ranks study`, of TensorBoard, or of any
-            number of these; event files; patterns such as "runs/r2r-*". With a name in front, as in "R2R=runs/r2r-*",
-            that is what all its runs are called.
+        paths: folders of `netmorph train`, `evolve`, `shrink`, `chain`, `ranks study` or `reproduce`, of TensorBoard,
+            or of any number of these; event files; patterns such as "runs/r2r-*". With a name in front, as in
+            "R2R=runs/r2r-*", that is what all its runs are called.
 
     Raises:
         PlotError: a path is not there, or nothing that can be drawn is below it.
@@ -45,6 +45,12 @@ def _read(given: str) -> Iterator[Run]:
     label, found = _found(given)
     readers = list(_readers(found, set()))
     if not readers:
+        for path in found:
+            if (kind := kind_of(path)) is not None:  # of no reader's
+                raise PlotError(
+                    f"{path} is of {kind.command}, and has no curves; netmorph report {path} --figures pdf writes its "
+                    "figures"
+                )
         looked = ", ".join((*READERS, f"or {PATTERN}"))
         raise PlotError(f"there is no run in {given}, nor in the folders below it (no {looked})")
     runs = [run for reader in readers for run in reader() if run.curves]

@@ -1,4 +1,4 @@
-"""Folders of `netmorph shrink`, `netmorph ranks study` and `netmorph chain`, each read by the reader of its room."""
+"""Folders of `netmorph shrink`, `ranks study`, `chain` and `reproduce`, each read by the reader of its room."""
 
 from __future__ import annotations
 
@@ -18,8 +18,10 @@ from netmorph.plot.values import Curve, Mark, Run
 from netmorph.ranks import rows
 from netmorph.ranks.answers import features, rank_of, weights
 from netmorph.ranks.trainings import config_of
+from netmorph.reproduce import Asked, outcomes
+from netmorph.run.folders import FILES, Kind
 from netmorph.shrink import Round, read_rounds
-from netmorph.shrinking import CONFIG, ShrinkConfig
+from netmorph.shrinking import ShrinkConfig
 from netmorph.wording import compact
 
 
@@ -30,7 +32,7 @@ def read_shrinking(folder: Path, name: str) -> list[Run]:
         ShrinkError: they are damaged.
     """
     rounds = read_rounds(folder)
-    config = ShrinkConfig.read(folder).as_json() if (folder / CONFIG).exists() else {}
+    config = ShrinkConfig.read(folder).as_json() if (folder / FILES[Kind.SHRINK]).exists() else {}
     return [Run(name, flat(config), config.get("seed"), _epochs(rounds) | _networks(rounds))]
 
 
@@ -75,6 +77,23 @@ def read_chains(folder: Path, name: str) -> list[Run]:
         }
         if records:
             found.append(Run(f"{name}:{agent}", settings | {"agent": agent}, config.seed, curves))
+    return found
+
+
+def read_reproduction(folder: Path, name: str) -> list[Run]:
+    """The trainings of a published table that are done.
+
+    Raises:
+        NetmorphError: a file is damaged.
+    """
+    found = []
+    for one in outcomes(Asked.read(folder).table.rows, folder):
+        axes: dict[str, Sequence[float]] = {
+            "epoch": [epoch.epoch for epoch in one.history],
+            "seconds": [*accumulate(epoch.seconds for epoch in one.history)],
+        }
+        settings = flat({"row": one.row, "threads": one.threads})
+        found.append(Run(f"{name}:{one.row}-{one.seed}", settings, one.seed, curves_of(one.history, axes)))
     return found
 
 

@@ -4,7 +4,7 @@ from netmorph.ranks.architectures import Architecture, draw, perceptron
 from netmorph.ranks.looks import Look, look
 from netmorph.ranks.page import write
 from netmorph.ranks.rows import Row, StudyError, read
-from netmorph.ranks.trainings import StudyConfig, config_of, study
+from netmorph.ranks.trainings import StudyConfig, config_of, study, trainings_of
 
 __all__ = [
     "Architecture",
@@ -18,5 +18,6 @@ __all__ = [
     "perceptron",
     "read",
     "study",
+    "trainings_of",
     "write",
 ]

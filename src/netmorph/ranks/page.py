@@ -11,11 +11,10 @@ from netmorph.ranks.answers import pairs
 from netmorph.ranks.classes import classified
 from netmorph.ranks.rows import Row, StudyError, read, trained
 from netmorph.ranks.tables import NAMES, answered, tables_of
-from netmorph.ranks.trainings import AGAIN, FEWEST, FILE_NAME, TRUE, about
+from netmorph.ranks.trainings import AGAIN, FEWEST, FILE_NAME, TRUE
 from netmorph.report.numbers import duration
-from netmorph.report.plain_page import Picture, save_pictures, write_plain
-
-REPORT, FIGURES = "report.html", "figures"
+from netmorph.report.plain_page import Page, Picture
+from netmorph.run.folders import FIGURES, REPORT, Kind, begun
 
 
 def write(folder: Path) -> Path:
@@ -26,25 +25,30 @@ def write(folder: Path) -> Path:
         MissingExtra: scikit-learn, matplotlib or jinja2 is not installed.
         SaveError: a file could not be written.
     """
-    told, rows = about(folder), read(folder)
+    told = page_of(folder)
+    told.save_pictures(folder / FIGURES)
+    return told.write(folder / REPORT)
+
+
+def page_of(folder: Path) -> Page:
+    """The page of a study, of what is trained so far. Raises as `write`."""
+    told, rows = begun(folder, Kind.RANKS, StudyError), read(folder)
     if len(trained(rows, TRUE)) < FEWEST:
         raise StudyError(
             f"{folder} has {len(trained(rows, TRUE))} networks that were trained on true labels without failing; at "
             f"least {FEWEST} are needed: go on with the study, or ask for more networks"
         )
-    shown = pictures(rows)
     failed = [row for row in rows if row.failure is not None]
     machine, versions = (
-        ", ".join(f"{name} {value}" for name, value in told[part].items()) for part in ("machine", "versions")
+        ", ".join(f"{name} {value}" for name, value in part.items()) for part in (told.machine, told.versions)
     )
     paragraphs = [
         *answered(rows),
         f"{len(rows)} trainings of {len(trained(rows, TRUE))} networks, {len(failed)} of them failed, in "
-        f"{duration(sum(row.seconds for row in rows))} of the processor. {told['command']} "
+        f"{duration(sum(row.seconds for row in rows))} of the processor. {told.command} "
         f"({FILE_NAME} has all settings; {machine}; {versions}).",
     ]
-    save_pictures(shown, folder / FIGURES)
-    return write_plain(folder / REPORT, "Where ranks converge", paragraphs, tables_of(rows), shown)
+    return Page("Where ranks converge", paragraphs, tables_of(rows), pictures(rows))
 
 
 def pictures(rows: Sequence[Row]) -> list[Picture]:

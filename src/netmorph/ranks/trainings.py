@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -14,21 +13,22 @@ import torch
 from torch import Tensor
 
 from netmorph.data import Dataset, Split
-from netmorph.files import remove_unfinished, write_text
+from netmorph.files import remove_unfinished
 from netmorph.measure import SpectrumError
 from netmorph.ranks.architectures import Architecture, draw
 from netmorph.ranks.looks import Look, look
 from netmorph.ranks.rows import ROWS, Row, StudyError, read, write_rows
+from netmorph.run import folders
 from netmorph.run.config import DataConfig
+from netmorph.run.folders import Kind
 from netmorph.run.lock import RunLock
-from netmorph.run.machine import machine, versions
 from netmorph.seeds import check_seed, generator_of
 from netmorph.tasks import LOSS
 from netmorph.train import Epoch, History, evaluate, train_many
 from netmorph.train.nonfinite import NotFinite
 from netmorph.typed import check_fields
 
-FILE_NAME = "study.json"
+FILE_NAME = folders.FILES[Kind.RANKS]
 FEWEST = 5  # networks: fewer have no classes
 VALIDATED = 1000  # validation samples that are read after each epoch
 # When a loss has stopped falling. On shuffled labels it stays near its start at first: that is no end yet.
@@ -139,8 +139,7 @@ def begin(folder: Path, config: StudyConfig, command: str) -> None:
         return
     if any(path.name != "lock" for path in folder.iterdir()):
         raise StudyError(f"{folder} is not empty, and holds no study; choose another folder")
-    told = {"config": asdict(config), "command": command, "machine": machine(), "versions": versions()}
-    write_text(folder / FILE_NAME, json.dumps(told, indent=2) + "\n")
+    folders.begin(folder, Kind.RANKS, asdict(config), command)
 
 
 def config_of(folder: Path) -> StudyConfig:
@@ -149,24 +148,7 @@ def config_of(folder: Path) -> StudyConfig:
     Raises:
         StudyError: there is none, or its file is damaged.
     """
-    try:
-        return StudyConfig.from_json(about(folder)["config"])
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise StudyError(f"{folder / FILE_NAME} is damaged: {error}") from error
-
-
-def about(folder: Path) -> dict[str, Any]:
-    """Config, command, machine and versions, as they are in the study's file.
-
-    Raises:
-        StudyError: there is no study in the folder.
-        ValueError: the file is no JSON.
-    """
-    try:
-        found: dict[str, Any] = json.loads((folder / FILE_NAME).read_text("utf-8"))
-    except OSError as error:
-        raise StudyError(f"there is no study in {folder}: {error}; start one without --resume") from error
-    return found
+    return folders.config_of(folder, Kind.RANKS, StudyConfig.from_json, StudyError)
 
 
 def conditions(dataset: Dataset, config: StudyConfig) -> dict[str, Dataset]:
@@ -195,6 +177,11 @@ def conditions(dataset: Dataset, config: StudyConfig) -> dict[str, Dataset]:
             dataset, train=replace(train, targets=train.targets[torch.randperm(len(train), generator=random)])
         ),
     }
+
+
+def trainings_of(config: StudyConfig) -> int:
+    """How many trainings a study is: each network on true and shuffled labels and on few samples, some once again."""
+    return 3 * config.networks + config.repeated
 
 
 def groups(architectures: Sequence[Architecture], apart: bool) -> list[list[int]]:

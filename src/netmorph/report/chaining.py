@@ -3,30 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 from netmorph.bank import Entry
 from netmorph.chain import Link, Prefix
 from netmorph.chain.gradients import Told
 from netmorph.report.chain_pictures import pictures
 from netmorph.report.numbers import duration, percent
-from netmorph.report.plain_page import Table, save_pictures, write_plain
+from netmorph.report.plain_page import Page, Table
 from netmorph.report.searched import Learning, Searched, label
 from netmorph.wording import compact
 
 STATES = 12  # of which the values are told
 
 
-def write_page(
-    folder: Path,
+def page(
     title: str,
     searched: Sequence[Searched],
     links: Sequence[Link],
     entries: Mapping[str, Entry],
     price: float,
     learning: Learning,
-) -> Path:
-    """Write report.html into the folder, and the pictures beside it into figures/.
+) -> Page:
+    """The page of a search.
 
     Args:
         searched: the agent that was asked for first.
@@ -34,10 +32,6 @@ def write_page(
         entries: by id.
         price: loss that a FLOP costs.
         learning: what gradients had to do with it.
-
-    Raises:
-        MissingExtra: the packages that draw reports are not installed.
-        SaveError: a file could not be written.
     """
     first = searched[0]
     best, outcome = first.best.chain, first.best.outcome
@@ -57,9 +51,7 @@ def write_page(
     tables = [_chain(links, entries), _searches(searched), _values(first, names)]
     if learning.gradients:
         tables.append(_gradients(learning.gradients, names))
-    drawn = pictures(searched, links, entries)
-    save_pictures(drawn, folder / "figures")
-    return write_plain(folder / "report.html", title, paragraphs, tables, drawn)
+    return Page(title, paragraphs, tables, pictures(searched, links, entries))
 
 
 def values_of(searched: Searched) -> dict[Prefix, list[float]]:

@@ -5,15 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from netmorph.errors import require
 from netmorph.report.arms import ACCENT
 from netmorph.report.figures import GREY, INK, PALE, legend_above
 from netmorph.report.numbers import percent
-from netmorph.report.plain_page import Picture, Table, save_pictures, write_plain
-from netmorph.shrink import Round, Shrunk
+from netmorph.report.plain_page import Page, Picture, Table
+from netmorph.shrink import Round
 from netmorph.tasks import LOSS, Criterion
 from netmorph.wording import compact
 
@@ -59,29 +58,26 @@ def rows_of(before: Measured, after: Measured, criterion: Criterion) -> list[tup
     return rows
 
 
-def write_page(
-    folder: Path, title: str, shrunk: Shrunk, before: Measured, after: Measured, criterion: Criterion
-) -> Path:
-    """Write report.html into the folder, and the pictures beside it into figures/.
+def page(
+    title: str, rounds: Sequence[Round], stopped: str, before: Measured, after: Measured, criterion: Criterion
+) -> Page:
+    """The page of a shrinking.
 
-    Raises:
-        MissingExtra: the packages that draw reports are not installed.
-        SaveError: a file could not be written.
+    Args:
+        stopped: why it ended.
     """
     rows = rows_of(before, after, criterion)
     times = before.parameters / after.parameters
     paragraphs = [
         f"{times:.3g} times fewer parameters: {before.parameters:,} became {after.parameters:,}, and the test "
         f"{criterion.name} went from {criterion.text(before.test)} to {criterion.text(after.test)}.",
-        f"It ended because {shrunk.stopped}.",
+        f"It ended because {stopped}.",
     ]
     tables = [
         Table("Before and after", ("", "before", "after", ""), rows, "The test part was looked at once, at the end."),
-        _rounds(shrunk.rounds, criterion),
+        _rounds(rounds, criterion),
     ]
-    drawn = pictures(shrunk.rounds, criterion)
-    save_pictures(drawn, folder / "figures")
-    return write_plain(folder / "report.html", title, paragraphs, tables, drawn)
+    return Page(title, paragraphs, tables, pictures(rounds, criterion))
 
 
 def pictures(rounds: Sequence[Round], criterion: Criterion) -> list[Picture]:

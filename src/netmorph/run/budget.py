@@ -69,6 +69,18 @@ def duration(text: str) -> float:
     return found
 
 
+def count(text: str, unit: str) -> int:
+    """How many: 200 of "200chains", where `unit` is "chain".
+
+    Raises:
+        NetmorphError: the text is nothing like it, or not above zero.
+    """
+    found = re.fullmatch(rf"(\d+){re.escape(unit)}s?", text.replace(" ", "").lower())
+    if found is None or not int(found[1]):
+        raise NetmorphError(f"cannot read the budget {text!r}: give a number of {unit}s above zero (200{unit}s)")
+    return int(found[1])
+
+
 def _seconds(compact: str) -> float | None:
     """Of a text that is a time with units and nothing else."""
     times = _TIME.findall(compact)

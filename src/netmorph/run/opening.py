@@ -1,4 +1,4 @@
-"""Networks of runs by name: a run's folder stands for its best network, `RUN:ID` for one of its networks."""
+"""Networks by name: a run's folder stands for its best network, `RUN:ID` for one of them, a shrinking for the last."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from torch import nn
 from netmorph.edit import Journal
 from netmorph.edit import journal as files
 from netmorph.edit.journal import LoadError
+from netmorph.run.folders import Kind, kind_of
+from netmorph.run.folders import result_of as result_of_folder
 from netmorph.run.names import ArmName, State
 from netmorph.run.ranking import ranked
 from netmorph.run.records import FILE_NAME, Records
@@ -46,22 +48,24 @@ def file_of(path: str | Path) -> Path:
     """
     folder, id = run_and_id(path)
     if folder is None:
-        return Path(path)
+        return shrunk_network(Path(path)) or Path(path)
     return whole_file(folder, best_id(folder) if id is None else network_of(folder, id).id)
 
 
 def run_and_id(path: str | Path) -> tuple[Path | None, int | None]:
-    """The folder of a run and the id of a network, of "RUN" and "RUN:ID"; (None, None) of what is a file, or nothing.
+    """The folder of a run and the id of a network, of "RUN" and "RUN:ID"; (None, None) of what else may be a network.
 
     Raises:
         LoadError: a folder without a run, or what stands behind a run's colon is no number.
     """
     whole = Path(path)
     if whole.is_dir():
+        if shrunk_network(whole) is not None:
+            return None, None
         if not (whole / FILE_NAME).is_file():
             raise LoadError(
                 f"{whole} is a folder without a run in it; expected a file that netmorph.save wrote (*.safetensors), "
-                "the folder of a run, or RUN:ID for one of its networks"
+                "the folder of a training, an evolution or a finished shrinking, or RUN:ID for one network of a run"
             )
         return whole, None
     folder, colon, id = str(path).rpartition(":")
@@ -70,6 +74,14 @@ def run_and_id(path: str | Path) -> tuple[Path | None, int | None]:
     if not id.isdecimal():
         raise LoadError(f"{path}: expected the number of a network behind the colon, as in {folder}:1; got {id!r}")
     return Path(folder), int(id)
+
+
+def shrunk_network(folder: Path) -> Path | None:
+    """The file of the network that a shrinking has come to; None of what is no folder of a finished one."""
+    if not folder.is_dir() or kind_of(folder) is not Kind.SHRINK:
+        return None
+    told = result_of_folder(folder)
+    return None if told is None else folder / told["network"]
 
 
 def best_id(folder: Path) -> int:

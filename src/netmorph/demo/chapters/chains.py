@@ -70,7 +70,7 @@ for entry in bank.entries(network="network 0"):
 # %% An agent chains layers; for each chain a linear head on the new
 # training images is solved in closed form, and judged on the validation
 # images. Beside a beam search, as many random chains. On the command line:
-# netmorph chain --bank bank --data DATA --budget 60
+# netmorph chain --bank bank --data DATA --budget 60chains
 problem = chain.DetachedLayers(bank, new, longest=6)
 searches: dict[str, chain.Agent] = {
     "random chains": chain.random_chains,

@@ -14,7 +14,7 @@ import netmorph
 from netmorph.demo import shell
 from netmorph.run import Records, Result
 
-shell("netmorph evolve --data digits --budget 40s --run run")
+shell("netmorph evolve --data digits --budget 40s --output run")
 
 # %% How did the best network of the evolution come about? Its parents, and
 # the edits that made it.

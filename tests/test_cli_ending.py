@@ -6,7 +6,7 @@ from collections.abc import Callable
 import pytest
 import typer
 
-from netmorph.cli.interrupt import ends_tidily
+from netmorph.cli.ending import ends_tidily
 
 
 def in_the_open() -> None:
