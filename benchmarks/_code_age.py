@@ -81,8 +81,16 @@ class History:
         unknown = {name for name in came if not self._is_kept(since, path, name)}
         # A file that is new in all its parts cannot be what was measured, unless it came into a folder that was.
         is_new = unknown == set(now.does) and not any(_under(self._tree(commit), part) for commit in since)
-        was_elsewhere = {name for code in before for name in code.imports}
-        return sorted(old | (unknown if is_new else unknown & (now.acts | was_elsewhere)))
+        was_imported = {name for code in before for name in code.imports}
+        moved = {name for name in unknown if any(self._has_moved(commit, path, name) for commit in since)}
+        return sorted(old | moved | (unknown if is_new else unknown & (now.acts | was_imported)))
+
+    def _has_moved(self, commit: str, path: str, name: str) -> bool:
+        """Whether a file that had a definition of this name has it no more."""
+        others = self._naming(commit, path, name.partition(".")[0])
+        return any(
+            name in self._code(commit, other).does and name not in self._code("HEAD", other).does for other in others
+        )
 
     def _is_kept(self, since: Sequence[str], path: str, name: str) -> bool:
         """Whether a definition does now what it did at one of some commits, or was gone by the last of them."""

@@ -3,8 +3,8 @@
     python -m benchmarks.traced [DOCUMENT ...] [--sections]
 
 Reads README.md and docs/*.md, or those named, and the history. What a trace looks like is in `benchmarks/_traces.py`,
-what counts as a change of code in `benchmarks/_code_age.py` and `_definitions.py`. Ends with status 1 where a figure has
-no trace, is not where it is said to be quoted from, or is older than its code.
+what counts as a change of code in `benchmarks/_code_age.py` and `_definitions.py`. Ends with status 1 where a figure
+has no trace, is not where it is said to be quoted from, or is older than its code.
 """
 
 from __future__ import annotations

@@ -138,7 +138,7 @@ MOVED = {"src/slow.py": "from src.apart import f\nA = 2\ng = f\n", "src/apart.py
     [
         (MOVED, {}),
         (MOVED | {"src/apart.py": CODE + "C = 3\n"}, {}),
-        (MOVED | {"src/apart.py": CODE.replace("+ 1", "+ 2")}, {"src/slow.py": ["f"]}),
+        (MOVED | {"src/apart.py": CODE.replace("+ 1", "+ 2")}, {"src/slow.py": ["f"], "src/apart.py": ["f"]}),
         ({"src/slow.py": "from src.fast import g as f\nA = 2\n"}, {"src/slow.py": ["f"]}),
         (
             {"src/slow.py": "A = 2\n", "src/fast.py": CODE.replace("+ 1", "+ 2")},
