@@ -21,9 +21,12 @@ from netmorph.graph.bounds import Bound, Order, bounds, keep_pairs, least, most
 from netmorph.graph.decided import decided
 from netmorph.graph.elsewhere import elsewhere, freeze_beside, reached
 from netmorph.graph.journal import Edits, Journal
-from netmorph.graph.record import Recording, record
+from netmorph.graph.record import record
+from netmorph.graph.recording import Recording
 from netmorph.graph.root_scale import freeze_where_not_seen, freeze_where_nothing_folds
-from netmorph.graph.rules import Attribute, Coupling, Fill, Role, Use, couple
+from netmorph.graph.couple import couple
+from netmorph.graph.rules import Coupling
+from netmorph.graph.uses import Attribute, Fill, Role, Use
 from netmorph.graph.running import (
     Inputs,
     TraceError,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from netmorph.graph.axis import Allow
-from netmorph.graph.rules import Role
+from netmorph.graph.uses import Role
 from netmorph.showing import View
 
 if TYPE_CHECKING:
