@@ -9,7 +9,8 @@ from netmorph.graph.uses import Role
 from netmorph.showing import View
 
 if TYPE_CHECKING:
-    from netmorph.graph.group import Graph, Group
+    from netmorph.graph.group import Group
+    from netmorph.graph.tracing import Graph
 
 MAY_CHANGE = {
     Allow.ANY: "yes, exactly",
