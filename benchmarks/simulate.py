@@ -31,7 +31,8 @@ from netmorph.run.ranking import trained
 from netmorph.run.records import FILE_NAME, Records
 from netmorph.search.arms import ARMS, NewArm
 from netmorph.search.evolution import Progress
-from netmorph.search.jobs import Birth, Born, Done, Job
+from netmorph.search.births import Birth, Born
+from netmorph.search.jobs import Done, Job
 from netmorph.search.networks import Networks
 from netmorph.workers.executor import Outcome
 

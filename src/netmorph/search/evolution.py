@@ -34,7 +34,8 @@ from netmorph.run.rows import EpochRecord, NetworkRecord
 from netmorph.run.store import NetworkStore
 from netmorph.search import tuning
 from netmorph.search.arms import ARMS, NewArm
-from netmorph.search.jobs import Birth, Done, Job, Learning, Lost, Trained
+from netmorph.search.births import Birth
+from netmorph.search.jobs import Done, Job, Learning, Lost, Trained
 from netmorph.search.networks import START, Networks
 from netmorph.search.pace import Pace
 from netmorph.search.planning import EvolutionError, Planner, Round
