@@ -30,10 +30,11 @@ from benchmarks.engine import machine_line
 from netmorph.data import Dataset, Split
 from netmorph.run.budget import Budget
 from netmorph.run.config import DataConfig, EvolveConfig
+from netmorph.run.database import FILE_NAME
 from netmorph.run.final_test import FinalTest
 from netmorph.run.names import ArmName, Inheritance, Selecting, State
 from netmorph.run.ranking import front, ranked
-from netmorph.run.records import FILE_NAME, Records
+from netmorph.run.records import Records
 from netmorph.run.rows import NetworkRecord
 from netmorph.run.store import NetworkStore
 from netmorph.search.arms import NewArm

@@ -19,9 +19,9 @@ from netmorph.run.records import Records
 from netmorph.run.result import Result
 from netmorph.run.rows import NetworkRecord
 from netmorph.run.store import NetworkStore
+from netmorph.search.births import Birth
 from netmorph.search.evolution import EvolutionError, Progress, evolve
 from netmorph.search.executors import far_handler, read_by
-from netmorph.search.births import Birth
 from netmorph.search.jobs import Job, Training, handler
 from netmorph.train.evaluation import predict
 from netmorph.train.loop import train

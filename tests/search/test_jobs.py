@@ -65,5 +65,3 @@ def test_a_loss_that_is_not_finite_fails_the_job(tmp_path: Path) -> None:
     worker(START)
     with pytest.raises(NotFinite, match="learning rate"):
         worker(Training(1, 12, 1))
-
-

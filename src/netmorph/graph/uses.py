@@ -1,4 +1,4 @@
-"""What rules say of places: the role of a parameter's axis, what it holds for fresh channels, integers that count axes."""
+"""What rules say of places: what an axis of a parameter does and holds for fresh channels, which integers count axes."""
 
 from __future__ import annotations
 

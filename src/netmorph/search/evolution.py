@@ -26,10 +26,11 @@ from time import perf_counter
 from netmorph.data import Dataset
 from netmorph.run.config import EvolveConfig
 from netmorph.run.final_test import FinalTest
+from netmorph.run.findings import result_of
 from netmorph.run.names import Stage, State, Status
 from netmorph.run.ranking import spent
 from netmorph.run.records import Records
-from netmorph.run.result import Result, result_of
+from netmorph.run.result import Result
 from netmorph.run.rows import EpochRecord, NetworkRecord
 from netmorph.run.store import NetworkStore
 from netmorph.search import tuning

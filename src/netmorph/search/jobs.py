@@ -204,7 +204,6 @@ class Worker:
         return found[LOSS].neg().exp().nan_to_num(0.0).mean(dtype=torch.float64).item() if smooth else None
 
 
-
 def converged(history: History, patience: int) -> bool:
     """Whether so many epochs brought nothing, by the number that chooses: where it cannot rise, a loss still falls."""
     best = history.best.score
