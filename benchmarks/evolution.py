@@ -40,8 +40,9 @@ from netmorph.run.store import NetworkStore
 from netmorph.search.arms import NewArm
 from netmorph.search.baselines import Alone, LocalSearch, RandomSearch, designed
 from netmorph.search.descent import Evolution
-from netmorph.search.evolution import Progress, evolve
+from netmorph.search.evolution import evolve
 from netmorph.search.jobs import Worker
+from netmorph.search.progress import Progress
 from netmorph.search.weights import WEIGHTS
 from netmorph.train.recipe import Recipe
 from netmorph.workers.executor import Processes

@@ -32,9 +32,9 @@ from netmorph.run.ranking import trained
 from netmorph.run.records import Records
 from netmorph.search.arms import ARMS, NewArm
 from netmorph.search.births import Birth, Born
-from netmorph.search.evolution import Progress
 from netmorph.search.jobs import Done, Job
 from netmorph.search.networks import Networks
+from netmorph.search.progress import Progress
 from netmorph.workers.executor import Outcome
 
 COSTS = Path(__file__).with_name("simulate_costs.csv")

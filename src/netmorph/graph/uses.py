@@ -1,4 +1,4 @@
-"""What rules say of places: what an axis of a parameter does and holds for fresh channels, which integers count axes."""
+"""What rules say of places: what an axis of a parameter does and holds for fresh channels; integers that count axes."""
 
 from __future__ import annotations
 
