@@ -5,16 +5,19 @@ parents know, and learn on.
 To read on: docs/search.md, docs/results.md.
 """
 
-# %% All of it is one command, here for 40 seconds. Two rivals get as many
-# training FLOPs: the start network, trained on alone, and random networks
-# from scratch. What searching was worth is told first, whoever wins.
+# %% All of it is one command, here for 50 seconds. All networks of a round
+# train the same weights, of which each has its own part. Two rivals get as
+# many training FLOPs: the start network, trained on alone, and random
+# networks from scratch. What searching was worth is told first, whoever
+# wins.
 from pathlib import Path
 
 import netmorph
-from netmorph.demo import shell
+from netmorph import demo
 from netmorph.run import Records, Result
 
-shell("netmorph evolve --data digits --budget 40s --output run")
+command = "netmorph evolve --data digits --weights shared --budget 50s"
+demo.shell(f"{command} --output run")
 
 # %% How did the best network of the evolution come about? Its parents, and
 # the edits that made it.
@@ -22,10 +25,14 @@ with Records.open(Path("run")) as records:
     result = Result.from_json(records.meta("result"))
 best = result.evolved or result.best
 assert best is not None
-shell(f"netmorph show run:{best.id}")
+demo.shell(f"netmorph show run:{best.id}")
 
 # %% It is a network like any other, in Python and in all commands.
 model, journal = netmorph.load(f"run:{best.id}")
 size = netmorph.measure.parameters(model)
 print(f"{size:,} parameters after {len(journal)} edits")
-shell(f"netmorph export run:{best.id} --code plain.py")
+demo.shell(f"netmorph export run:{best.id} --code plain.py")
+
+# %% What it comes to, with the pictures of the run.
+finding = demo.evolution(Path("run"), command)
+print(finding.verdict)
