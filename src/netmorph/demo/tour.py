@@ -119,7 +119,7 @@ def write_page(folder: Path, told: Mapping[str, Sequence[Finding]], command: str
     ]
     processor, version = machine()["processor"], versions()
     made = (
-        f"Made by `{command}` in {duration(seconds)} on {processor}, with netmorph {version['netmorph']} and PyTorch "
+        f"Made by {command} in {duration(seconds)} on {processor}, with netmorph {version['netmorph']} and PyTorch "
         f"{version['torch']}, on data that comes along. Every sentence follows from what was measured here, and would "
         "say so if a thing had not paid."
     )

@@ -2,21 +2,25 @@
 
 The best networks get children, wider or deeper copies that know what their
 parents know, and learn on.
-To read on: docs/search.md, docs/results.md.
+To read on: docs/search.md, docs/evolution.md.
 """
 
-# %% All of it is one command, here for 50 seconds. All networks of a round
-# train the same weights, of which each has its own part. Two rivals get as
-# many training FLOPs: the start network, trained on alone, and random
-# networks from scratch. What searching was worth is told first, whoever
-# wins.
+# %% All of it is one command, here for few training FLOPs, in the setting
+# of docs/evolution.md. All networks of a round train the same weights, of
+# which each has its own part. Two rivals get as many FLOPs: the start
+# network, trained on alone, and random networks from scratch. What
+# searching was worth is told first, whoever wins.
 from pathlib import Path
 
 import netmorph
 from netmorph import demo
 from netmorph.run import Records, Result
 
-command = "netmorph evolve --data digits --weights shared --budget 50s"
+command = (
+    "netmorph evolve --data digits --weights shared --budget 2.5e10flops "
+    "--select best --population 3 --founders 3 --children 4 "
+    "--start-epochs 24 --epochs 8 --max-flops 6e4"
+)
 demo.shell(f"{command} --output run")
 
 # %% How did the best network of the evolution come about? Its parents, and

@@ -8,22 +8,21 @@ To read on: docs/growth.md, with the settings in which it does not pay.
 # %% A GPT learns to write Python, character by character, from sources of
 # Python's standard library. One block of it learns first, and becomes two,
 # four and eight, by copies. Beside it eight blocks from the start, for as
-# many epochs and for about as many training FLOPs, and one block to the
-# end. One seed, little training: the direction, not a measurement.
-from dataclasses import replace
+# many steps and for about as many training FLOPs, and one block to the
+# end. Each reads its text once.
 from itertools import accumulate, pairwise
+from typing import Any
 
 import torch
 
+import netmorph
 from netmorph import data, demo, measure, zoo
 from netmorph.policy import WAYS, Growth, growing, to_depth
-from netmorph.train import History, Recipe, generate, train
+from netmorph.train import History, Recipe, evaluate, generate, train
 
 torch.set_num_threads(1)
-text = data.load("stdlib", window=64, train_size=1200, validation=0.01)
-window = text.train.head(1)
 recipe = Recipe(
-    epochs=8,
+    epochs=1,
     batch_size=8,
     optimizer="muon",
     learning_rate=1e-2,
@@ -31,6 +30,13 @@ recipe = Recipe(
     warmup=0.05,
     clip_norm=1.0,
 )
+
+
+def read(parts: int) -> data.Dataset:
+    """So many parts of the text."""
+    return data.load(
+        "stdlib", window=64, train_size=1200 * parts, validation=0.01
+    )
 
 
 def gpt(depth: int) -> torch.nn.Module:
@@ -46,18 +52,21 @@ def gpt(depth: int) -> torch.nn.Module:
     )
 
 
+text = read(8)
+window = text.train.head(1)
 flops = {
-    depth: 3 * len(text.train) * measure.flops(gpt(depth), window)
+    depth: 3 * 1200 * measure.flops(gpt(depth), window)
     for depth in (1, 2, 4, 8)
-}  # of an epoch
-sizes = [1, 1, 1, 2, 2, 4, 4, 8]  # blocks in each epoch
+}  # of a part
+sizes = [1, 1, 1, 2, 2, 4, 4, 8]  # blocks in each part
 cost = sum(flops[depth] for depth in sizes) / flops[8]
-print(f"What grows costs as much as {cost:.2f} epochs of eight blocks.")
+print(f"What grows costs as much as {cost:.2f} parts with eight blocks.")
 
 # %% `growing` tells the training loop when and how. On the command line:
 # netmorph train --data stdlib --option depth=1 --schedule stable --grow "at
 # 40%: depth 2 copied" --grow "at 60%: depth 4 copied" --grow "at 85%: depth
-# 8 copied"
+# 8 copied". Whatever is done between two steps can look, too: here at the
+# loss on text that is not learnt.
 growths = [
     Growth(place / len(sizes), to_depth(after, WAYS["copied"]))
     for place, (before, after) in enumerate(pairwise(sizes), 1)
@@ -65,27 +74,34 @@ growths = [
 ]
 
 
-def told(name: str, history: History, sizes: list[int]) -> demo.Course:
-    """How a network learnt, with so many blocks in each epoch."""
+def course(
+    name: str, model: torch.nn.Module, sizes: list[int]
+) -> demo.Course:
+    """Train it, with so many blocks in each part of the text."""
+    lessons, losses = read(len(sizes)), []
+
+    def look(
+        graph: netmorph.Graph, history: History, optimizer: Any
+    ) -> netmorph.Graph:
+        seen = evaluate(graph.model, text.validation, text)
+        losses.append(seen["loss"])
+        return grow(graph, history, optimizer) if grows else graph
+
+    grows = sizes[0] < sizes[-1]
+    grow = growing(growths, recipe.epochs)["edit"]
+    moments = [part / len(sizes) for part in range(1, len(sizes))]
+    history = train(model, lessons, recipe, edit=look, edit_at=moments)
+    losses.append(history.best.validation["loss"])
+    print(f"{name}: loss {losses[-1]:.3f} on unseen text")
     spent = [*accumulate(flops[depth] for depth in sizes)]
-    losses = [epoch.validation["loss"] for epoch in history]
-    print(f"{name}: loss {min(losses):.3f} on unseen text")
     return demo.Course(name, spent, losses, sizes)
 
 
-def unchanged(name: str, depth: int, epochs: int) -> demo.Course:
-    """A network that keeps its size."""
-    lessons = replace(recipe, epochs=epochs)
-    history = train(gpt(depth), text, lessons)
-    return told(name, history, [depth] * epochs)
-
-
 model = gpt(1)
-history = train(model, text, recipe, **growing(growths, recipe.epochs))
-grown = told("one block, then two, four, eight", history, sizes)
-equal = unchanged("eight blocks, as many FLOPs", 8, round(cost))
-full = unchanged("eight blocks", 8, recipe.epochs)
-small = unchanged("one block", 1, recipe.epochs)
+grown = course("one block, then two, four, eight", model, sizes)
+equal = course("eight blocks, as many FLOPs", gpt(8), [8] * round(cost))
+full = course("eight blocks", gpt(8), [8] * len(sizes))
+small = course("one block", gpt(1), [1] * len(sizes))
 
 # %% What it writes by now.
 assert isinstance(text.encoder, data.Vocabulary)
