@@ -78,7 +78,9 @@ def course(
     name: str, model: torch.nn.Module, sizes: list[int]
 ) -> demo.Course:
     """Train it, with so many blocks in each part of the text."""
-    lessons, losses = read(len(sizes)), []
+    grow = growing(growths, recipe.epochs)["edit"]
+    grows = sizes[0] < sizes[-1]
+    losses: list[float] = []
 
     def look(
         graph: netmorph.Graph, history: History, optimizer: Any
@@ -87,9 +89,8 @@ def course(
         losses.append(seen["loss"])
         return grow(graph, history, optimizer) if grows else graph
 
-    grows = sizes[0] < sizes[-1]
-    grow = growing(growths, recipe.epochs)["edit"]
     moments = [part / len(sizes) for part in range(1, len(sizes))]
+    lessons = read(len(sizes))
     history = train(model, lessons, recipe, edit=look, edit_at=moments)
     losses.append(history.best.validation["loss"])
     print(f"{name}: loss {losses[-1]:.3f} on unseen text")
