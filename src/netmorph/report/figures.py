@@ -148,7 +148,7 @@ def number_axis(axes: Axes, values: Iterable[float], criterion: Criterion, label
 
 
 def flops_axis(axes: Axes, label: str, log: bool) -> None:
-    """Let the x axis show FLOPs, once all is drawn."""
+    """Let the x axis show FLOPs, or another large count, once all is drawn."""
     if log:
         ticker = require("matplotlib.ticker", extra="report")
         axes.set_xscale("log")

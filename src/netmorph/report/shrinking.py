@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from netmorph.errors import require
 from netmorph.report.arms import ACCENT
-from netmorph.report.figures import GREY, INK, PALE, legend_above
+from netmorph.report.figures import GREY, INK, PALE, flops_axis, legend_above
 from netmorph.report.numbers import percent
 from netmorph.report.plain_page import Page, Picture, Table
 from netmorph.shrink import Round
@@ -123,9 +123,7 @@ def size(figure: Figure, rounds: Sequence[Round], criterion: Criterion) -> Mappi
     if later:
         values = [told.untrained[criterion.name] for told in later]
         axes.plot([told.parameters for told in later], values, "_", color=GREY, ms=12, mew=2, label="before it")
-    axes.set_xscale("log")
-    axes.xaxis.set_major_formatter(lambda value, position: compact(value))
-    axes.set_xlabel("parameters (log scale)")
+    flops_axis(axes, "parameters (log scale)", log=True)
     _number(axes, criterion)
     legend_above(axes)
     return {}
@@ -148,6 +146,7 @@ def widths(figure: Figure, rounds: Sequence[Round]) -> Mapping[str, str]:
         )
     axes.set_yscale("log")
     axes.yaxis.set_major_formatter(lambda value, position: compact(value))
+    axes.yaxis.set_minor_formatter(lambda value, position: "")
     axes.set_xticks(range(len(rounds)))
     axes.set_xlabel("round")
     axes.set_ylabel("channels (log scale)")
@@ -218,4 +217,5 @@ def _times(before: float, after: float, word: str = "fewer") -> str:
 
 def _colours(count: int) -> list[tuple[float, ...]]:
     colormap = require("matplotlib", extra="report").colormaps["viridis"]
-    return [colormap(0.9 * place / max(1, count - 1)) for place in range(count)]
+    # Its end, yellow, is hardly seen on white, nor turned over in the dark.
+    return [colormap(0.7 * place / max(1, count - 1)) for place in range(count)]
