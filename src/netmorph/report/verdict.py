@@ -39,15 +39,25 @@ def verdict(found: Result, criterion: Criterion) -> str | None:
         text = f"the evolution found nothing better than {names} ({network}, as there): more search does not pay here"
     elif arm != ArmName.EVOLVE:
         lesson = LESSONS.get(arm, "this search does not pay here")
-        found_by = f"{look(arm).phrase} was better than the evolution ({network}, against {value(evolved)})"
+        smoothed = _smoothed(best, [evolved], criterion)
+        found_by = f"{look(arm).phrase} was better than the evolution ({network}, against {value(evolved)}{smoothed})"
         text = f"{found_by}{_but_tested(best, [evolved], criterion)}: {lesson}"
     else:
         beaten = " and ".join(f"{value(other)} of {phrase}" for phrase, other in others.items())
-        tested = _but_tested(best, [*others.values()], criterion)
-        text = f"the evolution found the best network ({network}, against {beaten}){tested}"
+        smoothed, tested = (say(best, [*others.values()], criterion) for say in (_smoothed, _but_tested))
+        text = f"the evolution found the best network ({network}, against {beaten}{smoothed}){tested}"
     if all(number is None for number in best.test.values()):
         return f"So far {text}."
     return f"{text[:1].upper()}{text[1:]}."
+
+
+def _smoothed(best: NetworkResult, others: list[NetworkResult], criterion: Criterion) -> str:
+    """By what networks were compared, where that is not the number that is told: see `EvolveConfig.smooth`."""
+    own = best.validation.get(criterion.name)
+    rivals = [value for other in others if (value := other.validation.get(criterion.name)) is not None]
+    if own is None or all(criterion.score(rival) <= criterion.score(own) for rival in rivals):
+        return ""
+    return "; on so few samples networks are compared by how probable the right answers are"
 
 
 def _but_tested(best: NetworkResult, others: list[NetworkResult], criterion: Criterion) -> str:
