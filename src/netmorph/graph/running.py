@@ -140,7 +140,7 @@ def forward(
             raise TraceError(
                 f"the model's forward failed on the example inputs ({_describe(inputs)}) "
                 f"{'in training mode ' if training else ''}at {_user_line(error)}: "
-                f"{type(error).__name__}: {error}. Pass inputs that model(*inputs) accepts"
+                f"{type(error).__name__}: {error}. Mend that line, or give inputs that the forward takes"
             ) from error
 
 
