@@ -259,8 +259,6 @@ def test_not_a_module() -> None:
 def test_inputs_that_do_not_fit() -> None:
     model = nn.Sequential(nn.Linear(3, 2))
     with pytest.raises(TraceError, match=r"(?s)\(2, 4\) torch\.float32\) in '0' \(Linear\): .*multiplied.*Give inputs"):
-        TraceError, match=r"(?s)\(2, 4\) torch\.float32\) in '0' \(Linear\).*shapes cannot be multiplied.*Give inputs"
-    ):
         trace(model, torch.randn(2, 4))
 
 
