@@ -11,8 +11,9 @@ STRANGERS := .venv/strangers
 .PHONY: run grow notebooks docs test test-slow check bench bench-zoo bench-strangers bench-narrowing bench-engine \
 	dist packaging clean
 
+# Grows, shrinks and evolves networks on the data that come along, and writes one page with a verdict on each: three minutes.
 run: $(RUN)
-	$(BIN)/netmorph evolve --data digits
+	$(BIN)/netmorph demo growth rank evolution
 
 # A network that grows while it learns, beside its full size from the start: about two minutes, a picture and a sentence.
 grow: $(RUN)

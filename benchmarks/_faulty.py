@@ -23,8 +23,9 @@ import torch
 from netmorph import session
 from netmorph.run.config import EvolveConfig
 from netmorph.run.names import Stage
+from netmorph.search.births import Birth, Born
 from netmorph.search.executors import Place, far_handler, on_ray
-from netmorph.search.jobs import Birth, Born, Done, Job, Joint, Learning, Lost, Training, Worker
+from netmorph.search.jobs import Done, Job, Joint, Learning, Lost, Training, Worker
 from netmorph.sharing.files import load_kept, save_kept
 from netmorph.workers.executor import Executor, Handler, Inline, Processes
 from netmorph.workers.shelf import Unpacked

@@ -26,9 +26,10 @@ FIELDS = {"measured": {"at", "code"}, "quoted": set[str](), "not measured": set[
 COMMENT = re.compile(rf"<!--\s*((?:{'|'.join(KINDS)}):.*?)-->", re.DOTALL)
 HEADING = re.compile(r"^(#+)\s+(.*)$")
 NUMBER = r"(?<![\w.,-])\d[\d,]*(?:\.\d+)?"
-# A share, a time, a ratio. What is written as code, or is part of a link, is left out before.
+# A share, a time, a ratio, a size, a cost. What is written as code, or is part of a link, is left out before.
 FIGURE = re.compile(
-    rf"({NUMBER})(?:\s?%|\s(?:ms|s|seconds?|minutes?|min|hours?|points?|times (?:as|more|fewer|faster|smaller|the))\b)"
+    rf"({NUMBER})(?:\s?%|\s(?:ms|s|seconds?|minutes?|min|hours?|points?|times (?:as|more|fewer|faster|smaller|the)"
+    r"|[kMG]i?B|[MGT]?FLOPs|nats)\b)"
 )
 CELL = re.compile(rf"^[*~+\s-]*({NUMBER})")
 NO_FIGURES = re.compile(r"`[^`]*`|\]\([^)]*\)|\\\(.*?\\\)|https?://\S+")

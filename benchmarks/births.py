@@ -22,7 +22,7 @@ from netmorph import zoo
 from netmorph.data import Dataset, Split, load
 from netmorph.graph import Graph, trace
 from netmorph.policy import Mutation, mutate
-from netmorph.search.jobs import JUDGES
+from netmorph.search.births import JUDGES
 from netmorph.train.evaluation import evaluate
 from netmorph.train.inputs import examples
 

@@ -21,8 +21,10 @@ from netmorph.run.config import EvolveConfig
 from netmorph.run.records import Records
 from netmorph.run.rows import EditRecord
 from netmorph.search.arms import ARMS, NewArm
-from netmorph.search.evolution import Progress, evolve
-from netmorph.search.jobs import Birth, Born, Done, Job, Trained
+from netmorph.search.births import Birth, Born
+from netmorph.search.evolution import evolve
+from netmorph.search.jobs import Done, Job, Trained
+from netmorph.search.progress import Progress
 from netmorph.train.history import Epoch, History
 from netmorph.workers.executor import Executor, Outcome
 

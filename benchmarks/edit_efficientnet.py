@@ -49,7 +49,7 @@ from netmorph.widenings import Widening
 from netmorph.workers import keep_freed_memory
 
 WIDER, GROWN = 1.125, 1.5  # times the channels
-EPOCHS, RATE, BATCHES = 4, 3e-4, 5  # BATCHES: of judging images, in float64
+EPOCHS, RATE, BATCHES = 8, 3e-5, 5  # BATCHES: of judging images, in float64
 EXACT_COLUMNS = ("edit", "parameters", "largest change / largest answer", "same answer", "seconds")
 TUNED_COLUMNS = ("way", "FLOPs", "parameters", "same answer", "of the five best")
 

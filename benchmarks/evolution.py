@@ -30,17 +30,19 @@ from benchmarks.engine import machine_line
 from netmorph.data import Dataset, Split
 from netmorph.run.budget import Budget
 from netmorph.run.config import DataConfig, EvolveConfig
+from netmorph.run.database import FILE_NAME
 from netmorph.run.final_test import FinalTest
 from netmorph.run.names import ArmName, Inheritance, Selecting, State
 from netmorph.run.ranking import front, ranked
-from netmorph.run.records import FILE_NAME, Records
+from netmorph.run.records import Records
 from netmorph.run.rows import NetworkRecord
 from netmorph.run.store import NetworkStore
 from netmorph.search.arms import NewArm
 from netmorph.search.baselines import Alone, LocalSearch, RandomSearch, designed
 from netmorph.search.descent import Evolution
-from netmorph.search.evolution import Progress, evolve
+from netmorph.search.evolution import evolve
 from netmorph.search.jobs import Worker
+from netmorph.search.progress import Progress
 from netmorph.search.weights import WEIGHTS
 from netmorph.train.recipe import Recipe
 from netmorph.workers.executor import Processes

@@ -36,7 +36,7 @@ from netmorph.run.config import DataConfig, EvolveConfig
 from netmorph.run.names import Inheritance, State
 from netmorph.run.records import Records
 from netmorph.run.rows import NetworkRecord
-from netmorph.search.jobs import Birth
+from netmorph.search.births import Birth
 from netmorph.train.recipe import Recipe
 
 WORKER, DRIVER, DISK = DISTURBANCES = ("kill -9 of a worker", "kill -9 of the driver", "full disk")

@@ -40,7 +40,8 @@ from netmorph.run.records import Records
 from netmorph.run.rows import NetworkRecord
 from netmorph.run.store import NetworkStore
 from netmorph.search import Evolution, NewArm, evolve
-from netmorph.search.jobs import Birth, Done, Job, Worker
+from netmorph.search.births import Birth
+from netmorph.search.jobs import Done, Job, Worker
 from netmorph.search.learning import GUIDES, stepped
 from netmorph.search.networks import START
 from netmorph.search.weights import Inherited

@@ -69,11 +69,12 @@ AXES = (
 )
 WIDTHS = ("tests/test_widenings.py", "tests/edit/test_width.py", "tests/edit/test_joint_width.py")
 OPS = ("cuts", "norms", "products", "reductions", "shapes", "space", "sums")
+COUPLED = (*AXES, "tests/contract/test_rules_contract.py", "tests/contract/test_hard_blocks.py")
 SOLVED = tuple(f"tests/solve/test_{name}.py" for name in ("moments", "ridge", "recursive", "solved_heads"))
 TRIED: Mapping[str, Tried] = {
     "graph/axis.py": Tried(12, (*AXES, "tests/contract/test_rules_contract.py")),
     "graph/unify.py": Tried(16, (*AXES, "tests/graph/test_pads.py", "tests/contract/test_rules_contract.py")),
-    "graph/rules.py": Tried(12, (*AXES, "tests/contract/test_rules_contract.py", "tests/contract/test_hard_blocks.py")),
+    **{f"graph/{name}.py": Tried(number, COUPLED) for name, number in {"rules": 6, "couple": 4, "uses": 2}.items()},
     **{f"graph/ops/{name}.py": Tried(3, ("tests/contract/test_rules_contract.py",)) for name in OPS},
     "widenings.py": Tried(12, (*WIDTHS, "tests/contract/test_edits_contract.py")),
     "edit/tensors.py": Tried(8, (*WIDTHS, "tests/edit/test_pad.py", "tests/contract/test_edits_contract.py")),

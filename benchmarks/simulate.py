@@ -27,12 +27,14 @@ from time import perf_counter
 from benchmarks import driver, store
 from netmorph.measure.cost import Cost
 from netmorph.run.config import EvolveConfig
+from netmorph.run.database import FILE_NAME
 from netmorph.run.ranking import trained
-from netmorph.run.records import FILE_NAME, Records
+from netmorph.run.records import Records
 from netmorph.search.arms import ARMS, NewArm
-from netmorph.search.evolution import Progress
-from netmorph.search.jobs import Birth, Born, Done, Job
+from netmorph.search.births import Birth, Born
+from netmorph.search.jobs import Done, Job
 from netmorph.search.networks import Networks
+from netmorph.search.progress import Progress
 from netmorph.workers.executor import Outcome
 
 COSTS = Path(__file__).with_name("simulate_costs.csv")

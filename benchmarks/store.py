@@ -19,8 +19,9 @@ from statistics import median
 from time import perf_counter
 
 from netmorph.live.snapshot import snapshot
+from netmorph.run.database import FILE_NAME
 from netmorph.run.names import ArmName, State
-from netmorph.run.records import FILE_NAME, Records
+from netmorph.run.records import Records
 from netmorph.run.rows import EditRecord, EpochRecord, NetworkRecord
 
 NETWORKS = (1_000, 10_000, 100_000)

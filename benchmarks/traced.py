@@ -3,8 +3,8 @@
     python -m benchmarks.traced [DOCUMENT ...] [--sections]
 
 Reads README.md and docs/*.md, or those named, and the history. What a trace looks like is in `benchmarks/_traces.py`,
-what counts as a change of code in `benchmarks/_code_age.py`. Ends with status 1 where a figure has no trace, is not
-where it is said to be quoted from, or is older than its code.
+what counts as a change of code in `benchmarks/_code_age.py` and `_definitions.py`. Ends with status 1 where a figure
+has no trace, is not where it is said to be quoted from, or is older than its code.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from benchmarks._code_age import History, HistoryError
 from benchmarks._traces import Section, Trace, TraceError, sections, untraced
 
 ROOT = Path(__file__).resolve().parents[1]
-SHOWN = 4  # files, of a trace that is older than its code
+SHOWN = 4  # files of a trace that is older than its code, and definitions of each
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -70,16 +70,19 @@ def older(asked: list[Section], history: History) -> Iterator[str]:
 
 
 def _age(trace: Trace, history: History) -> str | None:
-    measured, *_ = trace.more["at"].split()
-    accepted = trace.more.get("accepted", measured).split()[0]
-    for commit in (measured, accepted):
+    since = [trace.more[name].split()[0] for name in ("at", "accepted") if name in trace.more]
+    for commit in since:
         if not history.holds(commit):
             raise HistoryError(f"commit {commit} is not part of this history")
-    if not (changed := history.changed(accepted, trace.more["code"].split())):
+    if not (changed := history.changed(since, trace.more["code"].split())):
         return None
-    files = ", ".join(f"{path} ({history.last(path)})" for path in changed[:SHOWN])
-    rest = f" and {len(changed) - SHOWN} more" if len(changed) > SHOWN else ""
-    return f"measured at {trace.more['at']}, older than {files}{rest}"
+    told = [f"{path} ({history.last(path)}: {_shortly(names)})" for path, names in changed.items()]
+    return f"measured at {trace.more['at']}, older than {_shortly(told)}"
+
+
+def _shortly(parts: list[str]) -> str:
+    told = [part or "what is loose" for part in parts[:SHOWN]]
+    return ", ".join(told) + (f" and {len(parts) - SHOWN} more" if len(parts) > SHOWN else "")
 
 
 def listed(asked: list[Section]) -> Iterator[str]:

@@ -7,7 +7,8 @@ import pytest
 
 from benchmarks import faults
 from benchmarks._faulty import DOOMS, NAN, doom, victim
-from netmorph.search.jobs import Birth, Joint, Training
+from netmorph.search.births import Birth
+from netmorph.search.jobs import Joint, Training
 
 
 def test_what_is_drawn_has_its_shares_and_follows_from_seeds() -> None:

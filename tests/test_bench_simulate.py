@@ -8,7 +8,8 @@ import pytest
 from benchmarks import simulate, store
 from benchmarks.simulate import DISPATCH, Recorded, Simulated, Workers, recorded, steady_state
 from netmorph.run.records import Records
-from netmorph.search.jobs import Birth, Training
+from netmorph.search.births import Birth
+from netmorph.search.jobs import Training
 from tests.report.synthetic import write_run
 
 

@@ -5,7 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks._code_age import History, HistoryError, does
+from benchmarks._code_age import History, HistoryError
+from benchmarks._definitions import LOOSE
+from benchmarks._definitions import read as definitions
 from benchmarks._traces import TraceError, sections, untraced
 from benchmarks.traced import ROOT, older, read, without_trace
 
@@ -79,37 +81,86 @@ CODE = 'def f(x):\n    """Says."""\n    if not x:\n        raise ValueError("non
 
 def test_code_is_what_it_does() -> None:
     told = CODE.replace("Says", "Tells").replace('"none"', 'f"no {x}"').replace("x + 1", "x + 1  # one more")
-    assert does(CODE) == does(told) == does(told.replace("    ", "  "))
-    assert does("from a import b\n\ndef f(x: int) -> int: ...") == does("def f(x): ...")
+    same = (
+        told,
+        told.replace("    ", "  "),
+        told.replace("def f(x)", "def _f(x: int) -> int"),
+        f"if TYPE_CHECKING:\n    A\n{CODE}",
+    )
+    assert all(definitions(code) == definitions(CODE) for code in same)
     different = (CODE.replace("1", "2"), CODE.replace("ValueError", "TypeError"), CODE.replace("not x", "x"))
-    assert len({does(code) for code in (CODE, *different)}) == 4
+    assert len({definitions(code).does["f"] for code in (CODE, *different)}) == 4
+
+
+def test_the_names_of_a_program() -> None:
+    found = definitions(
+        "import torch\nfrom a import b\nA: int = 1\n_B = b\nprint(A)\n"
+        "class C:\n    x = 1\n    def f(self): ...\nclass D(C):\n    def f(self): ...\n"
+        "@rule(A)\ndef g(): ...\n@functools.cache\ndef h(): ..."
+    )
+    assert set(found.does) == {"A", "B", LOOSE, "C", "C.f", "D", "D.f", "g", "h"}
+    assert found.imports == {"b": ("a", "b")}
+    assert set(found.acts) == {"g", LOOSE}
+    more = "class C:\n    x = 1\n    def f(self): ...\n    def g(self): ..."
+    assert definitions(more).does["C"] == found.does["C"], "whoever calls a new method has changed"
+    assert definitions(more.replace("def g", "def __len__")).does["C"] != found.does["C"]
+    assert definitions("class D(C):\n    def g(self): ...").does["D"] != found.does["D"], "it may stand in for another"
 
 
 @pytest.fixture
 def repository(tmp_path: Path) -> Path:
-    """A history of two commits: between them one file changed its comment, one moved, one its work."""
+    """Two commits: between them a comment changed, a constant, and files and definitions moved."""
     files = {"src/fast.py": CODE, "src/slow.py": CODE + "A = 1\n", "src/old/there.py": "B = 1\n", "costs.csv": "1\n"}
-    _git(tmp_path, "init")
     (tmp_path / "src/old").mkdir(parents=True)
-    for content in (files, {"src/fast.py": f"# faster\n{CODE}", "src/slow.py": CODE + "A = 2\n"}):
-        for name, text in content.items():
-            (tmp_path / name).write_text(text)
-        _git(tmp_path, "add", "-A")
-        _git(tmp_path, "commit", "-m", "more")
+    _git(tmp_path, "init")
+    _commit(tmp_path, files)
     _git(tmp_path, "mv", "src/old", "src/new")
-    _git(tmp_path, "commit", "--amend", "-m", "more")
+    _commit(tmp_path, {"src/fast.py": f"# faster\n{CODE}", "src/slow.py": CODE + "A = 2\n"})
     return tmp_path
 
 
 def test_the_age_of_code(repository: Path) -> None:
     history = History(repository)
-    assert history.changed("HEAD~1", ["src/fast.py", "costs.csv", "src/new/there.py", "src/new"]) == []
-    assert history.changed("HEAD~1", ["src"]) == ["src/slow.py"]
-    assert history.changed("HEAD", ["src"]) == []
+    assert history.changed(["HEAD~1"], ["src/fast.py", "costs.csv", "src/new/there.py", "src/new"]) == {}
+    assert history.changed(["HEAD~1"], ["src"]) == {"src/slow.py": ["A"]}
+    assert history.changed(["HEAD"], ["src"]) == history.changed(["HEAD~1", "HEAD"], ["src"]) == {}
     with pytest.raises(HistoryError, match=r"there is no src/old"):
-        history.changed("HEAD~1", ["src/old"])
+        history.changed(["HEAD~1"], ["src/old"])
     with pytest.raises(HistoryError, match=r"is the whole history there"):
-        history.changed("0123abc", ["src"])
+        history.changed(["0123abc"], ["src"])
+
+
+MOVED = {"src/slow.py": "from src.apart import f\nA = 2\ng = f\n", "src/apart.py": CODE.replace("f(x)", "_f(x)")}
+
+
+@pytest.mark.parametrize(
+    ("now", "changed"),
+    [
+        (MOVED, {}),
+        (MOVED | {"src/apart.py": CODE + "C = 3\n"}, {}),
+        (MOVED | {"src/apart.py": CODE.replace("+ 1", "+ 2")}, {"src/slow.py": ["f"], "src/apart.py": ["f"]}),
+        ({"src/slow.py": "from src.fast import g as f\nA = 2\n"}, {"src/slow.py": ["f"]}),
+        (
+            {"src/slow.py": "A = 2\n", "src/fast.py": CODE.replace("+ 1", "+ 2")},
+            {"src/slow.py": ["f"], "src/fast.py": ["f"]},
+        ),
+        ({"src/slow.py": CODE + "A = 2\nprint(A)\n"}, {"src/slow.py": [LOOSE]}),
+        ({"src/more.py": "C = 1\n"}, {}),
+        ({"src/more.py": "@rule\ndef g(): ...\n"}, {"src/more.py": ["g"]}),
+    ],
+)
+def test_what_moved_has_not_changed(repository: Path, now: dict[str, str], changed: dict[str, list[str]]) -> None:
+    _commit(repository, now)
+    assert History(repository).changed(["HEAD~1"], ["src"]) == changed
+
+
+def test_what_moved_is_followed_behind_an_accepted_commit(repository: Path) -> None:
+    _commit(repository, MOVED)
+    _commit(repository, {"src/apart.py": CODE.replace("+ 1", "+ 2")})
+    changed = {"src/slow.py": ["f"]}
+    assert History(repository).changed(["HEAD~2", "HEAD~1"], ["src/slow.py"]) == changed
+    assert History(repository).changed(["HEAD~2", "HEAD"], ["src/slow.py"]) == {}
+    assert History(repository).changed(["HEAD~2"], ["src/slow.py"]) == changed
 
 
 def test_a_figure_that_is_older_than_its_code_is_told(repository: Path) -> None:
@@ -119,6 +170,7 @@ def test_a_figure_that_is_older_than_its_code_is_told(repository: Path) -> None:
     found = sections("page.md", PAGE.format(commit=commit).replace("fast.py", "slow.py"))
     [line] = older(found, History(repository))
     assert line.startswith(f"page.md:13: Fast: measured at {commit} 2026-11-30, older than src/slow.py (")
+    assert line.endswith(": A)")
     read_since = PAGE.format(commit=commit).replace("src/fast.py", "src/slow.py\n     accepted: HEAD nothing uses A")
     assert list(older(sections("page.md", read_since), History(repository))) == []
     [line] = older(sections("page.md", PAGE.format(commit="0123abc")), History(repository))
@@ -130,6 +182,13 @@ def test_each_figure_of_the_documents_has_a_trace_whose_code_is_there() -> None:
     assert list(without_trace(found, found)) == []
     measured = [trace for section in found for trace in section.traces if trace.kind == "measured"]
     assert [part for trace in measured for part in trace.more["code"].split() if not (ROOT / part).exists()] == []
+
+
+def _commit(folder: Path, files: dict[str, str]) -> None:
+    for name, text in files.items():
+        (folder / name).write_text(text)
+    _git(folder, "add", "-A")
+    _git(folder, "commit", "-m", "more")
 
 
 def _git(folder: Path, *arguments: str) -> str:

@@ -369,7 +369,7 @@ def test_a_folder_is_streamed(netmorph: Program, folder: Path) -> None:
     assert "there is no folder no/where" in refused.err
 
 
-def test_a_users_own_module_in_the_current_folder(folder: Path) -> None:
+def test_a_users_own_module_in_the_current_folder(netmorph: Program, folder: Path) -> None:
     (folder / "mynet.py").write_text(MODELS)
     model = ["--model", "mynet:build", "--option", "hidden=4"]
     arguments = [argument for argument in EVOLVE if argument not in ("--width", "0.125")]
@@ -382,10 +382,9 @@ def test_a_users_own_module_in_the_current_folder(folder: Path) -> None:
     # A folder may come from anyone: what it names is not imported.
     (folder / "mynet.py").write_text("open('it ran', 'w')")
     for given in ([], ["--model", "mlp"]):
-        with started("evolve", "--resume", "own", *given) as process:
-            _, errors = process.communicate()
-        assert process.returncode == 1
-        assert "mynet:build" in errors
+        done = netmorph("evolve", "--resume", "own", *given)
+        assert done.code == 1
+        assert "mynet:build" in done.err
     assert not (folder / "it ran").exists()
 
 

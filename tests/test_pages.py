@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from netmorph import draw, trace
+from netmorph import demo, draw, trace
 from netmorph.report import page
 from netmorph.report.changes import Step
 from netmorph.report.shrinking import Measured
@@ -80,3 +80,13 @@ def test_the_report_of_a_shrinking(tmp_path: Path) -> None:
     costs = Measured(3000, 500_000, 1e-3, 0.75)
     told = shrinking_page("a title " * 20, rounds, "a reason " * 20, costs, costs, ACCURACY)
     check(told.write(tmp_path / "report.html"), tmp_path)
+
+
+def test_the_page_that_the_tour_ends_with(tmp_path: Path) -> None:
+    names = ("grown", "equal", "full", "small")
+    courses = [demo.Course(name, (1e9, 2e9), (2.5, 2.0), (1, 2)) for name in names]
+    told = {
+        "growth": [demo.growth(*courses, "netmorph train " + "--grow " * 30)],
+        "evolution": [demo.evolution(write_run(tmp_path / "run"), "netmorph evolve")],
+    }
+    check(demo.write_page(tmp_path, told, "netmorph demo", 10), tmp_path)

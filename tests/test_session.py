@@ -25,10 +25,11 @@ from netmorph.files import SaveError
 from netmorph.report.summary import status
 from netmorph.run.budget import Budget
 from netmorph.run.config import DataConfig, EvolveConfig, TrainConfig
+from netmorph.run.database import RecordsError
 from netmorph.run.folders import FolderError
 from netmorph.run.lock import RunInUse, RunLock
 from netmorph.run.opening import survivors
-from netmorph.run.records import Records, RecordsError
+from netmorph.run.records import Records
 from netmorph.run.result import Result
 from netmorph.train import evaluate, train
 from tests.train.tiny import CONFIG as EVOLVE

@@ -8,7 +8,7 @@ import pytest
 from rich.console import Console
 
 from netmorph import watch
-from netmorph.search.evolution import Progress
+from netmorph.search.progress import Progress
 from netmorph.tasks import Criterion
 from netmorph.tasks.criterion import ACCURACY, BY_LOSS
 from netmorph.train.history import Epoch

@@ -33,10 +33,10 @@ from netmorph.run.opening import best_id, run_and_id
 from netmorph.run.records import Records
 from netmorph.run.store import whole_file
 from netmorph.search import tuning
-from netmorph.search.evolution import Progress
 from netmorph.search.evolution import evolve as run_evolution
 from netmorph.search.executors import On, Place, processes
 from netmorph.search.forecast import Forecast, forecast, seconds_per_epoch
+from netmorph.search.progress import Progress
 from netmorph.tasks import Criterion
 from netmorph.train.checks import check_training, usable_device
 from netmorph.train.editing import check_moments

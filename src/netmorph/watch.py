@@ -14,7 +14,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, ProgressColumn, TaskID,
 from rich.progress import Progress as Bar
 
 from netmorph.report.numbers import duration
-from netmorph.search.evolution import Progress
+from netmorph.search.progress import Progress
 from netmorph.tasks import LOSS, Criterion, Numbers
 from netmorph.train.history import Epoch
 

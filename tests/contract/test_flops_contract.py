@@ -18,7 +18,7 @@ from torch.utils._pytree import tree_leaves
 from netmorph import apply, measure, rule, trace
 from netmorph.edit import narrow_all
 from netmorph.graph import RULES, Contraction, Coupling, Graph, Value
-from netmorph.graph.record import Call
+from netmorph.graph.recording import Call
 from netmorph.measure.cost import training_flops
 from netmorph.measure.prediction import predict_flops
 

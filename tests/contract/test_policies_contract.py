@@ -25,7 +25,8 @@ from netmorph.policy import Mutation, exact, mutate
 from netmorph.policy.learning_rate import POLICIES as LEARNING_RATES
 from netmorph.policy.proposals import Deepen, Proposal, Widen
 from netmorph.run.config import DataConfig, EvolveConfig
-from netmorph.search.jobs import Birth, Born, Training, Worker
+from netmorph.search.births import Birth, Born
+from netmorph.search.jobs import Training, Worker
 from netmorph.testing import check_attributes, check_proposal
 from netmorph.train.pace import Pace
 from netmorph.train.recipe import Recipe

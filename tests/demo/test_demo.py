@@ -110,7 +110,7 @@ def test_the_program_tells_the_chapter_on_surgery(netmorph: Program, tmp_path: P
 def test_a_chapter_that_is_not_there_is_told_with_those_that_are(netmorph: Program) -> None:
     done = netmorph("demo", "surgry")
 
-    assert done.code == 1
+    assert done.code == 2
     assert "no chapter 'surgry' (did you mean 'surgery'?)" in done.err
 
 

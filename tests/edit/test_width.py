@@ -7,8 +7,8 @@ from torch import nn
 
 from netmorph import EditError, WidthError, apply, narrow, trace, widen
 from netmorph.graph import Allow
-from netmorph.graph.group import UnknownGroup
 from netmorph.graph.journal import Description
+from netmorph.graph.tracing import UnknownGroup
 from netmorph.widenings import ChannelMap, copied_pairs, net2net, r2r, random_pad, rms_pad, unequal_split, zero
 
 

@@ -21,7 +21,7 @@ from torch.utils._pytree import tree_leaves, tree_map
 
 from netmorph.export.merge import Step, complete
 from netmorph.export.spelling import spelled
-from netmorph.graph.record import Call
+from netmorph.graph.recording import Call
 from netmorph.graph.rules import RULES
 
 Op = torch._ops.OpOverload

@@ -12,7 +12,7 @@ import pytest
 from benchmarks import store
 from netmorph.live import ServerError, serving
 from netmorph.live.server import SCRIPTS
-from netmorph.run.records import RecordsError
+from netmorph.run.database import RecordsError
 
 Ask = Callable[..., tuple[HTTPResponse, bytes]]
 

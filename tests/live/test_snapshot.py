@@ -11,7 +11,8 @@ import pytest
 from benchmarks import store
 from netmorph.live.snapshot import network, snapshot
 from netmorph.report.logs import as_jsonl
-from netmorph.run.records import Records, RecordsError
+from netmorph.run.database import RecordsError
+from netmorph.run.records import Records
 from netmorph.tasks import Criterion
 from netmorph.train.history import Epoch
 from tests.report.synthetic import VALUES, write_run

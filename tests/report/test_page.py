@@ -26,7 +26,8 @@ from synthetic import (
 from netmorph.errors import NetmorphError
 from netmorph.measure.classification import classification_report
 from netmorph.report import write, write_figures
-from netmorph.run.records import Records, RecordsError
+from netmorph.run.database import RecordsError
+from netmorph.run.records import Records
 from netmorph.run.rows import EditRecord, NetworkRecord
 
 OF_SEARCHES = ["tradeoff", "lineage", "curves", "spending", "edits", "ensemble"]

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from netmorph.errors import NetmorphError
-from netmorph.report.plain_page import Picture, Table, save_pictures, write_plain
+from netmorph.report.plain_page import Page, Picture, Table
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -22,7 +22,7 @@ PICTURES = [Picture("first", "A line", "It rises.", line, 200), Picture("second"
 def test_page_shows_all_that_it_is_given(tmp_path: Path) -> None:
     table = Table("Numbers", ("network", "rank"), [("a < b", "12"), ("c", "7")], "Two of them.")
 
-    text = write_plain(tmp_path / "page.html", "A study", ["It is so.", "And so."], [table], PICTURES).read_text()
+    text = Page("A study", ["It is so.", "And so."], [table], PICTURES).write(tmp_path / "page.html").read_text()
 
     assert "<h1>A study</h1>" in text
     assert text.count('class="lead"') == 1
@@ -36,7 +36,7 @@ def test_page_shows_all_that_it_is_given(tmp_path: Path) -> None:
 
 
 def test_pictures_become_files(tmp_path: Path) -> None:
-    files = save_pictures(PICTURES, tmp_path / "figures")
+    files = Page("A study", [], pictures=PICTURES).save_pictures(tmp_path / "figures")
 
     assert [file.name for file in files] == ["first.png", "second.png"]
     assert all(file.read_bytes().startswith(b"\x89PNG") for file in files)
@@ -44,5 +44,5 @@ def test_pictures_become_files(tmp_path: Path) -> None:
 
 def test_unknown_suffix_is_refused(tmp_path: Path) -> None:
     with pytest.raises(NetmorphError, match="got 'txt'"):
-        save_pictures(PICTURES, tmp_path, "txt")
+        Page("A study", [], pictures=PICTURES).save_pictures(tmp_path, "txt")
     assert not list(tmp_path.iterdir())

@@ -9,9 +9,10 @@ from netmorph.data import Dataset, load, tensors
 from netmorph.edit import Base
 from netmorph.measure import calibration_report
 from netmorph.run.final_test import WRITTEN, FinalTest
+from netmorph.run.findings import result_of
 from netmorph.run.names import Stage
 from netmorph.run.records import Records
-from netmorph.run.result import EnsembleResult, Exhibits, NetworkResult, Result, result_of
+from netmorph.run.result import EnsembleResult, Exhibits, NetworkResult, Result
 from netmorph.run.rows import NetworkRecord
 from netmorph.run.store import NetworkStore
 from netmorph.tasks import Task

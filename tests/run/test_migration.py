@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from netmorph.run.records import FILE_NAME, Records
+from netmorph.run.database import FILE_NAME
+from netmorph.run.records import Records
 
 FIRST = """
 PRAGMA application_id = 0x6E6D7068;

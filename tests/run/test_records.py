@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from netmorph.files import SaveError
-from netmorph.run.records import Records, RecordsError
+from netmorph.run.database import RecordsError
+from netmorph.run.records import Records
 from netmorph.run.rows import EditRecord, EpochRecord, NetworkRecord
 
 EDIT = EditRecord("widen r2r", "features.0", 8, 12, 0.3, 2e-7, 0.0)

@@ -16,9 +16,10 @@ from netmorph.run.ranking import ranked, spent
 from netmorph.run.records import Records
 from netmorph.run.rows import NetworkRecord
 from netmorph.search.arms import ARMS
+from netmorph.search.births import Birth
 from netmorph.search.descent import Evolution
 from netmorph.search.evolution import evolve
-from netmorph.search.jobs import Birth, Job, Training, handler
+from netmorph.search.jobs import Job, Training, handler
 from netmorph.search.planning import EvolutionError, Planner, Round
 from netmorph.search.weights import Fresh
 from netmorph.workers.executor import Inline

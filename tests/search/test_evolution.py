@@ -19,9 +19,11 @@ from netmorph.run.records import Records
 from netmorph.run.result import Result
 from netmorph.run.rows import NetworkRecord
 from netmorph.run.store import NetworkStore
-from netmorph.search.evolution import EvolutionError, Progress, evolve
+from netmorph.search.births import Birth
+from netmorph.search.evolution import EvolutionError, evolve
 from netmorph.search.executors import far_handler, read_by
-from netmorph.search.jobs import Birth, Job, Training, handler
+from netmorph.search.jobs import Job, Training, handler
+from netmorph.search.progress import Progress
 from netmorph.train.evaluation import predict
 from netmorph.train.loop import train
 from netmorph.train.nonfinite import NotFinite
@@ -509,7 +511,7 @@ def test_a_round_that_would_take_too_long_is_made_smaller(tmp_path: Path, monkey
     def too_long(self: object, planned: list[NetworkRecord]) -> bool:
         return sum(network.arm == "evolve" for network in planned) > 1
 
-    monkeypatch.setattr("netmorph.search.evolution._Run._too_long", too_long)
+    monkeypatch.setattr("netmorph.search.allowance.Allowance.too_long", too_long)
     result = run(tmp_path)
     assert {network.state for network in networks(tmp_path)} == {"trained"}
     assert sum(network.arm == "evolve" and network.round == 1 for network in networks(tmp_path)) == 1

@@ -9,8 +9,9 @@ from netmorph.errors import NetmorphError
 from netmorph.run.config import EvolveConfig
 from netmorph.run.lock import RunInUse, RunLock
 from netmorph.run.records import Records
+from netmorph.search.births import Birth
 from netmorph.search.executors import Place, inline, on_ray, parse, processes
-from netmorph.search.jobs import Birth, Training
+from netmorph.search.jobs import Training
 from netmorph.workers.executor import Inline, Processes
 from tests.train.tiny import CONFIG
 

@@ -19,10 +19,11 @@ from netmorph.run.rows import NetworkRecord
 from netmorph.run.store import NetworkStore, pool_with
 from netmorph.search import jobs
 from netmorph.search.baselines import Alone
+from netmorph.search.births import Birth
 from netmorph.search.descent import Evolution
 from netmorph.search.evolution import evolve
 from netmorph.search.executors import far_handler, read_by
-from netmorph.search.jobs import Birth, Job, Joint, Worker, handler
+from netmorph.search.jobs import Job, Joint, Worker, handler
 from netmorph.sharing import Pool, by_rank, shared
 from netmorph.sharing.files import load_pool, save_kept
 from netmorph.train.evaluation import evaluate

@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from netmorph.run.budget import Budget
+from netmorph.run.database import FILE_NAME
 from netmorph.run.names import State
-from netmorph.run.records import FILE_NAME, Records
+from netmorph.run.records import Records
 from netmorph.search import tuning
 from netmorph.search.evolution import evolve
 from netmorph.search.jobs import Training, handler

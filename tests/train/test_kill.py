@@ -46,7 +46,7 @@ def killed(folder: Path, seed: int, kills: int, *cases: str) -> dict[str, Any]:
 @pytest.fixture(scope="module")
 def found(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """What became of one case after the other, in one process, which starts once."""
-    return killed(tmp_path_factory.mktemp("killed"), 0, 4, *BRIEF)
+    return killed(tmp_path_factory.mktemp("killed"), 0, 2, *BRIEF)
 
 
 @pytest.mark.parametrize("name", BRIEF)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from time import perf_counter
 
@@ -16,7 +17,11 @@ from rich.text import Text
 from netmorph.demo.script import Chapter, read
 from netmorph.errors import NetmorphError, require_all, suggest
 from netmorph.files import check_free, write_text
+from netmorph.report import findings
+from netmorph.report.findings import Finding
+from netmorph.report.numbers import duration
 from netmorph.report.templates import PAGE
+from netmorph.run.machine import machine, versions
 
 # In the order in which they are told: each uses words of those before.
 CHAPTERS = ("surgery", "growth", "rank", "chains", "evolution")
@@ -24,8 +29,8 @@ DIGITS = {"sklearn": "data"}
 # Optional dependencies of each chapter, with the extra of netmorph that installs them.
 NEEDS: Mapping[str, Mapping[str, str]] = {
     "surgery": DIGITS,
-    "growth": {"matplotlib": "report"},
-    "rank": DIGITS,
+    "growth": PAGE,
+    "rank": DIGITS | PAGE,
     "chains": DIGITS,
     "evolution": DIGITS | PAGE | {"moocore": "evolve"},
 }
@@ -53,12 +58,15 @@ def check_extras(names: Iterable[str]) -> None:
         require_all(NEEDS[name])
 
 
-def tell(told: Chapter, folder: Path, console: Console) -> None:
+def tell(told: Chapter, folder: Path, console: Console) -> tuple[Finding, ...]:
     """Run a chapter step by step, with its text and its code before each.
 
     Args:
         folder: where it runs, and so what its files are in; it is made. The script is put there, too: it can be run
             again, and changed.
+
+    Returns:
+        What it comes to: each `Finding` that the script has a name for.
 
     Raises:
         NetmorphError: what a step of it raises; the folder has files that would be in its way.
@@ -86,3 +94,33 @@ def tell(told: Chapter, folder: Path, console: Console) -> None:
         highlight=False,
         soft_wrap=True,
     )
+    return tuple(value for value in names.values() if isinstance(value, Finding))
+
+
+def write_page(folder: Path, told: Mapping[str, Sequence[Finding]], command: str, seconds: float) -> Path:
+    """Write what chapters come to as one page, `page.html`.
+
+    Args:
+        folder: in which each chapter has a folder of its name.
+        told: the findings by chapter.
+        command: as it was typed.
+        seconds: that all of it took.
+
+    Returns:
+        Where the page is.
+
+    Raises:
+        SaveError: it cannot be written.
+    """
+    shown = [
+        replace(finding, places=[f"{name}/{place}" for place in finding.places])
+        for name, found in told.items()
+        for finding in found
+    ]
+    processor, version = machine()["processor"], versions()
+    made = (
+        f"Made by {command} in {duration(seconds)} on {processor}, with netmorph {version['netmorph']} and PyTorch "
+        f"{version['torch']}, on data that comes along. Every sentence follows from what was measured here, and would "
+        "say so if a thing had not paid."
+    )
+    return findings.write(folder / "page.html", "What changing structure was worth here", [made], shown)

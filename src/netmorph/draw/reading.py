@@ -15,7 +15,7 @@ from netmorph.draw.boxes import OUTSIDE, RESIDUAL, SUM, Box, Edge, Shape
 from netmorph.draw.words import ARITHMETIC, MAKING, PASSING, detail, operator
 from netmorph.graph import Graph, Role
 from netmorph.graph.axis import Atom, atoms
-from netmorph.graph.record import Call
+from netmorph.graph.recording import Call
 from netmorph.graph.value import Value
 from netmorph.measure.prediction import flops_of
 

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from netmorph.draw.boxes import CONCATENATION, PRODUCT, SUM
-from netmorph.graph.record import Call
+from netmorph.graph.recording import Call
 
 aten = torch.ops.aten
 

@@ -27,12 +27,12 @@ from netmorph.edit.wrapped import all_or_none, renew
 from netmorph.errors import EditError, NetmorphError
 from netmorph.graph import Graph, trace
 from netmorph.graph.decided import decided, decides_by_rounding
-from netmorph.graph.group import traced
 from netmorph.graph.journal import Description
 from netmorph.graph.kept import outdated
 from netmorph.graph.predict import disagreement
 from netmorph.graph.running import check_default_device, collector_paused, drawing_from, one_at_a_time, run
 from netmorph.graph.slots import Kept
+from netmorph.graph.tracing import traced
 
 
 def apply(

@@ -16,7 +16,7 @@ from netmorph.edit.numbered import numbered
 from netmorph.edit.snapshot import tensors_of
 from netmorph.errors import EditError
 from netmorph.graph import Graph, Value
-from netmorph.graph.record import Call
+from netmorph.graph.recording import Call
 from netmorph.graph.rules import REARRANGING
 
 aten = torch.ops.aten

@@ -19,7 +19,7 @@ from torch.utils._pytree import tree_leaves
 from netmorph.edit.width_edit import Reading, WidthEdit
 from netmorph.errors import EditError
 from netmorph.graph import Graph, Role
-from netmorph.graph.record import Call
+from netmorph.graph.recording import Call
 from netmorph.graph.running import no_fused_attention, untouched
 from netmorph.graph.value import Value
 from netmorph.observe.samples import BatchLoss, Samples, Seen, run_batch

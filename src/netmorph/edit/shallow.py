@@ -23,7 +23,7 @@ from netmorph.errors import EditError
 from netmorph.graph import Contraction, Graph, Value
 from netmorph.graph.axis import Atom, Axis, along, atoms, resolve
 from netmorph.graph.journal import Description
-from netmorph.graph.record import Call
+from netmorph.graph.recording import Call
 from netmorph.observe.features import Batch, by_channel, passes
 
 aten = torch.ops.aten

@@ -19,7 +19,7 @@ from torch.autograd import Function
 from torch.utils._pytree import tree_leaves, tree_map
 
 from netmorph.export.errors import ExportError
-from netmorph.graph.record import Call, Recording
+from netmorph.graph.recording import Call, Recording
 from netmorph.graph.value import Value
 
 WRITABLE = (Tensor, int, float, complex, str, torch.dtype, torch.device, type(None))

@@ -19,7 +19,8 @@ from netmorph.export.errors import ExportError
 from netmorph.export.watching import watched
 from netmorph.graph import Graph, TraceError
 from netmorph.graph.provenance import plain
-from netmorph.graph.record import Call, Recording, tensors_in
+from netmorph.graph.record import tensors_in
+from netmorph.graph.recording import Call, Recording
 from netmorph.graph.running import Inputs
 from netmorph.graph.value import Value
 

@@ -27,9 +27,11 @@ from torch.utils.hooks import RemovableHandle
 
 from netmorph.export.autograd import WRITABLE, Applied, Event, Hooked, differentiable, noted
 from netmorph.graph.axis import Atom
+from netmorph.graph.couple import couple
 from netmorph.graph.lines import is_of_the_user, not_of_the_user, source_line
-from netmorph.graph.record import Call, Recorder, Recording, record
-from netmorph.graph.rules import Coupling, couple
+from netmorph.graph.record import Recorder, record
+from netmorph.graph.recording import Call, Recording
+from netmorph.graph.rules import Coupling
 from netmorph.graph.running import Inputs, one_at_a_time
 from netmorph.graph.value import Value
 

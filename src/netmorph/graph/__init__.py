@@ -2,10 +2,13 @@
 
 from netmorph.graph.axis import Allow, Atom, Axis, size
 from netmorph.graph.contraction import Contraction
-from netmorph.graph.group import Graph, Group, Site, UnknownGroup, trace
+from netmorph.graph.couple import UnknownOp
+from netmorph.graph.group import Group, Site
 from netmorph.graph.ops.passing import along
-from netmorph.graph.rules import RULES, Attribute, Coupling, Fill, Role, UnknownOp, Use, rule
+from netmorph.graph.rules import RULES, Coupling, rule
 from netmorph.graph.running import TraceError
+from netmorph.graph.tracing import Graph, UnknownGroup, trace
+from netmorph.graph.uses import Attribute, Fill, Role, Use
 from netmorph.graph.value import Value
 
 __all__ = [

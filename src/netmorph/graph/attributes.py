@@ -10,7 +10,8 @@ from netmorph.graph.axis import Axis, Fixed
 from netmorph.graph.bounds import Place
 from netmorph.graph.documented import documented_axes
 from netmorph.graph.held import look
-from netmorph.graph.rules import Attribute, Coupling
+from netmorph.graph.rules import Coupling
+from netmorph.graph.uses import Attribute
 from netmorph.graph.value import Value
 
 

@@ -1,6 +1,6 @@
 """What comparisons in a forward ask of widths: `if self.radix > 1` goes the same way as long as it is true.
 
-A comparison that found two sizes equal makes them equal for good, see `rules.couple`. All others bound widths: an edit
+A comparison that found two sizes equal makes them equal for good, see `couple.py`. All others bound widths: an edit
 may change them as long as the outcome stays.
 """
 

@@ -14,7 +14,7 @@ from torch.utils._pytree import tree_leaves
 
 from netmorph.graph.axis import Atom, Axis, Fixed, Sum, resolve, size
 from netmorph.graph.provenance import Size
-from netmorph.graph.record import Call, Recording
+from netmorph.graph.recording import Call, Recording
 from netmorph.graph.rules import RULES
 from netmorph.graph.sources import Difference, Length, Lost, Product, Quotient, Source, Total, Written
 from netmorph.graph.value import Value

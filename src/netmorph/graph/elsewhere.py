@@ -12,7 +12,8 @@ from torch.utils._pytree import tree_leaves, tree_map
 
 from netmorph.graph.axis import freeze
 from netmorph.graph.decided import decided
-from netmorph.graph.record import Recording, record
+from netmorph.graph.record import record
+from netmorph.graph.recording import Recording
 from netmorph.graph.running import Inputs, TraceError
 from netmorph.graph.value import Value
 

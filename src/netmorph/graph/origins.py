@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch
 
 from netmorph.graph.axis import Atom, atoms
-from netmorph.graph.record import Call
+from netmorph.graph.recording import Call
 from netmorph.graph.value import Origin, Place, Value
 
 aten = torch.ops.aten

@@ -15,7 +15,7 @@ from torch.utils._pytree import tree_leaves
 from netmorph.graph.axis import Atom, size
 from netmorph.graph.decided import Decided, decided
 from netmorph.graph.following import READS
-from netmorph.graph.record import Call, Recording
+from netmorph.graph.recording import Call, Recording
 from netmorph.graph.roots import Root
 from netmorph.graph.value import Value
 

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from netmorph.graph.axis import Allow, Atom, atoms, freeze, size
 from netmorph.graph.flow import ATTENTION, Flow, Maker, Place, followed, place_of
-from netmorph.graph.record import Call, Recording
+from netmorph.graph.recording import Call, Recording
 from netmorph.graph.roots import RootFactor
 from netmorph.graph.value import Value
 

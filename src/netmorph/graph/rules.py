@@ -13,96 +13,30 @@ changes of width pass. `ops/` is the table; users add entries with the same deco
 
 from __future__ import annotations
 
-import itertools
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from enum import Enum
 from typing import Any
 
 import torch
 
 from netmorph.errors import NetmorphError
-from netmorph.graph.axis import Allow, Atom, Axis, Fixed, atoms, freeze, limit, size
+from netmorph.graph.axis import Allow, Axis, Fixed, atoms, freeze, limit, size
 from netmorph.graph.bounds import Order
 from netmorph.graph.contraction import Contraction
-from netmorph.graph.holders import alike
-from netmorph.graph.origins import FACTORS, derive
+from netmorph.graph.origins import FACTORS
 from netmorph.graph.provenance import Size, plain
-from netmorph.graph.record import Call, Recording
+from netmorph.graph.recording import Call
 from netmorph.graph.roots import Root, RootFactor
 from netmorph.graph.sizes import Sizes
 from netmorph.graph.sources import Lost, Written
 from netmorph.graph.unify import unify
+from netmorph.graph.uses import Attribute, Fill, Role, Use
 from netmorph.graph.value import Value
 
 Rule = Callable[..., Any]
 RULES: dict[torch._ops.OpOverload, Rule] = {}
 REARRANGING: set[torch._ops.OpOverload] = set()
-
-
-class UnknownOp(NetmorphError):
-    """An operator of the traced model has no rule, and the user asked for an error."""
-
-
-class Role(Enum):
-    """What a parameter or buffer does with the channels of an axis."""
-
-    WRITE = "producer"
-    """Computes them: conv out, linear out, embedding dimension."""
-    CARRY = "carrier"
-    """Acts on each: norm scale and statistics, depthwise filter, PReLU, layer scale."""
-    READ = "consumer"
-    """Sums over them: conv in, linear in."""
-
-
-class Fill(Enum):
-    """What a tensor holds for a fresh channel."""
-
-    RANDOM = "random, as spread as the other channels"
-    MEAN = "the mean of the other channels"
-
-
-@dataclass(frozen=True)
-class Use:
-    """How one axis of a parameter is used, and what it holds for a fresh channel (a number: that value).
-
-    Attributes:
-        factors: the part of the axis that is used like this; None is all of it.
-    """
-
-    role: Role
-    fill: Fill | float
-    factors: Axis | None = None
-
-    def is_of(self, atom: Atom) -> bool:
-        """Whether these channels are used like this."""
-        return self.factors is None or atom in atoms(self.factors)
-
-
-@dataclass(frozen=True)
-class Attribute:
-    """An integer that a module holds, or a list of several, that must equal the lengths of axes."""
-
-    module: str
-    name: str
-    axes: tuple[Axis, ...]
-
-    def value(self, sizes: dict[Atom, int] | None = None) -> tuple[int, ...]:
-        """The lengths of the axes, where `sizes` changes some atoms."""
-        return tuple(size(axis, sizes) for axis in self.axes)
-
-    def is_true(self, held: Any) -> bool:
-        """Whether `held` is these lengths."""
-        before = self.value()
-        return tuple(held) == before if isinstance(held, tuple | list) else len(before) == 1 and held == before[0]
-
-    def changed(self, held: Any, sizes: dict[Atom, int]) -> Any:
-        """What a module that holds `held` has to hold after an edit; `held` itself where that is no true size."""
-        if not self.is_true(held):
-            return held
-        after = self.value(sizes)
-        return alike(held, after) if isinstance(held, tuple | list) else after[0]
 
 
 @dataclass(frozen=True)
@@ -156,7 +90,7 @@ class Coupling:
         """Whether the call is part of a gradient of known tensors.
 
         If an edit keeps a function, it keeps its gradient: what such calls multiply and sum limits nothing by itself.
-        What does is stated where the gradient begins and where it is used, see `couple`.
+        What does is stated where the gradient begins and where it is used, see `couple.py`.
         """
         return self.call.differentiates is not None
 
@@ -350,117 +284,3 @@ def _richest(axes: Sequence[Axis]) -> Axis:
 def op_name(op: torch._ops.OpOverload) -> str:
     """`aten.conv2d` for the op's message."""
     return str(op).removesuffix(".default")
-
-
-def couple(recording: Recording, coupling: Coupling, *, strict: bool = False, training: bool = False) -> None:
-    """Give axes to every value of a recording by applying each call's rule, in order.
-
-    An operator without a rule freezes whatever goes into it.
-
-    Raises:
-        UnknownOp: where `strict`, an operator has no rule.
-    """
-    for values in (recording.outputs, *(call.values for call in recording.calls)):
-        coupling.read.update(values)
-    made: dict[Value, str] = {}  # gradients, and where they were taken
-    for value in recording.inputs:
-        value.axes = [(Fixed(length, "the model's input"),) for length in value.shape]
-        value.from_input = True
-    for call in recording.calls:
-        coupling.call = call
-        for value in call.values:
-            _constant(value)
-        _apply(call, coupling, strict)
-        if call.draws and not training:  # with another width, what is drawn next is another number
-            for axis in itertools.chain.from_iterable(output.axes for output in call.outputs):
-                coupling.limit(axis, Allow.INEXACT, "random numbers are drawn for these channels")
-        coupling.made.update((output, call) for output in call.outputs if output.name is None)
-        _at_gradient(call, coupling, made)
-    coupling.settle()
-    for value in recording.outputs:
-        _at_use(value, coupling, made)
-    for found in dict.fromkeys(recording.equal):
-        coupling.sizes.equate(found.left, coupling.sizes.axis(found.right, found.where), found.where)
-    coupling.sizes.settle()
-    for value in recording.outputs:
-        _constant(value)
-        for axis in value.axes:
-            freeze(axis, "the model's output")
-
-
-def _at_gradient(call: Call, coupling: Coupling, made: dict[Value, str]) -> None:
-    """What limits channels where a gradient begins, and where it is used.
-
-    It is summed over the channels of what is differentiated; and what a copy of a channel gets is a share of it.
-    """
-    if call.differentiates is None:
-        for value in call.values:
-            _at_use(value, coupling, made)
-        return
-    for root in call.differentiates:
-        for axis in root.axes:
-            limit(axis, Allow.INEXACT, f"a gradient is summed over these channels: {coupling.where}")
-    made.update(dict.fromkeys(call.outputs, coupling.where))
-
-
-def _at_use(value: Value, coupling: Coupling, made: dict[Value, str]) -> None:
-    for axis in value.axes if value in made else ():
-        limit(axis, Allow.INEXACT, f"a gradient with respect to these channels: {made[value]}")
-
-
-def contractions_of(
-    op: torch._ops.OpOverload, args: tuple[Any, ...], kwargs: dict[str, Any], outputs: Sequence[Value]
-) -> list[Contraction]:
-    """What an operator multiplies and sums where it is called like this, outside of any recording.
-
-    Args:
-        args: the arguments, with `Value`s for tensors.
-    """
-    call = Call(op, args, kwargs, tuple(outputs), module="", location="")
-    coupling = Coupling()
-    coupling.call = call
-    for value in call.values:
-        _constant(value)
-    _apply(call, coupling, strict=False)
-    return call.contractions
-
-
-def _unknown(call: Call, coupling: Coupling, strict: bool) -> None:
-    advice = f"no rule for operator {call.op}; register one with @netmorph.rule(torch.ops.{call.op})"
-    if strict:
-        raise UnknownOp(
-            f"{advice}, see docs/op-rules.md. It is called in module {call.module or '(the model itself)'!r} at "
-            f"{call.location}. netmorph does not guess how an operator couples channels"
-        )
-    for value in call.values:
-        for axis in value.axes:
-            coupling.freeze(axis, advice)
-    for output in call.outputs:
-        _constant(output, f"{advice}: {coupling.where}")
-
-
-def _apply(call: Call, coupling: Coupling, strict: bool) -> None:
-    function = RULES.get(call.op)
-    if function is None:
-        _unknown(call, coupling, strict)
-        return
-    axes = function(coupling, *call.args, **call.kwargs)
-    several = len(call.outputs) != 1 or (axes and isinstance(axes[0], list))
-    for output, made in zip(call.outputs, axes if several else [axes], strict=True):
-        if tuple(size(axis) for axis in made) != output.shape:
-            raise NetmorphError(
-                f"the rule of {coupling.where} gave axes of sizes {tuple(size(axis) for axis in made)} "
-                f"to a result of shape {output.shape}; the rule is wrong"
-            )
-        if output.axes:  # an in-place change of a parameter or buffer
-            for old, new in zip(output.axes, made, strict=True):
-                unify(old, new, coupling.where)
-        else:
-            output.axes = made
-    derive(call, call.op in REARRANGING)
-
-
-def _constant(value: Value, reason: str = "a constant tensor that the forward makes or captures") -> None:
-    """A tensor that no operator with a rule made: its sizes are fixed."""
-    if not value.axes:
-        value.axes = [(Fixed(length, reason),) for length in value.shape]

@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from netmorph.graph.axis import Allow
-from netmorph.graph.rules import Role
+from netmorph.graph.uses import Role
 from netmorph.showing import View
 
 if TYPE_CHECKING:
-    from netmorph.graph.group import Graph, Group
+    from netmorph.graph.group import Group
+    from netmorph.graph.tracing import Graph
 
 MAY_CHANGE = {
     Allow.ANY: "yes, exactly",

@@ -19,8 +19,9 @@ from netmorph.report.arms import LOOKS, PURPLE, look
 from netmorph.report.logs import METRICS, column
 from netmorph.report.summary import found_by, is_training, rows, status
 from netmorph.report.verdict import verdict
+from netmorph.run.database import FILE_NAME, RecordsError
 from netmorph.run.names import State
-from netmorph.run.records import FILE_NAME, Records, RecordsError
+from netmorph.run.records import Records
 from netmorph.run.rows import EpochRecord, NetworkRecord, Outline
 from netmorph.tasks import Criterion
 

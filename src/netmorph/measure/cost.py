@@ -20,7 +20,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from netmorph.errors import NetmorphError
 from netmorph.graph import RULES, Value
-from netmorph.graph.rules import contractions_of
+from netmorph.graph.couple import contractions_of
 from netmorph.graph.running import no_fused_attention, untouched
 from netmorph.lazy import check_sized
 from netmorph.measure.prediction import flops_of

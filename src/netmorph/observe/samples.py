@@ -16,8 +16,8 @@ from torch.utils._pytree import tree_leaves, tree_map_only
 from netmorph.errors import EditError
 from netmorph.graph import Contraction, Graph, Group, Role, Site, Value
 from netmorph.graph.axis import Atom, size
+from netmorph.graph.couple import contractions_of
 from netmorph.graph.record import canonical_names
-from netmorph.graph.rules import contractions_of
 from netmorph.graph.running import no_fused_attention, untouched
 from netmorph.observe.features import as_inputs
 from netmorph.seeds import generator_of

@@ -12,8 +12,8 @@ from netmorph.plot.events import PATTERN, read_events
 from netmorph.plot.rounds import read_chains, read_reproduction, read_shrinking, read_study
 from netmorph.plot.trainings import read_run
 from netmorph.plot.values import PlotError, Run
+from netmorph.run.database import FILE_NAME as RECORDS
 from netmorph.run.folders import FILES, Kind, kind_of
-from netmorph.run.records import FILE_NAME as RECORDS
 from netmorph.shrink.progress import FILE as ROUNDS
 
 # The file that tells what a folder is, and what reads it. A folder has at most one of them.

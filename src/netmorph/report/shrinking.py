@@ -8,7 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from netmorph.report.arms import ACCENT
-from netmorph.report.figures import GREY, INK, PALE, legend_above, shade
+from netmorph.report.figures import GREY, INK, PALE, flops_axis, legend_above, shade
 from netmorph.report.numbers import percent
 from netmorph.report.plain_page import Page, Picture, Table
 from netmorph.shrink import Round
@@ -122,9 +122,7 @@ def size(figure: Figure, rounds: Sequence[Round], criterion: Criterion) -> Mappi
     if later:
         values = [told.untrained[criterion.name] for told in later]
         axes.plot([told.parameters for told in later], values, "_", color=GREY, ms=12, mew=2, label="before it")
-    axes.set_xscale("log")
-    axes.xaxis.set_major_formatter(lambda value, position: compact(value))
-    axes.set_xlabel("parameters (log scale)")
+    flops_axis(axes, "parameters (log scale)", log=True)
     _number(axes, criterion)
     legend_above(axes)
     return {}
@@ -147,6 +145,7 @@ def widths(figure: Figure, rounds: Sequence[Round]) -> Mapping[str, str]:
         )
     axes.set_yscale("log")
     axes.yaxis.set_major_formatter(lambda value, position: compact(value))
+    axes.yaxis.set_minor_formatter(lambda value, position: "")
     axes.set_xticks(range(len(rounds)))
     axes.set_xlabel("round")
     axes.set_ylabel("channels (log scale)")

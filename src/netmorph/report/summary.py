@@ -16,10 +16,11 @@ from netmorph.report.noise import noise
 from netmorph.report.numbers import percent
 from netmorph.report.reliable import calibration_table
 from netmorph.report.verdict import verdict
+from netmorph.run.findings import result_of
 from netmorph.run.lock import in_use
 from netmorph.run.names import ArmName, Status
 from netmorph.run.records import Records
-from netmorph.run.result import EnsembleResult, NetworkResult, Result, Tested, result_of
+from netmorph.run.result import EnsembleResult, NetworkResult, Result, Tested
 from netmorph.run.rows import NetworkRecord
 from netmorph.tasks import Criterion, Exhibit
 from netmorph.wording import compact

@@ -28,7 +28,7 @@ WRITTEN, TEMPERATURE = 400, 0.8
 
 @dataclass
 class FinalTest:
-    """Scores for `netmorph.run.result.result_of`; the same networks are asked once.
+    """Scores for `netmorph.run.findings.result_of`; the same networks are asked once.
 
     Attributes:
         views: see `netmorph.train.evaluate`.

@@ -12,10 +12,11 @@ from typing import Any, TypeVar
 from netmorph import files
 from netmorph.errors import NetmorphError
 from netmorph.files import write_text
+from netmorph.run.database import FILE_NAME
 from netmorph.run.lock import in_use
 from netmorph.run.machine import machine, versions
 from netmorph.run.names import Status
-from netmorph.run.records import FILE_NAME, Records
+from netmorph.run.records import Records
 from netmorph.typed import check_fields
 
 Made = TypeVar("Made")

@@ -10,12 +10,14 @@ from torch import nn
 from netmorph.edit import Journal
 from netmorph.edit import journal as files
 from netmorph.edit.journal import LoadError
+from netmorph.run.database import FILE_NAME
+from netmorph.run.findings import result_of
 from netmorph.run.folders import Kind, kind_of
 from netmorph.run.folders import result_of as result_of_folder
 from netmorph.run.names import ArmName, State
 from netmorph.run.ranking import ranked
-from netmorph.run.records import FILE_NAME, Records
-from netmorph.run.result import Result, result_of
+from netmorph.run.records import Records
+from netmorph.run.result import Result
 from netmorph.run.rows import NetworkRecord
 from netmorph.run.store import whole_file
 from netmorph.wording import ranges

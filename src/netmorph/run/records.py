@@ -24,44 +24,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from netmorph.errors import NetmorphError
 from netmorph.files import atomic_write
-from netmorph.run.migration import OLDEST, migrated
+from netmorph.run.database import ADDED, FILE_NAME, RecordsError, connect, existing, explained, write_schema
 from netmorph.run.names import State
 from netmorph.run.rows import EditRecord, EpochRecord, Failures, NetworkRecord, Outline
 from netmorph.typed import check_fields, fits
-
-FILE_NAME = "run.sqlite"
-SCHEMA_VERSION = 4
-_APPLICATION_ID = 0x6E6D7068  # "nmph": tells a run from any other SQLite file
-# A population, the queue and what failed are found without reading all networks; births are kept until their round is
-# planned. Runs of before get these as they go on.
-_ADDED = (
-    "CREATE INDEX IF NOT EXISTS survivors ON networks (arm) WHERE survivor = 1",
-    "CREATE INDEX IF NOT EXISTS planned ON networks (id) WHERE state = 'planned'",
-    "CREATE INDEX IF NOT EXISTS failed ON networks (failure) WHERE state = 'failed'",
-    "CREATE TABLE IF NOT EXISTS births (id INTEGER PRIMARY KEY, job TEXT NOT NULL, network TEXT NOT NULL)",
-)
-_SCHEMA = f"""
-PRAGMA journal_mode = WAL;
-PRAGMA application_id = {_APPLICATION_ID};
-PRAGMA user_version = {SCHEMA_VERSION};
-CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
-CREATE TABLE networks (
-    id INTEGER PRIMARY KEY, arm TEXT NOT NULL, round INTEGER NOT NULL,
-    parent INTEGER REFERENCES networks (id), seed INTEGER NOT NULL,
-    state TEXT NOT NULL CHECK (state IN ('planned', 'trained', 'failed')),
-    parameters INTEGER NOT NULL, flops INTEGER NOT NULL, training_flops INTEGER NOT NULL,
-    seconds REAL NOT NULL, score REAL, numbers TEXT NOT NULL, survivor INTEGER NOT NULL,
-    edits TEXT NOT NULL, failure TEXT, latency REAL, smoothed REAL, recipe TEXT NOT NULL DEFAULT '{{}}'
-);
-CREATE TABLE epochs (
-    network INTEGER NOT NULL REFERENCES networks (id), epoch INTEGER NOT NULL,
-    train TEXT NOT NULL, validation TEXT NOT NULL, score REAL, learning_rate REAL, seconds REAL,
-    PRIMARY KEY (network, epoch)
-) WITHOUT ROWID;
-"""
-
 
 # What is kept in `meta`, where a reader relies on it.
 _META: dict[str, Any] = {
@@ -84,10 +51,6 @@ _META: dict[str, Any] = {
 }
 
 
-class RecordsError(NetmorphError):
-    """The records of a run are missing, no records at all, of another version, or could not be written."""
-
-
 class Records:
     """The records of one run. Made by `create`, `open` or `resume`; a context manager that closes itself."""
 
@@ -106,7 +69,7 @@ class Records:
         path = Path(folder) / FILE_NAME
         if path.exists():
             raise RecordsError(f"{folder} already holds a run; resume it or choose another folder")
-        atomic_write(path, _write_schema)
+        atomic_write(path, write_schema)
         return cls.resume(folder)
 
     @classmethod
@@ -116,12 +79,12 @@ class Records:
         Raises:
             RecordsError: no run there, no records of netmorph, or records of another version.
         """
-        path = _existing(folder)
+        path = existing(folder)
         # A reader of a WAL file makes an index beside it. Where it must not (a run on a read-only share), the
         # file is complete if no log lies beside it, and can be read as immutable.
         log = path.with_name(path.name + "-wal")
         fixed = not os.access(path.parent, os.W_OK) and not log.exists()
-        return cls(path, _connect(path, "immutable=1" if fixed else "mode=ro"))
+        return cls(path, connect(path, "immutable=1" if fixed else "mode=ro"))
 
     @classmethod
     def resume(cls, folder: Path) -> "Records":
@@ -130,14 +93,14 @@ class Records:
         Raises:
             RecordsError: no run there, no records of netmorph, or records of another version.
         """
-        path = _existing(folder)
-        connection = _connect(path, "mode=rw")
+        path = existing(folder)
+        connection = connect(path, "mode=rw")
         # In WAL mode NORMAL hands each commit to the operating system without waiting for the disk. A killed
         # process loses nothing of that; only a power cut can take the last commits, and never half of one.
         connection.execute("PRAGMA synchronous = NORMAL")
         connection.execute("PRAGMA foreign_keys = ON")
-        with _explained(path):
-            for statement in _ADDED:
+        with explained(path):
+            for statement in ADDED:
                 connection.execute(statement)
         return cls(path, connection)
 
@@ -165,7 +128,7 @@ class Records:
         if self._connection.in_transaction:
             yield
             return
-        with _explained(self.path):
+        with explained(self.path):
             self._connection.execute("BEGIN IMMEDIATE")
             try:
                 yield
@@ -311,7 +274,7 @@ class Records:
             ) from error
 
     def _query(self, sql: str, values: tuple[Any, ...]) -> list[tuple[Any, ...]]:
-        with _explained(self.path):
+        with explained(self.path):
             return self._connection.execute(sql, values).fetchall()
 
     def _networks(self, sql: str, values: tuple[Any, ...]) -> list[NetworkRecord]:
@@ -372,59 +335,3 @@ def _epoch(network: int, number: int, train: str, validation: str, *values: floa
     epoch = EpochRecord(network, number, json.loads(train), json.loads(validation), *known)
     check_fields(epoch)
     return epoch
-
-
-def _existing(folder: Path) -> Path:
-    path = Path(folder) / FILE_NAME
-    if not path.is_file():
-        raise RecordsError(f"no run in {folder}: there is no {FILE_NAME}; give the folder of a netmorph run")
-    return path
-
-
-def _write_schema(path: Path) -> None:
-    with _explained(path), contextlib.closing(sqlite3.connect(path)) as connection:
-        connection.executescript(_SCHEMA)
-
-
-def _connect(path: Path, options: str) -> sqlite3.Connection:
-    with _explained(path):
-        # isolation_level None: transactions begin and end where this file says so, nowhere else.
-        connection = sqlite3.connect(f"{path.resolve().as_uri()}?{options}", uri=True, isolation_level=None)
-        try:
-            version = _checked_version(path, connection)
-            if version < SCHEMA_VERSION:
-                connection = migrated(connection, version, SCHEMA_VERSION, writable=options == "mode=rw")
-        except BaseException:
-            connection.close()
-            raise
-        return connection
-
-
-def _checked_version(path: Path, connection: sqlite3.Connection) -> int:
-    (application,) = connection.execute("PRAGMA application_id").fetchone()
-    (version,) = connection.execute("PRAGMA user_version").fetchone()
-    if application != _APPLICATION_ID:
-        raise RecordsError(f"{path} is a database, but no run of netmorph; give the folder of a netmorph run")
-    if connection.execute("SELECT 1 FROM sqlite_master WHERE type IN ('view', 'trigger')").fetchone():
-        raise RecordsError(f"{path} computes its records (views or triggers), which no run does; it was changed")
-    if not OLDEST <= version <= SCHEMA_VERSION:
-        raise RecordsError(
-            f"{path} has records of version {version}; this netmorph reads version {SCHEMA_VERSION}. "
-            "Use the netmorph that made the run"
-        )
-    return int(version)
-
-
-@contextlib.contextmanager
-def _explained(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except sqlite3.IntegrityError as error:
-        raise RecordsError(f"{path} refuses a record: {error}. Its network or parent must be recorded first") from error
-    except sqlite3.OperationalError as error:
-        raise RecordsError(
-            f"cannot read or write {path}: {error}. Check the disk's free space, the permissions and that no "
-            "other process writes to this run; what was committed before is safe"
-        ) from error
-    except sqlite3.DatabaseError as error:
-        raise RecordsError(f"{path} is no database or is damaged: {error}") from error

@@ -16,10 +16,11 @@ from netmorph.measure.cost import cost
 from netmorph.policy import POLICIES, growing
 from netmorph.run.config import TrainConfig
 from netmorph.run.final_test import FinalTest
+from netmorph.run.findings import result_of
 from netmorph.run.growth import Structure, noting, structure_of, training_flops
 from netmorph.run.names import ArmName, Stage, State, Status
 from netmorph.run.records import Records
-from netmorph.run.result import Result, result_of
+from netmorph.run.result import Result
 from netmorph.run.rows import EpochRecord, NetworkRecord
 from netmorph.run.store import NetworkStore
 from netmorph.train import loop as training

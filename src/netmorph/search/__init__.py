@@ -2,12 +2,14 @@
 
 from netmorph.search.arms import ARMS, Arm, NewArm
 from netmorph.search.baselines import LocalSearch, designed
+from netmorph.search.births import Birth
 from netmorph.search.choosing import Choosing, Selection
 from netmorph.search.descent import Evolution
-from netmorph.search.evolution import Progress, evolve
+from netmorph.search.evolution import evolve
 from netmorph.search.executors import Place, inline, on_ray, processes
-from netmorph.search.jobs import Birth, Training
+from netmorph.search.jobs import Training
 from netmorph.search.planning import Planner, Round
+from netmorph.search.progress import Progress
 from netmorph.search.weights import Fresh, Inherited
 
 __all__ = [

@@ -17,8 +17,9 @@ from netmorph.run.config import base
 from netmorph.run.names import ArmName, State
 from netmorph.run.ranking import ranked
 from netmorph.run.rows import NetworkRecord
+from netmorph.search.births import Birth
 from netmorph.search.choosing import WITHOUT_AGE, Selection
-from netmorph.search.jobs import Birth, Training
+from netmorph.search.jobs import Training
 from netmorph.search.networks import START
 from netmorph.search.planning import Planner, Round
 from netmorph.train.inputs import examples

@@ -9,8 +9,9 @@ import numpy as np
 
 from netmorph.run.names import ArmName, State
 from netmorph.run.rows import NetworkRecord
+from netmorph.search.births import Birth
 from netmorph.search.choosing import AS_ASKED, Selection
-from netmorph.search.jobs import Birth, Learning
+from netmorph.search.jobs import Learning
 from netmorph.search.learning import GUIDES, Learner, Recipes, same, stepped, uniform
 from netmorph.search.planning import Planner, Round
 from netmorph.search.weights import WEIGHTS, Weights

@@ -16,54 +16,34 @@ goes on from what is recorded, to the same end, and does at most the jobs again 
 
 from __future__ import annotations
 
-import math
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import fields, replace
 from pathlib import Path
 from time import perf_counter
 
 from netmorph.data import Dataset
 from netmorph.run.config import EvolveConfig
 from netmorph.run.final_test import FinalTest
+from netmorph.run.findings import result_of
 from netmorph.run.names import Stage, State, Status
 from netmorph.run.ranking import spent
 from netmorph.run.records import Records
-from netmorph.run.result import Result, result_of
+from netmorph.run.result import Result
 from netmorph.run.rows import EpochRecord, NetworkRecord
 from netmorph.run.store import NetworkStore
 from netmorph.search import tuning
+from netmorph.search.allowance import Allowance
 from netmorph.search.arms import ARMS, NewArm
-from netmorph.search.jobs import Birth, Done, Job, Learning, Lost, Trained
+from netmorph.search.births import Birth
+from netmorph.search.jobs import Done, Job, Learning, Lost, Trained
 from netmorph.search.networks import START, Networks
-from netmorph.search.pace import Pace
 from netmorph.search.planning import EvolutionError, Planner, Round
+from netmorph.search.progress import Progress
 from netmorph.workers.executor import Executor
 
 EVENING_TRIES = 2
 EPOCH_FIELDS = [field.name for field in fields(EpochRecord) if field.name != "network"]
-
-
-@dataclass(frozen=True)
-class Progress:
-    """Where a run is, for whoever watches it.
-
-    Attributes:
-        round: the round that is running, 0 for the start network.
-        done, jobs: networks trained and to train in it.
-        seconds: wall time so far, all sessions together.
-        best: highest score of the evolution so far, on the validation set.
-        finished: the round is over.
-        left: seconds until the end of the run, as it looks now; None while that cannot be told.
-    """
-
-    round: int
-    done: int
-    jobs: int
-    seconds: float
-    best: float | None
-    finished: bool
-    left: float | None = None
 
 
 def evolve(
@@ -103,7 +83,7 @@ def evolve(
     run = _Run(folder, config, dataset, records, executor, on_progress, arms, began)
     run.prepare()
     run.start()
-    run.keep_time_for(publish)
+    run.allowance.keep_time_for(publish)
     while run.next_round():
         pass
     run.tune()
@@ -141,14 +121,9 @@ class _Run:
         self.lead, *self.baselines = self.arms
         self._planner = planners[0]
         self._optimizers = self.store.with_optimizers()
-        self._before = float(records.meta("seconds") or 0.0)
-        self._started = perf_counter() if began is None else began
-        self._pace = Pace()
+        before, started = float(records.meta("seconds") or 0.0), perf_counter() if began is None else began
+        self.allowance = Allowance(self._planner, self.lead, len(self.baselines), before, started)
         self._children = 0  # of the round that is planned
-
-    @property
-    def seconds(self) -> float:
-        return self._before + perf_counter() - self._started
 
     # -- the stations of a run ---------------------------------------------------------------------------------
 
@@ -192,8 +167,8 @@ class _Run:
         number = int(self.records.meta("round")) + 1
         began = perf_counter()
         if self.networks.latest_round < number:
-            children = self._room()
-            if self._budget_reached(number) or not children:
+            children = self.allowance.room()
+            if self.allowance.budget_reached(number) or not children:
                 return False
             planned = self._planned(number, children)
             if not planned:
@@ -205,18 +180,9 @@ class _Run:
             self._children = sum(network.arm == self.lead.name for network in planned)
         self._train_planned(number)
         if self._children and number > 1:  # in the first round, the baselines make up for the founders, too
-            self._pace.round = (perf_counter() - began) / self._children
+            self.allowance.pace.round = (perf_counter() - began) / self._children
         self._end_round(number)
         return True
-
-    def keep_time_for(self, publish: Callable[[], object]) -> None:
-        """Measure what comes after the last round, if that counts: telling of the run, and its test."""
-        if self.config.budget.seconds < math.inf:
-            began = perf_counter()
-            publish()
-            # Each survivor alone, all of them together, what is shown of them, and the baselines.
-            asked = 4 * sum(network.flops for network in self.networks.survivors(self.lead.name))
-            self._pace.end = perf_counter() - began + self._pace.of_answers(asked * len(self.dataset.test))
 
     def tune(self) -> None:
         """Train copies of the survivors on for the last time; of each network and its copy, the better one lives on."""
@@ -255,10 +221,10 @@ class _Run:
     def finish(self) -> Result:
         self.store.clear()
         scores = FinalTest(self.store, self.dataset, self.config.recipe.views)
-        result = result_of(self.records, scores, self.seconds)
+        result = result_of(self.records, scores, self.allowance.seconds)
         with self.records.transaction():
             self.records.set_meta("result", result.as_json())
-            self.records.set_meta("seconds", self.seconds)
+            self.records.set_meta("seconds", self.allowance.seconds)
             self.records.set_meta("status", Status.FINISHED)
         return result
 
@@ -273,7 +239,7 @@ class _Run:
         planned = self.lead.plan(Round(number, following, children, 0))
         if all(network.state == State.FAILED for network in planned):
             return planned
-        while planned and self._too_long(planned):  # a smaller last round, rather than idle time
+        while planned and self.allowance.too_long(planned):  # a smaller last round, rather than idle time
             if len(planned) == 1 and number == 1:
                 break
             planned = planned[:-1]
@@ -318,7 +284,7 @@ class _Run:
                 self.store.drop(id, Stage.BORN)
                 done += 1
             self._progress(number, done, len(waiting))
-        self._pace.note_round(trained, perf_counter() - began)
+        self.allowance.pace.note_round(trained, perf_counter() - began)
 
     def _jobs(self, waiting: Sequence[NetworkRecord]) -> list[Learning]:
         """What trains planned networks of all arms, the longest first: so that no worker idles at the end."""
@@ -351,8 +317,8 @@ class _Run:
                     for epoch in result.history
                 ],
             )
-            self.records.set_meta("seconds", self.seconds)
-        self._pace.note(len(result.history), self.networks[network.id].training_flops, result.seconds)
+            self.records.set_meta("seconds", self.allowance.seconds)
+        self.allowance.pace.note(len(result.history), self.networks[network.id].training_flops, result.seconds)
         self._optimizers.add(network.id)
 
     # -- selection -----------------------------------------------------------------------------------------------
@@ -365,7 +331,7 @@ class _Run:
             for name, population in chosen.items():
                 self.networks.set_survivors(name, population)
             self.records.set_meta("round", number)
-            self.records.set_meta("seconds", self.seconds)
+            self.records.set_meta("seconds", self.allowance.seconds)
         self.store.keep_answers({id for population in chosen.values() for id in population})
         needed = {id for arm in self.arms for id in arm.parents()}
         for id in self._optimizers - needed:  # nothing is trained on from these
@@ -373,70 +339,9 @@ class _Run:
         self._optimizers &= needed
         self._progress(number, 1, 1, finished=True)
 
-    # -- budget --------------------------------------------------------------------------------------------------
-
-    def _budget_reached(self, number: int) -> bool:
-        budget, flops = self.config.budget, self.networks.totals(self.lead.name).spent
-        return self._time_left <= 0 or flops >= budget.flops or number > self._last_round
-
-    @property
-    def _last_round(self) -> float:
-        """The number of the last round that the budget allows: the stages that tuned survivors before it were none."""
-        return self.config.budget.rounds + tuning.stages(self.records)
-
-    @property
-    def _time_left(self) -> float:
-        """For rounds."""
-        if self.config.budget.seconds == math.inf:
-            return math.inf
-        return self.config.budget.seconds - self.seconds - self._pace.end - self._seconds_of_tuning
-
-    def _room(self) -> int:
-        """Children that the time has room for, by the last round; the first is always made."""
-        if self._pace.round is None or self._time_left == math.inf:
-            return self.config.children
-        return min(self.config.children, int(self._time_left / max(self._pace.round, 1e-9)))
-
-    def _too_long(self, children: Sequence[NetworkRecord]) -> bool:
-        """Whether the trainings of a round would run over the time there is, by those before."""
-        left = self._time_left
-        if left == math.inf:
-            return False
-        born = [network for network in children if network.state == State.PLANNED]
-        flops = {network.id: network.training_flops for network in born}
-        work = [(job.epochs, sum(flops[id] for id in job.ids)) for job in self.lead.jobs(born)]
-        # The baselines will get as much; in the first round, for the founders, too.
-        each = spent(born) + (self.networks.totals(self.lead.name).spent if children[0].round == 1 else 0)
-        seconds = self._seconds_of(work, each)
-        return seconds is not None and seconds > left
-
-    @property
-    def _seconds_of_tuning(self) -> float:
-        """What the last stage will take, as it looks now."""
-        survivors = self.networks.survivors(self.lead.name) if self.config.tune else []
-        samples = self.config.tune * len(self.dataset.train)
-        work = [(self.config.tune, 3 * samples * network.flops) for network in survivors]  # backward is two forwards
-        return self._seconds_of(work, sum(flops for _, flops in work)) or 0.0 if work else 0.0
-
-    def _seconds_of(self, work: Sequence[tuple[int, int]], each: int) -> float | None:
-        """What trainings of so many epochs and FLOPs take, and baselines beside them that have so many FLOPs each."""
-        epochs = each // max(1, self._planner.start_epoch)
-        return self._pace.of([*work, *len(self.baselines) * [(epochs, each)]])
-
-    def _left(self, number: int, share: float) -> float | None:
-        """Seconds until the end, as it looks when this share of a round is done."""
-        budget, spent_flops = self.config.budget, self.networks.totals(self.lead.name).spent
-        ends = [budget.seconds - self.seconds] if budget.seconds < math.inf else []
-        if self._pace.round is not None and budget.rounds < math.inf:
-            rounds = self._last_round - number + 1 - share
-            ends.append(rounds * self._pace.round * self.config.children + self._pace.end)
-        if number and spent_flops and budget.flops < math.inf:
-            ends.append(self.seconds * max(0.0, budget.flops / spent_flops - 1))
-        return max(0.0, min(ends)) if ends else None
-
     # -- small things --------------------------------------------------------------------------------------------
 
     def _progress(self, number: int, done: int, jobs: int, finished: bool = False) -> None:
         best = self.networks.totals(self.lead.name).best
-        left = self._left(number, done / jobs if jobs else 1.0)
-        self.on_progress(Progress(number, done, jobs, self.seconds, best, finished, left))
+        left = self.allowance.left(number, done / jobs if jobs else 1.0)
+        self.on_progress(Progress(number, done, jobs, self.allowance.seconds, best, finished, left))

@@ -18,7 +18,8 @@ from netmorph.run.ranking import spent
 from netmorph.run.records import Records
 from netmorph.run.rows import NetworkRecord
 from netmorph.run.store import NetworkStore
-from netmorph.search.jobs import Birth, Born, Done, Job, Training
+from netmorph.search.births import Birth, Born
+from netmorph.search.jobs import Done, Job, Training
 from netmorph.search.networks import START, Networks
 from netmorph.workers.executor import Executor
 

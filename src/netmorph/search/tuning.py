@@ -10,7 +10,8 @@ from netmorph.run.names import State
 from netmorph.run.ranking import best
 from netmorph.run.records import Records
 from netmorph.run.rows import NetworkRecord
-from netmorph.search.jobs import Birth, Training
+from netmorph.search.births import Birth
+from netmorph.search.jobs import Training
 from netmorph.search.networks import Networks
 from netmorph.search.planning import Planner
 

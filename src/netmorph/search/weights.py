@@ -10,7 +10,8 @@ from netmorph.run.config import EvolveConfig
 from netmorph.run.names import Inheritance
 from netmorph.run.ranking import trained
 from netmorph.run.rows import NetworkRecord
-from netmorph.search.jobs import Birth, Joint, Learning, Training
+from netmorph.search.births import Birth
+from netmorph.search.jobs import Joint, Learning, Training
 from netmorph.search.networks import Networks
 from netmorph.search.planning import Planner, Round
 

@@ -11,7 +11,7 @@ from dataclasses import replace
 import torch
 
 import netmorph
-from netmorph import data, measure, zoo
+from netmorph import data, demo, measure, zoo
 from netmorph.shrink import activations, by_rank, shrink
 from netmorph.train import Recipe, evaluate, train
 
@@ -28,16 +28,17 @@ def perceptron(*hidden: int) -> torch.nn.Module:
     )
 
 
-def told(name: str, model: torch.nn.Module) -> None:
+def told(name: str, model: torch.nn.Module) -> demo.Measured:
     """What it costs, and what it answers."""
     right = evaluate(model, digits.test, digits)["accuracy"]
     size = measure.parameters(model)
     print(f"{name}: {size:,} parameters, {right:.2%} of the test images")
+    return demo.Measured(size, right)
 
 
 wide = perceptron(128, 128, 128)
 train(wide, digits, recipe)
-told("wide", wide)
+before = told("wide", wide)
 
 # %% How many directions does each layer use? Three answers from the same
 # singular values.
@@ -57,13 +58,13 @@ for layer in ("fc1", "fc2", "fc3"):
 # rank
 found = shrink(wide, digits, recipe, by_rank(), rounds=4, tolerance=0.01)
 for one in found.rounds:
-    before, after = one.untrained["accuracy"], one.numbers["accuracy"]
+    raw, trained = one.untrained["accuracy"], one.numbers["accuracy"]
     ended = "kept" if one.kept else "taken back"
     print(
         f"round {one.number}: widths {list(one.widths.values())},", end=" "
     )
-    print(f"{before:.1%} untrained, {after:.1%} trained, {ended}")
-told("shrunk", found.graph.model)
+    print(f"{raw:.1%} untrained, {trained:.1%} trained, {ended}")
+after = told("shrunk", found.graph.model)
 
 # %% Would a network of that size have learnt as much from the start? It
 # gets all the epochs that the other one had.
@@ -76,8 +77,20 @@ train(
         epochs=recipe.epochs + sum(len(one.epochs) for one in found.rounds),
     ),
 )
-told("its widths, from scratch", narrow)
+scratch = told("its widths, from scratch", narrow)
 
 # %% What went, as a page.
 netmorph.draw.difference(found.start, found.graph).save("difference.html")
 netmorph.save("network.safetensors", found.graph.model, found.graph.journal)
+
+# %% What it comes to.
+finding = demo.shrinking(
+    before,
+    after,
+    scratch,
+    found,
+    len(digits.test),
+    "netmorph shrink mlp --option hidden=[128,128,128] --data digits "
+    "--by rank",
+)
+print(finding.verdict)

@@ -23,7 +23,7 @@ from netmorph.graph.flow.layers import ATTENTION, contraction
 from netmorph.graph.flow.passes import PASSES
 from netmorph.graph.flow.state import Holds, Maker, Place, State
 from netmorph.graph.flow.walk import Flow, place_of
-from netmorph.graph.record import Recording
+from netmorph.graph.recording import Recording
 from netmorph.graph.rules import REARRANGING
 
 __all__ = ["ATTENTION", "Flow", "Holds", "Maker", "Place", "State", "followed", "place_of"]

@@ -12,7 +12,7 @@ from netmorph.graph.flow.state import Holds, State
 from netmorph.graph.flow.walk import Flow
 from netmorph.graph.ops.elementwise import KEEPING, overloads
 from netmorph.graph.ops.space import POOLING, RESIZING
-from netmorph.graph.record import Call
+from netmorph.graph.recording import Call
 from netmorph.graph.value import Value
 
 aten = torch.ops.aten

@@ -11,7 +11,7 @@ from netmorph.graph.contraction import Contraction
 from netmorph.graph.flow.passes import passes, together
 from netmorph.graph.flow.state import Holds, Maker, State
 from netmorph.graph.flow.walk import Flow
-from netmorph.graph.record import Call
+from netmorph.graph.recording import Call
 from netmorph.graph.value import Value
 
 aten = torch.ops.aten

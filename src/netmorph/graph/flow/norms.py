@@ -11,7 +11,7 @@ from netmorph.graph.flow.elementwise import alone
 from netmorph.graph.flow.passes import bent_state, follow, passes, settle, stretched
 from netmorph.graph.flow.state import Holds, Maker, State
 from netmorph.graph.flow.walk import Flow
-from netmorph.graph.record import Call
+from netmorph.graph.recording import Call
 from netmorph.graph.value import Value
 
 aten = torch.ops.aten

@@ -10,7 +10,7 @@ import torch
 from netmorph.graph.axis import Axis
 from netmorph.graph.flow.state import Holds, Maker, State
 from netmorph.graph.flow.walk import Flow
-from netmorph.graph.record import Call
+from netmorph.graph.recording import Call
 from netmorph.graph.value import Value
 
 Pass = Callable[[Flow, Call], None]

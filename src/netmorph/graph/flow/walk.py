@@ -12,7 +12,7 @@ from torch.utils._pytree import tree_leaves
 from netmorph.errors import NetmorphError
 from netmorph.graph.axis import Atom, Axis, atoms, resolve, size
 from netmorph.graph.flow.state import Holds, Maker, Place, State
-from netmorph.graph.record import Call, Recording
+from netmorph.graph.recording import Call, Recording
 from netmorph.graph.rules import REARRANGING, op_name
 from netmorph.graph.value import Value
 

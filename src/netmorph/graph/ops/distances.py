@@ -12,7 +12,8 @@ from netmorph.graph.axis import Allow, Axis, Fixed
 from netmorph.graph.contraction import Contraction
 from netmorph.graph.ops.passing import places
 from netmorph.graph.ops.products import einsum
-from netmorph.graph.rules import Coupling, Role, rule
+from netmorph.graph.rules import Coupling, rule
+from netmorph.graph.uses import Role
 from netmorph.graph.value import Value
 
 aten = torch.ops.aten

@@ -9,7 +9,8 @@ import torch
 
 from netmorph.graph.axis import Axis, size
 from netmorph.graph.roots import Root
-from netmorph.graph.rules import Coupling, Role, rule
+from netmorph.graph.rules import Coupling, rule
+from netmorph.graph.uses import Role
 from netmorph.graph.value import Value
 
 aten = torch.ops.aten

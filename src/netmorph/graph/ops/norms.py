@@ -8,7 +8,8 @@ from typing import Any
 import torch
 
 from netmorph.graph.axis import Allow, Atom, Axis, size
-from netmorph.graph.rules import Coupling, Role, rule
+from netmorph.graph.rules import Coupling, rule
+from netmorph.graph.uses import Role
 from netmorph.graph.value import Value
 
 aten = torch.ops.aten

@@ -11,7 +11,8 @@ import torch
 from netmorph.graph.axis import Allow, Atom, Axis, Fixed, size
 from netmorph.graph.contraction import Contraction
 from netmorph.graph.roots import Root
-from netmorph.graph.rules import Coupling, Role, rule
+from netmorph.graph.rules import Coupling, rule
+from netmorph.graph.uses import Role
 from netmorph.graph.value import Value
 
 aten = torch.ops.aten

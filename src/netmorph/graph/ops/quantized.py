@@ -8,7 +8,8 @@ import torch
 
 from netmorph.graph.axis import Axis, size
 from netmorph.graph.ops.passing import tensors
-from netmorph.graph.rules import Coupling, Fill, Role, rule
+from netmorph.graph.rules import Coupling, rule
+from netmorph.graph.uses import Fill, Role
 from netmorph.graph.value import Value
 
 aten = torch.ops.aten

@@ -15,7 +15,8 @@ import torch
 
 from netmorph.graph.axis import Allow, Axis, Fixed, concat, size
 from netmorph.graph.contraction import Contraction
-from netmorph.graph.rules import Coupling, Fill, Role, rule
+from netmorph.graph.rules import Coupling, rule
+from netmorph.graph.uses import Fill, Role
 from netmorph.graph.value import Value
 
 aten = torch.ops.aten
