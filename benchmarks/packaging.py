@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -33,7 +34,7 @@ USES: Mapping[str, str] = {
     CORE: "netmorph.save('n.safetensors', model, graph.journal); write_code(graph, 'plain.py')",
     "data": "netmorph.data.load('digits')",
     "evolve": "netmorph.policy.by_rank([Candidate(1, 0.5, 0.1, 1.0, 1)])",
-    "report": "Page('a page', ['text']).write(Path('page.html'))",
+    "report": "Page('a page', ['text']).write(Path('page.html')); save(lambda figure: {}, Path('figure.png'), 100)",
     "huggingface": "listed()",
     "tensorboard": "TensorBoardLog(Path('logs')).close()",
     "look": "netmorph.look.saliency(model, torch.randn(2, 3, 8, 8), torch.tensor([0, 1]))",
@@ -58,6 +59,7 @@ from netmorph.data.huggingface import list_rows
 from netmorph.errors import MissingExtra
 from netmorph.export import write_code
 from netmorph.policy.selection import Candidate
+from netmorph.report.figures import save
 from netmorph.report.logs import TensorBoardLog
 from netmorph.report.plain_page import Page
 from netmorph.zoo.vision import vision_library
@@ -139,8 +141,9 @@ class Environment:
 
     def says(self, *arguments: str) -> str:
         """What its Python prints, far from the sources."""
+        told = os.environ | {"XDG_CACHE_HOME": str(self.home / "cache")}  # data of another cache would need no extra
         done = subprocess.run(
-            [str(self.python), "-I", *arguments], cwd=self.home, check=True, capture_output=True, text=True
+            [str(self.python), "-I", *arguments], cwd=self.home, env=told, check=True, capture_output=True, text=True
         )
         return done.stdout
 

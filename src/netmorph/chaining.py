@@ -47,6 +47,7 @@ from netmorph.run.folders import FIGURES, REPORT, RESULT, Kind, begin, check_fre
 from netmorph.run.lock import RunLock
 from netmorph.showing import Shows, View
 from netmorph.tensor_files import write_sealed
+from netmorph.train.checks import usable_device
 from netmorph.train.evaluation import evaluate
 from netmorph.train.inputs import examples
 from netmorph.wording import flops_text
@@ -178,6 +179,7 @@ def create(folder: Path, config: ChainConfig, dataset: Dataset, command: str = "
     require_all(PAGE)
     if config.agent == "ppo":
         require("sb3_contrib", "chain")
+    usable_device(config.device)
     entries = tuple(entry.id for entry in Bank(config.bank).entries())
     found = replace(
         config,

@@ -258,7 +258,7 @@ def test_not_a_module() -> None:
 
 def test_inputs_that_do_not_fit() -> None:
     model = nn.Sequential(nn.Linear(3, 2))
-    with pytest.raises(TraceError, match=r"(?s)\(2, 4\) torch\.float32.*shapes cannot be multiplied.*Pass inputs"):
+    with pytest.raises(TraceError, match=r"(?s)\(2, 4\) torch\.float32\) in '0' \(Linear\): .*multiplied.*Give inputs"):
         trace(model, torch.randn(2, 4))
 
 

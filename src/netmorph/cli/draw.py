@@ -12,7 +12,7 @@ from netmorph.cli.answers import answer
 from netmorph.cli.app import Options, app, options, tell
 from netmorph.cli.ending import WrongUse
 from netmorph.cli.networks import Against, AgainstBase, AgainstOption, BaseOption, Classes, Input, Network
-from netmorph.cli.options import AsJson
+from netmorph.cli.options import AsJson, picture
 
 if TYPE_CHECKING:  # PyTorch is imported when a command needs it
     from netmorph.cli.given import Wanted
@@ -25,7 +25,8 @@ def draw(
     output: Annotated[
         Path | None,
         typer.Option(
-            help="*.svg: the picture; *.html: a page with what is in each box to unfold; *.json: all numbers."
+            callback=picture,
+            help="*.svg: the picture; *.html: a page with what is in each box to unfold; *.json: all numbers.",
         ),
     ] = None,
     depth: Annotated[

@@ -253,25 +253,27 @@ def evolve(
         defaults = for_evolution(dataset)
         settled = meaning.recipe(context, defaults.recipe)
         most = START_FACTOR * settled.epochs
-        config = EvolveConfig(
-            data=source,
-            **defaults.network(*start(model, meaning.arguments(option, width))),
-            recipe=settled,
-            founders=founders,
-            start_epochs=start_epochs or most,
-            start_patience=max(FEWEST_WAITED, most // WAITED) if start_epochs is None else None,
-            population=population,
-            children=children,
-            smooth=defaults.smooth if smooth is None else smooth,
-            max_age=max_age,
-            mutation=mutation,
-            mutate_recipe=mutate_recipe,
-            tune=tune,
-            max_flops=max_flops,
-            budget=limit,
-            **chosen,
-            **{name: told[name] for name in ("seed", "device", "threads")},
-        )
+        network = defaults.network(*start(model, meaning.arguments(option, width)))
+        with reading_options():
+            config = EvolveConfig(
+                data=source,
+                **network,
+                recipe=settled,
+                founders=founders,
+                start_epochs=start_epochs or most,
+                start_patience=max(FEWEST_WAITED, most // WAITED) if start_epochs is None else None,
+                population=population,
+                children=children,
+                smooth=defaults.smooth if smooth is None else smooth,
+                max_age=max_age,
+                mutation=mutation,
+                mutate_recipe=mutate_recipe,
+                tune=tune,
+                max_flops=max_flops,
+                budget=limit,
+                **chosen,
+                **{name: told[name] for name in ("seed", "device", "threads")},
+            )
         folder = session.create(
             told["output"] or session.free_folder(data),
             config,

@@ -13,7 +13,7 @@ from netmorph.cli.answers import answer
 from netmorph.cli.app import Options, app, options, tell
 from netmorph.cli.meaning import size
 from netmorph.cli.networks import Against, AgainstBase, AgainstOption, BaseOption, Classes, Input, Network
-from netmorph.cli.options import DATA, AsJson, Resize, Seed
+from netmorph.cli.options import DATA, AsJson, Resize, Seed, picture
 
 if TYPE_CHECKING:  # PyTorch is imported when a command needs it
     from torch import Tensor, nn
@@ -40,7 +40,10 @@ class MethodName(StrEnum):
 
 Output = Annotated[
     Path | None,
-    typer.Option(help="*.svg: pictures; *.html: a page; *.json: the numbers, which pictures have beside them, too."),
+    typer.Option(
+        callback=picture,
+        help="*.svg: pictures; *.html: a page; *.json: the numbers, which pictures have beside them, too.",
+    ),
 ]
 Random = Annotated[
     bool,

@@ -102,7 +102,9 @@ def size(text: str | None) -> tuple[int, int] | None:
     try:
         height, width = map(int, text.lower().split("x"))
     except ValueError:
-        raise WrongUse(f"--resize takes HEIGHTxWIDTH, such as 16x16; got {text!r}") from None
+        height, width = 0, 0
+    if min(height, width) < 1:
+        raise WrongUse(f"--resize takes HEIGHTxWIDTH, such as 16x16; got {text!r}")
     return height, width
 
 

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from netmorph.cli.app import console
+from netmorph.cli.ending import WrongUse
 
 # Panels of --help.
 DATA, NETWORK, OPTIMIZATION = "Data", "Network", "Optimization"
@@ -73,7 +74,7 @@ Missing = Annotated[
     ),
 ]
 Window = Annotated[
-    int | None, typer.Option(help="Tokens in a window of a text; 128 if not given.", rich_help_panel=DATA)
+    int | None, typer.Option(min=1, help="Tokens in a window of a text; 128 if not given.", rich_help_panel=DATA)
 ]
 Unit = Annotated[
     str | None,
@@ -84,13 +85,16 @@ Unit = Annotated[
 TrainSize = Annotated[
     int | None,
     typer.Option(
-        help="Use only so many training samples, evenly over the classes; of a text, windows.", rich_help_panel=DATA
+        min=1,
+        help="Use only so many training samples, evenly over the classes; of a text, windows.",
+        rich_help_panel=DATA,
     ),
 ]
 Resize = Annotated[str | None, typer.Option(help="Resize every image, as HEIGHTxWIDTH.", rich_help_panel=DATA)]
 Pad = Annotated[
     int,
     typer.Option(
+        min=0,
         help="Crop training images at random after padding by so many pixels; 4 is usual for 32x32.",
         rich_help_panel=DATA,
     ),
@@ -247,6 +251,13 @@ def _aside(context: typer.Context, asked: bool) -> bool:
         console.stderr = True
         context.call_on_close(lambda: setattr(console, "stderr", False))
     return asked
+
+
+def picture(path: Path | None) -> Path | None:
+    """What pictures of networks can be written to; refused before the network is built, not after."""
+    if path is not None and path.suffix.lower() not in (".svg", ".html", ".json"):
+        raise WrongUse(f"--output takes a picture *.svg, a page *.html, or the numbers *.json; got {str(path)!r}")
+    return path
 
 
 AsJson = Annotated[

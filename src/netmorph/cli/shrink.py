@@ -177,6 +177,7 @@ def shrink(
     from netmorph.cores import own_cores
     from netmorph.graph import trace
     from netmorph.run.folders import Kind
+    from netmorph.train.checks import usable_device
     from netmorph.train.inputs import examples
     from netmorph.workers.threads import set_threads
 
@@ -192,7 +193,7 @@ def shrink(
         dataset = config.data.load()
     set_threads(config.threads)
     network, journal, origin = asked.network(config, dataset)
-    network.to(config.device)
+    network.to(usable_device(config.device))
     graph = trace(network, examples(dataset, network), journal)
     if given["resume"] is None:
         folder = given["output"] or session.free_folder(f"{Path(config.model.replace(':', '-')).stem}-shrunk")

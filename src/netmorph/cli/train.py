@@ -9,7 +9,7 @@ import typer
 
 from netmorph.cli import meaning, options
 from netmorph.cli.app import Options, app, console, errors, quoted, tell
-from netmorph.cli.ending import WrongUse, ends_tidily
+from netmorph.cli.ending import WrongUse, ends_tidily, reading_options
 from netmorph.cli.grouped import Augmenting, Course, Finer, Machine, OfData, Run, Stepping, Streaming, also
 from netmorph.cli.show import finish
 from netmorph.errors import require
@@ -176,17 +176,20 @@ def train(
             defaults = for_training(dataset)
             faster = {"bf16": told["bf16"] or fast, "channels_last": channels_last or (fast and dataset.has_images)}
             weights = _class_weights(class_weights, dataset)
-            config = TrainConfig(
-                data=source,
-                **defaults.network(*start(model, meaning.arguments(option, width))),
-                recipe=meaning.recipe(context, defaults.recipe, **faster, class_weights=weights),
-                grow=tuple(grow or ()),
-                after_growth=after_growth,
-                seed=told["seed"],
-                device=told["device"],
-                # Part of what decides the numbers, because sums depend on it.
-                threads=threads or own_cores(),
-            )
+            network = defaults.network(*start(model, meaning.arguments(option, width)))
+            recipe = meaning.recipe(context, defaults.recipe, **faster, class_weights=weights)
+            with reading_options():
+                config = TrainConfig(
+                    data=source,
+                    **network,
+                    recipe=recipe,
+                    grow=tuple(grow or ()),
+                    after_growth=after_growth,
+                    seed=told["seed"],
+                    device=told["device"],
+                    # Part of what decides the numbers, because sums depend on it.
+                    threads=threads or own_cores(),
+                )
             folder = session.create(
                 told["output"] or session.free_folder(source.source), config, meaning.command_line(), world, dataset
             )

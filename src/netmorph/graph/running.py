@@ -139,8 +139,8 @@ def forward(
         except Exception as error:
             raise TraceError(
                 f"the model's forward failed on the example inputs ({_describe(inputs)}) "
-                f"{'in training mode ' if training else ''}at {_user_line(error)}: "
-                f"{type(error).__name__}: {error}. Pass inputs that model(*inputs) accepts"
+                f"{'in training mode ' if training else ''}{_where(model, error)}: "
+                f"{type(error).__name__}: {error}. Give inputs that the forward takes, or mend it"
             ) from error
 
 
@@ -308,12 +308,17 @@ def cuda_devices(model: nn.Module) -> list[int]:
     return sorted({p.device.index or 0 for p in model.parameters() if p.device.type == "cuda"})
 
 
-def _user_line(error: BaseException) -> str:
-    """Where in the user's own code an exception came from: file, line and the line's text."""
-    frames = traceback.extract_tb(error.__traceback__)
-    own = [f for f in frames if is_of_the_user(f.filename)]
-    frame = (own or frames)[-1]
-    return f"{frame.filename}:{frame.lineno} ({(frame.line or '').strip()})"
+def _where(model: nn.Module, error: BaseException) -> str:
+    """Where a forward failed: file, line and text in the user's own code, or else in which of PyTorch's layers."""
+    own = [frame for frame in traceback.extract_tb(error.__traceback__) if is_of_the_user(frame.filename)]
+    if own:
+        return f"at {own[-1].filename}:{own[-1].lineno} ({(own[-1].line or '').strip()})"
+    paths = {id(module): path for path, module in model.named_modules()}
+    called = [frame.f_locals.get("self") for frame, _ in traceback.walk_tb(error.__traceback__)]
+    inside = [layer for layer in called if id(layer) in paths]
+    layer = inside[-1] if inside else model
+    path = paths.get(id(layer))
+    return f"in {repr(path) if path else 'the model'} ({type(layer).__name__})"
 
 
 def _describe(inputs: Inputs) -> str:

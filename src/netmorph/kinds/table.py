@@ -85,7 +85,7 @@ def figures(folder: Path, suffix: str) -> list[Path]:
 def _kind(folder: Path) -> Kind:
     kind = kind_of(folder)
     if kind is None:
-        what = "is no folder of a run" if folder.is_dir() else "is not there"
+        what = "is no folder of a run" if folder.exists() else "is not there"
         raise FolderError(
             f"no run in {folder}: it {what}; expected one that {', '.join(kind.command for kind in Kind)} has made"
         )

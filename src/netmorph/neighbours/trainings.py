@@ -32,7 +32,7 @@ from netmorph.run.folders import Kind, begin, check_free, config_of
 from netmorph.run.lock import RunLock
 from netmorph.seeds import check_seed
 from netmorph.tasks import Criterion
-from netmorph.train.checks import check_training
+from netmorph.train.checks import check_training, usable_device
 from netmorph.train.evaluation import evaluate
 from netmorph.train.inputs import calibration, examples
 from netmorph.train.loop import train
@@ -118,6 +118,7 @@ def create(folder: Path, config: NeighboursConfig, given: Given, dataset: Datase
     """
     check_free(folder)
     require_all(ANSWERS)
+    usable_device(config.device)
     model, journal = given(dataset)
     check_training(model, dataset, config.recipe)
     graph = trace(model, examples(dataset, model, 2), journal)

@@ -12,7 +12,7 @@ from netmorph.ranks.answers import Kind, features, gradients, rank_of, weights, 
 from netmorph.ranks.classes import Classes
 from netmorph.ranks.looks import Look
 from netmorph.ranks.rows import Row
-from netmorph.report.figures import GREY, INK, PALE
+from netmorph.report.figures import GREY, INK, LIGHTEST, PALE, shade
 from netmorph.tasks import LOSS
 from netmorph.wording import compact
 
@@ -29,7 +29,6 @@ Series = Mapping[str, Sequence[Row]]  # networks that share a colour, by what th
 def against_accuracy(figure: Figure, rows: Sequence[Row]) -> Mapping[str, str]:
     """Loss, rank, share of full rank and norm against test accuracy: of each layer a point."""
     panels = figure.subplots(1, 4, sharey=True)
-    colours = require("matplotlib", extra="report").colormaps["viridis"]
     tooltips = {}
     for row in rows:
         reached = row.test["accuracy"]
@@ -40,7 +39,7 @@ def against_accuracy(figure: Figure, rows: Sequence[Row]) -> Mapping[str, str]:
             rank, norm = found["effective_rank"] or 0.0, found["frobenius_norm"] or 0.0
             for number, value in enumerate((rank, rank / row.architecture.widths[place], norm), start=1):
                 gid = f"a{number}-{row.network}-{place}"
-                colour = colours(0.9 * depth)
+                colour = shade(depth)
                 panels[number].plot(value, reached, "o", ms=4.5, mew=0, alpha=0.7, color=colour, gid=gid)
                 tooltips[gid] = f"{_told(row)}\n{layer}: {value:.3g}, accuracy {reached:.4f}"
     labels = ("training loss", "effective rank of a layer", "the same over its width", "Frobenius norm of a layer")
@@ -49,9 +48,10 @@ def against_accuracy(figure: Figure, rows: Sequence[Row]) -> Mapping[str, str]:
     for number in (0, 1, 3):
         _logarithmic(panels[number].xaxis)
     panels[0].set_ylabel("test accuracy")
-    shades = require("matplotlib.cm", extra="report").ScalarMappable(cmap=colours)
+    shades = require("matplotlib.cm", extra="report").ScalarMappable(cmap="viridis")
     bar = figure.colorbar(shades, ax=panels, shrink=0.8, pad=0.01)
-    bar.set_ticks([0, 0.9], labels=["first", "last"])
+    bar.ax.set_ylim(0, LIGHTEST)
+    bar.set_ticks([0, LIGHTEST], labels=["first", "last"])
     bar.set_label("hidden layer")
     return tooltips
 
@@ -92,14 +92,13 @@ def gradient_ranks(figure: Figure, series: Series) -> Mapping[str, str]:
 def layer_courses(figure: Figure, rows: Mapping[str, Row]) -> Mapping[str, str]:
     """The effective rank of each layer against epochs: weights above, features below, a column for each network."""
     panels = figure.subplots(2, len(rows), sharey="row", squeeze=False)
-    colours = require("matplotlib", extra="report").colormaps["viridis"]
     for kind, line, name in zip((weights, features), panels, ("weights", "features"), strict=True):
         for axes, (title, row) in zip(line, rows.items(), strict=True):
             layers = list(row.last.weights)
             for place, layer in enumerate(layers):
-                shade = colours(0.9 * place / (len(layers) - 1))
+                colour = shade(place / (len(layers) - 1))
                 ranks = [kind(look)[layer]["effective_rank"] for look in row.looks]
-                axes.plot([look.epoch for look in row.looks], ranks, color=shade, lw=1.6, label=layer)
+                axes.plot([look.epoch for look in row.looks], ranks, color=colour, lw=1.6, label=layer)
             axes.set_title(title)
             axes.set_xlabel("epoch")
         line[0].set_ylabel(f"effective rank, {name}")
@@ -111,13 +110,12 @@ def layer_courses(figure: Figure, rows: Mapping[str, Row]) -> Mapping[str, str]:
 def spectra(figure: Figure, row: Row) -> Mapping[str, str]:
     """The singular values of each layer at some epochs, the later the darker."""
     kept = [look for look in row.looks if look.values]
-    colours = require("matplotlib", extra="report").colormaps["viridis_r"]
     panels = figure.subplots(1, len(row.last.weights), squeeze=False)[0]
     for axes, layer in zip(panels, row.last.weights, strict=True):
         for number, look in enumerate(kept):
-            shade = colours(0.15 + 0.8 * number / max(len(kept) - 1, 1))
+            colour = shade(1 - number / max(len(kept) - 1, 1))
             values = np.maximum(look.values[layer], 1e-9)
-            axes.plot(range(1, len(values) + 1), values, color=shade, lw=1.6, label=f"epoch {look.epoch}")
+            axes.plot(range(1, len(values) + 1), values, color=colour, lw=1.6, label=f"epoch {look.epoch}")
         highest, lowest = max(max(look.values[layer]) for look in kept), min(min(look.values[layer]) for look in kept)
         axes.set_ylim(max(highest * 1e-4, 0.8 * lowest), highest * 1.3)
         _logarithmic(axes.yaxis)

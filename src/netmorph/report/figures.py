@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 Drawing = Callable[["Figure"], Mapping[str, str]]
 
 INK, GREY, PALE = "#1f2933", "#6b7785", "#d5dbe1"
+LIGHTEST = 0.7  # of viridis, whose end, yellow, is hardly seen on white
 WIDTH = 1000
 _STYLE = {
     "svg.fonttype": "none",  # text stays text, in the page's font
@@ -86,6 +87,12 @@ def save(draw: Drawing, path: Path, height: float) -> None:
     kind = image_format(path.suffix)
     with _drawn(draw, height) as (figure, _):
         atomic_write(path, lambda file: figure.savefig(file, format=kind, dpi=144, facecolor="white"))
+
+
+def shade(share: float) -> tuple[float, ...]:
+    """A colour for a place from 0, the darkest, to 1: one that is read on white and, turned over, in the dark."""
+    colour: tuple[float, ...] = require("matplotlib", extra="report").colormaps["viridis"](LIGHTEST * share)
+    return colour
 
 
 def image_format(suffix: str) -> str:

@@ -7,9 +7,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
-from netmorph.errors import require
 from netmorph.report.arms import ACCENT
-from netmorph.report.figures import GREY, INK, PALE, flops_axis, legend_above
+from netmorph.report.figures import GREY, INK, PALE, flops_axis, legend_above, shade
 from netmorph.report.numbers import percent
 from netmorph.report.plain_page import Page, Picture, Table
 from netmorph.shrink import Round
@@ -134,8 +133,8 @@ def widths(figure: Figure, rounds: Sequence[Round]) -> Mapping[str, str]:
     axes = figure.add_subplot()
     first = rounds[0].widths
     names = sorted(first, key=lambda name: -first[name])[:LINES]
-    colours = _colours(len(names))
-    for name, colour in zip(names, colours, strict=True):
+    for place, name in enumerate(names):
+        colour = shade(place / max(1, len(names) - 1))
         shown = [told for told in rounds if told.kept and name in told.widths]
         axes.plot(
             [told.number for told in shown], [told.widths[name] for told in shown], "-o", color=colour, ms=4, label=name
@@ -213,9 +212,3 @@ def _rounds(rounds: Sequence[Round], criterion: Criterion) -> Table:
 
 def _times(before: float, after: float, word: str = "fewer") -> str:
     return f"{before / after:.2f} times {word}" if after < before else f"{after / before:.2f} times as many"
-
-
-def _colours(count: int) -> list[tuple[float, ...]]:
-    colormap = require("matplotlib", extra="report").colormaps["viridis"]
-    # Its end, yellow, is hardly seen on white, nor turned over in the dark.
-    return [colormap(0.7 * place / max(1, count - 1)) for place in range(count)]

@@ -95,7 +95,7 @@ class Planner:
         Args:
             missing: training FLOPs.
             births: with ids in a row; they may go on without end.
-            arm, number, epochs: see `bear`.
+            arm: see `bear`, as for `number` and `epochs`.
             share: of these epochs that such networks take until they have converged.
         """
         made: list[NetworkRecord] = []

@@ -109,9 +109,10 @@ def build(name: str, input_shape: InputShape, classes: int, **options: Any) -> n
     try:
         inspect.signature(constructor).bind(**arguments)
     except (TypeError, ValueError) as error:
+        own = f"takes {', '.join(inspect.signature(constructor).parameters)}" if name in MODELS else None
         raise ModelError(
             f"{name} cannot be called with {', '.join(arguments)}: {error}; "
-            "it must take input_shape, classes and the options given"
+            f"it {own or 'must take input_shape, classes and the options given'}"
         ) from error
     try:
         if name in MODELS:
@@ -143,9 +144,10 @@ def resolve(spec: str) -> Constructor:
     if spec in MODELS:
         return MODELS[spec]
     module_name, colon, attribute = spec.partition(":")
-    if not (colon and module_name and attribute):
+    if not (colon and module_name and attribute) or os.sep in module_name:
+        path = ", file or folder" if os.sep in spec else ""
         raise ModelError(
-            f"no network {spec!r}{suggest(spec, MODELS)}; choose from {', '.join(MODELS)}, "
+            f"no network{path} {spec!r}{suggest(spec, MODELS)}; choose from {', '.join(MODELS)}, "
             "or give your own as module:function"
         )
     constructor = getattr(_import(module_name), attribute, None)
