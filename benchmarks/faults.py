@@ -22,6 +22,7 @@ import time
 import uuid
 from collections import Counter, defaultdict
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path
@@ -178,10 +179,11 @@ class Storm:
             busy = [(pid, job) for pid, job in self._busy(driver.pid).items() if self._kills[job] < MOST_KILLS]
             if busy:
                 pid, job = self.draw.choice(busy)
-                self._kills[job] += 1
-                self.done[WORKER] += 1
-                psutil.Process(pid).kill()
-                break
+                with suppress(psutil.NoSuchProcess):  # it had just ended: another one is looked for
+                    psutil.Process(pid).kill()
+                    self._kills[job] += 1
+                    self.done[WORKER] += 1
+                    break
             time.sleep(0.02)
         return driver
 

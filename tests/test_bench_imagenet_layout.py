@@ -44,7 +44,7 @@ def test_tiny_imagenet_in_imagenets_layout_is_trained_on(
     monkeypatch.chdir(tmp_path)
     told = write_layout(real_data("tiny_imagenet_32"), tmp_path / "layout", 2, None)
     assert told.endswith("2 classes, 1000 train images, 100 to validate")
-    options = "--model inception_resnet_small --option width=0.25 --resize 32x32 --epochs 1 --threads 1 --run run"
+    options = "--model inception_resnet_small --option width=0.25 --resize 32x32 --epochs 1 --threads 1 --output run"
     done = netmorph("train", "--stream", "layout", *options.split())
     assert done.code == 0, done.err
     accuracy = json.loads(netmorph("show", "run", "--json").out)["best"]["test_accuracy"]

@@ -62,7 +62,7 @@ def test_modules_of_a_network_that_cannot_be_traced(program, tmp_path):
     [
         (("--against", "mlp", "--edit", "1"), "give one of them"),
         (("--against-option", "width=2"), "name it with --against"),
-        (("--output", "lenet.png"), "got '.png'"),
+        (("--output", "lenet.png"), "got 'lenet.png'"),
         (("--edit", "1"), "has no edits"),
     ],
 )

@@ -45,15 +45,17 @@ def test_it_grows_as_it_is_told_and_the_page_shows_it(netmorph: Program) -> None
 
 
 @pytest.mark.parametrize(
-    ("grow", "message"),
+    ("grow", "code", "message"),
     [
-        ("plateau", "cannot read the growth 'plateau'"),
-        ("at 50%: depth 2 of layers", "there is no list 'layers'"),
-        ("at 50%: depth 1", "a depth is a whole number of blocks, at least 2"),
+        ("plateau", 2, "cannot read the growth 'plateau'"),
+        ("at 50%: depth 2 of layers", 1, "there is no list 'layers'"),
+        ("at 50%: depth 1", 2, "a depth is a whole number of blocks, at least 2"),
     ],
 )
-def test_what_cannot_grow_is_told_before_anything_is_trained(netmorph: Program, grow: str, message: str) -> None:
+def test_what_cannot_grow_is_told_before_anything_is_trained(
+    netmorph: Program, grow: str, code: int, message: str
+) -> None:
     done = netmorph("train", *SMALL, "--grow", grow)
-    assert (done.code, done.out) == (1, "")
+    assert (done.code, done.out) == (code, "")
     assert message in " ".join(done.err.split())
     assert not Path("run").exists()

@@ -76,7 +76,7 @@ def test_what_excites_classes_and_channels(program, files, tmp_path):
     [
         (("filters", "lenet5", "--layer", "relu1"), "is a ReLU"),
         (("filters", "lenet5", "--layer", "conv3"), "no layer 'conv3'"),
-        (("filters", "lenet5", "--output", "f.png"), "got '.png'"),
+        (("filters", "lenet5", "--output", "f.png"), "got 'f.png'"),
         (("filters", "lenet5", "--against-option", "width=2"), "name it with --against"),
         (("saliency", "mlp", "--data", "digits", "--method", "grad-cam"), "Grad-CAM needs a convolution"),
         (("classes", "mlp", "--data", "diabetes"), "diabetes holds no images"),
