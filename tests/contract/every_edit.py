@@ -66,6 +66,12 @@ def reconstruct(graph: Graph, choose: Choose) -> Edit:
     return netmorph.reconstruct(narrow_all(graph, choose), Samples(graph, [graph.inputs]))
 
 
+def with_norm(graph: Graph, path: str) -> Edit:
+    if len(graph.inputs[0]) == 1:
+        nowhere()  # a batch norm does not train on one sample, as PyTorch says when `apply` asks it
+    return netmorph.identity(graph, path, norm=True)
+
+
 def gradmax(graph: Graph, choose: Choose) -> Edit:
     def make(name: str) -> Edit:
         return netmorph.edit.gradmax(graph, name, graph.group(name).size + 1, [graph.inputs], loss)
@@ -131,7 +137,7 @@ EDITS: dict[str, Callable[[Graph, Choose], Edit]] = {
     "gradmax": gradmax,
     "residual": partial(deepen, method=netmorph.residual),
     "identity": partial(deepen, method=netmorph.identity),
-    "identity with a norm": partial(deepen, method=partial(netmorph.identity, norm=True)),
+    "identity with a norm": partial(deepen, method=with_norm),
     "copy_block": partial(keeping, method=netmorph.edit.copy_block),
     "stack": partial(keeping, method=netmorph.edit.stack),
     "shallow": partial(keeping, method=netmorph.shallow),
