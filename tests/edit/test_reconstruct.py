@@ -274,6 +274,14 @@ def test_least_squares_on_fewer_samples_than_channels() -> None:
     assert torch.allclose(x[:, [4, 0, 1, 2]] @ consume.T, x, atol=1e-8)
 
 
+def test_what_varies_by_rounding_alone_explains_nothing() -> None:
+    gram = torch.tensor([[-2e-13, 1e-13], [1e-13, 3e-13]], dtype=torch.float64)  # of constants, about their means
+
+    consume = least_squares(gram, torch.tensor([0]))
+
+    assert consume.tolist() == [[1.0], [0.0]]
+
+
 @torch.no_grad()
 def test_with_few_samples_for_many_channels_noise_is_not_fitted() -> None:
     torch.manual_seed(0)

@@ -158,7 +158,8 @@ def least_squares(gram: Tensor, kept: Tensor, ridge: float = RIDGES[0]) -> Tenso
         ridge: what is added to the variances, relative to their mean.
 
     Returns:
-        float64 `[n, m]`: rows of kept channels pick these.
+        float64 `[n, m]`: rows of kept channels pick these. Where kept channels vary by rounding alone (moments about
+        means may then come out below zero), they explain nothing, and the other rows are zero.
     """
     n, m = len(gram), len(kept)
     consume = torch.zeros(n, m, dtype=gram.dtype)
@@ -167,8 +168,9 @@ def least_squares(gram: Tensor, kept: Tensor, ridge: float = RIDGES[0]) -> Tenso
     dropped[kept] = False
     inner = gram[kept][:, kept]
     added = (ridge * inner.diagonal().mean()).clamp_min(torch.finfo(gram.dtype).tiny)
-    factor = torch.linalg.cholesky(inner + added * torch.eye(m, dtype=gram.dtype))
-    consume[dropped] = torch.cholesky_solve(gram[kept][:, dropped], factor).T
+    factor, failed = torch.linalg.cholesky_ex(inner + added * torch.eye(m, dtype=gram.dtype))
+    if not failed:
+        consume[dropped] = torch.cholesky_solve(gram[kept][:, dropped], factor).T
     return consume
 
 
