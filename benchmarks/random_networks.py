@@ -77,7 +77,8 @@ def main(arguments: list[str] | None = None) -> None:
     given = parser.parse_args(arguments)
     if given.again:
         batch, place = map(int, given.again.split(":"))
-        print(batch_of(given.seed, batch, again=place)[place])
+        with _processes(1) as pool:
+            print(pool.submit(batch_of, given.seed, batch, again=place).result()[place])
         return
     tried = run(given.count, given.seed, given.workers, given.output)
     print(table(tried))
@@ -91,7 +92,7 @@ def run(wanted: int, base: int, workers: int, output: Path) -> list[Tried]:
     tried = [Tried(**row) for row in read_records(output)]
     done = {int(one.number.split(":")[0]) for one in tried}
     began, before = time.monotonic(), _count(tried)
-    with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn")) as pool:
+    with _processes(workers) as pool:
         waiting = (batch for batch in count() if batch not in done)
         while _count(tried) < wanted:
             for rows in pool.map(partial(batch_of, base), islice(waiting, workers)):
@@ -103,6 +104,11 @@ def run(wanted: int, base: int, workers: int, output: Path) -> list[Tried]:
             left = max(0, wanted - _count(tried)) * (time.monotonic() - began) / (_count(tried) - before + 1) / 60
             print(f"{_count(tried)} of {wanted}, about {left:.0f} min left", file=sys.stderr, flush=True)
     return tried
+
+
+def _processes(workers: int) -> ProcessPoolExecutor:
+    """Of a kind: what hypothesis draws depends on the modules that a process has imported, too."""
+    return ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"))
 
 
 def batch_of(base: int, batch: int, again: int | None = None) -> list[Tried]:

@@ -430,6 +430,28 @@ def test_a_journal_of_another_network_is_noticed() -> None:
         apply(other, undo(other))
 
 
+def test_channels_that_belong_together_otherwise_since_are_noticed() -> None:
+    """Five channels padded by five, a difference of plain integers, look like the same five twice."""
+
+    class Padded(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first, self.second, self.last = nn.Linear(3, 1), nn.Linear(1, 6), nn.Linear(6, 2)
+
+        def forward(self, x: Tensor) -> Tensor:
+            x = self.first(x)
+            y = self.second(x)
+            return self.last(y + nn.functional.pad(x, [int(y.shape[1]) - int(x.shape[1]), 0]))
+
+    model = Padded()
+    graph = trace(model, torch.randn(2, 3))
+    graph = apply(graph, widen(graph, "first", 5, WIDENINGS["zero"]))
+    with torch.no_grad():
+        model.first.weight += 1
+    with pytest.raises(EditError, match=r"'second.weight' had the shape \[6, 1\], and would have \[2, 1\] now"):
+        apply(graph, undo(graph))
+
+
 def test_a_saved_network_knows_nothing_of_what_was_undone(tmp_path: Path) -> None:
     model, x = small()
     graph = trace(model, x)

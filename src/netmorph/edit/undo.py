@@ -18,7 +18,7 @@ alone.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -152,15 +152,26 @@ def inverse_of_width(told: dict[str, Any], graph: Graph, parts: Parts | None) ->
         return lambda moment, power: changed(moment, sites, is_weight=False)  # copies of a channel have one gradient
 
     current = tensors_of(graph.model)
+    tensors = {name: changed(current[name].detach(), sites, is_weight=True) for name, sites in places.items()}
+    _check_shapes(graph, tensors, told.get("shapes", {}))
     return Plan(
         exact=False,
-        tensors=_divided(
-            {name: changed(current[name].detach(), sites, is_weight=True) for name, sites in places.items()},
-            told.get("multiplied", ()),
-        ),
+        tensors=_divided(tensors, told.get("multiplied", ())),
         moments={name: moment(sites) for name, sites in places.items()},
         attributes=[(path, name, value) for path, name, value in told["attributes"]],
     )
+
+
+def _check_shapes(graph: Graph, tensors: Mapping[str, Tensor], told: Mapping[str, Sequence[int]]) -> None:
+    """A width that a forward works out with plain integers may look like another one once it is as large."""
+    for name, before in told.items():
+        found = list(tensors[name].shape if name in tensors else graph.shapes[name])
+        if found != before:
+            raise EditError(
+                f"the edit cannot be taken back: {name!r} had the shape {before}, and would have {found} now. The "
+                "forward works with plain integers (`int(x.shape[1])`), of which tracing cannot tell equal ones apart, "
+                "so at these widths it finds other channels that belong together. Undo before training, or narrow"
+            )
 
 
 def _divided(tensors: dict[str, Tensor], multiplied: Iterable[dict[str, Any]]) -> dict[str, Tensor]:

@@ -115,12 +115,17 @@ class WidthEdit(Described):
             attributes=attributes,
             numbers=dict(epsilons.values()),
             inverse=self._inverse(
-                [(path, name, look(graph.modules[path], name)) for path, name, _ in attributes], growth.multiplied
+                {name: list(graph.shapes[name]) for name in tensors},
+                [(path, name, look(graph.modules[path], name)) for path, name, _ in attributes],
+                growth.multiplied,
             ),
         )
 
     def _inverse(
-        self, attributes: list[tuple[str, str, Any]], multiplied: list[dict[str, Any]]
+        self,
+        shapes: dict[str, list[int]],
+        attributes: list[tuple[str, str, Any]],
+        multiplied: list[dict[str, Any]],
     ) -> dict[str, Any] | None:
         """What is needed to put copies together again, unless channels are lost."""
         sources = {name: channels.source.tolist() for name, channels in self.changes.items()}
@@ -138,6 +143,7 @@ class WidthEdit(Described):
             "kind": "width",
             "sources": sources,
             "totals": totals,
+            "shapes": shapes,
             "keeps_old": not self.readings and all(channels.keeps_old for channels in self.changes.values()),
             "attributes": attributes,
             "multiplied": multiplied,
