@@ -133,7 +133,8 @@ def page_of(module: str, modules: Collection[str]) -> str:
     """The page of one of several modules; what is a module itself has a page of its own."""
     inside = [name for name in modules if name.rpartition(".")[0] == module]
     links = "".join(f"- [`{name}`]({name}.md): {docstring(name).splitlines()[0]}\n" for name in inside)
-    names = [name for name in public_names(module) if f"{module}.{name}" not in inside]
+    names = sorted(public_names(module), key=str.isupper)  # constants at the end
+    names = [name for name in names if f"{module}.{name}" not in inside]
     return f"# {module}\n\n{docstring(module)}\n\n{links}" + "".join(f"\n::: {module}.{name}\n" for name in names)
 
 
