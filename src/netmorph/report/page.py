@@ -83,7 +83,7 @@ def page(records: Records) -> str:
     return render(
         "page.html",
         title=records.meta("title") or records.path.resolve().parent.name,
-        headline=[
+        paragraphs=[
             *headline(found, networks, records.meta("round"), criterion),
             *filter(None, [noise_of(records, networks)]),
         ],
