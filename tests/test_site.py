@@ -67,6 +67,11 @@ def test_a_notebook_becomes_a_page(tmp_path: Path) -> None:
     assert "<a table>" not in page
 
 
+def test_a_figure_leads_to_itself_at_full_size() -> None:
+    text = "![Loss](images/a.png)\n\nSee ![small](b.png), or\n\n![A drawing](c.svg)\n"
+    assert pages.opened(text) == text.replace("![Loss](images/a.png)", "[![Loss](images/a.png)](images/a.png)")
+
+
 def test_what_the_site_reads_in_docstrings_and_comments() -> None:
     griffe = pytest.importorskip("griffe", reason="the extra docs is not installed")
     code = '''
