@@ -137,7 +137,7 @@ class Environment:
     def install(self, *what: str, constraints: Path) -> None:
         """By pip, nothing newer than the constraints say."""
         into = ("--python", str(self.python), "install", "--quiet", "--constraint", str(constraints))
-        _run(str(self._pip), "-m", "pip", *into, *what)
+        _run(str(self._pip), "-I", "-m", "pip", *into, *what)  # nothing that PYTHONPATH finds is installed
 
     def says(self, *arguments: str) -> str:
         """What its Python prints, far from the sources."""

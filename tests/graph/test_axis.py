@@ -138,6 +138,13 @@ def test_reshape_cuts_fixed_sizes_anywhere() -> None:
         assert channels.allow == Allow.ANY
 
 
+def test_reshape_takes_no_more_fixed_sizes_than_it_cuts() -> None:
+    channels = Atom(5)
+    axes = reshape([(Fixed(6),), (Fixed(4),), (channels,)], [4, 6, 5])
+    assert [size(axis) for axis in axes] == [4, 6, 5]
+    assert axes[2] == (channels,)
+
+
 def test_reshape_across_the_layout_freezes() -> None:
     features = Atom(6)
     axes = reshape([(Fixed(4),), (features,)], [3, 8])

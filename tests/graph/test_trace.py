@@ -382,3 +382,21 @@ def test_nothing_beside_one_is_nothing() -> None:
             return self.last(x + none.sum())
 
     assert trace(Empty(), torch.randn(5, 4)).group("first").allow == Allow.INEXACT
+
+
+@pytest.mark.parametrize("turned", [False, True])
+def test_of_two_weights_that_are_multiplied_the_one_that_reads_elsewhere_reads(turned: bool) -> None:
+    class Twice(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first, self.second = nn.Linear(3, 4, bias=False), nn.Linear(4, 2, bias=False)
+
+        def forward(self, x: Tensor) -> Tensor:
+            one, other = self.first.weight, self.second.weight
+            product = (one.t() @ other.t()).t() if turned else other @ one
+            return self.second(self.first(x)) + nn.functional.linear(x, product)
+
+    group = trace(Twice(), torch.randn(2, 3)).group("first")
+    roles = {site.tensor: {use.role for use in site.all_uses} - {Role.CARRY} for site in group.sites}
+    assert group.allow == Allow.ANY
+    assert roles == {"first.weight": {Role.WRITE}, "second.weight": {Role.READ}}
