@@ -69,7 +69,10 @@ AXES = (
 )
 WIDTHS = ("tests/test_widenings.py", "tests/edit/test_width.py", "tests/edit/test_joint_width.py")
 OPS = ("cuts", "norms", "products", "reductions", "shapes", "space", "sums")
-RULED = ("tests/graph/test_trace.py", "tests/graph/test_decided.py", "tests/contract/test_rules_contract.py")
+RULED = (
+    *(f"tests/graph/test_{name}.py" for name in ("trace", "decided", "pads")),
+    "tests/contract/test_rules_contract.py",
+)
 COUPLED = (*AXES, "tests/contract/test_rules_contract.py", "tests/contract/test_hard_blocks.py")
 SOLVED = tuple(f"tests/solve/test_{name}.py" for name in ("moments", "ridge", "recursive", "solved_heads"))
 TRIED: Mapping[str, Tried] = {
@@ -78,7 +81,14 @@ TRIED: Mapping[str, Tried] = {
     **{f"graph/{name}.py": Tried(number, COUPLED) for name, number in {"rules": 6, "couple": 4, "uses": 2}.items()},
     **{f"graph/ops/{name}.py": Tried(3, RULED) for name in OPS},
     "widenings.py": Tried(12, (*WIDTHS, "tests/contract/test_edits_contract.py")),
-    "edit/tensors.py": Tried(8, (*WIDTHS, "tests/edit/test_pad.py", "tests/contract/test_edits_contract.py")),
+    "edit/tensors.py": Tried(
+        8,
+        (
+            *WIDTHS,
+            *(f"tests/edit/test_{name}.py" for name in ("pad", "carry", "reconstruct")),
+            "tests/contract/test_edits_contract.py",
+        ),
+    ),
     "edit/width.py": Tried(10, (*WIDTHS, "tests/contract/test_edits_contract.py")),
     "edit/carry.py": Tried(
         12, ("tests/edit/test_carry.py", "tests/edit/test_carry_copies.py", "tests/edit/test_undo.py")

@@ -255,6 +255,15 @@ def test_state_that_nobody_knows_is_refused() -> None:
     assert same(before, snapshot(model, optimizer))
 
 
+def test_a_pair_of_numbers_is_no_single_one() -> None:
+    model, x = small()
+    optimizer = trained(model, x, torch.optim.SGD(model.parameters(), lr=0.01, momentum=0.9))
+    optimizer.state[model[0].weight]["bounds"] = torch.tensor([0.0, 1.0])
+    graph = trace(model, x)
+    with pytest.raises(EditError, match=r"state 'bounds' of shape \(2,\) for '0.weight' of shape \(4, 2, 3, 3\)"):
+        apply(graph, widen(graph, "0", 6), optimizer)
+
+
 def test_lbfgs_is_refused_by_name() -> None:
     model, x = small()
     graph = trace(model, x)

@@ -3,7 +3,7 @@
 import pytest
 import torch
 from nets import output, small, trained
-from torch import nn
+from torch import Tensor, nn
 
 from netmorph import EditError, WidthError, apply, narrow, trace, widen
 from netmorph.graph import Allow
@@ -151,9 +151,34 @@ def test_of_copies_layer_norm_allows_only_equal_ones_and_says_so() -> None:
     assert "take netmorph.widenings.lemon, or copy every channel equally often: net2net to a multiple of 4" in str(
         told.value
     )
+    assert widen(graph, "0", 8).describe().method == "lemon"  # which breaks the symmetry of copies, where it is exact
     graph = apply(graph, widen(graph, "0", 8, net2net))
     assert graph.journal[-1].error < 1e-12
     assert model[1].normalized_shape == (8,)
+
+
+def test_a_method_is_a_function() -> None:
+    model, x = small()
+    with pytest.raises(WidthError, match=r"a method is a function, such as netmorph.widenings.r2r .*, got 'r2r'"):
+        widen(trace(model, x), "0", 6, "r2r")  # type: ignore[arg-type]
+
+
+def test_equal_copies_are_taken_where_no_other_widening_is_exact() -> None:
+    """The norm's epsilon, which unequal copies need another one of, is held nowhere."""
+
+    class Normed(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.one, self.two = nn.Linear(3, 4), nn.Linear(4, 2)
+
+        def forward(self, x: Tensor) -> Tensor:
+            x = self.one(x)
+            return self.two(nn.functional.layer_norm(x, x.shape[-1:]))
+
+    graph = trace(Normed().double(), torch.randn(3, 3).double())
+    edit = widen(graph, "one", 8)
+    assert edit.describe().method == "net2net"
+    assert apply(graph, edit).journal[-1].error < 1e-12
 
 
 def test_softmax_allows_no_exact_change() -> None:

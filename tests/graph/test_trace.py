@@ -431,6 +431,17 @@ def test_a_norm_of_ones_own_follows_the_channels_that_it_tells_of() -> None:
     assert model[1].normalized_shape == (8,)
 
 
+@pytest.mark.parametrize(
+    ("layer", "read", "write"),
+    [(nn.Conv2d(3, 4, 2), (-3, 1), (0, -3)), (nn.ConvTranspose2d(3, 4, 2), (-3, 0), (1, -3))],
+)
+def test_of_a_convolution_is_told_what_its_weight_reads_and_writes(
+    layer: nn.Module, read: tuple[int, int], write: tuple[int, int]
+) -> None:
+    calls = trace(layer, torch.randn(2, 3, 4, 4)).recording.calls
+    assert [(found.read, found.write) for call in calls for found in call.contractions] == [((read,), (write,))]
+
+
 def test_a_product_of_three_tells_no_weight_that_writes_its_result() -> None:
     class Scaled(nn.Module):
         def __init__(self, equation: str, *more: nn.Parameter) -> None:
