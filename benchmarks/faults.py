@@ -195,7 +195,10 @@ class Storm:
         return self.start()
 
     def _fill_disk(self, driver: subprocess.Popen[str]) -> subprocess.Popen[str]:
-        (self.faults / TOKEN).touch()
+        while driver.poll() is None:  # who takes the token may be ended by its time limit before it writes
+            (self.faults / TOKEN).touch()
+            with suppress(subprocess.TimeoutExpired):
+                driver.wait(2 * self.timeout)
         self._check(driver, finished=False)
         self.done[DISK] += 1
         return self.start()

@@ -69,13 +69,14 @@ AXES = (
 )
 WIDTHS = ("tests/test_widenings.py", "tests/edit/test_width.py", "tests/edit/test_joint_width.py")
 OPS = ("cuts", "norms", "products", "reductions", "shapes", "space", "sums")
+RULED = ("tests/graph/test_trace.py", "tests/graph/test_decided.py", "tests/contract/test_rules_contract.py")
 COUPLED = (*AXES, "tests/contract/test_rules_contract.py", "tests/contract/test_hard_blocks.py")
 SOLVED = tuple(f"tests/solve/test_{name}.py" for name in ("moments", "ridge", "recursive", "solved_heads"))
 TRIED: Mapping[str, Tried] = {
     "graph/axis.py": Tried(12, (*AXES, "tests/contract/test_rules_contract.py")),
     "graph/unify.py": Tried(16, (*AXES, "tests/graph/test_pads.py", "tests/contract/test_rules_contract.py")),
     **{f"graph/{name}.py": Tried(number, COUPLED) for name, number in {"rules": 6, "couple": 4, "uses": 2}.items()},
-    **{f"graph/ops/{name}.py": Tried(3, ("tests/contract/test_rules_contract.py",)) for name in OPS},
+    **{f"graph/ops/{name}.py": Tried(3, RULED) for name in OPS},
     "widenings.py": Tried(12, (*WIDTHS, "tests/contract/test_edits_contract.py")),
     "edit/tensors.py": Tried(8, (*WIDTHS, "tests/edit/test_pad.py", "tests/contract/test_edits_contract.py")),
     "edit/width.py": Tried(10, (*WIDTHS, "tests/contract/test_edits_contract.py")),

@@ -37,7 +37,7 @@ def gather(folder: Path) -> None:
             folder.mkdir(parents=True, exist_ok=True)
             shutil.copy(ROOT / name, folder / name)
     for page in folder.rglob("*.md"):
-        page.write_text(linked(page.read_text()))
+        page.write_text(opened(linked(page.read_text())))
     for name, content in {**examples(), **reference()}.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_bytes(content.encode() if isinstance(content, str) else content)
@@ -46,6 +46,11 @@ def gather(folder: Path) -> None:
 def linked(text: str) -> str:
     """Markdown whose links to notebooks are links to their pages."""
     return re.sub(r"(\]\([^)\s]+)\.ipynb\b", r"\1.md", text)
+
+
+def opened(text: str) -> str:
+    """Markdown whose figures lead to themselves at full size, for readers with a narrow screen."""
+    return re.sub(r"^(!\[[^\]]*\]\((\S+\.png)\))$", r"[\1](\2)", text, flags=re.MULTILINE)
 
 
 def examples() -> Files:
@@ -75,7 +80,7 @@ def notebook(path: Path) -> Files:
             text, picture = shown(output, f"{path.stem}/{number}-{place}")
             parts.append(text)
             files |= {f"examples/{name}": content for name, content in picture.items()}
-    files[f"examples/{path.stem}.md"] = "\n\n".join(parts) + "\n"
+    files[f"examples/{path.stem}.md"] = opened("\n\n".join(parts)) + "\n"
     return files
 
 
@@ -133,7 +138,8 @@ def page_of(module: str, modules: Collection[str]) -> str:
     """The page of one of several modules; what is a module itself has a page of its own."""
     inside = [name for name in modules if name.rpartition(".")[0] == module]
     links = "".join(f"- [`{name}`]({name}.md): {docstring(name).splitlines()[0]}\n" for name in inside)
-    names = [name for name in public_names(module) if f"{module}.{name}" not in inside]
+    names = sorted(public_names(module), key=str.isupper)  # constants at the end
+    names = [name for name in names if f"{module}.{name}" not in inside]
     return f"# {module}\n\n{docstring(module)}\n\n{links}" + "".join(f"\n::: {module}.{name}\n" for name in names)
 
 

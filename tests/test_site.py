@@ -67,6 +67,66 @@ def test_a_notebook_becomes_a_page(tmp_path: Path) -> None:
     assert "<a table>" not in page
 
 
+def test_a_figure_leads_to_itself_at_full_size() -> None:
+    text = "![Loss](images/a.png)\n\nSee ![small](b.png), or\n\n![A drawing](c.svg)\n"
+    assert pages.opened(text) == text.replace("![Loss](images/a.png)", "[![Loss](images/a.png)](images/a.png)")
+
+
+def test_what_the_site_reads_in_docstrings_and_comments() -> None:
+    griffe = pytest.importorskip("griffe", reason="the extra docs is not installed")
+    code = '''
+# How an int
+# is made.
+MADE = {"int": int}
+LEAST = 2  # of all
+UNTOLD = 3
+
+class Band:
+    """A band.
+
+    Attributes:
+        low, high: its ends,
+            both in it.
+        name, count: for people.
+        kind: alone.
+    """
+
+    low: float
+    high: float
+    name: str
+    count: int
+    kind: str
+
+def draw(x: int, y: int, z: float) -> None:
+    """Draw it.
+
+    Args:
+        x, y: where.
+        z: deep.
+    """
+'''
+    extensions = griffe.load_extensions(str(ROOT / "docs" / "docstrings.py"))
+    with griffe.temporary_visited_package(
+        "drawn", {"__init__.py": code}, extensions=extensions, docstring_parser="google"
+    ) as package:
+        told = {
+            name: [
+                (entry.name, str(entry.annotation), entry.description)
+                for entry in package[name].docstring.parsed[1].value
+            ]
+            for name in ("Band", "draw")
+        }
+        said = {name: package[name].docstring and package[name].docstring.value for name in ("MADE", "LEAST", "UNTOLD")}
+
+    assert told["Band"] == [
+        ("low, high", "float", "its ends,\nboth in it."),
+        ("name, count", "str, int", "for people."),
+        ("kind", "str", "alone."),
+    ]
+    assert told["draw"] == [("x, y", "int", "where."), ("z", "float", "deep.")]
+    assert said == {"MADE": "How an int\nis made.", "LEAST": "Of all", "UNTOLD": None}
+
+
 @pytest.fixture(scope="module", name="site")
 def site_(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The site, built as `make docs` does it; a warning is an error there."""

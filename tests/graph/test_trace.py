@@ -400,3 +400,49 @@ def test_of_two_weights_that_are_multiplied_the_one_that_reads_elsewhere_reads(t
     roles = {site.tensor: {use.role for use in site.all_uses} - {Role.CARRY} for site in group.sites}
     assert group.allow == Allow.ANY
     assert roles == {"first.weight": {Role.WRITE}, "second.weight": {Role.READ}}
+
+
+def test_every_second_channel_goes_on_together() -> None:
+    class Halved(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.one, self.two = nn.Linear(3, 8), nn.Linear(4, 2)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.two(self.one(x)[:, ::2])
+
+    graph = trace(Halved(), torch.randn(2, 3))
+    assert (graph.group("one").size, graph.group("one").allow) == (4, Allow.ANY)
+    assert graph.group("one#2").allow == Allow.FROZEN
+
+
+def test_a_norm_of_ones_own_follows_the_channels_that_it_tells_of() -> None:
+    class Norm(nn.Module):
+        def __init__(self, channels: int) -> None:
+            super().__init__()
+            self.weight, self.normalized_shape = nn.Parameter(torch.ones(channels)), (channels,)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return nn.functional.layer_norm(x, x.shape[-1:], self.weight)
+
+    model = nn.Sequential(nn.Linear(3, 4), Norm(4), nn.Linear(4, 2))
+    graph = trace(model, torch.randn(2, 3))
+    apply(graph, widen(graph, "0", 8))
+    assert model[1].normalized_shape == (8,)
+
+
+def test_a_product_of_three_tells_no_weight_that_writes_its_result() -> None:
+    class Scaled(nn.Module):
+        def __init__(self, equation: str, *more: nn.Parameter) -> None:
+            super().__init__()
+            self.equation, self.weight, self.more = equation, nn.Parameter(torch.randn(4, 3)), nn.ParameterList(more)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return torch.einsum(self.equation, x, self.weight, *self.more)
+
+    def written(model: nn.Module) -> list[Any]:
+        calls = trace(model, torch.randn(2, 3)).recording.calls
+        return [found.write for call in calls for found in call.contractions]
+
+    assert written(Scaled("nc,kc->nk")) == [((0, 1),)]
+    assert written(Scaled("nc,kc,k->nk", nn.Parameter(torch.randn(4)))) == [()]

@@ -33,6 +33,12 @@ def test_tokens() -> None:
     assert feature_spectra(model, [torch.randint(11, (3, 9))])["0"].rows == 27
 
 
+def test_a_layer_that_the_forward_leaves_out_has_no_spectrum() -> None:
+    model = nn.Sequential(nn.Linear(3, 4))
+    model[0].spare = nn.Linear(3, 4)
+    assert set(feature_spectra(model, [torch.randn(5, 3)])) == {"0"}
+
+
 def test_the_model_is_left_alone() -> None:
     model = nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2)).train()
     before = {name: value.clone() for name, value in model.state_dict().items()}

@@ -8,7 +8,9 @@ from torch import nn
 from netmorph.solve import SolveError, required_input
 
 
-@pytest.mark.parametrize("activation", [nn.Identity(), nn.LeakyReLU(0.2), nn.Tanh(), nn.Sigmoid(), nn.Softplus()])
+@pytest.mark.parametrize(
+    "activation", [nn.Identity(), nn.LeakyReLU(0.2), nn.Tanh(), nn.Sigmoid(), nn.Softplus(), nn.Softplus(beta=2.5)]
+)
 def test_square_layers_are_inverted(activation: nn.Module) -> None:
     torch.manual_seed(0)
     layers = nn.Sequential(nn.Linear(6, 6), activation, nn.Linear(6, 6, bias=False), activation).double()

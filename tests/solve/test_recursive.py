@@ -59,4 +59,6 @@ def test_what_does_not_fit_leaves_it_as_it_was() -> None:
         recursive.add(x[:2], one_hot(labels[:2], 3))
     with pytest.raises(SolveError, match="nothing was learnt from this batch"):
         recursive.add(x[:2] / 0, one_hot(labels[:2], 9))
+    with pytest.raises(SolveError, match="nothing was learnt from this batch"):
+        recursive.add(x[:2], one_hot(labels[:2], 7).double().index_fill(1, torch.tensor([2]), float("nan")))
     assert torch.equal(recursive.head.weight, before.weight)

@@ -71,8 +71,9 @@ def test_a_network_that_is_its_head() -> None:
 def test_where_there_is_no_head() -> None:
     model = nn.Sequential(nn.Conv2d(1, 2, 3), nn.Flatten())
     images = torch.randn(2, 1, 3, 3)
-    with pytest.raises(SolveError, match=r"no nn\.Linear gives the network's output; give path="):
-        solve_head(netmorph.trace(model, images), [(images, torch.tensor([0, 1]))])
+    for one in (model, model[:1]):
+        with pytest.raises(SolveError, match=r"no nn\.Linear gives the network's output; give path="):
+            solve_head(netmorph.trace(one, images), [(images, torch.tensor([0, 1]))])
     with pytest.raises(SolveError, match=r"'0' is a Conv2d; only an nn\.Linear is solved"):
         solve_head(netmorph.trace(model, images), [(images, torch.tensor([0, 1]))], path="0")
 
@@ -101,6 +102,11 @@ def test_a_hidden_layer_is_fitted_to_both_codes(
     u = torch.randn(10, 40, generator=generator, dtype=torch.float64)
     expected = ridge(Moments.of([(x, (x @ q).sign() + (y.double() @ u).sign())]), penalty)
     assert torch.allclose(network[0].weight.double(), expected.weight, atol=1e-5)
+
+
+def test_a_hidden_layer_may_have_one_unit() -> None:
+    network = project_forward([(torch.randn(20, 3), torch.randn(20, 2))], [1])
+    assert network(torch.randn(5, 3)).shape == (5, 2)
 
 
 def test_what_cannot_be_projected() -> None:

@@ -34,7 +34,8 @@ _PAGE = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width,initial-scale=1">
 <meta name="color-scheme" content="light dark"><link rel="icon" href="data:,"><title>{title}</title><style>
 body{{font:15px/1.5 system-ui,'Segoe UI','DejaVu Sans',sans-serif;margin:0 auto;max-width:960px;padding:1rem;
-color:#1f2933;background:#fff}}h1{{font-size:1.3rem;margin:.2rem 0}}summary{{cursor:pointer}}.w{{overflow-x:auto}}
+color:#1f2933;background:#fff;overflow-wrap:anywhere}}h1{{font-size:1.3rem;margin:.2rem 0}}
+summary{{cursor:pointer}}.w{{overflow-x:auto}}
 table{{border-collapse:collapse;font-size:13px}}td,th{{padding:1px 10px 1px 0;text-align:left;white-space:nowrap}}
 @media(prefers-color-scheme:dark){{body{{color:#e4e7eb;background:#16191d}}}}
 </style></head><body><h1>{title}</h1>{notes}<div class="w">{picture}</div>

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -69,6 +70,7 @@ def chain(figure: Figure, links: Sequence[Link], entries: Mapping[str, Entry]) -
     """Boxes from left to right."""
     axes = figure.add_subplot()
     networks = list(dict.fromkeys(link.network for link in links if link.network))
+    size = min(12.0, 72 / max(1, len(links)))  # of what is written into narrow boxes
     for place, link in enumerate(links):
         entry = entries.get(link.id)
         colour = COLOURS[networks.index(link.network) % len(COLOURS)] if entry else INK
@@ -76,11 +78,10 @@ def chain(figure: Figure, links: Sequence[Link], entries: Mapping[str, Entry]) -
         name = "solved head" if entry is None else link.path or "whole"
         shown = [name[-14:], *([] if entry is None else [Path(link.network).name[-14:], str(entry.output)])]
         for row, text in enumerate(shown):
-            axes.text(
-                place, 0.25 - 0.25 * row, text, ha="center", va="center", fontsize=8, color=INK if row else colour
-            )
+            height, ink = 0.28 - 0.28 * row, INK if row else colour
+            axes.text(place, height, text, ha="center", va="center", fontsize=size, color=ink)
         if link.is_stitched:
-            axes.text(place - 0.5, 0.62, "stitch", ha="center", fontsize=8, color=GREY)
+            axes.text(place - 0.5, 0.62, "stitch", ha="center", fontsize=size, color=GREY)
         if place:
             axes.annotate("", (place - 0.42, 0), (place - 0.58, 0), arrowprops={"arrowstyle": "->", "color": GREY})
     axes.set_xlim(-0.6, max(5, len(links)) - 0.4)
@@ -114,8 +115,8 @@ def places(figure: Figure, good: Sequence[Record], names: Mapping[str, str]) -> 
         for id in used
     ]
     if used:
-        axes.imshow(counts, cmap="Blues", vmin=0, aspect="auto")
-    axes.set_yticks(range(len(used)), [names.get(id, id)[-40:] for id in used], fontsize=9)
+        axes.imshow([[count or math.nan for count in line] for line in counts], cmap="Blues", vmin=0, aspect="auto")
+    axes.set_yticks(range(len(used)), [names.get(id, id)[-40:] for id in used], fontsize=11)
     axes.set_xticks(range(deepest), [str(place + 1) for place in range(deepest)])
     axes.set_xlabel("place")
     axes.grid(visible=False)
@@ -123,7 +124,9 @@ def places(figure: Figure, good: Sequence[Record], names: Mapping[str, str]) -> 
         for place, count in enumerate(line):
             if count:
                 light = count > 0.6 * max(map(max, counts))
-                axes.text(place, row, str(count), ha="center", va="center", fontsize=9, color="white" if light else INK)
+                axes.text(
+                    place, row, str(count), ha="center", va="center", fontsize=11, color="white" if light else INK
+                )
     return {}
 
 
@@ -135,7 +138,9 @@ def expectations(figure: Figure, searched: Searched) -> Mapping[str, str]:
         for record, worth in zip(searched.records, searched.worths, strict=True)
         if record.expected is not None
     ]
-    axes.scatter([one for one, _ in pairs], [one for _, one in pairs], c=range(len(pairs)), cmap="Blues", s=18)
+    pale = -len(pairs) / 2  # the first one is seen, too
+    x, y = zip(*pairs, strict=True)
+    axes.scatter(x, y, c=range(len(pairs)), cmap="Blues", vmin=pale, s=18)
     ends = [min(map(min, pairs)), max(map(max, pairs))]
     axes.plot(ends, ends, color=PALE, lw=1)
     axes.set_xlabel("expected worth")
@@ -150,4 +155,4 @@ def _used(good: Sequence[Record]) -> list[str]:
 def _box(place: int, colour: str) -> Patch:
     from matplotlib.patches import FancyBboxPatch
 
-    return FancyBboxPatch((place - 0.36, -0.45), 0.72, 0.9, boxstyle="round,pad=0.04", fc="white", ec=colour, lw=1.5)
+    return FancyBboxPatch((place - 0.36, -0.45), 0.72, 0.9, boxstyle="round,pad=0.04", fc="none", ec=colour, lw=1.5)

@@ -83,7 +83,7 @@ def page(records: Records) -> str:
     return render(
         "page.html",
         title=records.meta("title") or records.path.resolve().parent.name,
-        headline=[
+        paragraphs=[
             *headline(found, networks, records.meta("round"), criterion),
             *filter(None, [noise_of(records, networks)]),
         ],
@@ -101,6 +101,7 @@ def page(records: Records) -> str:
         value_of=value_of,
         best=found.best and found.best.id,
         making=making(records, found),
+        settings=list(_flat("config", records.meta("config"))),
         changes=pictures,
     )
 
@@ -146,14 +147,14 @@ def headline(found: Result, networks: Sequence[NetworkRecord], number: int | Non
 
 
 def making(records: Records, found: Result) -> list[tuple[str, str]]:
-    """How the run was made: names and values."""
+    """How the run was made, its settings aside: names and values."""
     spent = {
         "training" if is_training(records) else "training, evolution": found.training_flops,
         **{f"training, {name}": baseline.training_flops for name, baseline in found.baselines.items()},
     }
     facts = [("command", records.meta("command")), ("wall time", duration(found.seconds))]
     facts += [(name, flops_text(count)) for name, count in spent.items()]
-    for key in ("config", "machine", "versions"):
+    for key in ("machine", "versions"):
         facts += list(_flat(key, records.meta(key)))
     return [(name, value) for name, value in facts if value is not None]
 

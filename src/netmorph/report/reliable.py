@@ -33,7 +33,7 @@ def reliability_diagram(figure: Figure, calibration: Mapping[str, Any]) -> Mappi
         most = max(count for count, _, _ in report["bins"])
         for number, (count, sure, right) in enumerate(report["bins"]):
             gid = f"{key}{number}"
-            # The more samples, the darker; the faintest is still seen.
+            # The more samples, the stronger; the faintest is still seen.
             axes.bar(sure, right, 0.8 / BINS, color=ACCENT, alpha=0.15 + 0.6 * count / most, gid=gid)
             tooltips[gid] = f"{count} samples\nsure of {percent(sure)}\nright {percent(right)}"
         axes.plot([0, 1], [0, 1], color=INK, lw=1, ls=(0, (4, 3)))

@@ -66,7 +66,7 @@ def _confusions(found: Result, where: str) -> Section:
         "confusion",
         "Confusions",
         f"{where} In the matrix each row is a true class, each column what it was taken for; right answers are blue, "
-        "errors orange, the darker the larger their share of the true class.",
+        "errors orange, the stronger the larger their share of the true class.",
         None if report is None else partial(training.confusion, report=report),
         0 if report is None else training.confusion_height(report),
     )
@@ -77,8 +77,8 @@ def _calibration(calibration: Mapping[str, Any]) -> Section:
         "calibration",
         "Sure and right",
         "On the test set. Of the answers with a probability of 80%, 80% should be right: a bar should end on the "
-        "diagonal. The darker a bar, the more samples. The calibration error (ECE) is the mean distance from it, over "
-        f"the samples, in {BINS} bins of equal width.",
+        "diagonal. The stronger a bar, the more samples. The calibration error (ECE) is the mean distance from it, "
+        f"over the samples, in {BINS} bins of equal width.",
         partial(reliable.reliability_diagram, calibration=calibration),
         reliable.HEIGHT,
     )

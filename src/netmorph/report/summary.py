@@ -22,7 +22,8 @@ from netmorph.run.names import ArmName, Status
 from netmorph.run.records import Records
 from netmorph.run.result import EnsembleResult, NetworkResult, Result, Tested
 from netmorph.run.rows import NetworkRecord
-from netmorph.tasks import Criterion, Exhibit
+from netmorph.tasks import TOP5, Criterion, Exhibit
+from netmorph.tasks.criterion import ACCURACY
 from netmorph.wording import compact
 
 # Of more classes than FEW, tables show the WORST first or only.
@@ -130,8 +131,9 @@ def number_table(found: Result, criterion: Criterion) -> NumberTable | None:
     known = [(name, test) for name, test in tested if test.get(criterion.name) is not None]
     if not known:
         return None
+    shares = {share.name: share for share in (ACCURACY, TOP5) if criterion.is_share}
     others = (column for column in known[0][1] if column != criterion.name)
-    looks = [criterion, *map(Criterion, others)]
+    looks = [criterion, *(shares.get(name, Criterion(name)) for name in others)]
     rows = ((name, tuple(look.text(test.get(look.name)) for look in looks)) for name, test in known)
     return NumberTable(tuple(look.name for look in looks), tuple(rows))
 

@@ -136,12 +136,12 @@ def _matrix(axes: Axes, report: Mapping[str, Any], names: Sequence[str], support
     place = {index: at for at, index in enumerate(shown)}
     cells = [(place[t], place[p], n, n / support[t]) for t, p, n in report["confusion"] if t in place and p in place]
     most = max((share for row, column, _, share in cells if row != column), default=1.0)
-    colours = np.ones((len(shown), len(shown), 3))
+    colours = np.zeros((len(shown), len(shown), 4))  # clear where nothing is
     size = 11 if len(shown) <= 12 else 7.5
     for row, column, count, share in cells:
         right = row == column
         depth = 0.12 + 0.68 * (share if right else share / most)
-        colours[row, column] = colormaps["Blues" if right else "Oranges"](depth)[:3]
+        colours[row, column] = colormaps["Blues" if right else "Oranges"](depth)
         dark = depth > 0.55
         axes.text(column, row, str(count), ha="center", va="center", fontsize=size, color="white" if dark else INK)
     if shown:
