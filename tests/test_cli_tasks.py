@@ -192,7 +192,6 @@ def test_what_does_not_fit_the_data_gets_one_line(
         ("--class-weights 1,2", "--class-weights is for classes, and 'houses.csv' has none"),
         ("--label-smoothing 0.1", "label smoothing and class weights are for tasks with classes"),
         ("--views 2", "--views is for images"),
-        ("--channels-last", "--channels-last is for images"),
         ("--stream", "images that are streamed take no target"),
     ],
 )

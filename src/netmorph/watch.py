@@ -7,7 +7,7 @@ from html import escape
 from importlib import import_module
 from time import perf_counter
 from types import TracebackType
-from typing import Any
+from typing import Any, Self
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, ProgressColumn, TaskID, TextColumn, TimeRemainingColumn
@@ -65,7 +65,22 @@ def _bar(console: Console, *columns: ProgressColumn) -> Bar | _NotebookBar:
     return Bar(*columns, console=console, disable=not console.is_terminal)
 
 
-class EvolutionWatch:
+class _Drawn:
+    """What draws a bar from the beginning of its `with` block to the end."""
+
+    _bar: Bar | _NotebookBar
+
+    def __enter__(self) -> Self:
+        self._bar.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._bar.stop()
+
+
+class EvolutionWatch(_Drawn):
     """A line for each round above a bar of the networks in training; `evolve`'s `on_progress`.
 
     Where neither a terminal nor a notebook draws a bar, there is now and then a line within a round.
@@ -81,15 +96,6 @@ class EvolutionWatch:
         self._task = self._bar.add_task("starting", total=None)
         self._told = perf_counter()
         self._finished = -1
-
-    def __enter__(self) -> EvolutionWatch:
-        self._bar.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._bar.stop()
 
     def __call__(self, progress: Progress) -> None:
         """Show where the run is."""
@@ -119,7 +125,7 @@ def rounded(seconds: float) -> float:
     return round(seconds, -1) if seconds >= 60 else float(round(seconds))
 
 
-class EpochProgress:
+class EpochProgress(_Drawn):
     """A line for each epoch above a bar; pass the object to `train` as `on_epoch`, inside its `with` block.
 
     The lines are the rows of a table that fits a terminal of 80 columns; `metrics.csv` has all numbers.
@@ -139,15 +145,6 @@ class EpochProgress:
         self._widths = [max(len(name), NUMBER) for name in self._names]
         self._task = self._bar.add_task("epoch", total=epochs)
         self._begun = False
-
-    def __enter__(self) -> EpochProgress:
-        self._bar.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._bar.stop()
 
     def __call__(self, epoch: Epoch) -> None:
         """Report an epoch."""

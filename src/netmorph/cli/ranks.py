@@ -36,25 +36,12 @@ def study(
         int, typer.Option(help="Training samples, evenly over the classes.", rich_help_panel=options.DATA)
     ] = 2000,
     resize: options.Resize = None,
-    small: Annotated[
-        float,
-        typer.Option(
-            help="The share of the training samples that is few, to learn by heart.", rich_help_panel=options.DATA
-        ),
-    ] = 0.1,
     epochs: Annotated[
         int, typer.Option(help="At most; a network ends when its training loss is flat.", rich_help_panel=options.RUN)
     ] = 120,
     every: Annotated[
         int, typer.Option(help="Look at the ranks after so many epochs.", rich_help_panel=options.RUN)
     ] = 5,
-    repeated: Annotated[
-        int,
-        typer.Option(
-            help="Networks that are trained with another seed, too: what two seeds differ by is the error of a rank.",
-            rich_help_panel=options.RUN,
-        ),
-    ] = 12,
     stacked: Annotated[
         bool | None,
         typer.Option(
@@ -100,8 +87,7 @@ def study(
             config = StudyConfig(
                 DataConfig(data, seed, train_size=train_size, size=meaning.size(resize)).absolute(),
                 networks=networks,
-                repeated=min(repeated, networks),
-                small=small,
+                repeated=min(StudyConfig.repeated, networks),
                 widths=(narrowest, widest),
                 depths=(2, deepest),
                 epochs=epochs,

@@ -88,16 +88,8 @@ def train(
         bool,
         typer.Option(
             "--fast",
-            help="--bf16, and --channels-last for images: up to twice as fast for convolutional networks where the "
-            "processor multiplies bfloat16, with its rounding.",
-            rich_help_panel=options.SPEED,
-        ),
-    ] = False,
-    channels_last: Annotated[
-        bool,
-        typer.Option(
-            "--channels-last",
-            help="Lay the channels of a pixel side by side: faster for most convolutions.",
+            help="--bf16, and the channels of a pixel side by side: up to twice as fast for convolutional networks "
+            "where the processor multiplies bfloat16, with its rounding.",
             rich_help_panel=options.SPEED,
         ),
     ] = False,
@@ -174,7 +166,7 @@ def train(
                 tell(f"Reading all images in {source.source}, to find those that cannot be read ...")
             dataset = source.load()
             defaults = for_training(dataset)
-            faster = {"bf16": told["bf16"] or fast, "channels_last": channels_last or (fast and dataset.has_images)}
+            faster = {"bf16": told["bf16"] or fast, "channels_last": fast and dataset.has_images}
             weights = _class_weights(class_weights, dataset)
             network = defaults.network(*start(model, meaning.arguments(option, width)))
             recipe = meaning.recipe(context, defaults.recipe, **faster, class_weights=weights)

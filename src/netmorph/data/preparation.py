@@ -10,6 +10,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
+from netmorph.tasks.values import centre_and_spread
 from netmorph.typed import check_fields
 
 
@@ -86,7 +87,7 @@ class Columns:
     ) -> Tensor:
         """See `Preparation`."""
         rows = inputs.to(like.device, non_blocking=True)
-        centre, spread = _centre_and_spread(self.mean, self.std, rows.dtype, rows.device)
+        centre, spread = centre_and_spread(self.mean, self.std, rows.dtype, rows.device)
         shape = (-1, *(1 for _ in rows.shape[2:]))
         return ((rows - centre.view(shape)) / spread.view(shape)).to(like.dtype)
 
@@ -147,13 +148,5 @@ def _scale_and_shift(
     mean: tuple[float, ...], std: tuple[float, ...], dtype: torch.dtype, device: torch.device
 ) -> tuple[Tensor, Tensor]:
     """Of pixels in 0..255, for each channel of [N, C, H, W]."""
-    centre, spread = (each.view(-1, 1, 1) for each in _centre_and_spread(mean, std, dtype, device))
+    centre, spread = (each.view(-1, 1, 1) for each in centre_and_spread(mean, std, dtype, device))
     return 1 / (255 * spread), centre / spread
-
-
-@functools.lru_cache
-def _centre_and_spread(
-    mean: tuple[float, ...], std: tuple[float, ...], dtype: torch.dtype, device: torch.device
-) -> tuple[Tensor, Tensor]:
-    """Made once for a data set: for a small network, making them in every step costs as much as a layer."""
-    return torch.tensor(mean, dtype=dtype, device=device), torch.tensor(std, dtype=dtype, device=device)

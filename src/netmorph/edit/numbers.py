@@ -14,6 +14,7 @@ from netmorph.graph import Graph
 from netmorph.graph.held import Holder, swapped
 from netmorph.graph.holders import is_integer
 
+Attributes = list[tuple[str, str, Any]]  # the module, the name there, and a value that is set
 # Names that PyTorch gives to settings of layers: 1, 2 in two entries are dilations, not numbers.
 SETTINGS = frozenset(inspect.signature(nn.Conv2d).parameters)
 
@@ -39,6 +40,24 @@ class Number:
     def values(self) -> list[int]:
         """Those of the entries, each once."""
         return sorted({value for *_, value in self.held})
+
+
+@dataclass(frozen=True)
+class Listed:
+    """An entry that comes or goes.
+
+    Attributes:
+        place: where.
+        attributes: what has to be set with it: the numbers of entries that hold their own, and how many there are. By
+            the paths of afterwards.
+        before: the same with the values of before, by the paths of before.
+        numbers: in which the entries hold their own.
+    """
+
+    place: Place
+    attributes: Attributes
+    before: Attributes
+    numbers: list[Number]
 
 
 def integers(graph: Graph, within: str = "") -> dict[tuple[str, str], int]:

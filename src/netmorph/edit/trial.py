@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -20,7 +20,7 @@ from torch import nn
 
 from netmorph.edit.fused import as_used
 from netmorph.edit.numbered import Place, numbered, renamed
-from netmorph.edit.numbers import Number, integers, numbers
+from netmorph.edit.numbers import Attributes, Listed, Number, integers, numbers
 from netmorph.edit.plan import Plan
 from netmorph.edit.replace import Undo, make
 from netmorph.edit.stand_in import StandIn
@@ -31,31 +31,12 @@ from netmorph.graph.holders import alike
 from netmorph.graph.running import one_at_a_time, run
 from netmorph.memory import out_of_memory
 
-Attributes = list[tuple[str, str, Any]]
 SEEDS = (0, 1)  # of training mode: what differs between two is random
 # Attributes of PyTorch's own that count the entries of a list, whether a forward reads them or not.
 COUNTS: dict[type[nn.Module], dict[str, str]] = {
     nn.TransformerEncoder: {"num_layers": "layers"},
     nn.TransformerDecoder: {"num_layers": "layers"},
 }
-
-
-@dataclass(frozen=True)
-class Listed:
-    """An entry that comes or goes.
-
-    Attributes:
-        place: where.
-        attributes: what has to be set with it: the numbers of entries that hold their own, and how many there are. By
-            the paths of afterwards.
-        before: the same with the values of before, by the paths of before.
-        numbers: in which the entries hold their own.
-    """
-
-    place: Place
-    attributes: Attributes
-    before: Attributes
-    numbers: list[Number]
 
 
 def listed_behind(graph: Graph, path: str, is_copy: bool) -> Listed | None:

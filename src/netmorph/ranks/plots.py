@@ -155,9 +155,7 @@ def against_width(figure: Figure, rows: Sequence[Row]) -> Mapping[str, str]:
         ):
             y = np.exp([rank_of(row, look, kind) for row, look in zip(rows, looks, strict=True)])
             axes.plot(x, y, "o", ms=5, mew=0, alpha=0.7, color=colour, label=label)
-        axes.plot([x.min(), x.max()], [x.min(), x.max()], color=PALE, lw=1)
-        _logarithmic(axes.xaxis)
-        _logarithmic(axes.yaxis)
+        _diagonal(axes, x.min(), x.max())
         axes.set_title(name)
         axes.set_xlabel("width (geometric mean of hidden layers)")
     panels[0].set_ylabel("effective rank")
@@ -192,9 +190,7 @@ def paired(figure: Figure, matched: Mapping[str, Sequence[tuple[Row, Row]]]) -> 
             x, y = (np.exp([rank_of(row, row.last, kind) for row in rows]) for rows in zip(*both, strict=True))
             axes.plot(x, y, "o", ms=5, mew=0, alpha=0.7, color=colour, label=label)
             ends = [min(ends[0], *x, *y), max(ends[1], *x, *y)]
-        axes.plot(ends, ends, color=PALE, lw=1)
-        _logarithmic(axes.xaxis)
-        _logarithmic(axes.yaxis)
+        _diagonal(axes, *ends)
         axes.set_title(name)
         axes.set_xlabel("effective rank, true labels and all samples")
     panels[0].set_ylabel("effective rank under the other condition")
@@ -215,6 +211,13 @@ def _course(axes: Axes, series: Series, value: Callable[[Row, Look], float], lab
         _logarithmic(axes.yaxis)
     axes.set_title(label)
     axes.set_xlabel("epoch")
+
+
+def _diagonal(axes: Axes, low: float, high: float) -> None:
+    """Where both numbers are equal, and both axes logarithmic; after all else is drawn."""
+    axes.plot([low, high], [low, high], color=PALE, lw=1)
+    _logarithmic(axes.xaxis)
+    _logarithmic(axes.yaxis)
 
 
 def _logarithmic(axis: Axis) -> None:

@@ -35,7 +35,7 @@ def regression(mean: Sequence[float] = (0.0,), std: Sequence[float] = (1.0,), na
 
     def scaled(targets: Tensor, like: Tensor) -> Tensor:
         """Computed before anything is rounded to the type of the outputs: values may be large and close together."""
-        centre, spread = _centre_and_spread(*measured, targets.dtype, targets.device)
+        centre, spread = centre_and_spread(*measured, targets.dtype, targets.device)
         return ((targets - centre) / spread).to(like)
 
     def loss(outputs: Tensor, targets: Tensor) -> Tensor:
@@ -43,7 +43,7 @@ def regression(mean: Sequence[float] = (0.0,), std: Sequence[float] = (1.0,), na
 
     def numbers(outputs: Tensor, targets: Tensor) -> dict[str, Tensor]:
         wanted = scaled(targets, outputs)
-        _, spread = _centre_and_spread(*measured, outputs.dtype, outputs.device)
+        _, spread = centre_and_spread(*measured, outputs.dtype, outputs.device)
         errors = (outputs - wanted) * spread
         return {
             "squared": errors.square().mean(),
@@ -63,11 +63,11 @@ def regression(mean: Sequence[float] = (0.0,), std: Sequence[float] = (1.0,), na
         }
 
     def answers(outputs: Tensor) -> Tensor:
-        centre, spread = _centre_and_spread(*measured, outputs.dtype, outputs.device)
+        centre, spread = centre_and_spread(*measured, outputs.dtype, outputs.device)
         return outputs * spread + centre
 
     def of_mean(targets: Tensor, columns: int) -> Tensor:
-        centre, spread = _centre_and_spread(*measured, torch.float64, targets.device)
+        centre, spread = centre_and_spread(*measured, torch.float64, targets.device)
         return ((targets.double().mean(0) - centre) / spread).float()
 
     return Task(
@@ -84,10 +84,10 @@ def regression(mean: Sequence[float] = (0.0,), std: Sequence[float] = (1.0,), na
 
 
 @functools.lru_cache
-def _centre_and_spread(
+def centre_and_spread(
     mean: tuple[float, ...], std: tuple[float, ...], dtype: torch.dtype, device: torch.device
 ) -> tuple[Tensor, Tensor]:
-    """Made once: in every step, an accelerator would have to be waited for."""
+    """As tensors, made once: in every step it costs a small network as much as a layer, and an accelerator a wait."""
     return torch.tensor(mean, dtype=dtype, device=device), torch.tensor(std, dtype=dtype, device=device)
 
 

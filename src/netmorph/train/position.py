@@ -70,7 +70,7 @@ class Position:
         if LOSS not in values or not values[LOSS].is_floating_point() or not shaped:
             raise ValueError(f"there is no number of each of {step} batches")
         means = Means({name: numbers.to(device) for name, numbers in values.items()}, counts)
-        states = States(_below(tensors, _STATES), told["mixing"])
+        states = States(below(tensors, _STATES), told["mixing"])
         if kind == device.type:
             with epoch_draws(0, 1, 0, device) as draws:
                 draws.go_on(states)  # a trial, before anything else is changed
@@ -81,5 +81,6 @@ class Position:
 START = Position()
 
 
-def _below(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+def below(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    """The tensors whose names begin with a prefix, without it."""
     return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}

@@ -19,7 +19,7 @@ from netmorph.train.history import Epoch, History
 from netmorph.train.inputs import reference
 from netmorph.train.optimizer_state import OptimizerStateError, pack_optimizer, unpack_optimizer
 from netmorph.train.parallel import World, from_first
-from netmorph.train.position import START, Position
+from netmorph.train.position import START, Position, below
 from netmorph.train.recipe import Recipe
 from netmorph.typed import fits
 from netmorph.wording import listed
@@ -163,7 +163,7 @@ def load_progress(
         device = reference(model).device
         # Absent in what was written when checkpoints were those of whole epochs.
         at = meta.get("position")
-        position = START if at is None else Position.unpacked(_below(tensors, "position/"), at, steps, device)
+        position = START if at is None else Position.unpacked(below(tensors, "position/"), at, steps, device)
     except (AttributeError, KeyError, RuntimeError, TypeError, ValueError) as error:
         raise CheckpointError(f"{path} holds what no training writes: {error!r}; choose another file") from error
     if position.device not in (None, device.type):
@@ -175,7 +175,7 @@ def load_progress(
     if editing is not None:
         _rebuild(path, editing, last.journal)
     different = _differences(_signature(last.model), _signature(tensors_of(model)))
-    mean = {} if average is None else _below(tensors, "average/")
+    mean = {} if average is None else below(tensors, "average/")
     if average is not None:
         different += _differences(_signature(mean), _signature(tensors_of(average.model)))
     if different:
@@ -203,8 +203,8 @@ def _progress(tensors: dict[str, Tensor], meta: dict[str, Any]) -> tuple[list[Ep
     journals = meta.get("journal", {})  # absent in what was written before training could edit
     snapshots = {
         moment: Snapshot(
-            _below(tensors, f"{moment}/model/"),
-            _below(tensors, f"{moment}/optimizer/"),
+            below(tensors, f"{moment}/model/"),
+            below(tensors, f"{moment}/optimizer/"),
             optimizer_meta,
             tuple(map(Entry.from_json, journals.get(moment, ()))),
         )
@@ -259,7 +259,3 @@ def _differences(stored: dict[str, Any], given: dict[str, Any]) -> list[str]:
         for name in {**given, **stored}
         if stored.get(name) != given.get(name)
     ]
-
-
-def _below(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
