@@ -71,7 +71,7 @@ WIDTHS = ("tests/test_widenings.py", "tests/edit/test_width.py", "tests/edit/tes
 OPS = ("cuts", "norms", "products", "reductions", "shapes", "space", "sums")
 RULED = (
     *(f"tests/graph/test_{name}.py" for name in ("trace", "decided", "pads")),
-    "tests/contract/test_rules_contract.py",
+    *(f"tests/contract/test_{name}_contract.py" for name in ("flops", "rules")),
 )
 COUPLED = (*AXES, "tests/contract/test_rules_contract.py", "tests/contract/test_hard_blocks.py")
 SOLVED = tuple(f"tests/solve/test_{name}.py" for name in ("moments", "ridge", "recursive", "solved_heads"))
