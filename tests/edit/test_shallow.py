@@ -131,6 +131,17 @@ def test_folding_beats_leaving_out() -> None:
     assert errors[1] < 0.5 * errors[0]
 
 
+def test_a_module_that_gives_zeros_alone_has_errors_that_a_file_can_hold(tmp_path: Path) -> None:
+    model = nn.Sequential(nn.Linear(3, 4), nn.ReLU6(), nn.Linear(4, 2))
+    with torch.no_grad():
+        model[0].bias.fill_(-100.0)
+    x = torch.randn(5, 3)
+    graph = trace(model, x)
+    found = least_squares(graph, "1", [x], intercept=True)
+    assert (found.left_out, found.error) == (1.0, pytest.approx(0.0, abs=1e-6))
+    save(tmp_path / "n.safetensors", model, apply(graph, linearize(graph, "1", [x])).journal)
+
+
 def test_directions_that_the_data_does_not_show_pass_through() -> None:
     model = model_with(nn.Identity(), nn.Linear(4, 4), nn.Linear(4, 2))
     x = torch.randn(9, 4).double()

@@ -46,8 +46,8 @@ class Affine:
     """`y = matrix x + bias` over channels, in float64.
 
     Attributes:
-        left_out: `|y - x| / |y|` on the data: the error of passing the input on.
-        error: `|y - (matrix x + bias)| / |y|`.
+        left_out: `|y - x| / |y|` on the data: the error of passing the input on; 1 where the module gives zeros alone.
+        error: `|y - (matrix x + bias)| / |y|`; likewise beside `|y - x|`.
     """
 
     matrix: Tensor
@@ -173,7 +173,8 @@ def least_squares(graph: Graph, path: str, data: Iterable[Batch], intercept: boo
         total += float(y.square().sum())
     solution = torch.linalg.pinv(gram, hermitian=True) @ cross
     explained = float((solution * (2 * cross - gram @ solution)).sum())
-    scale = max(total, torch.finfo(torch.float64).tiny)
+    tiny = torch.finfo(torch.float64).tiny
+    scale = total if total > tiny * change else max(change, tiny)  # what is divided by stays far from overflow
     return Affine(
         torch.eye(channels, dtype=torch.float64) + solution[:-1].T,
         solution[-1],

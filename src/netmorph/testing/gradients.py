@@ -38,6 +38,8 @@ FLAT = {
 # Flat within the operator: round ones stand in.
 ROUND: dict[Any, Any] = {torch.rnn_relu: torch.rnn_tanh, torch.rnn_relu_cell: torch.rnn_tanh_cell}
 SLOPES = {F.prelu, torch.prelu}  # their slopes are parameters that only negative numbers meet
+# Flat for what is negative beside a zero, as of padding.
+POOLS = {F.max_pool1d, F.max_pool2d, F.max_pool3d, torch.max_pool1d, torch.max_pool2d, torch.max_pool3d}
 
 Entries = dict[str, Tensor]
 
@@ -47,8 +49,8 @@ class Leaky(TorchFunctionMode):
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """The activation, and a part of what it takes away."""
-        if func in SLOPES:
-            return func(*args) + LEAK * func(-args[0], args[1])
+        if func in SLOPES | POOLS and not (kwargs or {}).get("return_indices"):
+            return func(*args, **(kwargs or {})) + LEAK * func(-args[0], *args[1:], **(kwargs or {}))
         if func in ROUND:
             return ROUND[func](*args, **(kwargs or {}))
         if func not in FLAT or not args[0].is_floating_point():
