@@ -135,7 +135,7 @@ MATRICES: dict[str, Case] = {
         "inverse": lambda m, y: m.inverse(), "linalg.inv": lambda m, y: LINALG.inv(m),
         "pinverse": lambda m, y: m.pinverse(), "linalg.pinv": lambda m, y: LINALG.pinv(m),
         "matrix_exp": lambda m, y: aten.matrix_exp.default(-m), "linalg.matrix_exp": lambda m, y: LINALG.matrix_exp(-m),
-        "cholesky": lambda m, y: aten.cholesky.default(m), "linalg.cholesky": lambda m, y: LINALG.cholesky(m),
+        "linalg.cholesky": lambda m, y: LINALG.cholesky(m),
         "householder_product": lambda m, y: LINALG.householder_product(m, 0.1 * m[..., 0]),
         "det": lambda m, y: m.det(), "linalg.det": lambda m, y: LINALG.det(m), "logdet": lambda m, y: m.logdet(),
         "slogdet": lambda m, y: m.slogdet(), "linalg.slogdet": lambda m, y: LINALG.slogdet(m),

@@ -266,7 +266,7 @@ def _regular(op: torch._ops.OpOverload) -> Operator:
 
 
 for _op in (
-    aten.inverse.default, aten.linalg_inv.default, aten.linalg_cholesky.default, aten.cholesky.default,
+    aten.inverse.default, aten.linalg_inv.default, aten.linalg_cholesky.default,
     aten.linalg_solve.default, aten.linalg_solve_triangular.default,
 ):  # fmt: skip
     OVER_KEPT[_op] = _regular(_op)

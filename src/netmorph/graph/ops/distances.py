@@ -108,7 +108,7 @@ def cross(couple: Coupling, x: Value, y: Value, *, dim: int = -1) -> list[Axis]:
 @rule(
     aten.inverse.default, aten.linalg_inv.default, aten.pinverse.default, aten.linalg_pinv.atol_rtol_tensor,
     aten.linalg_matrix_exp.default, aten.matrix_exp.default,
-    aten.linalg_cholesky.default, aten.cholesky.default, aten.linalg_householder_product.default,
+    aten.linalg_cholesky.default, aten.linalg_householder_product.default,
     aten.linalg_det.default, aten.det.default, aten.logdet.default, aten.linalg_slogdet.default, aten.slogdet.default,
     aten.linalg_qr.default, aten.linalg_svd.default, aten.svd.default, aten.linalg_svdvals.default,
     aten.linalg_eigh.default, aten.linalg_eigvalsh.default,
