@@ -90,6 +90,22 @@ def test_clear_keeps_trained_networks_only(store: NetworkStore) -> None:
     assert [file.name for file in store.folder.iterdir()] == ["2.trained.safetensors"]
 
 
+def test_what_killed_processes_had_not_finished_stands_in_nobodys_way(store: NetworkStore) -> None:
+    graph, optimizer = trained(store)
+    for _ in range(2):
+        store.put(2, Stage.TRAINED, graph.model, graph.journal, optimizer)
+    store.put_answers(2, {"logits": torch.zeros(1)})
+    store.put(3, Stage.BORN, graph.model, graph.journal, optimizer)
+    for file in [*store.folder.iterdir(), store.folder / "2.pool.safetensors"]:
+        (store.folder / f".{file.name}.abc.tmp").mkdir()
+    assert store.with_optimizers() == {2}
+    assert store.take(2)[2].state
+    store.keep_answers([2])
+    assert store.answers(2) is not None
+    store.clear()
+    assert not [file.name for file in store.folder.iterdir() if file.name.startswith((".", "3"))]
+
+
 def test_a_full_disk_leaves_no_half_network(store: NetworkStore, monkeypatch: pytest.MonkeyPatch) -> None:
     graph, optimizer = trained(store)
 

@@ -177,7 +177,8 @@ class NetworkStore:
 
     def with_optimizers(self) -> set[int]:
         """The trained networks that an optimizer lies beside, or its spare."""
-        return {int(file.name.partition(".")[0]) for file in self.folder.glob(f"*.{Stage.TRAINED}.optimizer*")}
+        # What a killed process had not finished writing begins with a dot; it may lie here until `clear`.
+        return {int(file.name.partition(".")[0]) for file in self.folder.glob(f"[0-9]*.{Stage.TRAINED}.optimizer*")}
 
     def put_answers(self, network: int, answers: Mapping[str, Tensor]) -> None:
         """Keep what a network answers to each example of the validation set, see `netmorph.train.evaluation.answers`.
