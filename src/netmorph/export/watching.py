@@ -175,7 +175,8 @@ class Autograd(TorchFunctionMode):
             several = isinstance(result, tuple)
             changed = self._changed(start)
             # What is returned as it came becomes a tensor of its own, unless it was changed.
-            came = {id(leaf) for leaf, value in zip(given, values, strict=True) if value not in changed}
+            pairs = zip(given, values, strict=True)
+            came = {id(leaf) for leaf, value in pairs if isinstance(leaf, Tensor) and value not in changed}
             entries = [
                 r.view_as(r) if isinstance(r, Tensor) and id(r) in came else r
                 for r in (result if several else [result])
