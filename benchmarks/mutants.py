@@ -73,7 +73,7 @@ RULED = (
     *(f"tests/graph/test_{name}.py" for name in ("trace", "decided", "pads")),
     *(f"tests/contract/test_{name}_contract.py" for name in ("flops", "rules")),
 )
-COUPLED = (*AXES, "tests/contract/test_rules_contract.py", "tests/contract/test_hard_blocks.py")
+COUPLED = (*AXES, *(f"tests/contract/test_{name}.py" for name in ("flops_contract", "rules_contract", "hard_blocks")))
 SOLVED = tuple(f"tests/solve/test_{name}.py" for name in ("moments", "ridge", "recursive", "solved_heads"))
 TRIED: Mapping[str, Tried] = {
     "graph/axis.py": Tried(12, (*AXES, "tests/contract/test_rules_contract.py")),

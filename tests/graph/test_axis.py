@@ -94,6 +94,23 @@ def test_nested_sums_are_flattened() -> None:
     assert outer.segments == ((a,), (b,), (c,))
 
 
+def test_what_all_segments_end_with_is_a_factor_of_the_whole() -> None:
+    a, b, c, d = Atom(2), Atom(3), Atom(4), Atom(4)
+    assert resolve((Sum(((a, c), (b, c))),)) == (Sum(((a,), (b,))), c)
+    apart = Sum(((a, c), (b, d)))
+    assert resolve((apart,)) == (apart,)
+
+
+def test_fixed_sizes_together_tell_why_each_is_fixed() -> None:
+    one, other = Fixed(6, "windows"), Fixed(4, "places")
+    assert resolve((Sum(((one,), (other,))),)) == (Fixed(10, "windows"),)
+    assert resolve((Sum(((one,), (other,))),))[0].reason == "windows"  # type: ignore[union-attr]
+    (joined, _) = reshape([(one,), (other,)], [4, 6])
+    assert joined[0].reason == "windows; places"  # type: ignore[union-attr]
+    (joined, _) = reshape([(one,), (Fixed(4, "windows"),)], [4, 6])
+    assert joined[0].reason == "windows"  # type: ignore[union-attr]
+
+
 def test_an_atom_never_becomes_part_of_itself() -> None:
     atom = Atom(4)
     axis: Axis = (atom,)
