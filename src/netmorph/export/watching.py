@@ -15,12 +15,14 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from types import FunctionType
+from functools import partial
+from types import FrameType, FunctionType, MethodType
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.autograd import Function, grad_mode
+from torch.autograd.function import BackwardCFunction
 from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_leaves, tree_map
 from torch.utils.hooks import RemovableHandle
@@ -120,7 +122,9 @@ class Autograd(TorchFunctionMode):
     def _patched(self) -> Iterator[None]:
         mode: type = torch.inference_mode
         with contextlib.ExitStack() as stack:
-            functions = [(function, "forward", self._apply) for function in _functions(Function)]
+            functions: list[tuple[Any, str, Callable[..., Any]]] = [
+                (function, "forward", partial(self._apply, function)) for function in _functions(Function)
+            ]
             pretended: list[tuple[Any, str, Callable[..., Any]]] = [
                 (torch, "is_grad_enabled", self._is_enabled),
                 (Tensor, "register_hook", self._hook),
@@ -154,12 +158,11 @@ class Autograd(TorchFunctionMode):
         self.events.append(Event(here, here, self._call(op, tuple(values), ())))
         return RemovableHandle(OrderedDict())
 
-    def _apply(self, original: Callable[..., Any], *args: Any) -> Any:
+    def _apply(self, owner: type[Function], original: Callable[..., Any], *args: Any) -> Any:
         """A custom function's forward, which `Function.apply` calls."""
-        caller = sys._getframe(2)  # behind the replacement
-        if self._running or caller.f_code is not Function.apply.__func__.__code__:  # type: ignore[attr-defined]
+        function = _applied(owner, sys._getframe(2), args)  # behind the replacement
+        if self._running or function is None:
             return original(*args)
-        function: type[Function] = caller.f_locals["cls"]
         given = args if function.setup_context is not Function.setup_context else args[1:]
         if any(callable(leaf) for leaf in tree_leaves(given) if not isinstance(leaf, WRITABLE)):
             self._blind += 1  # what is handed functions or modules to call (a checkpoint) saves memory
@@ -213,6 +216,15 @@ def _cells(function: Any) -> dict[str, Any]:
     if not isinstance(function, FunctionType):
         return {}
     return dict(inspect.getclosurevars(function).nonlocals)
+
+
+def _applied(owner: type[Function], caller: FrameType, args: tuple[Any, ...]) -> type[Function] | None:
+    """The function that is applied where the forward of `owner` is called; None where something else calls it."""
+    if isinstance(Function.apply, MethodType):
+        return caller.f_locals["cls"] if caller.f_code is Function.apply.__func__.__code__ else None
+    if owner.setup_context is not Function.setup_context:  # PyTorch 2.14 calls it from C, and tells nothing more
+        return owner
+    return args[0]._forward_cls if args and isinstance(args[0], BackwardCFunction) else None  # type: ignore[attr-defined]
 
 
 def _functions(parent: type) -> Iterator[type]:
