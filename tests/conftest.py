@@ -26,6 +26,10 @@ def real_data() -> Callable[[str], Path]:
     return find
 
 
+def pytest_configure() -> None:
+    torch.set_num_threads(1)  # as below, for what tests of a module share: it is made before the first of them
+
+
 @pytest.fixture(autouse=True)
 def _one_thread() -> None:
     """Small networks gain nothing from a second one, and sums depend on their number: workers have one, too."""

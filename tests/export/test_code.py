@@ -1,6 +1,7 @@
 """Generated code is the network: outputs, gradients, training mode, names, and it can be edited again."""
 
 import importlib.util
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -140,6 +141,8 @@ def made(name: str) -> tuple[nn.Module, Any]:
 
 
 def imported(path: Path) -> ModuleType:
+    # Python takes a file of the same second and length for the one that it compiled before.
+    shutil.rmtree(path.parent / "__pycache__", ignore_errors=True)
     spec = importlib.util.spec_from_file_location(path.stem, path)
     assert spec is not None
     assert spec.loader is not None

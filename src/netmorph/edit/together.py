@@ -81,7 +81,9 @@ def apply_together(
         replaced = {name: shapes[name] for name in new}
         told = one.edit.describe()
         error = after.journal[-1].error
-        entries.append(Entry(told, error, [], new, list(one.plan.attributes), replaced, one.plan.inverse))
+        # Undone in their order, each finds those before it still made: shapes are those of then, not of the plan.
+        inverse = (one.plan.inverse or {}) | {"shapes": replaced}
+        entries.append(Entry(told, error, [], new, list(one.plan.attributes), replaced, inverse))
         shapes |= new
     return replace(after, journal=(*graph.journal, *entries))
 
