@@ -26,8 +26,9 @@ def real_data() -> Callable[[str], Path]:
     return find
 
 
-def pytest_configure() -> None:
-    torch.set_num_threads(1)  # as below, for what tests of a module share: it is made before the first of them
+@pytest.fixture(scope="module", autouse=True)
+def _one_thread_for_what_tests_share() -> None:
+    torch.set_num_threads(1)  # as below: what a module's tests share is made before the first of them
 
 
 @pytest.fixture(autouse=True)

@@ -1,7 +1,6 @@
 """Generated code is the network: outputs, gradients, training mode, names, and it can be edited again."""
 
 import importlib.util
-import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -141,13 +140,12 @@ def made(name: str) -> tuple[nn.Module, Any]:
 
 
 def imported(path: Path) -> ModuleType:
-    # Python takes a file of the same second and length for the one that it compiled before.
-    shutil.rmtree(path.parent / "__pycache__", ignore_errors=True)
     spec = importlib.util.spec_from_file_location(path.stem, path)
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    # Not by the loader: Python takes a file of the same second and length for the one that it compiled before.
+    exec(compile(path.read_text(), str(path), "exec"), module.__dict__)
     return module
 
 
