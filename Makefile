@@ -11,7 +11,7 @@ STRANGERS := .venv/strangers
 .PHONY: run grow notebooks docs test test-slow check bench bench-zoo bench-strangers bench-narrowing bench-engine \
 	dist packaging clean
 
-# Grows, shrinks and evolves networks on the data that come along, and writes one page with a verdict on each: a minute and a half.
+# Grows, shrinks and evolves networks on the data that come along, and writes one page with a verdict on each: about two minutes.
 run: $(RUN)
 	$(BIN)/netmorph demo growth rank evolution
 

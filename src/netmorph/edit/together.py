@@ -82,7 +82,7 @@ def apply_together(
         told = one.edit.describe()
         error = after.journal[-1].error
         # Undone in their order, each finds those before it still made: shapes are those of then, not of the plan.
-        inverse = (one.plan.inverse or {}) | {"shapes": replaced}
+        inverse = one.plan.inverse and one.plan.inverse | {"shapes": replaced}
         entries.append(Entry(told, error, [], new, list(one.plan.attributes), replaced, inverse))
         shapes |= new
     return replace(after, journal=(*graph.journal, *entries))
